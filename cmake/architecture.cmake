@@ -1,0 +1,26 @@
+# Compiler flags for EQUIPROP_ARCH, in EQUIPROP_ARCH_FLAGS. -march=native is avoided on purpose: with
+# gcc 12 it tunes for the wrong core and slows Eigen's products by a fifth (docs/architecture.md).
+include(CheckCXXSourceRuns)
+
+function(equiprop_runs level features)
+  set(CMAKE_REQUIRED_FLAGS "-march=${level}")
+  set(CMAKE_REQUIRED_QUIET ON)
+  string(REPLACE "," ") && __builtin_cpu_supports(" tests "__builtin_cpu_supports(${features})")
+  check_cxx_source_runs("int main() { return ${tests} ? 0 : 1; }" equiprop_runs_${level})
+endfunction()
+
+set(EQUIPROP_ARCH_FLAGS "")
+if(EQUIPROP_ARCH STREQUAL "host")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT CMAKE_CROSSCOMPILING AND NOT MSVC)
+    equiprop_runs(x86-64-v4 "\"avx512f\",\"avx512bw\",\"avx512cd\",\"avx512dq\",\"avx512vl\"")
+    equiprop_runs(x86-64-v3 "\"avx2\",\"fma\",\"bmi2\"")
+    if(equiprop_runs_x86-64-v4)
+      set(EQUIPROP_ARCH_FLAGS -march=x86-64-v4)
+    elseif(equiprop_runs_x86-64-v3)
+      set(EQUIPROP_ARCH_FLAGS -march=x86-64-v3)
+    endif()
+  endif()
+elseif(NOT EQUIPROP_ARCH STREQUAL "generic")
+  set(EQUIPROP_ARCH_FLAGS "-march=${EQUIPROP_ARCH}")
+endif()
+message(STATUS "equiprop: instruction set '${EQUIPROP_ARCH}' ${EQUIPROP_ARCH_FLAGS}")

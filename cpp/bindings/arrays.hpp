@@ -1,0 +1,56 @@
+#pragma once
+/// NumPy (batch, units) in C order is Eigen (units, batch): the same memory, checked, never copied.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "equiprop/base/error.hpp"
+#include "equiprop/base/report.hpp"
+
+namespace equiprop::bindings {
+
+namespace py = pybind11;
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+/// The (batch, units) array as a state; `units` < 0 accepts any number of them.
+template <class T>
+Eigen::Map<const State<T>> as_state(const Array<T>& array, Index units, const char* name) {
+  require(array.ndim() == 2 && (units < 0 || array.shape(1) == units), name,
+          "The array has shape (batch, " + (units < 0 ? "units" : std::to_string(units)) + ").",
+          array.ndim(), " dimensions, the last of length ",
+          array.ndim() > 0 ? array.shape(array.ndim() - 1) : 0);
+  return {array.data(), array.shape(1), array.shape(0)};
+}
+
+template <class T>
+Eigen::Map<State<T>> as_state(Array<T>& array) {
+  return {array.mutable_data(), array.shape(1), array.shape(0)};
+}
+
+template <class T>
+Array<T> new_state(Index units, Index batch) {
+  return Array<T>({batch, units});
+}
+
+template <class T>
+Array<T> copy_state(const Array<T>& array, Index units, const char* name) {
+  Array<T> copy = new_state<T>(units, array.ndim() == 2 ? array.shape(0) : 0);
+  as_state<T>(copy) = as_state<T>(array, units, name);
+  return copy;
+}
+
+/// A one-dimensional copy.
+template <class Vector>
+auto as_vector(const Vector& values) {
+  return Array<typename Vector::Scalar>(values.size(), values.data());
+}
+
+/// (status, iterations, residual), one entry per sample.
+inline py::tuple as_tuple(const Report& report) {
+  return py::make_tuple(as_vector(report.status.template cast<std::int8_t>().eval()),
+                        as_vector(report.iterations), as_vector(report.residual));
+}
+
+}  // namespace equiprop::bindings

@@ -1,0 +1,20 @@
+#pragma once
+/// What module.cpp assembles; one function per source file and scalar.
+
+#include <pybind11/pybind11.h>
+
+namespace equiprop::bindings {
+
+namespace py = pybind11;
+
+void bind_base(py::module_& m);
+void bind_solvers(py::module_& m);
+void bind_layers(py::module_& m);
+void bind_dual(py::module_& dual);
+void bind_verification(py::module_& m);
+template <class T>
+void bind_models(py::module_& m);
+template <class T>
+void bind_second_phase(py::module_& m);
+
+}  // namespace equiprop::bindings

@@ -1,0 +1,228 @@
+#include <pybind11/native_enum.h>
+#include <pybind11/stl.h>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "equiprop/model/hopfield.hpp"
+#include "equiprop/solver/relax.hpp"
+#include "python_energy.hpp"
+
+namespace equiprop::bindings {
+namespace {
+
+using Released = py::call_guard<py::gil_scoped_release>;
+
+/// (name, offset, shape in C order) of every block.
+py::list describe(const Layout& layout) {
+  py::list blocks;
+  for (const auto& block : layout.blocks())
+    blocks.append(py::make_tuple(block.name, block.offset, block.columns, block.rows));
+  return blocks;
+}
+
+template <class T>
+AnyEnergy<T> python_energy(py::object model, py::object x, Index units, Index outputs,
+                           Index parameters) {
+  return PythonEnergy<T>(std::move(model), std::move(x), units, outputs, parameters);
+}
+
+template <class T>
+void bind_network(py::module_& m) {
+  using Network = HopfieldNetwork<T>;
+  py::class_<Network, std::shared_ptr<Network>>(m, "HopfieldNetwork")
+      .def(py::init([](std::vector<Layer> layers, const std::vector<std::pair<Index, Index>>& edges,
+                       Potential potential) {
+             std::vector<Dense> couplings;
+             for (const auto& [source, target] : edges) couplings.push_back({source, target});
+             return std::make_shared<Network>(std::move(layers), std::move(couplings), potential);
+           }),
+           py::arg("layers"), py::arg("couplings"), py::arg("potential"))
+      .def("initialize", &Network::initialize, py::arg("seed"))
+      .def_property_readonly("parameters",
+                             [](py::object self) {
+                               auto& theta = self.cast<Network&>().parameters();
+                               return py::array_t<T>(theta.size(), theta.data(), self);
+                             })
+      .def_property_readonly("parameter_blocks",
+                             [](const Network& n) { return describe(n.topology().parameters()); })
+      .def_property_readonly("state_blocks",
+                             [](const Network& n) { return describe(n.topology().state()); })
+      .def_property_readonly("has_block_update",
+                             [](const Network& n) { return n.topology().has_block_update(); })
+      .def_property_readonly("holomorphic",
+                             [](const Network& n) { return n.topology().holomorphic(); })
+      .def("initial_state",
+           [](const Network& n, Index batch) {
+             auto out = new_state<T>(n.topology().state().size(), batch);
+             as_state<T>(out) = n.initial_state(batch);
+             return out;
+           })
+      .def("clamp",
+           [](const Network& n, const Array<T>& x) {
+             const auto input = as_state<T>(x, n.topology().num_inputs(), "clamp");
+             const py::gil_scoped_release release;
+             return AnyEnergy<T>(n.clamp(input));
+           })
+      .def("clamp_dual", [](const Network& n, const Array<double>& x) {
+        const auto input = as_state<double>(x, n.topology().num_inputs(), "clamp");
+        const py::gil_scoped_release release;
+        return AnyEnergy<Dual<double>>(
+            n.template cast<Dual<double>>().clamp(input.template cast<Dual<double>>().eval()));
+      });
+}
+
+/// A method of the energy that maps states to a state.
+template <class T, class Method>
+auto state_method(Method method) {
+  return [method](const AnyEnergy<T>& e, const Array<T>& s) {
+    const auto state = as_state<T>(s, e.num_units(), "Energy");
+    auto out = new_state<T>(e.num_units(), state.cols());
+    auto image = as_state<T>(out);
+    const py::gil_scoped_release release;
+    method(e, state, image);
+    return out;
+  };
+}
+
+template <class T>
+void bind_energy(py::module_& m) {
+  using E = AnyEnergy<T>;
+  using In = Eigen::Map<const State<T>>;
+  using Out = Eigen::Map<State<T>>;
+  py::class_<E>(m, "Energy")
+      .def_property_readonly("num_units", &E::num_units)
+      .def_property_readonly("num_outputs", &E::num_outputs)
+      .def_property_readonly("num_parameters", &E::num_parameters)
+      .def_property_readonly("num_blocks", &E::num_blocks)
+      .def("energy",
+           [](const E& e, const Array<T>& s) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             PerSample<T> out(state.cols());
+             {
+               const py::gil_scoped_release release;
+               e.energy(state, out);
+             }
+             return as_vector(out);
+           })
+      .def("gradient",
+           state_method<T>([](const E& e, const In& s, Out& out) { e.gradient(s, out); }))
+      .def("fixed_point_map", state_method<T>([](const E& e, const In& s, Out& out) {
+             e.fixed_point_map(s, {}, out);
+           }))
+      .def("mobility",
+           state_method<T>([](const E& e, const In& s, Out& out) { e.mobility(s, out); }))
+      .def("hessian_vector_product",
+           [](const E& e, const Array<T>& s, const Array<T>& v) {
+             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             return state_method<T>([&](const E& at, const In& state, Out& out) {
+               at.hessian_vector_product(state, direction, out);
+             })(e, s);
+           })
+      .def("parameter_gradient",
+           [](const E& e, const Array<T>& s) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
+             {
+               const py::gil_scoped_release release;
+               e.parameter_gradient(state, T(1), out);
+             }
+             return as_vector(out);
+           })
+      .def("mixed_derivative_product",
+           [](const E& e, const Array<T>& s, const Array<T>& v) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
+             {
+               const py::gil_scoped_release release;
+               e.mixed_derivative_product(state, direction, T(1), out);
+             }
+             return as_vector(out);
+           })
+      .def("residual", [](const E& e, const Array<T>& s) {
+        const auto state = as_state<T>(s, e.num_units(), "Energy");
+        PerSample<double> out(state.cols());
+        {
+          const py::gil_scoped_release release;
+          State<T> image;
+          residual<T>(e, state, image, out);
+        }
+        return as_vector(out);
+      });
+}
+
+/// (state, (status, iterations, residual), residual of every step or None).
+template <class T>
+py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Array<T>& start,
+                     bool trace) {
+  auto state = copy_state<T>(start, energy.num_units(), "relax");
+  auto s = as_state<T>(state);
+  std::vector<PerSample<double>> residuals;
+  State<T> image;
+  const auto observe = [&](Index, const ConstStateRef<T>& at) {
+    residuals.emplace_back(at.cols());
+    residual<T>(energy, at, image, residuals.back());
+  };
+  Report report;
+  {
+    const py::gil_scoped_release release;
+    report = relax<T>(energy, solver, s, trace ? Observer<T>(observe) : Observer<T>());
+  }
+  if (!trace) return py::make_tuple(state, as_tuple(report), py::none());
+  auto history = new_state<double>(s.cols(), static_cast<Index>(residuals.size()));
+  for (std::size_t n = 0; n < residuals.size(); ++n)
+    as_state<double>(history).col(static_cast<Index>(n)) = residuals[n];
+  return py::make_tuple(state, as_tuple(report), history);
+}
+
+}  // namespace
+
+void bind_layers(py::module_& m) {
+  py::native_enum<Potential>(m, "Potential", "enum.Enum")
+      .value("QUADRATIC", Potential::quadratic)
+      .value("LEGENDRE", Potential::legendre)
+      .finalize();
+  py::class_<Tanh>(m, "Tanh").def(py::init<>());
+  py::class_<Logistic>(m, "Logistic").def(py::init(&logistic));
+  py::class_<Clip>(m, "Clip").def(py::init([](double gain, double lower, double upper) {
+    return Clip{gain, lower, upper};
+  }));
+  py::class_<Layer>(m, "Layer")
+      .def(py::init([](std::string name, Index units, Activation activation) {
+        return Layer{std::move(name), units, activation};
+      }));
+  m.def("activation", [](const Activation& rho, const Array<double>& x) {
+    // rows: value, first and second derivative, whether rho is holomorphic
+    auto out = new_state<double>(x.size(), 3);
+    std::visit(
+        [&](const auto& f) {
+          for (Index i = 0; i < x.size(); ++i) {
+            const double r = f.value(x.data()[i]);
+            as_state<double>(out)(i, 0) = r;
+            as_state<double>(out)(i, 1) = f.slope(r);
+            as_state<double>(out)(i, 2) = f.curvature(r);
+          }
+        },
+        rho);
+    return py::make_tuple(out, holomorphic(rho));
+  });
+}
+
+template <class T>
+void bind_models(py::module_& m) {
+  bind_network<T>(m);
+  bind_energy<T>(m);
+  m.def("relax", &relax_copy<T>, py::arg("energy"), py::arg("solver"), py::arg("start"),
+        py::arg("trace") = false);
+  if constexpr (std::same_as<T, double>) m.def("python_energy", &python_energy<double>);
+}
+
+void bind_dual(py::module_& dual) {
+  py::class_<AnyEnergy<Dual<double>>>(dual, "Energy");
+  dual.def("python_energy", &python_energy<Dual<double>>);
+}
+
+template void bind_models<float>(py::module_&);
+template void bind_models<double>(py::module_&);
+
+}  // namespace equiprop::bindings

@@ -1,0 +1,31 @@
+#include <pybind11/stl.h>
+
+#include "bindings.hpp"
+#include "equiprop/linear/linear_solver.hpp"
+#include "equiprop/solver/relax.hpp"
+
+namespace equiprop::bindings {
+namespace {
+
+/// The stopping rule's two fields; Python passes every option by name.
+template <class Options>
+py::class_<Options> bind_options(py::module_& m, const char* name) {
+  return py::class_<Options>(m, name)
+      .def(py::init<>())
+      .def_readwrite("tolerance", &Options::tolerance)
+      .def_readwrite("max_iterations", &Options::max_iterations);
+}
+
+}  // namespace
+
+void bind_solvers(py::module_& m) {
+  bind_options<BlockUpdate>(m, "BlockUpdate");
+  bind_options<FixedPointIteration>(m, "FixedPointIteration")
+      .def_readwrite("damping", &FixedPointIteration::damping);
+  bind_options<Euler>(m, "Euler").def_readwrite("step_size", &Euler::step_size);
+  bind_options<ConjugateGradient>(m, "ConjugateGradient");
+  bind_options<Richardson>(m, "Richardson").def_readwrite("step_size", &Richardson::step_size);
+  bind_options<Neumann>(m, "Neumann");
+}
+
+}  // namespace equiprop::bindings

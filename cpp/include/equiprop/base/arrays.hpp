@@ -1,0 +1,60 @@
+#pragma once
+/// Dense arrays: states are (units, batch) with one sample per contiguous column, parameters flat.
+///
+/// A NumPy array (batch, units) in C order is the same memory.
+
+// A user's program and the library may be compiled for different instruction sets; one alignment
+// for both keeps memory allocated on one side safe to free on the other.
+#ifndef EIGEN_MAX_ALIGN_BYTES
+#define EIGEN_MAX_ALIGN_BYTES 64
+#endif
+
+#include <Eigen/Core>
+
+#include "equiprop/base/scalar.hpp"
+
+namespace equiprop {
+
+static_assert(EIGEN_DEFAULT_ALIGN_BYTES == 64,
+              "compile equiprop and its users with EIGEN_MAX_ALIGN_BYTES=64");
+
+using Eigen::Index;
+
+template <Scalar S>
+using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;  // (units, batch)
+template <Scalar S>
+using StateRef = Eigen::Ref<State<S>>;
+template <Scalar S>
+using ConstStateRef = Eigen::Ref<const State<S>>;
+
+template <Scalar S>
+using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;  // (parameters,)
+template <Scalar S>
+using ParametersRef = Eigen::Ref<Parameters<S>>;
+
+template <class T>
+using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;  // (batch,)
+
+/// sum_i a_ij b_ij for each sample j: the only inner product here. Eigen's `dot` conjugates complex
+/// numbers, which would make every energy non-holomorphic and break complex nudging silently.
+template <Scalar S>
+PerSample<S> inner(const ConstStateRef<S>& a, const ConstStateRef<S>& b) {
+  return (a.array() * b.array()).colwise().sum().transpose();
+}
+
+/// max_i |a_ij - b_ij| for each sample j; NaN if any entry is NaN.
+template <Scalar S, class Out>
+void max_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b, Out&& out) {
+  for (Index j = 0; j < a.cols(); ++j) {
+    const auto difference = (a.col(j) - b.col(j)).array();
+    if (a.rows() == 0)
+      out(j) = 0;
+    else if constexpr (std::same_as<S, Dual<double>>)
+      out(j) = difference.unaryExpr([](const S& x) { return magnitude(x); })
+                   .template maxCoeff<Eigen::PropagateNaN>();
+    else
+      out(j) = difference.abs().template maxCoeff<Eigen::PropagateNaN>();
+  }
+}
+
+}  // namespace equiprop

@@ -1,0 +1,29 @@
+#pragma once
+/// Bad arguments: one exception type and one form of message, `[where] rule. Received ...`.
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace equiprop {
+
+/// A caller's mistake. Python sees a ValueError.
+class InvalidArgument : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// Throws InvalidArgument("[where] rule. Received <received...>.") unless `condition` holds.
+template <class... Received>
+void require(bool condition, std::string_view where, std::string_view rule,
+             const Received&... received) {
+  if (condition) return;
+  std::ostringstream message;
+  message << '[' << where << "] " << rule << " Received ";
+  (message << ... << received);
+  message << '.';
+  throw InvalidArgument(message.str());
+}
+
+}  // namespace equiprop

@@ -1,0 +1,48 @@
+#pragma once
+/// What an iterative solver did to each sample of a batch.
+
+#include <cstdint>
+
+#include "equiprop/base/arrays.hpp"
+
+namespace equiprop {
+
+/// In the order of how much a caller should worry.
+enum class Status : std::int8_t {
+  converged = 0,       ///< the residual is at most the tolerance
+  fixed_steps = 1,     ///< the requested number of steps was run; nothing was promised
+  max_iterations = 2,  ///< the iteration limit came before the tolerance
+  indefinite = 3,      ///< negative curvature: the Hessian is not positive definite there
+  diverged = 4,        ///< a number became infinite or NaN
+};
+
+struct Report {
+  PerSample<Status> status;
+  PerSample<Index> iterations;
+  PerSample<double> residual;
+
+  Report() = default;
+  explicit Report(Index batch)
+      : status(PerSample<Status>::Constant(batch, Status::max_iterations)),
+        iterations(PerSample<Index>::Zero(batch)),
+        residual(PerSample<double>::Zero(batch)) {}
+
+  Index batch() const { return status.size(); }
+
+  /// Stores the report of samples [begin, begin + other.batch()).
+  void place(Index begin, const Report& other) {
+    status.segment(begin, other.batch()) = other.status;
+    iterations.segment(begin, other.batch()) = other.iterations;
+    residual.segment(begin, other.batch()) = other.residual;
+  }
+  /// Keeps, sample by sample, the worse of two runs.
+  void merge(const Report& other) {
+    for (Index j = 0; j < batch(); ++j) {
+      status(j) = std::max(status(j), other.status(j));
+      iterations(j) = std::max(iterations(j), other.iterations(j));
+      if (!(residual(j) >= other.residual(j))) residual(j) = other.residual(j);  // NaN is worst
+    }
+  }
+};
+
+}  // namespace equiprop

@@ -1,0 +1,48 @@
+#pragma once
+/// Richardson iteration: x <- x + step_size D (b - A x).
+///
+/// With A the Hessian at a fixed point and b the error there, this is the side network of Almeida
+/// (1987) and Pineda (1987) integrated by Euler, and b - A x its error derivative (Scellier &
+/// Bengio 2019, eq. 5).
+
+#include "equiprop/linear/linear_operator.hpp"
+
+namespace equiprop {
+
+struct Richardson : StoppingRule {
+  double step_size = 0.5;  ///< stable below 2 / (largest eigenvalue of D A)
+
+  template <Scalar S>
+  Report solve(const LinearSystem<S>& system, StateRef<S> x) const {
+    check("Richardson");
+    require(step_size > 0 && std::isfinite(step_size), "Richardson",
+            "The step size is a positive number.", step_size);
+    const auto correction = [&](const ConstStateRef<S>& at, State<S>& out) {
+      system.matrix(at, out);
+      out = system.diagonal.array() * (system.b - out).array();
+    };
+    const auto step = [&](const ConstStateRef<S>& at, State<S>& next) {
+      correction(at, next);
+      next = at + S(RealOf<S>(step_size)) * next;
+    };
+    State<S> scratch(x.rows(), x.cols());
+    const State<S> zero = State<S>::Zero(x.rows(), x.cols());
+    const auto residual = [&](const ConstStateRef<S>& at, PerSample<double>& out) {
+      correction(at, scratch);
+      max_difference<S>(scratch, zero, out);
+    };
+    x.setZero();
+    return iterate<S>(*this, step_size, system.scale(), step, residual, x);
+  }
+};
+
+/// The Neumann series x = sum_k (I - D A)^k D b. Its partial sums are Richardson's iterates with
+/// step size 1, and that is how they are computed (Liao et al. 2018, Neumann-RBP).
+struct Neumann : StoppingRule {
+  template <Scalar S>
+  Report solve(const LinearSystem<S>& system, StateRef<S> x) const {
+    return Richardson{static_cast<const StoppingRule&>(*this), 1.0}.solve(system, x);
+  }
+};
+
+}  // namespace equiprop

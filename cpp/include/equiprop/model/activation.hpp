@@ -1,0 +1,201 @@
+#pragma once
+/// Activation functions rho, with what both energy conventions need of them.
+///
+/// Every derivative is a function of the value r = rho(x), because a relaxing network already holds
+/// r. `potential` is the Legendre potential G of rho, defined by G'(r) = rho^-1(r); it is the leak of
+/// a network whose states are the values r themselves.
+
+#include <limits>
+#include <string>
+#include <variant>
+
+#include "equiprop/base/arrays.hpp"
+#include "equiprop/base/error.hpp"
+
+namespace equiprop {
+
+/// rho(x) = tanh(x).
+struct Tanh {
+  static constexpr bool holomorphic = true;
+
+  template <Scalar S>
+  S value(const S& x) const {
+    using std::tanh;
+    return tanh(x);
+  }
+  template <Scalar S>
+  S slope(const S& r) const {
+    return (S(1) - r) * (S(1) + r);
+  }
+  template <Scalar S>
+  S curvature(const S& r) const {
+    return S(-2) * r * slope(r);
+  }
+  template <Scalar S>
+  S inverse(const S& r) const {
+    using std::log;
+    return S(0.5) * log((S(1) + r) / (S(1) - r));
+  }
+  /// r artanh r + log(1 - r^2) / 2, written so that r = +-1 is finite.
+  template <Scalar S>
+  S potential(const S& r) const;
+};
+
+/// rho(x) = 1 / (1 + exp(-gain (x - shift))). gain 4, shift 1/2 approximates clip(x, 0, 1) (Ernoult
+/// et al. 2019; Laborieux & Zenke 2022); gain 1, shift 0 is the sigmoid.
+struct Logistic {
+  static constexpr bool holomorphic = true;
+  double gain = 1;
+  double shift = 0;
+
+  /// (1 + tanh(gain (x - shift) / 2)) / 2: the same function, without overflow.
+  template <Scalar S>
+  S value(const S& x) const {
+    using std::tanh;
+    return S(0.5) + S(0.5) * tanh(argument(x));
+  }
+  template <Scalar S>
+  S slope(const S& r) const {
+    return real<S>(gain) * r * (S(1) - r);
+  }
+  template <Scalar S>
+  S curvature(const S& r) const {
+    return real<S>(gain) * slope(r) * (S(1) - S(2) * r);
+  }
+  template <Scalar S>
+  S inverse(const S& r) const {
+    using std::log;
+    return log(r / (S(1) - r)) / real<S>(gain) + real<S>(shift);
+  }
+  /// (r log r + (1 - r) log(1 - r)) / gain + shift r.
+  template <Scalar S>
+  S potential(const S& r) const;
+
+  template <Scalar S>
+  S argument(const S& x) const {
+    return real<S>(gain / 2) * (x - real<S>(shift));
+  }
+  template <Scalar S>
+  static S real(double number) {
+    return S(static_cast<RealOf<S>>(number));
+  }
+};
+
+/// rho(x) = clip(slope x, lower, upper): hard sigmoid (1, 0, 1), clip(x/2, 0, 1) (Laborieux et al.
+/// 2021), relu (1, 0, inf), linear (1, -inf, inf). Its states are held inside a box, so the energy
+/// is quadratic there and the clipping is left to the projection.
+struct Clip {
+  double gain = 1;
+  double lower = 0;
+  double upper = 1;
+
+  template <Scalar S>
+  S value(const S& x) const {
+    return clamp(real<S>(gain) * x, 1.0);
+  }
+  /// `gain` strictly inside the bounds, 0 at and beyond them.
+  template <Scalar S>
+  S slope(const S& r) const {
+    return real_part(r) > bound<S>(lower) && real_part(r) < bound<S>(upper) ? real<S>(gain) : S(0);
+  }
+  template <Scalar S>
+  S curvature(const S&) const {
+    return S(0);
+  }
+  template <Scalar S>
+  S inverse(const S& r) const {
+    return r / real<S>(gain);
+  }
+  template <Scalar S>
+  S potential(const S& r) const {
+    return r * r / real<S>(2 * gain);
+  }
+  /// Clips to [lower, upper] / divisor.
+  template <Scalar S>
+  S clamp(const S& x, double divisor) const {
+    const auto low = bound<S>(lower / divisor), high = bound<S>(upper / divisor);
+    return real_part(x) < low ? S(low) : real_part(x) > high ? S(high) : x;
+  }
+  bool bounded() const { return std::isfinite(lower) || std::isfinite(upper); }
+
+ private:
+  template <Scalar S>
+  static RealOf<S> bound(double number) {
+    return static_cast<RealOf<S>>(number);
+  }
+  template <Scalar S>
+  static S real(double number) {
+    return S(bound<S>(number));
+  }
+};
+
+using Activation = std::variant<Tanh, Logistic, Clip>;
+
+inline Activation tanh_activation() {
+  return Tanh{};
+}
+inline Activation sigmoid() {
+  return Logistic{};
+}
+inline Logistic logistic(double gain, double shift) {
+  require(gain > 0 && std::isfinite(gain) && std::isfinite(shift), "logistic",
+          "The gain is positive and the shift finite.", "gain ", gain, ", shift ", shift);
+  return {gain, shift};
+}
+inline Activation hard_sigmoid() {
+  return Clip{1, 0, 1};
+}
+inline Activation half_hard_sigmoid() {
+  return Clip{0.5, 0, 1};
+}
+inline Activation relu() {
+  return Clip{1, 0, std::numeric_limits<double>::infinity()};
+}
+inline Activation linear() {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  return Clip{1, -infinity, infinity};
+}
+
+/// Whether rho is complex-differentiable, so that beta may be continued into the complex plane.
+inline bool holomorphic(const Activation& activation) {
+  if (const auto* clip = std::get_if<Clip>(&activation)) return !clip->bounded();
+  return true;
+}
+
+namespace detail {
+
+/// x log x, continued to 0 at x = 0.
+template <Scalar S>
+S x_log_x(const S& x) {
+  using std::log;
+  return real_part(x) == 0 ? S(0) : S(x * log(x));
+}
+
+}  // namespace detail
+
+template <Scalar S>
+S Tanh::potential(const S& r) const {
+  const S half(0.5);
+  return half * (detail::x_log_x(S(1) + r) + detail::x_log_x(S(1) - r));
+}
+
+template <Scalar S>
+S Logistic::potential(const S& r) const {
+  return (detail::x_log_x(r) + detail::x_log_x(S(1) - r)) / real<S>(gain) + real<S>(shift) * r;
+}
+
+/// out = rho(x), elementwise; `out` may be `x`.
+template <Scalar S>
+void activate(const Activation& activation, const ConstStateRef<S>& x, StateRef<S> out) {
+  if (std::holds_alternative<Tanh>(activation)) {
+    out = x.array().tanh();  // vectorised in float
+  } else if (const auto* chosen = std::get_if<Logistic>(&activation)) {
+    out = x.unaryExpr([=](const S& v) { return chosen->argument(v); });
+    out = S(0.5) + S(0.5) * out.array().tanh();
+  } else {
+    const Clip clip = std::get<Clip>(activation);
+    out = x.unaryExpr([=](const S& v) { return clip.value(v); });
+  }
+}
+
+}  // namespace equiprop

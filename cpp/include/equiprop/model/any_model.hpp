@@ -1,0 +1,225 @@
+#pragma once
+/// The one erasure: solvers and second phases are compiled for AnyEnergy<S> and AnyCost<S> only, so
+/// a model or a cost written later, in C++ or in Python, meets code that exists already.
+
+#include <memory>
+#include <utility>
+
+#include "equiprop/base/error.hpp"
+#include "equiprop/model/cost.hpp"
+#include "equiprop/model/energy.hpp"
+
+namespace equiprop {
+
+/// Any type that satisfies Energy, held by value. What the model does not offer is derived: T(s) =
+/// s - dE/ds, mobility 1, no box, no block updates, one sample range.
+template <class S>
+class AnyEnergy {
+ public:
+  using Scalar = S;
+
+  template <class E>
+  requires(Energy<E> && !std::same_as<E, AnyEnergy>) AnyEnergy(E energy)
+      : model_(std::make_shared<Model<E>>(std::move(energy))) {}
+
+  Index num_units() const { return model_->num_units(); }
+  Index num_inputs() const { return model_->num_inputs(); }
+  Index num_outputs() const { return model_->num_outputs(); }
+  Index num_parameters() const { return model_->num_parameters(); }
+  void energy(const ConstStateRef<S>& s, PerSample<S>& out) const { model_->energy(s, out); }
+  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const { model_->gradient(s, out); }
+  void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                              StateRef<S> out) const {
+    model_->hessian_vector_product(s, v, out);
+  }
+  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
+    model_->parameter_gradient(s, weight, grad);
+  }
+  void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                ParametersRef<S> grad) const {
+    model_->mixed_derivative_product(s, v, weight, grad);
+  }
+  void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const {
+    model_->input_gradient(s, weight, out);
+  }
+  void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                           StateRef<S> out) const {
+    model_->mixed_input_product(s, v, weight, out);
+  }
+  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
+    model_->fixed_point_map(s, nudge, out);
+  }
+  void mobility(const ConstStateRef<S>& s, StateRef<S> out) const { model_->mobility(s, out); }
+  void project(StateRef<S> s) const { model_->project(s); }
+  Index num_blocks() const { return model_->num_blocks(); }
+  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
+    model_->block_update(block, nudge, s);
+  }
+  bool divisible() const { return model_->divisible(); }
+  AnyEnergy samples(Index begin, Index count) const { return model_->samples(begin, count); }
+
+ private:
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual Index num_units() const = 0;
+    virtual Index num_inputs() const = 0;
+    virtual Index num_outputs() const = 0;
+    virtual Index num_parameters() const = 0;
+    virtual void energy(const ConstStateRef<S>&, PerSample<S>&) const = 0;
+    virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
+    virtual void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
+                                        StateRef<S>) const = 0;
+    virtual void parameter_gradient(const ConstStateRef<S>&, S, ParametersRef<S>) const = 0;
+    virtual void mixed_derivative_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
+                                          ParametersRef<S>) const = 0;
+    virtual void input_gradient(const ConstStateRef<S>&, S, StateRef<S>) const = 0;
+    virtual void mixed_input_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
+                                     StateRef<S>) const = 0;
+    virtual void fixed_point_map(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
+    virtual void mobility(const ConstStateRef<S>&, StateRef<S>) const = 0;
+    virtual void project(StateRef<S>) const = 0;
+    virtual Index num_blocks() const = 0;
+    virtual void block_update(Index, const Nudge<S>&, StateRef<S>) const = 0;
+    virtual bool divisible() const = 0;
+    virtual AnyEnergy samples(Index, Index) const = 0;
+  };
+
+  template <class E>
+  struct Model final : Interface {
+    explicit Model(E energy) : e(std::move(energy)) {}
+
+    Index num_units() const override { return e.num_units(); }
+    Index num_outputs() const override { return e.num_outputs(); }
+    Index num_parameters() const override { return e.num_parameters(); }
+    void energy(const ConstStateRef<S>& s, PerSample<S>& out) const override { e.energy(s, out); }
+    void gradient(const ConstStateRef<S>& s, StateRef<S> out) const override { e.gradient(s, out); }
+    void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                StateRef<S> out) const override {
+      e.hessian_vector_product(s, v, out);
+    }
+    void parameter_gradient(const ConstStateRef<S>& s, S weight,
+                            ParametersRef<S> grad) const override {
+      e.parameter_gradient(s, weight, grad);
+    }
+    void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                  ParametersRef<S> grad) const override {
+      e.mixed_derivative_product(s, v, weight, grad);
+    }
+
+    Index num_inputs() const override {
+      if constexpr (HasInputGradient<E>)
+        return e.num_inputs();
+      else
+        return 0;
+    }
+    void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const override {
+      if constexpr (HasInputGradient<E>) e.input_gradient(s, weight, out);
+    }
+    void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                             StateRef<S> out) const override {
+      if constexpr (HasInputGradient<E>) e.mixed_input_product(s, v, weight, out);
+    }
+
+    void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                         StateRef<S> out) const override {
+      if constexpr (HasFixedPointMap<E>) {
+        e.fixed_point_map(s, nudge, out);
+      } else {
+        e.gradient(s, out);
+        out = s - out;
+        if (nudge.force.size() > 0)
+          out.bottomRows(num_outputs()) +=
+              nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
+      }
+    }
+    void mobility(const ConstStateRef<S>& s, StateRef<S> out) const override {
+      if constexpr (HasFixedPointMap<E>)
+        e.mobility(s, out);
+      else
+        out.setOnes();
+    }
+    void project(StateRef<S> s) const override {
+      if constexpr (HasFixedPointMap<E>) e.project(s);
+    }
+    Index num_blocks() const override {
+      if constexpr (HasBlockUpdate<E>)
+        return e.num_blocks();
+      else
+        return 0;
+    }
+    void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const override {
+      if constexpr (HasBlockUpdate<E>) e.block_update(block, nudge, s);
+    }
+    bool divisible() const override { return Divisible<E>; }
+    AnyEnergy samples(Index begin, Index count) const override {
+      if constexpr (Divisible<E>)
+        return AnyEnergy(e.samples(begin, count));
+      else
+        throw InvalidArgument("[samples] This energy works on its whole batch only.");
+    }
+
+    E e;
+  };
+
+  std::shared_ptr<const Interface> model_;
+};
+
+/// Any type that satisfies Cost, held by value.
+template <class S>
+class AnyCost {
+ public:
+  using Scalar = S;
+
+  template <class C>
+  requires(Cost<C> && !std::same_as<C, AnyCost>) AnyCost(C cost)
+      : model_(std::make_shared<Model<C>>(std::move(cost))) {}
+
+  Index num_outputs() const { return model_->num_outputs(); }
+  double stiffness() const { return model_->stiffness(); }
+  void value(const ConstStateRef<S>& o, PerSample<S>& out) const { model_->value(o, out); }
+  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const { model_->gradient(o, out); }
+  void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
+                              StateRef<S> out) const {
+    model_->hessian_vector_product(o, v, out);
+  }
+  AnyCost samples(Index begin, Index count) const { return model_->samples(begin, count); }
+
+ private:
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual Index num_outputs() const = 0;
+    virtual double stiffness() const = 0;
+    virtual void value(const ConstStateRef<S>&, PerSample<S>&) const = 0;
+    virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
+    virtual void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
+                                        StateRef<S>) const = 0;
+    virtual AnyCost samples(Index, Index) const = 0;
+  };
+
+  template <class C>
+  struct Model final : Interface {
+    explicit Model(C cost) : c(std::move(cost)) {}
+    Index num_outputs() const override { return c.num_outputs(); }
+    double stiffness() const override { return c.stiffness(); }
+    void value(const ConstStateRef<S>& o, PerSample<S>& out) const override { c.value(o, out); }
+    void gradient(const ConstStateRef<S>& o, StateRef<S> out) const override { c.gradient(o, out); }
+    void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
+                                StateRef<S> out) const override {
+      c.hessian_vector_product(o, v, out);
+    }
+    AnyCost samples(Index begin, Index count) const override { return c.samples(begin, count); }
+    C c;
+  };
+
+  std::shared_ptr<const Interface> model_;
+};
+
+/// dE/ds of the cost alone at state s: nonzero on the outputs only. out is (units, batch).
+template <class S>
+void cost_gradient(const AnyCost<S>& cost, const ConstStateRef<S>& s, StateRef<S> out) {
+  const Index outputs = cost.num_outputs();
+  out.topRows(s.rows() - outputs).setZero();
+  cost.gradient(s.bottomRows(outputs), out.bottomRows(outputs));
+}
+
+}  // namespace equiprop

@@ -1,0 +1,122 @@
+#pragma once
+/// Costs C(o, y) on the outputs o of a network, summed over outputs, one number per sample.
+
+#include <memory>
+
+#include "equiprop/base/arrays.hpp"
+#include "equiprop/base/error.hpp"
+
+namespace equiprop {
+
+template <class C>
+concept Cost = requires(const C c, const State<typename C::Scalar> o, State<typename C::Scalar> out,
+                        PerSample<typename C::Scalar> per_sample) {
+  { c.num_outputs() } -> std::convertible_to<Index>;
+  {
+    c.stiffness()
+    } -> std::convertible_to<double>;   // an upper bound of d2C/do2, used as a majoriser
+  c.value(o, per_sample);               // (batch,)
+  c.gradient(o, out);                   // (outputs, batch)  dC/do
+  c.hessian_vector_product(o, o, out);  // (outputs, batch)  d2C/do2 . v
+  { c.samples(Index{0}, Index{0}) } -> std::same_as<C>;
+};
+
+namespace detail {
+
+/// Targets y shared between a cost and its restrictions to some samples.
+template <Scalar S>
+class Targets {
+ public:
+  explicit Targets(State<S> y)
+      : y_(std::make_shared<const State<S>>(std::move(y))), count_(y_->cols()) {}
+
+  auto y() const { return y_->middleCols(begin_, count_); }  // (outputs, batch)
+  Index num_outputs() const { return y_->rows(); }
+  Index batch() const { return count_; }
+
+ protected:
+  template <class C>
+  static C restrict_to(C cost, Index begin, Index count) {
+    cost.begin_ += begin;
+    cost.count_ = count;
+    return cost;
+  }
+
+ private:
+  std::shared_ptr<const State<S>> y_;
+  Index begin_ = 0;
+  Index count_;
+};
+
+}  // namespace detail
+
+/// C = 1/2 |o - y|^2.
+template <class S>
+class SquaredError : public detail::Targets<S> {
+ public:
+  using Scalar = S;
+  using detail::Targets<S>::Targets;
+
+  double stiffness() const { return 1; }
+  void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
+    out = S(0.5) * (o - this->y()).array().square().colwise().sum().transpose();
+  }
+  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const { out = o - this->y(); }
+  void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>& v,
+                              StateRef<S> out) const {
+    out = v;
+  }
+  SquaredError samples(Index begin, Index count) const {
+    return detail::Targets<S>::restrict_to(*this, begin, count);
+  }
+};
+
+/// C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
+template <class S>
+class CrossEntropy : public detail::Targets<S> {
+ public:
+  using Scalar = S;
+  using detail::Targets<S>::Targets;
+
+  double stiffness() const { return 0.5; }  // the Hessian diag(p) - p p^T is at most 1/2
+  void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
+    using std::log;
+    for (Index j = 0; j < o.cols(); ++j) {
+      const S top = largest(o, j);
+      const S sum = (o.col(j).array() - top).exp().sum();
+      out(j) = (top + log(sum)) * this->y().col(j).sum() -
+               (this->y().col(j).array() * o.col(j).array()).sum();
+    }
+  }
+  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const {
+    for (Index j = 0; j < o.cols(); ++j) {
+      softmax(o, j, out);
+      out.col(j) = out.col(j) * this->y().col(j).sum() - this->y().col(j);
+    }
+  }
+  void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
+                              StateRef<S> out) const {
+    for (Index j = 0; j < o.cols(); ++j) {
+      softmax(o, j, out);
+      const S mean = (out.col(j).array() * v.col(j).array()).sum();
+      out.col(j).array() *= (v.col(j).array() - mean) * this->y().col(j).sum();
+    }
+  }
+  CrossEntropy samples(Index begin, Index count) const {
+    return detail::Targets<S>::restrict_to(*this, begin, count);
+  }
+
+ private:
+  /// Shifting the logits changes nothing but the range of exp.
+  static S largest(const ConstStateRef<S>& o, Index j) {
+    RealOf<S> top = real_part(o(0, j));
+    for (Index i = 1; i < o.rows(); ++i) top = std::max(top, real_part(o(i, j)));
+    return S(top);
+  }
+  static void softmax(const ConstStateRef<S>& o, Index j, StateRef<S>& out) {
+    out.col(j) = (o.col(j).array() - largest(o, j)).exp();
+    out.col(j) /= S(out.col(j).sum());
+  }
+};
+
+}  // namespace equiprop

@@ -1,0 +1,43 @@
+#pragma once
+/// Couplings: bilinear edges -<u_source, W u_target> of the energy, between two layers.
+///
+/// Every product of the library's networks is one of the three functions below; another kind of
+/// edge (convolution, pooling) is another type with the same functions.
+
+#include "equiprop/base/arrays.hpp"
+#include "equiprop/base/product.hpp"
+
+namespace equiprop {
+
+/// All-to-all weights W (source, target) in C order, which is (target, source) column-major.
+struct Dense {
+  Index source = 0;  ///< index of a layer
+  Index target = 0;
+
+  static Index rows(Index /*source_units*/, Index target_units) { return target_units; }
+  static Index columns(Index source_units, Index /*target_units*/) { return source_units; }
+
+  /// to_target += scale * W^T u_source
+  template <Scalar S>
+  static void pull_target(S scale, const ConstStateRef<S>& w,  // (target, source)
+                          const ConstStateRef<S>& u_source,    // (source, batch)
+                          StateRef<S> to_target) {             // (target, batch)
+    add_product<S>(scale, w, Op::none, u_source, Op::none, to_target);
+  }
+  /// to_source += scale * W u_target
+  template <Scalar S>
+  static void pull_source(S scale, const ConstStateRef<S>& w,  // (target, source)
+                          const ConstStateRef<S>& u_target,    // (target, batch)
+                          StateRef<S> to_source) {             // (source, batch)
+    add_product<S>(scale, w, Op::transpose, u_target, Op::none, to_source);
+  }
+  /// grad += scale * sum over the batch of u_target u_source^T
+  template <Scalar S>
+  static void add_outer(S scale, const ConstStateRef<S>& u_source,  // (source, batch)
+                        const ConstStateRef<S>& u_target,           // (target, batch)
+                        StateRef<S> grad) {                         // (target, source)
+    add_product<S>(scale, u_target, Op::none, u_source, Op::transpose, grad);
+  }
+};
+
+}  // namespace equiprop

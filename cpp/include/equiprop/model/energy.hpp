@@ -1,0 +1,73 @@
+#pragma once
+/// What a model must be able to do to be relaxed and differentiated.
+///
+/// An energy is a *clamped* problem: theta and x are fixed inside it, only the state s varies. The
+/// last `num_outputs()` units are the outputs on which a cost acts.
+
+#include <concepts>
+#include <type_traits>
+
+#include "equiprop/base/arrays.hpp"
+
+namespace equiprop {
+
+template <class E>
+concept Energy = requires(const E e, const State<typename E::Scalar> s,
+                          const State<typename E::Scalar> v, typename E::Scalar weight,
+                          State<typename E::Scalar> out, PerSample<typename E::Scalar> per_sample,
+                          Parameters<typename E::Scalar> grad) {
+  { e.num_units() } -> std::convertible_to<Index>;
+  { e.num_outputs() } -> std::convertible_to<Index>;
+  { e.num_parameters() } -> std::convertible_to<Index>;
+  e.energy(s, per_sample);                         // (batch,)         E(theta, x, s)
+  e.gradient(s, out);                              // (units, batch)   dE/ds
+  e.hessian_vector_product(s, v, out);             // (units, batch)   d2E/ds2 . v
+  e.parameter_gradient(s, weight, grad);           // (parameters,)    grad += weight sum dE/dtheta
+  e.mixed_derivative_product(s, v, weight, grad);  //                  ... sum <v, d2E/dtheta ds>
+};
+
+/// A force on the outputs, linearised at the state s it was computed from: a nudged block update
+/// feels  force - stiffness * s_new. `force` is (outputs, batch), or empty when there is none.
+template <Scalar S>
+struct Nudge {
+  State<S> force{};
+  S stiffness = S(0);
+};
+
+// Refinements. A model offers those it can; the erased AnyEnergy supplies what can be derived.
+
+/// Derivatives with respect to the input: out (inputs, batch), one column per sample.
+template <class E>
+concept HasInputGradient = requires(const E e, const State<typename E::Scalar> s,
+                                    typename E::Scalar weight, State<typename E::Scalar> out) {
+  { e.num_inputs() } -> std::convertible_to<Index>;
+  e.input_gradient(s, weight, out);          // out += weight dE/dx
+  e.mixed_input_product(s, s, weight, out);  // out += weight <v, d2E/dx ds>
+};
+
+/// A map T whose fixed points are those of the dynamics; |T(s) - s| is the residual everywhere.
+/// mobility is dT/d(force), a diagonal: 0 on a unit held by a bound, so it also says which are free.
+template <class E>
+concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s,
+                                    const Nudge<typename E::Scalar> nudge,
+                                    State<typename E::Scalar> out) {
+  e.fixed_point_map(s, nudge, out);  // (units, batch)
+  e.mobility(s, out);                // (units, batch)
+  e.project(out);                    // clips to the box, in place
+};
+
+/// Exact minimisation over one block of mutually uncoupled units, the others held.
+template <class E>
+concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nudge,
+                                  State<typename E::Scalar> s) {
+  { e.num_blocks() } -> std::convertible_to<Index>;
+  e.block_update(Index{0}, nudge, s);
+};
+
+/// The same problem for samples [begin, begin + count) only; lets threads share a batch.
+template <class E>
+concept Divisible = requires(const E e) {
+  { e.samples(Index{0}, Index{0}) } -> std::same_as<E>;
+};
+
+}  // namespace equiprop

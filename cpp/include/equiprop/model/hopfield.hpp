@@ -1,0 +1,171 @@
+#pragma once
+/// The Hopfield energy on a graph of layers and couplings.
+///
+///   E(theta, x, s) = sum_k leak(s_k) - sum_edges <u_a, W u_b> - sum_k <b_k, u_k>,  u_k = signal(s_k)
+///
+/// with u_0 = x for the clamped input (Scellier & Bengio 2019, eq. 2; units.hpp for both published
+/// leaks). Derivatives, with p_k = b_k + sum_edges W u the drive of layer k:
+///
+///   dE/ds          leak'(s) - signal'(s) p
+///   d2E/ds2 . v    leak''(s) v - signal''(s) p v - signal'(s) (M (signal'(s) v)),  M v: inner pulls
+///   dE/dW, dE/db   -u_a u_b^T,  -u_b
+
+#include <memory>
+
+#include "equiprop/base/parallel.hpp"
+#include "equiprop/base/random.hpp"
+#include "equiprop/model/topology.hpp"
+
+namespace equiprop {
+
+/// Drive of the free layers by the input: bias + W^T x, the part relaxation never changes.
+template <class S>
+struct Clamped {
+  State<S> x;      // (inputs, batch)
+  State<S> drive;  // (units, batch)
+};
+
+/// A network with its input fixed: an Energy. It owns what it refers to, and its parameters are the
+/// network's own memory. Each object has scratch space: use it from one thread at a time, and give
+/// each thread its own samples().
+template <class S>
+class ClampedHopfield {
+ public:
+  using Scalar = S;
+
+  ClampedHopfield(std::shared_ptr<const Topology> topology,
+                  std::shared_ptr<const Parameters<S>> parameters,
+                  const Eigen::Ref<const State<S>>& x);
+
+  Index num_units() const { return topology_->state().size(); }
+  Index num_inputs() const { return topology_->num_inputs(); }
+  Index num_outputs() const { return topology_->num_outputs(); }
+  Index num_parameters() const { return topology_->parameters().size(); }
+
+  void energy(const ConstStateRef<S>& s, PerSample<S>& out) const;
+  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const;
+  void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                              StateRef<S> out) const;
+  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const;
+  void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                ParametersRef<S> grad) const;
+  void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const;
+  void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                           StateRef<S> out) const;
+
+  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const;
+  void mobility(const ConstStateRef<S>& s, StateRef<S> out) const;
+  void project(StateRef<S> s) const;
+
+  Index num_blocks() const;
+  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const;
+
+  ClampedHopfield samples(Index begin, Index count) const;
+
+ private:
+  /// What a layer sends along a coupling: scale * rows of some state. A linear signal needs no copy.
+  struct Signal {
+    S scale;
+    Eigen::Ref<const State<S>, 0, Eigen::OuterStride<>> rows;
+  };
+
+  Eigen::Map<const State<S>> weights(std::size_t coupling) const;
+  auto rows(const ConstStateRef<S>& a, std::size_t free_layer) const;
+  auto rows(StateRef<S>& a, std::size_t free_layer) const;
+  std::size_t source(std::size_t coupling) const;
+  std::size_t target(std::size_t coupling) const;
+
+  void prepare_signals(const ConstStateRef<S>& s) const;
+  void prepare_tangents(const ConstStateRef<S>& v) const;
+  Signal signal(std::size_t free_layer, const ConstStateRef<S>& s) const;
+  Signal tangent(std::size_t free_layer, const ConstStateRef<S>& v) const;
+
+  template <class SignalOf>
+  void add_pulls(const SignalOf& signal_of, State<S>& out) const;
+  void add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s, State<S>& out) const;
+  void drive(const ConstStateRef<S>& s) const;
+  auto clamped_drive() const { return clamped_->drive.middleCols(begin_, count_); }
+  auto clamped_x() const { return clamped_->x.middleCols(begin_, count_); }
+  const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
+  void add_outer(S scale, const Signal& from, const Signal& to, std::size_t coupling,
+                 ParametersRef<S>& grad) const;
+
+  std::shared_ptr<const Topology> topology_;
+  std::shared_ptr<const Parameters<S>> parameters_;
+  std::shared_ptr<const Clamped<S>> clamped_;
+  Index begin_ = 0;
+  Index count_;
+
+  /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
+  struct Scratch {
+    State<S> drive, signal, slope, tangent, pulls;
+    Scratch() = default;
+    Scratch(const Scratch&) {}
+    Scratch& operator=(const Scratch&) { return *this; }
+  };
+  mutable Scratch scratch_;
+};
+
+template <class S>
+class HopfieldNetwork {
+ public:
+  using Scalar = S;
+
+  HopfieldNetwork(std::vector<Layer> layers, std::vector<Dense> couplings,
+                  Potential potential = Potential::legendre)
+      : topology_(
+            std::make_shared<const Topology>(std::move(layers), std::move(couplings), potential)),
+        parameters_(
+            std::make_shared<Parameters<S>>(Parameters<S>::Zero(topology_->parameters().size()))) {}
+
+  const Topology& topology() const { return *topology_; }
+  /// The flat vector theta; writable, and shared with every energy clamped from this network.
+  Parameters<S>& parameters() { return *parameters_; }
+  const Parameters<S>& parameters() const { return *parameters_; }
+
+  /// Weights uniform on +-sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
+  /// numbers depend on the seed alone, not on the scalar type.
+  void initialize(std::uint64_t seed) {
+    parameters_->setZero();
+    for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
+      const Block& block = topology_->weights(e);
+      const double limit = std::sqrt(6.0 / static_cast<double>(block.rows + block.columns));
+      Random random(seed, e);
+      for (Index i = 0; i < block.size(); ++i)
+        (*parameters_)(block.offset + i) = S(static_cast<RealOf<S>>(limit * random.symmetric()));
+    }
+  }
+
+  /// Fixes the input x (inputs, batch) and computes its drive, once.
+  ClampedHopfield<S> clamp(const Eigen::Ref<const State<S>>& x) const {
+    return {topology_, parameters_, x};
+  }
+  /// The state a free phase starts from unless told otherwise, (units, batch).
+  State<S> initial_state(Index batch) const {
+    State<S> s(topology_->state().size(), batch);
+    for (std::size_t k = 0; k < topology_->num_free(); ++k) {
+      const Block& block = topology_->state()[k];
+      topology_->units(k).template rest<S>(s.middleRows(block.offset, block.rows));
+    }
+    return s;
+  }
+  /// The same network on another scalar; the parameters are copied.
+  template <class T>
+  HopfieldNetwork<T> cast() const {
+    HopfieldNetwork<T> other(topology_->layers(), topology_->couplings(), topology_->potential());
+    other.parameters() =
+        parameters_->unaryExpr([](const S& v) { return T(static_cast<RealOf<T>>(real_part(v))); });
+    return other;
+  }
+
+ private:
+  std::shared_ptr<const Topology> topology_;
+  std::shared_ptr<Parameters<S>> parameters_;
+};
+
+extern template class ClampedHopfield<float>;
+extern template class ClampedHopfield<double>;
+extern template class ClampedHopfield<Complex>;
+extern template class ClampedHopfield<Dual<double>>;
+
+}  // namespace equiprop

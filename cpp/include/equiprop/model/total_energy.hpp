@@ -1,0 +1,96 @@
+#pragma once
+/// F = E + beta C (Scellier & Bengio 2017): the nudged phase is the free phase of this energy, so
+/// no solver ever hears of beta.
+
+#include "equiprop/model/any_model.hpp"
+
+namespace equiprop {
+
+/// Satisfies Energy and its refinements. C has no parameters, so dF/dtheta = dE/dtheta.
+template <class S>
+class TotalEnergy {
+ public:
+  using Scalar = S;
+
+  TotalEnergy(AnyEnergy<S> energy, AnyCost<S> cost, S beta)
+      : energy_(std::move(energy)), cost_(std::move(cost)), beta_(beta) {}
+
+  Index num_units() const { return energy_.num_units(); }
+  Index num_inputs() const { return energy_.num_inputs(); }
+  Index num_outputs() const { return energy_.num_outputs(); }
+  Index num_parameters() const { return energy_.num_parameters(); }
+
+  void energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
+    PerSample<S> cost(s.cols());
+    cost_.value(outputs(s), cost);
+    energy_.energy(s, out);
+    out += beta_ * cost;
+  }
+  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
+    energy_.gradient(s, out);
+    pull(s);
+    out.bottomRows(num_outputs()) += beta_ * pull_;
+  }
+  void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                              StateRef<S> out) const {
+    energy_.hessian_vector_product(s, v, out);
+    pull_.resize(num_outputs(), s.cols());
+    cost_.hessian_vector_product(outputs(s), outputs(v), pull_);
+    out.bottomRows(num_outputs()) += beta_ * pull_;
+  }
+  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
+    energy_.parameter_gradient(s, weight, grad);
+  }
+  void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                ParametersRef<S> grad) const {
+    energy_.mixed_derivative_product(s, v, weight, grad);
+  }
+  void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const {
+    energy_.input_gradient(s, weight, out);
+  }
+  void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                           StateRef<S> out) const {
+    energy_.mixed_input_product(s, v, weight, out);
+  }
+
+  /// T under the force -beta dC/ds taken at s.
+  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& outer, StateRef<S> out) const {
+    energy_.fixed_point_map(s, nudge(s, outer, 0.0), out);
+  }
+  void mobility(const ConstStateRef<S>& s, StateRef<S> out) const { energy_.mobility(s, out); }
+  void project(StateRef<S> s) const { energy_.project(s); }
+
+  Index num_blocks() const { return energy_.num_blocks(); }
+  /// The cost enters by the quadratic model with its own stiffness, which is exact for SquaredError
+  /// and for beta > 0 a majoriser otherwise (so each update still lowers F).
+  void block_update(Index block, const Nudge<S>& outer, StateRef<S> s) const {
+    energy_.block_update(block, nudge(s, outer, cost_.stiffness()), s);
+  }
+
+  TotalEnergy samples(Index begin, Index count) const {
+    return {energy_.samples(begin, count), cost_.samples(begin, count), beta_};
+  }
+
+ private:
+  auto outputs(const ConstStateRef<S>& s) const { return s.bottomRows(num_outputs()); }
+  void pull(const ConstStateRef<S>& s) const {
+    pull_.resize(num_outputs(), s.cols());
+    cost_.gradient(outputs(s), pull_);
+  }
+  const Nudge<S>& nudge(const ConstStateRef<S>& s, const Nudge<S>& outer, double stiffness) const {
+    const S k(static_cast<RealOf<S>>(stiffness));
+    pull(s);
+    nudge_.force = beta_ * (k * outputs(s) - pull_);
+    nudge_.stiffness = beta_ * k + outer.stiffness;
+    if (outer.force.size() > 0) nudge_.force += outer.force;
+    return nudge_;
+  }
+
+  AnyEnergy<S> energy_;
+  AnyCost<S> cost_;
+  S beta_;
+  mutable State<S> pull_;   // (outputs, batch): scratch, see ClampedHopfield
+  mutable Nudge<S> nudge_;  // scratch
+};
+
+}  // namespace equiprop

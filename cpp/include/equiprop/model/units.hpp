@@ -1,0 +1,189 @@
+#pragma once
+/// How the units of one layer enter the energy: E contains  leak(s) - <signal(s), drive>.
+///
+/// The two published conventions differ only here.
+///   quadratic  leak = 1/2 s^2,  signal = rho(s)    (Scellier & Bengio 2017, 2019)
+///   legendre   leak = G(s),     signal = s         (Ernoult et al. 2019; Scellier et al. 2023)
+/// where G' = rho^-1. Units with a Clip activation are held in a box on which leak is quadratic and
+/// signal linear in both conventions; the box does the clipping.
+
+#include "equiprop/model/activation.hpp"
+#include "equiprop/model/energy.hpp"
+
+namespace equiprop {
+
+enum class Potential { quadratic, legendre };
+
+class Units {
+ public:
+  Units(Activation activation, Potential potential)
+      : activation_(std::move(activation)), potential_(potential) {}
+
+  bool holomorphic() const { return equiprop::holomorphic(activation_); }
+  /// signal(s) = signal_gain() * s?
+  bool signal_is_linear() const { return legendre() || clip() != nullptr; }
+  double signal_gain() const { return legendre() || clip() == nullptr ? 1.0 : clip()->gain; }
+
+  /// out += sum_i leak(s_i) for each sample
+  template <Scalar S>
+  void add_leak(const ConstStateRef<S>& s, PerSample<S>& out) const {
+    if (!legendre())
+      out += S(0.5) * s.array().square().colwise().sum().transpose();
+    else
+      visit([&](const auto& rho) {
+        out += s.unaryExpr([=](const S& v) { return rho.potential(v); })
+                   .colwise()
+                   .sum()
+                   .transpose()
+                   .array();
+      });
+  }
+  /// out = leak'(s)
+  template <Scalar S>
+  void leak_gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
+    if (!legendre())
+      out = s;
+    else
+      map<S>(s, out, [](const auto& rho, const S& v) { return rho.inverse(v); });
+  }
+  /// out = leak''(s). At the ends of rho's range, where it is infinite, a huge number stands for it.
+  template <Scalar S>
+  void leak_curvature(const ConstStateRef<S>& s, StateRef<S> out) const {
+    if (!legendre())
+      out.setOnes();
+    else if (clip() != nullptr)
+      out.setConstant(S(static_cast<RealOf<S>>(1 / clip()->gain)));
+    else
+      map<S>(s, out, [](const auto& rho, const S& v) { return reciprocal<S>(rho.slope(v)); });
+  }
+  /// out = signal(s)
+  template <Scalar S>
+  void signal(const ConstStateRef<S>& s, StateRef<S> out) const {
+    if (signal_is_linear())
+      out = gain<S>() * s;
+    else
+      activate<S>(activation_, s, out);
+  }
+  /// out = signal'(s), given u = signal(s)
+  template <Scalar S>
+  void signal_slope(const ConstStateRef<S>& u, StateRef<S> out) const {
+    if (signal_is_linear())
+      out.setConstant(gain<S>());
+    else
+      map<S>(u, out, [](const auto& rho, const S& r) { return rho.slope(r); });
+  }
+  /// out = signal''(s), given u = signal(s)
+  template <Scalar S>
+  void signal_curvature(const ConstStateRef<S>& u, StateRef<S> out) const {
+    if (signal_is_linear())
+      out.setZero();
+    else
+      map<S>(u, out, [](const auto& rho, const S& r) { return rho.curvature(r); });
+  }
+
+  /// s <- T(s): the state the units take under `drive` and an outside force, force - stiffness s
+  /// ((units, batch), or nullptr). Exact, that is the minimiser over these units, where the leak is
+  /// quadratic; elsewhere the force is taken at the old s.
+  template <Scalar S>
+  void respond(const ConstStateRef<S>& drive, const State<S>* force, S stiffness,
+               StateRef<S> s) const {
+    if (clip() != nullptr)
+      respond_in_box(*clip(), drive, force, stiffness, s);
+    else if (legendre())
+      respond_legendre(drive, force, stiffness, s);
+    else
+      respond_quadratic(drive, force, stiffness, s);
+  }
+  /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping).
+  template <Scalar S>
+  void mobility(const ConstStateRef<S>& drive, StateRef<S> out) const {
+    if (!legendre() && clip() == nullptr) {
+      out.setOnes();
+      return;
+    }
+    map<S>(drive, out, [](const auto& rho, const S& v) { return rho.slope(rho.value(v)); });
+    if (!legendre()) out /= gain<S>();
+  }
+  /// Clips s to the box, in place.
+  template <Scalar S>
+  void project(StateRef<S> s) const {
+    if (clip() == nullptr || !clip()->bounded()) return;
+    const Clip box = *clip();
+    const double divisor = signal_gain();
+    s = s.unaryExpr([=](const S& v) { return box.clamp(v, divisor); });
+  }
+  /// Where a relaxation starts: the response to no drive.
+  template <Scalar S>
+  void rest(StateRef<S> s) const {
+    s.setZero();
+    if (legendre()) activate<S>(activation_, s, s);
+    project<S>(s);
+  }
+
+ private:
+  bool legendre() const { return potential_ == Potential::legendre; }
+  const Clip* clip() const { return std::get_if<Clip>(&activation_); }
+  template <Scalar S>
+  S gain() const {
+    return S(static_cast<RealOf<S>>(signal_gain()));
+  }
+  template <class Visitor>
+  void visit(const Visitor& visitor) const {
+    std::visit(visitor, activation_);
+  }
+  template <Scalar S, class Function>
+  void map(const ConstStateRef<S>& in, StateRef<S>& out, const Function& function) const {
+    visit(
+        [&](const auto& rho) { out = in.unaryExpr([=](const S& v) { return function(rho, v); }); });
+  }
+  template <Scalar S>
+  static S reciprocal(const S& slope) {
+    constexpr auto tiny = std::numeric_limits<RealOf<S>>::min();
+    return magnitude(slope) < tiny ? S(1 / tiny) : S(1) / slope;
+  }
+
+  /// Minimises s^2 / (2 gain) - (drive + force) s + stiffness s^2 / 2 over the box (legendre), or
+  /// the same with the gain on the drive (quadratic).
+  template <Scalar S>
+  void respond_in_box(const Clip& box, const ConstStateRef<S>& drive, const State<S>* force,
+                      S stiffness, StateRef<S>& s) const {
+    const S drive_gain = S(static_cast<RealOf<S>>(box.gain));
+    const S force_gain = legendre() ? drive_gain : S(1);
+    const S curvature = S(1) + force_gain * stiffness;
+    require(real_part(curvature) > 0, "BlockUpdate",
+            "Nudging must leave the energy convex in the outputs: beta > -1 / (gain * stiffness).",
+            "beta * stiffness = ", real_part(stiffness));
+    const double divisor = signal_gain();
+    const auto clamp = [=](const S& v) { return box.clamp(v, divisor); };
+    if (force == nullptr)
+      s = (drive_gain * drive).unaryExpr(clamp);
+    else
+      s = ((drive_gain * drive + force_gain * *force) / curvature).unaryExpr(clamp);
+  }
+  template <Scalar S>
+  void respond_legendre(const ConstStateRef<S>& drive, const State<S>* force, S stiffness,
+                        StateRef<S>& s) const {
+    if (force == nullptr)
+      activate<S>(activation_, drive, s);
+    else {
+      s = drive + *force - stiffness * s;
+      activate<S>(activation_, s, s);
+    }
+  }
+  template <Scalar S>
+  void respond_quadratic(const ConstStateRef<S>& drive, const State<S>* force, S stiffness,
+                         StateRef<S>& s) const {
+    visit([&](const auto& rho) {
+      const auto slope = [=](const S& v) { return rho.slope(rho.value(v)); };
+      if (force == nullptr)
+        s = s.unaryExpr(slope).array() * drive.array();
+      else
+        s = s.unaryExpr(slope).array() * drive.array() + (*force - stiffness * s).array();
+    });
+  }
+
+  Activation activation_;
+  Potential potential_;
+};
+
+}  // namespace equiprop

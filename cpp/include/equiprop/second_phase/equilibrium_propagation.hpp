@@ -1,0 +1,24 @@
+#pragma once
+/// Equilibrium Propagation (Scellier & Bengio 2017): relax again, nudged, and compare.
+
+#include "equiprop/model/total_energy.hpp"
+#include "equiprop/second_phase/gradient.hpp"
+#include "equiprop/second_phase/nudging.hpp"
+#include "equiprop/solver/relax.hpp"
+
+namespace equiprop {
+
+/// dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}), each s^{beta_k} relaxed from the free state s_star
+/// (units, batch). The report holds the worst of the nudged phases, sample by sample.
+template <class S>
+Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                    const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
+                                    const Solver& solver);
+
+/// The limit beta -> 0 of the same computation, by dual numbers: no truncation, no cancellation.
+Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& energy,
+                                               const AnyCost<Dual<double>>& cost,
+                                               const ConstStateRef<double>& s_star,
+                                               const Solver& solver);
+
+}  // namespace equiprop

@@ -1,0 +1,34 @@
+#pragma once
+/// What every second phase returns: dJ/dtheta and dJ/dx of the mean cost J at the fixed point.
+
+#include "equiprop/base/report.hpp"
+#include "equiprop/model/any_model.hpp"
+
+namespace equiprop {
+
+template <class S>
+struct Gradient {
+  Parameters<S> parameters;  // (parameters,)
+  State<S> inputs;           // (inputs, batch)
+  S objective{};             // J = mean over the batch of C(s*)
+  Report report;
+};
+
+/// Zero derivatives of the right shapes, and the objective at s_star (units, batch).
+template <class S>
+Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                           const ConstStateRef<S>& s_star) {
+  require(cost.num_outputs() == energy.num_outputs(), "second_phase",
+          "Targets have one row for each output unit.", cost.num_outputs(), " rows for ",
+          energy.num_outputs(), " outputs");
+  require(s_star.rows() == energy.num_units() && s_star.cols() > 0, "second_phase",
+          "The state is (units, batch) with at least one sample.", s_star.rows(), " x ",
+          s_star.cols());
+  PerSample<S> cost_value(s_star.cols());
+  cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
+  return {Parameters<S>::Zero(energy.num_parameters()),
+          State<S>::Zero(energy.num_inputs(), s_star.cols()),
+          S(cost_value.sum() / S(static_cast<RealOf<S>>(s_star.cols()))), Report(s_star.cols())};
+}
+
+}  // namespace equiprop

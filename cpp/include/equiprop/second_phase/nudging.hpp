@@ -1,0 +1,51 @@
+#pragma once
+/// Variants of Equilibrium Propagation are data: nodes beta_k and weights w_k with
+/// dJ/dtheta ~ sum_k w_k dF/dtheta(s^{beta_k}).
+
+#include <vector>
+
+#include "equiprop/base/error.hpp"
+#include "equiprop/base/scalar.hpp"
+
+namespace equiprop {
+
+template <class S>
+struct NudgingNode {
+  S beta;
+  S weight;
+};
+
+template <class S>
+using NudgingRule = std::vector<NudgingNode<S>>;
+
+namespace detail {
+
+inline void check_beta(double beta, std::string_view where) {
+  require(std::isfinite(beta) && beta != 0, where, "beta is a finite number other than 0.", beta);
+}
+
+}  // namespace detail
+
+/// (g(beta) - g(0)) / beta: error O(beta) (Scellier & Bengio 2017). beta may be negative. The node at
+/// 0 is relaxed as long as the other one, so that an unfinished free phase cancels.
+template <class S>
+NudgingRule<S> one_sided(double beta) {
+  detail::check_beta(beta, "one_sided");
+  const auto b = static_cast<RealOf<S>>(beta);
+  return {{S(0), S(-1 / b)}, {S(b), S(1 / b)}};
+}
+
+/// (g(beta) - g(-beta)) / (2 beta): error O(beta^2) (Laborieux et al. 2021).
+template <class S>
+NudgingRule<S> centered(double beta) {
+  detail::check_beta(beta, "centered");
+  const auto b = static_cast<RealOf<S>>(beta);
+  return {{S(-b), S(-1 / (2 * b))}, {S(b), S(1 / (2 * b))}};
+}
+
+/// dg/dbeta at 0, exactly: the derivative part of a relaxation with the dual number beta = 0 + e.
+inline NudgingRule<Dual<double>> exact_limit() {
+  return {{Dual<double>(0, 1), Dual<double>(1)}};
+}
+
+}  // namespace equiprop

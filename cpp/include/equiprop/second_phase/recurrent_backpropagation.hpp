@@ -1,0 +1,16 @@
+#pragma once
+/// Recurrent Backpropagation (Almeida 1987; Pineda 1987): solve the side network A lambda = dC/ds.
+
+#include "equiprop/linear/linear_solver.hpp"
+#include "equiprop/second_phase/gradient.hpp"
+
+namespace equiprop {
+
+/// dJ/dtheta = -<lambda, d2E/dtheta ds>, A = d2E/ds2 at s_star restricted to the free units
+/// (Scellier & Bengio 2019, sec. 4; the implicit function theorem).
+template <class S>
+Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                      const ConstStateRef<S>& s_star,  // (units, batch)
+                                      const LinearSolver& linear_solver);
+
+}  // namespace equiprop

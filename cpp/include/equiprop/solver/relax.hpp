@@ -1,0 +1,92 @@
+#pragma once
+/// Find the fixed point of an energy: the free phase, and the nudged phase of EqProp.
+
+#include <variant>
+
+#include "equiprop/base/iterate.hpp"
+#include "equiprop/base/parallel.hpp"
+#include "equiprop/model/any_model.hpp"
+
+namespace equiprop {
+
+/// Gradient flow ds/dt = -dE/ds by explicit Euler steps, clipped to the box of bounded states:
+/// s <- project(s - step_size dE/ds). Stable below 2 / (largest eigenvalue of the Hessian).
+struct Euler : StoppingRule {
+  double step_size = 0.5;
+
+  void check() const {
+    StoppingRule::check("Euler");
+    require(step_size > 0 && std::isfinite(step_size), "Euler",
+            "The step size is a positive number.", step_size);
+  }
+  double rate() const { return step_size; }
+  template <class S>
+  void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
+    energy.gradient(s, next);
+    next = s - S(static_cast<RealOf<S>>(step_size)) * next;
+    energy.project(next);
+  }
+};
+
+/// s <- (1 - damping) T(s) + damping s, all units at once.
+struct FixedPointIteration : StoppingRule {
+  double damping = 0;
+
+  void check() const {
+    StoppingRule::check("FixedPointIteration");
+    require(damping >= 0 && damping < 1, "FixedPointIteration", "The damping is in [0, 1).",
+            damping);
+  }
+  double rate() const { return 1 - damping; }
+  template <class S>
+  void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
+    const S kept(static_cast<RealOf<S>>(damping));
+    energy.fixed_point_map(s, {}, next);
+    if (damping != 0) next = (S(1) - kept) * next + kept * s;
+  }
+};
+
+/// One sweep of exact block minimisations: even layers together, then odd ones, in a chain. It has
+/// no step size and never raises the energy.
+struct BlockUpdate : StoppingRule {
+  void check() const { StoppingRule::check("BlockUpdate"); }
+  double rate() const { return 1; }
+  template <class S>
+  void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
+    require(energy.num_blocks() > 0, "BlockUpdate",
+            "The energy must have exact block updates: a network with potential 'legendre', or one "
+            "whose activations are all clips. Use Euler or FixedPointIteration here.",
+            "one without");
+    next = s;
+    for (Index block = 0; block < energy.num_blocks(); ++block)
+      energy.block_update(block, {}, next);
+  }
+};
+
+using Solver = std::variant<BlockUpdate, FixedPointIteration, Euler>;
+
+/// |T(s) - s| of each sample, the one meaning of "residual": the projected gradient where the leak is
+/// quadratic, |sigma(drive) - s| for a Legendre potential. `image` is scratch and ends as T(s).
+template <class S>
+void residual(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& image,
+              PerSample<double>& out) {
+  image.resize(s.rows(), s.cols());
+  energy.fixed_point_map(s, {}, image);
+  max_difference<S>(image, s, out);
+}
+
+/// Relaxes s (units, batch) in place. Threads share the batch unless an observer wants all of it.
+template <class S>
+Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
+             const Observer<S>& observe = {});
+
+extern template Report relax(const AnyEnergy<float>&, const Solver&, StateRef<float>,
+                             const Observer<float>&);
+extern template Report relax(const AnyEnergy<double>&, const Solver&, StateRef<double>,
+                             const Observer<double>&);
+extern template Report relax(const AnyEnergy<Complex>&, const Solver&, StateRef<Complex>,
+                             const Observer<Complex>&);
+extern template Report relax(const AnyEnergy<Dual<double>>&, const Solver&, StateRef<Dual<double>>,
+                             const Observer<Dual<double>>&);
+
+}  // namespace equiprop

@@ -1,0 +1,104 @@
+#include "equiprop/model/topology.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace equiprop {
+namespace {
+
+constexpr Index max_units = Index{1} << 31;
+constexpr Index max_parameters = Index{1} << 38;
+
+std::string numbered(char letter, std::size_t number) {
+  std::string name(1, letter);
+  return name += std::to_string(number);
+}
+
+}  // namespace
+
+Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential)
+    : layers_(std::move(layers)), couplings_(std::move(couplings)), potential_(potential) {
+  check();
+  for (std::size_t k = 1; k < layers_.size(); ++k) {
+    state_.append(layers_[k].name, layers_[k].units);
+    units_.emplace_back(layers_[k].activation, potential_);
+  }
+  for (std::size_t e = 0; e < couplings_.size(); ++e) {
+    auto& [source, target] = couplings_[e];
+    if (target == 0) std::swap(source, target);
+    const Index from = layers_[static_cast<std::size_t>(source)].units;
+    const Index to = layers_[static_cast<std::size_t>(target)].units;
+    parameters_.append(numbered('W', e + 1), Dense::rows(from, to), Dense::columns(from, to));
+    (source == 0 ? from_input_ : inner_).push_back(e);
+  }
+  for (std::size_t k = 1; k < layers_.size(); ++k)
+    parameters_.append(numbered('b', k), layers_[k].units);
+  require(parameters_.size() <= max_parameters, "Topology",
+          "A network has at most 2^38 parameters.", parameters_.size());
+  color();
+}
+
+void Topology::check() const {
+  require(layers_.size() >= 2, "Topology", "A network has an input layer and at least one more.",
+          layers_.size(), " layers");
+  std::set<std::string> names;
+  for (const auto& layer : layers_) {
+    require(layer.units >= 1 && layer.units <= max_units, "Topology",
+            "A layer has between 1 and 2^31 units.", layer.units, " in layer '", layer.name, "'");
+    require(names.insert(layer.name).second, "Topology", "Layer names are different.", "'",
+            layer.name, "' twice");
+  }
+  const auto count = static_cast<Index>(layers_.size());
+  std::set<std::pair<Index, Index>> seen;
+  std::set<Index> coupled;
+  for (const auto& [source, target] : couplings_) {
+    require(source >= 0 && source < count && target >= 0 && target < count, "Topology",
+            "A coupling joins two layers of the network.", source, " -> ", target, " among ", count,
+            " layers");
+    require(source != target, "Topology", "A dense coupling joins two different layers.", source,
+            " -> ", target);
+    require(seen.insert(std::minmax(source, target)).second, "Topology",
+            "Two layers are joined by one coupling.", source, " -> ", target, " a second time");
+    coupled.insert({source, target});
+  }
+  for (Index k = 0; k < count; ++k)
+    require(coupled.count(k) == 1, "Topology", "Every layer is coupled to another.", "layer '",
+            layers_[static_cast<std::size_t>(k)].name, "' alone");
+}
+
+/// Greedy colouring in layer order: two colours for every chain and every graph that is one with
+/// skips over an even number of layers.
+void Topology::color() {
+  std::vector<std::size_t> color(num_free());
+  for (std::size_t k = 0; k < num_free(); ++k) {
+    std::set<std::size_t> taken;
+    for (const auto e : inner_) {
+      const auto a = static_cast<std::size_t>(couplings_[e].source) - 1;
+      const auto b = static_cast<std::size_t>(couplings_[e].target) - 1;
+      if (a == k && b < k) taken.insert(color[b]);
+      if (b == k && a < k) taken.insert(color[a]);
+    }
+    while (taken.count(color[k]) == 1) ++color[k];
+    if (color[k] >= blocks_.size()) blocks_.resize(color[k] + 1);
+    blocks_[color[k]].push_back(k);
+  }
+}
+
+bool Topology::has_block_update() const {
+  return std::all_of(units_.begin(), units_.end(),
+                     [](const Units& units) { return units.signal_is_linear(); });
+}
+
+bool Topology::holomorphic() const {
+  return std::all_of(units_.begin(), units_.end(),
+                     [](const Units& units) { return units.holomorphic(); });
+}
+
+std::vector<Dense> chain(std::size_t num_layers) {
+  std::vector<Dense> couplings;
+  for (std::size_t k = 1; k < num_layers; ++k)
+    couplings.push_back({static_cast<Index>(k) - 1, static_cast<Index>(k)});
+  return couplings;
+}
+
+}  // namespace equiprop
