@@ -37,7 +37,7 @@ void bind_network(py::module_& m) {
              return std::make_shared<Network>(std::move(layers), std::move(couplings), potential);
            }),
            py::arg("layers"), py::arg("couplings"), py::arg("potential"))
-      .def("initialize", &Network::initialize, py::arg("seed"))
+      .def("initialize", &Network::initialize, py::arg("seed"), py::arg("gain") = 0.5)
       .def_property_readonly("parameters",
                              [](py::object self) {
                                auto& theta = self.cast<Network&>().parameters();

@@ -34,6 +34,12 @@ void bind_cost(py::module_& m) {
   py::class_<C>(m, "Cost")
       .def_property_readonly("num_outputs", [](const C& c) { return c.targets.rows(); })
       .def_property_readonly("batch", [](const C& c) { return c.targets.cols(); })
+      .def("state_gradient",
+           [](const C& c, const Array<T>& s) {
+             auto out = new_state<T>(as_state<T>(s, -1, "cost").rows(), c.targets.cols());
+             cost_gradient<T>(c.cost(), as_state<T>(s, -1, "cost"), as_state<T>(out));
+             return out;
+           })
       .def("value", [](const C& c, const Array<T>& o) {
         PerSample<T> out(c.targets.cols());
         c.cost().value(as_state<T>(o, c.targets.rows(), "cost"), out);

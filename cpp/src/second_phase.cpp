@@ -23,6 +23,15 @@ State<double> derivative_part(const State<Dual<double>>& a) {
   return a.unaryExpr([](const Dual<double>& v) { return v.derivative; });
 }
 
+/// Sums over the batch can overflow although every state is finite: no such gradient is "converged".
+template <class S>
+Gradient<S> checked(Gradient<S> gradient) {
+  bool finite = true;
+  for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
+  if (!finite) gradient.report.status.setConstant(Status::diverged);
+  return gradient;
+}
+
 }  // namespace
 
 template <class S>
@@ -40,7 +49,7 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
     energy.parameter_gradient(s, weight / samples, gradient.parameters);
     energy.input_gradient(s, weight / samples, gradient.inputs);
   }
-  return gradient;
+  return checked<S>(std::move(gradient));
 }
 
 Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& energy,
@@ -72,7 +81,7 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   const S weight = S(-1) / S(static_cast<RealOf<S>>(s_star.cols()));
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
   energy.mixed_input_product(s_star, lambda, weight, gradient.inputs);
-  return gradient;
+  return checked<S>(std::move(gradient));
 }
 
 #define INSTANTIATE(S)                                                                         \

@@ -123,13 +123,16 @@ class HopfieldNetwork {
   Parameters<S>& parameters() { return *parameters_; }
   const Parameters<S>& parameters() const { return *parameters_; }
 
-  /// Weights uniform on +-sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
-  /// numbers depend on the seed alone, not on the scalar type.
-  void initialize(std::uint64_t seed) {
+  /// Weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
+  /// numbers depend on the seed alone, not on the scalar type. With gain 1 the largest singular value
+  /// of a layer's weights exceeds 1, and a network with linear units excites itself; with 1/2 it
+  /// relaxes to one fixed point.
+  void initialize(std::uint64_t seed, double gain = 0.5) {
+    require(gain >= 0 && std::isfinite(gain), "initialize", "The gain is at least 0.", gain);
     parameters_->setZero();
     for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
       const Block& block = topology_->weights(e);
-      const double limit = std::sqrt(6.0 / static_cast<double>(block.rows + block.columns));
+      const double limit = gain * std::sqrt(6.0 / static_cast<double>(block.rows + block.columns));
       Random random(seed, e);
       for (Index i = 0; i < block.size(); ++i)
         (*parameters_)(block.offset + i) = S(static_cast<RealOf<S>>(limit * random.symmetric()));

@@ -1,0 +1,54 @@
+"""Train and verify fixed-point recurrent networks.
+
+A network relaxes to a fixed point, where it predicts. A second phase yields the gradient: Equilibrium
+Propagation relaxes again, nudged towards the target; Recurrent Backpropagation iterates error
+derivatives in a linear side network. The two are equal at every moment (Scellier & Bengio 2019), and
+`equiprop.verify` shows it to machine precision.
+"""
+
+from equiprop import data as data
+from equiprop import optimizers as optimizers
+from equiprop import plotting as plotting
+from equiprop import verify as verify
+from equiprop._core import Status as Status
+from equiprop._core import num_threads as num_threads
+from equiprop._core import set_num_threads as set_num_threads
+from equiprop.activations import ACTIVATIONS as ACTIVATIONS
+from equiprop.activations import Activation as Activation
+from equiprop.activations import activation as activation
+from equiprop.checkpoint import load as load
+from equiprop.checkpoint import save as save
+from equiprop.config import __version__ as __version__
+from equiprop.config import show_config as show_config
+from equiprop.costs import CrossEntropy as CrossEntropy
+from equiprop.costs import SquaredError as SquaredError
+from equiprop.data import Dataset as Dataset
+from equiprop.data import load_digits as load_digits
+from equiprop.data import load_mnist as load_mnist
+from equiprop.energies import Energy as Energy
+from equiprop.models import Dense as Dense
+from equiprop.models import HopfieldNetwork as HopfieldNetwork
+from equiprop.models import Layer as Layer
+from equiprop.optimizers import SGD as SGD
+from equiprop.optimizers import Adam as Adam
+from equiprop.results import ConvergenceError as ConvergenceError
+from equiprop.results import ConvergenceWarning as ConvergenceWarning
+from equiprop.results import FixedPoint as FixedPoint
+from equiprop.results import Gradient as Gradient
+from equiprop.second_phase import EquilibriumPropagation as EquilibriumPropagation
+from equiprop.second_phase import RecurrentBackpropagation as RecurrentBackpropagation
+from equiprop.second_phase import centered as centered
+from equiprop.second_phase import equilibrium_propagation as equilibrium_propagation
+from equiprop.second_phase import exact_limit as exact_limit
+from equiprop.second_phase import one_sided as one_sided
+from equiprop.second_phase import random_sign as random_sign
+from equiprop.second_phase import recurrent_backpropagation as recurrent_backpropagation
+from equiprop.solvers import BlockUpdate as BlockUpdate
+from equiprop.solvers import ConjugateGradient as ConjugateGradient
+from equiprop.solvers import Euler as Euler
+from equiprop.solvers import FixedPointIteration as FixedPointIteration
+from equiprop.solvers import Neumann as Neumann
+from equiprop.solvers import Richardson as Richardson
+from equiprop.solvers import free_phase as free_phase
+from equiprop.training import Epoch as Epoch
+from equiprop.training import Trainer as Trainer

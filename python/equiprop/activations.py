@@ -1,0 +1,119 @@
+"""Activation functions, by name or by parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+
+_INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class Activation:
+    r"""An activation function rho with first and second derivative.
+
+    Parameters
+    ----------
+    kind : {"tanh", "logistic", "clip"}
+        tanh(x), 1 / (1 + exp(-gain (x - shift))), or clip(gain x, lower, upper).
+    gain, shift, lower, upper : float
+        See `kind`; dimensionless. Those the kind does not use are ignored.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> eq.activation("sigmoid").value([0.0])
+    array([0.5])
+    >>> eq.activation("hard_sigmoid").holomorphic
+    False
+    """
+
+    kind: str
+    gain: float = 1.0
+    shift: float = 0.0
+    lower: float = -_INFINITY
+    upper: float = _INFINITY
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("tanh", "logistic", "clip"):
+            raise ValueError(f"[Activation] kind is 'tanh', 'logistic' or 'clip'. Received {self.kind!r}.")
+        if not (0 < self.gain < _INFINITY and abs(self.shift) < _INFINITY and self.lower < self.upper):
+            raise ValueError(
+                f"[Activation] gain is positive, shift finite and lower < upper. Received {self}."
+            )
+
+    @property
+    def core(self) -> Any:
+        """The same function in the C++ core."""
+        if self.kind == "tanh":
+            return _core.Tanh()
+        if self.kind == "logistic":
+            return _core.Logistic(self.gain, self.shift)
+        return _core.Clip(self.gain, self.lower, self.upper)
+
+    def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
+        points = np.ascontiguousarray(x, dtype=np.float64)
+        table, _ = _core.activation(self.core, points.ravel())
+        return table[:, column].reshape(points.shape)  # type: ignore[no-any-return]
+
+    def value(self, x: Any) -> NDArray[np.float64]:
+        """Return rho(x)."""
+        return self._evaluate(x, 0)
+
+    def derivative(self, x: Any) -> NDArray[np.float64]:
+        """Return rho'(x); 0 at and beyond the bounds of a clip."""
+        return self._evaluate(x, 1)
+
+    def second_derivative(self, x: Any) -> NDArray[np.float64]:
+        """Return rho''(x)."""
+        return self._evaluate(x, 2)
+
+    @property
+    def holomorphic(self) -> bool:
+        """Whether rho is complex-differentiable, as holomorphic nudging needs."""
+        return bool(_core.activation(self.core, np.zeros(1))[1])
+
+
+#: The named activations of the literature.
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
+    {
+        "tanh": Activation("tanh"),
+        "sigmoid": Activation("logistic"),
+        "steep_sigmoid": Activation("logistic", gain=4.0, shift=0.5),
+        "hard_sigmoid": Activation("clip", lower=0.0, upper=1.0),
+        "half_hard_sigmoid": Activation("clip", gain=0.5, lower=0.0, upper=1.0),
+        "relu": Activation("clip", lower=0.0),
+        "linear": Activation("clip"),
+    }
+)
+
+
+def activation(name: str | Activation) -> Activation:
+    """Return the activation of that name: a key of `ACTIVATIONS`, or an `Activation`, returned as it is.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> eq.activation("half_hard_sigmoid").value([1.0, 3.0])
+    array([0.5, 1. ])
+    """
+    if isinstance(name, Activation):
+        return name
+    if name not in ACTIVATIONS:
+        raise ValueError(f"[activation] An activation is one of {', '.join(ACTIVATIONS)}. Received {name!r}.")
+    return ACTIVATIONS[name]
+
+
+def activation_name(value: str | Activation) -> str:
+    """Return the literature's name of an activation, or its parameters."""
+    for name, known in ACTIVATIONS.items():
+        if activation(value) == known:
+            return name
+    return str(value)

@@ -1,0 +1,60 @@
+"""Turning what users pass into the arrays the core takes: checked, contiguous, of one dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def as_array(value: Any, where: str, name: str) -> Array:
+    """Return `value` as a NumPy array, through ``__dlpack__`` when NumPy does not know its type."""
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        value = np.from_dlpack(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"[{where}] `{name}` is an array of numbers. Received {type(value).__name__}.") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.")
+    return array
+
+
+def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: str) -> Array:
+    """Return `value` as a C-contiguous finite array (batch, units) of `dtype`, copied only if needed."""
+    array = as_array(value, where, name)
+    if array.ndim != 2 or array.shape[1] != units:
+        raise ValueError(f"[{where}] `{name}` has shape (batch, {units}). Received shape {array.shape}.")
+    if array.shape[0] == 0:
+        raise ValueError(f"[{where}] `{name}` holds at least one sample. Received shape {array.shape}.")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"[{where}] `{name}` holds finite numbers. "
+            f"Received {array[tuple(bad)]} at sample {bad[0]}, unit {bad[1]}."
+        )
+    return array
+
+
+def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Array:
+    """Return targets (batch, outputs); a one-dimensional integer array of class labels becomes one-hot."""
+    array = as_array(value, where, "y")
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        return one_hot(array, outputs, dtype, where)
+    return as_states(array, outputs, dtype, where, "y")
+
+
+def one_hot(labels: Array, classes: int, dtype: np.dtype[Any], where: str) -> Array:
+    """Return (batch, classes) with a one at each label."""
+    if labels.size and not (0 <= labels.min() and labels.max() < classes):
+        raise ValueError(
+            f"[{where}] Class labels are 0 to {classes - 1}. Received {labels.min()} to {labels.max()}."
+        )
+    targets = np.zeros((len(labels), classes), dtype)
+    targets[np.arange(len(labels)), labels] = 1
+    return targets

@@ -1,0 +1,55 @@
+"""Costs C(o, y) on the outputs of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from equiprop.arrays import Array, as_targets
+from equiprop.models import Model
+
+
+class Cost(Protocol):
+    """A cost that can be bound to the targets of a batch."""
+
+    def bind(self, model: Model, y: Any, where: str) -> Any:
+        """Return the core's cost for targets y."""
+        ...
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    r"""C = 1/2 |o - y|^2, summed over outputs.
+
+    Targets are (batch, outputs), or (batch,) integer class labels, read as one-hot.
+    """
+
+    def bind(self, model: Model, y: Any, where: str) -> Any:
+        """Return the core's cost for targets y."""
+        return model.core.squared_error(as_targets(y, model.num_outputs, model.dtype, where))
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    r"""C = -sum_i y_i log softmax(o)_i.
+
+    Targets are probabilities (batch, outputs), each row summing to one, or (batch,) integer class
+    labels, read as one-hot. Use linear outputs.
+    """
+
+    def bind(self, model: Model, y: Any, where: str) -> Any:
+        """Return the core's cost for targets y."""
+        targets = as_targets(y, model.num_outputs, model.dtype, where)
+        _check_probabilities(targets, where)
+        return model.core.cross_entropy(targets)
+
+
+def _check_probabilities(targets: Array, where: str) -> None:
+    sums = targets.sum(axis=1, dtype=np.float64)
+    if targets.min() < 0 or np.abs(sums - 1).max() > 1e-4:
+        raise ValueError(
+            f"[{where}] Targets of CrossEntropy are probabilities: at least 0, each row summing to 1. "
+            f"Received values from {targets.min():.3g} and row sums from {sums.min():.3g} to {sums.max():.3g}."
+        )

@@ -1,0 +1,283 @@
+"""Data sets: samples with labels or targets, IDX files, MNIST and the scikit-learn digits.
+
+Samples keep the type they were stored in (a byte per pixel for images) and are converted one batch at a
+time. Nothing here draws random numbers: splits take a permutation from the caller.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from equiprop.idx import read_idx
+
+__all__ = ["Dataset", "load_digits", "load_mnist", "read_idx"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples with class labels or real targets; a batch is ``scale * x`` with its labels or targets.
+
+    Parameters
+    ----------
+    x : array, shape (samples, features), floating or uint8
+        Inputs, finite, kept in the type given.
+    y : array, shape (samples,) of integers or (samples, outputs) of floats
+        Class labels in 0 .. num_classes - 1, or finite targets.
+    scale : float, positive
+        Factor from stored to presented inputs, such as 1/255 for bytes presented in [0, 1].
+    num_classes : int
+        Number of classes; 0 takes the largest label plus one. It is 0 for real targets.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A type is not listed above; shapes disagree, a number is not finite or a label is out of range.
+
+    Examples
+    --------
+    >>> pixels = np.array([[0, 255], [51, 0], [255, 255]], dtype=np.uint8)
+    >>> samples = Dataset(pixels, np.array([0, 1, 1]), scale=1 / 255)
+    >>> x, y = samples.batch(np.array([1, 0]), np.float64)
+    >>> x.round(3).tolist(), y.tolist()
+    ([[0.2, 0.0], [0.0, 1.0]], [1, 0])
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    scale: float = 1.0
+    num_classes: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the fields and fill in the number of classes."""
+        _check_inputs(self.x, self.scale)
+        object.__setattr__(self, "num_classes", _checked_num_classes(self.y, self.num_classes))
+        lengths = (len(self.x), len(self.y))
+        _require(lengths[0] == lengths[1], "[Dataset] x and y have one row per sample each.", lengths)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.x)
+
+    @property
+    def num_features(self) -> int:
+        """Number of inputs per sample."""
+        return int(self.x.shape[1])
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs a network needs: the classes, or the columns of ``y``."""
+        return self.num_classes if self.is_classification else int(self.y.shape[1])
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether ``y`` holds class labels rather than real targets."""
+        return self.y.ndim == 1
+
+    def take(self, indices: NDArray[Any]) -> Dataset:
+        """Return the samples at ``indices`` (integers, repeats allowed), in that order, as a data set."""
+        rows = _checked_indices("Dataset.take", indices, len(self))
+        return Dataset(self.x[rows], self.y[rows], self.scale, self.num_classes)
+
+    def batch(self, indices: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the samples at ``indices`` as C-contiguous ``(scale * x, labels or targets)``.
+
+        Parameters
+        ----------
+        indices : array, shape (batch,) of integers
+            Samples in 0 .. len(self) - 1, repeats allowed.
+        dtype : numpy.float32 or numpy.float64
+            Type of inputs and real targets.
+
+        Returns
+        -------
+        tuple of arrays, shapes (batch, num_features) and (batch,) or (batch, num_outputs)
+            Inputs, and class labels as stored or targets.
+
+        Raises
+        ------
+        TypeError, ValueError
+            ``indices`` are not integers or ``dtype`` is another type; an index is out of range.
+
+        Examples
+        --------
+        >>> Dataset(np.eye(2), np.array([0, 1])).batch(np.array([1]), np.float32)[0]
+        array([[0., 1.]], dtype=float32)
+        """
+        real = np.dtype(dtype)
+        if real not in (np.float32, np.float64):
+            raise TypeError(f"[Dataset.batch] A batch is float32 or float64. Received {real}.")
+        rows = _checked_indices("Dataset.batch", indices, len(self))
+        x = np.multiply(self.x[rows], np.asarray(self.scale, dtype=real), dtype=real, order="C")
+        y = self.y[rows]
+        return x, y if self.is_classification else y.astype(real, order="C")
+
+    def split(self, fraction: float, order: NDArray[Any]) -> tuple[Dataset, Dataset]:
+        """Split into ``(rest, held_out)``, holding out the last ``round(fraction * len(self))`` of ``order``.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+            Share of the samples held out.
+        order : array, shape (samples,) of integers
+            A permutation of 0 .. len(self) - 1, kept in both parts.
+
+        Returns
+        -------
+        tuple of Dataset
+            The two parts.
+
+        Raises
+        ------
+        ValueError
+            ``fraction`` is outside [0, 1] or ``order`` is no permutation.
+
+        Examples
+        --------
+        >>> rest, held_out = Dataset(np.eye(4), np.arange(4)).split(0.25, np.array([3, 1, 0, 2]))
+        >>> rest.y.tolist(), held_out.y.tolist()
+        ([3, 1, 0], [2])
+        """
+        _require(0 <= fraction <= 1, "[Dataset.split] fraction lies in [0, 1].", fraction)
+        rows = _checked_indices("Dataset.split", order, len(self))
+        is_permutation = np.array_equal(np.sort(rows), np.arange(len(self)))
+        _require(is_permutation, f"[Dataset.split] order is a permutation of 0 .. {len(self) - 1}.", rows)
+        kept = len(self) - round(fraction * len(self))
+        return self.take(rows[:kept]), self.take(rows[kept:])
+
+
+def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load the training and test images of MNIST (28 x 28 pixels, ten classes) from their four IDX files.
+
+    Parameters
+    ----------
+    directory : path
+        Directory of ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
+        and ``t10k-labels-idx1-ubyte``, each plain or with ``.gz`` at the end.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 784) with scale 1/255.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing; a file is damaged or images and labels do not fit together.
+
+    Examples
+    --------
+    >>> train, test = load_mnist("mnist")  # doctest: +SKIP
+    """
+    return _load_mnist_part(Path(directory), "train"), _load_mnist_part(Path(directory), "t10k")
+
+
+def load_digits() -> tuple[Dataset, Dataset]:
+    """Load the 1797 digits of 8 x 8 pixels that scikit-learn ships, split into training and test set.
+
+    The split is fixed and stratified: of each class, every fifth sample in stored order is a test sample.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 64), 0 to 16, with scale 1/16.
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is not installed.
+
+    References
+    ----------
+    E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI repository, 1998.
+
+    Examples
+    --------
+    >>> train, test = load_digits()
+    >>> len(train), len(test), train.num_features, train.num_classes
+    (1442, 355, 64, 10)
+    """
+    try:
+        from sklearn.datasets import load_digits as load_bunch  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        rule = "[load_digits] scikit-learn ships the digits; pip install 'equiprop[sklearn]'."
+        raise ImportError(f"{rule} Received {error}.") from error
+    x, y = load_bunch(return_X_y=True)
+    rank = np.empty(len(y), dtype=np.intp)
+    for label in range(10):
+        rank[y == label] = np.arange(np.count_nonzero(y == label))
+    digits = Dataset(x.astype(np.uint8), y, 1 / 16, 10)
+    return digits.take(np.flatnonzero(rank % 5 != 4)), digits.take(np.flatnonzero(rank % 5 == 4))
+
+
+def _require(holds: bool, rule: str, received: object) -> None:
+    if not holds:
+        raise ValueError(f"{rule} Received {received}.")
+
+
+def _check_kind(name: str, array: object, kinds: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+        received = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        rule = f"[Dataset] {name} is a NumPy array of integers or floats."
+        raise TypeError(f"{rule} Received {received}.")
+
+
+def _check_inputs(x: NDArray[Any], scale: float) -> None:
+    _check_kind("x", x, "uf")
+    if x.dtype.kind == "u" and x.dtype != np.uint8:
+        raise TypeError(f"[Dataset] x is floating or uint8; convert it. Received {x.dtype}.")
+    _require(x.ndim == 2 and x.shape[1] > 0, "[Dataset] x has shape (samples, features).", x.shape)
+    _require(bool(np.isfinite(x).all()), "[Dataset] x is finite; clean the inputs.", "NaN or infinity")
+    _require(math.isfinite(scale) and scale > 0, "[Dataset] scale is positive and finite.", scale)
+
+
+def _checked_num_classes(y: NDArray[Any], num_classes: int) -> int:
+    _check_kind("y", y, "iuf")
+    if y.dtype.kind == "f":
+        _require(y.ndim == 2 and y.shape[1] > 0, "[Dataset] Real y has shape (samples, outputs).", y.shape)
+        _require(bool(np.isfinite(y).all()), "[Dataset] y is finite; clean the targets.", "NaN or infinity")
+        _require(num_classes == 0, "[Dataset] num_classes is 0 for real targets.", num_classes)
+        return 0
+    _require(y.ndim == 1, "[Dataset] Integer labels y have shape (samples,).", y.shape)
+    largest = int(y.max(initial=0))
+    classes = num_classes or largest + 1
+    rule = f"[Dataset] Labels lie in 0 .. {classes - 1}; renumber them or change num_classes."
+    _require(int(y.min(initial=0)) >= 0 and largest < classes, rule, y)
+    return classes
+
+
+def _checked_indices(where: str, indices: NDArray[Any], count: int) -> NDArray[Any]:
+    rows = np.asarray(indices)
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"[{where}] Sample indices are integers. Received {rows.dtype}.")
+    _require(rows.ndim == 1, f"[{where}] Sample indices have one dimension.", rows.shape)
+    in_range = int(rows.min(initial=0)) >= 0 and int(rows.max(initial=-1)) < count
+    _require(in_range, f"[{where}] Sample indices lie in 0 .. {count - 1}.", rows)
+    return rows
+
+
+def _load_mnist_part(directory: Path, part: str) -> Dataset:
+    images = read_idx(_find_mnist_file(directory, f"{part}-images-idx3-ubyte"))
+    labels = read_idx(_find_mnist_file(directory, f"{part}-labels-idx1-ubyte"))
+    received = (
+        f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape} for '{part}' in '{directory}'"
+    )
+    are_bytes = images.dtype == labels.dtype == np.uint8
+    fit = images.shape == (labels.size, 28, 28) and labels.ndim == 1
+    _require(are_bytes and fit, "[load_mnist] Images are bytes (n, 28, 28), labels bytes (n,).", received)
+    return Dataset(images.reshape(len(images), -1), labels, 1 / 255, 10)
+
+
+def _find_mnist_file(directory: Path, name: str) -> Path:
+    for path in (directory / name, directory / f"{name}.gz"):
+        if path.is_file():
+            return path
+    rule = f"[load_mnist] The directory holds '{name}' or '{name}.gz'."
+    advice = f"equiprop.download.fetch_mnist('{directory}') downloads them"
+    raise FileNotFoundError(f"{rule} Received '{directory}' with neither; {advice}.")

@@ -1,0 +1,294 @@
+"""Models: what phases ask of one, and the Hopfield network on a graph of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from equiprop import _core
+from equiprop.activations import Activation, activation, activation_name
+from equiprop.arrays import Array, as_states
+
+_CORES: Mapping[str, Any] = {"float32": _core.f32, "float64": _core.f64}
+_POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network.
+
+    Parameters
+    ----------
+    units : int
+        Number of units.
+    activation : str or Activation
+        Ignored for the input layer, whose units are clamped.
+    name : str
+        Empty for a name by position.
+    """
+
+    units: int
+    activation: str | Activation = "hard_sigmoid"
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """All-to-all weights between two different layers, given by position; -<u_source, W u_target> in E."""
+
+    source: int
+    target: int
+
+
+class Model(Protocol):
+    """What free and second phases ask of a model."""
+
+    @property
+    def num_units(self) -> int: ...  # noqa: D102
+    @property
+    def num_outputs(self) -> int: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+    @property
+    def core(self) -> Any: ...  # noqa: D102
+    @property
+    def parameters(self) -> Array: ...  # noqa: D102
+    @property
+    def blocks(self) -> Mapping[str, Array]: ...  # noqa: D102
+    @property
+    def has_block_update(self) -> bool: ...  # noqa: D102
+    def block_views(self, flat: Array) -> dict[str, Array]: ...  # noqa: D102
+    def as_input(self, x: Any, where: str) -> Array: ...  # noqa: D102
+    def initial_state(self, batch: int) -> Array: ...  # noqa: D102
+    def clamp(self, x: Array) -> Any: ...  # noqa: D102
+    def clamp_dual(self, x: Array) -> Any: ...  # noqa: D102
+
+
+class HopfieldNetwork:
+    r"""A network of layers that relaxes to a minimum of the Hopfield energy.
+
+    .. math:: E = \sum_k \mathrm{leak}(s_k) - \sum_{edges} u_a^T W u_b - \sum_k b_k^T u_k
+
+    with u = s and leak the Legendre potential of rho (``potential="legendre"``, Ernoult et al. 2019,
+    Scellier et al. 2023), or u = rho(s) and leak = s^2 / 2 (``"quadratic"``, Scellier & Bengio 2017,
+    2019). For clipping activations the two are the same network.
+
+    Parameters
+    ----------
+    sizes : sequence of int, optional
+        Units of each layer of a chain, input first. Give either this or `layers` and `couplings`.
+    activation : str, Activation, or one per hidden layer
+        Activation of the hidden layers of a chain.
+    output_activation : str or Activation
+        Activation of the last layer of a chain. Linear outputs keep a nudge from vanishing at a bound.
+    layers, couplings : sequence of Layer, of Dense
+        Any graph: the first layer is the clamped input, the last one the output.
+    potential : {"legendre", "quadratic"}
+        The energy's convention.
+    dtype : {"float32", "float64"}
+        Train in single, verify in double precision.
+    seed : int
+        Weights are uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero;
+        the same on every platform.
+    gain : float
+        Scale of the weights. At 1 a network with linear units excites itself; at 1/2 it relaxes to one
+        fixed point.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], dtype="float64", seed=0)
+    >>> {name: block.shape for name, block in net.blocks.items()}
+    {'W1': (4, 6), 'W2': (6, 3), 'b1': (6,), 'b2': (3,)}
+    >>> eq.free_phase(net, [[0.1, 0.2, 0.3, 0.4]]).outputs.shape
+    (1, 3)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int] | None = None,
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "hard_sigmoid",
+        output_activation: str | Activation = "linear",
+        layers: Sequence[Layer] | None = None,
+        couplings: Sequence[Dense] | None = None,
+        potential: str = "legendre",
+        dtype: str | np.dtype[Any] | type = "float32",
+        seed: int = 0,
+        gain: float = 0.5,
+    ) -> None:
+        if (sizes is None) == (layers is None) or (layers is None) != (couplings is None):
+            raise ValueError(
+                "[HopfieldNetwork] Give either `sizes` of a chain, or `layers` and `couplings` of a graph. "
+                f"Received sizes={sizes}, layers={layers}, couplings={couplings}."
+            )
+        if sizes is not None:
+            layers = _chain_layers(sizes, activation, output_activation)
+            couplings = [Dense(k, k + 1) for k in range(len(layers) - 1)]
+        assert layers is not None and couplings is not None
+        if potential not in _POTENTIALS:
+            raise ValueError(
+                f"[HopfieldNetwork] potential is 'legendre' or 'quadratic'. Received {potential!r}."
+            )
+        self.layers = tuple(_named(layers))
+        self.couplings = tuple(couplings)
+        self.potential = potential
+        self.dtype: np.dtype[Any] = _checked_dtype(dtype)
+        self.core: Any = _CORES[self.dtype.name]
+        self._network = self.core.HopfieldNetwork(
+            [_core.Layer(layer.name, _whole(layer.units), _activation_core(layer)) for layer in self.layers],
+            [(c.source, c.target) for c in self.couplings],
+            _POTENTIALS[potential],
+        )
+        self.initialize(seed, gain)
+
+    def initialize(self, seed: int, gain: float = 0.5) -> None:
+        """Draw the weights anew from `seed` and set the biases to zero."""
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"[HopfieldNetwork] A seed is 0 to 2^64 - 1. Received {seed}.")
+        self._network.initialize(int(seed), float(gain))
+
+    @property
+    def parameters(self) -> Array:
+        """All parameters theta, flat: the memory the core computes with, so writing to it is an update."""
+        return self._network.parameters  # type: ignore[no-any-return]
+
+    @property
+    def blocks(self) -> dict[str, Array]:
+        """Views of `parameters` by name: W1, W2, ... (source, target) and b1, b2, ... (units,)."""
+        return self.block_views(self.parameters)
+
+    @property
+    def block_slices(self) -> dict[str, slice]:
+        """Where each block lies in `parameters`."""
+        return {
+            name: slice(offset, offset + rows * columns)
+            for name, offset, rows, columns in self._network.parameter_blocks
+        }
+
+    @property
+    def layer_slices(self) -> dict[str, slice]:
+        """Where the units of each free layer lie in a state."""
+        return {
+            name: slice(offset, offset + units) for name, offset, _, units in self._network.state_blocks
+        }
+
+    @property
+    def num_inputs(self) -> int:
+        """Units of the input layer."""
+        return self.layers[0].units
+
+    @property
+    def num_outputs(self) -> int:
+        """Units of the output layer."""
+        return self.layers[-1].units
+
+    @property
+    def num_units(self) -> int:
+        """Free units, those of a state."""
+        return sum(layer.units for layer in self.layers[1:])
+
+    @property
+    def num_parameters(self) -> int:
+        """Length of `parameters`."""
+        return len(self.parameters)
+
+    @property
+    def has_block_update(self) -> bool:
+        """Whether `BlockUpdate` can relax this network."""
+        return bool(self._network.has_block_update)
+
+    @property
+    def holomorphic(self) -> bool:
+        """Whether every activation is complex-differentiable."""
+        return bool(self._network.holomorphic)
+
+    def block_views(self, flat: Array) -> dict[str, Array]:
+        """Return named views of an array laid out like `parameters`."""
+        views = {}
+        for name, offset, rows, columns in self._network.parameter_blocks:
+            block = flat[offset : offset + rows * columns]
+            views[name] = block if rows == 1 and name.startswith("b") else block.reshape(rows, columns)
+        return views
+
+    def as_input(self, x: Any, where: str) -> Array:
+        """Return x as a checked array (batch, inputs) of the network's dtype."""
+        return as_states(x, self.num_inputs, self.dtype, where, "x")
+
+    def initial_state(self, batch: int) -> Array:
+        """Return the state (batch, units) a free phase starts from: the response to no drive."""
+        return self._network.initial_state(batch)  # type: ignore[no-any-return]
+
+    def clamp(self, x: Array) -> Any:
+        """Return the core's energy with x (batch, inputs) fixed; the input's drive is computed here, once."""
+        return self._network.clamp(x)
+
+    def clamp_dual(self, x: Array) -> Any:
+        """Return the same on dual numbers, with a copy of the parameters."""
+        return self._network.clamp_dual(np.ascontiguousarray(x, dtype=np.float64))
+
+    def astype(self, dtype: str | np.dtype[Any] | type) -> HopfieldNetwork:
+        """Return a copy in another precision."""
+        other = HopfieldNetwork(
+            layers=self.layers, couplings=self.couplings, potential=self.potential, dtype=dtype
+        )
+        other.parameters[:] = self.parameters
+        return other
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(layer.units) for layer in self.layers)
+        names = ", ".join(sorted({activation_name(layer.activation) for layer in self.layers[1:]}))
+        return f"HopfieldNetwork({sizes}, {names}, {self.potential}, {self.dtype.name})"
+
+
+def _chain_layers(
+    sizes: Sequence[int],
+    hidden: str | Activation | Sequence[str | Activation],
+    output: str | Activation,
+) -> list[Layer]:
+    if len(sizes) < 2:
+        raise ValueError(
+            f"[HopfieldNetwork] `sizes` holds an input size and at least one more. Received {list(sizes)}."
+        )
+    count = len(sizes) - 2
+    each = [hidden] * count if isinstance(hidden, (str, Activation)) else list(hidden)
+    if len(each) != count:
+        raise ValueError(
+            f"[HopfieldNetwork] `activation` is one for all or one for each of the {count} hidden layers. "
+            f"Received {len(each)}."
+        )
+    return [Layer(units, act) for units, act in zip(sizes, ["linear", *each, output], strict=True)]
+
+
+def _named(layers: Sequence[Layer]) -> list[Layer]:
+    def name(k: int) -> str:
+        return "input" if k == 0 else "output" if k == len(layers) - 1 else f"hidden{k}"
+
+    return [
+        Layer(layer.units, activation(layer.activation), layer.name or name(k)) for k, layer in enumerate(layers)
+    ]
+
+
+def _activation_core(layer: Layer) -> Any:
+    return activation(layer.activation).core
+
+
+def _whole(units: Any) -> int:
+    if isinstance(units, bool) or not isinstance(units, (int, np.integer)):
+        raise TypeError(f"[HopfieldNetwork] The size of a layer is a whole number. Received {units!r}.")
+    if units < 1:
+        raise ValueError(f"[HopfieldNetwork] A layer has at least one unit. Received {units}.")
+    return int(units)
+
+
+def _checked_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in _CORES:
+        raise ValueError(f"[HopfieldNetwork] dtype is 'float32' or 'float64'. Received {dtype!r}.")
+    return np.dtype(name)

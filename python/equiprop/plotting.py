@@ -1,0 +1,107 @@
+"""Pictures: learning curves, relaxation, and the theorem (extra ``plot``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equiprop.results import FixedPoint
+from equiprop.training import Epoch
+
+if TYPE_CHECKING:
+    from equiprop.verify import EquivalenceReport
+
+
+def _axes(axes: Any, where: str) -> Any:
+    """Return the given axes, or those of a new figure that needs no screen."""
+    if axes is not None:
+        return axes
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            f"[{where}] A plot needs matplotlib. Install it with pip install 'equiprop[plot]'."
+        ) from error
+    return Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
+
+
+def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:
+    """Draw training and validation error against epochs; return the matplotlib axes.
+
+    Parameters
+    ----------
+    history : sequence of Epoch
+        From `Trainer.fit`.
+    axes : matplotlib Axes, optional
+    """
+    axes = _axes(axes, "learning_curve")
+    epochs = [record.epoch for record in history]
+    axes.plot(epochs, [100 * record.train_error for record in history], "o-", label="training")
+    if all(record.validation_error is not None for record in history):
+        axes.plot(epochs, [100 * (record.validation_error or 0) for record in history], "s-", label="held out")
+    axes.set(xlabel="epoch", ylabel="error (%)", title="Learning curve", ylim=(0, None))
+    axes.legend()
+    return axes
+
+
+def relaxation(free: FixedPoint, axes: Any = None) -> Any:
+    """Draw the residual of every sample against the iteration; return the matplotlib axes.
+
+    Parameters
+    ----------
+    free : FixedPoint
+        From ``free_phase(..., trace=True)``.
+    axes : matplotlib Axes, optional
+    """
+    if free.residual_trace is None:
+        raise ValueError(
+            "[relaxation] The free phase has a recorded trace. Received one without: use trace=True."
+        )
+    axes = _axes(axes, "relaxation")
+    trace = np.maximum(free.residual_trace, np.finfo(np.float64).tiny)
+    axes.semilogy(trace, color="tab:blue", alpha=min(1.0, 4 / trace.shape[1]), linewidth=0.8)
+    axes.semilogy(trace.max(axis=1), color="tab:red", label="largest")
+    axes.set(xlabel="iteration", ylabel="residual", title=f"Relaxation by {type(free.solver).__name__}")
+    axes.legend()
+    return axes
+
+
+def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
+    """Draw error derivatives (lines) and minus temporal derivatives (dots) of the liveliest units.
+
+    Scellier & Bengio (2019), eq. 8: the two coincide at every step of the second phase.
+
+    Parameters
+    ----------
+    report : EquivalenceReport
+        From `equiprop.verify.equivalence`.
+    units : int
+        How many units of the first sample to draw.
+    axes : matplotlib Axes, optional
+    """
+    axes = _axes(axes, "theorem")
+    error = report.error_derivatives.states[:, 0] * report.free_units[0]
+    temporal = report.temporal_derivatives.states[:, 0]
+    chosen = np.argsort(-np.abs(error).max(axis=0))[:units]
+    times = np.arange(len(error)) * report.step_size
+    shown = times <= times[max(1, int(0.4 * len(times)))]
+    for k, unit in enumerate(chosen):
+        axes.plot(times[shown], error[shown, unit], color=f"C{k}")
+        axes.plot(times[shown][::3], -temporal[shown, unit][::3], "o", color=f"C{k}", markersize=3.5)
+    axes.plot([], [], "k-", label=r"error derivative $\bar{S}_t$ (RBP)")
+    axes.plot([], [], "ko", markersize=3.5, label=r"$-$ temporal derivative $-\tilde{S}_t$ (EqProp)")
+    axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    axes.set(
+        xlabel="time in the second phase",
+        ylabel="derivative",
+        title=f"Two second phases, one process (largest difference {report.max_relative_error:.1e})",
+    )
+    axes.legend()
+    return axes
+
+
+def save(axes: Any, path: Any) -> None:
+    """Write the figure of `axes` to a file; the ending names the format."""
+    axes.figure.savefig(path, dpi=150)

@@ -1,0 +1,154 @@
+"""What phases return: arrays, and the truth about how well they were found."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop._core import Status
+from equiprop.arrays import Array
+
+if TYPE_CHECKING:
+    from equiprop.models import Model
+
+_MEANING: Mapping[Status, str] = {
+    Status.CONVERGED: "converged",
+    Status.FIXED_STEPS: "ran the requested steps",
+    Status.MAX_ITERATIONS: "did not reach the tolerance",
+    Status.INDEFINITE: "met negative curvature",
+    Status.DIVERGED: "diverged to infinity or NaN",
+}
+_ADVICE: Mapping[Status, str] = {
+    Status.MAX_ITERATIONS: "Raise max_iterations or the tolerance; lower the step size or raise the damping if "
+    "the residual oscillates; BlockUpdate needs no step size.",
+    Status.INDEFINITE: "The state is not a stable fixed point, or was not relaxed far enough: tighten the "
+    "free phase, or use Richardson.",
+    Status.DIVERGED: "Lower the step size (Euler) or |beta|, raise the damping (FixedPointIteration), or use "
+    "BlockUpdate; check the scale of the weights.",
+}
+
+
+class ConvergenceWarning(UserWarning):
+    """Some samples of a phase did not converge; the result says which."""
+
+
+class ConvergenceError(RuntimeError):
+    """The same under ``on_failure="raise"``; `outcome` is the result that would have been returned."""
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an iterative solver ended, sample by sample.
+
+    Attributes
+    ----------
+    status : (batch,) int8
+        Values of `Status`.
+    iterations : (batch,) int64
+        Steps taken.
+    residual : (batch,) float64
+        Distance from the solution, in the solver's own measure (see docs/notation.md).
+    """
+
+    status: NDArray[np.int8]
+    iterations: NDArray[np.int64]
+    residual: NDArray[np.float64]
+
+    @property
+    def converged(self) -> bool:
+        """Whether every sample converged, or ran the number of steps it was asked to."""
+        return bool((self.status <= Status.FIXED_STEPS).all())
+
+    def summary(self) -> str:
+        """Return one line of counts and numbers, and a line of advice for each kind of failure."""
+        counts = {s: int((self.status == s).sum()) for s in Status}
+        parts = [f"{n} {_MEANING[s]}" for s, n in counts.items() if n]
+        lines = [
+            f"{len(self.status)} samples: {', '.join(parts)}; "
+            f"iterations {self.iterations.mean():.1f} on average, {self.iterations.max()} at most; "
+            f"largest residual {self.residual.max():.1e}."
+        ]
+        lines += [_ADVICE[s] for s, n in counts.items() if n and s in _ADVICE]
+        return "\n".join(lines)
+
+    def report_failure(self, where: str, on_failure: str) -> None:
+        """Warn, raise or stay silent about samples that failed."""
+        if on_failure not in ("warn", "raise", "ignore"):
+            raise ValueError(f"[{where}] on_failure is 'warn', 'raise' or 'ignore'. Received {on_failure!r}.")
+        if self.converged or on_failure == "ignore":
+            return
+        message = f"[{where}] {self.summary()}"
+        if on_failure == "raise":
+            raise ConvergenceError(message, self)
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class FixedPoint(Outcome):
+    """The state a free phase ended in.
+
+    Attributes
+    ----------
+    state : (batch, units)
+        Free units of all layers, in layer order.
+    outputs : (batch, outputs)
+        The prediction.
+    residual : (batch,) float64
+        max |T(s) - s|, the max-norm of the projected dE/ds where the leak is quadratic.
+    residual_trace : (iterations + 1, batch) float64, or None
+        Residual at every iteration, if ``trace=True`` asked for it.
+    """
+
+    state: Array
+    x: Array = field(repr=False)
+    model: Model = field(repr=False)
+    solver: Any = field(repr=False)
+    fingerprint: NDArray[np.float64] = field(repr=False)
+    residual_trace: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @property
+    def outputs(self) -> Array:
+        """The last `num_outputs` units, (batch, outputs)."""
+        return self.state[:, -self.model.num_outputs :]
+
+    def __str__(self) -> str:
+        return f"Free phase of {self.model}\n{self.summary()}"
+
+
+@dataclass(frozen=True)
+class Gradient(Outcome):
+    """A gradient of the objective J = mean over the batch of C at the fixed point.
+
+    Attributes
+    ----------
+    parameters : (parameters,)
+        dJ/dtheta, flat; optimizers subtract it.
+    blocks : dict of views of `parameters`
+        By name: W1, b1, ...
+    inputs : (batch, inputs)
+        dJ/dx; empty for energies that do not offer it.
+    objective : float
+        J at the free state.
+    """
+
+    parameters: Array
+    inputs: Array
+    objective: float
+    model: Model = field(repr=False)
+
+    @property
+    def blocks(self) -> dict[str, Array]:
+        """Views of `parameters` by name."""
+        return self.model.block_views(self.parameters)
+
+    def __str__(self) -> str:
+        return f"Gradient of {self.model}, objective {self.objective:.6g}\n{self.summary()}"

@@ -1,0 +1,281 @@
+"""Second phases: the gradient at a fixed point, by Equilibrium or by Recurrent Backpropagation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from equiprop import _core
+from equiprop.arrays import Array
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import Model
+from equiprop.results import FixedPoint, Gradient
+from equiprop.solvers import ConjugateGradient, FreeSolver, LinearSolver
+
+Nodes = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Nudging:
+    """How beta is varied: dJ/dtheta ~ sum_k w_k dF/dtheta(s^{beta_k}) over pairs (beta_k, w_k).
+
+    Made by `one_sided`, `centered`, `random_sign` and `exact_limit`.
+
+    Attributes
+    ----------
+    name : str
+    beta : float
+        Nudging factor; nan for the exact limit.
+    nodes : callable
+        ``nodes(step)`` returns the pairs used at that training step.
+    """
+
+    name: str
+    beta: float
+    nodes: Callable[[int], Nodes]
+
+    @property
+    def exact(self) -> bool:
+        """Whether this is the limit beta -> 0, taken with dual numbers."""
+        return bool(np.isnan(self.beta))
+
+    def __repr__(self) -> str:
+        return self.name if self.exact else f"{self.name}({self.beta:g})"
+
+
+def one_sided(beta: float) -> Nudging:
+    """(dE/dtheta(s^beta) - dE/dtheta(s^0)) / beta: error O(beta) (Scellier & Bengio 2017).
+
+    Both states are relaxed equally long from the free one, so an unfinished free phase cancels.
+    """
+    nodes = _core.f64.nodes_one_sided(float(beta))
+    return Nudging("one_sided", float(beta), lambda step: nodes)
+
+
+def centered(beta: float) -> Nudging:
+    """(dE/dtheta(s^beta) - dE/dtheta(s^-beta)) / (2 beta): error O(beta^2) (Laborieux et al. 2021)."""
+    nodes = _core.f64.nodes_centered(float(beta))
+    return Nudging("centered", float(beta), lambda step: nodes)
+
+
+def random_sign(beta: float, seed: int = 0) -> Nudging:
+    """One-sided with a sign of beta drawn for every step, so that the O(beta) bias averages out.
+
+    Scellier & Bengio (2017). The sign is a function of `seed` and the step alone.
+    """
+    rules = [one_sided(sign * beta).nodes(0) for sign in (1.0, -1.0)]
+    return Nudging(
+        "random_sign", float(beta), lambda step: rules[int(_core.uniform(1, int(seed), step)[0] < 0.5)]
+    )
+
+
+def exact_limit() -> Nudging:
+    """The limit beta -> 0 itself, by relaxing on dual numbers beta = 0 + e in double precision.
+
+    No truncation and no cancellation: equal to Recurrent Backpropagation to rounding.
+    """
+    return Nudging("exact_limit", float("nan"), lambda step: [])
+
+
+class SecondPhase(Protocol):
+    """A way to a gradient at a fixed point."""
+
+    def compute(
+        self, model: Model, energy: Any, x: Array, state: Array, cost: Any, solver: FreeSolver, step: int
+    ) -> Gradient:
+        """Return the gradient at `state`; `solver` is the free phase's."""
+        ...
+
+
+@dataclass(frozen=True)
+class EquilibriumPropagation:
+    """Equilibrium Propagation (Scellier & Bengio 2017) as a `Trainer`'s second phase.
+
+    Parameters
+    ----------
+    nudging : Nudging
+    solver : FreeSolver, optional
+        Of the nudged phases; by default that of the free phase.
+    """
+
+    nudging: Nudging = centered(0.1)  # noqa: RUF009
+    solver: FreeSolver | None = None
+
+    def compute(
+        self, model: Model, energy: Any, x: Array, state: Array, cost: Any, solver: FreeSolver, step: int
+    ) -> Gradient:
+        """Return the gradient at `state`; `solver` is the free phase's."""
+        options = (self.solver or solver).core
+        if self.nudging.exact:
+            dual = model.clamp_dual(x)
+            exact = model.core.equilibrium_propagation_limit(
+                dual, cost, np.ascontiguousarray(state, np.float64), options
+            )
+            return _gradient(model, exact)
+        nodes = self.nudging.nodes(step)
+        return _gradient(model, model.core.equilibrium_propagation(energy, cost, state, nodes, options))
+
+
+@dataclass(frozen=True)
+class RecurrentBackpropagation:
+    """Recurrent Backpropagation (Almeida 1987; Pineda 1987) as a `Trainer`'s second phase."""
+
+    linear_solver: LinearSolver = ConjugateGradient()  # noqa: RUF009
+
+    def compute(
+        self,
+        model: Model,
+        energy: Any,
+        x: Array,  # noqa: ARG002
+        state: Array,
+        cost: Any,
+        solver: FreeSolver,  # noqa: ARG002
+        step: int,  # noqa: ARG002
+    ) -> Gradient:
+        """Return the gradient at `state`."""
+        return _gradient(
+            model, model.core.recurrent_backpropagation(energy, cost, state, self.linear_solver.core)
+        )
+
+
+def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, Any]]) -> Gradient:
+    parameters, inputs, objective, outcome = result
+    return Gradient(
+        *outcome,
+        parameters.astype(model.dtype, copy=False),
+        inputs.astype(model.dtype, copy=False),
+        objective,
+        model,
+    )
+
+
+def _second_phase(
+    where: str, phase: SecondPhase, model: Model, free: FixedPoint, y: Any, cost: Cost, step: int, on_failure: str
+) -> Gradient:
+    energy = _clamp_again(where, model, free)
+    bound = cost.bind(model, y, where)
+    if bound.batch != len(free.state):
+        raise ValueError(
+            f"[{where}] `y` has one target for each sample of the free phase. "
+            f"Received {bound.batch} for {len(free.state)} samples."
+        )
+    gradient = phase.compute(model, energy, free.x, free.state, bound, free.solver, step)
+    gradient.report_failure(where, on_failure)
+    return gradient
+
+
+def _clamp_again(where: str, model: Model, free: FixedPoint) -> Any:
+    """Clamp the input under the present parameters, and refuse a free phase that was run under others."""
+    energy = model.clamp(free.x)
+    now = energy.residual(free.state)
+    if not np.array_equal(now, free.fingerprint, equal_nan=True):
+        raise ValueError(
+            f"[{where}] The free phase belongs to the model's present parameters and its own state. "
+            f"Received one whose residual was {free.fingerprint.max():.3g} and is {now.max():.3g} now: "
+            "run free_phase again."
+        )
+    return energy
+
+
+def equilibrium_propagation(
+    model: Model,
+    free: FixedPoint,
+    y: Any,
+    *,
+    cost: Cost = SquaredError(),  # noqa: B008
+    nudging: Nudging = centered(0.1),  # noqa: B008
+    solver: FreeSolver | None = None,
+    step: int = 0,
+    on_failure: str = "warn",
+) -> Gradient:
+    r"""Estimate dJ/dtheta by relaxing again from the free state, nudged towards the target.
+
+    .. math:: dJ/d\theta = \lim_{\beta \to 0} (dE/d\theta(s^\beta) - dE/d\theta(s^*)) / \beta
+
+    Scellier & Bengio (2017). The estimate at any finite beta is the exact gradient of the mean of
+    C(s^beta) between the betas used.
+
+    Parameters
+    ----------
+    model : HopfieldNetwork or Energy
+    free : FixedPoint
+        From `free_phase`, under the model's present parameters.
+    y : (batch, outputs) array, or (batch,) integer labels
+    cost : SquaredError or CrossEntropy
+    nudging : Nudging
+    solver : BlockUpdate, FixedPointIteration or Euler, optional
+        Of the nudged phases; by default that of the free phase.
+    step : int
+        Counts calls for `random_sign`.
+    on_failure : {"warn", "raise", "ignore"}
+
+    Returns
+    -------
+    Gradient
+        Its status is, sample by sample, the worst of the nudged phases.
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, or if `free` belongs to other parameters.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 1], activation="tanh", dtype="float64")
+    >>> free = eq.free_phase(net, [[0.5, 1.0]])
+    >>> eq.equilibrium_propagation(net, free, [[1.0]]).parameters.shape
+    (21,)
+    """
+    phase = EquilibriumPropagation(nudging, solver)
+    return _second_phase("equilibrium_propagation", phase, model, free, y, cost, step, on_failure)
+
+
+def recurrent_backpropagation(
+    model: Model,
+    free: FixedPoint,
+    y: Any,
+    *,
+    cost: Cost = SquaredError(),  # noqa: B008
+    linear_solver: LinearSolver = ConjugateGradient(),  # noqa: B008
+    on_failure: str = "warn",
+) -> Gradient:
+    r"""Compute dJ/dtheta by solving the linear side network at the fixed point.
+
+    .. math:: H \lambda = dC/ds, \quad dJ/d\theta = -\langle \lambda, d^2E/d\theta ds \rangle
+
+    with H the Hessian d2E/ds2 at s*, restricted to the units no bound holds (Almeida 1987; Pineda
+    1987; Scellier & Bengio 2019, sec. 4).
+
+    Parameters
+    ----------
+    model : HopfieldNetwork or Energy
+    free : FixedPoint
+        From `free_phase`, under the model's present parameters.
+    y : (batch, outputs) array, or (batch,) integer labels
+    cost : SquaredError or CrossEntropy
+    linear_solver : ConjugateGradient, Richardson or Neumann
+    on_failure : {"warn", "raise", "ignore"}
+
+    Returns
+    -------
+    Gradient
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, or if `free` belongs to other parameters.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 1], activation="tanh", dtype="float64")
+    >>> free = eq.free_phase(net, [[0.5, 1.0]])
+    >>> eq.recurrent_backpropagation(net, free, [[1.0]]).converged
+    True
+    """
+    phase = RecurrentBackpropagation(linear_solver)
+    return _second_phase("recurrent_backpropagation", phase, model, free, y, cost, 0, on_failure)

@@ -1,0 +1,166 @@
+"""Solvers: how fixed points and linear side networks are found; and the free phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from equiprop import _core
+from equiprop.arrays import as_states
+from equiprop.models import Model
+from equiprop.results import FixedPoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """Options every iterative solver shares.
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        A sample stops when its residual is at most this. 0 runs exactly `max_iterations` steps. None is
+        eps^(2/3) of the dtype: 2e-5 in float32, 4e-11 in float64.
+    max_iterations : int
+        Steps after which a sample is given up.
+    """
+
+    tolerance: float | None = None
+    max_iterations: int = _core.BlockUpdate().max_iterations
+
+    @property
+    def core(self) -> Any:
+        """The same options for the C++ core."""
+        options = getattr(_core, type(self).__name__)()
+        for option in fields(self):
+            setattr(options, option.name, getattr(self, option.name))
+        return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockUpdate(Solver):
+    """Exact minimisation over the even layers together, then the odd ones, in turn.
+
+    s_k <- argmin of E over s_k, the others held; for any graph, layers that are not coupled to each
+    other move together. No step size, and E never rises. Needs ``potential="legendre"`` or clipping
+    activations (Scellier et al. 2023).
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPointIteration(Solver):
+    """s <- (1 - damping) T(s) + damping s, all units at once (Ernoult et al. 2019).
+
+    T(s) = rho(drive) for ``potential="legendre"``, s - dE/ds for ``"quadratic"``, clipped to the box of
+    bounded states.
+
+    Parameters
+    ----------
+    damping : float
+        In [0, 1).
+    """
+
+    damping: float = _core.FixedPointIteration().damping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Euler(Solver):
+    """Gradient flow ds/dt = -dE/ds by Euler steps, clipped to the box of bounded states.
+
+    Parameters
+    ----------
+    step_size : float
+        In units of time. Stable below 2 / (largest eigenvalue of the Hessian).
+    """
+
+    step_size: float = _core.Euler().step_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConjugateGradient(Solver):
+    """Preconditioned conjugate gradients, one system per sample (Hestenes & Stiefel 1952).
+
+    Tolerances of linear solvers are relative to the right-hand side.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Richardson(Solver):
+    """lambda <- lambda + step_size D (c - H lambda): the side network of Almeida (1987) and Pineda (1987).
+
+    D is 1 on free units and 0 on units held by a bound (rho' for a Legendre potential).
+    """
+
+    step_size: float = _core.Richardson().step_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neumann(Solver):
+    """The Neumann series sum_k (I - D H)^k D c (Liao et al. 2018): Richardson with step size 1."""
+
+
+FreeSolver = BlockUpdate | FixedPointIteration | Euler
+LinearSolver = ConjugateGradient | Richardson | Neumann
+
+
+def default_solver(model: Model) -> FreeSolver:
+    """Return the solver a phase uses when none is named: BlockUpdate if the model allows it, else Euler."""
+    return BlockUpdate() if model.has_block_update else Euler()
+
+
+def free_phase(
+    model: Model,
+    x: Any,
+    *,
+    solver: FreeSolver | None = None,
+    initial: Any = None,
+    trace: bool = False,
+    on_failure: str = "warn",
+) -> FixedPoint:
+    """Relax `model` with input x to a fixed point s*, where dE/ds = 0; its outputs are the prediction.
+
+    Parameters
+    ----------
+    model : HopfieldNetwork or Energy
+    x : (batch, inputs) array
+    solver : BlockUpdate, FixedPointIteration or Euler, optional
+    initial : (batch, units) array, optional
+        The state to start from; by default the response to no drive.
+    trace : bool
+        Record the residual at every iteration.
+    on_failure : {"warn", "raise", "ignore"}
+        What to do about samples that do not converge.
+
+    Returns
+    -------
+    FixedPoint
+
+    Raises
+    ------
+    ValueError, TypeError
+        For wrong shapes, dtypes, or numbers that are not finite.
+    ConvergenceError
+        Under ``on_failure="raise"``.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 1], dtype="float64")
+    >>> free = eq.free_phase(net, [[0.5, 1.0]])
+    >>> free.converged, free.state.shape
+    (True, (1, 6))
+    """
+    solver = default_solver(model) if solver is None else solver
+    x = model.as_input(x, "free_phase")
+    start = model.initial_state(len(x))
+    if initial is not None:
+        start = as_states(initial, model.num_units, model.dtype, "free_phase", "initial")
+        if len(start) != len(x):
+            raise ValueError(
+                "[free_phase] `initial` has one state for each sample of `x`. "
+                f"Received {len(start)} for {len(x)} samples."
+            )
+    energy = model.clamp(x)
+    state, outcome, history = model.core.relax(energy, solver.core, start, trace)
+    free = FixedPoint(*outcome, state, x, model, solver, energy.residual(state), history)
+    free.report_failure("free_phase", on_failure)
+    return free

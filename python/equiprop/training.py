@@ -1,0 +1,364 @@
+"""Training: loops over mini-batches, measures, stops early, and can be interrupted."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.arrays import Array
+from equiprop.costs import Cost, SquaredError
+from equiprop.data import Dataset
+from equiprop.models import HopfieldNetwork
+from equiprop.optimizers import SGD, Optimizer, constant
+from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Outcome, Status
+from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+from equiprop.solvers import BlockUpdate, FreeSolver, default_solver, free_phase
+
+#: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
+_SPLIT_STREAM = 2**40
+_EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One training step, before its update.
+
+    Attributes
+    ----------
+    objective : float
+        Mean cost at the free states.
+    error : float
+        Fraction of samples misclassified; root mean squared error for float targets.
+    free_iterations, second_iterations : float
+        Mean iterations of the two phases.
+    residual : float
+        Largest residual of a free state.
+    unconverged : int
+        Samples either phase left above its tolerance.
+    """
+
+    objective: float
+    error: float
+    free_iterations: float
+    second_iterations: float
+    residual: float
+    unconverged: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a history: means over the epoch's steps, and the error on held-out data.
+
+    `validation_error` is None without validation data; `seconds` is the time spent training.
+    """
+
+    epoch: int
+    train_error: float
+    validation_error: float | None
+    objective: float
+    free_iterations: float
+    second_iterations: float
+    residual: float
+    unconverged: int
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Error and mean cost on a data set; `unconverged` counts samples above the tolerance."""
+
+    error: float
+    objective: float
+    unconverged: int
+
+
+Callback = Callable[["Trainer", Epoch], None]
+
+
+@dataclass
+class Trainer:
+    """Trains a model by free phase, second phase and in-place update.
+
+    Parameters
+    ----------
+    model : HopfieldNetwork
+    second_phase : EquilibriumPropagation or RecurrentBackpropagation
+    optimizer : SGD or Adam
+    cost : SquaredError or CrossEntropy
+    solver : FreeSolver, optional
+        Of the free phase, and of the nudged phases unless `second_phase` names its own.
+    schedule : callable
+        Factor of the learning rate at a progress in [0, 1].
+    batch_size : int
+    seed : int
+        Of the order of samples and of random signs.
+    callbacks : callables
+        Each called as ``callback(trainer, epoch)`` after every epoch.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 8, 2], seed=1)
+    >>> data = eq.Dataset(np.array([[0.0, 1.0], [1.0, 0.0]] * 20), np.array([0, 1] * 20))
+    >>> history = eq.Trainer(net, batch_size=10).fit(data, epochs=20)
+    >>> eq.Trainer(net).evaluate(data).error
+    0.0
+    """
+
+    model: HopfieldNetwork
+    second_phase: SecondPhase = field(default_factory=EquilibriumPropagation)
+    optimizer: Optimizer = field(default_factory=lambda: SGD(learning_rate=0.1, momentum=0.9))
+    cost: Cost = field(default_factory=SquaredError)
+    solver: FreeSolver | None = None
+    schedule: Callable[[float], float] = field(default_factory=constant)
+    batch_size: int = 50
+    seed: int = 0
+    callbacks: Sequence[Callback] = ()
+    history: list[Epoch] = field(default_factory=list, init=False)
+    steps: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"[Trainer] batch_size is at least 1. Received {self.batch_size}.")
+        if self.solver is None:
+            self.solver = training_solver(self.model)
+
+    def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
+        """Take one mini-batch: free phase, second phase, update in place.
+
+        Parameters
+        ----------
+        x : (batch, inputs) array
+        y : (batch, outputs) array, or (batch,) integer labels
+        progress : float
+            In [0, 1], for the schedule.
+
+        Raises
+        ------
+        ConvergenceError
+            If a sample diverged; the parameters are then untouched.
+        """
+        model, solver = self.model, self._solver
+        x = model.as_input(x, "Trainer.step")
+        cost = self.cost.bind(model, y, "Trainer.step")
+        if cost.batch != len(x):
+            raise ValueError(
+                f"[Trainer.step] `y` has one target for each sample of `x`. Received {cost.batch} for {len(x)}."
+            )
+        energy = model.clamp(x)
+        state, outcome, _ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
+        free = Outcome(*outcome)
+        _refuse_divergence("free phase", free)
+        gradient = self.second_phase.compute(model, energy, x, state, cost, solver, self.steps)
+        _refuse_divergence("second phase", gradient)
+        self.optimizer.step(
+            model.parameters, gradient.parameters, model.block_slices, self.schedule(progress)
+        )
+        self.steps += 1
+        outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
+        failed = (free.status > Status.FIXED_STEPS) | (gradient.status > Status.FIXED_STEPS)
+        return Metrics(
+            gradient.objective,
+            _error(_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
+            float(free.iterations.mean()),
+            float(gradient.iterations.mean()),
+            float(free.residual.max()),
+            int(failed.sum()),
+        )
+
+    def fit(
+        self,
+        data: Dataset,
+        *,
+        epochs: int,
+        validation: Dataset | float | None = None,
+        patience: int | None = None,
+        progress: bool = False,
+    ) -> list[Epoch]:
+        """Train for some epochs and return their records, which are also kept in `history`.
+
+        Ctrl-C raises KeyboardInterrupt between or inside steps; parameters and history stay usable.
+
+        Parameters
+        ----------
+        data : Dataset
+        epochs : int
+        validation : Dataset or float, optional
+            Held-out data, or the fraction of `data` to hold out.
+        patience : int, optional
+            Stop after this many epochs without a lower validation error, and restore the parameters of
+            the best one.
+        progress : bool
+            Show a tqdm progress bar (extra ``progress``).
+        """
+        if epochs < 1 or (patience is not None and (patience < 1 or validation is None)):
+            raise ValueError(
+                "[Trainer.fit] epochs is at least 1; patience too, and it needs validation data. "
+                f"Received epochs={epochs}, patience={patience}, validation={type(validation).__name__}."
+            )
+        if isinstance(validation, float):
+            data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
+        best = _Best(patience)
+        records: list[Epoch] = []
+        for epoch in range(1, epochs + 1):
+            records.append(self._epoch(data, validation, epoch, epochs, progress))
+            self.history.append(records[-1])
+            for callback in self.callbacks:
+                callback(self, records[-1])
+            if best.should_stop(records[-1], self.model):
+                break
+        best.restore(self.model)
+        return records
+
+    def evaluate(self, data: Dataset) -> Evaluation:
+        """Return error and mean cost on `data`, by free phases alone."""
+        errors, objectives, unconverged = [], [], 0
+        for indices in np.array_split(np.arange(len(data)), -(-len(data) // _EVALUATION_BATCH)):
+            x, y = data.batch(indices, self.model.dtype)
+            free = self._free(x)
+            cost = self.cost.bind(self.model, y, "Trainer.evaluate")
+            objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
+            errors.append(_errors(free.outputs, y, data.is_classification))
+            unconverged += int((free.status > Status.FIXED_STEPS).sum())
+        return Evaluation(
+            _error(np.concatenate(errors), data.is_classification),
+            float(np.concatenate(objectives).mean(dtype=np.float64)),
+            unconverged,
+        )
+
+    def predict(self, x: Any) -> Array:
+        """Return the outputs (batch, outputs) of the free phase for x (batch, inputs)."""
+        return self._free(x).outputs
+
+    @property
+    def _solver(self) -> FreeSolver:
+        assert self.solver is not None
+        return self.solver
+
+    def _free(self, x: Any) -> FixedPoint:
+        return free_phase(self.model, x, solver=self._solver, on_failure="ignore")
+
+    def _epoch(
+        self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool
+    ) -> Epoch:
+        order = _core.permutation(len(data), self.seed, len(self.history))
+        count = -(-len(data) // self.batch_size)
+        start = time.perf_counter()
+        steps: list[Metrics] = []
+        weights: list[int] = []
+        for k in _progress_bar(range(count), f"epoch {epoch}/{epochs}", progress):
+            indices = order[k * self.batch_size : (k + 1) * self.batch_size]
+            x, y = data.batch(indices, self.model.dtype)
+            steps.append(self.step(x, y, progress=((epoch - 1) * count + k) / (epochs * count)))
+            weights.append(len(indices))
+        seconds = time.perf_counter() - start
+        _warn_unconverged(steps, len(data), epoch)
+        error = None if validation is None else self.evaluate(validation).error
+        return _summarise(epoch, steps, np.array(weights), error, seconds)
+
+
+def training_solver(model: HopfieldNetwork) -> FreeSolver:
+    """Return the free-phase solver a `Trainer` uses when none is named.
+
+    Block updates to a residual of 1e-3: tighter ones change neither the direction of the gradient nor
+    the error a network reaches (docs/architecture.md, "Defaults of training").
+    """
+    if model.has_block_update:
+        return BlockUpdate(tolerance=1e-3, max_iterations=200)
+    return default_solver(model)
+
+
+@dataclass
+class _Best:
+    """The best epoch so far, for early stopping."""
+
+    patience: int | None
+    error: float = float("inf")
+    epoch: int = 0
+    parameters: Array | None = None
+
+    def should_stop(self, record: Epoch, model: HopfieldNetwork) -> bool:
+        if self.patience is None or record.validation_error is None:
+            return False
+        if record.validation_error < self.error:
+            self.error, self.epoch = record.validation_error, record.epoch
+            self.parameters = model.parameters.copy()
+        return record.epoch - self.epoch >= self.patience
+
+    def restore(self, model: HopfieldNetwork) -> None:
+        if self.parameters is not None:
+            model.parameters[:] = self.parameters
+
+
+def _errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float64]:
+    """Return 0 or 1 per sample, or mean squared errors."""
+    if classification:
+        return np.asarray(outputs.argmax(axis=1) != y, dtype=np.float64)
+    return np.asarray((outputs.astype(np.float64) - y) ** 2).mean(axis=1)
+
+
+def _error(errors: NDArray[np.float64], classification: bool) -> float:
+    mean = float(errors.mean())
+    return mean if classification else mean**0.5
+
+
+def _refuse_divergence(phase: str, outcome: Outcome) -> None:
+    if (outcome.status == Status.DIVERGED).any():
+        raise ConvergenceError(
+            f"[Trainer.step] The {phase} must stay finite; the parameters were left as they are. "
+            f"Received {outcome.summary()}",
+            outcome,
+        )
+
+
+def _warn_unconverged(steps: Sequence[Metrics], samples: int, epoch: int) -> None:
+    unconverged = sum(m.unconverged for m in steps)
+    if unconverged:
+        warnings.warn(
+            f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples stayed above the tolerance: their "
+            "gradients are approximate. Raise max_iterations or the tolerance.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _summarise(
+    epoch: int, steps: Sequence[Metrics], weights: NDArray[np.int64], error: float | None, seconds: float
+) -> Epoch:
+    def mean(name: str) -> float:
+        return float(np.average([getattr(m, name) for m in steps], weights=weights))
+
+    return Epoch(
+        epoch=epoch,
+        train_error=mean("error"),
+        validation_error=error,
+        objective=mean("objective"),
+        free_iterations=mean("free_iterations"),
+        second_iterations=mean("second_iterations"),
+        residual=max(m.residual for m in steps),
+        unconverged=sum(m.unconverged for m in steps),
+        seconds=seconds,
+    )
+
+
+def _progress_bar(steps: Iterable[int], label: str, wanted: bool) -> Iterator[int]:
+    if not wanted:
+        return iter(steps)
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError(
+            "[Trainer.fit] A progress bar needs tqdm. Install it with pip install 'equiprop[progress]'."
+        ) from error
+    return iter(tqdm(steps, desc=label, leave=False, unit="batch"))

@@ -1,0 +1,300 @@
+"""The safetensors files: round trips, the reference implementation, damaged files and failed writes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import resource
+import signal
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from equiprop.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors import numpy as oracle
+from safetensors import safe_open
+
+DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(
+    lambda name: name != "__metadata__"
+)
+# How long a write takes is up to the disk, so examples have no deadline.
+disk = settings(deadline=None)
+shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+arrays = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, shapes))
+tensor_maps = st.dictionaries(names, arrays, max_size=4)
+metadata_maps = st.dictionaries(names, names, max_size=3)
+SAMPLE = {"weight": np.arange(6.0).reshape(2, 3), "step": np.array(7), "bytes": np.array([1, 2, 3], np.uint8)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("safetensors")
+
+
+def encoded(header: Any, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    def described(tensors: dict[str, np.ndarray]) -> dict[str, tuple[Any, ...]]:
+        return {name: (array.dtype, array.shape, array.tobytes()) for name, array in tensors.items()}
+
+    return described(left) == described(right)
+
+
+@disk
+@given(tensor_maps, metadata_maps)
+def test_what_is_written_is_read_here_and_by_the_reference_implementation(
+    folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
+) -> None:
+    path = folder / "ours"
+    write_safetensors(path, tensors, metadata)
+    read, text = read_safetensors(path)
+    assert same(read, tensors)
+    assert text == metadata
+    assert all(array.flags.writeable for array in read.values())
+    assert same(oracle.load(path.read_bytes()), tensors)
+    with safe_open(path, "numpy") as stream:
+        assert (stream.metadata() or {}) == metadata
+
+
+@disk
+@given(tensor_maps, metadata_maps)
+def test_what_the_reference_implementation_writes_is_read(
+    folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
+) -> None:
+    path = folder / "theirs"
+    path.write_bytes(oracle.save(tensors, metadata or None))
+    read, text = read_safetensors(path)
+    assert same(read, tensors)
+    assert text == metadata
+
+
+@disk
+@given(tensor_maps, metadata_maps)
+def test_bytes_are_aligned_and_do_not_depend_on_the_order_of_names(
+    folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
+) -> None:
+    path, other = folder / "one", folder / "other"
+    write_safetensors(path, tensors, metadata)
+    write_safetensors(other, dict(reversed(tensors.items())), dict(reversed(metadata.items())))
+    content = path.read_bytes()
+    assert content == other.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert length % 8 == 0
+    assert all(header[name]["data_offsets"][0] % array.itemsize == 0 for name, array in tensors.items())
+
+
+def test_layout_and_byte_order_do_not_change_the_values(tmp_path: Path) -> None:
+    grid = np.arange(12.0).reshape(3, 4)
+    tensors = {"fortran": np.asfortranarray(grid), "strided": grid[::2, ::-1], "big": grid.astype(">f4")}
+    tensors["long long"] = np.arange(3, dtype=np.longlong)
+    write_safetensors(tmp_path / "a", tensors, {})
+    read, _ = read_safetensors(tmp_path / "a")
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(read[name], array)
+        assert read[name].dtype.isnative
+
+
+@disk
+@given(st.data())
+def test_cut_files_are_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "cut"
+    write_safetensors(path, SAMPLE, {"unit": "mV"})
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(ValueError, match=r"^\[read_safetensors\] .* Received .* in '.*cut'\.$"):
+        read_safetensors(path)
+
+
+@disk
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=3))
+def test_mutated_files_are_read_or_refused(folder: Path, changes: list[tuple[int, int]]) -> None:
+    path = folder / "mutated"
+    write_safetensors(path, SAMPLE, {"unit": "mV"})
+    content = bytearray(path.read_bytes())
+    for position, value in changes:
+        content[position % len(content)] = value
+    path.write_bytes(content)
+    read_or_refuse(path)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["F32", "U8"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["dtype", "shape", "data_offsets", "x", "__metadata__"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@disk
+@given(json_values, st.binary(max_size=8))
+def test_any_header_is_read_or_refused(folder: Path, header: Any, data: bytes) -> None:
+    path = folder / "any"
+    path.write_bytes(encoded(header, data))
+    read_or_refuse(path)
+
+
+def read_or_refuse(path: Path) -> None:
+    tensors, refusal = {}, f"[read_safetensors] Rule. Received 0 in '{path}'."
+    try:
+        tensors, _ = read_safetensors(path)
+    except ValueError as error:
+        refusal = str(error)
+    assert sum(array.nbytes for array in tensors.values()) <= path.stat().st_size
+    assert re.fullmatch(r"\[read_safetensors\] .*\. Received .{1,300} in '.*'\.", refusal)
+
+
+def entry(dtype: Any = "F32", shape: Any = (1,), offsets: Any = (0, 4), **more: Any) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets, **more}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "8 bytes of header length"),
+        (bytes([255] * 8) + b"{}", "header takes at most 2 bytes"),
+        (encoded(b"{}")[:-1], "header takes at most"),
+        (encoded(b""), "JSON object"),
+        (encoded(b" {}"), "JSON object"),
+        (encoded(b'{"a'), "JSON in UTF-8"),
+        (encoded(b'{"\xff":{}}'), "JSON in UTF-8"),
+        (encoded(b'{"a":' + b"[" * 100_000), "JSON in UTF-8"),
+        (encoded(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"), "JSON in UTF-8|'a' has"),
+        (encoded(b'{"a":' + b"9" * 5000 + b"}"), "JSON in UTF-8|has "),
+        (encoded(b'{"__metadata__":{},"__metadata__":{}}'), "occurs once"),
+        (encoded(b'{"__metadata__":{"a":"x","a":"y"}}'), "occurs once"),
+        (encoded({"__metadata__": []}), "object of strings"),
+        (encoded({"__metadata__": {"a": 1}}), "object of strings"),
+        (encoded({"a": 3}), "'a' has"),
+        (encoded({"a": {"dtype": "F32"}}), "'a' has"),
+        (encoded({"a": entry(more=1)}, bytes(4)), "'a' has"),
+        (encoded({"a": entry(dtype="F31")}, bytes(4)), "type of 'a'"),
+        (encoded({"a": entry(dtype=["F32"])}, bytes(4)), "type of 'a'"),
+        (encoded({"a": entry(shape=[-1])}, bytes(4)), "shape of 'a'"),
+        (encoded({"a": entry(shape=[True])}, bytes(4)), "shape of 'a'"),
+        (encoded({"a": entry(shape=[1.0])}, bytes(4)), "shape of 'a'"),
+        (encoded({"a": entry(shape=1)}, bytes(4)), "shape of 'a'"),
+        (encoded({"a": entry(shape=[1] * 65)}, bytes(4)), "dimensions"),
+        (encoded({"a": entry(shape=[0, 2**62, 2**62], offsets=[0, 0])}), "can be addressed"),
+        (encoded({"a": entry(shape=[2**40, 2**40])}, bytes(4)), "can be addressed"),
+        (encoded({"a": entry(shape=[2**30])}, bytes(4)), "takes 4294967296 bytes"),
+        (encoded({"a": entry(shape=[2**30], offsets=[0, 2**32])}, bytes(4)), "without gap"),
+        (encoded({"a": entry(offsets=[0, 4, 4])}, bytes(4)), "offsets of 'a'"),
+        (encoded({"a": entry(offsets=[-4, 0])}, bytes(4)), "offsets of 'a'"),
+        (encoded({"a": entry(offsets=[4, 0])}, bytes(4)), "takes 4 bytes"),
+        (encoded({"a": entry()}, bytes(5)), "without gap"),
+        (encoded({"a": entry()}, bytes(3)), "without gap"),
+        (encoded({"a": entry(offsets=[4, 8])}, bytes(8)), "without gap"),
+        (encoded({"a": entry(), "b": entry()}, bytes(4)), "without gap"),
+        (encoded({"a": entry(), "b": entry(offsets=[2, 6])}, bytes(6)), "without gap"),
+        (encoded({"a": entry(), "b": entry(offsets=[8, 12])}, bytes(12)), "without gap"),
+        (encoded({}, b"left over"), "without gap"),
+        (encoded({"__metadata__": {"a": "x" * MAX_HEADER_BYTES}}), "header takes at most 1048576"),
+    ],
+)
+def test_every_departure_from_the_format_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "bad"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_safetensors(path)
+
+
+def test_a_false_size_costs_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "false"
+    path.write_bytes(encoded({"a": entry(shape=[2**28], offsets=[0, 2**30])}, bytes(4)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="without gap"):
+        read_safetensors(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "never"
+    for tensors, metadata in (
+        ({"a": np.array([True])}, {}),
+        ({"a": np.array([1j])}, {}),
+        ({"a": [1.0]}, {}),
+        ({1: np.ones(1)}, {}),
+        ({}, {"a": 1}),
+    ):
+        with pytest.raises(TypeError, match=r"^\[write_safetensors\] .* Received "):
+            write_safetensors(path, tensors, metadata)
+    reserved, surrogate, long = {"__metadata__": np.ones(1)}, {"a": "\ud800"}, {"a": "x" * MAX_HEADER_BYTES}
+    for tensors, metadata in ((reserved, {}), ({}, surrogate), ({}, long)):
+        with pytest.raises(ValueError, match=r"^\[write_safetensors\] .* Received "):
+            write_safetensors(path, tensors, metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("count", [600, 100_000])
+def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "model"
+    write_safetensors(path, SAMPLE, {})
+    with (
+        pytest.raises(OSError, match=r"^\[write_safetensors\] .*too large.* for '"),
+        largest_file(4096),
+    ):
+        write_safetensors(path, {"large": np.ones(count)}, {})
+    assert same(read_safetensors(path)[0], SAMPLE)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_at_the_end_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
+) -> None:
+    path = tmp_path / "model"
+    write_safetensors(path, SAMPLE, {})
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_safetensors(path, {}, {})
+    assert same(read_safetensors(path)[0], SAMPLE)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "absent" / "model", tmp_path / "file" / "model", tmp_path):
+        with pytest.raises(OSError, match=r"^\[write_safetensors\] .* choose another place"):
+            write_safetensors(path, SAMPLE, {})
+    with pytest.raises(FileNotFoundError):
+        read_safetensors(tmp_path / "absent")
