@@ -9,6 +9,7 @@ namespace py = pybind11;
 
 void bind_base(py::module_& m);
 void bind_solvers(py::module_& m);
+void bind_nudging(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_dual(py::module_& dual);
 void bind_verification(py::module_& m);

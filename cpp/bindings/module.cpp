@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   bind_base(m);
   bind_layers(m);
   bind_solvers(m);
+  bind_nudging(m);
 
   auto dual = m.def_submodule("dual", "Exact limits by dual numbers");
   bind_dual(dual);

@@ -18,6 +18,14 @@ py::tuple gradient_tuple(const Gradient<T>& gradient) {
                         static_cast<double>(gradient.objective), as_tuple(gradient.report));
 }
 
+/// ((beta, weight), ...)
+py::tuple nodes_of(const NudgingRule<double>& rule) {
+  py::tuple nodes(rule.size());
+  for (std::size_t k = 0; k < rule.size(); ++k)
+    nodes[k] = py::make_tuple(rule[k].beta, rule[k].weight);
+  return nodes;
+}
+
 template <class T, class Compute>
 py::tuple released(const Compute& compute) {
   Gradient<T> gradient;
@@ -77,18 +85,11 @@ void bind_second_phase(py::module_& m) {
           return released<double>(
               [&] { return equilibrium_propagation_limit(energy, cost.dual(), s, solver); });
         });
-  if constexpr (std::same_as<T, double>) {
-    m.def("nodes_one_sided", [](double beta) {
-      const auto rule = one_sided<double>(beta);
-      return std::vector<std::pair<double, double>>{{rule[0].beta, rule[0].weight},
-                                                    {rule[1].beta, rule[1].weight}};
-    });
-    m.def("nodes_centered", [](double beta) {
-      const auto rule = centered<double>(beta);
-      return std::vector<std::pair<double, double>>{{rule[0].beta, rule[0].weight},
-                                                    {rule[1].beta, rule[1].weight}};
-    });
-  }
+}
+
+void bind_nudging(py::module_& m) {
+  m.def("one_sided", [](double beta) { return nodes_of(one_sided<double>(beta)); });
+  m.def("centered", [](double beta) { return nodes_of(centered<double>(beta)); });
 }
 
 template void bind_second_phase<float>(py::module_&);

@@ -17,7 +17,9 @@ def as_array(value: Any, where: str, name: str) -> Array:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"[{where}] `{name}` is an array of numbers. Received {type(value).__name__}.") from error
+        raise TypeError(
+            f"[{where}] `{name}` is an array of numbers. Received {type(value).__name__}."
+        ) from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.")
     return array
@@ -51,7 +53,7 @@ def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Ar
 
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any], where: str) -> Array:
     """Return (batch, classes) with a one at each label."""
-    if labels.size and not (0 <= labels.min() and labels.max() < classes):
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"[{where}] Class labels are 0 to {classes - 1}. Received {labels.min()} to {labels.max()}."
         )

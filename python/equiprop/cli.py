@@ -41,7 +41,7 @@ from equiprop.solvers import (
     Richardson,
 )
 from equiprop.training import Epoch, Trainer, training_solver
-from equiprop.verification_suite import run_suite
+from equiprop.verify.suite import run_suite
 
 _SOLVERS: dict[str, type[FreeSolver]] = {
     "block": BlockUpdate,
@@ -121,7 +121,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     training.add_argument("--epochs", type=int)
     training.add_argument("--batch-size", type=int, default=50)
     training.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd")
-    training.add_argument("--learning-rate", type=float, help="default: 0.1 for sgd, 0.001 for adam")
+    training.add_argument("--learning-rate", type=float, help="default: 0.05 for sgd, 0.001 for adam")
     training.add_argument("--momentum", type=float, default=0.9, help="of sgd")
     training.add_argument("--weight-decay", type=float, default=0.0)
     training.add_argument("--schedule", choices=["cosine", "constant"], default="cosine")
@@ -219,7 +219,7 @@ def _second_phase(options: argparse.Namespace) -> SecondPhase:
 def _optimizer(options: argparse.Namespace) -> Optimizer:
     if options.optimizer == "adam":
         return Adam(options.learning_rate or 1e-3, weight_decay=options.weight_decay)
-    return SGD(options.learning_rate or 0.1, options.momentum, options.weight_decay)
+    return SGD(options.learning_rate or 0.05, options.momentum, options.weight_decay)
 
 
 class _Log:

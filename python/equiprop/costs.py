@@ -51,5 +51,5 @@ def _check_probabilities(targets: Array, where: str) -> None:
     if targets.min() < 0 or np.abs(sums - 1).max() > 1e-4:
         raise ValueError(
             f"[{where}] Targets of CrossEntropy are probabilities: at least 0, each row summing to 1. "
-            f"Received values from {targets.min():.3g} and row sums from {sums.min():.3g} to {sums.max():.3g}."
+            f"Received values from {targets.min():.3g}, row sums {sums.min():.3g} to {sums.max():.3g}."
         )

@@ -128,7 +128,8 @@ class HopfieldNetwork:
         if sizes is not None:
             layers = _chain_layers(sizes, activation, output_activation)
             couplings = [Dense(k, k + 1) for k in range(len(layers) - 1)]
-        assert layers is not None and couplings is not None
+        assert layers is not None
+        assert couplings is not None
         if potential not in _POTENTIALS:
             raise ValueError(
                 f"[HopfieldNetwork] potential is 'legendre' or 'quadratic'. Received {potential!r}."
@@ -172,9 +173,7 @@ class HopfieldNetwork:
     @property
     def layer_slices(self) -> dict[str, slice]:
         """Where the units of each free layer lie in a state."""
-        return {
-            name: slice(offset, offset + units) for name, offset, _, units in self._network.state_blocks
-        }
+        return {name: slice(offset, offset + units) for name, offset, _, units in self._network.state_blocks}
 
     @property
     def num_inputs(self) -> int:
@@ -268,7 +267,8 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
         return "input" if k == 0 else "output" if k == len(layers) - 1 else f"hidden{k}"
 
     return [
-        Layer(layer.units, activation(layer.activation), layer.name or name(k)) for k, layer in enumerate(layers)
+        Layer(layer.units, activation(layer.activation), layer.name or name(k))
+        for k, layer in enumerate(layers)
     ]
 
 

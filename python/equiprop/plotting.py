@@ -11,7 +11,7 @@ from equiprop.results import FixedPoint
 from equiprop.training import Epoch
 
 if TYPE_CHECKING:
-    from equiprop.verify import EquivalenceReport
+    from equiprop.verify.equivalence import EquivalenceReport
 
 
 def _axes(axes: Any, where: str) -> Any:
@@ -40,7 +40,9 @@ def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:
     epochs = [record.epoch for record in history]
     axes.plot(epochs, [100 * record.train_error for record in history], "o-", label="training")
     if all(record.validation_error is not None for record in history):
-        axes.plot(epochs, [100 * (record.validation_error or 0) for record in history], "s-", label="held out")
+        axes.plot(
+            epochs, [100 * (record.validation_error or 0) for record in history], "s-", label="held out"
+        )
     axes.set(xlabel="epoch", ylabel="error (%)", title="Learning curve", ylim=(0, None))
     axes.legend()
     return axes

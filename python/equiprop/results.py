@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop._core import Status
+from equiprop._core import Status as Status
 from equiprop.arrays import Array
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _MEANING: Mapping[Status, str] = {
     Status.DIVERGED: "diverged to infinity or NaN",
 }
 _ADVICE: Mapping[Status, str] = {
-    Status.MAX_ITERATIONS: "Raise max_iterations or the tolerance; lower the step size or raise the damping if "
-    "the residual oscillates; BlockUpdate needs no step size.",
+    Status.MAX_ITERATIONS: "Raise max_iterations or the tolerance; lower the step size or raise the damping "
+    "if the residual oscillates; BlockUpdate needs no step size.",
     Status.INDEFINITE: "The state is not a stable fixed point, or was not relaxed far enough: tighten the "
     "free phase, or use Richardson.",
     Status.DIVERGED: "Lower the step size (Euler) or |beta|, raise the damping (FixedPointIteration), or use "

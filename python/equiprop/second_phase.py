@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from equiprop.models import Model
 from equiprop.results import FixedPoint, Gradient
 from equiprop.solvers import ConjugateGradient, FreeSolver, LinearSolver
 
-Nodes = list[tuple[float, float]]
+Nodes = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -28,19 +27,29 @@ class Nudging:
     ----------
     name : str
     beta : float
-        Nudging factor; nan for the exact limit.
-    nodes : callable
-        ``nodes(step)`` returns the pairs used at that training step.
+        Nudging factor; 0 for the exact limit.
+    rules : tuple of tuples of pairs
+        One is drawn for every step.
+    seed : int
+        Of the draws.
     """
 
     name: str
     beta: float
-    nodes: Callable[[int], Nodes]
+    rules: tuple[Nodes, ...] = ()
+    seed: int = 0
 
     @property
     def exact(self) -> bool:
         """Whether this is the limit beta -> 0, taken with dual numbers."""
-        return bool(np.isnan(self.beta))
+        return not self.rules
+
+    def nodes(self, step: int) -> Nodes:
+        """Return the pairs (beta_k, w_k) of a step, a function of the seed and the step alone."""
+        if len(self.rules) == 1:
+            return self.rules[0]
+        draw = _core.uniform(1, self.seed, step)[0]
+        return self.rules[int(draw * len(self.rules))]
 
     def __repr__(self) -> str:
         return self.name if self.exact else f"{self.name}({self.beta:g})"
@@ -51,33 +60,28 @@ def one_sided(beta: float) -> Nudging:
 
     Both states are relaxed equally long from the free one, so an unfinished free phase cancels.
     """
-    nodes = _core.f64.nodes_one_sided(float(beta))
-    return Nudging("one_sided", float(beta), lambda step: nodes)
+    return Nudging("one_sided", float(beta), (_core.one_sided(beta),))
 
 
 def centered(beta: float) -> Nudging:
     """(dE/dtheta(s^beta) - dE/dtheta(s^-beta)) / (2 beta): error O(beta^2) (Laborieux et al. 2021)."""
-    nodes = _core.f64.nodes_centered(float(beta))
-    return Nudging("centered", float(beta), lambda step: nodes)
+    return Nudging("centered", float(beta), (_core.centered(beta),))
 
 
 def random_sign(beta: float, seed: int = 0) -> Nudging:
     """One-sided with a sign of beta drawn for every step, so that the O(beta) bias averages out.
 
-    Scellier & Bengio (2017). The sign is a function of `seed` and the step alone.
+    Scellier & Bengio (2017).
     """
-    rules = [one_sided(sign * beta).nodes(0) for sign in (1.0, -1.0)]
-    return Nudging(
-        "random_sign", float(beta), lambda step: rules[int(_core.uniform(1, int(seed), step)[0] < 0.5)]
-    )
+    return Nudging("random_sign", float(beta), (_core.one_sided(beta), _core.one_sided(-beta)), seed)
 
 
 def exact_limit() -> Nudging:
-    """The limit beta -> 0 itself, by relaxing on dual numbers beta = 0 + e in double precision.
+    """Take the limit beta -> 0 itself, by relaxing on dual numbers beta = 0 + e in double precision.
 
     No truncation and no cancellation: equal to Recurrent Backpropagation to rounding.
     """
-    return Nudging("exact_limit", float("nan"), lambda step: [])
+    return Nudging("exact_limit", 0.0)
 
 
 class SecondPhase(Protocol):
@@ -101,7 +105,7 @@ class EquilibriumPropagation:
         Of the nudged phases; by default that of the free phase.
     """
 
-    nudging: Nudging = centered(0.1)  # noqa: RUF009
+    nudging: Nudging = centered(0.25)  # noqa: RUF009
     solver: FreeSolver | None = None
 
     def compute(
@@ -153,7 +157,14 @@ def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, A
 
 
 def _second_phase(
-    where: str, phase: SecondPhase, model: Model, free: FixedPoint, y: Any, cost: Cost, step: int, on_failure: str
+    where: str,
+    phase: SecondPhase,
+    model: Model,
+    free: FixedPoint,
+    y: Any,
+    cost: Cost,
+    step: int,
+    on_failure: str,
 ) -> Gradient:
     energy = _clamp_again(where, model, free)
     bound = cost.bind(model, y, where)

@@ -118,7 +118,7 @@ class Trainer:
 
     model: HopfieldNetwork
     second_phase: SecondPhase = field(default_factory=EquilibriumPropagation)
-    optimizer: Optimizer = field(default_factory=lambda: SGD(learning_rate=0.1, momentum=0.9))
+    optimizer: Optimizer = field(default_factory=lambda: SGD(learning_rate=0.05, momentum=0.9))
     cost: Cost = field(default_factory=SquaredError)
     solver: FreeSolver | None = None
     schedule: Callable[[float], float] = field(default_factory=constant)
@@ -154,7 +154,8 @@ class Trainer:
         cost = self.cost.bind(model, y, "Trainer.step")
         if cost.batch != len(x):
             raise ValueError(
-                f"[Trainer.step] `y` has one target for each sample of `x`. Received {cost.batch} for {len(x)}."
+                "[Trainer.step] `y` has one target for each sample of `x`. "
+                f"Received {cost.batch} for {len(x)}."
             )
         energy = model.clamp(x)
         state, outcome, _ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
@@ -305,7 +306,7 @@ def _errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float6
     """Return 0 or 1 per sample, or mean squared errors."""
     if classification:
         return np.asarray(outputs.argmax(axis=1) != y, dtype=np.float64)
-    return np.asarray((outputs.astype(np.float64) - y) ** 2).mean(axis=1)
+    return np.asarray(((outputs.astype(np.float64) - y) ** 2).mean(axis=1))
 
 
 def _error(errors: NDArray[np.float64], classification: bool) -> float:
@@ -326,8 +327,8 @@ def _warn_unconverged(steps: Sequence[Metrics], samples: int, epoch: int) -> Non
     unconverged = sum(m.unconverged for m in steps)
     if unconverged:
         warnings.warn(
-            f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples stayed above the tolerance: their "
-            "gradients are approximate. Raise max_iterations or the tolerance.",
+            f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples stayed above the tolerance: "
+            "their gradients are approximate. Raise max_iterations or the tolerance.",
             ConvergenceWarning,
             stacklevel=4,
         )

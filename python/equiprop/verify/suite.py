@@ -12,18 +12,13 @@ from equiprop import _core
 from equiprop.activations import activation as find_activation
 from equiprop.costs import Cost
 from equiprop.models import HopfieldNetwork
-from equiprop.verify import (
-    EquivalenceReport,
-    GradientsReport,
-    OrdersReport,
-    equivalence,
-    gradients,
-    orders,
-)
-
+from equiprop.verify.equivalence import EquivalenceReport, equivalence
+from equiprop.verify.gradients import GradientsReport, gradients
+from equiprop.verify.orders import OrdersReport, orders
 
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -37,7 +32,8 @@ class Case:
     @property
     def passed(self) -> bool:
         """Whether every check of this network passed."""
-        return self.equivalence.passed and self.gradients.passed and (self.orders is None or self.orders.passed)
+        reports = (self.equivalence, self.orders, self.gradients)
+        return all(report.passed for report in reports if report is not None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for a machine."""
@@ -54,7 +50,8 @@ class Case:
         if self.orders is not None:
             slopes = self.orders.slopes
             parts.append(
-                f"error falls as beta^{slopes['one_sided']:.2f} (one-sided), beta^{slopes['centered']:.2f} (centered)"
+                f"error falls as beta^{slopes['one_sided']:.2f} (one-sided), "
+                f"beta^{slopes['centered']:.2f} (centered)"
             )
         parts.append(str(self.gradients))
         return "\n    ".join("\n".join(parts).splitlines()) + "\n"
