@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from equiprop import _core
+from equiprop import _core, plotting
 from equiprop.activations import ACTIVATIONS
 from equiprop.checkpoint import load, save
 from equiprop.config import config
@@ -39,6 +40,8 @@ from equiprop.solvers import (
     LinearSolver,
     Neumann,
     Richardson,
+    default_solver,
+    free_phase,
 )
 from equiprop.training import Epoch, Trainer, training_solver
 from equiprop.verify.suite import run_suite
@@ -129,7 +132,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     training.add_argument("--patience", type=int, help="epochs without improvement; needs --validation")
     training.add_argument("--seed", type=int, default=0)
     command.add_argument("--output", type=Path, help="folder for model.safetensors and history.jsonl")
-    command.add_argument("--plot", action="store_true", help="also write learning_curve.png there")
+    command.add_argument("--plot", action="store_true", help="also write learning_curve.png, relaxation.png")
     command.set_defaults(run=_train)
     return command
 
@@ -276,7 +279,7 @@ def _train(options: argparse.Namespace) -> int:
         save(model, folder / "model.safetensors")
     error = trainer.evaluate(test).error
     if options.plot:
-        _plot_learning_curve(trainer, log, folder)
+        _plot(trainer, log, test, folder)
     if options.json:
         result = {"command": "train", "data": options.data, "test_error": error, "history": log.records}
         print(json.dumps({**result, "model": str(folder / "model.safetensors")}))
@@ -285,17 +288,15 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plot_learning_curve(trainer: Trainer, log: _Log, folder: Path) -> None:
-    from dataclasses import replace
-
-    from equiprop.plotting import learning_curve
-    from equiprop.plotting import save as save_plot
-
+def _plot(trainer: Trainer, log: _Log, test: Dataset, folder: Path) -> None:
     history = [
         replace(epoch, validation_error=record["test_error"])
         for epoch, record in zip(trainer.history, log.records, strict=True)
     ]
-    save_plot(learning_curve(history), folder / "learning_curve.png")
+    plotting.save(plotting.learning_curve(history), folder / "learning_curve.png")
+    x, _ = test.batch(np.arange(min(100, len(test))), trainer.model.dtype)
+    free = free_phase(trainer.model, x, solver=default_solver(trainer.model), trace=True, on_failure="ignore")
+    plotting.save(plotting.relaxation(free), folder / "relaxation.png")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -328,9 +329,7 @@ def _verify(options: argparse.Namespace) -> int:
         if not options.json:
             print(case, flush=True)
     if options.plot:
-        from equiprop.plotting import save as save_plot
-
-        save_plot(cases[0].equivalence.plot(), options.plot)
+        plotting.save(cases[0].equivalence.plot(), options.plot)
     passed = all(case.passed for case in cases)
     if options.json:
         print(json.dumps({"command": "verify", "passed": passed, "cases": [c.as_dict() for c in cases]}))

@@ -87,11 +87,13 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     error = report.error_derivatives.states[:, 0] * report.free_units[0]
     temporal = report.temporal_derivatives.states[:, 0]
     chosen = np.argsort(-np.abs(error).max(axis=0))[:units]
-    times = np.arange(len(error)) * report.step_size
-    shown = times <= times[max(1, int(0.4 * len(times)))]
+    sizes = np.abs(error).max(axis=1)
+    steps = 2 + np.flatnonzero(sizes >= 0.01 * sizes.max()).max(initial=0)  # until 1 % is left
+    times = np.arange(len(error))[:steps] * report.step_size
+    every = max(1, steps // 25)
     for k, unit in enumerate(chosen):
-        axes.plot(times[shown], error[shown, unit], color=f"C{k}")
-        axes.plot(times[shown][::3], -temporal[shown, unit][::3], "o", color=f"C{k}", markersize=3.5)
+        axes.plot(times, error[:steps, unit], color=f"C{k}")
+        axes.plot(times[::every], -temporal[:steps:every, unit], "o", color=f"C{k}", markersize=3.5)
     axes.plot([], [], "k-", label=r"error derivative $\bar{S}_t$ (RBP)")
     axes.plot([], [], "ko", markersize=3.5, label=r"$-$ temporal derivative $-\tilde{S}_t$ (EqProp)")
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)

@@ -1,0 +1,58 @@
+# make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
+# make test   everything that must hold: C++ tests, Python tests, doctests, examples
+# make lint   formatting, static checks and types
+# make clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= build/cpp
+BIN := $(VENV)/bin
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
+
+.PHONY: demo test cpp-test lint clean install-demo install-test
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+install-demo: $(BIN)/python
+	$(BIN)/python -m pip install --quiet ".[demo]"
+
+install-test: $(BIN)/python
+	$(BIN)/python -m pip install --quiet ".[test,lint]" cmake ninja cmeel-eigen \
+	  --config-settings=cmake.define.EQUIPROP_WERROR=ON
+
+demo: install-demo
+	$(BIN)/equiprop train digits --output demo/eqprop --plot
+	$(BIN)/equiprop train digits --second-phase rbp --output demo/rbp --plot
+	$(BIN)/equiprop verify --plot demo/theorem.png
+	@echo
+	@echo "Two second phases learned the digits, and at every step they were the same process."
+	@echo "Pictures: demo/theorem.png demo/eqprop/learning_curve.png demo/eqprop/relaxation.png"
+
+test: install-test cpp-test
+	$(BIN)/python -m pytest
+
+# GoogleTest comes from the system; root may install it with apt.
+cpp-test: install-test
+	@if ! ls /usr/include/gtest/gtest.h /usr/local/include/gtest/gtest.h >/dev/null 2>&1 \
+	  && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq libgtest-dev >/dev/null; fi
+	@if ls /usr/include/gtest/gtest.h /usr/local/include/gtest/gtest.h >/dev/null 2>&1; then \
+	  $(BIN)/cmake -S . -B $(BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON >/dev/null \
+	  && $(BIN)/cmake --build $(BUILD) \
+	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \
+	else echo "C++ tests were left out: GoogleTest was not found (libgtest-dev)."; fi
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if command -v clang-format >/dev/null; then \
+	  git ls-files '*.hpp' '*.cpp' | xargs clang-format --dry-run --Werror; \
+	else echo "clang-format was not found: C++ formatting was not checked."; fi
+
+clean:
+	rm -rf build demo $(VENV)
