@@ -50,7 +50,7 @@ class Activation:
             )
 
     @property
-    def core(self) -> Any:
+    def core(self) -> _core.Tanh | _core.Logistic | _core.Clip:
         """The same function in the C++ core."""
         if self.kind == "tanh":
             return _core.Tanh()
@@ -61,7 +61,7 @@ class Activation:
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
         points = np.ascontiguousarray(x, dtype=np.float64)
         table, _ = _core.activation(self.core, points.ravel())
-        return table[:, column].reshape(points.shape)  # type: ignore[no-any-return]
+        return table[:, column].reshape(points.shape)
 
     def value(self, x: Any) -> NDArray[np.float64]:
         """Return rho(x)."""

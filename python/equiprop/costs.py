@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from equiprop import _core
 from equiprop.arrays import Array, as_targets
 from equiprop.models import Model
 
@@ -14,7 +15,7 @@ from equiprop.models import Model
 class Cost(Protocol):
     """A cost that can be bound to the targets of a batch."""
 
-    def bind(self, model: Model, y: Any, where: str) -> Any:
+    def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
         """Return the core's cost for targets y."""
         ...
 
@@ -26,7 +27,7 @@ class SquaredError:
     Targets are (batch, outputs), or (batch,) integer class labels, read as one-hot.
     """
 
-    def bind(self, model: Model, y: Any, where: str) -> Any:
+    def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
         """Return the core's cost for targets y."""
         return model.core.squared_error(as_targets(y, model.num_outputs, model.dtype, where))
 
@@ -39,7 +40,7 @@ class CrossEntropy:
     labels, read as one-hot. Use linear outputs.
     """
 
-    def bind(self, model: Model, y: Any, where: str) -> Any:
+    def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
         """Return the core's cost for targets y."""
         targets = as_targets(y, model.num_outputs, model.dtype, where)
         _check_probabilities(targets, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Energy(ABC):
     parameters: Array = field(default_factory=lambda: np.zeros(0))
 
     dtype = np.dtype(np.float64)
-    core = _core.f64
+    core: ClassVar[_core.Precision] = _core.f64
     has_block_update = False
 
     @abstractmethod
@@ -81,11 +81,11 @@ class Energy(ABC):
         """Return the state (batch, units) a free phase starts from: zero."""
         return np.zeros((batch, self.num_units))
 
-    def clamp(self, x: Array) -> Any:
+    def clamp(self, x: Array) -> _core.Energy:
         """Return the core's view of this energy with x fixed."""
         return _core.f64.python_energy(self, x, self.num_units, self.num_outputs, len(self.parameters))
 
-    def clamp_dual(self, x: Array) -> Any:
+    def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the same on dual numbers; the methods then see complex arrays."""
         return _core.dual.python_energy(self, x, self.num_units, self.num_outputs, len(self.parameters))
 

@@ -12,7 +12,7 @@ from equiprop import _core
 from equiprop.activations import Activation, activation, activation_name
 from equiprop.arrays import Array, as_states
 
-_CORES: Mapping[str, Any] = {"float32": _core.f32, "float64": _core.f64}
+_CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
 
 
@@ -53,7 +53,7 @@ class Model(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
     @property
-    def core(self) -> Any: ...  # noqa: D102
+    def core(self) -> _core.Precision: ...  # noqa: D102
     @property
     def parameters(self) -> Array: ...  # noqa: D102
     @property
@@ -63,8 +63,8 @@ class Model(Protocol):
     def block_views(self, flat: Array) -> dict[str, Array]: ...  # noqa: D102
     def as_input(self, x: Any, where: str) -> Array: ...  # noqa: D102
     def initial_state(self, batch: int) -> Array: ...  # noqa: D102
-    def clamp(self, x: Array) -> Any: ...  # noqa: D102
-    def clamp_dual(self, x: Array) -> Any: ...  # noqa: D102
+    def clamp(self, x: Array) -> _core.Energy: ...  # noqa: D102
+    def clamp_dual(self, x: Array) -> _core.DualEnergy: ...  # noqa: D102
 
 
 class HopfieldNetwork:
@@ -138,7 +138,7 @@ class HopfieldNetwork:
         self.couplings = tuple(couplings)
         self.potential = potential
         self.dtype: np.dtype[Any] = _checked_dtype(dtype)
-        self.core: Any = _CORES[self.dtype.name]
+        self.core: _core.Precision = _CORES[self.dtype.name]
         self._network = self.core.HopfieldNetwork(
             [_core.Layer(layer.name, _whole(layer.units), _activation_core(layer)) for layer in self.layers],
             [(c.source, c.target) for c in self.couplings],
@@ -155,7 +155,7 @@ class HopfieldNetwork:
     @property
     def parameters(self) -> Array:
         """All parameters theta, flat: the memory the core computes with, so writing to it is an update."""
-        return self._network.parameters  # type: ignore[no-any-return]
+        return self._network.parameters
 
     @property
     def blocks(self) -> dict[str, Array]:
@@ -198,12 +198,12 @@ class HopfieldNetwork:
     @property
     def has_block_update(self) -> bool:
         """Whether `BlockUpdate` can relax this network."""
-        return bool(self._network.has_block_update)
+        return self._network.has_block_update
 
     @property
     def holomorphic(self) -> bool:
         """Whether every activation is complex-differentiable."""
-        return bool(self._network.holomorphic)
+        return self._network.holomorphic
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array laid out like `parameters`."""
@@ -219,13 +219,13 @@ class HopfieldNetwork:
 
     def initial_state(self, batch: int) -> Array:
         """Return the state (batch, units) a free phase starts from: the response to no drive."""
-        return self._network.initial_state(batch)  # type: ignore[no-any-return]
+        return self._network.initial_state(batch)
 
-    def clamp(self, x: Array) -> Any:
+    def clamp(self, x: Array) -> _core.Energy:
         """Return the core's energy with x (batch, inputs) fixed; the input's drive is computed here, once."""
         return self._network.clamp(x)
 
-    def clamp_dual(self, x: Array) -> Any:
+    def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the same on dual numbers, with a copy of the parameters."""
         return self._network.clamp_dual(np.ascontiguousarray(x, dtype=np.float64))
 
@@ -272,7 +272,7 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
     ]
 
 
-def _activation_core(layer: Layer) -> Any:
+def _activation_core(layer: Layer) -> _core.Tanh | _core.Logistic | _core.Clip:
     return activation(layer.activation).core
 
 

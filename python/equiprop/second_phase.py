@@ -84,13 +84,38 @@ def exact_limit() -> Nudging:
     return Nudging("exact_limit", 0.0)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What a second phase is given: a clamped model at its free state, and a cost.
+
+    Attributes
+    ----------
+    energy : core energy
+        `model` with `x` (batch, inputs) clamped.
+    state : (batch, units)
+        The free state.
+    cost : core cost
+        With the targets of the batch.
+    solver : FreeSolver
+        That of the free phase.
+    step : int
+        Counts calls, for random signs.
+    """
+
+    model: Model
+    energy: _core.Energy
+    x: Array
+    state: Array
+    cost: _core.Cost
+    solver: FreeSolver
+    step: int
+
+
 class SecondPhase(Protocol):
     """A way to a gradient at a fixed point."""
 
-    def compute(
-        self, model: Model, energy: Any, x: Array, state: Array, cost: Any, solver: FreeSolver, step: int
-    ) -> Gradient:
-        """Return the gradient at `state`; `solver` is the free phase's."""
+    def gradient(self, problem: Problem) -> Gradient:
+        """Return the gradient at the free state."""
         ...
 
 
@@ -108,41 +133,35 @@ class EquilibriumPropagation:
     nudging: Nudging = centered(0.25)  # noqa: RUF009
     solver: FreeSolver | None = None
 
-    def compute(
-        self, model: Model, energy: Any, x: Array, state: Array, cost: Any, solver: FreeSolver, step: int
-    ) -> Gradient:
-        """Return the gradient at `state`; `solver` is the free phase's."""
-        options = (self.solver or solver).core
+    def gradient(self, problem: Problem) -> Gradient:
+        """Return the gradient at the free state."""
+        p, options = problem, (self.solver or problem.solver).core
         if self.nudging.exact:
-            dual = model.clamp_dual(x)
-            exact = model.core.equilibrium_propagation_limit(
-                dual, cost, np.ascontiguousarray(state, np.float64), options
-            )
-            return _gradient(model, exact)
-        nodes = self.nudging.nodes(step)
-        return _gradient(model, model.core.equilibrium_propagation(energy, cost, state, nodes, options))
+            dual, state = p.model.clamp_dual(p.x), np.ascontiguousarray(p.state, np.float64)
+            result = p.model.core.equilibrium_propagation_limit(dual, p.cost, state, options)
+        else:
+            nodes = self.nudging.nodes(p.step)
+            result = p.model.core.equilibrium_propagation(p.energy, p.cost, p.state, nodes, options)
+        return _gradient(p.model, result)
 
 
 @dataclass(frozen=True)
 class RecurrentBackpropagation:
-    """Recurrent Backpropagation (Almeida 1987; Pineda 1987) as a `Trainer`'s second phase."""
+    """Recurrent Backpropagation (Almeida 1987; Pineda 1987) as a `Trainer`'s second phase.
+
+    Parameters
+    ----------
+    linear_solver : LinearSolver
+        Of the side network.
+    """
 
     linear_solver: LinearSolver = ConjugateGradient()  # noqa: RUF009
 
-    def compute(
-        self,
-        model: Model,
-        energy: Any,
-        x: Array,  # noqa: ARG002
-        state: Array,
-        cost: Any,
-        solver: FreeSolver,  # noqa: ARG002
-        step: int,  # noqa: ARG002
-    ) -> Gradient:
-        """Return the gradient at `state`."""
-        return _gradient(
-            model, model.core.recurrent_backpropagation(energy, cost, state, self.linear_solver.core)
-        )
+    def gradient(self, problem: Problem) -> Gradient:
+        """Return the gradient at the free state."""
+        p = problem
+        result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, self.linear_solver.core)
+        return _gradient(p.model, result)
 
 
 def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, Any]]) -> Gradient:
@@ -173,12 +192,12 @@ def _second_phase(
             f"[{where}] `y` has one target for each sample of the free phase. "
             f"Received {bound.batch} for {len(free.state)} samples."
         )
-    gradient = phase.compute(model, energy, free.x, free.state, bound, free.solver, step)
+    gradient = phase.gradient(Problem(model, energy, free.x, free.state, bound, free.solver, step))
     gradient.report_failure(where, on_failure)
     return gradient
 
 
-def _clamp_again(where: str, model: Model, free: FixedPoint) -> Any:
+def _clamp_again(where: str, model: Model, free: FixedPoint) -> _core.Energy:
     """Clamp the input under the present parameters, and refuse a free phase that was run under others."""
     energy = model.clamp(free.x)
     now = energy.residual(free.state)

@@ -18,7 +18,7 @@ from equiprop.data import Dataset
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import SGD, Optimizer, constant
 from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Outcome, Status
-from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+from equiprop.second_phase import EquilibriumPropagation, Problem, SecondPhase
 from equiprop.solvers import BlockUpdate, FreeSolver, default_solver, free_phase
 
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
@@ -161,7 +161,7 @@ class Trainer:
         state, outcome, _ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
         free = Outcome(*outcome)
         _refuse_divergence("free phase", free)
-        gradient = self.second_phase.compute(model, energy, x, state, cost, solver, self.steps)
+        gradient = self.second_phase.gradient(Problem(model, energy, x, state, cost, solver, self.steps))
         _refuse_divergence("second phase", gradient)
         self.optimizer.step(
             model.parameters, gradient.parameters, model.block_slices, self.schedule(progress)

@@ -166,9 +166,9 @@ def equivalence(
 
 def _temporal(
     model: Model,
-    energy: Any,
+    energy: _core.Energy,
     x: Array,
-    bound: Any,
+    bound: _core.Cost,
     state: Array,
     nudging: Nudging,
     steps: int,

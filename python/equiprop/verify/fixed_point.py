@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.results import FixedPoint
@@ -23,7 +23,7 @@ def in_double(model: Model) -> Model:
     return model
 
 
-def stable_step(energy: Any, state: Array) -> float:
+def stable_step(energy: _core.Energy, state: Array) -> float:
     """Return an Euler step: 0.3, or 1 / (largest eigenvalue of the Hessian) if that is less.
 
     The eigenvalue comes from 100 power iterations, through products with the Hessian alone.

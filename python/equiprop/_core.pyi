@@ -1,0 +1,153 @@
+"""Types of the C++ core; `equiprop` documents what it does."""
+
+from collections.abc import Sequence
+from enum import Enum, IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+_Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64]]
+_Gradient = tuple[_Array, _Array, float, _Report]
+_Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Nodes = tuple[tuple[float, float], ...]
+_Blocks = list[tuple[str, int, int, int]]
+
+class Status(IntEnum):
+    CONVERGED = 0
+    FIXED_STEPS = 1
+    MAX_ITERATIONS = 2
+    INDEFINITE = 3
+    DIVERGED = 4
+
+class Potential(Enum):
+    QUADRATIC = 0
+    LEGENDRE = 1
+
+class Tanh: ...
+
+class Logistic:
+    def __init__(self, gain: float, shift: float) -> None: ...
+
+class Clip:
+    def __init__(self, gain: float, lower: float, upper: float) -> None: ...
+
+_Activation = Tanh | Logistic | Clip
+
+class Layer:
+    def __init__(self, name: str, units: int, activation: _Activation) -> None: ...
+
+class _Options:
+    tolerance: float | None
+    max_iterations: int
+
+class BlockUpdate(_Options): ...
+
+class FixedPointIteration(_Options):
+    damping: float
+
+class Euler(_Options):
+    step_size: float
+
+class ConjugateGradient(_Options): ...
+
+class Richardson(_Options):
+    step_size: float
+
+class Neumann(_Options): ...
+
+_Solver = BlockUpdate | FixedPointIteration | Euler
+_LinearSolver = ConjugateGradient | Richardson | Neumann
+
+class Energy:
+    num_units: int
+    num_outputs: int
+    num_parameters: int
+    num_blocks: int
+    def energy(self, s: _Array) -> _Array: ...
+    def gradient(self, s: _Array) -> _Array: ...
+    def fixed_point_map(self, s: _Array) -> _Array: ...
+    def mobility(self, s: _Array) -> _Array: ...
+    def hessian_vector_product(self, s: _Array, v: _Array) -> _Array: ...
+    def parameter_gradient(self, s: _Array) -> _Array: ...
+    def mixed_derivative_product(self, s: _Array, v: _Array) -> _Array: ...
+    def residual(self, s: _Array) -> NDArray[np.float64]: ...
+
+class DualEnergy: ...
+
+class Cost:
+    num_outputs: int
+    batch: int
+    def value(self, o: _Array) -> _Array: ...
+    def state_gradient(self, s: _Array) -> _Array: ...
+
+class HopfieldNetwork:
+    parameters: _Array
+    parameter_blocks: _Blocks
+    state_blocks: _Blocks
+    has_block_update: bool
+    holomorphic: bool
+    def __init__(
+        self, layers: Sequence[Layer], couplings: Sequence[tuple[int, int]], potential: Potential
+    ) -> None: ...
+    def initialize(self, seed: int, gain: float = 0.5) -> None: ...
+    def initial_state(self, batch: int) -> _Array: ...
+    def clamp(self, x: _Array) -> Energy: ...
+    def clamp_dual(self, x: NDArray[np.float64]) -> DualEnergy: ...
+
+_Network = HopfieldNetwork
+
+class Precision:
+    """The submodules f32 and f64; an instance stands for the module here."""
+
+    HopfieldNetwork: type[_Network]
+    def relax(
+        self, energy: Energy, solver: _Solver, start: _Array, trace: bool = False
+    ) -> tuple[_Array, _Report, NDArray[np.float64] | None]: ...
+    def squared_error(self, y: _Array) -> Cost: ...
+    def cross_entropy(self, y: _Array) -> Cost: ...
+    def equilibrium_propagation(
+        self, energy: Energy, cost: Cost, state: _Array, nodes: _Nodes, solver: _Solver
+    ) -> _Gradient: ...
+    def equilibrium_propagation_limit(
+        self, energy: DualEnergy, cost: Cost, state: NDArray[np.float64], solver: _Solver
+    ) -> _Gradient: ...
+    def recurrent_backpropagation(
+        self, energy: Energy, cost: Cost, state: _Array, solver: _LinearSolver
+    ) -> _Gradient: ...
+
+class _DoublePrecision(Precision):
+    def python_energy(
+        self, model: object, x: _Array, units: int, outputs: int, parameters: int
+    ) -> Energy: ...
+
+class _Dual:
+    def python_energy(
+        self, model: object, x: _Array, units: int, outputs: int, parameters: int
+    ) -> DualEnergy: ...
+
+class _Verification:
+    def error_derivatives(
+        self, energy: Energy, cost: Cost, state: _Array, steps: int, step_size: float
+    ) -> _Recording: ...
+    def temporal_derivatives(
+        self, energy: Energy, cost: Cost, state: _Array, nodes: _Nodes, steps: int, step_size: float
+    ) -> _Recording: ...
+    def temporal_derivatives_limit(
+        self, energy: DualEnergy, cost: Cost, state: _Array, steps: int, step_size: float
+    ) -> _Recording: ...
+
+f32: Precision
+f64: _DoublePrecision
+dual: _Dual
+verification: _Verification
+
+def set_num_threads(count: int, /) -> None: ...
+def num_threads() -> int: ...
+def build_info() -> dict[str, str]: ...
+def permutation(n: int, seed: int, stream: int, /) -> NDArray[np.int64]: ...
+def uniform(n: int, seed: int, stream: int, /) -> NDArray[np.float64]: ...
+def activation(rho: _Activation, x: _Array, /) -> tuple[NDArray[np.float64], bool]: ...
+def one_sided(beta: float, /) -> _Nodes: ...
+def centered(beta: float, /) -> _Nodes: ...
