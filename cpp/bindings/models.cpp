@@ -192,7 +192,7 @@ void bind_layers(py::module_& m) {
         return Layer{std::move(name), units, activation};
       }));
   m.def("activation", [](const Activation& rho, const Array<double>& x) {
-    // rows: value, first and second derivative, whether rho is holomorphic
+    // value, first and second derivative (a row each); whether rho is holomorphic
     auto out = new_state<double>(x.size(), 3);
     std::visit(
         [&](const auto& f) {

@@ -12,13 +12,13 @@ from equiprop import plotting as plotting
 from equiprop import verify as verify
 from equiprop._core import Status as Status
 from equiprop._core import num_threads as num_threads
-from equiprop._core import set_num_threads as set_num_threads
 from equiprop.activations import ACTIVATIONS as ACTIVATIONS
 from equiprop.activations import Activation as Activation
 from equiprop.activations import activation as activation
 from equiprop.checkpoint import load as load
 from equiprop.checkpoint import save as save
 from equiprop.config import __version__ as __version__
+from equiprop.config import set_num_threads as set_num_threads
 from equiprop.config import show_config as show_config
 from equiprop.costs import CrossEntropy as CrossEntropy
 from equiprop.costs import SquaredError as SquaredError

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.arrays import as_array
+from equiprop.checks import real
 
 _INFINITY = float("inf")
 
@@ -44,6 +46,8 @@ class Activation:
     def __post_init__(self) -> None:
         if self.kind not in ("tanh", "logistic", "clip"):
             raise ValueError(f"[Activation] kind is 'tanh', 'logistic' or 'clip'. Received {self.kind!r}.")
+        for name in ("gain", "shift", "lower", "upper"):
+            real(getattr(self, name), "Activation", name)
         if not (0 < self.gain < _INFINITY and abs(self.shift) < _INFINITY and self.lower < self.upper):
             raise ValueError(
                 f"[Activation] gain is positive, shift finite and lower < upper. Received {self}."
@@ -59,9 +63,9 @@ class Activation:
         return _core.Clip(self.gain, self.lower, self.upper)
 
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
-        points = np.ascontiguousarray(x, dtype=np.float64)
+        points = np.ascontiguousarray(as_array(x, "Activation", "x"), dtype=np.float64)
         table, _ = _core.activation(self.core, points.ravel())
-        return table[:, column].reshape(points.shape)
+        return table[column].reshape(points.shape)
 
     def value(self, x: Any) -> NDArray[np.float64]:
         """Return rho(x)."""
@@ -106,7 +110,7 @@ def activation(name: str | Activation) -> Activation:
     """
     if isinstance(name, Activation):
         return name
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(f"[activation] An activation is one of {', '.join(ACTIVATIONS)}. Received {name!r}.")
     return ACTIVATIONS[name]
 

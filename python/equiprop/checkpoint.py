@@ -60,7 +60,10 @@ def load(path: str | PathLike[str]) -> HopfieldNetwork:
     ValueError
         If the file is not one, is damaged, or its arrays do not fit its network.
     """
-    tensors, metadata = read_safetensors(path)
+    try:
+        tensors, metadata = read_safetensors(path)
+    except OSError as error:
+        raise type(error)(f"[load] The file of a saved network can be read. Received {error}.") from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(
             f"[load] The file holds a network saved by equiprop ({_FORMAT}). "
@@ -73,7 +76,10 @@ def load(path: str | PathLike[str]) -> HopfieldNetwork:
             f"[load] The arrays of a saved network fit its layers. Expected {expected} of {dtype}. "
             f"Received {found} in '{path}'."
         )
-    net = _rebuild(json.loads(metadata["network"]))
+    try:
+        net = _rebuild(json.loads(metadata["network"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise _not_a_network(metadata["network"], path) from error
     for name, block in net.blocks.items():
         block[...] = tensors[name]
     if not np.isfinite(net.parameters).all():
@@ -110,10 +116,12 @@ def _expected_blocks(text: str, path: str | PathLike[str]) -> tuple[dict[str, tu
         }
         shapes |= {f"b{k}": (n,) for k, n in enumerate(units[1:], start=1)}
         return shapes, str(network["dtype"])
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"[load] The metadata describes a network. Received {text[:80]!r} in '{path}'."
-        ) from error
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError, RecursionError) as error:
+        raise _not_a_network(text, path) from error
+
+
+def _not_a_network(text: str, path: str | PathLike[str]) -> ValueError:
+    return ValueError(f"[load] The metadata describes a network. Received {text[:80]!r} in '{path}'.")
 
 
 def _rebuild(network: dict[str, Any]) -> HopfieldNetwork:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from equiprop import _core, plotting
+from equiprop import plotting
 from equiprop.activations import ACTIVATIONS
 from equiprop.checkpoint import load, save
-from equiprop.config import config
+from equiprop.config import config, set_num_threads
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.data import Dataset, load_digits, load_mnist
 from equiprop.models import HopfieldNetwork
@@ -67,11 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.threads is not None:
-            _core.set_num_threads(options.threads)
+            set_num_threads(options.threads)
         status: int = options.run(options)
         return status
     except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError) as error:
-        print(f"equiprop {options.command}: error: {error}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and not text.startswith("["):
+            text = f"[{options.command}] Files and folders can be used. Received {text}."
+        print(f"equiprop {options.command}: error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"equiprop {options.command}: interrupted", file=sys.stderr)
@@ -201,7 +204,7 @@ def _solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
     default = training_solver(model)
     kind = _SOLVERS[options.solver] if options.solver else type(default)
     tolerance = default.tolerance if options.tolerance is None else options.tolerance
-    limit = options.max_iterations or default.max_iterations
+    limit = default.max_iterations if options.max_iterations is None else options.max_iterations
     return kind(tolerance=tolerance, max_iterations=limit)
 
 
@@ -221,8 +224,10 @@ def _second_phase(options: argparse.Namespace) -> SecondPhase:
 
 def _optimizer(options: argparse.Namespace) -> Optimizer:
     if options.optimizer == "adam":
-        return Adam(options.learning_rate or 1e-3, weight_decay=options.weight_decay)
-    return SGD(options.learning_rate or 0.05, options.momentum, options.weight_decay)
+        rate = 1e-3 if options.learning_rate is None else options.learning_rate
+        return Adam(rate, weight_decay=options.weight_decay)
+    rate = 0.05 if options.learning_rate is None else options.learning_rate
+    return SGD(rate, options.momentum, options.weight_decay)
 
 
 class _Log:

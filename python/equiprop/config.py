@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
+from equiprop.checks import whole
 
 __version__: str = _core.build_info()["version"]
 
@@ -21,6 +22,15 @@ def config() -> dict[str, Any]:
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+def set_num_threads(count: int) -> None:
+    """Use so many threads from now on, 1 to 4096; 0 restores the default.
+
+    The default is EQUIPROP_NUM_THREADS if it is set, else the number of processors. Results do not
+    depend on it.
+    """
+    _core.set_num_threads(whole(count, "set_num_threads", "The number of threads", 0, 4096))
 
 
 def show_config() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from equiprop.arrays import Array, as_targets
 from equiprop.models import Model
 
 
+@runtime_checkable
 class Cost(Protocol):
     """A cost that can be bound to the targets of a batch."""
 
@@ -47,9 +48,21 @@ class CrossEntropy:
         return model.core.cross_entropy(targets)
 
 
+def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any:
+    """Return the core's cost for targets y, one for each of the samples."""
+    if isinstance(cost, type) or not isinstance(cost, Cost):
+        raise TypeError(f"[{where}] A cost is a SquaredError() or CrossEntropy(). Received {cost!r}.")
+    bound = cost.bind(model, y, where)
+    if bound.batch != samples:
+        raise ValueError(
+            f"[{where}] `y` has one target for each sample. Received {bound.batch} for {samples} samples."
+        )
+    return bound
+
+
 def _check_probabilities(targets: Array, where: str) -> None:
     sums = targets.sum(axis=1, dtype=np.float64)
-    if targets.min() < 0 or np.abs(sums - 1).max() > 1e-4:
+    if targets.size and (targets.min() < 0 or np.abs(sums - 1).max() > 1e-4):
         raise ValueError(
             f"[{where}] Targets of CrossEntropy are probabilities: at least 0, each row summing to 1. "
             f"Received values from {targets.min():.3g}, row sums {sums.min():.3g} to {sums.max():.3g}."

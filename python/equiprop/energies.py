@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_states
+from equiprop.arrays import Array, as_array, as_states
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Energy(ABC):
 
     def as_input(self, x: Any, where: str) -> Array:
         """Return x as a checked array (batch, inputs)."""
-        array = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        array = np.atleast_2d(as_array(x, where, "x"))
         return as_states(array, array.shape[1], self.dtype, where, "x")
 
     def initial_state(self, batch: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.activations import Activation, activation, activation_name
 from equiprop.arrays import Array, as_states
+from equiprop.checks import check_type, real, whole
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
@@ -130,17 +131,17 @@ class HopfieldNetwork:
             couplings = [Dense(k, k + 1) for k in range(len(layers) - 1)]
         assert layers is not None
         assert couplings is not None
-        if potential not in _POTENTIALS:
+        if potential not in tuple(_POTENTIALS):
             raise ValueError(
                 f"[HopfieldNetwork] potential is 'legendre' or 'quadratic'. Received {potential!r}."
             )
         self.layers = tuple(_named(layers))
-        self.couplings = tuple(couplings)
+        self.couplings = tuple(_checked(couplings))
         self.potential = potential
         self.dtype: np.dtype[Any] = _checked_dtype(dtype)
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._network = self.core.HopfieldNetwork(
-            [_core.Layer(layer.name, _whole(layer.units), _activation_core(layer)) for layer in self.layers],
+            [_core.Layer(layer.name, layer.units, _activation_core(layer)) for layer in self.layers],
             [(c.source, c.target) for c in self.couplings],
             _POTENTIALS[potential],
         )
@@ -148,9 +149,8 @@ class HopfieldNetwork:
 
     def initialize(self, seed: int, gain: float = 0.5) -> None:
         """Draw the weights anew from `seed` and set the biases to zero."""
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"[HopfieldNetwork] A seed is 0 to 2^64 - 1. Received {seed}.")
-        self._network.initialize(int(seed), float(gain))
+        seed = whole(seed, "HopfieldNetwork", "seed", 0, 2**64 - 1)
+        self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
 
     @property
     def parameters(self) -> Array:
@@ -248,12 +248,14 @@ def _chain_layers(
     hidden: str | Activation | Sequence[str | Activation],
     output: str | Activation,
 ) -> list[Layer]:
+    check_type(sizes, Iterable, "HopfieldNetwork", "`sizes` lists the units of every layer")
+    sizes = list(sizes)
     if len(sizes) < 2:
         raise ValueError(
-            f"[HopfieldNetwork] `sizes` holds an input size and at least one more. Received {list(sizes)}."
+            f"[HopfieldNetwork] `sizes` holds an input size and at least one more. Received {sizes}."
         )
     count = len(sizes) - 2
-    each = [hidden] * count if isinstance(hidden, (str, Activation)) else list(hidden)
+    each = [hidden] * count if isinstance(hidden, str) or not isinstance(hidden, Iterable) else list(hidden)
     if len(each) != count:
         raise ValueError(
             f"[HopfieldNetwork] `activation` is one for all or one for each of the {count} hidden layers. "
@@ -266,10 +268,22 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
     def name(k: int) -> str:
         return "input" if k == 0 else "output" if k == len(layers) - 1 else f"hidden{k}"
 
+    for layer in layers:
+        check_type(layer, Layer, "HopfieldNetwork", "`layers` lists objects Layer(units, ...)")
+        check_type(layer.name, str, "HopfieldNetwork", "The name of a layer is text")
     return [
-        Layer(layer.units, activation(layer.activation), layer.name or name(k))
+        Layer(_whole(layer.units), activation(layer.activation), layer.name or name(k))
         for k, layer in enumerate(layers)
     ]
+
+
+def _checked(couplings: Sequence[Dense]) -> list[Dense]:
+    """Return the couplings, those with the input directed from it."""
+    for coupling in couplings:
+        check_type(coupling, Dense, "HopfieldNetwork", "`couplings` lists objects Dense(source, target)")
+        for position in (coupling.source, coupling.target):
+            whole(position, "HopfieldNetwork", "The position of a layer", 0)
+    return [Dense(c.target, c.source) if c.target == 0 else c for c in couplings]
 
 
 def _activation_core(layer: Layer) -> _core.Tanh | _core.Logistic | _core.Clip:

@@ -9,10 +9,11 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.costs import Cost, SquaredError
+from equiprop.checks import check_type, real, whole
+from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
 from equiprop.results import FixedPoint, Gradient
-from equiprop.solvers import ConjugateGradient, FreeSolver, LinearSolver
+from equiprop.solvers import FREE_SOLVER_RULE, ConjugateGradient, FreeSolver, LinearSolver
 
 Nodes = tuple[tuple[float, float], ...]
 
@@ -60,12 +61,14 @@ def one_sided(beta: float) -> Nudging:
 
     Both states are relaxed equally long from the free one, so an unfinished free phase cancels.
     """
-    return Nudging("one_sided", float(beta), (_core.one_sided(beta),))
+    beta = real(beta, "one_sided", "beta")
+    return Nudging("one_sided", beta, (_core.one_sided(beta),))
 
 
 def centered(beta: float) -> Nudging:
     """(dE/dtheta(s^beta) - dE/dtheta(s^-beta)) / (2 beta): error O(beta^2) (Laborieux et al. 2021)."""
-    return Nudging("centered", float(beta), (_core.centered(beta),))
+    beta = real(beta, "centered", "beta")
+    return Nudging("centered", beta, (_core.centered(beta),))
 
 
 def random_sign(beta: float, seed: int = 0) -> Nudging:
@@ -73,7 +76,8 @@ def random_sign(beta: float, seed: int = 0) -> Nudging:
 
     Scellier & Bengio (2017).
     """
-    return Nudging("random_sign", float(beta), (_core.one_sided(beta), _core.one_sided(-beta)), seed)
+    beta, seed = real(beta, "random_sign", "beta"), whole(seed, "random_sign", "seed", 0, 2**64 - 1)
+    return Nudging("random_sign", beta, (_core.one_sided(beta), _core.one_sided(-beta)), seed)
 
 
 def exact_limit() -> Nudging:
@@ -133,6 +137,11 @@ class EquilibriumPropagation:
     nudging: Nudging = centered(0.25)  # noqa: RUF009
     solver: FreeSolver | None = None
 
+    def __post_init__(self) -> None:
+        where = "EquilibriumPropagation"
+        check_type(self.nudging, Nudging, where, "A nudging is made by centered(beta), exact_limit(), ...")
+        check_type(self.solver, FreeSolver | None, where, FREE_SOLVER_RULE)
+
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
         p, options = problem, (self.solver or problem.solver).core
@@ -156,6 +165,10 @@ class RecurrentBackpropagation:
     """
 
     linear_solver: LinearSolver = ConjugateGradient()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        rule = "A linear solver is a ConjugateGradient(), Richardson() or Neumann()"
+        check_type(self.linear_solver, LinearSolver, "RecurrentBackpropagation", rule)
 
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
@@ -185,13 +198,9 @@ def _second_phase(
     step: int,
     on_failure: str,
 ) -> Gradient:
+    check_type(free, FixedPoint, where, "`free` is what free_phase returned")
     energy = _clamp_again(where, model, free)
-    bound = cost.bind(model, y, where)
-    if bound.batch != len(free.state):
-        raise ValueError(
-            f"[{where}] `y` has one target for each sample of the free phase. "
-            f"Received {bound.batch} for {len(free.state)} samples."
-        )
+    bound = bind_cost(cost, model, y, len(free.state), where)
     gradient = phase.gradient(Problem(model, energy, free.x, free.state, bound, free.solver, step))
     gradient.report_failure(where, on_failure)
     return gradient
@@ -260,6 +269,7 @@ def equilibrium_propagation(
     >>> eq.equilibrium_propagation(net, free, [[1.0]]).parameters.shape
     (21,)
     """
+    step = whole(step, "equilibrium_propagation", "step", 0)
     phase = EquilibriumPropagation(nudging, solver)
     return _second_phase("equilibrium_propagation", phase, model, free, y, cost, step, on_failure)
 

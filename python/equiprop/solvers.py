@@ -7,6 +7,7 @@ from typing import Any
 
 from equiprop import _core
 from equiprop.arrays import as_states
+from equiprop.checks import check_type, real, whole
 from equiprop.models import Model
 from equiprop.results import FixedPoint
 
@@ -31,8 +32,14 @@ class Solver:
     def core(self) -> Any:
         """The same options for the C++ core."""
         options = getattr(_core, type(self).__name__)()
+        where = type(self).__name__
         for option in fields(self):
-            setattr(options, option.name, getattr(self, option.name))
+            value = getattr(self, option.name)
+            if option.name == "max_iterations":
+                value = whole(value, where, option.name, 0)
+            elif value is not None:
+                value = real(value, where, option.name)
+            setattr(options, option.name, value)
         return options
 
 
@@ -100,6 +107,7 @@ class Neumann(Solver):
 
 FreeSolver = BlockUpdate | FixedPointIteration | Euler
 LinearSolver = ConjugateGradient | Richardson | Neumann
+FREE_SOLVER_RULE = "A solver of phases is a BlockUpdate(), FixedPointIteration() or Euler()"
 
 
 def default_solver(model: Model) -> FreeSolver:
@@ -150,6 +158,7 @@ def free_phase(
     (True, (1, 6))
     """
     solver = default_solver(model) if solver is None else solver
+    check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
     x = model.as_input(x, "free_phase")
     start = model.initial_state(len(x))
     if initial is not None:

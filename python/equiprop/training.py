@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.costs import Cost, SquaredError
+from equiprop.checks import check_type, whole
+from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.data import Dataset
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import SGD, Optimizer, constant
 from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Outcome, Status
 from equiprop.second_phase import EquilibriumPropagation, Problem, SecondPhase
-from equiprop.solvers import BlockUpdate, FreeSolver, default_solver, free_phase
+from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase
 
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
@@ -129,10 +130,11 @@ class Trainer:
     steps: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"[Trainer] batch_size is at least 1. Received {self.batch_size}.")
+        self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
+        self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
             self.solver = training_solver(self.model)
+        check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take one mini-batch: free phase, second phase, update in place.
@@ -151,12 +153,7 @@ class Trainer:
         """
         model, solver = self.model, self._solver
         x = model.as_input(x, "Trainer.step")
-        cost = self.cost.bind(model, y, "Trainer.step")
-        if cost.batch != len(x):
-            raise ValueError(
-                "[Trainer.step] `y` has one target for each sample of `x`. "
-                f"Received {cost.batch} for {len(x)}."
-            )
+        cost = bind_cost(self.cost, model, y, len(x), "Trainer.step")
         energy = model.clamp(x)
         state, outcome, _ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
         free = Outcome(*outcome)
@@ -203,13 +200,12 @@ class Trainer:
         progress : bool
             Show a tqdm progress bar (extra ``progress``).
         """
-        if epochs < 1 or (patience is not None and (patience < 1 or validation is None)):
-            raise ValueError(
-                "[Trainer.fit] epochs is at least 1; patience too, and it needs validation data. "
-                f"Received epochs={epochs}, patience={patience}, validation={type(validation).__name__}."
-            )
-        if isinstance(validation, float):
-            data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
+        epochs = whole(epochs, "Trainer.fit", "epochs", 1)
+        _check_data(data, "Trainer.fit", "`data`")
+        data, validation = self._split(data, validation)
+        if patience is not None:
+            patience = whole(patience, "Trainer.fit", "patience", 1)
+            _check_data(validation, "Trainer.fit", "patience needs validation data, which")
         best = _Best(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
@@ -224,11 +220,12 @@ class Trainer:
 
     def evaluate(self, data: Dataset) -> Evaluation:
         """Return error and mean cost on `data`, by free phases alone."""
+        _check_data(data, "Trainer.evaluate", "`data`")
         errors, objectives, unconverged = [], [], 0
         for indices in np.array_split(np.arange(len(data)), -(-len(data) // _EVALUATION_BATCH)):
             x, y = data.batch(indices, self.model.dtype)
             free = self._free(x)
-            cost = self.cost.bind(self.model, y, "Trainer.evaluate")
+            cost = bind_cost(self.cost, self.model, y, len(x), "Trainer.evaluate")
             objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
             errors.append(_errors(free.outputs, y, data.is_classification))
             unconverged += int((free.status > Status.FIXED_STEPS).sum())
@@ -250,6 +247,15 @@ class Trainer:
     def _free(self, x: Any) -> FixedPoint:
         return free_phase(self.model, x, solver=self._solver, on_failure="ignore")
 
+    def _split(self, data: Dataset, validation: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
+        """Return training and validation data."""
+        if isinstance(validation, float):
+            data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
+        if validation is not None:
+            for part in (data, validation):
+                _check_data(part, "Trainer.fit", "Each of training and validation data")
+        return data, validation
+
     def _epoch(
         self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool
     ) -> Epoch:
@@ -267,6 +273,12 @@ class Trainer:
         _warn_unconverged(steps, len(data), epoch)
         error = None if validation is None else self.evaluate(validation).error
         return _summarise(epoch, steps, np.array(weights), error, seconds)
+
+
+def _check_data(data: Any, where: str, name: str) -> None:
+    check_type(data, Dataset, where, f"{name} is a Dataset")
+    if len(data) == 0:
+        raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
 
 
 def training_solver(model: HopfieldNetwork) -> FreeSolver:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.costs import Cost, SquaredError
+from equiprop.checks import check_type, real, whole
+from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
 from equiprop.results import FixedPoint
 from equiprop.second_phase import Nudging, exact_limit
@@ -143,11 +144,13 @@ def equivalence(
     """
     model = in_double(model)
     x = model.as_input(x, "equivalence")
-    bound = cost.bind(model, y, "equivalence")
+    bound = bind_cost(cost, model, y, len(x), "equivalence")
+    steps = whole(steps, "equivalence", "steps", 0)
+    check_type(nudging, Nudging, "equivalence", "A nudging is made by centered(beta), exact_limit(), ...")
     _check_memory(steps, model, len(x))
     free = precise_free_phase(model, x, solver)
     energy = model.clamp(x)
-    step_size = stable_step(energy, free.state) if step_size is None else step_size
+    step_size = stable_step(energy, free.state) if step_size is None else real(step_size, "equivalence", "step_size")
     error = Process(*_core.verification.error_derivatives(energy, bound, free.state, steps, step_size))
     temporal = _temporal(model, energy, x, bound, free.state, nudging, steps, step_size)
     free_units = energy.mobility(free.state) != 0

@@ -44,7 +44,8 @@ def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None)
     if solver is None and model.has_block_update:
         solver = BlockUpdate(tolerance=_RESIDUAL, max_iterations=_ITERATIONS)
     elif solver is None:
-        solver = Euler(tolerance=_RESIDUAL, max_iterations=_ITERATIONS, step_size=0.3)
+        step_size = stable_step(model.clamp(x), model.initial_state(len(x)))
+        solver = Euler(tolerance=_RESIDUAL, max_iterations=_ITERATIONS, step_size=step_size)
     free = free_phase(model, x, solver=solver)
     if not free.converged:
         return free

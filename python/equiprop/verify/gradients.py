@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.costs import Cost, SquaredError
+from equiprop.checks import whole
+from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
 from equiprop.results import FixedPoint
 from equiprop.second_phase import (
@@ -112,6 +113,7 @@ def gradients(
     >>> eq.verify.gradients(net, [[0.1, 0.5, 0.9, 0.3]], [2], betas=[]).passed
     True
     """
+    max_differences = whole(max_differences, "gradients", "max_differences", 1)
     model = in_double(model)
     x = model.as_input(x, "gradients")
     free = precise_free_phase(model, x, solver)
@@ -156,7 +158,7 @@ def implicit_gradient(model: Model, free: FixedPoint, y: Any, cost: Cost) -> NDA
         direction = np.zeros_like(free.state)
         direction[:, unit] = 1
         hessian[:, :, unit] = energy.hessian_vector_product(free.state, direction)
-    force = cost.bind(model, y, "implicit_gradient").state_gradient(free.state)
+    force = bind_cost(cost, model, y, batch, "implicit_gradient").state_gradient(free.state)
     free_units = energy.mobility(free.state) != 0
     adjoint = np.zeros_like(free.state)
     for j in range(batch):
@@ -179,7 +181,7 @@ def finite_differences(
 
     def objective() -> float:
         free = free_phase(model, x, solver=solver, on_failure="ignore")
-        bound = cost.bind(model, y, "finite_differences")
+        bound = bind_cost(cost, model, y, len(x), "finite_differences")
         return float(bound.value(np.ascontiguousarray(free.outputs)).mean())
 
     slopes = np.empty(len(chosen))

@@ -78,8 +78,10 @@ def orders(
     >>> eq.verify.orders(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
-    if len(set(betas)) < 2:
-        raise ValueError(f"[orders] A slope needs at least two different betas. Received {list(betas)}.")
+    if len(set(betas)) < 2 or not all(beta > 0 for beta in betas):
+        raise ValueError(
+            f"[orders] A slope needs at least two different, positive betas. Received {list(betas)}."
+        )
     errors = {
         rule.__name__: np.array(
             [

@@ -10,6 +10,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.activations import activation as find_activation
+from equiprop.checks import whole
 from equiprop.costs import Cost
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.equivalence import EquivalenceReport, equivalence
@@ -70,6 +71,7 @@ def run_suite(
     seed: int,
 ) -> Iterator[Case]:
     """Yield the case of `model`, or of random networks: the given sizes and activation, or all defaults."""
+    samples, seed = whole(samples, "verify", "samples", 1), whole(seed, "verify", "seed", 0, 2**64 - 1)
     if model is not None:
         networks = [model]
     else:

@@ -150,7 +150,12 @@ class AnyEnergy {
     void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const override {
       if constexpr (HasBlockUpdate<E>) e.block_update(block, nudge, s);
     }
-    bool divisible() const override { return Divisible<E>; }
+    bool divisible() const override {
+      if constexpr (requires { e.divisible(); })
+        return e.divisible();  // it wraps another energy
+      else
+        return Divisible<E>;
+    }
     AnyEnergy samples(Index begin, Index count) const override {
       if constexpr (Divisible<E>)
         return AnyEnergy(e.samples(begin, count));

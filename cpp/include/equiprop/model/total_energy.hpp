@@ -67,6 +67,7 @@ class TotalEnergy {
     energy_.block_update(block, nudge(s, outer, cost_.stiffness()), s);
   }
 
+  bool divisible() const { return energy_.divisible(); }
   TotalEnergy samples(Index begin, Index count) const {
     return {energy_.samples(begin, count), cost_.samples(begin, count), beta_};
   }
