@@ -18,6 +18,10 @@ py::tuple gradient_tuple(const Gradient<T>& gradient) {
                         static_cast<double>(gradient.objective), as_tuple(gradient.report));
 }
 
+Wanted wanted(bool inputs) {
+  return inputs ? Wanted::everything : Wanted::parameters;
+}
+
 /// ((beta, weight), ...)
 py::tuple nodes_of(const NudgingRule<double>& rule) {
   py::tuple nodes(rule.size());
@@ -64,26 +68,30 @@ void bind_second_phase(py::module_& m) {
   bind_cost<T>(m);
   m.def("equilibrium_propagation",
         [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
-           const std::vector<std::pair<double, double>>& nodes, const Solver& solver) {
+           const std::vector<std::pair<double, double>>& nodes, const Solver& solver, bool inputs) {
           const auto s = as_state<T>(state, energy.num_units(), "equilibrium_propagation");
           NudgingRule<T> rule;
           for (const auto& [beta, weight] : nodes)
             rule.push_back({static_cast<T>(beta), static_cast<T>(weight)});
-          return released<T>(
-              [&] { return equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver); });
+          return released<T>([&] {
+            return equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver, wanted(inputs));
+          });
         });
-  m.def("recurrent_backpropagation", [](const AnyEnergy<T>& energy, const BoundCost<T>& cost,
-                                        const Array<T>& state, const LinearSolver& solver) {
-    const auto s = as_state<T>(state, energy.num_units(), "recurrent_backpropagation");
-    return released<T>(
-        [&] { return recurrent_backpropagation<T>(energy, cost.cost(), s, solver); });
-  });
+  m.def("recurrent_backpropagation",
+        [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
+           const LinearSolver& solver, bool inputs) {
+          const auto s = as_state<T>(state, energy.num_units(), "recurrent_backpropagation");
+          return released<T>([&] {
+            return recurrent_backpropagation<T>(energy, cost.cost(), s, solver, wanted(inputs));
+          });
+        });
   m.def("equilibrium_propagation_limit",
         [](const AnyEnergy<Dual<double>>& energy, const BoundCost<T>& cost,
-           const Array<double>& state, const Solver& solver) {
+           const Array<double>& state, const Solver& solver, bool inputs) {
           const auto s = as_state<double>(state, energy.num_units(), "equilibrium_propagation");
-          return released<double>(
-              [&] { return equilibrium_propagation_limit(energy, cost.dual(), s, solver); });
+          return released<double>([&] {
+            return equilibrium_propagation_limit(energy, cost.dual(), s, solver, wanted(inputs));
+          });
         });
 }
 

@@ -27,7 +27,10 @@ State<double> derivative_part(const State<Dual<double>>& a) {
 template <class S>
 Gradient<S> checked(Gradient<S> gradient) {
   bool finite = true;
-  for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
+  if constexpr (std::same_as<S, Dual<double>>)
+    for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
+  else
+    finite = gradient.parameters.allFinite();
   if (!finite) gradient.report.status.setConstant(Status::diverged);
   return gradient;
 }
@@ -37,8 +40,8 @@ Gradient<S> checked(Gradient<S> gradient) {
 template <class S>
 Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                     const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
-                                    const Solver& solver) {
-  Gradient<S> gradient = start_gradient<S>(energy, cost, s_star);
+                                    const Solver& solver, Wanted wanted) {
+  Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
   gradient.report.status.setConstant(Status::converged);
   const S samples(static_cast<RealOf<S>>(s_star.cols()));
   State<S> s;
@@ -47,7 +50,7 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
     const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, beta);
     gradient.report.merge(relax<S>(total, solver, s));
     energy.parameter_gradient(s, weight / samples, gradient.parameters);
-    energy.input_gradient(s, weight / samples, gradient.inputs);
+    if (wanted == Wanted::everything) energy.input_gradient(s, weight / samples, gradient.inputs);
   }
   return checked<S>(std::move(gradient));
 }
@@ -55,10 +58,10 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
 Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& energy,
                                                const AnyCost<Dual<double>>& cost,
                                                const ConstStateRef<double>& s_star,
-                                               const Solver& solver) {
+                                               const Solver& solver, Wanted wanted) {
   const State<Dual<double>> start = s_star.cast<Dual<double>>();
   const auto dual =
-      equilibrium_propagation<Dual<double>>(energy, cost, start, exact_limit(), solver);
+      equilibrium_propagation<Dual<double>>(energy, cost, start, exact_limit(), solver, wanted);
   return {derivative_part(dual.parameters), derivative_part(dual.inputs), dual.objective.value,
           dual.report};
 }
@@ -66,8 +69,8 @@ Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& en
 template <class S>
 Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                       const ConstStateRef<S>& s_star,
-                                      const LinearSolver& linear_solver) {
-  Gradient<S> gradient = start_gradient<S>(energy, cost, s_star);
+                                      const LinearSolver& linear_solver, Wanted wanted) {
+  Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
   State<S> lambda(s_star.rows(), s_star.cols());
   if (energy.divisible())
     for_each_chunk(s_star.cols(), chunk_columns, [&](Index begin, Index count) {
@@ -80,16 +83,18 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
     gradient.report = solve_side_network<S>(energy, cost, s_star, linear_solver, lambda);
   const S weight = S(-1) / S(static_cast<RealOf<S>>(s_star.cols()));
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
-  energy.mixed_input_product(s_star, lambda, weight, gradient.inputs);
+  if (wanted == Wanted::everything)
+    energy.mixed_input_product(s_star, lambda, weight, gradient.inputs);
   return checked<S>(std::move(gradient));
 }
 
 #define INSTANTIATE(S)                                                                         \
   template Gradient<S> equilibrium_propagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
                                                const ConstStateRef<S>&, const NudgingRule<S>&, \
-                                               const Solver&);                                 \
+                                               const Solver&, Wanted);                         \
   template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,       \
-                                                 const ConstStateRef<S>&, const LinearSolver&);
+                                                 const ConstStateRef<S>&, const LinearSolver&, \
+                                                 Wanted);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(Complex)

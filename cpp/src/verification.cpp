@@ -30,7 +30,8 @@ void error_derivatives(const AnyEnergy<double>& energy, const AnyCost<double>& c
                        const ConstStateRef<double>& s_star, const ProcessOptions& options,
                        const ProcessObserver<double>& observe) {
   options.check();
-  Parameters<double> parameters = start_gradient<double>(energy, cost, s_star).parameters;
+  Parameters<double> parameters =
+      start_gradient<double>(energy, cost, s_star, Wanted::parameters).parameters;
   State<double> free_units(s_star.rows(), s_star.cols()), state(free_units), image(free_units);
   energy.mobility(s_star, free_units);
   free_units = (free_units.array() != 0).cast<double>();
@@ -52,7 +53,7 @@ void temporal_derivatives(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                           const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
                           const ProcessOptions& options, const ProcessObserver<S>& observe) {
   options.check();
-  Parameters<S> parameters = start_gradient<S>(energy, cost, s_star).parameters;
+  Parameters<S> parameters = start_gradient<S>(energy, cost, s_star, Wanted::parameters).parameters;
   std::vector<NudgedFlow<S>> flows;
   for (const auto& node : nudging) flows.emplace_back(energy, cost, node, s_star);
   Euler euler;

@@ -108,13 +108,13 @@ class Precision:
     def squared_error(self, y: _Array) -> Cost: ...
     def cross_entropy(self, y: _Array) -> Cost: ...
     def equilibrium_propagation(
-        self, energy: Energy, cost: Cost, state: _Array, nodes: _Nodes, solver: _Solver
+        self, energy: Energy, cost: Cost, state: _Array, nodes: _Nodes, solver: _Solver, inputs: bool
     ) -> _Gradient: ...
     def equilibrium_propagation_limit(
-        self, energy: DualEnergy, cost: Cost, state: NDArray[np.float64], solver: _Solver
+        self, energy: DualEnergy, cost: Cost, state: NDArray[np.float64], solver: _Solver, inputs: bool
     ) -> _Gradient: ...
     def recurrent_backpropagation(
-        self, energy: Energy, cost: Cost, state: _Array, solver: _LinearSolver
+        self, energy: Energy, cost: Cost, state: _Array, solver: _LinearSolver, inputs: bool
     ) -> _Gradient: ...
 
 class _DoublePrecision(Precision):

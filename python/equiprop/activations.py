@@ -65,7 +65,8 @@ class Activation:
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
         points = np.ascontiguousarray(as_array(x, "Activation", "x"), dtype=np.float64)
         table, _ = _core.activation(self.core, points.ravel())
-        return table[column].reshape(points.shape)
+        values: NDArray[np.float64] = table[column].reshape(points.shape)
+        return values
 
     def value(self, x: Any) -> NDArray[np.float64]:
         """Return rho(x)."""

@@ -1,4 +1,4 @@
-"""Checks of arguments; every message reads ``[where] rule. Received value.``"""
+"""Checks of arguments; every message reads ``[where] rule. Received value.``."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError) as error:
         text = str(error)
-        if isinstance(error, OSError) and not text.startswith("["):
+        if isinstance(error, OSError) and error.errno is not None:
             text = f"[{options.command}] Files and folders can be used. Received {text}."
         print(f"equiprop {options.command}: error: {text}", file=sys.stderr)
         return 2

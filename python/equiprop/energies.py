@@ -91,12 +91,16 @@ class Energy(ABC):
 
 
 def _complex_step(function: Any, x: Array, s: Array, v: Array) -> Array:
-    """Return the derivative of function(x, s) along v, to machine precision."""
-    h = 1e-100
-    value = function(x, s + 1j * h * v)
+    """Return the derivative of function(x, s) along v, to machine precision.
+
+    It is linear in v, so v is scaled to 1: a diverging side network must not leave the step's range.
+    """
+    h, scale = 1e-100, float(np.abs(v).max(initial=0.0)) or 1.0
+    value = function(x, s + 1j * h * (v / scale))
     if not np.iscomplexobj(value):
         raise TypeError(
             "[Energy] Second derivatives by complex step need methods that accept complex states. Received "
             f"a real array from {getattr(function, '__name__', function)}: override the second derivative."
         )
-    return np.ascontiguousarray(value.imag / h)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(value.imag / h * scale)

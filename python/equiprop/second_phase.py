@@ -104,6 +104,8 @@ class Problem:
         That of the free phase.
     step : int
         Counts calls, for random signs.
+    inputs : bool
+        Whether dJ/dx is wanted too; it costs one more product with the input's weights.
     """
 
     model: Model
@@ -113,6 +115,7 @@ class Problem:
     cost: _core.Cost
     solver: FreeSolver
     step: int
+    inputs: bool
 
 
 class SecondPhase(Protocol):
@@ -147,10 +150,10 @@ class EquilibriumPropagation:
         p, options = problem, (self.solver or problem.solver).core
         if self.nudging.exact:
             dual, state = p.model.clamp_dual(p.x), np.ascontiguousarray(p.state, np.float64)
-            result = p.model.core.equilibrium_propagation_limit(dual, p.cost, state, options)
+            result = p.model.core.equilibrium_propagation_limit(dual, p.cost, state, options, p.inputs)
         else:
             nodes = self.nudging.nodes(p.step)
-            result = p.model.core.equilibrium_propagation(p.energy, p.cost, p.state, nodes, options)
+            result = p.model.core.equilibrium_propagation(p.energy, p.cost, p.state, nodes, options, p.inputs)
         return _gradient(p.model, result)
 
 
@@ -172,8 +175,8 @@ class RecurrentBackpropagation:
 
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
-        p = problem
-        result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, self.linear_solver.core)
+        p, options = problem, self.linear_solver.core
+        result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, options, p.inputs)
         return _gradient(p.model, result)
 
 
@@ -201,7 +204,7 @@ def _second_phase(
     check_type(free, FixedPoint, where, "`free` is what free_phase returned")
     energy = _clamp_again(where, model, free)
     bound = bind_cost(cost, model, y, len(free.state), where)
-    gradient = phase.gradient(Problem(model, energy, free.x, free.state, bound, free.solver, step))
+    gradient = phase.gradient(Problem(model, energy, free.x, free.state, bound, free.solver, step, True))
     gradient.report_failure(where, on_failure)
     return gradient
 

@@ -158,7 +158,9 @@ class Trainer:
         state, outcome, _ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
         free = Outcome(*outcome)
         _refuse_divergence("free phase", free)
-        gradient = self.second_phase.gradient(Problem(model, energy, x, state, cost, solver, self.steps))
+        gradient = self.second_phase.gradient(
+            Problem(model, energy, x, state, cost, solver, self.steps, False)
+        )
         _refuse_divergence("second phase", gradient)
         self.optimizer.step(
             model.parameters, gradient.parameters, model.block_slices, self.schedule(progress)

@@ -146,11 +146,12 @@ def equivalence(
     x = model.as_input(x, "equivalence")
     bound = bind_cost(cost, model, y, len(x), "equivalence")
     steps = whole(steps, "equivalence", "steps", 0)
+    step_size = None if step_size is None else real(step_size, "equivalence", "step_size")
     check_type(nudging, Nudging, "equivalence", "A nudging is made by centered(beta), exact_limit(), ...")
     _check_memory(steps, model, len(x))
     free = precise_free_phase(model, x, solver)
     energy = model.clamp(x)
-    step_size = stable_step(energy, free.state) if step_size is None else real(step_size, "equivalence", "step_size")
+    step_size = stable_step(energy, free.state) if step_size is None else step_size
     error = Process(*_core.verification.error_derivatives(energy, bound, free.state, steps, step_size))
     temporal = _temporal(model, energy, x, bound, free.state, nudging, steps, step_size)
     free_units = energy.mobility(free.state) != 0

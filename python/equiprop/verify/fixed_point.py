@@ -23,17 +23,18 @@ def in_double(model: Model) -> Model:
     return model
 
 
-def stable_step(energy: _core.Energy, state: Array) -> float:
-    """Return an Euler step: 0.3, or 1 / (largest eigenvalue of the Hessian) if that is less.
+def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.0) -> float:
+    """Return a step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less.
 
-    The eigenvalue comes from 100 power iterations, through products with the Hessian alone.
+    The eigenvalue comes from 100 power iterations, through products with the Hessian H alone; `diagonal`
+    is D.
     """
     v = np.ones_like(state)
     largest = 1.0
     for _ in range(100):
-        v = energy.hessian_vector_product(state, v / np.linalg.norm(v))
+        v = diagonal * energy.hessian_vector_product(state, v / (np.linalg.norm(v) or 1.0))
         largest = float(np.linalg.norm(v))
-    return min(0.3, 1 / largest)
+    return min(0.3, 1 / max(largest, 1.0))
 
 
 def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None) -> FixedPoint:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError, bind_cost
@@ -22,7 +23,7 @@ from equiprop.second_phase import (
     recurrent_backpropagation,
 )
 from equiprop.solvers import ConjugateGradient, FreeSolver, LinearSolver, Neumann, Richardson, free_phase
-from equiprop.verify.fixed_point import in_double, precise_free_phase
+from equiprop.verify.fixed_point import in_double, precise_free_phase, stable_step
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def gradients(
         limit = _EXACT if nudging.exact else None
         error = relative_error(result.parameters, reference)
         rows.append(GradientRow(f"EqProp, {nudging!r}", error, limit, result.converged))
-    for linear in linear_solvers or _precise_linear_solvers():
+    for linear in linear_solvers or _precise_linear_solvers(model.clamp(x), free.state):
         result = recurrent_backpropagation(
             model, free, y, cost=cost, linear_solver=linear, on_failure="ignore"
         )
@@ -141,10 +142,11 @@ def gradients(
     return GradientsReport(tuple(rows), result.objective, free)
 
 
-def _precise_linear_solvers() -> list[LinearSolver]:
+def _precise_linear_solvers(energy: _core.Energy, state: Array) -> list[LinearSolver]:
+    step_size = stable_step(energy, state, energy.mobility(state))
     return [
         ConjugateGradient(tolerance=1e-13, max_iterations=1000),
-        Richardson(tolerance=1e-13, max_iterations=200_000, step_size=0.3),
+        Richardson(tolerance=1e-13, max_iterations=200_000, step_size=step_size),
         Neumann(tolerance=1e-13, max_iterations=200_000),
     ]
 

@@ -13,12 +13,13 @@ namespace equiprop {
 template <class S>
 Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                     const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
-                                    const Solver& solver);
+                                    const Solver& solver, Wanted wanted = Wanted::everything);
 
 /// The limit beta -> 0 of the same computation, by dual numbers: no truncation, no cancellation.
 Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& energy,
                                                const AnyCost<Dual<double>>& cost,
                                                const ConstStateRef<double>& s_star,
-                                               const Solver& solver);
+                                               const Solver& solver,
+                                               Wanted wanted = Wanted::everything);
 
 }  // namespace equiprop

@@ -6,10 +6,13 @@
 
 namespace equiprop {
 
+/// dJ/dx costs one more product with the input's weights; training does not need it.
+enum class Wanted { parameters, everything };
+
 template <class S>
 struct Gradient {
   Parameters<S> parameters;  // (parameters,)
-  State<S> inputs;           // (inputs, batch)
+  State<S> inputs;           // (inputs, batch), or (0, batch) if only parameters are wanted
   S objective{};             // J = mean over the batch of C(s*)
   Report report;
 };
@@ -17,7 +20,7 @@ struct Gradient {
 /// Zero derivatives of the right shapes, and the objective at s_star (units, batch).
 template <class S>
 Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                           const ConstStateRef<S>& s_star) {
+                           const ConstStateRef<S>& s_star, Wanted wanted) {
   require(cost.num_outputs() == energy.num_outputs(), "second_phase",
           "Targets have one row for each output unit.", cost.num_outputs(), " rows for ",
           energy.num_outputs(), " outputs");
@@ -27,7 +30,7 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   PerSample<S> cost_value(s_star.cols());
   cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
   return {Parameters<S>::Zero(energy.num_parameters()),
-          State<S>::Zero(energy.num_inputs(), s_star.cols()),
+          State<S>::Zero(wanted == Wanted::everything ? energy.num_inputs() : 0, s_star.cols()),
           S(cost_value.sum() / S(static_cast<RealOf<S>>(s_star.cols()))), Report(s_star.cols())};
 }
 

@@ -11,6 +11,7 @@ namespace equiprop {
 template <class S>
 Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                       const ConstStateRef<S>& s_star,  // (units, batch)
-                                      const LinearSolver& linear_solver);
+                                      const LinearSolver& linear_solver,
+                                      Wanted wanted = Wanted::everything);
 
 }  // namespace equiprop

@@ -1,0 +1,239 @@
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+/// A weight that is no special number, so that a forgotten or squared one shows.
+constexpr double weight = 0.75;
+
+State<double> unit_directions(Index rows, Index columns, Index row) {
+  State<double> direction = State<double>::Zero(rows, columns);
+  direction.row(row).setOnes();
+  return direction;
+}
+
+/// `s` moved along unit i of every sample.
+State<D> moved(const State<double>& s, Index i) {
+  return dual(s, unit_directions(s.rows(), s.cols(), i));
+}
+
+State<double> energies(const AnyEnergy<double>& energy, const State<double>& s) {
+  PerSample<double> out(s.cols());
+  energy.energy(s, out);
+  return out.matrix().transpose();
+}
+
+/// dE along the derivative part of s, one number per sample, as a row.
+State<double> energy_derivatives(const AnyEnergy<D>& energy, const State<D>& s) {
+  PerSample<D> out(s.cols());
+  energy.energy(s, out);
+  return derivative(out.matrix().transpose());
+}
+
+State<double> gradient(const AnyEnergy<double>& energy, const State<double>& s) {
+  State<double> out(s.rows(), s.cols());
+  energy.gradient(s, out);
+  return out;
+}
+
+State<double> hessian_times(const AnyEnergy<double>& energy, const State<double>& s,
+                            const State<double>& v) {
+  State<double> out(s.rows(), s.cols());
+  energy.hessian_vector_product(s, v, out);
+  return out;
+}
+
+Parameters<double> parameter_gradient(const AnyEnergy<double>& energy, const State<double>& s) {
+  Parameters<double> grad = Parameters<double>::Zero(energy.num_parameters());
+  energy.parameter_gradient(s, weight, grad);
+  return grad;
+}
+
+void check_gradient(const EnergyFamily& family, const State<double>& s) {
+  State<double> expected(s.rows(), s.cols());
+  for (Index i = 0; i < s.rows(); ++i)
+    expected.row(i) = energy_derivatives(family.dual_energy(), moved(s, i));
+  expect_close(gradient(family.energy(), s), expected, rounding, "gradient = dE/ds");
+}
+
+void check_hessian(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const State<double> u = random_state(random, s.rows(), s.cols());
+  const State<double> v = random_state(random, s.rows(), s.cols());
+  State<D> expected(s.rows(), s.cols());
+  family.dual_energy().gradient(dual(s, v), expected);
+  const State<double> hv = hessian_times(family.energy(), s, v);
+  const State<double> hu = hessian_times(family.energy(), s, u);
+  expect_close(hv, derivative(expected), rounding, "hessian_vector_product = d gradient");
+  expect_close(inner<double>(u, hv).matrix(), inner<double>(v, hu).matrix(), rounding,
+               "the Hessian is symmetric");
+}
+
+void check_parameter_gradient(const EnergyFamily& family, const State<double>& s) {
+  Parameters<double> expected(family.theta.size());
+  for (Index p = 0; p < family.theta.size(); ++p) {
+    Parameters<D> theta = family.theta.cast<D>();
+    theta(p).derivative = 1;
+    const auto energy = family.on_dual(theta, family.x.cast<D>());
+    expected(p) = weight * energy_derivatives(energy, s.cast<D>()).sum();
+  }
+  const Parameters<double> actual = parameter_gradient(family.energy(), s);
+  expect_close(actual, expected, rounding, "parameter_gradient = weight dE/dtheta");
+  Parameters<double> twice = actual;
+  family.energy().parameter_gradient(s, weight, twice);
+  expect_close(twice, 2 * actual, rounding, "parameter_gradient accumulates");
+}
+
+void check_mixed_derivative(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const State<double> v = random_state(random, s.rows(), s.cols());
+  Parameters<D> expected = Parameters<D>::Zero(family.theta.size());
+  family.dual_energy().parameter_gradient(dual(s, v), weight, expected);
+  Parameters<double> actual = Parameters<double>::Ones(family.theta.size());
+  family.energy().mixed_derivative_product(s, v, weight, actual);
+  actual.array() -= 1;
+  expect_close(actual, derivative(expected), rounding,
+               "mixed_derivative_product = d parameter_gradient, accumulated");
+}
+
+void check_inputs(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const Index inputs = family.energy().num_inputs(), batch = s.cols();
+  State<double> expected(inputs, batch), actual = State<double>::Ones(inputs, batch);
+  for (Index i = 0; i < inputs; ++i) {
+    const auto energy = family.on_dual(family.theta.cast<D>(), moved(family.x, i));
+    expected.row(i) = weight * energy_derivatives(energy, s.cast<D>());
+  }
+  family.energy().input_gradient(s, weight, actual);
+  actual.array() -= 1;
+  expect_close(actual, expected, rounding, "input_gradient = weight dE/dx, accumulated");
+
+  const State<double> v = random_state(random, s.rows(), batch);
+  State<D> along = State<D>::Zero(inputs, batch);
+  family.dual_energy().input_gradient(dual(s, v), weight, along);
+  actual.setOnes();
+  family.energy().mixed_input_product(s, v, weight, actual);
+  actual.array() -= 1;
+  expect_close(actual, derivative(along), rounding,
+               "mixed_input_product = d input_gradient, accumulated");
+}
+
+/// Each sample alone gives its column of the batch; sums over the batch are sums over samples.
+void check_batch(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const State<double> v = random_state(random, s.rows(), s.cols());
+  const AnyEnergy<double> energy = family.energy();
+  const State<double> e = energies(energy, s), g = gradient(energy, s);
+  const State<double> h = hessian_times(energy, s, v);
+  Parameters<double> sum = Parameters<double>::Zero(family.theta.size());
+  for (Index j = 0; j < s.cols(); ++j) {
+    const AnyEnergy<double> alone = family.sample(j).energy();
+    expect_close(energies(alone, s.col(j)), e.col(j), rounding, "energy of a sample alone");
+    expect_close(gradient(alone, s.col(j)), g.col(j), rounding, "gradient of a sample alone");
+    expect_close(hessian_times(alone, s.col(j), v.col(j)), h.col(j), rounding,
+                 "hessian_vector_product of a sample alone");
+    sum += parameter_gradient(alone, s.col(j));
+  }
+  expect_close(parameter_gradient(energy, s), sum, rounding, "parameter_gradient sums samples");
+}
+
+/// samples(begin, count) is the same problem for those samples.
+void check_samples(const EnergyFamily& family, const State<double>& s) {
+  const AnyEnergy<double> energy = family.energy();
+  if (!energy.divisible() || s.cols() < 3) return;
+  const AnyEnergy<double> part = energy.samples(1, s.cols() - 1).samples(1, s.cols() - 2);
+  const State<double> rest = s.rightCols(s.cols() - 2);
+  expect_close(gradient(part, rest), gradient(energy, s).rightCols(rest.cols()), rounding,
+               "gradient of some samples");
+  State<double> of_part = State<double>::Zero(energy.num_inputs(), rest.cols());
+  State<double> of_all = State<double>::Zero(energy.num_inputs(), s.cols());
+  part.input_gradient(rest, weight, of_part);
+  energy.input_gradient(s, weight, of_all);
+  expect_close(of_part, of_all.rightCols(rest.cols()), rounding, "input_gradient of some samples");
+}
+
+/// On the outputs, where a force can be applied, mobility = dT/d(force).
+void check_mobility(const EnergyFamily& family, const State<double>& s) {
+  const AnyEnergy<D> energy = family.dual_energy();
+  const Index outputs = energy.num_outputs(), batch = s.cols();
+  const Nudge<D> nudge{
+      dual(State<double>::Zero(outputs, batch), State<double>::Ones(outputs, batch)), D(0)};
+  State<D> image(s.rows(), batch);
+  energy.fixed_point_map(s.cast<D>(), nudge, image);
+  State<double> mobility(s.rows(), batch);
+  family.energy().mobility(s, mobility);
+  expect_close(mobility.bottomRows(outputs), derivative(image).bottomRows(outputs), rounding,
+               "mobility = d fixed_point_map / d force");
+}
+
+void check_projection(const EnergyFamily& family, const State<double>& s) {
+  State<double> once = 3 * s;
+  family.energy().project(once);
+  State<double> twice = once;
+  family.energy().project(twice);
+  expect_identical(twice, once, "project is idempotent");
+}
+
+}  // namespace
+
+void check_energy(const EnergyFamily& family, const State<double>& s) {
+  Random random(7, static_cast<std::uint64_t>(s.size()));
+  check_gradient(family, s);
+  check_hessian(family, s, random);
+  check_parameter_gradient(family, s);
+  check_mixed_derivative(family, s, random);
+  check_inputs(family, s, random);
+  check_batch(family, s, random);
+  check_samples(family, s);
+  check_mobility(family, s);
+  check_projection(family, s);
+}
+
+void check_cost(const AnyCost<double>& cost, const AnyCost<D>& dual_cost, const State<double>& o) {
+  Random random(8, static_cast<std::uint64_t>(o.size()));
+  const State<double> v = random_state(random, o.rows(), o.cols());
+  State<double> expected(o.rows(), o.cols()), actual(o.rows(), o.cols());
+  PerSample<D> along(o.cols());
+  for (Index i = 0; i < o.rows(); ++i) {
+    dual_cost.value(moved(o, i), along);
+    expected.row(i) = derivative(along.matrix().transpose());
+  }
+  cost.gradient(o, actual);
+  expect_close(actual, expected, rounding, "gradient = dC/do");
+
+  State<D> image(o.rows(), o.cols());
+  dual_cost.gradient(dual(o, v), image);
+  cost.hessian_vector_product(o, v, actual);
+  expect_close(actual, derivative(image), rounding, "hessian_vector_product = d gradient");
+
+  const PerSample<double> curvature = inner<double>(v, actual), length = inner<double>(v, v);
+  EXPECT_TRUE((curvature <= cost.stiffness() * length + rounding).all())
+      << "the stiffness bounds the Hessian";
+
+  PerSample<double> all(o.cols()), one(1);
+  cost.value(o, all);
+  for (Index j = 0; j < o.cols(); ++j) {
+    cost.samples(j, 1).value(o.col(j), one);
+    EXPECT_EQ(one(0), all(j)) << "value of a sample alone";
+  }
+}
+
+State<double> dense_hessian(const EnergyFamily& sample, const State<double>& s) {
+  State<double> hessian(s.rows(), s.rows());
+  State<D> image(s.rows(), 1);
+  for (Index i = 0; i < s.rows(); ++i) {
+    sample.dual_energy().gradient(moved(s, i), image);
+    hessian.col(i) = derivative(image);
+  }
+  return hessian;
+}
+
+State<double> dense_mixed_derivative(const EnergyFamily& sample, const State<double>& s) {
+  State<double> mixed(s.rows(), sample.theta.size());
+  State<D> image(s.rows(), 1);
+  for (Index p = 0; p < sample.theta.size(); ++p) {
+    Parameters<D> theta = sample.theta.cast<D>();
+    theta(p).derivative = 1;
+    sample.on_dual(theta, sample.x.cast<D>()).gradient(s.cast<D>(), image);
+    mixed.col(p) = derivative(image);
+  }
+  return mixed;
+}
+
+}  // namespace equiprop::tests

@@ -1,0 +1,28 @@
+/// Every energy against its own derivatives: for a new one these are three lines.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+TEST(Energy, AUsersModelObeysEveryLaw) {
+  Random random(1);
+  for (const Index units : {1, 2, 7}) {
+    const EnergyFamily family = chain_family(random, units, 3);
+    check_energy(family, random_state(random, units, 3));
+  }
+}
+
+TEST(Energy, EveryNetworkObeysEveryLaw) {
+  for_each<Case>(is_any, [](const Case& c) {
+    Random random(2);
+    const auto network = make_network(c);
+    for (const Index batch : {1, 3, 0}) {
+      const State<double> x = random_state(random, network.topology().num_inputs(), batch);
+      check_energy(make_family(network, x), interior_state(network, random, batch));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace equiprop::tests

@@ -1,0 +1,202 @@
+/// The maps of the Hopfield energy that solvers step by: fixed-point map, mobility, block updates.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+State<double> gradient(const AnyEnergy<double>& energy, const State<double>& s) {
+  State<double> out(s.rows(), s.cols());
+  energy.gradient(s, out);
+  return out;
+}
+
+State<double> image(const AnyEnergy<double>& energy, const State<double>& s) {
+  State<double> out(s.rows(), s.cols());
+  energy.fixed_point_map(s, {}, out);
+  return out;
+}
+
+PerSample<double> energies(const AnyEnergy<double>& energy, const State<double>& s) {
+  PerSample<double> out(s.cols());
+  energy.energy(s, out);
+  return out;
+}
+
+/// What gradient descent can still do at s: 0 exactly where dE/ds is 0, or points out of the box.
+State<double> descent(const AnyEnergy<double>& energy, const State<double>& s) {
+  State<double> moved = s - gradient(energy, s);
+  energy.project(moved);
+  return moved - s;
+}
+
+bool has_clipped_outputs(const Case& c) {
+  return std::holds_alternative<Clip>(c.layers.back().activation);
+}
+bool is_legendre(const Case& c) {
+  return c.potential == Potential::legendre;
+}
+bool is_quadratic(const Case& c) {
+  return !is_legendre(c);
+}
+
+struct Probe {
+  explicit Probe(const Case& c_) : c(c_) {}
+
+  State<double> start() {
+    State<double> s = interior_state(network, random, batch);
+    energy.project(s);
+    return s;
+  }
+  AnyEnergy<double> nudged(double beta) {
+    const State<double> y = random_state(random, topology.num_outputs(), batch);
+    return TotalEnergy<double>(energy, SquaredError<double>(y), beta);
+  }
+  /// Rows of one block of layers.
+  State<double> rows_of(const State<double>& a, std::size_t block) const {
+    State<double> out(0, a.cols());
+    for (const auto k : topology.blocks()[block]) {
+      const Block& layer = topology.state()[k];
+      out.conservativeResize(out.rows() + layer.rows, Eigen::NoChange);
+      out.bottomRows(layer.rows) = a.middleRows(layer.offset, layer.rows);
+    }
+    return out;
+  }
+  /// Each update is the exact minimiser over its block, and leaves the others alone.
+  void check_minimises(const AnyEnergy<double>& energy) {
+    State<double> s = start();
+    for (Index block = 0; block < energy.num_blocks(); ++block) {
+      const State<double> before = s;
+      energy.block_update(block, {}, s);
+      const auto b = static_cast<std::size_t>(block);
+      // The inverse of rho loses digits near the ends of its range.
+      expect_close(rows_of(descent(energy, s), b), 0 * rows_of(s, b), 100 * rounding,
+                   "descent left in the block");
+      for (std::size_t other = 0; other < topology.blocks().size(); ++other)
+        if (other != b)
+          expect_identical(rows_of(s, other), rows_of(before, other), "another block");
+    }
+  }
+  void check_descends(const AnyEnergy<double>& energy) {
+    State<double> s = start();
+    PerSample<double> before = energies(energy, s);
+    for (int sweep = 0; sweep < 5; ++sweep)
+      for (Index block = 0; block < energy.num_blocks(); ++block) {
+        energy.block_update(block, {}, s);
+        const PerSample<double> after = energies(energy, s);
+        EXPECT_TRUE((after <= before + rounding * (1 + before.abs())).all());
+        before = after;
+      }
+  }
+
+  static constexpr Index batch = 3;
+  const Case& c;
+  const HopfieldNetwork<double> network = make_network(c);
+  const Topology& topology = network.topology();
+  Random random{4};
+  const State<double> x = random_state(random, topology.num_inputs(), batch);
+  const AnyEnergy<double> energy = network.clamp(x);
+};
+
+TEST(Updates, BlocksExistWhereLeaksAreInverted) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    EXPECT_EQ(probe.energy.num_blocks() > 0, has_block_update(probe.c));
+  });
+}
+
+TEST(Updates, BlockUpdatesMinimiseExactly) {
+  for_each<Probe>(is_any, [](Probe& probe) { probe.check_minimises(probe.energy); });
+}
+
+TEST(Updates, BlockUpdatesMinimiseTheNudgedEnergyExactlyOnClippedOutputs) {
+  for_each<Probe>(has_clipped_outputs, [](Probe& probe) {
+    for (const double beta : {0.4, 5.0, -0.3}) probe.check_minimises(probe.nudged(beta));
+  });
+}
+
+TEST(Updates, BlockUpdatesNeverRaiseTheEnergy) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    probe.check_descends(probe.energy);
+    // A curved leak has second derivative at least 1 here, which dominates |beta| < 1.
+    for (const double beta : {0.4, -0.3}) probe.check_descends(probe.nudged(beta));
+  });
+}
+
+TEST(Updates, BlockUpdatesUnderCrossEntropyNeverRaiseTheEnergy) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    State<double> y = State<double>::Zero(probe.topology.num_outputs(), probe.batch);
+    y.row(0).setOnes();
+    probe.check_descends(TotalEnergy<double>(probe.energy, CrossEntropy<double>(y), 0.7));
+  });
+}
+
+/// T is the minimiser of each layer with the others held, computed for all layers at once.
+TEST(Updates, ABlockUpdateIsThatBlockOfTheFixedPointMap) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    const State<double> before = probe.start();
+    for (Index block = 0; block < probe.energy.num_blocks(); ++block) {
+      State<double> s = before;
+      probe.energy.block_update(block, {}, s);
+      const auto b = static_cast<std::size_t>(block);
+      expect_close(probe.rows_of(s, b), probe.rows_of(image(probe.energy, before), b), rounding,
+                   "T on the block");
+    }
+  });
+}
+
+/// Where the leak is quadratic T(s) - s is the (projected) gradient step itself.
+TEST(Updates, TheResidualOfAQuadraticLeakIsTheProjectedGradient) {
+  for_each<Probe>(is_quadratic, [](Probe& probe) {
+    const State<double> s = probe.start();
+    expect_close(image(probe.energy, s) - s, descent(probe.energy, s), rounding, "T(s) - s");
+  });
+}
+
+TEST(Updates, FixedPointsOfTheMapAreStationary) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    const State<double> s = fixed_point(probe.energy, probe.network.initial_state(probe.batch));
+    expect_close(descent(probe.energy, s), 0 * s, 100 * rounding, "descent at the fixed point");
+  });
+}
+
+/// A Legendre unit feels its bias as it would feel a force, so hidden layers can be checked too.
+TEST(Updates, MobilityIsTheResponseToABias) {
+  for_each<Probe>(is_legendre, [](Probe& probe) {
+    const State<double> s = probe.start();
+    Parameters<D> theta = probe.network.parameters().cast<D>();
+    for (std::size_t k = 0; k < probe.topology.num_free(); ++k)
+      for (Index i = 0; i < probe.topology.bias(k).rows; ++i)
+        theta(probe.topology.bias(k).offset + i).derivative = 1;
+    State<D> out(s.rows(), probe.batch);
+    make_family(probe.network, probe.x)
+        .on_dual(theta, probe.x.cast<D>())
+        .fixed_point_map(s.cast<D>(), {}, out);
+    State<double> mobility(s.rows(), probe.batch);
+    probe.energy.mobility(s, mobility);
+    expect_close(mobility, derivative(out), rounding, "mobility = dT/db");
+  });
+}
+
+TEST(Updates, ProjectionPutsEachUnitBetweenItsBounds) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    State<double> s = random_state(probe.random, probe.topology.state().size(), 4, 5),
+                  projected = s;
+    probe.energy.project(projected);
+    for (std::size_t k = 0; k < probe.topology.num_free(); ++k) {
+      const auto* clip = std::get_if<Clip>(&probe.topology.layers()[k + 1].activation);
+      const Block& block = probe.topology.state()[k];
+      const bool scaled = probe.c.potential == Potential::quadratic;
+      for (Index i = block.offset; i < block.offset + block.rows; ++i)
+        for (Index j = 0; j < 4; ++j) {
+          const double gain = clip != nullptr && scaled ? clip->gain : 1;
+          const double expected = clip == nullptr
+                                      ? s(i, j)
+                                      : std::clamp(s(i, j), clip->lower / gain, clip->upper / gain);
+          EXPECT_EQ(projected(i, j), expected);
+        }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace equiprop::tests

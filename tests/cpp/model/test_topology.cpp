@@ -1,0 +1,143 @@
+/// The graph: which ones are refused, how layers are coloured, where blocks lie.
+
+#include <set>
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+using Layers = std::vector<Layer>;
+using Couplings = std::vector<Dense>;
+
+Topology make(const Layers& layers, const Couplings& couplings) {
+  return Topology(layers, couplings, Potential::legendre);
+}
+
+std::string refusal(const Layers& layers, const Couplings& couplings) {
+  try {
+    make(layers, couplings);
+  } catch (const InvalidArgument& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+Layers plain_layers(std::size_t count) {
+  Layers layers;
+  for (std::size_t k = 0; k < count; ++k)
+    layers.push_back({"layer" + std::to_string(k), static_cast<Index>(k) + 2});
+  return layers;
+}
+
+TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
+  EXPECT_EQ(refusal({}, {}),
+            "[Topology] A network has an input layer and at least one more. Received 0 layers.");
+  EXPECT_EQ(refusal({{"x", 3}}, {}),
+            "[Topology] A network has an input layer and at least one more. Received 1 layers.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", 0}}, {{0, 1}}),
+            "[Topology] A layer has between 1 and 2^31 units. Received 0 in layer 'y'.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", -2}}, {{0, 1}}),
+            "[Topology] A layer has between 1 and 2^31 units. Received -2 in layer 'y'.");
+  EXPECT_EQ(refusal({{"x", 3}, {"x", 2}}, {{0, 1}}),
+            "[Topology] Layer names are different. Received 'x' twice.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 3}}),
+            "[Topology] A coupling joins two layers of the network. Received 1 -> 3 among 3 "
+            "layers.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {-1, 2}}),
+            "[Topology] A coupling joins two layers of the network. Received -1 -> 2 among 3 "
+            "layers.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {2, 2}}),
+            "[Topology] A dense coupling joins two different layers. Received 2 -> 2.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 2}, {2, 1}}),
+            "[Topology] Two layers are joined by one coupling. Received 2 -> 1 a second time.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}}),
+            "[Topology] Every layer is coupled to another. Received layer 'layer2' alone.");
+  EXPECT_EQ(refusal(plain_layers(3), {{1, 2}}),
+            "[Topology] Every layer is coupled to another. Received layer 'layer0' alone.");
+}
+
+TEST(Topology, RefusesMoreParametersThanCanBeAddressed) {
+  const Index huge = Index{1} << 20;
+  EXPECT_NE(refusal({{"x", huge}, {"y", huge}}, {{0, 1}}).find("at most 2^38 parameters"),
+            std::string::npos);
+}
+
+TEST(Topology, ChainsAlternateBetweenTwoBlocks) {
+  for (std::size_t layers = 2; layers < 9; ++layers) {
+    const Topology topology = make(plain_layers(layers), chain(layers));
+    EXPECT_EQ(topology.blocks().size(), std::min<std::size_t>(2, layers - 1));
+    for (std::size_t block = 0; block < topology.blocks().size(); ++block)
+      for (const auto k : topology.blocks()[block]) EXPECT_EQ(k % 2, block);
+  }
+}
+
+/// Every free layer is in one block, and no block holds two coupled layers.
+void check_colouring(const Topology& topology) {
+  std::vector<std::size_t> block_of(topology.num_free(), topology.num_free());
+  for (std::size_t block = 0; block < topology.blocks().size(); ++block)
+    for (const auto k : topology.blocks()[block]) {
+      EXPECT_EQ(block_of[k], topology.num_free()) << "layer " << k << " is in two blocks";
+      block_of[k] = block;
+    }
+  for (const auto block : block_of) EXPECT_LT(block, topology.blocks().size());
+  for (const auto& [source, target] : topology.couplings())
+    if (source > 0) {
+      EXPECT_NE(block_of[static_cast<std::size_t>(source) - 1],
+                block_of[static_cast<std::size_t>(target) - 1]);
+    }
+}
+
+TEST(Topology, NoTwoCoupledLayersShareABlock) {
+  Random random(1);
+  for (int trial = 0; trial < 50; ++trial) {
+    const Index layers = 2 + static_cast<Index>(random.below(8));
+    Couplings couplings = chain(static_cast<std::size_t>(layers));  // nobody is alone
+    for (Index a = 0; a < layers; ++a)
+      for (Index b = a + 2; b < layers; ++b)
+        if (random.below(2) == 0) couplings.push_back(random.below(2) ? Dense{a, b} : Dense{b, a});
+    check_colouring(make(plain_layers(static_cast<std::size_t>(layers)), couplings));
+  }
+}
+
+TEST(Topology, SplitsCouplingsByTheInputAndTurnsThoseThatEndThere) {
+  const Topology topology = make(plain_layers(4), {{1, 0}, {1, 2}, {3, 2}, {0, 3}});
+  EXPECT_EQ(topology.from_input(), (std::vector<std::size_t>{0, 3}));
+  EXPECT_EQ(topology.inner(), (std::vector<std::size_t>{1, 2}));
+  for (const auto e : topology.from_input()) EXPECT_EQ(topology.couplings()[e].source, 0);
+  EXPECT_EQ(topology.couplings()[2].source, 3);
+}
+
+TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
+  for (const Case& c : zoo()) {
+    const Topology topology(c.layers, c.couplings, c.potential);
+    Index offset = 0;
+    for (std::size_t e = 0; e < topology.couplings().size(); ++e) {
+      const Dense& coupling = topology.couplings()[e];
+      const Block& block = topology.weights(e);
+      EXPECT_EQ(block.name, "W" + std::to_string(e + 1));
+      EXPECT_EQ(block.rows, topology.layers()[static_cast<std::size_t>(coupling.target)].units);
+      EXPECT_EQ(block.columns, topology.layers()[static_cast<std::size_t>(coupling.source)].units);
+      EXPECT_EQ(block.offset, offset);
+      offset += block.size();
+    }
+    for (std::size_t k = 0; k < topology.num_free(); ++k) {
+      EXPECT_EQ(topology.bias(k).name, "b" + std::to_string(k + 1));
+      EXPECT_EQ(topology.bias(k).offset, offset);
+      EXPECT_EQ(topology.bias(k).size(), topology.state()[k].size());
+      offset += topology.bias(k).size();
+    }
+    EXPECT_EQ(topology.parameters().size(), offset);
+  }
+}
+
+TEST(Topology, HasBlockUpdatesWhereEveryLeakIsInverted) {
+  for (const Case& c : zoo()) {
+    const Topology topology(c.layers, c.couplings, c.potential);
+    EXPECT_EQ(topology.has_block_update(), has_block_update(c)) << c.name;
+    EXPECT_EQ(topology.holomorphic(), is_smooth(c)) << c.name;
+  }
+}
+
+}  // namespace
+}  // namespace equiprop::tests

@@ -1,0 +1,102 @@
+/// One layer's units: bounds, rest and refusals that no derivative law can see.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+State<double> respond(const Units& units, double drive, double force, double stiffness,
+                      double old = 0) {
+  const State<double> p = State<double>::Constant(1, 1, drive);
+  const State<double> f = State<double>::Constant(1, 1, force);
+  State<double> s = State<double>::Constant(1, 1, old);
+  units.respond<double>(p, &f, stiffness, s);
+  return s;
+}
+
+double mobility(const Units& units, double drive) {
+  State<double> out(1, 1);
+  units.mobility<double>(State<double>::Constant(1, 1, drive), out);
+  return out(0);
+}
+
+TEST(Units, MobilityIsJudgedBeforeClipping) {
+  for (const auto potential : {Potential::legendre, Potential::quadratic}) {
+    const Units units(hard_sigmoid(), potential);
+    EXPECT_EQ(mobility(units, 0.5), 1);
+    EXPECT_EQ(mobility(units, -0.5), 0);
+    EXPECT_EQ(mobility(units, 1.5), 0);
+  }
+  EXPECT_EQ(mobility(Units(half_hard_sigmoid(), Potential::legendre), 0.5), 0.5);
+  EXPECT_EQ(mobility(Units(half_hard_sigmoid(), Potential::quadratic), 0.5), 1);
+}
+
+/// respond minimises leak - drive signal - force s + stiffness s^2 / 2: no point nearby is lower.
+TEST(Units, ResponseInABoxMinimises) {
+  Random random(1);
+  for (const auto potential : {Potential::legendre, Potential::quadratic})
+    for (const Clip box : {Clip{1, 0, 1}, Clip{0.5, 0, 1}, Clip{2, -1, infinity}}) {
+      const Units units(box, potential);
+      const bool legendre = potential == Potential::legendre;
+      const double divisor = legendre ? 1 : box.gain;
+      const double drive = random.symmetric(), force = random.symmetric(), stiffness = 0.4;
+      const auto objective = [&](double s) {
+        const double leak = legendre ? box.potential(s) : s * s / 2;
+        return leak - drive * units.signal_gain() * s - force * s + stiffness * s * s / 2;
+      };
+      const double best = respond(units, drive, force, stiffness)(0);
+      EXPECT_GE(best, box.lower / divisor);
+      EXPECT_LE(best, box.upper / divisor);
+      for (const double step : {-0.3, -1e-3, 1e-3, 0.3}) {
+        const double other = std::clamp(best + step, box.lower / divisor, box.upper / divisor);
+        EXPECT_LE(objective(best), objective(other) + 1e-15);
+      }
+    }
+}
+
+TEST(Units, RefuseNudgingThatIsNotConvex) {
+  const Units plain(hard_sigmoid(), Potential::legendre);
+  EXPECT_NO_THROW(respond(plain, 0, 0, -0.99));
+  EXPECT_THROW(respond(plain, 0, 0, -1), InvalidArgument);
+  // A Legendre leak s^2 / (2 gain) is stiffer for a smaller gain.
+  const Units half(half_hard_sigmoid(), Potential::legendre);
+  EXPECT_NO_THROW(respond(half, 0, 0, -1.9));
+  EXPECT_THROW(respond(half, 0, 0, -2), InvalidArgument);
+  EXPECT_THROW(respond(Units(half_hard_sigmoid(), Potential::quadratic), 0, 0, -1),
+               InvalidArgument);
+}
+
+TEST(Units, AForceOnACurvedLeakIsTakenAtTheOldState) {
+  const Units legendre(tanh_activation(), Potential::legendre);
+  EXPECT_NEAR(respond(legendre, 0.3, 0.2, 0.5, 0.4)(0), std::tanh(0.3 + 0.2 - 0.5 * 0.4), rounding);
+  const Units quadratic(tanh_activation(), Potential::quadratic);
+  const double t = std::tanh(0.4);
+  EXPECT_NEAR(respond(quadratic, 0.3, 0.2, 0.5, 0.4)(0), (1 - t * t) * 0.3 + 0.2 - 0.5 * 0.4,
+              rounding);
+}
+
+TEST(Units, ALeakIsHugeButFiniteAtTheEndOfItsRange) {
+  State<double> out(1, 1);
+  Units(tanh_activation(), Potential::legendre)
+      .leak_curvature<double>(State<double>::Ones(1, 1), out);
+  EXPECT_GT(out(0), 1e300);
+  EXPECT_TRUE(std::isfinite(out(0)));
+}
+
+TEST(Units, RestInsideTheirBox) {
+  const auto rest = [](const Activation& activation, Potential potential) {
+    State<double> s(1, 1);
+    Units(activation, potential).rest<double>(s);
+    return s(0);
+  };
+  EXPECT_EQ(rest(Clip{1, 0.25, 1}, Potential::quadratic), 0.25);
+  EXPECT_EQ(rest(Clip{1, 0.25, 1}, Potential::legendre), 0.25);
+  EXPECT_EQ(rest(Clip{0.5, 0.25, 1}, Potential::quadratic), 0.5);
+  EXPECT_EQ(rest(sigmoid(), Potential::legendre), 0.5);
+  EXPECT_EQ(rest(sigmoid(), Potential::quadratic), 0);
+}
+
+}  // namespace
+}  // namespace equiprop::tests
