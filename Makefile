@@ -1,6 +1,6 @@
 # make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
 # make test   everything that must hold: C++ tests, Python tests, doctests, examples
-# make lint   formatting, static checks and types
+# make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
 # make clean
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 
-.PHONY: demo test cpp-test lint clean install-demo install-test
+.PHONY: demo test cpp-test lint tidy sanitize clean install-demo install-test
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,7 +41,7 @@ cpp-test: install-test
 	@if ls /usr/include/gtest/gtest.h /usr/local/include/gtest/gtest.h >/dev/null 2>&1; then \
 	  $(BIN)/cmake -S . -B $(BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON >/dev/null \
+	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON $(CMAKE_OPTIONS) >/dev/null \
 	  && $(BIN)/cmake --build $(BUILD) \
 	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \
 	else echo "C++ tests were left out: GoogleTest was not found (libgtest-dev)."; fi
@@ -53,6 +53,15 @@ lint: install-test
 	@if command -v clang-format >/dev/null; then \
 	  git ls-files '*.hpp' '*.cpp' | xargs clang-format --dry-run --Werror; \
 	else echo "clang-format was not found: C++ formatting was not checked."; fi
+
+tidy: install-test
+	$(BIN)/cmake -S . -B build/tidy -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
+	clang-tidy --quiet -p build/tidy cpp/src/*.cpp
+
+# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize:
+	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
 
 clean:
 	rm -rf build demo $(VENV)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import equiprop as eq
 import numpy as np
+from equiprop.config import config
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -57,7 +58,8 @@ def main() -> None:
                 f"{row['nudged']:5.1f} sweeps, {row['milliseconds']:6.2f} ms, cosine {row['cosine']:.5f}"
             )
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "tolerance.json").write_text(json.dumps(rows, indent=1) + "\n")
+    result = {"machine": config(), "samples": len(train), "rows": rows}
+    (RESULTS / "tolerance.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ int default_threads() {
             "The number of threads is a whole number from 1 to 4096.", "'", text, "'");
     return static_cast<int>(count);
   }
-  return std::max(1u, std::thread::hardware_concurrency());
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 /// Helpers of one job, joined when it ends. The caller keeps polling meanwhile, so an interrupt is

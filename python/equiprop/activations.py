@@ -47,7 +47,7 @@ class Activation:
         if self.kind not in ("tanh", "logistic", "clip"):
             raise ValueError(f"[Activation] kind is 'tanh', 'logistic' or 'clip'. Received {self.kind!r}.")
         for name in ("gain", "shift", "lower", "upper"):
-            real(getattr(self, name), "Activation", name)
+            object.__setattr__(self, name, real(getattr(self, name), "Activation", name))
         if not (0 < self.gain < _INFINITY and abs(self.shift) < _INFINITY and self.lower < self.upper):
             raise ValueError(
                 f"[Activation] gain is positive, shift finite and lower < upper. Received {self}."
@@ -63,7 +63,7 @@ class Activation:
         return _core.Clip(self.gain, self.lower, self.upper)
 
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
-        points = np.ascontiguousarray(as_array(x, "Activation", "x"), dtype=np.float64)
+        points = as_array(x, "Activation", "x").astype(np.float64)
         table, _ = _core.activation(self.core, points.ravel())
         values: NDArray[np.float64] = table[column].reshape(points.shape)
         return values

@@ -280,6 +280,9 @@ def _train(options: argparse.Namespace) -> int:
     epochs = _DEFAULTS[options.data][1] if options.epochs is None else options.epochs
     try:
         trainer.fit(train, epochs=epochs, validation=options.validation, patience=options.patience)
+    except KeyboardInterrupt:
+        print(f"stopped; the model so far is in {folder}/model.safetensors", file=sys.stderr)
+        raise
     finally:
         save(model, folder / "model.safetensors")
     error = trainer.evaluate(test).error

@@ -60,6 +60,8 @@ class Model(Protocol):
     @property
     def blocks(self) -> Mapping[str, Array]: ...  # noqa: D102
     @property
+    def block_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
+    @property
     def has_block_update(self) -> bool: ...  # noqa: D102
     def block_views(self, flat: Array) -> dict[str, Array]: ...  # noqa: D102
     def as_input(self, x: Any, where: str) -> Array: ...  # noqa: D102

@@ -16,7 +16,7 @@ from equiprop.arrays import Array
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.data import Dataset
-from equiprop.models import HopfieldNetwork
+from equiprop.models import Model
 from equiprop.optimizers import SGD, Optimizer, constant
 from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Outcome, Status
 from equiprop.second_phase import EquilibriumPropagation, Problem, SecondPhase
@@ -93,7 +93,7 @@ class Trainer:
 
     Parameters
     ----------
-    model : HopfieldNetwork
+    model : HopfieldNetwork or Energy
     second_phase : EquilibriumPropagation or RecurrentBackpropagation
     optimizer : SGD or Adam
     cost : SquaredError or CrossEntropy
@@ -117,7 +117,7 @@ class Trainer:
     0.0
     """
 
-    model: HopfieldNetwork
+    model: Model
     second_phase: SecondPhase = field(default_factory=EquilibriumPropagation)
     optimizer: Optimizer = field(default_factory=lambda: SGD(learning_rate=0.05, momentum=0.9))
     cost: Cost = field(default_factory=SquaredError)
@@ -283,7 +283,7 @@ def _check_data(data: Any, where: str, name: str) -> None:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
 
 
-def training_solver(model: HopfieldNetwork) -> FreeSolver:
+def training_solver(model: Model) -> FreeSolver:
     """Return the free-phase solver a `Trainer` uses when none is named.
 
     Block updates to a residual of 1e-3: tighter ones change neither the direction of the gradient nor
@@ -303,7 +303,7 @@ class _Best:
     epoch: int = 0
     parameters: Array | None = None
 
-    def should_stop(self, record: Epoch, model: HopfieldNetwork) -> bool:
+    def should_stop(self, record: Epoch, model: Model) -> bool:
         if self.patience is None or record.validation_error is None:
             return False
         if record.validation_error < self.error:
@@ -311,7 +311,7 @@ class _Best:
             self.parameters = model.parameters.copy()
         return record.epoch - self.epoch >= self.patience
 
-    def restore(self, model: HopfieldNetwork) -> None:
+    def restore(self, model: Model) -> None:
         if self.parameters is not None:
             model.parameters[:] = self.parameters
 

@@ -20,22 +20,22 @@ concept Scalar = std::same_as<S, float> || std::same_as<S, double> || std::same_
 
 namespace detail {
 template <class S>
-struct RealOf {
+struct RealPartType {
   using type = S;
 };
 template <class T>
-struct RealOf<std::complex<T>> {
+struct RealPartType<std::complex<T>> {
   using type = T;
 };
 template <class T>
-struct RealOf<Dual<T>> {
+struct RealPartType<Dual<T>> {
   using type = T;
 };
 }  // namespace detail
 
 /// The ordered field under a scalar: residuals, tolerances and bounds live there.
 template <Scalar S>
-using RealOf = typename detail::RealOf<S>::type;
+using RealOf = typename detail::RealPartType<S>::type;
 
 template <Scalar S>
 RealOf<S> real_part(const S& x) {

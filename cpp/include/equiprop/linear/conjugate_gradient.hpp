@@ -21,14 +21,18 @@ class ConjugateGradientRun {
       : system_(system),
         limit_(options.max_iterations),
         fixed_steps_(options.tolerance_for<S>() == 0),
-        threshold_(system.scale() * options.tolerance_for<S>()),
+        unit_(system.scale().unaryExpr([](double scale) {
+          return scale > 0 && std::isfinite(scale) ? std::exp2(std::ilogb(scale)) : 1.0;
+        })),
+        threshold_(system.scale() / unit_ * options.tolerance_for<S>()),
         zero_(State<S>::Zero(system.b.rows(), system.b.cols())) {}
 
   Report run(StateRef<S> x) {
     const Index batch = x.cols();
     Report report(batch);
     x.setZero();
-    r_ = system_.b;
+    r_.resizeLike(system_.b);
+    for (Index j = 0; j < batch; ++j) r_.col(j) = system_.b.col(j) / unit(j);
     z_ = system_.diagonal.array() * r_.array();
     p_ = z_;
     q_.resizeLike(p_);
@@ -40,6 +44,8 @@ class ConjugateGradientRun {
       step(x, report);
       measure(report);
     }
+    for (Index j = 0; j < batch; ++j) x.col(j) *= unit(j);
+    report.residual *= unit_;
     return report;
   }
 
@@ -65,8 +71,13 @@ class ConjugateGradientRun {
     }
   }
 
-  /// Decides which samples go on. An exactly solved one stops in either mode: its next step is 0/0.
+  S unit(Index j) const { return S(static_cast<equiprop::RealOf<S>>(unit_(j))); }
+
+  /// Decides which samples go on. One solved beyond rounding stops in either mode: the squares that
+  /// its next step divides would underflow.
   void measure(Report& report) {
+    using Limits = std::numeric_limits<equiprop::RealOf<S>>;
+    static const double vanishing = std::sqrt(double{Limits::min()}) / Limits::epsilon();
     max_difference<S>(z_, zero_, report.residual);
     for (Index j = 0; j < moving_.size(); ++j) {
       if (!moving_(j)) continue;
@@ -74,7 +85,7 @@ class ConjugateGradientRun {
       moving_(j) = false;
       if (!std::isfinite(residual))
         report.status(j) = Status::diverged;
-      else if (residual == 0 || (!fixed_steps_ && residual <= threshold_(j)))
+      else if (residual <= vanishing || (!fixed_steps_ && residual <= threshold_(j)))
         report.status(j) = Status::converged;
       else if (report.iterations(j) < limit_)
         moving_(j) = true;
@@ -86,6 +97,7 @@ class ConjugateGradientRun {
   const LinearSystem<S>& system_;
   const Index limit_;
   const bool fixed_steps_;
+  const PerSample<double> unit_;  ///< a power of two that makes |D b| about 1: squares stay normal
   const PerSample<double> threshold_;
   const State<S> zero_;
   State<S> r_, z_, p_, q_;

@@ -16,8 +16,8 @@ enum class Potential { quadratic, legendre };
 
 class Units {
  public:
-  Units(Activation activation, Potential potential)
-      : activation_(std::move(activation)), potential_(potential) {}
+  Units(const Activation& activation, Potential potential)
+      : activation_(activation), potential_(potential) {}
 
   bool holomorphic() const { return equiprop::holomorphic(activation_); }
   /// signal(s) = signal_gain() * s?
