@@ -35,6 +35,7 @@ def chain(
         potential=potential,
         seed=seed,
         dtype=dtype,
+        gain=0.35,
     )
     return randomize(net, seed)
 
@@ -173,14 +174,14 @@ class Oracle:
     ) -> np.ndarray:
         """The fixed point of E + beta C by damped iteration from a point inside every box."""
         s = np.full((len(x), sum(self.sizes[1:])), 0.4)
+        image = s
         for _ in range(steps):
-            nudge = 0.0 if y is None else beta * self.force(s, y, cost)
-            new = 0.5 * s + 0.5 * self.image(x, s, nudge)
-            done = np.abs(new - s).max() < 1e-16
-            s = new
+            image = self.image(x, s, 0.0 if y is None else beta * self.force(s, y, cost))
+            done = np.abs(image - s).max() < 1e-15
+            s = 0.5 * s + 0.5 * image
             if done:
                 break
-        return s
+        return image  # the damped state only approaches a bound, its image is on it
 
     def cost(self, s: np.ndarray, y: np.ndarray, cost: str = "squared") -> np.ndarray:
         o = s[:, -self.sizes[-1] :]

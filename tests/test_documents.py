@@ -34,7 +34,11 @@ def test_outputs_are_compared(other: str, same: bool) -> None:
 def test_examples_run_and_are_short(example: Path) -> None:
     assert len(example.read_text().splitlines()) <= 60
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(example)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "error", str(example)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout

@@ -17,6 +17,7 @@ CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification
 #: Lowest first; a module may import what stands above it in this list.
 PYTHON_FLOORS = [
     ["_core"],
+    ["checks"],
     ["arrays", "activations", "config", "idx", "safetensors", "download", "optimizers"],
     ["models", "data"],
     ["energies", "costs", "results"],

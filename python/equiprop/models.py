@@ -97,8 +97,8 @@ class HopfieldNetwork:
         Weights are uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero;
         the same on every platform.
     gain : float
-        Scale of the weights. At 1 a network with linear units excites itself; at 1/2 it relaxes to one
-        fixed point.
+        Scale of the weights. At 1 a network with linear units excites itself; at 1/2 it usually relaxes
+        to one fixed point.
 
     Examples
     --------

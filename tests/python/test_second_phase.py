@@ -19,7 +19,7 @@ LINEAR = [
     eq.Richardson(tolerance=1e-13, max_iterations=100_000, step_size=0.1),
     eq.Neumann(tolerance=1e-13, max_iterations=100_000),
 ]
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=15, deadline=None, derandomize=True)
 
 
 def precise(net: eq.HopfieldNetwork) -> Any:
@@ -147,7 +147,7 @@ def test_a_finite_beta_is_the_exact_gradient_of_its_surrogate(name: str, cost: s
 
         return (least(high) - least(low)) / (high - low)
 
-    for i in range(0, net.num_parameters, 4):
+    for i in range(0, net.num_parameters, 5):
         values = []
         for sign in (1, -1):
             oracle = Oracle(net)

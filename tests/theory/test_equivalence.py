@@ -9,7 +9,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop.verify.fixed_point import precise_free_phase
-from networks import BOUNDED, SMOOTH, random_architecture, random_network, random_samples
+from random_networks import BOUNDED, SMOOTH, random_architecture, random_network, random_samples
 
 
 @pytest.mark.parametrize("potential", ["quadratic", "legendre"])

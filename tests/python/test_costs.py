@@ -1,0 +1,76 @@
+"""Costs against their formulas, on the outputs alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equiprop as eq
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import chain
+
+NET = chain(4, 6, 3)
+few = settings(max_examples=50, deadline=None)
+outputs = st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=4).map(np.array)
+
+
+def softmax(o: np.ndarray) -> np.ndarray:
+    e = np.exp(o - o.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def full(o: np.ndarray) -> np.ndarray:
+    """A state with these outputs."""
+    return np.concatenate([np.ones((len(o), 6)), o], axis=1)
+
+
+@few
+@given(outputs, st.integers(0, 99))
+def test_the_squared_error_is_half_the_squared_distance(o: np.ndarray, seed: int) -> None:
+    y = np.random.default_rng(seed).normal(size=o.shape)
+    cost = eq.SquaredError().bind(NET, y, "")
+    np.testing.assert_allclose(cost.value(o), ((o - y) ** 2).sum(axis=1) / 2, rtol=1e-14)
+    np.testing.assert_array_equal(cost.state_gradient(full(o)), full(o - y) * ([0] * 6 + [1] * 3))
+
+
+@few
+@given(outputs, st.integers(0, 99))
+def test_the_cross_entropy_is_that_of_the_softmax(o: np.ndarray, seed: int) -> None:
+    y = np.random.default_rng(seed).dirichlet(np.ones(3), len(o))
+    cost = eq.CrossEntropy().bind(NET, y, "")
+    expected = -(y * np.log(softmax(o))).sum(axis=1)
+    np.testing.assert_allclose(cost.value(o), expected, rtol=1e-12, atol=1e-12)
+    slopes = cost.state_gradient(full(o))
+    np.testing.assert_allclose(slopes[:, 6:], softmax(o) - y, rtol=0, atol=1e-14)
+    assert (slopes[:, :6] == 0).all()
+
+
+def test_huge_outputs_do_not_overflow_the_softmax() -> None:
+    cost = eq.CrossEntropy().bind(NET, np.array([0, 1]), "")
+    o = np.array([[1e6, 0.0, 0.0], [1e6, 0.0, 0.0]])
+    np.testing.assert_array_equal(cost.value(o), [0, 1e6])
+    np.testing.assert_array_equal(cost.state_gradient(full(o))[:, 6:], [[0, 0, 0], [1, -1, 0]])
+
+
+@pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy()])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_labels_are_one_hot(cost: Any, dtype: str) -> None:
+    net, o = NET.astype(dtype), np.random.default_rng(0).normal(size=(3, 3)).astype(dtype)
+    by_label, by_target = (cost.bind(net, y, "") for y in (np.array([2, 0, 1]), np.eye(3)[[2, 0, 1]]))
+    np.testing.assert_array_equal(by_label.value(o), by_target.value(o))
+    assert by_label.value(o).dtype == np.dtype(dtype)
+    assert (by_label.batch, by_label.num_outputs) == (3, 3)
+
+
+def test_soft_labels_may_be_rounded_to_single_precision() -> None:
+    y = np.random.default_rng(0).dirichlet(np.ones(3), 100).astype(np.float32)
+    assert eq.CrossEntropy().bind(NET, y, "").batch == 100
+
+
+def test_targets_are_copied_when_they_are_bound() -> None:
+    y, o = np.zeros((1, 3)), np.ones((1, 3))
+    cost = eq.SquaredError().bind(NET, y, "")
+    y[:] = 100
+    assert cost.value(o).tolist() == [1.5]
