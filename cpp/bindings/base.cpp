@@ -55,10 +55,12 @@ void bind_base(py::module_& m) {
   m.def("num_threads", &num_threads);
   m.def("build_info", &build_info);
   m.def("permutation", [](std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
+    require(n >= 0, "permutation", "The length is at least 0.", n);
     const auto order = Random(seed, stream).permutation(n);
     return py::array_t<std::int64_t>(n, order.data());
   });
   m.def("uniform", [](std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
+    require(n >= 0, "uniform", "The length is at least 0.", n);
     Random random(seed, stream);
     Eigen::ArrayXd values(n);
     for (auto& value : values) value = random.uniform();

@@ -110,7 +110,7 @@ void bind_energy(py::module_& m) {
              e.fixed_point_map(s, {}, out);
            }))
       .def("mobility",
-           state_method<T>([](const E& e, const In& s, Out& out) { e.mobility(s, out); }))
+           state_method<T>([](const E& e, const In& s, Out& out) { e.mobility(s, {}, out); }))
       .def("hessian_vector_product",
            [](const E& e, const Array<T>& s, const Array<T>& v) {
              const auto direction = as_state<T>(v, e.num_units(), "Energy");

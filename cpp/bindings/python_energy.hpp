@@ -105,7 +105,10 @@ class PythonEnergy {
                    const char* method) {
     const auto array =
         py::array_t<Number, py::array::c_style | py::array::forcecast>::ensure(result);
-    if (!array) throw py::error_already_set();
+    if (!array)
+      throw py::type_error("[" + std::string(method) +
+                           "] An energy's method returns an array of numbers. Received " +
+                           py::repr(py::type::of(result)).cast<std::string>() + ".");
     const bool fits = array.ndim() == static_cast<Index>(shape.size()) &&
                       std::equal(shape.begin(), shape.end(), array.shape());
     require(fits, method, "An energy's method returns an array of the documented shape.",

@@ -30,6 +30,17 @@ py::tuple nodes_of(const NudgingRule<double>& rule) {
   return nodes;
 }
 
+template <class T>
+NudgingRule<T> rule_of(const std::vector<std::pair<double, double>>& nodes) {
+  NudgingRule<T> rule;
+  for (const auto& [beta, weight] : nodes) {
+    rule.push_back({static_cast<T>(beta), static_cast<T>(weight)});
+    require((beta == 0) == (rule.back().beta == 0) && std::isfinite(rule.back().weight),
+            "equilibrium_propagation", "beta has a value in the precision of the network.", beta);
+  }
+  return rule;
+}
+
 template <class T, class Compute>
 py::tuple released(const Compute& compute) {
   Gradient<T> gradient;
@@ -70,9 +81,7 @@ void bind_second_phase(py::module_& m) {
         [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
            const std::vector<std::pair<double, double>>& nodes, const Solver& solver, bool inputs) {
           const auto s = as_state<T>(state, energy.num_units(), "equilibrium_propagation");
-          NudgingRule<T> rule;
-          for (const auto& [beta, weight] : nodes)
-            rule.push_back({static_cast<T>(beta), static_cast<T>(weight)});
+          const NudgingRule<T> rule = rule_of<T>(nodes);
           return released<T>([&] {
             return equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver, wanted(inputs));
           });

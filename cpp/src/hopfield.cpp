@@ -286,11 +286,16 @@ void ClampedHopfield<S>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<
 }
 
 template <class S>
-void ClampedHopfield<S>::mobility(const ConstStateRef<S>& s, StateRef<S> out) const {
+void ClampedHopfield<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                  StateRef<S> out) const {
   drive(s);
-  const ConstStateRef<S> p(scratch_.drive);
-  for (std::size_t k = 0; k < topology_->num_free(); ++k)
-    topology_->units(k).template mobility<S>(rows(p, k), rows(out, k));
+  StateRef<S> p(scratch_.drive);
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
+    const Units& units = topology_->units(k);
+    if (const State<S>* force = force_on(k, nudge))
+      rows(p, k) += *force / real_scalar<S>(units.signal_gain());
+    units.template mobility<S>(rows(p, k), rows(out, k));
+  }
 }
 
 template <class S>

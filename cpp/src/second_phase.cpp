@@ -11,7 +11,7 @@ Report solve_side_network(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                           const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
                           StateRef<S> lambda) {
   State<S> mobility(s_star.rows(), s_star.cols()), force(s_star.rows(), s_star.cols());
-  energy.mobility(s_star, mobility);
+  energy.mobility(s_star, {}, mobility);
   cost_gradient<S>(cost, s_star, force);
   const LinearOperator<S> hessian = [&](const ConstStateRef<S>& v, StateRef<S> out) {
     energy.hessian_vector_product(s_star, v, out);

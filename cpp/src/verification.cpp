@@ -33,7 +33,7 @@ void error_derivatives(const AnyEnergy<double>& energy, const AnyCost<double>& c
   Parameters<double> parameters =
       start_gradient<double>(energy, cost, s_star, Wanted::parameters).parameters;
   State<double> free_units(s_star.rows(), s_star.cols()), state(free_units), image(free_units);
-  energy.mobility(s_star, free_units);
+  energy.mobility(s_star, {}, free_units);
   free_units = (free_units.array() != 0).cast<double>();
   cost_gradient<double>(cost, s_star, state);
   const double weight = -options.step_size / static_cast<double>(s_star.cols());

@@ -157,7 +157,7 @@ void check_mobility(const EnergyFamily& family, const State<double>& s) {
   State<D> image(s.rows(), batch);
   energy.fixed_point_map(s.cast<D>(), nudge, image);
   State<double> mobility(s.rows(), batch);
-  family.energy().mobility(s, mobility);
+  family.energy().mobility(s, {}, mobility);
   expect_close(mobility.bottomRows(outputs), derivative(image).bottomRows(outputs), rounding,
                "mobility = d fixed_point_map / d force");
 }
@@ -212,6 +212,16 @@ void check_cost(const AnyCost<double>& cost, const AnyCost<D>& dual_cost, const 
     cost.samples(j, 1).value(o.col(j), one);
     EXPECT_EQ(one(0), all(j)) << "value of a sample alone";
   }
+}
+
+State<double> solve_on(const std::vector<Index>& free, const State<double>& a,
+                       const State<double>& b) {
+  State<double> x = State<double>::Zero(b.rows(), b.cols());
+  if (free.empty()) return x;
+  const State<double> restricted = a(free, free), right = b(free, Eigen::all);
+  const State<double> solved = restricted.ldlt().solve(right);
+  x(free, Eigen::all) = solved;
+  return x;
 }
 
 State<double> dense_hessian(const EnergyFamily& sample, const State<double>& s) {

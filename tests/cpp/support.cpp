@@ -143,10 +143,12 @@ State<double> fixed_point(const AnyEnergy<double>& energy, State<double> start) 
   FixedPointIteration solver;
   solver.tolerance = 1e-14;
   solver.max_iterations = 5000;
-  solver.damping = 0.25;
+  solver.damping = 0.6;
   const Report report = relax<double>(energy, solver, start);
   EXPECT_TRUE((report.status == Status::converged).all());
-  return start;
+  State<double> s = start;
+  energy.fixed_point_map(start, {}, s);  // a damped iteration only approaches a bound
+  return s;
 }
 
 // ---------------------------------------------------------------------------- energies

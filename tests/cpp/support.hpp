@@ -108,6 +108,10 @@ State<double> dense_hessian(const EnergyFamily& sample, const State<double>& s);
 /// dE/dtheta ds, (units, parameters), of a single sample, by dual numbers from the gradient alone.
 State<double> dense_mixed_derivative(const EnergyFamily& sample, const State<double>& s);
 
+/// x with A x = b on the `free` units and x = 0 on the others.
+State<double> solve_on(const std::vector<Index>& free, const State<double>& a,
+                       const State<double>& b);
+
 // ---------------------------------------------------------------------------- laws (laws.cpp)
 
 /// Checks each derivative of an energy at s (units, batch) against the dual-number derivative of the

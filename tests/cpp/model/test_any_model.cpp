@@ -38,7 +38,7 @@ TEST(AnyEnergy, DerivesWhatAModelDoesNotOffer) {
   State<double> out = State<double>::Constant(3, 4, 9);
   energy.fixed_point_map(s, {}, out);
   expect_identical(out, 0.5 * s, "T(s) = s - dE/ds");
-  energy.mobility(s, out);
+  energy.mobility(s, {}, out);
   expect_identical(out, State<double>::Ones(3, 4), "mobility 1");
   State<double> unchanged = s;
   energy.project(unchanged);
@@ -82,8 +82,8 @@ TEST(AnyEnergy, PassesOnWhatAModelOffers) {
     direct.fixed_point_map(s, {}, a);
     erased.fixed_point_map(s, {}, b);
     expect_identical(b, a, "fixed_point_map");
-    direct.mobility(s, a);
-    erased.mobility(s, b);
+    direct.mobility(s, {}, a);
+    erased.mobility(s, {}, b);
     expect_identical(b, a, "mobility");
     EXPECT_EQ(erased.num_blocks(), direct.num_blocks());
     EXPECT_EQ(erased.num_inputs(), direct.num_inputs());

@@ -172,7 +172,7 @@ TEST(Updates, MobilityIsTheResponseToABias) {
         .on_dual(theta, probe.x.cast<D>())
         .fixed_point_map(s.cast<D>(), {}, out);
     State<double> mobility(s.rows(), probe.batch);
-    probe.energy.mobility(s, mobility);
+    probe.energy.mobility(s, {}, mobility);
     expect_close(mobility, derivative(out), rounding, "mobility = dT/db");
   });
 }

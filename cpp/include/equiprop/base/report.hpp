@@ -40,7 +40,8 @@ struct Report {
     for (Index j = 0; j < batch(); ++j) {
       status(j) = std::max(status(j), other.status(j));
       iterations(j) = std::max(iterations(j), other.iterations(j));
-      if (!(residual(j) >= other.residual(j))) residual(j) = other.residual(j);  // NaN is worst
+      if (!std::isnan(residual(j)) && !(residual(j) >= other.residual(j)))
+        residual(j) = other.residual(j);  // NaN is worst
     }
   }
 };

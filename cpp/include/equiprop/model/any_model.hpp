@@ -49,7 +49,9 @@ class AnyEnergy {
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
     model_->fixed_point_map(s, nudge, out);
   }
-  void mobility(const ConstStateRef<S>& s, StateRef<S> out) const { model_->mobility(s, out); }
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
+    model_->mobility(s, nudge, out);
+  }
   void project(StateRef<S> s) const { model_->project(s); }
   Index num_blocks() const { return model_->num_blocks(); }
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
@@ -76,7 +78,7 @@ class AnyEnergy {
     virtual void mixed_input_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
                                      StateRef<S>) const = 0;
     virtual void fixed_point_map(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
-    virtual void mobility(const ConstStateRef<S>&, StateRef<S>) const = 0;
+    virtual void mobility(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
     virtual void project(StateRef<S>) const = 0;
     virtual Index num_blocks() const = 0;
     virtual void block_update(Index, const Nudge<S>&, StateRef<S>) const = 0;
@@ -132,9 +134,10 @@ class AnyEnergy {
               nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
       }
     }
-    void mobility(const ConstStateRef<S>& s, StateRef<S> out) const override {
+    void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                  StateRef<S> out) const override {
       if constexpr (HasFixedPointMap<E>)
-        e.mobility(s, out);
+        e.mobility(s, nudge, out);
       else
         out.setOnes();
     }
@@ -180,6 +183,7 @@ class AnyCost {
       : model_(std::make_shared<Model<C>>(std::move(cost))) {}
 
   Index num_outputs() const { return model_->num_outputs(); }
+  Index batch() const { return model_->batch(); }
   double stiffness() const { return model_->stiffness(); }
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const { model_->value(o, out); }
   void gradient(const ConstStateRef<S>& o, StateRef<S> out) const { model_->gradient(o, out); }
@@ -193,6 +197,7 @@ class AnyCost {
   struct Interface {
     virtual ~Interface() = default;
     virtual Index num_outputs() const = 0;
+    virtual Index batch() const = 0;
     virtual double stiffness() const = 0;
     virtual void value(const ConstStateRef<S>&, PerSample<S>&) const = 0;
     virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
@@ -205,6 +210,7 @@ class AnyCost {
   struct Model final : Interface {
     explicit Model(C cost) : c(std::move(cost)) {}
     Index num_outputs() const override { return c.num_outputs(); }
+    Index batch() const override { return c.batch(); }
     double stiffness() const override { return c.stiffness(); }
     void value(const ConstStateRef<S>& o, PerSample<S>& out) const override { c.value(o, out); }
     void gradient(const ConstStateRef<S>& o, StateRef<S> out) const override { c.gradient(o, out); }

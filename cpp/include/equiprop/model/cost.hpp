@@ -12,6 +12,7 @@ template <class C>
 concept Cost = requires(const C c, const State<typename C::Scalar> o, State<typename C::Scalar> out,
                         PerSample<typename C::Scalar> per_sample) {
   { c.num_outputs() } -> std::convertible_to<Index>;
+  { c.batch() } -> std::convertible_to<Index>;
   {
     c.stiffness()
     } -> std::convertible_to<double>;   // an upper bound of d2C/do2, used as a majoriser

@@ -46,13 +46,14 @@ concept HasInputGradient = requires(const E e, const State<typename E::Scalar> s
 };
 
 /// A map T whose fixed points are those of the dynamics; |T(s) - s| is the residual everywhere.
-/// mobility is dT/d(force), a diagonal: 0 on a unit held by a bound, so it also says which are free.
+/// mobility is dT/d(force), a diagonal: 0 on a unit held by a bound, so it also says which are free
+/// under that force (a stiffness only scales it and is left out).
 template <class E>
 concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s,
                                     const Nudge<typename E::Scalar> nudge,
                                     State<typename E::Scalar> out) {
   e.fixed_point_map(s, nudge, out);  // (units, batch)
-  e.mobility(s, out);                // (units, batch)
+  e.mobility(s, nudge, out);         // (units, batch)
   e.project(out);                    // clips to the box, in place
 };
 

@@ -54,7 +54,7 @@ class ClampedHopfield {
                            StateRef<S> out) const;
 
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const;
-  void mobility(const ConstStateRef<S>& s, StateRef<S> out) const;
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const;
   void project(StateRef<S> s) const;
 
   Index num_blocks() const;
@@ -126,7 +126,7 @@ class HopfieldNetwork {
   /// Weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
   /// numbers depend on the seed alone, not on the scalar type. With gain 1 the largest singular value
   /// of a layer's weights exceeds 1, and a network with linear units excites itself; with 1/2 it
-  /// relaxes to one fixed point.
+  /// usually relaxes to one fixed point.
   void initialize(std::uint64_t seed, double gain = 0.5) {
     require(gain >= 0 && std::isfinite(gain), "initialize", "The gain is at least 0.", gain);
     parameters_->setZero();

@@ -57,7 +57,10 @@ class TotalEnergy {
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& outer, StateRef<S> out) const {
     energy_.fixed_point_map(s, nudge(s, outer, 0.0), out);
   }
-  void mobility(const ConstStateRef<S>& s, StateRef<S> out) const { energy_.mobility(s, out); }
+  /// A unit may be held or let go by the nudge itself.
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& outer, StateRef<S> out) const {
+    energy_.mobility(s, nudge(s, outer, 0.0), out);
+  }
   void project(StateRef<S> s) const { energy_.project(s); }
 
   Index num_blocks() const { return energy_.num_blocks(); }

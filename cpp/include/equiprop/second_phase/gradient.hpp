@@ -27,6 +27,8 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   require(s_star.rows() == energy.num_units() && s_star.cols() > 0, "second_phase",
           "The state is (units, batch) with at least one sample.", s_star.rows(), " x ",
           s_star.cols());
+  require(cost.batch() == s_star.cols(), "second_phase", "Each sample has one target.",
+          cost.batch(), " targets for ", s_star.cols(), " samples");
   PerSample<S> cost_value(s_star.cols());
   cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
   return {Parameters<S>::Zero(energy.num_parameters()),

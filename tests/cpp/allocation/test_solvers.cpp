@@ -1,0 +1,184 @@
+/// Iteration loops never allocate: whatever they need exists before the second step.
+///
+/// The linker sends every call of an allocation function in this program through the counters below
+/// (CMakeLists.txt). Layers are large enough that Eigen's own products would allocate.
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "support.hpp"
+
+namespace {
+std::atomic<long> allocations{0};
+}
+
+extern "C" {
+void* __real_malloc(std::size_t size);
+void* __real_calloc(std::size_t count, std::size_t size);
+void* __real_realloc(void* pointer, std::size_t size);
+void* __real_aligned_alloc(std::size_t alignment, std::size_t size);
+int __real_posix_memalign(void** out, std::size_t alignment, std::size_t size);
+void* __real__Znwm(std::size_t size);
+void* __real__Znam(std::size_t size);
+void* __real__ZnwmSt11align_val_t(std::size_t size, std::align_val_t alignment);
+void* __real__ZnamSt11align_val_t(std::size_t size, std::align_val_t alignment);
+
+void* __wrap_malloc(std::size_t size) {
+  ++allocations;
+  return __real_malloc(size);
+}
+void* __wrap_calloc(std::size_t count, std::size_t size) {
+  ++allocations;
+  return __real_calloc(count, size);
+}
+void* __wrap_realloc(void* pointer, std::size_t size) {
+  ++allocations;
+  return __real_realloc(pointer, size);
+}
+void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {
+  ++allocations;
+  return __real_aligned_alloc(alignment, size);
+}
+int __wrap_posix_memalign(void** out, std::size_t alignment, std::size_t size) {
+  ++allocations;
+  return __real_posix_memalign(out, alignment, size);
+}
+void* __wrap__Znwm(std::size_t size) {
+  ++allocations;
+  return __real__Znwm(size);
+}
+void* __wrap__Znam(std::size_t size) {
+  ++allocations;
+  return __real__Znam(size);
+}
+void* __wrap__ZnwmSt11align_val_t(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  return __real__ZnwmSt11align_val_t(size, alignment);
+}
+void* __wrap__ZnamSt11align_val_t(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  return __real__ZnamSt11align_val_t(size, alignment);
+}
+}
+
+namespace equiprop::tests {
+namespace {
+
+template <class S>
+struct Large {
+  static constexpr Index width = std::same_as<S, float> || std::same_as<S, double> ? 512 : 96;
+  static constexpr Index batch = 8;
+
+  Large(const Activation& activation, Potential potential)
+      : network({{"x", width}, {"h", width, activation}, {"y", width, activation}}, chain(3),
+                potential) {
+    network.initialize(1, 0.2);
+    energy = network.clamp(State<S>::Constant(width, batch, S(0.1)));
+    cost = SquaredError<S>(State<S>::Constant(width, batch, S(0.3)));
+  }
+  HopfieldNetwork<S> network;
+  AnyEnergy<S> energy = network.clamp(State<S>::Zero(width, 1));
+  AnyCost<S> cost = SquaredError<S>(State<S>::Zero(width, 1));
+};
+
+TEST(Counter, CountsWhatProgramsAndEigenAllocate) {
+  const long before = allocations;
+  const auto number = std::make_unique<int>(1);
+  EXPECT_GT(allocations, before) << "operator new";
+  const long between = allocations;
+  State<double> a = State<double>::Ones(512, 512), b = a;
+  EXPECT_GE(allocations, between + 2) << "Eigen's arrays";
+  const long after = allocations;
+  b.noalias() += a * a;
+  EXPECT_GT(allocations, after) << "Eigen's product needs buffers at this size";
+}
+
+/// Allocations between one observation and the next, from the end of the second step on.
+template <class S>
+long allocations_in_steps(const AnyEnergy<S>& energy, const Solver& solver, State<S> s) {
+  long last = 0, most = 0;
+  Index seen = 0;
+  relax<S>(energy, solver, s, [&](Index iteration, const ConstStateRef<S>&) {
+    const long now = allocations;
+    if (iteration > 1) most = std::max(most, now - last);
+    ++seen;
+    last = allocations;
+  });
+  EXPECT_EQ(seen, 7);
+  return most;
+}
+
+template <class S>
+void check_relaxation(const Activation& activation, Potential potential) {
+  const Large<S> large(activation, potential);
+  const AnyEnergy<S> nudged = TotalEnergy<S>(large.energy, large.cost, S(0.2));
+  const StoppingRule six{0.0, 6};
+  std::vector<Solver> solvers{FixedPointIteration{six, 0.1}, Euler{six, 0.1}};
+  if (nudged.num_blocks() > 0) solvers.emplace_back(BlockUpdate{six});
+  for (const auto& solver : solvers)
+    for (const auto& energy : {large.energy, nudged})
+      EXPECT_EQ(
+          allocations_in_steps<S>(energy, solver, large.network.initial_state(Large<S>::batch)), 0)
+          << "solver " << solver.index();
+}
+
+TEST(Relax, DoesNotAllocateInItsLoop) {
+  for (const auto potential : {Potential::legendre, Potential::quadratic})
+    for (const auto& [name, activation] : activations()) {
+      SCOPED_TRACE(name);
+      check_relaxation<double>(activation, potential);
+      check_relaxation<float>(activation, potential);
+    }
+}
+
+TEST(Relax, DoesNotAllocateInItsLoopOnComplexAndDualNumbers) {
+  for (const auto potential : {Potential::legendre, Potential::quadratic}) {
+    check_relaxation<Complex>(tanh_activation(), potential);
+    check_relaxation<D>(tanh_activation(), potential);
+    check_relaxation<D>(hard_sigmoid(), potential);
+  }
+}
+
+/// Allocations between one product with the Hessian and the next, from the second on.
+template <class S>
+long allocations_in_solve(const Large<S>& large, const LinearSolver& solver) {
+  State<S> s = large.network.initial_state(Large<S>::batch);
+  relax<S>(large.energy, FixedPointIteration{{0.0, 5}}, s);
+  State<S> mobility(s.rows(), s.cols()), force(s.rows(), s.cols()), x(s.rows(), s.cols());
+  large.energy.mobility(s, {}, mobility);
+  cost_gradient<S>(large.cost, s, force);
+  long last = 0, most = 0;
+  Index seen = 0;
+  const LinearOperator<S> hessian = [&](const ConstStateRef<S>& v, StateRef<S> out) {
+    if (++seen > 2) most = std::max(most, allocations - last);
+    const long before = allocations;
+    large.energy.hessian_vector_product(s, v, out);
+    if (seen > 1) most = std::max(most, allocations - before);
+    last = allocations;
+  };
+  const LinearSystem<S> system{hessian, mobility, force};
+  std::visit([&](const auto& chosen) { chosen.template solve<S>(system, x); }, solver);
+  EXPECT_GE(seen, 6);
+  return most;
+}
+
+template <class S>
+void check_side_network(const Activation& activation, Potential potential) {
+  const Large<S> large(activation, potential);
+  const StoppingRule six{0.0, 6};
+  for (const LinearSolver& solver : {LinearSolver(ConjugateGradient{six}),
+                                     LinearSolver(Richardson{six}), LinearSolver(Neumann{six})})
+    EXPECT_EQ(allocations_in_solve(large, solver), 0) << "solver " << solver.index();
+}
+
+TEST(LinearSolvers, DoNotAllocateInTheirLoops) {
+  for (const auto potential : {Potential::legendre, Potential::quadratic}) {
+    check_side_network<double>(tanh_activation(), potential);
+    check_side_network<double>(hard_sigmoid(), potential);
+    check_side_network<float>(tanh_activation(), potential);
+  }
+}
+
+}  // namespace
+}  // namespace equiprop::tests

@@ -1,0 +1,105 @@
+/// The product against three loops, for every scalar, orientation and kind of block.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+template <class S>
+S random_scalar(Random& random) {
+  if constexpr (std::same_as<S, Complex>)
+    return {random.symmetric(), random.symmetric()};
+  else if constexpr (std::same_as<S, D>)
+    return {random.symmetric(), random.symmetric()};
+  else
+    return static_cast<S>(random.symmetric());
+}
+
+template <class S>
+State<S> random_matrix(Random& random, Index rows, Index columns) {
+  State<S> out(rows, columns);
+  for (Index i = 0; i < out.size(); ++i) out(i) = random_scalar<S>(random);
+  return out;
+}
+
+template <class S>
+State<S> naive(S scale, const State<S>& a, Op op_a, const State<S>& b, Op op_b, State<S> out) {
+  const Index depth = op_a == Op::none ? a.cols() : a.rows();
+  for (Index i = 0; i < out.rows(); ++i)
+    for (Index j = 0; j < out.cols(); ++j)
+      for (Index k = 0; k < depth; ++k)
+        out(i, j) +=
+            scale * (op_a == Op::none ? a(i, k) : a(k, i)) * (op_b == Op::none ? b(k, j) : b(j, k));
+  return out;
+}
+
+template <class S>
+void expect_product(const State<S>& actual, const State<S>& expected, Index depth) {
+  // Each entry sums depth + 1 terms of size one, in another order.
+  const auto tolerance =
+      8 * static_cast<double>(depth + 2) * std::numeric_limits<RealOf<S>>::epsilon();
+  for (Index i = 0; i < actual.size(); ++i)
+    ASSERT_LE(magnitude(S(actual(i) - expected(i))), tolerance) << "depth " << depth;
+}
+
+/// Operands are blocks of larger matrices, whose other entries must neither be read nor written.
+template <class S>
+void check_shape(Random& random, Index m, Index n, Index k, Op op_a, Op op_b) {
+  const auto frame = [&](Index rows, Index columns) {
+    State<S> framed = State<S>::Constant(rows + 3, columns + 2, S(std::nanf("")));
+    framed.block(1, 1, rows, columns) = random_matrix<S>(random, rows, columns);
+    return framed;
+  };
+  const Index a_rows = op_a == Op::none ? m : k, a_columns = op_a == Op::none ? k : m;
+  const Index b_rows = op_b == Op::none ? k : n, b_columns = op_b == Op::none ? n : k;
+  const State<S> a = frame(a_rows, a_columns), b = frame(b_rows, b_columns);
+  State<S> out = frame(m, n);
+  const S scale = random_scalar<S>(random);
+  const State<S> expected = naive<S>(scale, a.block(1, 1, a_rows, a_columns), op_a,
+                                     b.block(1, 1, b_rows, b_columns), op_b, out.block(1, 1, m, n));
+  add_product<S>(scale, a.block(1, 1, a_rows, a_columns), op_a, b.block(1, 1, b_rows, b_columns),
+                 op_b, out.block(1, 1, m, n));
+  expect_product<S>(out.block(1, 1, m, n), expected, k);
+  Index untouched = 0;
+  for (Index i = 0; i < out.size(); ++i) untouched += std::isnan(magnitude(out(i)));
+  EXPECT_EQ(untouched, out.size() - m * n);
+}
+
+template <class S>
+class AddProduct : public ::testing::Test {};
+using Scalars = ::testing::Types<float, double, Complex, D>;
+TYPED_TEST_SUITE(AddProduct, Scalars);
+
+TYPED_TEST(AddProduct, IsThreeLoops) {
+  Random random(1);
+  std::vector<std::array<Index, 3>> shapes{{1, 1, 1}, {1, 7, 3}, {5, 1, 2}, {4, 6, 1},
+                                           {0, 3, 2}, {3, 0, 2}, {3, 2, 0}, {65, 33, 129}};
+  for (int i = 0; i < 6; ++i)
+    shapes.push_back(
+        {1 + Index(random.below(40)), 1 + Index(random.below(40)), 1 + Index(random.below(40))});
+  for (const auto& [m, n, k] : shapes)
+    for (const Op op_a : {Op::none, Op::transpose})
+      for (const Op op_b : {Op::none, Op::transpose})
+        check_shape<TypeParam>(random, m, n, k, op_a, op_b);
+}
+
+/// Larger than one block of Eigen's kernel in each direction, and after smaller ones: the buffers
+/// have to grow.
+TYPED_TEST(AddProduct, GrowsItsBuffers) {
+  Random random(2);
+  for (const Index size : {3, 300, 20})
+    check_shape<TypeParam>(random, size, 5, 2 * size, Op::none, Op::transpose);
+}
+
+TEST(AddProductComplex, DoesNotConjugate) {
+  const State<Complex> i = State<Complex>::Constant(1, 1, Complex(0, 1));
+  for (const Op op_a : {Op::none, Op::transpose})
+    for (const Op op_b : {Op::none, Op::transpose}) {
+      State<Complex> out = State<Complex>::Zero(1, 1);
+      add_product<Complex>(1, i, op_a, i, op_b, out);
+      EXPECT_EQ(out(0), Complex(-1, 0));
+    }
+}
+
+}  // namespace
+}  // namespace equiprop::tests

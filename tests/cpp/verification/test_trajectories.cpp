@@ -1,0 +1,218 @@
+/// The theorem of Scellier & Bengio (2019), step by step: Stil_n = -D Sbar_n and Thtil_n = Thbar_n.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+constexpr double exact = 1e-13;
+
+template <class S>
+struct Process {
+  std::vector<State<S>> state;
+  std::vector<Parameters<S>> parameters;
+
+  ProcessObserver<S> observer() {
+    return [this](Index n, const State<S>& s, const Parameters<S>& p) {
+      EXPECT_EQ(n, static_cast<Index>(state.size()));
+      state.push_back(s);
+      parameters.push_back(p);
+    };
+  }
+};
+
+struct Probe {
+  explicit Probe(const Case& c)
+      : network(make_network(c)),
+        x(random_state(random, network.topology().num_inputs(), batch, 2)),
+        y(random_state(random, network.topology().num_outputs(), batch).array() + 1.5),
+        family(make_family(network, x)),
+        s(fixed_point(family.energy(), network.initial_state(batch))),
+        mobility(s) {
+    family.energy().mobility(s, {}, mobility);
+    free_units = (mobility.array() != 0).cast<double>();
+    for (Index j = 0; j < batch; ++j) y.col(j) /= y.col(j).sum();
+  }
+  /// Half of what Euler is stable for.
+  double stable_step() const {
+    double largest = 0;
+    for (Index j = 0; j < batch; ++j) {
+      const State<double> hessian = dense_hessian(family.sample(j), s.col(j));
+      const Eigen::SelfAdjointEigenSolver<State<double>> eigen(hessian, Eigen::EigenvaluesOnly);
+      largest = std::max(largest, eigen.eigenvalues().maxCoeff());
+    }
+    return 1 / largest;
+  }
+  Process<double> errors(const ProcessOptions& options) const {
+    Process<double> process;
+    error_derivatives(family.energy(), cost, s, options, process.observer());
+    return process;
+  }
+  template <class S>
+  Process<S> temporal(const AnyEnergy<S>& energy, const AnyCost<S>& chosen,
+                      const NudgingRule<S>& rule, const ProcessOptions& options) const {
+    Process<S> process;
+    temporal_derivatives<S>(energy, chosen, s.cast<S>(), rule, options, process.observer());
+    return process;
+  }
+  Process<D> limit(const ProcessOptions& options) const {
+    return temporal<D>(family.dual_energy(), dual_cost, exact_limit(), options);
+  }
+
+  static constexpr Index batch = 2;
+  HopfieldNetwork<double> network;
+  Random random{16};
+  State<double> x, y;
+  EnergyFamily family;
+  State<double> s, mobility, free_units;
+  AnyCost<double> cost = SquaredError<double>(y);
+  AnyCost<D> dual_cost = SquaredError<D>(y.cast<D>());
+};
+
+void check_theorem(const Probe& probe, const ProcessOptions& options) {
+  const auto errors = probe.errors(options);
+  const auto limit = probe.limit(options);
+  ASSERT_EQ(errors.state.size(), options.steps + 1);
+  ASSERT_EQ(limit.state.size(), options.steps + 1);
+  for (std::size_t n = 0; n < errors.state.size(); ++n) {
+    const State<double> expected = -errors.state[n].cwiseProduct(probe.free_units);
+    expect_close(derivative(limit.state[n]), expected, exact, "Stil = -D Sbar");
+    expect_close(derivative(limit.parameters[n]), errors.parameters[n], exact, "Thtil = Thbar");
+  }
+}
+
+TEST(Theorem, HoldsAtEveryStepOnEveryNetwork) {
+  double held = 0;
+  for_each<Probe>(is_any, [&](Probe& probe) {
+    held += (1 - probe.free_units.array()).sum();
+    const double step_size = probe.stable_step();
+    check_theorem(probe, {60, step_size});
+    probe.cost = CrossEntropy<double>(probe.y);
+    probe.dual_cost = CrossEntropy<D>(probe.y.cast<D>());
+    check_theorem(probe, {30, step_size});
+  });
+  EXPECT_GT(held, 20) << "no unit was held by a bound";
+}
+
+/// "For every step size": even one whose iterates grow. They also multiply the rounding of s*, so this
+/// needs one without any: 0 is the fixed point of a tanh network without input and biases.
+TEST(Theorem, HoldsWhereEulerIsUnstable) {
+  HopfieldNetwork<double> network(
+      {{"x", 2}, {"h", 5, tanh_activation()}, {"y", 3, tanh_activation()}}, chain(3),
+      Potential::quadratic);
+  network.initialize(3);
+  const EnergyFamily family = make_family(network, State<double>::Zero(2, 1));
+  const State<double> zero = State<double>::Zero(8, 1), y{{0.5}, {-1.0}, {0.25}};
+  const ProcessOptions options{20, 3.0};
+  Process<double> errors;
+  Process<D> limit;
+  error_derivatives(family.energy(), SquaredError<double>(y), zero, options, errors.observer());
+  temporal_derivatives<D>(family.dual_energy(), SquaredError<D>(y.cast<D>()), zero.cast<D>(),
+                          exact_limit(), options, limit.observer());
+  for (std::size_t n = 0; n < errors.state.size(); ++n) {
+    expect_close(derivative(limit.state[n]), -errors.state[n], exact, "Stil = -Sbar");
+    expect_close(derivative(limit.parameters[n]), errors.parameters[n], exact, "Thtil = Thbar");
+  }
+  EXPECT_GT(errors.state.back().norm(), 1e3 * errors.state.front().norm());
+}
+
+TEST(Theorem, StartsAtTheCostAndEndsAtTheGradient) {
+  for_each<Probe>(is_smooth, [](Probe& probe) {
+    const auto errors = probe.errors({1500, 0.1});
+    State<double> c(probe.s.rows(), Probe::batch);
+    cost_gradient<double>(probe.cost, probe.s, c);
+    expect_identical(errors.state.front(), c, "Sbar_0 = dC/ds");
+    EXPECT_TRUE((errors.parameters.front().array() == 0).all());
+    const auto gradient = recurrent_backpropagation<double>(
+        probe.family.energy(), probe.cost, probe.s, ConjugateGradient{{1e-14, 1000}});
+    expect_close(errors.parameters.back(), gradient.parameters, 1e-10, "Thbar tends to dJ/dtheta");
+  });
+}
+
+/// Dense recursion of the error derivatives, one sample at a time: nothing of the library but duals.
+TEST(ErrorDerivatives, AreTheirRecursion) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    const ProcessOptions options{20, 0.2};
+    const auto errors = probe.errors(options);
+    State<double> sum = State<double>::Zero(probe.family.theta.size(), 21);
+    for (Index j = 0; j < Probe::batch; ++j) {
+      const EnergyFamily sample = probe.family.sample(j);
+      const State<double> h = dense_hessian(sample, probe.s.col(j));
+      const State<double> mixed = dense_mixed_derivative(sample, probe.s.col(j));
+      State<double> state = errors.state.front().col(j);
+      Parameters<double> theta = Parameters<double>::Zero(sample.theta.size());
+      for (Index n = 0; n <= options.steps; ++n) {
+        const auto at = static_cast<std::size_t>(n);
+        expect_close(errors.state[at].col(j), state, rounding, "Sbar");
+        sum.col(n) += theta / Probe::batch;
+        const State<double> moving = state.cwiseProduct(probe.free_units.col(j));
+        theta -= 0.2 * mixed.transpose() * moving;
+        state = moving - 0.2 * h * moving;
+      }
+    }
+    for (Index n = 0; n <= options.steps; ++n)
+      expect_close(errors.parameters[static_cast<std::size_t>(n)], sum.col(n), rounding, "Thbar");
+  });
+}
+
+/// The residual of Richardson's iteration is the error derivative it was derived from. (A Legendre
+/// potential preconditions with the slope of rho, which the theorem's plain Euler flow does not.)
+TEST(ErrorDerivatives, AreRichardsonsResidualsOnFreeUnits) {
+  const auto plain = [](const Case& c) { return c.potential == Potential::quadratic; };
+  for_each<Probe>(plain, [](Probe& probe) {
+    const auto errors = probe.errors({15, 0.2});
+    const AnyEnergy<double> energy = probe.family.energy();
+    const LinearOperator<double> hessian = [&](const ConstStateRef<double>& v,
+                                               StateRef<double> out) {
+      energy.hessian_vector_product(probe.s, v, out);
+    };
+    const State<double>& b = errors.state.front();
+    State<double> x(b.rows(), b.cols()), image(b.rows(), b.cols());
+    for (Index n = 0; n <= 15; ++n) {
+      solve<double>(Richardson{{0.0, n}, 0.2}, LinearSystem<double>{hessian, probe.mobility, b}, x);
+      hessian(x, image);
+      const State<double> residual = (b - image).cwiseProduct(probe.free_units);
+      const State<double> expected =
+          errors.state[static_cast<std::size_t>(n)].cwiseProduct(probe.free_units);
+      expect_close(residual, expected, rounding, "D (b - A x_n) = D Sbar_n");
+    }
+  });
+}
+
+double distance(const Probe& probe, const NudgingRule<double>& rule) {
+  const ProcessOptions options{20, 0.15};
+  const auto errors = probe.errors(options);
+  const auto finite = probe.temporal<double>(probe.family.energy(), probe.cost, rule, options);
+  double largest = 0;
+  for (std::size_t n = 0; n < errors.state.size(); ++n) {
+    largest = std::max(largest, (finite.state[n] + errors.state[n]).cwiseAbs().maxCoeff());
+    largest =
+        std::max(largest, (finite.parameters[n] - errors.parameters[n]).cwiseAbs().maxCoeff());
+  }
+  return largest;
+}
+
+TEST(TemporalDerivatives, ApproachTheLimitWithTheOrderOfTheirRule) {
+  const auto curved = [](const Case& c) {
+    return is_smooth(c) && c.name.ends_with("_chain") && !c.name.starts_with("linear_");
+  };
+  for_each<Probe>(curved, [](Probe& probe) {
+    const double beta = 0.01;
+    EXPECT_NEAR(
+        distance(probe, one_sided<double>(beta)) / distance(probe, one_sided<double>(beta / 2)), 2,
+        0.1);
+    EXPECT_NEAR(
+        distance(probe, centered<double>(beta)) / distance(probe, centered<double>(beta / 2)), 4,
+        0.1);
+  });
+}
+
+TEST(Trajectories, RefuseBadOptions) {
+  Probe probe(zoo().front());
+  EXPECT_THROW(probe.errors({-1, 0.1}), InvalidArgument);
+  EXPECT_THROW(probe.errors({5, 0}), InvalidArgument);
+  EXPECT_THROW(probe.limit({5, std::nan("")}), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace equiprop::tests
