@@ -18,7 +18,7 @@ CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification
 PYTHON_FLOORS = [
     ["_core"],
     ["checks"],
-    ["arrays", "activations", "config", "idx", "safetensors", "download", "optimizers"],
+    ["arrays", "activations", "config", "idx", "safetensors", "download", "optimizers", "nudging", "history"],
     ["models", "data"],
     ["energies", "costs", "results"],
     ["solvers"],

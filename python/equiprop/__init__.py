@@ -26,9 +26,14 @@ from equiprop.data import Dataset as Dataset
 from equiprop.data import load_digits as load_digits
 from equiprop.data import load_mnist as load_mnist
 from equiprop.energies import Energy as Energy
+from equiprop.history import Epoch as Epoch
 from equiprop.models import Dense as Dense
 from equiprop.models import HopfieldNetwork as HopfieldNetwork
 from equiprop.models import Layer as Layer
+from equiprop.nudging import centered as centered
+from equiprop.nudging import exact_limit as exact_limit
+from equiprop.nudging import one_sided as one_sided
+from equiprop.nudging import random_sign as random_sign
 from equiprop.optimizers import SGD as SGD
 from equiprop.optimizers import Adam as Adam
 from equiprop.results import ConvergenceError as ConvergenceError
@@ -37,11 +42,7 @@ from equiprop.results import FixedPoint as FixedPoint
 from equiprop.results import Gradient as Gradient
 from equiprop.second_phase import EquilibriumPropagation as EquilibriumPropagation
 from equiprop.second_phase import RecurrentBackpropagation as RecurrentBackpropagation
-from equiprop.second_phase import centered as centered
 from equiprop.second_phase import equilibrium_propagation as equilibrium_propagation
-from equiprop.second_phase import exact_limit as exact_limit
-from equiprop.second_phase import one_sided as one_sided
-from equiprop.second_phase import random_sign as random_sign
 from equiprop.second_phase import recurrent_backpropagation as recurrent_backpropagation
 from equiprop.solvers import BlockUpdate as BlockUpdate
 from equiprop.solvers import ConjugateGradient as ConjugateGradient
@@ -50,5 +51,4 @@ from equiprop.solvers import FixedPointIteration as FixedPointIteration
 from equiprop.solvers import Neumann as Neumann
 from equiprop.solvers import Richardson as Richardson
 from equiprop.solvers import free_phase as free_phase
-from equiprop.training import Epoch as Epoch
 from equiprop.training import Trainer as Trainer

@@ -18,19 +18,12 @@ from equiprop.checkpoint import load, save
 from equiprop.config import config, set_num_threads
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.data import Dataset, load_digits, load_mnist
+from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
+from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
 from equiprop.optimizers import SGD, Adam, Optimizer, constant, cosine
 from equiprop.results import ConvergenceError
-from equiprop.second_phase import (
-    EquilibriumPropagation,
-    Nudging,
-    RecurrentBackpropagation,
-    SecondPhase,
-    centered,
-    exact_limit,
-    one_sided,
-    random_sign,
-)
+from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import (
     BlockUpdate,
     ConjugateGradient,
@@ -43,7 +36,7 @@ from equiprop.solvers import (
     default_solver,
     free_phase,
 )
-from equiprop.training import Epoch, Trainer, training_solver
+from equiprop.training import Trainer, training_solver
 from equiprop.verify.suite import run_suite
 
 _SOLVERS: dict[str, type[FreeSolver]] = {

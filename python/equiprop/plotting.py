@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equiprop.history import Epoch
 from equiprop.results import FixedPoint
-from equiprop.training import Epoch
 
 if TYPE_CHECKING:
     from equiprop.verify.equivalence import EquivalenceReport

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from equiprop.arrays import Array
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.data import Dataset
+from equiprop.history import Epoch, Evaluation, Metrics
 from equiprop.models import Model
 from equiprop.optimizers import SGD, Optimizer, constant
 from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Outcome, Status
@@ -25,63 +26,6 @@ from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
 _EVALUATION_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """One training step, before its update.
-
-    Attributes
-    ----------
-    objective : float
-        Mean cost at the free states.
-    error : float
-        Fraction of samples misclassified; root mean squared error for float targets.
-    free_iterations, second_iterations : float
-        Mean iterations of the two phases.
-    residual : float
-        Largest residual of a free state.
-    unconverged : int
-        Samples either phase left above its tolerance.
-    """
-
-    objective: float
-    error: float
-    free_iterations: float
-    second_iterations: float
-    residual: float
-    unconverged: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a history: means over the epoch's steps, and the error on held-out data.
-
-    `validation_error` is None without validation data; `seconds` is the time spent training.
-    """
-
-    epoch: int
-    train_error: float
-    validation_error: float | None
-    objective: float
-    free_iterations: float
-    second_iterations: float
-    residual: float
-    unconverged: int
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Error and mean cost on a data set; `unconverged` counts samples above the tolerance."""
-
-    error: float
-    objective: float
-    unconverged: int
 
 
 Callback = Callable[["Trainer", Epoch], None]

@@ -13,8 +13,8 @@ from equiprop.arrays import Array
 from equiprop.checks import check_type, real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
+from equiprop.nudging import Nudging, exact_limit
 from equiprop.results import FixedPoint
-from equiprop.second_phase import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.fixed_point import in_double, precise_free_phase, stable_step
 

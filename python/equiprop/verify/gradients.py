@@ -14,14 +14,9 @@ from equiprop.arrays import Array
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
+from equiprop.nudging import centered, exact_limit, one_sided
 from equiprop.results import FixedPoint
-from equiprop.second_phase import (
-    centered,
-    equilibrium_propagation,
-    exact_limit,
-    one_sided,
-    recurrent_backpropagation,
-)
+from equiprop.second_phase import equilibrium_propagation, recurrent_backpropagation
 from equiprop.solvers import ConjugateGradient, FreeSolver, LinearSolver, Neumann, Richardson, free_phase
 from equiprop.verify.fixed_point import in_double, precise_free_phase, stable_step
 

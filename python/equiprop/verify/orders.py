@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
-from equiprop.second_phase import centered, one_sided
+from equiprop.nudging import centered, one_sided
 from equiprop.verify.equivalence import equivalence
 
 
