@@ -10,19 +10,27 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 
-.PHONY: demo test cpp-test lint tidy sanitize clean install-demo install-test
+# The package is rebuilt when a source is newer than the last installation.
+SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cmake cpp python -type f ! -name '*.pyc' ! -name '*.so')
+DEMO := $(VENV)/.demo-installed
+TEST := $(VENV)/.test-installed
+GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
+
+.PHONY: demo test cpp-test lint tidy sanitize clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-install-demo: $(BIN)/python
+$(DEMO): $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet ".[demo]"
+	@touch $@
 
-install-test: $(BIN)/python
+$(TEST): $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet ".[test,lint]" cmake ninja cmeel-eigen \
 	  --config-settings=cmake.define.EQUIPROP_WERROR=ON
+	@touch $@ $(DEMO)
 
-demo: install-demo
+demo: $(DEMO)
 	$(BIN)/equiprop train digits --output demo/eqprop --plot
 	$(BIN)/equiprop train digits --second-phase rbp --output demo/rbp --plot
 	$(BIN)/equiprop verify --plot demo/theorem.png
@@ -30,15 +38,14 @@ demo: install-demo
 	@echo "Two second phases learned the digits, and at every step they were the same process."
 	@echo "Pictures: demo/theorem.png demo/eqprop/learning_curve.png demo/eqprop/relaxation.png"
 
-test: install-test cpp-test
+test: $(TEST) cpp-test
 	$(BIN)/python -m pytest
 
 # GoogleTest comes from the system; root may install it with apt.
-cpp-test: install-test
-	@if ! ls /usr/include/gtest/gtest.h /usr/local/include/gtest/gtest.h >/dev/null 2>&1 \
-	  && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+cpp-test: $(TEST)
+	@if ! { $(GTEST); } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && apt-get install -y -qq libgtest-dev >/dev/null; fi
-	@if ls /usr/include/gtest/gtest.h /usr/local/include/gtest/gtest.h >/dev/null 2>&1; then \
+	@if $(GTEST); then \
 	  $(BIN)/cmake -S . -B $(BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON $(CMAKE_OPTIONS) >/dev/null \
@@ -46,7 +53,7 @@ cpp-test: install-test
 	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \
 	else echo "C++ tests were left out: GoogleTest was not found (libgtest-dev)."; fi
 
-lint: install-test
+lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -54,7 +61,7 @@ lint: install-test
 	  git ls-files '*.hpp' '*.cpp' | xargs clang-format --dry-run --Werror; \
 	else echo "clang-format was not found: C++ formatting was not checked."; fi
 
-tidy: install-test
+tidy: $(TEST)
 	$(BIN)/cmake -S . -B build/tidy -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
 	clang-tidy --quiet -p build/tidy cpp/src/*.cpp
