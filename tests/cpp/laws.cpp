@@ -224,6 +224,18 @@ State<double> solve_on(const std::vector<Index>& free, const State<double>& a,
   return x;
 }
 
+State<double> random_symmetric(Random& random, const State<double>& spectrum) {
+  const Index size = spectrum.rows();
+  const State<double> q = random_state(random, size, size).householderQr().householderQ();
+  const State<double> a = q * spectrum.col(0).asDiagonal() * q.transpose();
+  return (a + a.transpose()) / 2;
+}
+
+double largest_eigenvalue(const State<double>& symmetric) {
+  const Eigen::SelfAdjointEigenSolver<State<double>> eigen(symmetric, Eigen::EigenvaluesOnly);
+  return eigen.eigenvalues().maxCoeff();
+}
+
 State<double> dense_hessian(const EnergyFamily& sample, const State<double>& s) {
   State<double> hessian(s.rows(), s.rows());
   State<D> image(s.rows(), 1);

@@ -111,6 +111,9 @@ State<double> dense_mixed_derivative(const EnergyFamily& sample, const State<dou
 /// x with A x = b on the `free` units and x = 0 on the others.
 State<double> solve_on(const std::vector<Index>& free, const State<double>& a,
                        const State<double>& b);
+/// Q diag(spectrum) Q^T with a random Q, for a (size, 1) spectrum.
+State<double> random_symmetric(Random& random, const State<double>& spectrum);
+double largest_eigenvalue(const State<double>& symmetric);
 
 // ---------------------------------------------------------------------------- laws (laws.cpp)
 

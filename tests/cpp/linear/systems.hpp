@@ -38,11 +38,9 @@ struct DenseSystem {
 
 /// Symmetric with eigenvalues in [lowest, highest].
 inline State<double> random_symmetric(Random& random, Index size, double lowest, double highest) {
-  const State<double> q = random_state(random, size, size).householderQr().householderQ();
   const State<double> spectrum =
       random_state(random, size, 1).array() * (highest - lowest) / 2 + (highest + lowest) / 2;
-  const State<double> a = q * spectrum.col(0).asDiagonal() * q.transpose();
-  return (a + a.transpose()) / 2;
+  return random_symmetric(random, spectrum);
 }
 
 /// A positive definite system; some units are held, and the diagonal of the others is in (0.5, 1).

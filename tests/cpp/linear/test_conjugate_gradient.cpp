@@ -22,10 +22,9 @@ TEST(ConjugateGradient, NeedsOneStepPerDistinctEigenvalue) {
   DenseSystem dense(30, 1);
   fill_random(dense, random);
   dense.diagonal.setOnes();
-  const State<double> q = random_state(random, 30, 30).householderQr().householderQ();
   State<double> spectrum(30, 1);
   for (Index i = 0; i < 30; ++i) spectrum(i) = 1 + static_cast<double>(i % 3);
-  dense.matrices[0] = q * spectrum.col(0).asDiagonal() * q.transpose();
+  dense.matrices[0] = random_symmetric(random, spectrum);
   State<double> x(30, 1);
   const Report report = ConjugateGradient{{1e-12, 1000}}.solve<double>(dense.system(), x);
   EXPECT_EQ(report.iterations(0), 3);
@@ -55,10 +54,9 @@ TEST(ConjugateGradient, SeesOneNegativeEigenvalueAmongMany) {
     DenseSystem dense(8, 1);
     fill_random(dense, random);
     dense.diagonal.setOnes();
-    const State<double> q = random_state(random, 8, 8).householderQr().householderQ();
     State<double> spectrum = random_state(random, 8, 1).array() + 2;
     spectrum(3) = -0.5;
-    dense.matrices[0] = q * spectrum.col(0).asDiagonal() * q.transpose();
+    dense.matrices[0] = random_symmetric(random, spectrum);
     State<double> x(8, 1);
     const Report report = ConjugateGradient{{1e-12, 100}}.solve<double>(dense.system(), x);
     EXPECT_EQ(report.status(0), Status::indefinite);

@@ -37,9 +37,7 @@ struct Probe {
   double stable_step() const {
     double largest = 0;
     for (Index j = 0; j < batch; ++j) {
-      const State<double> hessian = dense_hessian(family.sample(j), s.col(j));
-      const Eigen::SelfAdjointEigenSolver<State<double>> eigen(hessian, Eigen::EigenvaluesOnly);
-      largest = std::max(largest, eigen.eigenvalues().maxCoeff());
+      largest = std::max(largest, largest_eigenvalue(dense_hessian(family.sample(j), s.col(j))));
     }
     return 1 / largest;
   }
