@@ -292,3 +292,15 @@ def test_schedules_refuse_what_they_cannot_mean(progress: float) -> None:
     for make, bad in ((cosine, -0.1), (cosine, math.inf), (exponential, 0.0), (exponential, math.nan)):
         with pytest.raises(ValueError, match=r"^\[(cosine|exponential)\] final"):
             make(bad)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.1, momentum=0.9), Adam(learning_rate=0.1)])
+def test_averages_of_vanished_gradients_never_become_subnormal(optimizer: SGD | Adam) -> None:
+    theta, blocks = np.zeros(3, np.float32), {"theta": slice(0, 3)}
+    optimizer.step(theta, np.array([1, -1e-20, 1e-35], np.float32), blocks)
+    for _ in range(2000):
+        optimizer.step(theta, np.zeros(3, np.float32), blocks)
+        averages = optimizer._buffers[:-1]
+        if optimizer._steps > 64:
+            assert ((averages == 0) | (np.abs(averages) >= np.finfo(np.float32).tiny)).all()
+    assert np.isfinite(theta).all()
