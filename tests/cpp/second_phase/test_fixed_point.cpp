@@ -77,7 +77,7 @@ double largest_eigenvalue(const EnergyFamily& family, const State<double>& s) {
   for (Index j = 0; j < s.cols(); ++j) {
     const State<double> root = mobility.col(j).cwiseSqrt().asDiagonal();
     const State<double> scaled = root * dense_hessian(family.sample(j), s.col(j)) * root;
-    largest = std::max(largest, largest_eigenvalue(scaled));
+    largest = std::max(largest, tests::largest_eigenvalue(scaled));
   }
   return largest;
 }
