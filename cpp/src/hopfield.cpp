@@ -18,10 +18,10 @@ void resize_like(State<S>& a, Index rows, Index columns) {
 
 }  // namespace
 
-template <class S>
-ClampedHopfield<S>::ClampedHopfield(std::shared_ptr<const Topology> topology,
-                                    std::shared_ptr<const Parameters<S>> parameters,
-                                    const Eigen::Ref<const State<S>>& x)
+template <class S, class W>
+ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
+                                       std::shared_ptr<const Parameters<W>> parameters,
+                                       const Eigen::Ref<const State<S>>& x)
     : topology_(std::move(topology)), parameters_(std::move(parameters)), count_(x.cols()) {
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
@@ -33,45 +33,54 @@ ClampedHopfield<S>::ClampedHopfield(std::shared_ptr<const Topology> topology,
     StateRef<S> drive = clamped->drive.middleCols(begin, count);
     for (std::size_t k = 0; k < topology_->num_free(); ++k) {
       const Block& bias = topology_->bias(k);
-      rows(drive, k).colwise() = parameters_->segment(bias.offset, bias.rows);
+      rows(drive, k).colwise() = parameters_->segment(bias.offset, bias.rows).template cast<S>();
     }
     for (const auto e : topology_->from_input())
-      Dense::pull_target<S>(S(1), weights(e), clamped->x.middleCols(begin, count),
-                            rows(drive, target(e)));
+      Dense::pull_target<S, W>(S(1), weights(e), clamped->x.middleCols(begin, count),
+                               rows(drive, target(e)));
   });
   clamped_ = std::move(clamped);
 }
 
-template <class S>
-Eigen::Map<const State<S>> ClampedHopfield<S>::weights(std::size_t coupling) const {
-  const Block& block = topology_->weights(coupling);
+template <class S, class W>
+Eigen::Map<const State<W>> ClampedHopfield<S, W>::matrix(const Block& block) const {
   return {parameters_->data() + block.offset, block.rows, block.columns};
 }
 
-template <class S>
-auto ClampedHopfield<S>::rows(const ConstStateRef<S>& a, std::size_t free_layer) const {
+template <class S, class W>
+Eigen::Map<const State<W>> ClampedHopfield<S, W>::weights(std::size_t coupling) const {
+  return matrix(topology_->weights(coupling));
+}
+
+template <class S, class W>
+Eigen::Map<const State<W>> ClampedHopfield<S, W>::feedback_weights(std::size_t coupling) const {
+  return matrix(topology_->feedback_weights(coupling));
+}
+
+template <class S, class W>
+auto ClampedHopfield<S, W>::rows(const ConstStateRef<S>& a, std::size_t free_layer) const {
   const Block& block = topology_->state()[free_layer];
   return a.middleRows(block.offset, block.rows);
 }
 
-template <class S>
-auto ClampedHopfield<S>::rows(StateRef<S>& a, std::size_t free_layer) const {
+template <class S, class W>
+auto ClampedHopfield<S, W>::rows(StateRef<S>& a, std::size_t free_layer) const {
   const Block& block = topology_->state()[free_layer];
   return a.middleRows(block.offset, block.rows);
 }
 
-template <class S>
-std::size_t ClampedHopfield<S>::source(std::size_t coupling) const {
+template <class S, class W>
+std::size_t ClampedHopfield<S, W>::source(std::size_t coupling) const {
   return static_cast<std::size_t>(topology_->couplings()[coupling].source) - 1;
 }
 
-template <class S>
-std::size_t ClampedHopfield<S>::target(std::size_t coupling) const {
+template <class S, class W>
+std::size_t ClampedHopfield<S, W>::target(std::size_t coupling) const {
   return static_cast<std::size_t>(topology_->couplings()[coupling].target) - 1;
 }
 
-template <class S>
-void ClampedHopfield<S>::prepare_signals(const ConstStateRef<S>& s) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::prepare_signals(const ConstStateRef<S>& s) const {
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     if (topology_->units(k).signal_is_linear()) continue;
     resize_like(scratch_.signal, s.rows(), s.cols());
@@ -81,8 +90,8 @@ void ClampedHopfield<S>::prepare_signals(const ConstStateRef<S>& s) const {
 }
 
 /// scratch_.slope = signal'(s), scratch_.tangent = signal'(s) v; needs prepare_signals(s).
-template <class S>
-void ClampedHopfield<S>::prepare_tangents(const ConstStateRef<S>& v) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::prepare_tangents(const ConstStateRef<S>& v) const {
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     if (topology_->units(k).signal_is_linear()) continue;
     resize_like(scratch_.slope, v.rows(), v.cols());
@@ -94,64 +103,73 @@ void ClampedHopfield<S>::prepare_tangents(const ConstStateRef<S>& v) const {
   }
 }
 
-template <class S>
-auto ClampedHopfield<S>::signal(std::size_t free_layer, const ConstStateRef<S>& s) const -> Signal {
+template <class S, class W>
+auto ClampedHopfield<S, W>::signal(std::size_t free_layer, const ConstStateRef<S>& s) const
+    -> Signal {
   const Units& units = topology_->units(free_layer);
   if (units.signal_is_linear()) return {real_scalar<S>(units.signal_gain()), rows(s, free_layer)};
   return {S(1), rows(ConstStateRef<S>(scratch_.signal), free_layer)};
 }
 
-template <class S>
-auto ClampedHopfield<S>::tangent(std::size_t free_layer, const ConstStateRef<S>& v) const
+template <class S, class W>
+auto ClampedHopfield<S, W>::tangent(std::size_t free_layer, const ConstStateRef<S>& v) const
     -> Signal {
   const Units& units = topology_->units(free_layer);
   if (units.signal_is_linear()) return {real_scalar<S>(units.signal_gain()), rows(v, free_layer)};
   return {S(1), rows(ConstStateRef<S>(scratch_.tangent), free_layer)};
 }
 
-/// out += M u over the couplings between free layers.
-template <class S>
+/// out += M u over the couplings between free layers, or M^T u.
+template <class S, class W>
 template <class SignalOf>
-void ClampedHopfield<S>::add_pulls(const SignalOf& signal_of, State<S>& out) const {
+void ClampedHopfield<S, W>::add_pulls(const SignalOf& signal_of, State<S>& out, Op op) const {
   StateRef<S> to(out);
   for (const auto e : topology_->inner()) {
+    const bool forward = op == Op::none;
+    const auto to_target = forward ? weights(e) : feedback_weights(e);
+    const auto to_source = forward ? feedback_weights(e) : weights(e);
     const Signal a = signal_of(source(e)), b = signal_of(target(e));
-    Dense::pull_target<S>(a.scale, weights(e), a.rows, rows(to, target(e)));
-    Dense::pull_source<S>(b.scale, weights(e), b.rows, rows(to, source(e)));
+    Dense::pull_target<S, W>(a.scale, to_target, a.rows, rows(to, target(e)));
+    Dense::pull_source<S, W>(b.scale, to_source, b.rows, rows(to, source(e)));
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s,
-                                      State<S>& out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s,
+                                         State<S>& out) const {
   StateRef<S> to(out);
   for (const auto e : topology_->inner()) {
     if (target(e) == free_layer) {
       const Signal a = signal(source(e), s);
-      Dense::pull_target<S>(a.scale, weights(e), a.rows, rows(to, free_layer));
+      Dense::pull_target<S, W>(a.scale, weights(e), a.rows, rows(to, free_layer));
     } else if (source(e) == free_layer) {
       const Signal b = signal(target(e), s);
-      Dense::pull_source<S>(b.scale, weights(e), b.rows, rows(to, free_layer));
+      Dense::pull_source<S, W>(b.scale, feedback_weights(e), b.rows, rows(to, free_layer));
     }
   }
 }
 
 /// scratch_.drive = the drive p of every free layer at s.
-template <class S>
-void ClampedHopfield<S>::drive(const ConstStateRef<S>& s) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::drive(const ConstStateRef<S>& s) const {
   scratch_.drive = clamped_drive();
   prepare_signals(s);
   add_pulls([&](std::size_t k) { return signal(k, s); }, scratch_.drive);
 }
 
-template <class S>
-const State<S>* ClampedHopfield<S>::force_on(std::size_t free_layer, const Nudge<S>& nudge) const {
+template <class S, class W>
+const State<S>* ClampedHopfield<S, W>::force_on(std::size_t free_layer,
+                                                const Nudge<S>& nudge) const {
   return free_layer + 1 == topology_->num_free() && nudge.force.size() > 0 ? &nudge.force : nullptr;
 }
 
 /// sum leak(s) - <u, drive by input and bias> - 1/2 <u, inner pulls>.
-template <class S>
-void ClampedHopfield<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
+  if (!conservative()) {  // NaN says so: there is no such number
+    out.setConstant(s.cols(), S(std::numeric_limits<RealOf<S>>::quiet_NaN()));
+    return;
+  }
   drive(s);
   out.setZero(s.cols());
   scratch_.drive = S(0.5) * (scratch_.drive + clamped_drive());
@@ -163,8 +181,8 @@ void ClampedHopfield<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) co
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
   drive(s);
   const ConstStateRef<S> p(scratch_.drive);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
@@ -181,14 +199,28 @@ void ClampedHopfield<S>::gradient(const ConstStateRef<S>& s, StateRef<S> out) co
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::hessian_vector_product(const ConstStateRef<S>& s,
-                                                const ConstStateRef<S>& v, StateRef<S> out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::hessian_vector_product(const ConstStateRef<S>& s,
+                                                   const ConstStateRef<S>& v,
+                                                   StateRef<S> out) const {
+  hessian_product(s, v, Op::none, out);
+}
+
+template <class S, class W>
+void ClampedHopfield<S, W>::transposed_hessian_vector_product(const ConstStateRef<S>& s,
+                                                              const ConstStateRef<S>& v,
+                                                              StateRef<S> out) const {
+  hessian_product(s, v, Op::transpose, out);
+}
+
+template <class S, class W>
+void ClampedHopfield<S, W>::hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                            Op op, StateRef<S>& out) const {
   const bool linear = topology_->has_block_update();  // every signal linear: no drive needed
   if (!linear) drive(s);
   prepare_tangents(v);
   scratch_.pulls.setZero(s.rows(), s.cols());
-  add_pulls([&](std::size_t k) { return tangent(k, v); }, scratch_.pulls);
+  add_pulls([&](std::size_t k) { return tangent(k, v); }, scratch_.pulls, op);
   const ConstStateRef<S> p(scratch_.drive), pulls(scratch_.pulls);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Units& units = topology_->units(k);
@@ -207,11 +239,10 @@ void ClampedHopfield<S>::hessian_vector_product(const ConstStateRef<S>& s,
   }
 }
 
-/// Block of `coupling` in grad += scale * u_to u_from^T, shared between threads by columns.
-template <class S>
-void ClampedHopfield<S>::add_outer(S scale, const Signal& from, const Signal& to,
-                                   std::size_t coupling, ParametersRef<S>& grad) const {
-  const Block& block = topology_->weights(coupling);
+/// `block` of grad += scale * u_to u_from^T, shared between threads by columns.
+template <class S, class W>
+void ClampedHopfield<S, W>::add_outer(S scale, const Signal& from, const Signal& to,
+                                      const Block& block, ParametersRef<S>& grad) const {
   Eigen::Map<State<S>> w(grad.data() + block.offset, block.rows, block.columns);
   for_each_chunk(block.columns, outer_columns, [&](Index begin, Index count) {
     Dense::add_outer<S>(scale * from.scale * to.scale, from.rows.middleRows(begin, count), to.rows,
@@ -219,14 +250,18 @@ void ClampedHopfield<S>::add_outer(S scale, const Signal& from, const Signal& to
   });
 }
 
-template <class S>
-void ClampedHopfield<S>::parameter_gradient(const ConstStateRef<S>& s, S weight,
-                                            ParametersRef<S> grad) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::parameter_gradient(const ConstStateRef<S>& s, S weight,
+                                               ParametersRef<S> grad) const {
+  require(conservative(), "parameter_gradient",
+          "dE/dtheta belongs to an energy; a vector field has <v, dmu/dtheta> alone.",
+          "a network with separate feedback weights");
   prepare_signals(s);
   for (const auto e : topology_->from_input())
-    add_outer(-weight, Signal{S(1), clamped_x()}, signal(target(e), s), e, grad);
+    add_outer(-weight, Signal{S(1), clamped_x()}, signal(target(e), s), topology_->weights(e),
+              grad);
   for (const auto e : topology_->inner())
-    add_outer(-weight, signal(source(e), s), signal(target(e), s), e, grad);
+    add_outer(-weight, signal(source(e), s), signal(target(e), s), topology_->weights(e), grad);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Signal u = signal(k, s);
     grad.segment(topology_->bias(k).offset, u.rows.rows()) -=
@@ -234,17 +269,19 @@ void ClampedHopfield<S>::parameter_gradient(const ConstStateRef<S>& s, S weight,
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::mixed_derivative_product(const ConstStateRef<S>& s,
-                                                  const ConstStateRef<S>& v, S weight,
-                                                  ParametersRef<S> grad) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::mixed_derivative_product(const ConstStateRef<S>& s,
+                                                     const ConstStateRef<S>& v, S weight,
+                                                     ParametersRef<S> grad) const {
   prepare_signals(s);
   prepare_tangents(v);
   for (const auto e : topology_->from_input())
-    add_outer(-weight, Signal{S(1), clamped_x()}, tangent(target(e), v), e, grad);
+    add_outer(-weight, Signal{S(1), clamped_x()}, tangent(target(e), v), topology_->weights(e),
+              grad);
   for (const auto e : topology_->inner()) {
-    add_outer(-weight, tangent(source(e), v), signal(target(e), s), e, grad);
-    add_outer(-weight, signal(source(e), s), tangent(target(e), v), e, grad);
+    add_outer(-weight, tangent(source(e), v), signal(target(e), s), topology_->feedback_weights(e),
+              grad);
+    add_outer(-weight, signal(source(e), s), tangent(target(e), v), topology_->weights(e), grad);
   }
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Signal t = tangent(k, v);
@@ -253,30 +290,31 @@ void ClampedHopfield<S>::mixed_derivative_product(const ConstStateRef<S>& s,
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::input_gradient(const ConstStateRef<S>& s, S weight,
-                                        StateRef<S> out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::input_gradient(const ConstStateRef<S>& s, S weight,
+                                           StateRef<S> out) const {
   prepare_signals(s);
   for (const auto e : topology_->from_input()) {
     const Signal u = signal(target(e), s);
-    Dense::pull_source<S>(-weight * u.scale, weights(e), u.rows, out);
+    Dense::pull_source<S, W>(-weight * u.scale, weights(e), u.rows, out);
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                                             S weight, StateRef<S> out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::mixed_input_product(const ConstStateRef<S>& s,
+                                                const ConstStateRef<S>& v, S weight,
+                                                StateRef<S> out) const {
   prepare_signals(s);
   prepare_tangents(v);
   for (const auto e : topology_->from_input()) {
     const Signal t = tangent(target(e), v);
-    Dense::pull_source<S>(-weight * t.scale, weights(e), t.rows, out);
+    Dense::pull_source<S, W>(-weight * t.scale, weights(e), t.rows, out);
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                                         StateRef<S> out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                            StateRef<S> out) const {
   drive(s);
   const ConstStateRef<S> p(scratch_.drive);
   out = s;
@@ -285,9 +323,9 @@ void ClampedHopfield<S>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<
                                             rows(out, k));
 }
 
-template <class S>
-void ClampedHopfield<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                                  StateRef<S> out) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                     StateRef<S> out) const {
   drive(s);
   StateRef<S> p(scratch_.drive);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
@@ -298,19 +336,38 @@ void ClampedHopfield<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& nud
   }
 }
 
-template <class S>
-void ClampedHopfield<S>::project(StateRef<S> s) const {
+/// M^T D v for a Legendre potential; (1 - H^T) D v where T is a step along -dE/ds.
+template <class S, class W>
+void ClampedHopfield<S, W>::transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                                   const ConstStateRef<S>& v,
+                                                   StateRef<S> out) const {
+  resize_like(scratch_.response, s.rows(), s.cols());
+  mobility(s, nudge, scratch_.response);
+  scratch_.response.array() *= v.array();
+  const ConstStateRef<S> response(scratch_.response);
+  if (topology_->potential() == Potential::legendre) {
+    scratch_.pulls.setZero(s.rows(), s.cols());
+    add_pulls([&](std::size_t k) { return tangent(k, response); }, scratch_.pulls, Op::transpose);
+    out = scratch_.pulls;
+  } else {
+    hessian_product(s, response, Op::transpose, out);
+    out = response - out;
+  }
+}
+
+template <class S, class W>
+void ClampedHopfield<S, W>::project(StateRef<S> s) const {
   for (std::size_t k = 0; k < topology_->num_free(); ++k)
     topology_->units(k).template project<S>(rows(s, k));
 }
 
-template <class S>
-Index ClampedHopfield<S>::num_blocks() const {
+template <class S, class W>
+Index ClampedHopfield<S, W>::num_blocks() const {
   return topology_->has_block_update() ? static_cast<Index>(topology_->blocks().size()) : 0;
 }
 
-template <class S>
-void ClampedHopfield<S>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
+template <class S, class W>
+void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
   resize_like(scratch_.drive, s.rows(), s.cols());
   StateRef<S> p(scratch_.drive);
   const ConstStateRef<S> input = clamped_drive();
@@ -322,8 +379,8 @@ void ClampedHopfield<S>::block_update(Index block, const Nudge<S>& nudge, StateR
   }
 }
 
-template <class S>
-ClampedHopfield<S> ClampedHopfield<S>::samples(Index begin, Index count) const {
+template <class S, class W>
+ClampedHopfield<S, W> ClampedHopfield<S, W>::samples(Index begin, Index count) const {
   ClampedHopfield part(*this);
   part.begin_ += begin;
   part.count_ = count;
@@ -334,5 +391,7 @@ template class ClampedHopfield<float>;
 template class ClampedHopfield<double>;
 template class ClampedHopfield<Complex>;
 template class ClampedHopfield<Dual<double>>;
+template class ClampedHopfield<Complex, double>;
+template class ClampedHopfield<Dual<double>, double>;
 
 }  // namespace equiprop

@@ -1,4 +1,5 @@
 #include "equiprop/base/parallel.hpp"
+#include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
 
@@ -14,14 +15,79 @@ Report solve_side_network(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   energy.mobility(s_star, {}, mobility);
   cost_gradient<S>(cost, s_star, force);
   const LinearOperator<S> hessian = [&](const ConstStateRef<S>& v, StateRef<S> out) {
-    energy.hessian_vector_product(s_star, v, out);
+    energy.transposed_hessian_vector_product(s_star, v, out);
   };
   return solve<S>(linear_solver, LinearSystem<S>{hessian, mobility, force}, lambda);
 }
 
-State<double> derivative_part(const State<Dual<double>>& a) {
-  return a.unaryExpr([](const Dual<double>& v) { return v.derivative; });
+/// `part` of every number of a gradient.
+template <class S, class Part>
+Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
+  return {gradient.parameters.unaryExpr(part), gradient.inputs.unaryExpr(part),
+          real_part(gradient.objective), gradient.report};
 }
+
+/// dE/dtheta(s) of an energy; what stands for it in a vector field is linear in s - s*.
+template <class S>
+void add_contrast(const AnyEnergy<S>& energy, const ConstStateRef<S>& s_star,
+                  const ConstStateRef<S>& s, S weight, Gradient<S>& gradient) {
+  const bool inputs = gradient.inputs.size() > 0;
+  if (energy.conservative()) {
+    energy.parameter_gradient(s, weight, gradient.parameters);
+    if (inputs) energy.input_gradient(s, weight, gradient.inputs);
+  } else {
+    const State<S> sigma = s - s_star;
+    energy.mixed_derivative_product(s_star, sigma, weight, gradient.parameters);
+    if (inputs) energy.mixed_input_product(s_star, sigma, weight, gradient.inputs);
+  }
+}
+
+/// One step of the reverse sweep.
+template <class S>
+class Sweep {
+ public:
+  Sweep(const AnyEnergy<S>& energy, const Solver& solver) : energy_(energy), solver_(solver) {}
+
+  /// Turns the adjoint of the state after a step from s into that of s.
+  void step(const State<S>& s, S weight, State<S>& adjoint, Gradient<S>& gradient) {
+    response_.resize(s.rows(), s.cols());
+    image_.resize(s.rows(), s.cols());
+    if (const auto* euler = std::get_if<Euler>(&solver_))
+      euler_step(s, S(static_cast<RealOf<S>>(euler->step_size)), weight, adjoint, gradient);
+    else
+      map_step(s, S(static_cast<RealOf<S>>(std::get<FixedPointIteration>(solver_).rate())), weight,
+               adjoint, gradient);
+  }
+
+ private:
+  void euler_step(const State<S>& s, S step_size, S weight, State<S>& adjoint,
+                  Gradient<S>& gradient) {
+    energy_.gradient(s, image_);
+    image_ = s - step_size * image_;
+    response_ = image_;
+    energy_.project(response_);
+    adjoint =
+        (response_.array() == image_.array()).select(adjoint, State<S>::Zero(s.rows(), s.cols()));
+    add_products(s, adjoint, step_size * weight, gradient);
+    energy_.transposed_hessian_vector_product(s, adjoint, image_);
+    adjoint -= step_size * image_;
+  }
+  void map_step(const State<S>& s, S rate, S weight, State<S>& adjoint, Gradient<S>& gradient) {
+    energy_.mobility(s, {}, response_);
+    response_.array() *= adjoint.array();
+    add_products(s, response_, rate * weight, gradient);
+    energy_.transposed_map_product(s, {}, adjoint, image_);
+    adjoint = (S(1) - rate) * adjoint + rate * image_;
+  }
+  void add_products(const State<S>& s, const State<S>& v, S weight, Gradient<S>& gradient) const {
+    energy_.mixed_derivative_product(s, v, weight, gradient.parameters);
+    if (gradient.inputs.size() > 0) energy_.mixed_input_product(s, v, weight, gradient.inputs);
+  }
+
+  const AnyEnergy<S>& energy_;
+  const Solver& solver_;
+  State<S> response_, image_;
+};
 
 /// Sums over the batch can overflow although every state is finite: no such gradient is "converged".
 template <class S>
@@ -49,8 +115,7 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
     s = s_star;
     const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, beta);
     gradient.report.merge(relax<S>(total, solver, s));
-    energy.parameter_gradient(s, weight / samples, gradient.parameters);
-    if (wanted == Wanted::everything) energy.input_gradient(s, weight / samples, gradient.inputs);
+    add_contrast<S>(energy, s_star, s, weight / samples, gradient);
   }
   return checked<S>(std::move(gradient));
 }
@@ -60,16 +125,29 @@ Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& en
                                                const ConstStateRef<double>& s_star,
                                                const Solver& solver, Wanted wanted) {
   const State<Dual<double>> start = s_star.cast<Dual<double>>();
-  const auto dual =
-      equilibrium_propagation<Dual<double>>(energy, cost, start, exact_limit(), solver, wanted);
-  return {derivative_part(dual.parameters), derivative_part(dual.inputs), dual.objective.value,
-          dual.report};
+  return part_of(
+      equilibrium_propagation<Dual<double>>(energy, cost, start, exact_limit(), solver, wanted),
+      [](const Dual<double>& v) { return v.derivative; });
+}
+
+Gradient<double> holomorphic_equilibrium_propagation(const AnyEnergy<Complex>& energy,
+                                                     const AnyCost<Complex>& cost,
+                                                     const ConstStateRef<double>& s_star,
+                                                     const NudgingRule<Complex>& nudging,
+                                                     const Solver& solver, Wanted wanted) {
+  const State<Complex> start = s_star.cast<Complex>();
+  return part_of(equilibrium_propagation<Complex>(energy, cost, start, nudging, solver, wanted),
+                 [](const Complex& v) { return v.real(); });
 }
 
 template <class S>
 Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                       const ConstStateRef<S>& s_star,
                                       const LinearSolver& linear_solver, Wanted wanted) {
+  require(energy.conservative() || !std::holds_alternative<ConjugateGradient>(linear_solver),
+          "recurrent_backpropagation",
+          "ConjugateGradient needs a symmetric Hessian. Use GMRES for a vector field.",
+          "a model without an energy");
   Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
   State<S> lambda(s_star.rows(), s_star.cols());
   if (energy.divisible())
@@ -88,6 +166,32 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   return checked<S>(std::move(gradient));
 }
 
+template <class S>
+Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                         const std::vector<State<S>>& trajectory,
+                                         const Solver& solver, Wanted wanted,
+                                         const SweepObserver<S>& observe) {
+  constexpr const char* where = "backpropagation_through_time";
+  require(!trajectory.empty(), where, "A recorded relaxation has at least one state.", "none");
+  require(!std::holds_alternative<BlockUpdate>(solver), where,
+          "The relaxation is by Euler or FixedPointIteration.", "BlockUpdate");
+  Gradient<S> gradient = start_gradient<S>(energy, cost, trajectory.back(), wanted);
+  gradient.report.status.setConstant(Status::fixed_steps);
+  const auto steps = static_cast<Index>(trajectory.size()) - 1;
+  gradient.report.iterations.setConstant(steps);
+  const S weight = S(-1) / S(static_cast<RealOf<S>>(trajectory.back().cols()));
+  State<S> adjoint(trajectory.back().rows(), trajectory.back().cols());
+  cost_gradient<S>(cost, trajectory.back(), adjoint);
+  Sweep<S> sweep(energy, solver);
+  for (Index t = 0;; ++t) {
+    poll_interrupt();
+    if (observe) observe(t, adjoint, gradient.parameters);
+    if (t == steps) break;
+    sweep.step(trajectory[static_cast<std::size_t>(steps - t - 1)], weight, adjoint, gradient);
+  }
+  return checked<S>(std::move(gradient));
+}
+
 #define INSTANTIATE(S)                                                                         \
   template Gradient<S> equilibrium_propagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
                                                const ConstStateRef<S>&, const NudgingRule<S>&, \
@@ -95,6 +199,16 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,       \
                                                  const ConstStateRef<S>&, const LinearSolver&, \
                                                  Wanted);
+template Gradient<float> backpropagation_through_time(const AnyEnergy<float>&,
+                                                      const AnyCost<float>&,
+                                                      const std::vector<State<float>>&,
+                                                      const Solver&, Wanted,
+                                                      const SweepObserver<float>&);
+template Gradient<double> backpropagation_through_time(const AnyEnergy<double>&,
+                                                       const AnyCost<double>&,
+                                                       const std::vector<State<double>>&,
+                                                       const Solver&, Wanted,
+                                                       const SweepObserver<double>&);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(Complex)

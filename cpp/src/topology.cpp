@@ -16,8 +16,12 @@ std::string numbered(char letter, std::size_t number) {
 
 }  // namespace
 
-Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential)
-    : layers_(std::move(layers)), couplings_(std::move(couplings)), potential_(potential) {
+Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential,
+                   Feedback feedback)
+    : layers_(std::move(layers)),
+      couplings_(std::move(couplings)),
+      potential_(potential),
+      feedback_(feedback) {
   check();
   for (std::size_t k = 1; k < layers_.size(); ++k) {
     state_.append(layers_[k].name, layers_[k].units);
@@ -30,7 +34,14 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Pote
     const Index to = layers_[static_cast<std::size_t>(target)].units;
     parameters_.append(numbered('W', e + 1), Dense::rows(from, to), Dense::columns(from, to));
     (source == 0 ? from_input_ : inner_).push_back(e);
+    feedback_of_.push_back(e);
   }
+  if (feedback_ == Feedback::separate)
+    for (const auto e : inner_) {
+      feedback_of_[e] = parameters_.blocks().size();
+      const Index rows = parameters_[e].rows, columns = parameters_[e].columns;
+      parameters_.append(numbered('B', e + 1), rows, columns);
+    }
   for (std::size_t k = 1; k < layers_.size(); ++k)
     parameters_.append(numbered('b', k), layers_[k].units);
   require(parameters_.size() <= max_parameters, "Topology",

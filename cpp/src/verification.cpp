@@ -1,50 +1,169 @@
-#include "equiprop/verification/trajectories.hpp"
+#include "equiprop/verification/comparison.hpp"
 
 namespace equiprop {
 namespace {
 
-/// One nudged Euler flow; its steps are those of the free phase's own solver.
-template <class S>
-struct NudgedFlow {
-  NudgedFlow(const AnyEnergy<S>& energy, const AnyCost<S>& cost, const NudgingNode<S>& node,
-             const ConstStateRef<S>& start)
-      : total(TotalEnergy<S>(energy, cost, node.beta)),
-        weight(node.weight),
-        s(start),
-        next(start) {}
+constexpr const char* where = "trajectories";
 
-  AnyEnergy<S> total;
-  S weight;
-  State<S> s, next;
-};
+void require_free(const State<double>& free_units, Integrator integrator) {
+  require(integrator == Integrator::euler || (free_units.array() != 0).all(), where,
+          "Runge-Kutta needs a fixed point at which no bound holds a unit. Use Euler.",
+          (free_units.array() == 0).count(), " held units");
+}
+
+double sensitivity(double v) {
+  return v;
+}
+double sensitivity(const Dual<double>& v) {
+  return v.derivative;
+}
+
+/// Entry (row, column) of each pair, one below the other.
+template <class S>
+void trace(const State<S>& state, const Traced& traced, State<double>& out, Index n) {
+  Index k = 0;
+  for (const Index sample : traced.samples)
+    for (const Index unit : traced.units) out(k++, n) = sensitivity(state(unit, sample));
+}
+
+template <class S>
+void trace(const Parameters<S>& parameters, const Traced& traced, State<double>& out, Index n) {
+  Index k = 0;
+  for (const Index i : traced.parameters) out(k++, n) = sensitivity(parameters(i));
+}
 
 }  // namespace
 
 void ProcessOptions::check() const {
-  require(steps >= 0, "trajectories", "The number of steps is at least 0.", steps);
-  require(step_size > 0 && std::isfinite(step_size), "trajectories",
-          "The step size is a positive number.", step_size);
+  require(steps >= 0, where, "The number of steps is at least 0.", steps);
+  require(step_size > 0 && std::isfinite(step_size), where, "The step size is a positive number.",
+          step_size);
 }
+
+// ---------------------------------------------------------------------------- error derivatives
+
+ErrorProcess::ErrorProcess(AnyEnergy<double> energy, const AnyCost<double>& cost,
+                           State<double> s_star, const ProcessOptions& options)
+    : energy_(std::move(energy)),
+      s_star_(std::move(s_star)),
+      options_(options),
+      free_units_(s_star_.rows(), s_star_.cols()),
+      state_(free_units_),
+      image_(free_units_),
+      parameters_(start_gradient<double>(energy_, cost, s_star_, Wanted::parameters).parameters) {
+  options.check();
+  energy_.mobility(s_star_, {}, free_units_);
+  free_units_ = (free_units_.array() != 0).cast<double>();
+  require_free(free_units_, options.integrator);
+  cost_gradient<double>(cost, s_star_, state_);
+}
+
+void ErrorProcess::step() {
+  if (options_.integrator == Integrator::euler)
+    euler();
+  else
+    runge_kutta();
+}
+
+void ErrorProcess::euler() {
+  const double weight = -options_.step_size / static_cast<double>(state_.cols());
+  state_.array() *= free_units_.array();
+  energy_.mixed_derivative_product(s_star_, state_, weight, parameters_);
+  energy_.transposed_hessian_vector_product(s_star_, state_, image_);
+  state_ -= options_.step_size * image_;
+}
+
+/// dTheta/dt is linear in Sbar, so its stages are summed before the one product with them.
+void ErrorProcess::runge_kutta() {
+  const double h = options_.step_size;
+  stage_ = state_;
+  sum_ = state_;
+  for (const auto& [next, weight] : {std::pair{h / 2, 2.0}, {h / 2, 2.0}, {h, 1.0}}) {
+    energy_.transposed_hessian_vector_product(s_star_, stage_, image_);
+    stage_ = state_ - next * image_;
+    sum_ += weight * stage_;
+  }
+  const double weight = -h / 6 / static_cast<double>(state_.cols());
+  energy_.mixed_derivative_product(s_star_, sum_, weight, parameters_);
+  energy_.transposed_hessian_vector_product(s_star_, sum_, image_);
+  state_ -= h / 6 * image_;
+}
+
+// ---------------------------------------------------------------------------- temporal derivatives
+
+template <class S>
+TemporalProcess<S>::TemporalProcess(AnyEnergy<S> energy, const AnyCost<S>& cost,
+                                    const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
+                                    const ProcessOptions& options)
+    : energy_(std::move(energy)),
+      options_(options),
+      samples_(static_cast<RealOf<S>>(s_star.cols())),
+      state_(s_star.rows(), s_star.cols()),
+      next_(s_star.rows(), s_star.cols()),
+      parameters_(start_gradient<S>(energy_, cost, s_star, Wanted::parameters).parameters) {
+  options.check();
+  if (!energy_.conservative()) s_star_ = s_star;
+  for (const auto& node : nudging)
+    flows_.push_back({TotalEnergy<S>(energy_, cost, node.beta), node.weight, s_star});
+  step();
+}
+
+template <class S>
+void TemporalProcess<S>::step() {
+  state_.setZero();
+  parameters_.setZero();
+  for (Flow& flow : flows_) {
+    if (energy_.conservative()) {
+      energy_.parameter_gradient(flow.s, flow.weight / samples_, parameters_);
+    } else {
+      next_ = flow.s - s_star_;
+      energy_.mixed_derivative_product(s_star_, next_, flow.weight / samples_, parameters_);
+    }
+    if (options_.integrator == Integrator::euler)
+      euler(flow);
+    else
+      runge_kutta(flow);
+  }
+}
+
+/// The forward difference; the steps are those of the free phase's own solver.
+template <class S>
+void TemporalProcess<S>::euler(Flow& flow) {
+  Euler solver;
+  solver.step_size = options_.step_size;
+  solver.step<S>(flow.total, flow.s, next_);
+  state_ += flow.weight / S(static_cast<RealOf<S>>(options_.step_size)) * (next_ - flow.s);
+  flow.s.swap(next_);
+}
+
+/// The field value.
+template <class S>
+void TemporalProcess<S>::runge_kutta(Flow& flow) {
+  const auto h = static_cast<RealOf<S>>(options_.step_size);
+  flow.total.gradient(flow.s, next_);
+  state_ -= flow.weight * next_;
+  sum_ = next_;
+  for (const auto& [next, weight] : {std::pair{h / 2, 2}, {h / 2, 2}, {h, 1}}) {
+    stage_ = flow.s - S(next) * next_;
+    flow.total.gradient(stage_, next_);
+    sum_ += S(weight) * next_;
+  }
+  flow.s -= S(h / 6) * sum_;
+}
+
+template class TemporalProcess<double>;
+template class TemporalProcess<Dual<double>>;
+
+// ---------------------------------------------------------------------------- observers
 
 void error_derivatives(const AnyEnergy<double>& energy, const AnyCost<double>& cost,
                        const ConstStateRef<double>& s_star, const ProcessOptions& options,
                        const ProcessObserver<double>& observe) {
-  options.check();
-  Parameters<double> parameters =
-      start_gradient<double>(energy, cost, s_star, Wanted::parameters).parameters;
-  State<double> free_units(s_star.rows(), s_star.cols()), state(free_units), image(free_units);
-  energy.mobility(s_star, {}, free_units);
-  free_units = (free_units.array() != 0).cast<double>();
-  cost_gradient<double>(cost, s_star, state);
-  const double weight = -options.step_size / static_cast<double>(s_star.cols());
-  for (Index n = 0;; ++n) {
+  ErrorProcess process(energy, cost, s_star, options);
+  for (Index n = 0; n <= options.steps; ++n) {
     poll_interrupt();
-    observe(n, state, parameters);
-    if (n == options.steps) return;
-    state.array() *= free_units.array();
-    energy.mixed_derivative_product(s_star, state, weight, parameters);
-    energy.hessian_vector_product(s_star, state, image);
-    state -= options.step_size * image;
+    observe(n, process.state(), process.parameters());
+    if (n < options.steps) process.step();
   }
 }
 
@@ -52,35 +171,94 @@ template <class S>
 void temporal_derivatives(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                           const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
                           const ProcessOptions& options, const ProcessObserver<S>& observe) {
-  options.check();
-  Parameters<S> parameters = start_gradient<S>(energy, cost, s_star, Wanted::parameters).parameters;
-  std::vector<NudgedFlow<S>> flows;
-  for (const auto& node : nudging) flows.emplace_back(energy, cost, node, s_star);
-  Euler euler;
-  euler.step_size = options.step_size;
-  const S samples(static_cast<RealOf<S>>(s_star.cols()));
-  const S step_size(static_cast<RealOf<S>>(options.step_size));
-  State<S> state(s_star.rows(), s_star.cols());
+  TemporalProcess<S> process(energy, cost, s_star, nudging, options);
   for (Index n = 0; n <= options.steps; ++n) {
     poll_interrupt();
-    state.setZero();
-    parameters.setZero();
-    for (auto& flow : flows) {
-      euler.step<S>(flow.total, flow.s, flow.next);
-      state += flow.weight / step_size * (flow.next - flow.s);
-      energy.parameter_gradient(flow.s, flow.weight / samples, parameters);
-      flow.s.swap(flow.next);
-    }
-    observe(n, state, parameters);
+    observe(n, process.state(), process.parameters());
+    if (n < options.steps) process.step();
   }
 }
 
-template void temporal_derivatives(const AnyEnergy<double>&, const AnyCost<double>&,
-                                   const ConstStateRef<double>&, const NudgingRule<double>&,
-                                   const ProcessOptions&, const ProcessObserver<double>&);
-template void temporal_derivatives(const AnyEnergy<Dual<double>>&, const AnyCost<Dual<double>>&,
-                                   const ConstStateRef<Dual<double>>&,
-                                   const NudgingRule<Dual<double>>&, const ProcessOptions&,
-                                   const ProcessObserver<Dual<double>>&);
+// ---------------------------------------------------------------------------- comparison
+
+Groups::Groups(std::vector<Index> ends_, Index steps)
+    : ends(std::move(ends_)),
+      difference(State<double>::Zero(static_cast<Index>(ends.size()), steps + 1)),
+      size(difference),
+      product(PerSample<double>::Zero(difference.rows())),
+      power(product),
+      value_power(product) {}
+
+template <class Value, class Reference>
+void Groups::compare(Index n, const Value& value, const Reference& reference) {
+  Index begin = 0;
+  for (Index g = 0; g < difference.rows(); ++g) {
+    double largest = 0, scale = 0, inner = 0, square = 0, other = 0;
+    for (Index i = begin; i < ends[static_cast<std::size_t>(g)]; ++i) {
+      const double a = value(i), b = reference(i), gap = std::abs(a - b);
+      if (!(gap <= largest) && !std::isnan(largest)) largest = gap;  // NaN stays
+      scale = std::max(scale, std::abs(b));
+      inner += a * b;
+      square += b * b;
+      other += a * a;
+    }
+    begin = ends[static_cast<std::size_t>(g)];
+    difference(g, n) =
+        std::isnan(difference(g, n)) || largest <= difference(g, n) ? difference(g, n) : largest;
+    size(g, n) = std::max(size(g, n), scale);
+    product(g) += inner;
+    power(g) += square;
+    value_power(g) += other;
+  }
+}
+
+template <class S>
+Comparison compare_processes(const AnyEnergy<double>& energy, const AnyCost<double>& cost,
+                             const AnyEnergy<S>& nudged_energy, const AnyCost<S>& nudged_cost,
+                             const ConstStateRef<double>& s_star, const NudgingRule<S>& nudging,
+                             const ProcessOptions& options, const std::vector<Index>& layer_ends,
+                             const std::vector<Index>& block_ends, const Traced& traced) {
+  ErrorProcess error(energy, cost, s_star, options);
+  TemporalProcess<S> temporal(nudged_energy, nudged_cost, s_star.template cast<S>(), nudging,
+                              options);
+  const auto kept = static_cast<Index>(traced.units.size() * traced.samples.size());
+  const auto thetas = static_cast<Index>(traced.parameters.size());
+  Comparison out{Groups(layer_ends, options.steps),
+                 Groups(block_ends, options.steps),
+                 State<double>::Zero(kept, options.steps + 1),
+                 State<double>::Zero(kept, options.steps + 1),
+                 State<double>::Zero(thetas, options.steps + 1),
+                 State<double>::Zero(thetas, options.steps + 1)};
+  for (Index n = 0; n <= options.steps; ++n) {
+    poll_interrupt();
+    for (Index j = 0; j < s_star.cols(); ++j)
+      out.states.compare(
+          n, [&](Index i) { return sensitivity(temporal.state()(i, j)); },
+          [&](Index i) { return -error.free_units()(i, j) * error.state()(i, j); });
+    out.parameters.compare(
+        n, [&](Index i) { return sensitivity(temporal.parameters()(i)); },
+        [&](Index i) { return error.parameters()(i); });
+    trace(error.state(), traced, out.error_states, n);
+    trace(temporal.state(), traced, out.temporal_states, n);
+    trace(error.parameters(), traced, out.error_parameters, n);
+    trace(temporal.parameters(), traced, out.temporal_parameters, n);
+    if (n == options.steps) break;
+    error.step();
+    temporal.step();
+  }
+  return out;
+}
+
+#define INSTANTIATE(S)                                                                          \
+  template void temporal_derivatives(const AnyEnergy<S>&, const AnyCost<S>&,                    \
+                                     const ConstStateRef<S>&, const NudgingRule<S>&,            \
+                                     const ProcessOptions&, const ProcessObserver<S>&);         \
+  template Comparison compare_processes(                                                        \
+      const AnyEnergy<double>&, const AnyCost<double>&, const AnyEnergy<S>&, const AnyCost<S>&, \
+      const ConstStateRef<double>&, const NudgingRule<S>&, const ProcessOptions&,               \
+      const std::vector<Index>&, const std::vector<Index>&, const Traced&);
+INSTANTIATE(double)
+INSTANTIATE(Dual<double>)
+#undef INSTANTIATE
 
 }  // namespace equiprop

@@ -4,11 +4,12 @@
 #include <variant>
 
 #include "equiprop/linear/conjugate_gradient.hpp"
+#include "equiprop/linear/gmres.hpp"
 #include "equiprop/linear/richardson.hpp"
 
 namespace equiprop {
 
-using LinearSolver = std::variant<ConjugateGradient, Richardson, Neumann>;
+using LinearSolver = std::variant<ConjugateGradient, Richardson, Neumann, GMRES>;
 
 /// Solves A x = b from x = 0; see LinearSystem for what the diagonal means. The reported residual is
 /// max_i |D (b - A x)| / max_i |D b|.

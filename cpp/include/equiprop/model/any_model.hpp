@@ -11,8 +11,8 @@
 
 namespace equiprop {
 
-/// Any type that satisfies Energy, held by value. What the model does not offer is derived: T(s) =
-/// s - dE/ds, mobility 1, no box, no block updates, one sample range.
+/// Any type that satisfies Energy, held by value. What the model does not offer is derived: a symmetric
+/// Hessian, T(s) = s - dE/ds, mobility 1, no box, no block updates, one sample range.
 template <class S>
 class AnyEnergy {
  public:
@@ -31,6 +31,11 @@ class AnyEnergy {
   void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                               StateRef<S> out) const {
     model_->hessian_vector_product(s, v, out);
+  }
+  bool conservative() const { return model_->conservative(); }
+  void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                         StateRef<S> out) const {
+    model_->transposed_hessian_vector_product(s, v, out);
   }
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
     model_->parameter_gradient(s, weight, grad);
@@ -52,6 +57,10 @@ class AnyEnergy {
   void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
     model_->mobility(s, nudge, out);
   }
+  void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                              const ConstStateRef<S>& v, StateRef<S> out) const {
+    model_->transposed_map_product(s, nudge, v, out);
+  }
   void project(StateRef<S> s) const { model_->project(s); }
   Index num_blocks() const { return model_->num_blocks(); }
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
@@ -71,6 +80,9 @@ class AnyEnergy {
     virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
     virtual void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
                                         StateRef<S>) const = 0;
+    virtual bool conservative() const = 0;
+    virtual void transposed_hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
+                                                   StateRef<S>) const = 0;
     virtual void parameter_gradient(const ConstStateRef<S>&, S, ParametersRef<S>) const = 0;
     virtual void mixed_derivative_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
                                           ParametersRef<S>) const = 0;
@@ -79,6 +91,8 @@ class AnyEnergy {
                                      StateRef<S>) const = 0;
     virtual void fixed_point_map(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
     virtual void mobility(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
+    virtual void transposed_map_product(const ConstStateRef<S>&, const Nudge<S>&,
+                                        const ConstStateRef<S>&, StateRef<S>) const = 0;
     virtual void project(StateRef<S>) const = 0;
     virtual Index num_blocks() const = 0;
     virtual void block_update(Index, const Nudge<S>&, StateRef<S>) const = 0;
@@ -106,6 +120,20 @@ class AnyEnergy {
     void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                   ParametersRef<S> grad) const override {
       e.mixed_derivative_product(s, v, weight, grad);
+    }
+
+    bool conservative() const override {
+      if constexpr (MaybeNonconservative<E>)
+        return e.conservative();
+      else
+        return true;
+    }
+    void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                           StateRef<S> out) const override {
+      if constexpr (MaybeNonconservative<E>)
+        e.transposed_hessian_vector_product(s, v, out);
+      else
+        e.hessian_vector_product(s, v, out);
     }
 
     Index num_inputs() const override {
@@ -140,6 +168,16 @@ class AnyEnergy {
         e.mobility(s, nudge, out);
       else
         out.setOnes();
+    }
+    void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                const ConstStateRef<S>& v, StateRef<S> out) const override {
+      if constexpr (HasFixedPointMap<E>) {
+        e.transposed_map_product(s, nudge, v, out);
+      } else {
+        transposed_hessian_vector_product(s, v, out);
+        out = v - out;
+        out.bottomRows(num_outputs()) -= nudge.stiffness * v.bottomRows(num_outputs());
+      }
     }
     void project(StateRef<S> s) const override {
       if constexpr (HasFixedPointMap<E>) e.project(s);

@@ -17,19 +17,19 @@ struct Dense {
   static Index rows(Index /*source_units*/, Index target_units) { return target_units; }
   static Index columns(Index source_units, Index /*target_units*/) { return source_units; }
 
-  /// to_target += scale * W^T u_source
-  template <Scalar S>
-  static void pull_target(S scale, const ConstStateRef<S>& w,  // (target, source)
+  /// to_target += scale * W^T u_source. The weights may be real where the states are dual or complex.
+  template <Scalar S, Scalar W>
+  static void pull_target(S scale, const ConstStateRef<W>& w,  // (target, source)
                           const ConstStateRef<S>& u_source,    // (source, batch)
                           StateRef<S> to_target) {             // (target, batch)
-    add_product<S>(scale, w, Op::none, u_source, Op::none, to_target);
+    weigh<S, W>(scale, w, Op::none, u_source, to_target);
   }
   /// to_source += scale * W u_target
-  template <Scalar S>
-  static void pull_source(S scale, const ConstStateRef<S>& w,  // (target, source)
+  template <Scalar S, Scalar W>
+  static void pull_source(S scale, const ConstStateRef<W>& w,  // (target, source)
                           const ConstStateRef<S>& u_target,    // (target, batch)
                           StateRef<S> to_source) {             // (source, batch)
-    add_product<S>(scale, w, Op::transpose, u_target, Op::none, to_source);
+    weigh<S, W>(scale, w, Op::transpose, u_target, to_source);
   }
   /// grad += scale * sum over the batch of u_target u_source^T
   template <Scalar S>
@@ -37,6 +37,16 @@ struct Dense {
                         const ConstStateRef<S>& u_target,           // (target, batch)
                         StateRef<S> grad) {                         // (target, source)
     add_product<S>(scale, u_target, Op::none, u_source, Op::transpose, grad);
+  }
+
+ private:
+  template <Scalar S, Scalar W>
+  static void weigh(S scale, const ConstStateRef<W>& w, Op op, const ConstStateRef<S>& u,
+                    StateRef<S>& to) {
+    if constexpr (std::same_as<S, W>)
+      add_product<S>(scale, w, op, u, Op::none, to);
+    else
+      add_real_product<S>(scale, w, op, u, to);
   }
 };
 

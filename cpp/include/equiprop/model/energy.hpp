@@ -48,13 +48,15 @@ concept HasInputGradient = requires(const E e, const State<typename E::Scalar> s
 /// A map T whose fixed points are those of the dynamics; |T(s) - s| is the residual everywhere.
 /// mobility is dT/d(force), a diagonal: 0 on a unit held by a bound, so it also says which are free
 /// under that force (a stiffness only scales it and is left out).
+/// transposed_map_product is (dT/ds)^T v: what a step of T does to an adjoint.
 template <class E>
 concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s,
                                     const Nudge<typename E::Scalar> nudge,
                                     State<typename E::Scalar> out) {
   e.fixed_point_map(s, nudge, out);  // (units, batch)
   e.mobility(s, nudge, out);         // (units, batch)
-  e.project(out);                    // clips to the box, in place
+  e.transposed_map_product(s, nudge, s, out);
+  e.project(out);  // clips to the box, in place
 };
 
 /// Exact minimisation over one block of mutually uncoupled units, the others held.
@@ -63,6 +65,15 @@ concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nud
                                   State<typename E::Scalar> s) {
   { e.num_blocks() } -> std::convertible_to<Index>;
   e.block_update(Index{0}, nudge, s);
+};
+
+/// A vector field enters as minus its velocity: `gradient` is -mu, its Hessian -dmu/ds is not symmetric,
+/// and -<v, dmu/dtheta> its mixed derivative. There is then no energy, and no dE/dtheta.
+template <class E>
+concept MaybeNonconservative = requires(const E e, const State<typename E::Scalar> s,
+                                        State<typename E::Scalar> out) {
+  { e.conservative() } -> std::convertible_to<bool>;
+  e.transposed_hessian_vector_product(s, s, out);  // (units, batch)
 };
 
 /// The same problem for samples [begin, begin + count) only; lets threads share a batch.

@@ -9,6 +9,9 @@
 ///   dE/ds          leak'(s) - signal'(s) p
 ///   d2E/ds2 . v    leak''(s) v - signal''(s) p v - signal'(s) (M (signal'(s) v)),  M v: inner pulls
 ///   dE/dW, dE/db   -u_a u_b^T,  -u_b
+///
+/// With separate feedback M is not symmetric: dE/ds above is then minus the velocity of a vector field
+/// (Scellier et al. 2018), E itself is not defined, and M^T takes the place of M in the transpose.
 
 #include <memory>
 
@@ -26,15 +29,15 @@ struct Clamped {
 };
 
 /// A network with its input fixed: an Energy. It owns what it refers to, and its parameters are the
-/// network's own memory. Each object has scratch space: use it from one thread at a time, and give
-/// each thread its own samples().
-template <class S>
+/// network's own memory, also where its states are dual or complex and its weights W are real. Each
+/// object has scratch space: use it from one thread at a time, and give each thread its own samples().
+template <class S, class W = S>
 class ClampedHopfield {
  public:
   using Scalar = S;
 
   ClampedHopfield(std::shared_ptr<const Topology> topology,
-                  std::shared_ptr<const Parameters<S>> parameters,
+                  std::shared_ptr<const Parameters<W>> parameters,
                   const Eigen::Ref<const State<S>>& x);
 
   Index num_units() const { return topology_->state().size(); }
@@ -46,6 +49,9 @@ class ClampedHopfield {
   void gradient(const ConstStateRef<S>& s, StateRef<S> out) const;
   void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                               StateRef<S> out) const;
+  bool conservative() const { return topology_->feedback() == Feedback::tied; }
+  void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                         StateRef<S> out) const;
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const;
   void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParametersRef<S> grad) const;
@@ -55,6 +61,8 @@ class ClampedHopfield {
 
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const;
   void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const;
+  void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                              const ConstStateRef<S>& v, StateRef<S> out) const;
   void project(StateRef<S> s) const;
 
   Index num_blocks() const;
@@ -69,7 +77,9 @@ class ClampedHopfield {
     Eigen::Ref<const State<S>, 0, Eigen::OuterStride<>> rows;
   };
 
-  Eigen::Map<const State<S>> weights(std::size_t coupling) const;
+  Eigen::Map<const State<W>> weights(std::size_t coupling) const;
+  Eigen::Map<const State<W>> feedback_weights(std::size_t coupling) const;
+  Eigen::Map<const State<W>> matrix(const Block& block) const;
   auto rows(const ConstStateRef<S>& a, std::size_t free_layer) const;
   auto rows(StateRef<S>& a, std::size_t free_layer) const;
   std::size_t source(std::size_t coupling) const;
@@ -81,24 +91,26 @@ class ClampedHopfield {
   Signal tangent(std::size_t free_layer, const ConstStateRef<S>& v) const;
 
   template <class SignalOf>
-  void add_pulls(const SignalOf& signal_of, State<S>& out) const;
+  void add_pulls(const SignalOf& signal_of, State<S>& out, Op op = Op::none) const;
+  void hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Op op,
+                       StateRef<S>& out) const;
   void add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s, State<S>& out) const;
   void drive(const ConstStateRef<S>& s) const;
   auto clamped_drive() const { return clamped_->drive.middleCols(begin_, count_); }
   auto clamped_x() const { return clamped_->x.middleCols(begin_, count_); }
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
-  void add_outer(S scale, const Signal& from, const Signal& to, std::size_t coupling,
+  void add_outer(S scale, const Signal& from, const Signal& to, const Block& block,
                  ParametersRef<S>& grad) const;
 
   std::shared_ptr<const Topology> topology_;
-  std::shared_ptr<const Parameters<S>> parameters_;
+  std::shared_ptr<const Parameters<W>> parameters_;
   std::shared_ptr<const Clamped<S>> clamped_;
   Index begin_ = 0;
   Index count_;
 
   /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
   struct Scratch {
-    State<S> drive, signal, slope, tangent, pulls;
+    State<S> drive, signal, slope, tangent, pulls, response;
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }
@@ -112,9 +124,9 @@ class HopfieldNetwork {
   using Scalar = S;
 
   HopfieldNetwork(std::vector<Layer> layers, std::vector<Dense> couplings,
-                  Potential potential = Potential::legendre)
-      : topology_(
-            std::make_shared<const Topology>(std::move(layers), std::move(couplings), potential)),
+                  Potential potential = Potential::legendre, Feedback feedback = Feedback::tied)
+      : topology_(std::make_shared<const Topology>(std::move(layers), std::move(couplings),
+                                                   potential, feedback)),
         parameters_(
             std::make_shared<Parameters<S>>(Parameters<S>::Zero(topology_->parameters().size()))) {}
 
@@ -124,7 +136,8 @@ class HopfieldNetwork {
   const Parameters<S>& parameters() const { return *parameters_; }
 
   /// Weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
-  /// numbers depend on the seed alone, not on the scalar type. With gain 1 the largest singular value
+  /// numbers depend on the seed alone, not on the scalar type. Separate feedback weights start equal to
+  /// the forward ones. With gain 1 the largest singular value
   /// of a layer's weights exceeds 1, and a network with linear units excites itself; with 1/2 it
   /// usually relaxes to one fixed point.
   void initialize(std::uint64_t seed, double gain = 0.5) {
@@ -137,11 +150,21 @@ class HopfieldNetwork {
       for (Index i = 0; i < block.size(); ++i)
         (*parameters_)(block.offset + i) = S(static_cast<RealOf<S>>(limit * random.symmetric()));
     }
+    for (const auto e : topology_->inner()) {
+      const Block& back = topology_->feedback_weights(e);
+      parameters_->segment(back.offset, back.size()) =
+          parameters_->segment(topology_->weights(e).offset, back.size()).eval();
+    }
   }
 
   /// Fixes the input x (inputs, batch) and computes its drive, once.
   ClampedHopfield<S> clamp(const Eigen::Ref<const State<S>>& x) const {
     return {topology_, parameters_, x};
+  }
+  /// The same with states of another scalar T that holds S: the parameters are shared, not copied.
+  template <class T>
+  ClampedHopfield<T, S> clamp_as(const Eigen::Ref<const State<S>>& x) const {
+    return {topology_, parameters_, x.template cast<T>()};
   }
   /// The state a free phase starts from unless told otherwise, (units, batch).
   State<S> initial_state(Index batch) const {
@@ -155,7 +178,8 @@ class HopfieldNetwork {
   /// The same network on another scalar; the parameters are copied.
   template <class T>
   HopfieldNetwork<T> cast() const {
-    HopfieldNetwork<T> other(topology_->layers(), topology_->couplings(), topology_->potential());
+    HopfieldNetwork<T> other(topology_->layers(), topology_->couplings(), topology_->potential(),
+                             topology_->feedback());
     other.parameters() =
         parameters_->unaryExpr([](const S& v) { return T(static_cast<RealOf<T>>(real_part(v))); });
     return other;
@@ -170,5 +194,7 @@ extern template class ClampedHopfield<float>;
 extern template class ClampedHopfield<double>;
 extern template class ClampedHopfield<Complex>;
 extern template class ClampedHopfield<Dual<double>>;
+extern template class ClampedHopfield<Complex, double>;
+extern template class ClampedHopfield<Dual<double>, double>;
 
 }  // namespace equiprop

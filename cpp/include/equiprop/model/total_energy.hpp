@@ -34,9 +34,13 @@ class TotalEnergy {
   void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                               StateRef<S> out) const {
     energy_.hessian_vector_product(s, v, out);
-    pull_.resize(num_outputs(), s.cols());
-    cost_.hessian_vector_product(outputs(s), outputs(v), pull_);
-    out.bottomRows(num_outputs()) += beta_ * pull_;
+    add_cost_product(s, v, out);
+  }
+  bool conservative() const { return energy_.conservative(); }
+  void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                         StateRef<S> out) const {
+    energy_.transposed_hessian_vector_product(s, v, out);
+    add_cost_product(s, v, out);
   }
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
     energy_.parameter_gradient(s, weight, grad);
@@ -61,6 +65,17 @@ class TotalEnergy {
   void mobility(const ConstStateRef<S>& s, const Nudge<S>& outer, StateRef<S> out) const {
     energy_.mobility(s, nudge(s, outer, 0.0), out);
   }
+  /// The force moves with s: dT/ds gains -beta D d2C/ds2.
+  void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& outer,
+                              const ConstStateRef<S>& v, StateRef<S> out) const {
+    State<S> response(s.rows(), s.cols());
+    mobility(s, outer, response);
+    response.array() *= v.array();
+    energy_.transposed_map_product(s, nudge(s, outer, 0.0), v, out);
+    pull_.resize(num_outputs(), s.cols());
+    cost_.hessian_vector_product(outputs(s), outputs(response), pull_);
+    out.bottomRows(num_outputs()) -= beta_ * pull_;
+  }
   void project(StateRef<S> s) const { energy_.project(s); }
 
   Index num_blocks() const { return energy_.num_blocks(); }
@@ -77,6 +92,12 @@ class TotalEnergy {
 
  private:
   auto outputs(const ConstStateRef<S>& s) const { return s.bottomRows(num_outputs()); }
+  void add_cost_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                        StateRef<S>& out) const {
+    pull_.resize(num_outputs(), s.cols());
+    cost_.hessian_vector_product(outputs(s), outputs(v), pull_);
+    out.bottomRows(num_outputs()) += beta_ * pull_;
+  }
   void pull(const ConstStateRef<S>& s) const {
     pull_.resize(num_outputs(), s.cols());
     cost_.gradient(outputs(s), pull_);

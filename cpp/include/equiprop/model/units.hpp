@@ -94,14 +94,17 @@ class Units {
     else
       respond_quadratic(drive, force, stiffness, s);
   }
-  /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping).
+  /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping). The box of
+  /// a quadratic potential is that of rho divided by the gain, hence the gain on the drive.
   template <Scalar S>
   void mobility(const ConstStateRef<S>& drive, StateRef<S> out) const {
     if (!legendre() && clip() == nullptr) {
       out.setOnes();
       return;
     }
-    map<S>(drive, out, [](const auto& rho, const S& v) { return rho.slope(rho.value(v)); });
+    const S divisor = gain<S>();
+    map<S>(drive, out,
+           [=](const auto& rho, const S& v) { return rho.slope(rho.value(S(divisor * v))); });
     if (!legendre()) out /= gain<S>();
   }
   /// Clips s to the box, in place.

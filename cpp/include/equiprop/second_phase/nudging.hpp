@@ -2,6 +2,7 @@
 /// Variants of Equilibrium Propagation are data: nodes beta_k and weights w_k with
 /// dJ/dtheta ~ sum_k w_k dF/dtheta(s^{beta_k}).
 
+#include <numbers>
 #include <vector>
 
 #include "equiprop/base/error.hpp"
@@ -41,6 +42,22 @@ NudgingRule<S> centered(double beta) {
   detail::check_beta(beta, "centered");
   const auto b = static_cast<RealOf<S>>(beta);
   return {{S(-b), S(-1 / (2 * b))}, {S(b), S(1 / (2 * b))}};
+}
+
+/// Cauchy's integral over `points` nodes on the circle |beta| = radius: error O(radius^points) for energies
+/// that are holomorphic inside it (Laborieux & Zenke 2022). g of a conjugate beta is the conjugate of g, so
+/// the upper half of the circle is enough, and the real part of the sum is the estimate.
+inline NudgingRule<Complex> holomorphic(double radius, int points) {
+  detail::check_beta(radius, "holomorphic");
+  require(points >= 2 && points % 2 == 0, "holomorphic", "The number of points is even.", points);
+  NudgingRule<Complex> rule;
+  for (int k = 0; 2 * k <= points; ++k) {
+    const double angle = 2 * std::numbers::pi * k / points;
+    const bool real = k == 0 || 2 * k == points;
+    const Complex turn = real ? Complex(k == 0 ? 1 : -1) : std::polar(1.0, angle);
+    rule.push_back({radius * turn, std::conj(turn) * ((real ? 1 : 2) / (points * radius))});
+  }
+  return rule;
 }
 
 /// dg/dbeta at 0, exactly: the derivative part of a relaxation with the dual number beta = 0 + e.
