@@ -21,7 +21,10 @@ struct BoundCost {
   BoundCost(CostKind kind_, const Array<T>& y) : kind(kind_), targets(as_state<T>(y, -1, "cost")) {}
 
   AnyCost<T> cost() const { return make_cost<T>(kind, targets); }
-  AnyCost<Dual<double>> dual() const { return make_cost<Dual<double>>(kind, targets); }
+  template <class S>
+  AnyCost<S> as() const {
+    return make_cost<S>(kind, targets);
+  }
 
   CostKind kind;
   State<T> targets;

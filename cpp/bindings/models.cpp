@@ -1,9 +1,13 @@
+#include <pybind11/complex.h>
 #include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "cost.hpp"
 #include "equiprop/model/hopfield.hpp"
+#include "equiprop/model/symmetrized.hpp"
+#include "equiprop/model/total_energy.hpp"
 #include "equiprop/solver/relax.hpp"
 #include "python_energy.hpp"
 
@@ -26,17 +30,44 @@ AnyEnergy<T> python_energy(py::object model, py::object x, Index units, Index ou
   return PythonEnergy<T>(std::move(model), std::move(x), units, outputs, parameters);
 }
 
+/// The clamped network with states of another scalar; in double precision it shares the parameters.
+template <class S, class T>
+AnyEnergy<S> clamp_as(const HopfieldNetwork<T>& network, const Array<double>& x) {
+  const auto input = as_state<double>(x, network.topology().num_inputs(), "clamp");
+  const py::gil_scoped_release release;
+  if constexpr (std::same_as<T, double>)
+    return network.template clamp_as<S>(input);
+  else
+    return network.template cast<double>().template clamp_as<S>(input);
+}
+
+/// The energy with the antisymmetric term of its Jacobian at `s_star` taken out.
+template <class S>
+AnyEnergy<S> symmetrized(const AnyEnergy<S>& energy, const Array<double>& s_star) {
+  return Symmetrized<S>(
+      energy, as_state<double>(s_star, energy.num_units(), "symmetrized").template cast<S>());
+}
+
+/// F = E + beta C.
+template <class S>
+AnyEnergy<S> total_energy(const AnyEnergy<S>& energy, const BoundCost<double>& cost, S beta) {
+  return TotalEnergy<S>(energy, cost.as<S>(), beta);
+}
+
 template <class T>
 void bind_network(py::module_& m) {
   using Network = HopfieldNetwork<T>;
   py::class_<Network, std::shared_ptr<Network>>(m, "HopfieldNetwork")
       .def(py::init([](std::vector<Layer> layers, const std::vector<std::pair<Index, Index>>& edges,
-                       Potential potential) {
+                       Potential potential, bool separate_feedback) {
              std::vector<Dense> couplings;
              for (const auto& [source, target] : edges) couplings.push_back({source, target});
-             return std::make_shared<Network>(std::move(layers), std::move(couplings), potential);
+             return std::make_shared<Network>(
+                 std::move(layers), std::move(couplings), potential,
+                 separate_feedback ? Feedback::separate : Feedback::tied);
            }),
-           py::arg("layers"), py::arg("couplings"), py::arg("potential"))
+           py::arg("layers"), py::arg("couplings"), py::arg("potential"),
+           py::arg("separate_feedback") = false)
       .def("initialize", &Network::initialize, py::arg("seed"), py::arg("gain") = 0.5)
       .def_property_readonly("parameters",
                              [](py::object self) {
@@ -63,12 +94,8 @@ void bind_network(py::module_& m) {
              const py::gil_scoped_release release;
              return AnyEnergy<T>(n.clamp(input));
            })
-      .def("clamp_dual", [](const Network& n, const Array<double>& x) {
-        const auto input = as_state<double>(x, n.topology().num_inputs(), "clamp");
-        const py::gil_scoped_release release;
-        return AnyEnergy<Dual<double>>(
-            n.template cast<Dual<double>>().clamp(input.template cast<Dual<double>>().eval()));
-      });
+      .def("clamp_dual", &clamp_as<Dual<double>, T>)
+      .def("clamp_complex", &clamp_as<Complex, T>);
 }
 
 /// A method of the energy that maps states to a state.
@@ -94,6 +121,9 @@ void bind_energy(py::module_& m) {
       .def_property_readonly("num_outputs", &E::num_outputs)
       .def_property_readonly("num_parameters", &E::num_parameters)
       .def_property_readonly("num_blocks", &E::num_blocks)
+      .def_property_readonly("num_inputs", &E::num_inputs)
+      .def_property_readonly("conservative", &E::conservative)
+      .def("symmetrized", &symmetrized<T>)
       .def("energy",
            [](const E& e, const Array<T>& s) {
              const auto state = as_state<T>(s, e.num_units(), "Energy");
@@ -117,6 +147,34 @@ void bind_energy(py::module_& m) {
              return state_method<T>([&](const E& at, const In& state, Out& out) {
                at.hessian_vector_product(state, direction, out);
              })(e, s);
+           })
+      .def("transposed_hessian_vector_product",
+           [](const E& e, const Array<T>& s, const Array<T>& v) {
+             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             return state_method<T>([&](const E& at, const In& state, Out& out) {
+               at.transposed_hessian_vector_product(state, direction, out);
+             })(e, s);
+           })
+      .def("input_gradient",
+           [](const E& e, const Array<T>& s) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             auto out = new_state<T>(e.num_inputs(), state.cols());
+             auto grad = as_state<T>(out);
+             grad.setZero();
+             const py::gil_scoped_release release;
+             e.input_gradient(state, T(1), grad);
+             return out;
+           })
+      .def("mixed_input_product",
+           [](const E& e, const Array<T>& s, const Array<T>& v) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             auto out = new_state<T>(e.num_inputs(), state.cols());
+             auto grad = as_state<T>(out);
+             grad.setZero();
+             const py::gil_scoped_release release;
+             e.mixed_input_product(state, direction, T(1), grad);
+             return out;
            })
       .def("parameter_gradient",
            [](const E& e, const Array<T>& s) {
@@ -151,28 +209,42 @@ void bind_energy(py::module_& m) {
       });
 }
 
-/// (state, (status, iterations, residual), residual of every step or None).
+/// One after the other: (steps, batch, units).
+template <class T>
+Array<T> stacked(const std::vector<State<T>>& states, Index units, Index batch) {
+  Array<T> out({static_cast<Index>(states.size()), batch, units});
+  T* to = out.mutable_data();
+  for (const State<T>& state : states) to = std::copy_n(state.data(), state.size(), to);
+  return out;
+}
+
+/// (state, (status, iterations, residual), residual of every step or None, every state or None).
 template <class T>
 py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Array<T>& start,
-                     bool trace) {
+                     bool trace, bool record) {
   auto state = copy_state<T>(start, energy.num_units(), "relax");
   auto s = as_state<T>(state);
   std::vector<PerSample<double>> residuals;
+  std::vector<State<T>> states;
   State<T> image;
   const auto observe = [&](Index, const ConstStateRef<T>& at) {
+    if (record) states.emplace_back(at);
+    if (!trace) return;
     residuals.emplace_back(at.cols());
     residual<T>(energy, at, image, residuals.back());
   };
   Report report;
   {
     const py::gil_scoped_release release;
-    report = relax<T>(energy, solver, s, trace ? Observer<T>(observe) : Observer<T>());
+    report = relax<T>(energy, solver, s, trace || record ? Observer<T>(observe) : Observer<T>());
   }
-  if (!trace) return py::make_tuple(state, as_tuple(report), py::none());
+  const py::object trajectory =
+      record ? py::object(stacked<T>(states, s.rows(), s.cols())) : py::none();
+  if (!trace) return py::make_tuple(state, as_tuple(report), py::none(), trajectory);
   auto history = new_state<double>(s.cols(), static_cast<Index>(residuals.size()));
   for (std::size_t n = 0; n < residuals.size(); ++n)
     as_state<double>(history).col(static_cast<Index>(n)) = residuals[n];
-  return py::make_tuple(state, as_tuple(report), history);
+  return py::make_tuple(state, as_tuple(report), history, trajectory);
 }
 
 }  // namespace
@@ -213,13 +285,23 @@ void bind_models(py::module_& m) {
   bind_network<T>(m);
   bind_energy<T>(m);
   m.def("relax", &relax_copy<T>, py::arg("energy"), py::arg("solver"), py::arg("start"),
-        py::arg("trace") = false);
-  if constexpr (std::same_as<T, double>) m.def("python_energy", &python_energy<double>);
+        py::arg("trace") = false, py::arg("record") = false);
+  if constexpr (std::same_as<T, double>) {
+    m.def("python_energy", &python_energy<double>);
+    m.def("total_energy", &total_energy<double>);
+  }
 }
 
 void bind_dual(py::module_& dual) {
-  py::class_<AnyEnergy<Dual<double>>>(dual, "Energy");
+  py::class_<AnyEnergy<Dual<double>>>(dual, "Energy")
+      .def("symmetrized", &symmetrized<Dual<double>>);
   dual.def("python_energy", &python_energy<Dual<double>>);
+}
+
+void bind_complex(py::module_& complex) {
+  bind_energy<Complex>(complex);
+  complex.def("python_energy", &python_energy<Complex>);
+  complex.def("total_energy", &total_energy<Complex>);
 }
 
 template void bind_models<float>(py::module_&);

@@ -13,6 +13,8 @@ PYBIND11_MODULE(_core, m) {
 
   auto dual = m.def_submodule("dual", "Exact limits by dual numbers");
   bind_dual(dual);
+  auto c128 = m.def_submodule("c128", "Complex states, for complex steps and complex nudging");
+  bind_complex(c128);
   auto f32 = m.def_submodule("f32", "Single precision");
   bind_models<float>(f32);
   bind_second_phase<float>(f32);

@@ -10,7 +10,8 @@ namespace equiprop::bindings {
 
 /// Calls the methods of a Python object with (batch, units) arrays. On dual numbers they are called
 /// with complex arrays s + i h ds, h = 1e-100: the imaginary part over h of a holomorphic function is
-/// its directional derivative to the last bit (Squire & Trapp 1998).
+/// its directional derivative to the last bit (Squire & Trapp 1998). A vector field answers the same calls,
+/// with minus its velocity for the gradient.
 template <class S>
 class PythonEnergy {
  public:
@@ -20,6 +21,7 @@ class PythonEnergy {
   PythonEnergy(py::object model, py::object x, Index units, Index outputs, Index parameters)
       : model_(std::move(model)),
         x_(std::move(x)),
+        conservative_(model_.attr("conservative").template cast<bool>()),
         units_(units),
         outputs_(outputs),
         parameters_(parameters) {}
@@ -37,6 +39,7 @@ class PythonEnergy {
   Index num_units() const { return units_; }
   Index num_outputs() const { return outputs_; }
   Index num_parameters() const { return parameters_; }
+  bool conservative() const { return conservative_; }
 
   void energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
     const py::gil_scoped_acquire gil;
@@ -51,6 +54,13 @@ class PythonEnergy {
     const py::gil_scoped_acquire gil;
     read(call("hessian_vector_product", to_python(s), to_python(v)), {s.cols(), s.rows()}, out,
          "hessian_vector_product");
+  }
+  void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                         StateRef<S> out) const {
+    if (conservative_) return hessian_vector_product(s, v, out);
+    const py::gil_scoped_acquire gil;
+    read(call("transposed_hessian_vector_product", to_python(s), to_python(v)),
+         {s.cols(), s.rows()}, out, "transposed_hessian_vector_product");
   }
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
     const py::gil_scoped_acquire gil;
@@ -74,6 +84,7 @@ class PythonEnergy {
     const py::gil_scoped_acquire gil;
     model_ = other.model_;
     x_ = other.x_;
+    conservative_ = other.conservative_;
     units_ = other.units_;
     outputs_ = other.outputs_;
     parameters_ = other.parameters_;
@@ -118,6 +129,7 @@ class PythonEnergy {
   }
 
   py::object model_, x_;
+  bool conservative_ = true;
   Index units_ = 0, outputs_ = 0, parameters_ = 0;
 };
 

@@ -1,8 +1,10 @@
+#include <pybind11/complex.h>
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "cost.hpp"
+#include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
 
@@ -23,7 +25,8 @@ Wanted wanted(bool inputs) {
 }
 
 /// ((beta, weight), ...)
-py::tuple nodes_of(const NudgingRule<double>& rule) {
+template <class S>
+py::tuple nodes_of(const NudgingRule<S>& rule) {
   py::tuple nodes(rule.size());
   for (std::size_t k = 0; k < rule.size(); ++k)
     nodes[k] = py::make_tuple(rule[k].beta, rule[k].weight);
@@ -49,6 +52,41 @@ py::tuple released(const Compute& compute) {
     gradient = compute();
   }
   return gradient_tuple<T>(gradient);
+}
+
+/// Copies (steps + 1, batch, units) into one state for each step.
+template <class T>
+std::vector<State<T>> trajectory_of(const py::array_t<T, py::array::c_style>& array, Index units) {
+  require(array.ndim() == 3 && array.shape(2) == units, "backpropagation_through_time",
+          "A trajectory has shape (steps + 1, batch, " + std::to_string(units) + ").", array.ndim(),
+          " dimensions");
+  const Index batch = array.shape(1);
+  std::vector<State<T>> states;
+  for (Index t = 0; t < array.shape(0); ++t)
+    states.push_back(Eigen::Map<const State<T>>(array.data() + t * batch * units, units, batch));
+  return states;
+}
+
+/// The gradient; if `record`, also the adjoint (steps + 1, batch, units) and dL/dtheta of the last t
+/// steps (steps + 1, parameters), t = 0, 1, ...
+template <class T>
+py::tuple sweep(const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& trajectory,
+                const Solver& solver, bool inputs, bool record) {
+  const auto states = trajectory_of<T>(trajectory, energy.num_units());
+  const Index steps = record ? static_cast<Index>(states.size()) : 0;
+  const Index batch = trajectory.shape(1);
+  Array<T> adjoints({steps, batch, energy.num_units()});
+  Array<T> thetas({steps, energy.num_parameters()});
+  T *to_adjoint = adjoints.mutable_data(), *to_theta = thetas.mutable_data();
+  const auto observe = [&](Index, const State<T>& adjoint, const Parameters<T>& parameters) {
+    to_adjoint = std::copy_n(adjoint.data(), adjoint.size(), to_adjoint);
+    to_theta = std::copy_n(parameters.data(), parameters.size(), to_theta);
+  };
+  const py::tuple gradient = released<T>([&] {
+    return backpropagation_through_time<T>(energy, cost.cost(), states, solver, wanted(inputs),
+                                           record ? SweepObserver<T>(observe) : SweepObserver<T>());
+  });
+  return py::make_tuple(gradient, adjoints, thetas);
 }
 
 template <class T>
@@ -99,14 +137,30 @@ void bind_second_phase(py::module_& m) {
            const Array<double>& state, const Solver& solver, bool inputs) {
           const auto s = as_state<double>(state, energy.num_units(), "equilibrium_propagation");
           return released<double>([&] {
-            return equilibrium_propagation_limit(energy, cost.dual(), s, solver, wanted(inputs));
+            return equilibrium_propagation_limit(energy, cost.template as<Dual<double>>(), s,
+                                                 solver, wanted(inputs));
           });
         });
+  m.def(
+      "holomorphic_equilibrium_propagation",
+      [](const AnyEnergy<Complex>& energy, const BoundCost<T>& cost, const Array<double>& state,
+         const std::vector<std::pair<Complex, Complex>>& nodes, const Solver& solver, bool inputs) {
+        const auto s = as_state<double>(state, energy.num_units(), "equilibrium_propagation");
+        NudgingRule<Complex> rule;
+        for (const auto& [beta, weight] : nodes) rule.push_back({beta, weight});
+        return released<double>([&] {
+          return holomorphic_equilibrium_propagation(energy, cost.template as<Complex>(), s, rule,
+                                                     solver, wanted(inputs));
+        });
+      });
+  m.def("backpropagation_through_time", &sweep<T>);
 }
 
 void bind_nudging(py::module_& m) {
   m.def("one_sided", [](double beta) { return nodes_of(one_sided<double>(beta)); });
   m.def("centered", [](double beta) { return nodes_of(centered<double>(beta)); });
+  m.def("holomorphic",
+        [](double radius, int points) { return nodes_of(holomorphic(radius, points)); });
 }
 
 template void bind_second_phase<float>(py::module_&);

@@ -26,6 +26,7 @@ void bind_solvers(py::module_& m) {
   bind_options<ConjugateGradient>(m, "ConjugateGradient");
   bind_options<Richardson>(m, "Richardson").def_readwrite("step_size", &Richardson::step_size);
   bind_options<Neumann>(m, "Neumann");
+  bind_options<GMRES>(m, "GMRES").def_readwrite("restart", &GMRES::restart);
 }
 
 }  // namespace equiprop::bindings

@@ -26,12 +26,14 @@ from equiprop.data import Dataset as Dataset
 from equiprop.data import load_digits as load_digits
 from equiprop.data import load_mnist as load_mnist
 from equiprop.energies import Energy as Energy
+from equiprop.energies import VectorField as VectorField
 from equiprop.history import Epoch as Epoch
 from equiprop.models import Dense as Dense
 from equiprop.models import HopfieldNetwork as HopfieldNetwork
 from equiprop.models import Layer as Layer
 from equiprop.nudging import centered as centered
 from equiprop.nudging import exact_limit as exact_limit
+from equiprop.nudging import holomorphic as holomorphic
 from equiprop.nudging import one_sided as one_sided
 from equiprop.nudging import random_sign as random_sign
 from equiprop.optimizers import SGD as SGD
@@ -42,8 +44,10 @@ from equiprop.results import FixedPoint as FixedPoint
 from equiprop.results import Gradient as Gradient
 from equiprop.second_phase import EquilibriumPropagation as EquilibriumPropagation
 from equiprop.second_phase import RecurrentBackpropagation as RecurrentBackpropagation
+from equiprop.second_phase import backpropagation_through_time as backpropagation_through_time
 from equiprop.second_phase import equilibrium_propagation as equilibrium_propagation
 from equiprop.second_phase import recurrent_backpropagation as recurrent_backpropagation
+from equiprop.solvers import GMRES as GMRES
 from equiprop.solvers import BlockUpdate as BlockUpdate
 from equiprop.solvers import ConjugateGradient as ConjugateGradient
 from equiprop.solvers import Euler as Euler

@@ -12,6 +12,8 @@ _Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64]]
 _Gradient = tuple[_Array, _Array, float, _Report]
 _Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
 _Nodes = tuple[tuple[float, float], ...]
+_ComplexNodes = tuple[tuple[complex, complex], ...]
+_Relaxation = tuple[_Array, _Report, NDArray[np.float64] | None, _Array | None]
 _Blocks = list[tuple[str, int, int, int]]
 
 class Status(IntEnum):
@@ -57,24 +59,34 @@ class Richardson(_Options):
 
 class Neumann(_Options): ...
 
+class GMRES(_Options):
+    restart: int
+
 _Solver = BlockUpdate | FixedPointIteration | Euler
-_LinearSolver = ConjugateGradient | Richardson | Neumann
+_LinearSolver = ConjugateGradient | Richardson | Neumann | GMRES
 
 class Energy:
     num_units: int
     num_outputs: int
     num_parameters: int
     num_blocks: int
+    num_inputs: int
+    conservative: bool
+    def symmetrized(self, s_star: NDArray[np.float64]) -> Energy: ...
     def energy(self, s: _Array) -> _Array: ...
     def gradient(self, s: _Array) -> _Array: ...
     def fixed_point_map(self, s: _Array) -> _Array: ...
     def mobility(self, s: _Array) -> _Array: ...
     def hessian_vector_product(self, s: _Array, v: _Array) -> _Array: ...
+    def transposed_hessian_vector_product(self, s: _Array, v: _Array) -> _Array: ...
+    def input_gradient(self, s: _Array) -> _Array: ...
+    def mixed_input_product(self, s: _Array, v: _Array) -> _Array: ...
     def parameter_gradient(self, s: _Array) -> _Array: ...
     def mixed_derivative_product(self, s: _Array, v: _Array) -> _Array: ...
     def residual(self, s: _Array) -> NDArray[np.float64]: ...
 
-class DualEnergy: ...
+class DualEnergy:
+    def symmetrized(self, s_star: NDArray[np.float64]) -> DualEnergy: ...
 
 class Cost:
     num_outputs: int
@@ -89,12 +101,17 @@ class HopfieldNetwork:
     has_block_update: bool
     holomorphic: bool
     def __init__(
-        self, layers: Sequence[Layer], couplings: Sequence[tuple[int, int]], potential: Potential
+        self,
+        layers: Sequence[Layer],
+        couplings: Sequence[tuple[int, int]],
+        potential: Potential,
+        separate_feedback: bool = False,
     ) -> None: ...
     def initialize(self, seed: int, gain: float = 0.5) -> None: ...
     def initial_state(self, batch: int) -> _Array: ...
     def clamp(self, x: _Array) -> Energy: ...
     def clamp_dual(self, x: NDArray[np.float64]) -> DualEnergy: ...
+    def clamp_complex(self, x: NDArray[np.float64]) -> Energy: ...
 
 _Network = HopfieldNetwork
 
@@ -103,8 +120,21 @@ class Precision:
 
     HopfieldNetwork: type[_Network]
     def relax(
-        self, energy: Energy, solver: _Solver, start: _Array, trace: bool = False
-    ) -> tuple[_Array, _Report, NDArray[np.float64] | None]: ...
+        self, energy: Energy, solver: _Solver, start: _Array, trace: bool = False, record: bool = False
+    ) -> _Relaxation: ...
+    def total_energy(self, energy: Energy, cost: Cost, beta: float) -> Energy: ...
+    def backpropagation_through_time(
+        self, energy: Energy, cost: Cost, trajectory: _Array, solver: _Solver, inputs: bool, record: bool
+    ) -> tuple[_Gradient, _Array, _Array]: ...
+    def holomorphic_equilibrium_propagation(
+        self,
+        energy: Energy,
+        cost: Cost,
+        state: NDArray[np.float64],
+        nodes: _ComplexNodes,
+        solver: _Solver,
+        inputs: bool,
+    ) -> _Gradient: ...
     def squared_error(self, y: _Array) -> Cost: ...
     def cross_entropy(self, y: _Array) -> Cost: ...
     def equilibrium_propagation(
@@ -127,20 +157,38 @@ class _Dual:
         self, model: object, x: _Array, units: int, outputs: int, parameters: int
     ) -> DualEnergy: ...
 
+class _Complex:
+    def python_energy(
+        self, model: object, x: _Array, units: int, outputs: int, parameters: int
+    ) -> Energy: ...
+    def total_energy(self, energy: Energy, cost: Cost, beta: complex) -> Energy: ...
+
+class _Request:
+    steps: int
+    step_size: float
+    runge_kutta: bool
+    layer_ends: list[int]
+    block_ends: list[int]
+    units: list[int]
+    samples: list[int]
+    parameters: list[int]
+
 class _Verification:
-    def error_derivatives(
-        self, energy: Energy, cost: Cost, state: _Array, steps: int, step_size: float
-    ) -> _Recording: ...
-    def temporal_derivatives(
-        self, energy: Energy, cost: Cost, state: _Array, nodes: _Nodes, steps: int, step_size: float
-    ) -> _Recording: ...
-    def temporal_derivatives_limit(
-        self, energy: DualEnergy, cost: Cost, state: _Array, steps: int, step_size: float
+    Request: type[_Request]
+    def compare(
+        self, energy: Energy, cost: Cost, nudged: Energy, state: _Array, nodes: _Nodes, request: _Request, /
+    ) -> dict[str, Any]: ...
+    def compare_limit(
+        self, energy: Energy, cost: Cost, nudged: DualEnergy, state: _Array, request: _Request, /
+    ) -> dict[str, Any]: ...
+    def nudged_tangents(
+        self, energy: DualEnergy, cost: Cost, state: _Array, solver: _Solver, steps: int, outside: bool, /
     ) -> _Recording: ...
 
 f32: Precision
 f64: _DoublePrecision
 dual: _Dual
+c128: _Complex
 verification: _Verification
 
 def set_num_threads(count: int, /) -> None: ...
@@ -151,3 +199,4 @@ def uniform(n: int, seed: int, stream: int, /) -> NDArray[np.float64]: ...
 def activation(rho: _Activation, x: _Array, /) -> tuple[NDArray[np.float64], bool]: ...
 def one_sided(beta: float, /) -> _Nodes: ...
 def centered(beta: float, /) -> _Nodes: ...
+def holomorphic(radius: float, points: int, /) -> _ComplexNodes: ...

@@ -47,7 +47,7 @@ def save(net: HopfieldNetwork, path: str | PathLike[str]) -> Path:
     """
     if not isinstance(net, HopfieldNetwork):
         raise TypeError(f"[save] A HopfieldNetwork can be saved. Received {type(net).__name__}.")
-    metadata = {"format": _FORMAT, "network": json.dumps(_describe(net), sort_keys=True)}
+    metadata = {"format": _FORMAT, "network": json.dumps(describe(net), sort_keys=True)}
     write_safetensors(path, net.blocks, metadata)
     return Path(path)
 
@@ -69,7 +69,7 @@ def load(path: str | PathLike[str]) -> HopfieldNetwork:
             f"[load] The file holds a network saved by equiprop ({_FORMAT}). "
             f"Received format {metadata.get('format')!r} in '{path}'."
         )
-    expected, dtype = _expected_blocks(metadata.get("network", ""), path)
+    expected, dtype = expected_blocks(metadata.get("network", ""), path)
     found = {name: array.shape for name, array in tensors.items()}
     if found != expected or any(array.dtype.name != dtype for array in tensors.values()):
         raise ValueError(
@@ -77,7 +77,7 @@ def load(path: str | PathLike[str]) -> HopfieldNetwork:
             f"Received {found} in '{path}'."
         )
     try:
-        net = _rebuild(json.loads(metadata["network"]))
+        net = rebuild(json.loads(metadata["network"]))
     except (ValueError, TypeError, KeyError) as error:
         raise _not_a_network(metadata["network"], path) from error
     for name, block in net.blocks.items():
@@ -87,10 +87,12 @@ def load(path: str | PathLike[str]) -> HopfieldNetwork:
     return net
 
 
-def _describe(net: HopfieldNetwork) -> dict[str, Any]:
+def describe(net: HopfieldNetwork) -> dict[str, Any]:
+    """Return everything about a network but its parameters, as JSON takes it."""
     return {
         "dtype": net.dtype.name,
         "potential": net.potential,
+        "feedback": net.feedback,
         "layers": [
             {"name": layer.name, "units": layer.units, "activation": _activation_fields(layer)}
             for layer in net.layers
@@ -105,7 +107,7 @@ def _activation_fields(layer: Layer) -> list[Any]:
     return [rho.kind, rho.gain, rho.shift, *bounds]
 
 
-def _expected_blocks(text: str, path: str | PathLike[str]) -> tuple[dict[str, tuple[int, ...]], str]:
+def expected_blocks(text: str, path: str | PathLike[str]) -> tuple[dict[str, tuple[int, ...]], str]:
     """Return the shapes a description implies, before anything of that size is allocated."""
     try:
         network = json.loads(text)
@@ -114,17 +116,26 @@ def _expected_blocks(text: str, path: str | PathLike[str]) -> tuple[dict[str, tu
             f"W{e}": (units[source], units[target])
             for e, (source, target) in enumerate(network["couplings"], start=1)
         }
+        if network.get("feedback") == "separate":
+            shapes |= {
+                f"B{name[1:]}": shape for name, shape in shapes.items() if not _from_input(network, name)
+            }
         shapes |= {f"b{k}": (n,) for k, n in enumerate(units[1:], start=1)}
         return shapes, str(network["dtype"])
     except (ValueError, TypeError, LookupError, OverflowError, AttributeError, RecursionError) as error:
         raise _not_a_network(text, path) from error
 
 
+def _from_input(network: dict[str, Any], weights: str) -> bool:
+    return 0 in network["couplings"][int(weights[1:]) - 1]
+
+
 def _not_a_network(text: str, path: str | PathLike[str]) -> ValueError:
     return ValueError(f"[load] The metadata describes a network. Received {text[:80]!r} in '{path}'.")
 
 
-def _rebuild(network: dict[str, Any]) -> HopfieldNetwork:
+def rebuild(network: dict[str, Any]) -> HopfieldNetwork:
+    """Return the network that `describe` described, with parameters yet to be filled in."""
     infinity = float("inf")
     layers = []
     for layer in network["layers"]:
@@ -133,5 +144,9 @@ def _rebuild(network: dict[str, Any]) -> HopfieldNetwork:
         layers.append(Layer(layer["units"], Activation(kind, gain, shift, lower, upper), layer["name"]))
     couplings = [Dense(source, target) for source, target in network["couplings"]]
     return HopfieldNetwork(
-        layers=layers, couplings=couplings, potential=network["potential"], dtype=network["dtype"]
+        layers=layers,
+        couplings=couplings,
+        potential=network["potential"],
+        feedback=network.get("feedback", "tied"),
+        dtype=network["dtype"],
     )

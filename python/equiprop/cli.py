@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from equiprop.optimizers import SGD, Adam, Optimizer, constant, cosine
 from equiprop.results import ConvergenceError
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import (
+    GMRES,
     BlockUpdate,
     ConjugateGradient,
     Euler,
@@ -37,7 +39,9 @@ from equiprop.solvers import (
     free_phase,
 )
 from equiprop.training import Trainer, training_solver
-from equiprop.verify.suite import run_suite
+from equiprop.verify.certificate import Certificate, replay
+from equiprop.verify.problem import prepare
+from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
 
 _SOLVERS: dict[str, type[FreeSolver]] = {
     "block": BlockUpdate,
@@ -46,6 +50,7 @@ _SOLVERS: dict[str, type[FreeSolver]] = {
 }
 _LINEAR: dict[str, type[LinearSolver]] = {
     "cg": ConjugateGradient,
+    "gmres": GMRES,
     "richardson": Richardson,
     "neumann": Neumann,
 }
@@ -58,6 +63,7 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 if a check failed, 2 for errors."""
     options = _parser().parse_args(arguments)
+    options.command_line = shlex.join(["equiprop", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         if options.threads is not None:
             set_num_threads(options.threads)
@@ -144,21 +150,29 @@ def _add_evaluate(commands: Any) -> argparse.ArgumentParser:
 def _add_verify(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "verify",
-        help="check EqProp = RBP step by step, orders in beta, and every way to the gradient",
+        help="check every claim of the theory, on random networks or a saved one",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    command.add_argument("--model", type=Path, help="a saved model instead of random networks")
-    command.add_argument(
+    command.add_argument("--claims", nargs="+", metavar="CLAIM", default=list(CLAIMS), help="which to check")
+    network = command.add_argument_group("network and samples")
+    network.add_argument("--model", type=Path, help="a saved model instead of random networks")
+    network.add_argument(
         "--layers", type=int, nargs="+", metavar="UNITS", help="units of every layer, input first"
     )
-    command.add_argument("--activation", choices=sorted(ACTIVATIONS), help="of every layer")
-    command.add_argument("--potential", choices=["legendre", "quadratic"], default="quadratic")
-    command.add_argument("--cost", choices=sorted(_COSTS), default="squared-error")
-    command.add_argument("--steps", type=int, default=200)
-    command.add_argument("--step-size", type=float, help="Euler step (default: 0.3 where that is stable)")
-    command.add_argument("--samples", type=int, default=3)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--plot", type=Path, metavar="FILE", help="picture of the theorem, first network")
+    network.add_argument("--activation", choices=sorted(ACTIVATIONS), help="of every layer")
+    network.add_argument("--potential", choices=["legendre", "quadratic"], default="quadratic")
+    network.add_argument("--cost", choices=sorted(_COSTS), default="squared-error")
+    network.add_argument("--samples", type=int, default=3)
+    network.add_argument("--data", choices=sorted(_DEFAULTS), help="test images instead of random samples")
+    network.add_argument("--data-dir", type=Path, help="folder of the MNIST files (mnist only)")
+    network.add_argument("--seed", type=int, default=0)
+    theorem = command.add_argument_group("the theorem")
+    theorem.add_argument("--steps", type=int, default=200)
+    theorem.add_argument("--step-size", type=float, help="default: 0.3 where that is stable")
+    output = command.add_argument_group("output")
+    output.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="certificates: .html, .json")
+    output.add_argument("--plot", type=Path, metavar="FILE", help="picture of the first claim, first network")
+    output.add_argument("--replay", type=Path, metavar="FILE", help="repeat a .json certificate bit for bit")
     command.set_defaults(run=_verify)
     return command
 
@@ -175,7 +189,7 @@ def _load_data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
         return load_digits()
     if options.data_dir is None:
         raise ValueError(
-            "[train mnist] --data-dir names the folder of the four MNIST files. Received none; "
+            f"[{options.command} mnist] --data-dir names the folder of the four MNIST files. Received none; "
             "equiprop.download.fetch_mnist(folder) downloads them."
         )
     return load_mnist(options.data_dir)
@@ -312,31 +326,64 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    if options.replay:
+        return _replay(options)
+    check_claims(options.claims)
     model = load(options.model) if options.model else None
-    suite = run_suite(
-        model=model,
-        layers=options.layers,
-        activation=options.activation,
-        potential=options.potential,
-        cost=_COSTS[options.cost](),
-        steps=options.steps,
-        step_size=options.step_size,
-        samples=options.samples,
-        seed=options.seed,
-    )
+    if options.data and not (options.layers or options.model):
+        raise ValueError("[verify] Samples of a data set need --layers or --model. Received neither.")
+    settings = {"steps": options.steps, "step_size": options.step_size}
     cases = []
-    for case in suite:
-        cases.append(case)
+    for net in networks(model, options.layers, options.activation, options.potential, options.seed):
+        x, y = _verify_samples(options, net)
+        problem = prepare("verify", net, x, y, _COSTS[options.cost](), None)
         if not options.json:
-            print(case, flush=True)
+            print(problem.model, flush=True)
+        cases.append(
+            examine(
+                problem,
+                options.claims,
+                {name: settings for name in ("equality", "runge-kutta")},
+                lambda report: None if options.json else print(_indented(report), flush=True),
+            )
+        )
+    seed = "" if "--seed" in options.command_line else f" --seed {options.seed}"
+    certificate = Certificate(tuple(cases), options.command_line + seed)
+    for path in options.report or ():
+        certificate.save(path)
     if options.plot:
-        plotting.save(cases[0].equivalence.plot(), options.plot)
-    passed = all(case.passed for case in cases)
+        plotting.save(cases[0].reports[0].plot(), options.plot)
+    return _conclude(options, certificate)
+
+
+def _verify_samples(options: argparse.Namespace, net: HopfieldNetwork) -> tuple[Any, Any]:
+    if options.data is None:
+        return random_samples(net, options.samples, options.seed)
+    _, test = _load_data(options)
+    return test.batch(np.arange(options.samples), "float64")
+
+
+def _replay(options: argparse.Namespace) -> int:
+    result = replay(options.replay)
+    if not options.json:
+        print(result.certificate)
+        print(result)
+    status = _conclude(options, result.certificate, {"replay": str(result), "identical": result.identical})
+    return status if result.identical else 1
+
+
+def _conclude(
+    options: argparse.Namespace, certificate: Certificate, more: dict[str, Any] | None = None
+) -> int:
     if options.json:
-        print(json.dumps({"command": "verify", "passed": passed, "cases": [c.as_dict() for c in cases]}))
+        print(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
     else:
-        print("all checks passed" if passed else "SOME CHECKS FAILED")
-    return 0 if passed else 1
+        print(certificate.verdict)
+    return 0 if certificate.passed else 1
+
+
+def _indented(text: Any) -> str:
+    return "    " + "\n    ".join(str(text).splitlines())
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -62,12 +62,19 @@ class Model(Protocol):
     @property
     def block_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
     @property
+    def layer_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
+    @property
+    def conservative(self) -> bool: ...  # noqa: D102
+    @property
+    def holomorphic(self) -> bool: ...  # noqa: D102
+    @property
     def has_block_update(self) -> bool: ...  # noqa: D102
     def block_views(self, flat: Array) -> dict[str, Array]: ...  # noqa: D102
     def as_input(self, x: Any, where: str) -> Array: ...  # noqa: D102
     def initial_state(self, batch: int) -> Array: ...  # noqa: D102
     def clamp(self, x: Array) -> _core.Energy: ...  # noqa: D102
     def clamp_dual(self, x: Array) -> _core.DualEnergy: ...  # noqa: D102
+    def clamp_complex(self, x: Array) -> _core.Energy: ...  # noqa: D102
 
 
 class HopfieldNetwork:
@@ -91,6 +98,10 @@ class HopfieldNetwork:
         Any graph: the first layer is the clamped input, the last one the output.
     potential : {"legendre", "quadratic"}
         The energy's convention.
+    feedback : {"tied", "separate"}
+        With "separate", each coupling between free layers pulls its source by weights B of their own,
+        which start equal to W. Where they differ, the dynamics have no energy: they are the vector field
+        of Scellier et al. (2018), whose Jacobian is not symmetric.
     dtype : {"float32", "float64"}
         Train in single, verify in double precision.
     seed : int
@@ -119,6 +130,7 @@ class HopfieldNetwork:
         layers: Sequence[Layer] | None = None,
         couplings: Sequence[Dense] | None = None,
         potential: str = "legendre",
+        feedback: str = "tied",
         dtype: str | np.dtype[Any] | type = "float32",
         seed: int = 0,
         gain: float = 0.5,
@@ -137,15 +149,19 @@ class HopfieldNetwork:
             raise ValueError(
                 f"[HopfieldNetwork] potential is 'legendre' or 'quadratic'. Received {potential!r}."
             )
+        if feedback not in ("tied", "separate"):
+            raise ValueError(f"[HopfieldNetwork] feedback is 'tied' or 'separate'. Received {feedback!r}.")
         self.layers = tuple(_named(layers))
         self.couplings = tuple(_checked(couplings))
         self.potential = potential
+        self.feedback = feedback
         self.dtype: np.dtype[Any] = _checked_dtype(dtype)
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._network = self.core.HopfieldNetwork(
             [_core.Layer(layer.name, layer.units, _activation_core(layer)) for layer in self.layers],
             [(c.source, c.target) for c in self.couplings],
             _POTENTIALS[potential],
+            feedback == "separate",
         )
         self.initialize(seed, gain)
 
@@ -161,7 +177,10 @@ class HopfieldNetwork:
 
     @property
     def blocks(self) -> dict[str, Array]:
-        """Views of `parameters` by name: W1, W2, ... (source, target) and b1, b2, ... (units,)."""
+        """Views of `parameters` by name: W1, W2, ... (source, target), b1, b2, ... (units,).
+
+        Separate feedback weights are B2, ... (source, target), as W2, ... are.
+        """
         return self.block_views(self.parameters)
 
     @property
@@ -207,6 +226,11 @@ class HopfieldNetwork:
         """Whether every activation is complex-differentiable."""
         return self._network.holomorphic
 
+    @property
+    def conservative(self) -> bool:
+        """Whether there is an energy: feedback weights are tied to the forward ones."""
+        return self.feedback == "tied"
+
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array laid out like `parameters`."""
         views = {}
@@ -228,21 +252,42 @@ class HopfieldNetwork:
         return self._network.clamp(x)
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
-        """Return the same on dual numbers, with a copy of the parameters."""
+        """Return the same on dual numbers; a network in double precision shares its parameters."""
         return self._network.clamp_dual(np.ascontiguousarray(x, dtype=np.float64))
+
+    def clamp_complex(self, x: Array) -> _core.Energy:
+        """Return the same with complex states."""
+        return self._network.clamp_complex(np.ascontiguousarray(x, dtype=np.float64))
 
     def astype(self, dtype: str | np.dtype[Any] | type) -> HopfieldNetwork:
         """Return a copy in another precision."""
+        return self.variant(dtype=dtype)
+
+    def variant(
+        self,
+        *,
+        potential: str | None = None,
+        feedback: str | None = None,
+        dtype: str | np.dtype[Any] | type | None = None,
+    ) -> HopfieldNetwork:
+        """Return a copy with the same parameters and another convention, feedback or precision."""
         other = HopfieldNetwork(
-            layers=self.layers, couplings=self.couplings, potential=self.potential, dtype=dtype
+            layers=self.layers,
+            couplings=self.couplings,
+            potential=potential or self.potential,
+            feedback=feedback or self.feedback,
+            dtype=self.dtype if dtype is None else dtype,
         )
-        other.parameters[:] = self.parameters
+        mine = self.blocks
+        for name, block in other.blocks.items():
+            block[...] = mine[name] if name in mine else mine["W" + name[1:]]
         return other
 
     def __repr__(self) -> str:
         sizes = "-".join(str(layer.units) for layer in self.layers)
         names = ", ".join(sorted({activation_name(layer.activation) for layer in self.layers[1:]}))
-        return f"HopfieldNetwork({sizes}, {names}, {self.potential}, {self.dtype.name})"
+        feedback = "" if self.feedback == "tied" else ", separate feedback"
+        return f"HopfieldNetwork({sizes}, {names}, {self.potential}{feedback}, {self.dtype.name})"
 
 
 def _chain_layers(

@@ -12,6 +12,11 @@ from equiprop.results import FixedPoint
 
 if TYPE_CHECKING:
     from equiprop.verify.equivalence import EquivalenceReport
+    from equiprop.verify.orders import OrdersReport
+    from equiprop.verify.report import Verdict
+
+#: What stands for 0 on a logarithmic axis.
+_INVISIBLE = 1e-18
 
 
 def _axes(axes: Any, where: str) -> Any:
@@ -84,16 +89,16 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "theorem")
-    error = report.error_derivatives.states[:, 0] * report.free_units[0]
-    temporal = report.temporal_derivatives.states[:, 0]
-    chosen = np.argsort(-np.abs(error).max(axis=0))[:units]
+    chosen = report.liveliest(units)
+    error = report.error_derivatives.states[:, 0, chosen] * report.free_units[0, report.traced.units[chosen]]
+    temporal = report.temporal_derivatives.states[:, 0, chosen]
     sizes = np.abs(error).max(axis=1)
     steps = 2 + np.flatnonzero(sizes >= 0.01 * sizes.max()).max(initial=0)  # until 1 % is left
     times = np.arange(len(error))[:steps] * report.step_size
     every = max(1, steps // 25)
-    for k, unit in enumerate(chosen):
-        axes.plot(times, error[:steps, unit], color=f"C{k}")
-        axes.plot(times[::every], -temporal[:steps:every, unit], "o", color=f"C{k}", markersize=3.5)
+    for k in range(len(chosen)):
+        axes.plot(times, error[:steps, k], color=f"C{k}")
+        axes.plot(times[::every], -temporal[:steps:every, k], "o", color=f"C{k}", markersize=3.5)
     axes.plot([], [], "k-", label=r"error derivative $\bar{S}_t$ (RBP)")
     axes.plot([], [], "ko", markersize=3.5, label=r"$-$ temporal derivative $-\tilde{S}_t$ (EqProp)")
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
@@ -103,6 +108,76 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
         title=f"Two second phases, one process (largest difference {report.max_relative_error:.1e})",
     )
     axes.legend()
+    return axes
+
+
+def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
+    """Draw the largest difference of each layer and of the parameters against time; return the axes.
+
+    Parameters
+    ----------
+    report : EquivalenceReport
+        From `equiprop.verify.equivalence`.
+    axes : matplotlib Axes, optional
+    """
+    axes = _axes(axes, "step_errors")
+    times = np.arange(len(report.state_errors)) * report.step_size
+    for name, errors in {**report.layer_errors, "parameters": report.parameter_errors}.items():
+        axes.semilogy(times, np.maximum(errors, _INVISIBLE), label=name)
+    axes.axhline(report.tolerance, color="0.7", linestyle="--", label="tolerance")
+    axes.set(
+        xlabel="time in the second phase", ylabel="relative difference", title="Difference at every step"
+    )
+    axes.legend(fontsize="small")
+    return axes
+
+
+def orders(report: OrdersReport, axes: Any = None) -> Any:
+    """Draw the error of each nudging against beta, with its fitted order; return the axes.
+
+    Parameters
+    ----------
+    report : OrdersReport
+        From `equiprop.verify.orders`.
+    axes : matplotlib Axes, optional
+    """
+    axes = _axes(axes, "orders")
+    for k, (name, errors) in enumerate(report.errors.items()):
+        shown = np.isfinite(errors) & (errors > 0)
+        order = f", order {report.slopes[name]:.2f}" if name in report.slopes else ""
+        axes.loglog(
+            report.betas[shown], errors[shown], "o-", color=f"C{k}", markersize=3.5, label=name + order
+        )
+    if np.isfinite(report.radius):
+        axes.axvline(report.radius, color="0.7", linestyle="--", label=f"radius {report.radius:.2g}")
+    axes.set(xlabel=r"$\beta$", ylabel="relative error of the gradient", title="Bias of a finite nudging")
+    axes.set_ylim(top=1e6)  # room for the legend
+    axes.legend(fontsize="small", loc="upper left", ncols=2)
+    return axes
+
+
+def margins(verdict: Verdict, axes: Any = None) -> Any:
+    """Draw every judged figure of a check beside its limit, on a logarithmic axis; return the axes.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        What a function of `equiprop.verify` returned.
+    axes : matplotlib Axes, optional
+    """
+    axes = _axes(axes, "margins")
+    rows = [row for row in verdict.rows if row.judged][::-1]
+    for k, row in enumerate(rows):
+        value = max(abs(row.value), _INVISIBLE) if np.isfinite(row.value) else np.nan
+        axes.plot([value], [k], "o", color="C0" if row.passed else "C3")
+        limits = [abs(limit) for limit in (row.low, row.high) if limit]
+        axes.plot(limits, [k] * len(limits), "|", color="k", markersize=12)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize="small")
+    axes.set(
+        xlabel="value (dot) and limit (bar)",
+        title=f"{verdict.claim}: {'holds' if verdict.passed else 'fails'}",
+    )
     return axes
 
 

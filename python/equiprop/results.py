@@ -106,6 +106,8 @@ class FixedPoint(Outcome):
         max |T(s) - s|, the max-norm of the projected dE/ds where the leak is quadratic.
     residual_trace : (iterations + 1, batch) float64, or None
         Residual at every iteration, if ``trace=True`` asked for it.
+    trajectory : (iterations + 1, batch, units), or None
+        Every state, if ``record=True`` asked for it.
     """
 
     state: Array
@@ -114,11 +116,18 @@ class FixedPoint(Outcome):
     solver: Any = field(repr=False)
     fingerprint: NDArray[np.float64] = field(repr=False)
     residual_trace: NDArray[np.float64] | None = field(default=None, repr=False)
+    trajectory: Array | None = field(default=None, repr=False)
 
     @property
     def outputs(self) -> Array:
         """The last `num_outputs` units, (batch, outputs)."""
         return self.state[:, -self.model.num_outputs :]
+
+    def explain(self) -> None:
+        """Print why this free phase ended as it did: spectrum, stable steps, kinks, and what to do."""
+        from equiprop.verify.diagnosis import diagnose
+
+        print(diagnose(self))
 
     def __str__(self) -> str:
         return f"Free phase of {self.model}\n{self.summary()}"

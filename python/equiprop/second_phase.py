@@ -64,10 +64,15 @@ class EquilibriumPropagation:
     nudging : Nudging
     solver : FreeSolver, optional
         Of the nudged phases; by default that of the free phase.
+    symmetrize : bool
+        Add the term -(A - A^T)(s - s*) to the nudged dynamics, A the Jacobian of the velocity at s*. The
+        gradient is then exact for any Jacobian (Scurria et al. 2026), at the price of two more products
+        a step. Not for BlockUpdate.
     """
 
     nudging: Nudging = centered(0.25)  # noqa: RUF009
     solver: FreeSolver | None = None
+    symmetrize: bool = False
 
     def __post_init__(self) -> None:
         where = "EquilibriumPropagation"
@@ -76,13 +81,25 @@ class EquilibriumPropagation:
 
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
-        p, options = problem, (self.solver or problem.solver).core
-        if self.nudging.exact:
-            dual, state = p.model.clamp_dual(p.x), np.ascontiguousarray(p.state, np.float64)
-            result = p.model.core.equilibrium_propagation_limit(dual, p.cost, state, options, p.inputs)
-        else:
+        p, core, options = problem, problem.model.core, (self.solver or problem.solver).core
+        if not (self.nudging.exact or self.nudging.circle):
+            energy = p.energy.symmetrized(_double(p.state)) if self.symmetrize else p.energy
             nodes = self.nudging.nodes(p.step)
-            result = p.model.core.equilibrium_propagation(p.energy, p.cost, p.state, nodes, options, p.inputs)
+            result = core.equilibrium_propagation(energy, p.cost, p.state, nodes, options, p.inputs)
+            return _gradient(p.model, result)
+        state = _double(p.state)
+        if self.nudging.exact:
+            dual = p.model.clamp_dual(p.x)
+            dual = dual.symmetrized(state) if self.symmetrize else dual
+            result = core.equilibrium_propagation_limit(dual, p.cost, state, options, p.inputs)
+        else:
+            _check_holomorphic(p.model)
+            energy = p.model.clamp_complex(p.x)
+            energy = energy.symmetrized(state) if self.symmetrize else energy
+            circle = self.nudging.circle
+            result = core.holomorphic_equilibrium_propagation(
+                energy, p.cost, state, circle, options, p.inputs
+            )
         return _gradient(p.model, result)
 
 
@@ -99,7 +116,7 @@ class RecurrentBackpropagation:
     linear_solver: LinearSolver = ConjugateGradient()  # noqa: RUF009
 
     def __post_init__(self) -> None:
-        rule = "A linear solver is a ConjugateGradient(), Richardson() or Neumann()"
+        rule = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"
         check_type(self.linear_solver, LinearSolver, "RecurrentBackpropagation", rule)
 
     def gradient(self, problem: Problem) -> Gradient:
@@ -107,6 +124,18 @@ class RecurrentBackpropagation:
         p, options = problem, self.linear_solver.core
         result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, options, p.inputs)
         return _gradient(p.model, result)
+
+
+def _double(state: Array) -> Array:
+    return np.ascontiguousarray(state, np.float64)
+
+
+def _check_holomorphic(model: Model) -> None:
+    if not model.holomorphic:
+        raise ValueError(
+            "[holomorphic] Complex nudging needs a model that is complex-differentiable: smooth activations, "
+            f"or methods that accept complex states. Received {model!r}. Use centered(beta)."
+        )
 
 
 def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, Any]]) -> Gradient:
@@ -159,6 +188,7 @@ def equilibrium_propagation(
     cost: Cost = SquaredError(),  # noqa: B008
     nudging: Nudging = centered(0.1),  # noqa: B008
     solver: FreeSolver | None = None,
+    symmetrize: bool = False,
     step: int = 0,
     on_failure: str = "warn",
 ) -> Gradient:
@@ -179,6 +209,8 @@ def equilibrium_propagation(
     nudging : Nudging
     solver : BlockUpdate, FixedPointIteration or Euler, optional
         Of the nudged phases; by default that of the free phase.
+    symmetrize : bool
+        See `EquilibriumPropagation`: exact gradients without an energy.
     step : int
         Counts calls for `random_sign`.
     on_failure : {"warn", "raise", "ignore"}
@@ -202,7 +234,7 @@ def equilibrium_propagation(
     (21,)
     """
     step = whole(step, "equilibrium_propagation", "step", 0)
-    phase = EquilibriumPropagation(nudging, solver)
+    phase = EquilibriumPropagation(nudging, solver, symmetrize)
     return _second_phase("equilibrium_propagation", phase, model, free, y, cost, step, on_failure)
 
 
@@ -229,7 +261,8 @@ def recurrent_backpropagation(
         From `free_phase`, under the model's present parameters.
     y : (batch, outputs) array, or (batch,) integer labels
     cost : SquaredError or CrossEntropy
-    linear_solver : ConjugateGradient, Richardson or Neumann
+    linear_solver : ConjugateGradient, Richardson, Neumann or GMRES
+        Conjugate gradients need a symmetric Hessian; use GMRES where there is no energy.
     on_failure : {"warn", "raise", "ignore"}
 
     Returns
@@ -251,3 +284,62 @@ def recurrent_backpropagation(
     """
     phase = RecurrentBackpropagation(linear_solver)
     return _second_phase("recurrent_backpropagation", phase, model, free, y, cost, 0, on_failure)
+
+
+def backpropagation_through_time(
+    model: Model,
+    free: FixedPoint,
+    y: Any,
+    *,
+    cost: Cost = SquaredError(),  # noqa: B008
+) -> Gradient:
+    r"""Compute the gradient of the cost after the recorded steps of a relaxation, by a sweep back in time.
+
+    .. math:: a_t = (\partial s_{t+1} / \partial s_t)^T a_{t+1}, \quad
+              dL/d\theta = \sum_t (\partial s_{t+1} / \partial \theta)^T a_{t+1}, \quad a_T = dC/ds(s_T)
+
+    The reference of both second phases: in the last K steps at a fixed point it is the gradient truncated
+    to K steps, which K nudged steps of Equilibrium Propagation compute, too (Ernoult et al. 2019).
+
+    Parameters
+    ----------
+    model : HopfieldNetwork, Energy or VectorField
+    free : FixedPoint
+        From ``free_phase(..., record=True)`` by Euler or FixedPointIteration with ``tolerance=0``, so that
+        every sample took every step.
+    y : (batch, outputs) array, or (batch,) integer labels
+    cost : SquaredError or CrossEntropy
+
+    Returns
+    -------
+    Gradient
+
+    Raises
+    ------
+    ValueError
+        Without such a recording, or if `free` belongs to other parameters.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 1], activation="tanh", dtype="float64")
+    >>> steps = eq.FixedPointIteration(tolerance=0, max_iterations=80)
+    >>> free = eq.free_phase(net, [[0.5, 1.0]], solver=steps, record=True)
+    >>> unrolled = eq.backpropagation_through_time(net, free, [[1.0]]).parameters
+    >>> implicit = eq.recurrent_backpropagation(net, free, [[1.0]]).parameters
+    >>> bool(abs(unrolled - implicit).max() < 1e-8)
+    True
+    """
+    where = "backpropagation_through_time"
+    check_type(free, FixedPoint, where, "`free` is what free_phase returned")
+    if free.trajectory is None or free.solver.tolerance != 0:
+        raise ValueError(
+            f"[{where}] The relaxation is a recorded one of a fixed number of steps: "
+            "free_phase(..., solver=Euler(tolerance=0, max_iterations=T), record=True). "
+            f"Received {free.solver}, {'not ' if free.trajectory is None else ''}recorded."
+        )
+    energy = _clamp_again(where, model, free)
+    bound = bind_cost(cost, model, y, len(free.state), where)
+    sweep = model.core.backpropagation_through_time
+    result, _, _ = sweep(energy, bound, free.trajectory, free.solver.core, True, False)
+    return _gradient(model, result)

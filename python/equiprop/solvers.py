@@ -35,7 +35,7 @@ class Solver:
         where = type(self).__name__
         for option in fields(self):
             value = getattr(self, option.name)
-            if option.name == "max_iterations":
+            if option.type == "int":
                 value = whole(value, where, option.name, 0)
             elif value is not None:
                 value = real(value, where, option.name)
@@ -105,8 +105,21 @@ class Neumann(Solver):
     """The Neumann series sum_k (I - D H)^k D c (Liao et al. 2018): Richardson with step size 1."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GMRES(Solver):
+    """Restarted GMRES (Saad & Schultz 1986), for side networks that are not symmetric.
+
+    Parameters
+    ----------
+    restart : int
+        Dimensions of the Krylov space, at least 1; that many states are kept.
+    """
+
+    restart: int = _core.GMRES().restart
+
+
 FreeSolver = BlockUpdate | FixedPointIteration | Euler
-LinearSolver = ConjugateGradient | Richardson | Neumann
+LinearSolver = ConjugateGradient | Richardson | Neumann | GMRES
 FREE_SOLVER_RULE = "A solver of phases is a BlockUpdate(), FixedPointIteration() or Euler()"
 
 
@@ -122,6 +135,7 @@ def free_phase(
     solver: FreeSolver | None = None,
     initial: Any = None,
     trace: bool = False,
+    record: bool = False,
     on_failure: str = "warn",
 ) -> FixedPoint:
     """Relax `model` with input x to a fixed point s*, where dE/ds = 0; its outputs are the prediction.
@@ -135,6 +149,8 @@ def free_phase(
         The state to start from; by default the response to no drive.
     trace : bool
         Record the residual at every iteration.
+    record : bool
+        Record every state, for `backpropagation_through_time`.
     on_failure : {"warn", "raise", "ignore"}
         What to do about samples that do not converge.
 
@@ -169,7 +185,7 @@ def free_phase(
                 f"Received {len(start)} for {len(x)} samples."
             )
     energy = model.clamp(x)
-    state, outcome, history = model.core.relax(energy, solver.core, start, trace)
-    free = FixedPoint(*outcome, state, x, model, solver, energy.residual(state), history)
+    state, outcome, history, states = model.core.relax(energy, solver.core, start, trace, record)
+    free = FixedPoint(*outcome, state, x, model, solver, energy.residual(state), history, states)
     free.report_failure("free_phase", on_failure)
     return free

@@ -99,7 +99,7 @@ class Trainer:
         x = model.as_input(x, "Trainer.step")
         cost = bind_cost(self.cost, model, y, len(x), "Trainer.step")
         energy = model.clamp(x)
-        state, outcome, _ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
+        state, outcome, *_ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
         free = Outcome(*outcome)
         _refuse_divergence("free phase", free)
         gradient = self.second_phase.gradient(

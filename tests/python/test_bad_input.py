@@ -125,6 +125,17 @@ CASES: list[tuple[str, type[Exception], Callable[[], Any]]] = [
     ("beta nan", ValueError, lambda: eq.one_sided(NAN)),
     ("beta infinity", ValueError, lambda: eq.random_sign(INF)),
     ("beta of text", TypeError, lambda: eq.one_sided("0.1")),
+    ("a radius of 0", ValueError, lambda: eq.holomorphic(0, 4)),
+    ("a radius of nan", ValueError, lambda: eq.holomorphic(NAN, 4)),
+    ("an odd number of points", ValueError, lambda: eq.holomorphic(0.1, 3)),
+    ("one point", ValueError, lambda: eq.holomorphic(0.1, 1)),
+    ("fractional points", TypeError, lambda: eq.holomorphic(0.1, 4.5)),
+    ("block updates that are to be symmetrized", ValueError, lambda: eqprop(symmetrize=True)),
+    ("a restart of 0", ValueError, lambda: rbp(linear_solver=eq.GMRES(restart=0))),
+    ("a fractional restart", TypeError, lambda: rbp(linear_solver=eq.GMRES(restart=2.5))),
+    ("an unknown feedback", ValueError, lambda: eq.HopfieldNetwork([2, 2], feedback="none")),
+    ("a free phase that was not recorded", ValueError, lambda: unrolled(FREE)),
+    ("a state in place of a recording", TypeError, lambda: unrolled(FREE.state)),
     ("a negative seed of signs", ValueError, lambda: eq.random_sign(0.1, seed=-1)),
     ("a free solver in a side network", TypeError, lambda: rbp(linear_solver=eq.Euler())),
     ("a linear step size of 0", ValueError, lambda: rbp(linear_solver=eq.Richardson(step_size=0))),
@@ -157,6 +168,14 @@ CASES: list[tuple[str, type[Exception], Callable[[], Any]]] = [
     ("a slope through one point", ValueError, lambda: verify.orders(NET, X, [0, 1], betas=[0.1, 0.1])),
     ("a slope over negative betas", ValueError, lambda: verify.orders(NET, X, [0, 1], betas=[-0.1, 0.1])),
     ("no finite differences", ValueError, lambda: verify.gradients(NET, X, [0, 1], max_differences=0)),
+    ("an unknown integrator", ValueError, lambda: verify.equivalence(NET, X, [0, 1], integrator="rk4")),
+    ("a complex nudging of the theorem", ValueError, lambda: circle()),
+    ("a negative beta of a surrogate", ValueError, lambda: verify.surrogate(NET, X, [0, 1], beta=-0.1)),
+    ("no steps in discrete time", ValueError, lambda: verify.discrete_time(NET, X, [0, 1], steps=0)),
+    ("a negative time", ValueError, lambda: verify.projected_cost(NET, X, [0, 1], steps=[-1])),
+    ("an asymmetric energy", ValueError, lambda: verify.asymmetry(Valley(), [[1.0, 2.0]], [[0.1, 0.2]])),
+    ("claims that are none", ValueError, lambda: verify.certify(NET, X, [0, 1], claims=["truth"])),
+    ("a certificate that is missing", FileNotFoundError, lambda: verify.replay("no-such-file")),
     ("a missing file", FileNotFoundError, lambda: eq.load("no-such-file")),
     ("a folder in place of a file", OSError, lambda: eq.load(Path(__file__).parent)),
     ("a file that is no network", ValueError, lambda: eq.load(__file__)),
@@ -169,6 +188,14 @@ CASES: list[tuple[str, type[Exception], Callable[[], Any]]] = [
 def eqprop_of_valley(y: Any) -> Any:
     valley = Valley()
     return eq.equilibrium_propagation(valley, eq.free_phase(valley, [[1.0, 2.0]]), y)
+
+
+def unrolled(free: Any) -> Any:
+    return eq.backpropagation_through_time(NET, free, [0, 1])
+
+
+def circle() -> Any:
+    return verify.equivalence(NET, X, [0, 1], nudging=eq.holomorphic(0.1, 4))
 
 
 def quadratic_by_blocks() -> Any:

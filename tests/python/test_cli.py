@@ -159,35 +159,71 @@ def test_an_interrupted_training_keeps_its_model(
     assert (tmp_path / "history.jsonl").read_text().count("\n") == 1
 
 
+def rows(case: dict[str, Any], claim: str) -> dict[str, Any]:
+    return {r["label"]: r["value"] for c in case["claims"] if c["claim"] == claim for r in c["rows"]}
+
+
 def test_verification_passes_on_random_networks(capsys: Capture) -> None:
     result = run_json(capsys, "verify", "--steps", 50)
     assert result["passed"] is True
     assert len(result["cases"]) == 9
     for case in result["cases"]:
         assert case["passed"]
-        assert case["max_relative_error"] < 1e-12
-        assert case["gradients"]["EqProp, exact_limit"] < 1e-10
-        if case["slopes"] is not None:
-            assert case["slopes"] == pytest.approx({"one_sided": 1, "centered": 2}, abs=0.1)
+        assert {c["claim"] for c in case["claims"]} | set(case["not_claimed"]) == set(eq.verify.CLAIMS)
+        assert rows(case, "equality")["states, largest over all steps"] < 1e-12
+        assert rows(case, "gradients")["EqProp, exact_limit"] < 1e-10
     text = run(capsys, "verify", "--layers", 3, 4, 2, "--activation", "tanh", "--samples", 1)
-    assert text.startswith("PASS  HopfieldNetwork(3-4-2")
-    assert text.endswith("all checks passed\n")
+    assert text.startswith("HopfieldNetwork(3-4-2")
+    assert text.endswith("All 11 claims hold, on 1 model.\n")
+
+
+@pytest.mark.parametrize("claim", sorted(eq.verify.CLAIMS))
+def test_each_claim_is_a_choice(claim: str, capsys: Capture) -> None:
+    layers = ["--layers", 4, 6, 5, 3, "--activation", "hard_sigmoid" if claim == "bounded" else "tanh"]
+    result = run_json(capsys, "verify", "--claims", claim, *layers, "--samples", 2)
+    assert [c["claim"] for c in result["cases"][0]["claims"]] == [claim]
+    assert result["passed"] is True
 
 
 def test_verification_of_a_saved_model(tmp_path: Path, capsys: Capture) -> None:
     path = eq.save(chain(4, 6, 3, dtype="float32"), tmp_path / "model")
-    result = run_json(capsys, "verify", "--model", path, "--cost", "cross-entropy")
-    assert [case["network"] for case in result["cases"]] == [repr(eq.load(path))]
+    words = ["verify", "--model", path, "--cost", "cross-entropy", "--claims", "equality", "limit"]
+    result = run_json(capsys, *words)
+    assert [case["network"] for case in result["cases"]] == [repr(eq.load(path).astype("float64"))]
     assert result["passed"] is True
 
 
-def test_a_failed_verification_ends_with_1(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("equiprop.verify.suite.Case.passed", False)
-    words = ["verify", "--layers", 3, 2, "--activation", "tanh", "--steps", 20]
-    text = run(capsys, *words, status=1)
-    assert text.startswith("FAIL  ")
-    assert text.endswith("SOME CHECKS FAILED\n")
-    assert run_json(capsys, *words, status=1)["passed"] is False
+def test_verification_on_images(tmp_path: Path, capsys: Capture) -> None:
+    write_mnist(tmp_path)
+    words = ["verify", "--layers", 784, 6, 10, "--activation", "tanh", "--claims", "equality"]
+    result = run_json(capsys, *words, "--data", "mnist", "--data-dir", tmp_path, "--samples", 2)
+    assert result["cases"][0]["problem"]["x"]["shape"] == [2, 784]
+    assert result["passed"] is True
+
+
+def test_a_failed_verification_ends_with_1(capsys: Capture) -> None:
+    words = ["verify", "--layers", 3, 4, 2, "--activation", "tanh", "--claims", "equality", "limit"]
+    text = run(capsys, *words, "--step-size", 50, status=1)
+    assert "DOES NOT HOLD" in text
+    assert "The step size 50 is beyond stability" in text
+    assert text.endswith("1 of 2 claims hold, on 1 model.\n")
+    assert run_json(capsys, *words, "--step-size", 50, status=1)["passed"] is False
+
+
+def test_certificates_are_written_and_replayed(tmp_path: Path, capsys: Capture) -> None:
+    page, figures = tmp_path / "report.html", tmp_path / "report.json"
+    words = ["verify", "--layers", 3, 4, 2, "--activation", "tanh", "--claims", "equality", "limit"]
+    run(capsys, *words, "--report", page, figures, "--plot", tmp_path / "theorem.png")
+    assert "equiprop verify --layers 3 4 2" in page.read_text()
+    assert "--seed 0" in json.loads(figures.read_text())["repeat_with"]
+    assert (tmp_path / "theorem.png").stat().st_size > 1000
+    text = run(capsys, "verify", "--replay", figures)
+    assert "the bits of all 7 figures agree" in text
+    stored = json.loads(figures.read_text())
+    stored["cases"][0]["claims"][1]["rows"][0]["value"] *= 1 + 1e-15
+    figures.write_text(json.dumps(stored))
+    assert "1 of 7 figures differ" in run(capsys, "verify", "--replay", figures, status=1)
+    assert run_json(capsys, "verify", "--replay", figures, status=1)["identical"] is False
 
 
 def test_info_tells_of_the_build_and_of_a_model(tmp_path: Path, capsys: Capture) -> None:

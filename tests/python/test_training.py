@@ -145,7 +145,7 @@ def test_patience_stops_and_restores_the_best_parameters() -> None:
     snapshots: list[np.ndarray] = []
 
     class Scripted(Trainer):
-        def evaluate(self, data: Dataset) -> Any:  # noqa: ARG002
+        def evaluate(self, data: Dataset) -> Any:
             snapshots.append(self.model.parameters.copy())
             return eq.training.Evaluation(next(errors), 0.0, 0)
 

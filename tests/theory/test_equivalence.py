@@ -8,7 +8,7 @@ from __future__ import annotations
 import equiprop as eq
 import numpy as np
 import pytest
-from equiprop.verify.fixed_point import precise_free_phase
+from equiprop.verify.problem import precise_free_phase
 from random_networks import BOUNDED, SMOOTH, random_architecture, random_network, random_samples
 
 

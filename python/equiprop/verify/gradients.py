@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import whole
-from equiprop.costs import Cost, SquaredError, bind_cost
+from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import centered, exact_limit, one_sided
-from equiprop.results import FixedPoint
-from equiprop.second_phase import equilibrium_propagation, recurrent_backpropagation
-from equiprop.solvers import ConjugateGradient, FreeSolver, LinearSolver, Neumann, Richardson, free_phase
-from equiprop.verify.fixed_point import in_double, precise_free_phase, stable_step
+from equiprop.results import Gradient
+from equiprop.second_phase import (
+    backpropagation_through_time,
+    equilibrium_propagation,
+    recurrent_backpropagation,
+)
+from equiprop.solvers import (
+    GMRES,
+    ConjugateGradient,
+    Euler,
+    FreeSolver,
+    LinearSolver,
+    Neumann,
+    Richardson,
+    free_phase,
+)
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+from equiprop.verify.spectrum import DENSE, dense_hessian, stable_step
 
 
 @dataclass(frozen=True)
@@ -35,42 +49,44 @@ class GradientRow:
     converged: bool
 
     @property
-    def passed(self) -> bool:
-        """Whether the error is within the tolerance, if there is one."""
-        return self.tolerance is None or (self.converged and self.relative_error <= self.tolerance)
+    def row(self) -> Row:
+        """The same as a row of a report."""
+        value = self.relative_error if self.converged or self.tolerance is None else np.inf
+        note = "" if self.converged else "did not converge"
+        return Row(self.name, value, high=self.tolerance, note=note)
 
 
-@dataclass(frozen=True)
-class GradientsReport:
-    """Every way to dJ/dtheta, against implicit differentiation with a dense solve."""
+@dataclass(frozen=True, kw_only=True)
+class GradientsReport(Report):
+    """Every way to dJ/dtheta, against implicit differentiation.
 
-    rows: tuple[GradientRow, ...]
+    Attributes
+    ----------
+    ways : tuple of GradientRow
+    objective : float
+    """
+
+    claim: ClassVar[str] = "gradients"
+    statement: ClassVar[str] = (
+        "EqProp in the limit, RBP by every linear solver, backpropagation through time and finite "
+        "differences "
+        "agree with implicit differentiation."
+    )
+
+    ways: tuple[GradientRow, ...] = field(repr=False)
     objective: float
-    free: FixedPoint = field(repr=False)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every row passed and the fixed point was found."""
-        return self.free.converged and all(row.passed for row in self.rows)
-
-    def __str__(self) -> str:
-        lines = [f"{'gradient by':<34} {'relative error':>14}  {'tolerance':>9}"]
-        for row in self.rows:
-            limit = "none" if row.tolerance is None else f"{row.tolerance:.0e}"
-            mark = "  did not converge" if not row.converged else "" if row.passed else "  FAILED"
-            lines.append(f"{row.name:<34} {row.relative_error:>14.1e}  {limit:>9}{mark}")
-        return "\n".join(lines)
 
 
 #: Tolerances: 1e-10 leaves two digits to a free phase of residual 1e-14 and a condition number of 100;
 #: central differences of step 1e-5 lose 1e-10 / J to truncation and 1e-11 / |dJ| to rounding.
 _EXACT, _DIFFERENCES = 1e-10, 1e-7
+_UNROLLED = 20_000
 
 
 def gradients(
-    model: Model,
-    x: Any,
-    y: Any,
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
     *,
     cost: Cost = SquaredError(),  # noqa: B008
     betas: Sequence[float] = (0.1, 1e-3),
@@ -78,21 +94,21 @@ def gradients(
     solver: FreeSolver | None = None,
     max_differences: int = 400,
 ) -> GradientsReport:
-    """Compare EqProp (each nudging), RBP (each linear solver), and central finite differences.
+    """Compare EqProp (each nudging), RBP (each linear solver), BPTT, and central finite differences.
 
-    The reference is implicit differentiation, dJ/dtheta = -(d2E/dtheta ds) H^-1 dC/ds, with H built
-    column by column and solved densely.
+    The reference is implicit differentiation, dJ/dtheta = -(d2E/dtheta ds) H^-T dC/ds, with H built column
+    by column and solved densely. A vector field is nudged with ``symmetrize=True``.
 
     Parameters
     ----------
-    model : HopfieldNetwork or Energy
+    model : HopfieldNetwork, Energy, VectorField, or a prepared Problem
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
     cost : SquaredError or CrossEntropy
     betas : sequence of float
         Nudging factors whose bias is shown.
     linear_solvers : sequence, optional
-        By default all three, to 1e-13.
+        By default all that apply, to 1e-13.
     solver : FreeSolver, optional
         By default one that reaches a residual of 1e-14.
     max_differences : int
@@ -110,85 +126,145 @@ def gradients(
     True
     """
     max_differences = whole(max_differences, "gradients", "max_differences", 1)
-    model = in_double(model)
-    x = model.as_input(x, "gradients")
-    free = precise_free_phase(model, x, solver)
-    reference = implicit_gradient(model, free, y, cost)
+    problem = prepare("gradients", model, x, y, cost, solver)
+    reference = implicit_gradient(problem)
+    ways = [
+        *_by_nudging(problem, reference, betas),
+        *_by_linear_solvers(problem, reference, linear_solvers),
+        *_by_time(problem, reference),
+    ]
+    chosen = np.unique(np.linspace(0, len(reference) - 1, min(len(reference), max_differences)).astype(int))
+    differences = finite_differences(problem, chosen)
+    error = float(np.abs(differences - reference[chosen]).max() / (np.abs(reference).max() or 1.0))
+    ways.append(GradientRow("central finite differences", error, _DIFFERENCES, problem.free.converged))
+    return GradientsReport(
+        problem=problem,
+        settings={"betas": list(betas), "max_differences": max_differences},
+        rows=tuple(way.row for way in ways),
+        ways=tuple(ways),
+        objective=problem.objective(problem.state),
+    )
+
+
+def _compared(name: str, result: Gradient, reference: Array, judged: bool = True) -> GradientRow:
+    error = relative_error(result.parameters, reference)
+    return GradientRow(name, error, _EXACT if judged else None, result.converged)
+
+
+def _by_nudging(problem: Problem, reference: Array, betas: Sequence[float]) -> list[GradientRow]:
+    symmetrize = not problem.model.conservative
+    nudged = Euler(
+        tolerance=problem.solver.tolerance,
+        max_iterations=problem.solver.max_iterations,
+        step_size=problem.step_size(None),
+    )
     rows = []
     for nudging in [exact_limit(), *(rule(beta) for beta in betas for rule in (one_sided, centered))]:
-        result = equilibrium_propagation(model, free, y, cost=cost, nudging=nudging, on_failure="ignore")
-        limit = _EXACT if nudging.exact else None
-        error = relative_error(result.parameters, reference)
-        rows.append(GradientRow(f"EqProp, {nudging!r}", error, limit, result.converged))
-    for linear in linear_solvers or _precise_linear_solvers(model.clamp(x), free.state):
+        result = equilibrium_propagation(
+            problem.model,
+            problem.free,
+            problem.y,
+            cost=problem.cost,
+            nudging=nudging,
+            symmetrize=symmetrize,
+            solver=nudged if symmetrize else None,
+            on_failure="ignore",
+        )
+        rows.append(_compared(f"EqProp, {nudging!r}", result, reference, nudging.exact))
+    return rows
+
+
+def _by_linear_solvers(
+    problem: Problem, reference: Array, solvers: Sequence[LinearSolver] | None
+) -> list[GradientRow]:
+    rows = []
+    for linear in solvers or _precise_linear_solvers(problem):
         result = recurrent_backpropagation(
-            model, free, y, cost=cost, linear_solver=linear, on_failure="ignore"
+            problem.model,
+            problem.free,
+            problem.y,
+            cost=problem.cost,
+            linear_solver=linear,
+            on_failure="ignore",
         )
         # Stationary iterations need a spectral radius below 1; one that says it diverged was not wrong.
-        judged = result.converged or isinstance(linear, ConjugateGradient)
-        error = relative_error(result.parameters, reference)
-        rows.append(
-            GradientRow(f"RBP, {type(linear).__name__}", error, _EXACT if judged else None, result.converged)
-        )
-    chosen = np.unique(np.linspace(0, len(reference) - 1, min(len(reference), max_differences)).astype(int))
-    differences = finite_differences(model, x, y, cost, free.solver, chosen)
-    error = float(np.abs(differences - reference[chosen]).max() / np.abs(reference).max())
-    rows.append(GradientRow("central finite differences", error, _DIFFERENCES, free.converged))
-    return GradientsReport(tuple(rows), result.objective, free)
+        judged = result.converged or isinstance(linear, ConjugateGradient | GMRES)
+        rows.append(_compared(f"RBP, {type(linear).__name__}", result, reference, judged))
+    return rows
 
 
-def _precise_linear_solvers(energy: _core.Energy, state: Array) -> list[LinearSolver]:
-    step_size = stable_step(energy, state, energy.mobility(state))
-    return [
-        ConjugateGradient(tolerance=1e-13, max_iterations=1000),
+def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:
+    step_size = stable_step(problem.energy, problem.state, problem.energy.mobility(problem.state))
+    others: list[LinearSolver] = [
+        GMRES(tolerance=1e-13, max_iterations=5000),
         Richardson(tolerance=1e-13, max_iterations=200_000, step_size=step_size),
         Neumann(tolerance=1e-13, max_iterations=200_000),
     ]
+    if problem.model.conservative:
+        return [ConjugateGradient(tolerance=1e-13, max_iterations=1000), *others]
+    return others
 
 
-def implicit_gradient(model: Model, free: FixedPoint, y: Any, cost: Cost) -> NDArray[np.float64]:
-    """Return dJ/dtheta by a dense solve with the Hessian on the free units: the oracle of the others."""
-    energy, units = model.clamp(free.x), model.num_units
-    batch = len(free.state)
-    hessian = np.empty((batch, units, units))
-    for unit in range(units):
-        direction = np.zeros_like(free.state)
-        direction[:, unit] = 1
-        hessian[:, :, unit] = energy.hessian_vector_product(free.state, direction)
-    force = bind_cost(cost, model, y, batch, "implicit_gradient").state_gradient(free.state)
-    free_units = energy.mobility(free.state) != 0
-    adjoint = np.zeros_like(free.state)
+def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
+    """Unroll as many Euler steps from the fixed point as leave 1e-12 of an error, if that is not many."""
+    step = problem.step_size(None)
+    rate = problem.spectrum.rate(step)
+    steps = int(np.ceil(np.log(1e-12) / np.log(rate))) if 0 < rate < 1 else _UNROLLED
+    if steps * problem.state.size > 2**25 or steps >= _UNROLLED:
+        return []
+    unrolled = Euler(tolerance=0, max_iterations=steps, step_size=step)
+    free = free_phase(problem.model, problem.x, solver=unrolled, initial=problem.state, record=True)
+    result = backpropagation_through_time(problem.model, free, problem.y, cost=problem.cost)
+    return [_compared(f"BPTT, {steps} Euler steps", result, reference)]
+
+
+def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
+    """Return dJ/dtheta by solving with the Hessian on the free units: the oracle of the others.
+
+    Up to 512 units it is formed and solved densely; beyond, by GMRES to rounding.
+    """
+    energy, state, batch = problem.energy, problem.state, len(problem.state)
+    if problem.model.num_units > DENSE:
+        return recurrent_backpropagation(
+            problem.model,
+            problem.free,
+            problem.y,
+            cost=problem.cost,
+            linear_solver=GMRES(tolerance=1e-14, max_iterations=5000),
+            on_failure="ignore",
+        ).parameters
+    hessian, adjoint = dense_hessian(energy, state), np.zeros_like(state)
     for j in range(batch):
-        held = free_units[j]
-        adjoint[j, held] = np.linalg.solve(hessian[j][np.ix_(held, held)], force[j, held])
-    return np.asarray(-energy.mixed_derivative_product(free.state, adjoint) / batch)
+        loose = problem.free_units[j]
+        adjoint[j, loose] = np.linalg.solve(hessian[j][np.ix_(loose, loose)].T, problem.force[j, loose])
+    return np.asarray(-energy.mixed_derivative_product(state, adjoint) / batch)
 
 
 def finite_differences(
-    model: Model,
-    x: Array,
-    y: Any,
-    cost: Cost,
-    solver: FreeSolver,
-    chosen: NDArray[np.int64],
-    step: float = 1e-5,
+    problem: Problem, chosen: NDArray[np.int64], step: float = 1e-5
 ) -> NDArray[np.float64]:
     """Return central differences of the objective J for the parameters `chosen`, each by two free phases."""
-    theta = model.parameters
+    model = problem.model
 
     def objective() -> float:
-        free = free_phase(model, x, solver=solver, on_failure="ignore")
-        bound = bind_cost(cost, model, y, len(x), "finite_differences")
-        return float(bound.value(np.ascontiguousarray(free.outputs)).mean())
+        free = free_phase(model, problem.x, solver=problem.solver, initial=problem.state, on_failure="ignore")
+        return problem.objective(free.state)
 
+    return central_differences(objective, model.parameters, chosen, step)
+
+
+def central_differences(
+    function: Any, theta: Array, chosen: NDArray[np.int64], step: float
+) -> NDArray[np.float64]:
+    """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for `chosen` entries; theta is restored."""
     slopes = np.empty(len(chosen))
     for k, i in enumerate(chosen):
         kept = theta[i]
         try:
             theta[i] = kept + step
-            above = objective()
+            above = function()
             theta[i] = kept - step
-            slopes[k] = (above - objective()) / (2 * step)
+            slopes[k] = (above - function()) / (2 * step)
         finally:
             theta[i] = kept
     return slopes

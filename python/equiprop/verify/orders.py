@@ -2,70 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
-from equiprop.nudging import centered, one_sided
-from equiprop.verify.equivalence import equivalence
+from equiprop.nudging import Nudging, centered, holomorphic, one_sided
+from equiprop.results import Gradient
+from equiprop.second_phase import equilibrium_propagation
+from equiprop.solvers import FreeSolver
+from equiprop.verify.gradients import implicit_gradient, relative_error
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+
+_BETAS = (*(0.5 / 2 ** (k / 2) for k in range(12)), *(2.0**-k for k in range(7, 18)))
+_POINTS = (2, 4, 8, 16)
+#: An error is the leading term of its series below _LEADING, where the next one is as small a part of it,
+#: and rounding below _NOISE / beta.
+_LEADING, _NOISE = 1e-3, 3e-15
 
 
-@dataclass(frozen=True)
-class OrdersReport:
-    """How the error of a nudging falls with beta.
+@dataclass(frozen=True, kw_only=True)
+class OrdersReport(Report):
+    """How the error of each nudging falls with beta.
 
     Attributes
     ----------
     betas : (betas,)
     errors : dict of (betas,)
-        Largest relative difference from Recurrent Backpropagation over all steps, by nudging.
+        Largest error of the gradient, relative to its largest entry, by nudging.
     slopes : dict of float
-        Fitted orders d log(error) / d log(beta): 1 for one-sided, 2 for centered.
+        Orders d log(error) / d log(beta), from the two smallest betas whose error is not rounding: 1 for
+        one-sided, 2 for centered, N for N points on a circle. Missing where no two are left.
+    radius : float
+        Estimate of R, within which the fixed point is analytic in beta: the error of N points is
+        (beta / R)^N. NaN where it cannot be told.
     """
 
-    betas: NDArray[np.float64]
-    errors: dict[str, NDArray[np.float64]]
+    claim: ClassVar[str] = "orders"
+    statement: ClassVar[str] = (
+        "The bias of EqProp is O(beta) one-sided, O(beta^2) centered, O(beta^N) with N points on a circle "
+        "(Laborieux et al. 2021; Laborieux & Zenke 2022)."
+    )
+
+    betas: NDArray[np.float64] = field(repr=False)
+    errors: dict[str, NDArray[np.float64]] = field(repr=False)
     slopes: dict[str, float]
+    radius: float
 
-    @property
-    def passed(self) -> bool:
-        """Whether the slopes are 1 and 2 within 0.1."""
-        expected = {"one_sided": 1.0, "centered": 2.0}
-        return all(abs(self.slopes[name] - order) <= 0.1 for name, order in expected.items())
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yield the errors against beta."""
+        from equiprop import plotting
 
-    def __str__(self) -> str:
-        rows = [f"{'beta':>8}  one-sided   centered"]
+        yield "Bias of a finite nudging", lambda axes=None: plotting.orders(self, axes)
+
+    def series(self) -> dict[str, Any]:
+        """Return the errors by nudging, beside their betas."""
+        errors = {name: e.tolist() for name, e in self.errors.items()}
+        return {"beta": self.betas.tolist(), "error": errors, "order": dict(self.slopes)}
+
+    def table(self) -> str:
+        """Return the errors as text."""
+        names = list(self.errors)
+        rows = [f"{'beta':>8}  " + "  ".join(f"{name:>13}" for name in names)]
         rows += [
-            f"{beta:8.0e}  {one:9.1e}  {two:9.1e}"
-            for beta, one, two in zip(self.betas, *self.errors.values(), strict=True)
+            f"{beta:8.1e}  " + "  ".join(f"{self.errors[name][k]:13.1e}" for name in names)
+            for k, beta in enumerate(self.betas)
         ]
-        rows.append(f"{'order':>8}  {self.slopes['one_sided']:9.2f}  {self.slopes['centered']:9.2f}")
-        return "\n".join(rows)
+        slopes = [f"{self.slopes[name]:13.2f}" if name in self.slopes else f"{'-':>13}" for name in names]
+        return "\n".join([*rows, f"{'order':>8}  " + "  ".join(slopes)])
 
 
 def orders(
-    model: Model,
-    x: Any,
-    y: Any,
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
     *,
-    betas: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4),
-    steps: int = 200,
-    step_size: float | None = None,
+    betas: Sequence[float] = _BETAS,
+    points: Sequence[int] = _POINTS,
     cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
 ) -> OrdersReport:
-    """Fit the order in beta of one-sided and centered Equilibrium Propagation.
+    """Measure the order in beta of one-sided, centered and holomorphic Equilibrium Propagation.
 
     Parameters
     ----------
-    model, x, y, steps, step_size, cost
+    model, x, y, cost, solver
         As in `equivalence`.
     betas : sequence of float
-        At least two different nudging factors.
+        At least two different, positive nudging factors.
+    points : sequence of int
+        Numbers of points of `holomorphic`; left out where the model is not holomorphic.
 
     Returns
     -------
@@ -75,23 +106,102 @@ def orders(
     --------
     >>> import equiprop as eq
     >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", potential="quadratic", dtype="float64")
-    >>> eq.verify.orders(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
-    True
+    >>> report = eq.verify.orders(net, [[0.1, 0.5, 0.9, 0.3]], [2])
+    >>> report.passed, round(report.slopes["centered"], 1)
+    (True, 2.0)
     """
-    if len(set(betas)) < 2 or not all(beta > 0 for beta in betas):
-        raise ValueError(
-            f"[orders] A slope needs at least two different, positive betas. Received {list(betas)}."
-        )
+    betas = sorted({float(beta) for beta in betas}, reverse=True)
+    if len(betas) < 2 or not betas[-1] > 0:
+        raise ValueError(f"[orders] An order needs at least two different, positive betas. Received {betas}.")
+    problem = prepare("orders", model, x, y, cost, solver)
+    reference = implicit_gradient(problem)
+    circles = list(points) if problem.model.holomorphic else []
+    expected: dict[str, float] = {"one_sided": 1, "centered": 2, **{f"holomorphic {n}": n for n in circles}}
     errors = {
-        rule.__name__: np.array(
-            [
-                equivalence(
-                    model, x, y, steps=steps, step_size=step_size, cost=cost, nudging=rule(beta)
-                ).max_relative_error
-                for beta in betas
-            ]
-        )
-        for rule in (one_sided, centered)
+        name: np.array([_error(problem, reference, _rule(name, beta)) for beta in betas]) for name in expected
     }
-    slopes = {name: float(np.polyfit(np.log(betas), np.log(e), 1)[0]) for name, e in errors.items()}
-    return OrdersReport(np.array(betas, dtype=np.float64), errors, slopes)
+    noise = _NOISE / np.array(betas)
+    slopes = {name: slope for name, e in errors.items() if (slope := _slope(betas, e, noise)) is not None}
+    rows = [_row(name, order, slopes) for name, order in expected.items()]
+    radius = _radius(betas, errors, noise, circles)
+    if np.isfinite(radius):
+        rows.append(Row("radius of convergence in beta", radius, note="estimated"))
+    if "holomorphic 2" in errors:
+        gap = float(
+            np.abs(errors["holomorphic 2"] - errors["centered"])[np.array(betas) < radius].max(initial=0)
+        )
+        rows.append(Row("two points are the centered rule", gap, high=float(noise.max())))
+    return OrdersReport(
+        problem=problem,
+        settings={"betas": list(betas), "points": list(points)},
+        rows=tuple(rows),
+        betas=np.array(betas),
+        errors=errors,
+        slopes=slopes,
+        radius=radius,
+    )
+
+
+def _row(name: str, order: float, slopes: dict[str, float]) -> Row:
+    label = f"order of {name}"
+    if name not in slopes and name.startswith("holomorphic"):
+        return Row(label, np.nan, note="rounding hides it")
+    return Row(label, slopes.get(name, np.nan), order - 0.1, order + 0.1)
+
+
+def _rule(name: str, beta: float) -> Nudging:
+    if name == "one_sided":
+        return one_sided(beta)
+    return centered(beta) if name == "centered" else holomorphic(beta, int(name.split()[1]))
+
+
+def _error(problem: Problem, reference: NDArray[np.float64], rule: Nudging) -> float:
+    """Return the error of a rule, relaxed to rounding; infinity where a nudged phase did not converge."""
+
+    def nudged(solver: FreeSolver) -> Gradient:
+        return equilibrium_propagation(
+            problem.model,
+            problem.free,
+            problem.y,
+            cost=problem.cost,
+            nudging=rule,
+            solver=solver,
+            on_failure="ignore",
+        )
+
+    try:
+        result = nudged(problem.solver)
+    except ValueError:  # nudged beyond convexity: no block update exists
+        return np.inf
+    if not result.converged:
+        return np.inf
+    twice = 2 * int(result.iterations.max())  # a linear rate squares the residual
+    result = nudged(replace(problem.solver, tolerance=0.0, max_iterations=twice))
+    return relative_error(result.parameters, reference)
+
+
+def _slope(betas: Sequence[float], errors: NDArray[np.float64], noise: NDArray[np.float64]) -> float | None:
+    """Return the slope between the two smallest betas whose error is above rounding."""
+    usable = np.flatnonzero((errors > 100 * noise) & (errors < _LEADING))[-2:]
+    if len(usable) < 2:
+        return None
+    (a, b), log = usable, np.log
+    return float((log(errors[a]) - log(errors[b])) / (log(betas[a]) - log(betas[b])))
+
+
+def _radius(
+    betas: Sequence[float],
+    errors: dict[str, NDArray[np.float64]],
+    noise: NDArray[np.float64],
+    circles: Sequence[int],
+) -> float:
+    """(beta / R)^N at N and 2 N: R = beta (e_N / e_2N)^(1 / N), at the largest beta that shows it."""
+    for n in sorted(circles, reverse=True):
+        if 2 * n not in circles:
+            continue
+        few, many = errors[f"holomorphic {n}"], errors[f"holomorphic {2 * n}"]
+        usable = np.flatnonzero((many > 100 * noise) & (few < _LEADING) & (many < few))
+        if len(usable):
+            k = usable[0]
+            return float(betas[k] * (few[k] / many[k]) ** (1 / n))
+    return float("nan")

@@ -1,98 +1,183 @@
-"""The checks `equiprop verify` runs: random networks of growing depth, or one of the user's."""
+"""The claims by name, where each applies, and the networks `equiprop verify` runs them on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from equiprop import _core
-from equiprop.activations import activation as find_activation
 from equiprop.checks import whole
-from equiprop.costs import Cost
-from equiprop.models import HopfieldNetwork
-from equiprop.verify.equivalence import EquivalenceReport, equivalence
-from equiprop.verify.gradients import GradientsReport, gradients
-from equiprop.verify.orders import OrdersReport, orders
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import HopfieldNetwork, Model
+from equiprop.solvers import FreeSolver
+from equiprop.verify.asymmetry import asymmetry
+from equiprop.verify.bounded import bounded
+from equiprop.verify.certificate import Case, Certificate
+from equiprop.verify.derivatives import derivatives
+from equiprop.verify.discrete_time import discrete_time
+from equiprop.verify.equivalence import equivalence
+from equiprop.verify.gradients import gradients
+from equiprop.verify.limit import limit
+from equiprop.verify.orders import orders
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.projected_cost import projected_cost
+from equiprop.verify.report import Report
+from equiprop.verify.surrogate import surrogate
+from equiprop.verify.unconverged import unconverged
 
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
 
+Applies = Callable[[Problem], "str | None"]
+
 
 @dataclass(frozen=True)
-class Case:
-    """One network's reports; `orders` is None where no expansion in beta exists."""
+class Claim:
+    """A check by name: the function, the settings that make it this claim, and where it is not made."""
 
-    name: str
-    equivalence: EquivalenceReport
-    orders: OrdersReport | None
-    gradients: GradientsReport
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check of this network passed."""
-        reports = (self.equivalence, self.orders, self.gradients)
-        return all(report.passed for report in reports if report is not None)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures for a machine."""
-        return {
-            "network": self.name,
-            "passed": self.passed,
-            "max_relative_error": self.equivalence.max_relative_error,
-            "slopes": None if self.orders is None else self.orders.slopes,
-            "gradients": {row.name: row.relative_error for row in self.gradients.rows},
-        }
-
-    def __str__(self) -> str:
-        parts = [f"{'PASS' if self.passed else 'FAIL'}  {self.name}", str(self.equivalence)]
-        if self.orders is not None:
-            slopes = self.orders.slopes
-            parts.append(
-                f"error falls as beta^{slopes['one_sided']:.2f} (one-sided), "
-                f"beta^{slopes['centered']:.2f} (centered)"
-            )
-        parts.append(str(self.gradients))
-        return "\n    ".join("\n".join(parts).splitlines()) + "\n"
+    check: Callable[..., Report]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    excluded: Applies = lambda _: None
 
 
-def run_suite(
+def _without_energy(problem: Problem) -> str | None:
+    return None if problem.model.conservative else "the model has no energy"
+
+
+def _with_kinks(problem: Problem) -> str | None:
+    if isinstance(problem.model, HopfieldNetwork) and not problem.model.holomorphic:
+        return "kinks allow no expansion in beta; see bounded"
+    return _without_energy(problem)
+
+
+def _with_held_units(problem: Problem) -> str | None:
+    return None if problem.free_units.all() else "a bound holds some units"
+
+
+def _without_held_units(problem: Problem) -> str | None:
+    return "no bound holds a unit" if problem.free_units.all() else None
+
+
+def _not_asymmetric(problem: Problem) -> str | None:
+    if isinstance(problem.model, HopfieldNetwork) or not problem.model.conservative:
+        return None
+    return "the model has no couplings that could be made asymmetric"
+
+
+#: Every claim, in the order of a certificate.
+CLAIMS: Mapping[str, Claim] = MappingProxyType(
+    {
+        "derivatives": Claim(derivatives),
+        "equality": Claim(equivalence),
+        "runge-kutta": Claim(equivalence, {"integrator": "runge-kutta"}, _with_held_units),
+        "limit": Claim(limit),
+        "orders": Claim(orders, excluded=_with_kinks),
+        "surrogate": Claim(surrogate, excluded=_without_energy),
+        "discrete-time": Claim(discrete_time, excluded=_without_energy),
+        "gradients": Claim(gradients),
+        "bounded": Claim(bounded, excluded=_without_held_units),
+        "asymmetry": Claim(asymmetry, excluded=_not_asymmetric),
+        "unconverged": Claim(unconverged, excluded=_without_energy),
+        "projected-cost": Claim(projected_cost),
+    }
+)
+
+
+def examine(
+    problem: Problem,
+    claims: Sequence[str] = tuple(CLAIMS),
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    show: Callable[[Report], None] = lambda _: None,
+) -> Case:
+    """Run the claims on one problem; `show` sees each report as it is made.
+
+    A model without an energy is nudged with its antisymmetric term, in the claims that are exact only so.
+    """
+    reports, skipped = [], {}
+    for name in claims:
+        claim = CLAIMS[name]
+        reason = claim.excluded(problem)
+        if reason is not None:
+            skipped[name] = reason
+            continue
+        options = {**claim.settings, **settings.get(name, {})}
+        if not problem.model.conservative and claim.check in (equivalence, limit):
+            options = {"symmetrize": True, **options}
+        reports.append(claim.check(problem, **options))
+        show(reports[-1])
+    return Case(problem, tuple(reports), skipped)
+
+
+def certify(
+    model: Model,
+    x: Any,
+    y: Any,
     *,
+    claims: Sequence[str] = tuple(CLAIMS),
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+) -> Certificate:
+    """Run every claim that applies to a model, and return the certificate.
+
+    Parameters
+    ----------
+    model : HopfieldNetwork, Energy or VectorField
+    x : (batch, inputs) array
+    y : (batch, outputs) array, or (batch,) integer labels
+    claims : sequence of str
+        Keys of `CLAIMS`.
+    cost : SquaredError or CrossEntropy
+    solver : FreeSolver, optional
+        Of the free phase; by default one that reaches a residual of 1e-14.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")
+    >>> certificate = eq.verify.certify(net, [[0.1, 0.5, 0.9, 0.3]], [2], claims=["equality", "limit"])
+    >>> certificate.passed
+    True
+    """
+    check_claims(claims)
+    return Certificate((examine(prepare("certify", model, x, y, cost, solver), claims),))
+
+
+def check_claims(claims: Sequence[str]) -> None:
+    """Refuse names that are no claims."""
+    unknown = [name for name in claims if name not in CLAIMS]
+    if unknown or isinstance(claims, str):
+        raise ValueError(
+            f"[verify] Claims are a list of {', '.join(CLAIMS)}. Received {unknown or claims!r}."
+        )
+
+
+def networks(
     model: HopfieldNetwork | None,
     layers: Sequence[int] | None,
     activation: str | None,
     potential: str,
-    cost: Cost,
-    steps: int,
-    step_size: float | None,
-    samples: int,
     seed: int,
-) -> Iterator[Case]:
-    """Yield the case of `model`, or of random networks: the given sizes and activation, or all defaults."""
-    samples, seed = whole(samples, "verify", "samples", 1), whole(seed, "verify", "seed", 0, 2**64 - 1)
+) -> Iterator[HopfieldNetwork]:
+    """Yield `model`, or random networks: of the given sizes and activation, or the default ones."""
     if model is not None:
-        networks = [model]
-    else:
-        networks = [
-            random_network(sizes, name, potential, seed)
-            for sizes in ([list(layers)] if layers else _LAYERS)
-            for name in ([activation] if activation else _ACTIVATIONS)
-        ]
-    for net in networks:
-        x, y = random_samples(net, samples, seed)
-        smooth = all(find_activation(layer.activation).holomorphic for layer in net.layers[1:])
-        yield Case(
-            repr(net),
-            equivalence(net, x, y, steps=steps, step_size=step_size, cost=cost),
-            orders(net, x, y, steps=steps, step_size=step_size, cost=cost) if smooth else None,
-            gradients(net, x, y, cost=cost),
-        )
+        yield model
+        return
+    for sizes in [list(layers)] if layers else _LAYERS:
+        for name in [activation] if activation else _ACTIVATIONS:
+            yield random_network(sizes, name, potential, seed)
 
 
 def random_network(sizes: Sequence[int], activation: str, potential: str, seed: int) -> HopfieldNetwork:
     """Return a network with random weights and biases, every layer of the same activation."""
+    whole(seed, "verify", "seed", 0, 2**64 - 1)
     net = HopfieldNetwork(
         sizes,
         activation=activation,
@@ -108,6 +193,7 @@ def random_network(sizes: Sequence[int], activation: str, potential: str, seed: 
 
 def random_samples(net: HopfieldNetwork, samples: int, seed: int) -> tuple[Any, Any]:
     """Return uniform inputs in [0, 1) and class labels."""
+    samples = whole(samples, "verify", "samples", 1)
     x = _core.uniform(samples * net.num_inputs, seed, 200).reshape(samples, net.num_inputs)
     labels = (_core.uniform(samples, seed, 201) * net.num_outputs).astype(np.int64)
     return x, labels

@@ -1,0 +1,222 @@
+"""Models of your own written in PyTorch (extra ``torch``): derivatives come from ``torch.func``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from equiprop.arrays import Array
+from equiprop.energies import Energy, VectorField
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError(
+        "[equiprop.torch] Models in PyTorch need it. Install it with pip install 'equiprop[torch]'."
+    ) from error
+
+Tensors = dict[str, "torch.Tensor"]
+Function = Callable[["torch.Tensor", "torch.Tensor", Tensors], "torch.Tensor"]
+
+
+class _TorchParameters:
+    """Named tensors that share the memory of one flat array."""
+
+    parameters: Array
+    block_shapes: dict[str, tuple[int, ...]]
+
+    def _adopt(self, params: Mapping[str, Any], where: str) -> Array:
+        """Copy `params` into a flat array, and remember where each lies."""
+        if not isinstance(params, Mapping) or not params:
+            raise TypeError(f"[{where}] `params` maps names to tensors. Received {params!r}.")
+        arrays = {name: np.asarray(torch.as_tensor(p).detach().cpu()) for name, p in params.items()}
+        self.block_shapes = {name: array.shape for name, array in arrays.items()}
+        return np.concatenate([array.astype(np.float64).ravel() for array in arrays.values()])
+
+    @property
+    def block_slices(self) -> dict[str, slice]:
+        """Where each tensor lies in `parameters`."""
+        slices, at = {}, 0
+        for name, shape in self.block_shapes.items():
+            size = int(np.prod(shape, dtype=np.int64))
+            slices[name] = slice(at, at + size)
+            at += size
+        return slices
+
+    def block_views(self, flat: Array) -> dict[str, Array]:
+        """Return named views of an array laid out like `parameters`."""
+        return {name: flat[at].reshape(self.block_shapes[name]) for name, at in self.block_slices.items()}
+
+    @property
+    def params(self) -> Tensors:
+        """The parameters as tensors: the same memory."""
+        return {name: torch.from_numpy(view) for name, view in self.block_views(self.parameters).items()}
+
+
+class TorchEnergy(_TorchParameters, Energy):
+    """An energy given by a PyTorch function, in double precision.
+
+    Parameters
+    ----------
+    function : callable
+        ``energy(x, s, params)``: E of each sample, (batch,), for tensors x (batch, inputs) and
+        s (batch, units) and a dictionary of tensors; made of operations that ``torch.func`` differentiates.
+    num_units, num_outputs : int
+        Length of a state; how many of its last entries the cost acts on.
+    params : mapping of str to tensor
+        Copied into one flat array, `parameters`, that optimizers write to.
+    num_inputs : int, optional
+        Length of x, where a check has to invent one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import equiprop as eq
+    >>> from equiprop.torch import TorchEnergy
+    >>> def energy(x, s, params):
+    ...     return (s**2 / 2 - torch.log(torch.cosh(s * params["w"] + x))).sum(dim=1)
+    >>> model = TorchEnergy(energy, 3, 1, {"w": torch.tensor([0.1, 0.2, 0.3])}, num_inputs=3)
+    >>> free = eq.free_phase(model, [[0.5, -0.1, 0.2]])
+    >>> eq.equilibrium_propagation(model, free, [[1.0]]).blocks["w"].shape
+    (3,)
+    """
+
+    accepts_complex: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        function: Function,
+        num_units: int,
+        num_outputs: int,
+        params: Mapping[str, Any],
+        num_inputs: int | None = None,
+    ) -> None:
+        super().__init__(num_units, num_outputs, self._adopt(params, "TorchEnergy"), num_inputs)
+        self.function = function
+
+    def energy(self, x: Array, s: Array) -> Array:
+        """Return E of each sample, (batch,)."""
+        with torch.no_grad():
+            return _array(self._energies(_tensor(x), _tensor(s), self.params))
+
+    def gradient(self, x: Array, s: Array) -> Array:
+        """Return dE/ds, (batch, units)."""
+        # The one method every step calls: autograd without the transforms of torch.func takes half the time.
+        at = _tensor(s).requires_grad_()
+        with torch.enable_grad():
+            total = self._energies(_tensor(x), at, self.params).sum()
+        return _array(torch.autograd.grad(total, at)[0])
+
+    def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
+        """Return d2E/ds2 . v, (batch, units)."""
+        pull: Any = torch.func.vjp(self._slope(_tensor(x), self.params), _tensor(s))[1]
+        return _array(pull(_tensor(v))[0])
+
+    def parameter_gradient(self, x: Array, s: Array) -> Array:
+        """Return dE/dtheta summed over the batch, (parameters,)."""
+        given, at = _tensor(x), _tensor(s)
+        return _flat(torch.func.grad(lambda params: self._energies(given, at, params).sum())(self.params))
+
+    def mixed_derivative_product(self, x: Array, s: Array, v: Array) -> Array:
+        """Return <v, d2E/dtheta ds> summed over the batch, (parameters,)."""
+        given, at, along = _tensor(x), _tensor(s), _tensor(v)
+
+        def work(params: Tensors) -> torch.Tensor:
+            return (along * self._slope(given, params)(at)).sum()
+
+        return _flat(torch.func.grad(work)(self.params))
+
+    def _slope(self, x: torch.Tensor, params: Tensors) -> Callable[[torch.Tensor], torch.Tensor]:
+        slope: Callable[[torch.Tensor], torch.Tensor]
+        slope = torch.func.grad(lambda s: self._energies(x, s, params).sum())
+        return slope
+
+    def _energies(self, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
+        rule = "[TorchEnergy] The function returns E of each sample"
+        return _checked(self.function(x, s, params), s.shape[:1], rule)
+
+
+class TorchVectorField(_TorchParameters, VectorField):
+    """Dynamics ds/dt = mu given by a PyTorch function, in double precision; they need not have an energy.
+
+    Parameters
+    ----------
+    function : callable
+        ``velocity(x, s, params)``: mu, (batch, units); see `TorchEnergy`.
+    num_units, num_outputs, params, num_inputs
+        As for `TorchEnergy`.
+    """
+
+    accepts_complex: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        function: Function,
+        num_units: int,
+        num_outputs: int,
+        params: Mapping[str, Any],
+        num_inputs: int | None = None,
+    ) -> None:
+        super().__init__(num_units, num_outputs, self._adopt(params, "TorchVectorField"), num_inputs)
+        self.function = function
+
+    def velocity(self, x: Array, s: Array) -> Array:
+        """Return mu, (batch, units)."""
+        with torch.no_grad():
+            return _array(self._velocities(_tensor(x), _tensor(s), self.params))
+
+    def jacobian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
+        """Return dmu/ds . v, (batch, units)."""
+        # Two sweeps back: forward mode loads parts of PyTorch that warn of their own deprecation.
+        velocity = partial(self._velocities, _tensor(x), params=self.params)
+        pull: Any = torch.func.vjp(velocity, _tensor(s))[1]
+        push: Any = torch.func.vjp(lambda u: pull(u)[0], torch.zeros(s.shape, dtype=torch.float64))[1]
+        return _array(push(_tensor(v))[0])
+
+    def vector_jacobian_product(self, x: Array, s: Array, v: Array) -> Array:
+        """Return (dmu/ds)^T v, (batch, units)."""
+        velocity = partial(self._velocities, _tensor(x), params=self.params)
+        pull: Any = torch.func.vjp(velocity, _tensor(s))[1]
+        return _array(pull(_tensor(v))[0])
+
+    def parameter_vector_product(self, x: Array, s: Array, v: Array) -> Array:
+        """Return <v, dmu/dtheta> summed over the batch, (parameters,)."""
+        velocity = partial(self._velocities, _tensor(x), _tensor(s))
+        pull: Any = torch.func.vjp(velocity, self.params)[1]
+        return _flat(pull(_tensor(v))[0])
+
+    def _velocities(self, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
+        rule = "[TorchVectorField] The function returns mu"
+        return _checked(self.function(x, s, params), s.shape, rule)
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    """Return the same memory as a tensor; a copy if it may not be written to, of which PyTorch would warn."""
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _array(tensor: Any) -> Array:
+    return np.asarray(tensor.detach().numpy())
+
+
+def _flat(tensors: Mapping[str, Any]) -> Array:
+    return np.concatenate([_array(tensor).ravel() for tensor in tensors.values()])
+
+
+def _checked(value: Any, shape: tuple[int, ...], rule: str) -> torch.Tensor:
+    """Return what the user's function returned, if it is what was asked for.
+
+    Derivatives are of its sum, so a wrong shape would pass there unnoticed, and single precision too.
+    """
+    rule = f"{rule}: a tensor {tuple(shape)} of torch.float64."
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{rule} Received {type(value).__name__}.")
+    if value.dtype != torch.float64:
+        raise TypeError(f"{rule} Received {value.dtype}: convert neither x, s nor params.")
+    if value.shape != shape:
+        raise ValueError(f"{rule} Received shape {tuple(value.shape)}.")
+    return value

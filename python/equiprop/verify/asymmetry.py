@@ -1,0 +1,131 @@
+"""Couplings that are not symmetric: the first-order error of Equilibrium Propagation, and its repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import HopfieldNetwork, Model
+from equiprop.nudging import exact_limit
+from equiprop.second_phase import equilibrium_propagation
+from equiprop.solvers import Euler, FreeSolver
+from equiprop.verify.equivalence import equivalence
+from equiprop.verify.gradients import implicit_gradient, relative_error
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+from equiprop.verify.spectrum import symmetry
+
+_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsymmetryReport(Report):
+    """Errors of EqProp for growing asymmetry, plain and with the antisymmetric term."""
+
+    claim: ClassVar[str] = "asymmetry"
+    statement: ClassVar[str] = (
+        "Without symmetric couplings EqProp errs in first order of |A - A^T| (Scellier et al. 2018); "
+        "with the "
+        "term -(A - A^T)(s - s*) in the nudged dynamics it is exact (Scurria et al. 2026)."
+    )
+
+
+def asymmetry(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    deltas: Sequence[float] = (1e-4, 1e-3, 1e-2, 0.1),
+    seed: int = 0,
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+) -> AsymmetryReport:
+    """Measure what asymmetric feedback does to EqProp, and that the antisymmetric term repairs it.
+
+    A network with tied weights is given feedback weights W (1 + delta noise) for each delta; a vector
+    field is taken as it is.
+
+    Parameters
+    ----------
+    model, x, y, cost, solver
+        As in `equivalence`; the model is a HopfieldNetwork or a vector field.
+    deltas : sequence of float
+        Relative sizes of the noise; the two smallest give the order.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    AsymmetryReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 5, 3], activation="tanh", potential="quadratic", dtype="float64")
+    >>> eq.verify.asymmetry(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    problem = prepare("asymmetry", model, x, y, cost, solver)
+    base = problem.model
+    settings = {"deltas": list(deltas), "seed": seed}
+    if not base.conservative:
+        rows, _ = _measure(problem, "")
+        return AsymmetryReport(problem=problem, settings=settings, rows=tuple(rows))
+    if not isinstance(base, HopfieldNetwork):
+        raise ValueError(
+            f"[asymmetry] The model is a HopfieldNetwork or a vector field. Received {type(base).__name__}."
+        )
+    rows, curve = [], []
+    for delta in sorted({float(delta) for delta in deltas}):
+        noisy = _with_noise(base, delta, seed)
+        field = prepare("asymmetry", noisy, problem.x, problem.y, problem.cost, None)
+        more, figures = _measure(field, f", delta = {delta:g}")
+        rows += more
+        curve.append(figures)
+    if len(curve) > 1 and all(size > 0 for size, _ in curve[:2]):
+        (s0, e0), (s1, e1) = curve[:2]
+        rows.append(
+            Row("order of the error in |A - A^T|", float(np.log(e1 / e0) / np.log(s1 / s0)), 0.9, 1.1)
+        )
+    return AsymmetryReport(problem=problem, settings=settings, rows=tuple(rows))
+
+
+def _with_noise(base: HopfieldNetwork, delta: float, seed: int) -> HopfieldNetwork:
+    noisy, random = base.variant(feedback="separate"), np.random.default_rng(seed)
+    for name, block in noisy.blocks.items():
+        if name.startswith("B"):
+            block *= 1 + delta * random.uniform(-1, 1, block.shape)
+    return noisy
+
+
+def _measure(problem: Problem, suffix: str) -> tuple[list[Row], tuple[float, float]]:
+    """Return the rows of one vector field, and its asymmetry with the plain error."""
+    size = symmetry(problem.energy, problem.state, problem.model.layer_slices).asymmetry
+    reference = implicit_gradient(problem)
+    plain, repaired = (_error(problem, reference, symmetrize) for symmetrize in (False, True))
+    theorem = equivalence(problem, steps=100, symmetrize=True)
+    return [
+        Row(f"|A - A^T| / |A|{suffix}", size),
+        Row(f"error of plain EqProp{suffix}", plain),
+        Row(f"error with the antisymmetric term{suffix}", repaired, high=_TOLERANCE),
+        Row(f"theorem with it, every step{suffix}", theorem.max_relative_error, high=theorem.tolerance),
+    ], (size, plain)
+
+
+def _error(problem: Problem, reference: Any, symmetrize: bool) -> float:
+    nudged = Euler(tolerance=1e-14, max_iterations=200_000, step_size=problem.step_size(None))
+    result = equilibrium_propagation(
+        problem.model,
+        problem.free,
+        problem.y,
+        cost=problem.cost,
+        nudging=exact_limit(),
+        symmetrize=symmetrize,
+        solver=nudged,
+        on_failure="ignore",
+    )
+    return relative_error(result.parameters, reference)

@@ -1,0 +1,229 @@
+"""A simulator or a device known only by what it does: Equilibrium Propagation against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.arrays import Array, as_array
+from equiprop.checks import real, whole
+from equiprop.costs import Cost, SquaredError, bind_cost
+from equiprop.verify.gradients import central_differences
+from equiprop.verify.report import Row, Verdict, relation
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass
+class BlackBox:
+    """A relaxing system of which nothing is known but its trajectories.
+
+    Parameters
+    ----------
+    relax : callable
+        ``relax(x, beta, y)`` returns the states (steps + 1, batch, units) of a relaxation nudged with beta
+        towards y, the last one at rest; with beta = 0 the free phase. The outputs are the last units.
+    contrast : callable
+        ``contrast(x, s)`` returns dE/dtheta(s), summed over the batch, (parameters,): what the learning
+        rule reads off the device, such as -rho(s_i) rho(s_j) at each coupling.
+    parameters : (parameters,) array of float64
+        What `relax` reads; the check moves one entry at a time, and puts it back.
+    num_outputs : int
+    parameters_changed : callable, optional
+        Called with `parameters` after every change, to send them to the device.
+    block_slices : mapping of str to slice
+        Names for parts of the parameters.
+    """
+
+    relax: Callable[[Array, float, Array], Array]
+    contrast: Callable[[Array, Array], Array]
+    parameters: Array
+    num_outputs: int
+    parameters_changed: Callable[[Array], None] | None = None
+    block_slices: Mapping[str, slice] = field(default_factory=dict)
+
+    dtype = np.dtype(np.float64)
+    core: ClassVar[_core.Precision] = _core.f64
+
+    def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:
+        """Return the checked states of one relaxation, (steps + 1, batch, units)."""
+        if self.parameters_changed is not None:
+            self.parameters_changed(self.parameters)
+        states = as_array(self.relax(x, beta, y), "black_box", "relax").astype(np.float64)
+        if states.ndim != 3 or states.shape[1] != len(x) or states.shape[2] < self.num_outputs:
+            raise ValueError(
+                f"[black_box] relax returns states (steps + 1, {len(x)}, units) with at least "
+                f"{self.num_outputs} units. Received shape {states.shape}."
+            )
+        if not np.isfinite(states).all():
+            raise ValueError(
+                f"[black_box] relax returns finite states. Received nan or infinity at beta={beta:g}."
+            )
+        return states
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlackBoxReport(Verdict):
+    """EqProp of a black box against finite differences.
+
+    Attributes
+    ----------
+    estimate, differences : (chosen,)
+        Centered EqProp, and the finite differences of its surrogate, for the parameters looked at.
+    """
+
+    claim: ClassVar[str] = "black-box"
+    statement: ClassVar[str] = (
+        "EqProp between -beta and beta is the gradient of the mean of C(s^beta) over that interval, "
+        "as finite "
+        "differences of the device itself measure it (Scellier et al. 2023)."
+    )
+
+    estimate: _Floats = field(repr=False)
+    differences: _Floats = field(repr=False)
+
+
+def black_box(
+    box: BlackBox,
+    x: Any,
+    y: Any,
+    *,
+    beta: float = 0.1,
+    step: float = 1e-3,
+    cost: Cost = SquaredError(),  # noqa: B008
+    tolerance: float = 1e-5,
+    max_differences: int = 16,
+) -> BlackBoxReport:
+    """Judge EqProp on a device of which only relaxations and contrasts are known.
+
+    Centered EqProp at a finite beta is an exact gradient: that of the mean of C(s^b) over b in
+    [-beta, beta], here by eight Gauss-Legendre points and five-point differences in each parameter. So it is
+    judged without the bias of beta, which is shown beside.
+
+    Parameters
+    ----------
+    box : BlackBox
+    x : (batch, inputs) array
+    y : (batch, outputs) array, or (batch,) integer labels
+    beta : float
+    step : float
+        Of the differences, in units of the parameters.
+    cost : SquaredError or CrossEntropy
+        What the device is believed to be nudged with.
+    tolerance : float
+        Relative to the largest entry of the gradient; raise it to the noise of a real device.
+    max_differences : int
+        How many parameters are looked at, spread over all.
+
+    Returns
+    -------
+    BlackBoxReport
+    """
+    where = "black_box"
+    beta, step = real(beta, where, "beta"), real(step, where, "step")
+    most = whole(max_differences, where, "max_differences", 1)
+    if not (0 < beta < np.inf and 0 < step < np.inf):
+        raise ValueError(f"[{where}] beta and step are positive numbers. Received {beta} and {step}.")
+    x = np.atleast_2d(as_array(x, where, "x").astype(np.float64))
+    bound = bind_cost(cost, box, y, len(x), where)  # type: ignore[arg-type]
+    y = np.asarray(y)
+    chosen = np.unique(
+        np.linspace(0, len(box.parameters) - 1, min(len(box.parameters), most)).astype(np.int64)
+    )
+
+    def costs(b: float) -> float:
+        last = box.trajectory(x, b, y)[-1]
+        return float(bound.value(np.ascontiguousarray(last[:, -box.num_outputs :])).mean())
+
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+
+    def surrogate() -> float:
+        return float(sum(w * costs(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
+
+    def slopes(function: Callable[[], float]) -> _Floats:
+        fine, coarse = (central_differences(function, box.parameters, chosen, k * step) for k in (1, 2))
+        return np.asarray((4 * fine - coarse) / 3)
+
+    paths = {b: box.trajectory(x, b, y) for b in (-beta, 0.0, beta)}
+    contrast = {b: np.asarray(box.contrast(x, path[-1]), dtype=np.float64) for b, path in paths.items()}
+    estimate = ((contrast[beta] - contrast[-beta]) / (2 * beta * len(x)))[chosen]
+    differences, objective = slopes(surrogate), slopes(lambda: costs(0.0))
+    scale = float(np.abs(differences).max(initial=0.0)) or 1.0
+    error = float(np.abs(estimate - differences).max(initial=0.0)) / scale
+    unrest = max(_unrest(path) for path in paths.values())
+    falls = [
+        float(bound.value(np.ascontiguousarray(paths[b][-1][:, -box.num_outputs :])).mean()) for b in paths
+    ]
+    rows = (
+        Row("EqProp = differences of its surrogate", error, high=tolerance),
+        Row(
+            "EqProp against differences of J (bias of beta)",
+            float(np.abs(estimate - objective).max()) / scale,
+        ),
+        Row("last change of the state, over its whole change", unrest, high=tolerance * beta),
+        Row("cost at -beta less cost at 0", falls[0] - falls[1], low=0.0),
+        Row("cost at 0 less cost at beta", falls[1] - falls[2], low=0.0),
+    )
+    return BlackBoxReport(
+        settings={"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences},
+        rows=rows,
+        advice=tuple(_advice(box, chosen, estimate, differences, rows, beta)),
+        estimate=estimate,
+        differences=differences,
+    )
+
+
+def _unrest(path: _Floats) -> float:
+    """Return the last step's change over the whole change: how far from rest the device was stopped."""
+    if len(path) < 2:
+        return 0.0
+    whole_change = float(np.abs(path[-1] - path[0]).max()) or 1.0
+    return float(np.abs(path[-1] - path[-2]).max()) / whole_change
+
+
+def _advice(
+    box: BlackBox,
+    chosen: NDArray[np.int64],
+    estimate: _Floats,
+    differences: _Floats,
+    rows: tuple[Row, ...],
+    beta: float,
+) -> list[str]:
+    if all(row.passed for row in rows):
+        return []
+    sentences = []
+    if not rows[2].passed:
+        sentences.append(
+            "The device was not at rest: its last step is still a share of the whole way. Let it "
+            "relax longer; a "
+            "gradient at beta is off by the rest over beta."
+        )
+    product, power, square = (float(a @ b) for a, b in _pairs(estimate, differences))
+    factor = product / power if power else 0.0
+    aligned = power > 0 and square > 0 and product / np.sqrt(power * square) > 1 - beta**2
+    if not rows[0].passed and aligned and abs(factor - 1) > 10 * beta**2:
+        sentences.append(
+            f"EqProp is {factor:.3g} times the gradient, everywhere: the cost in the device's nudge "
+            f"is scaled by "
+            f"{factor:.3g} against the cost given (such as |o - y|^2 for |o - y|^2 / 2), or beta is."
+        )
+    elif not rows[0].passed:
+        for name, at in (dict(box.block_slices) or {"theta": slice(0, len(box.parameters))}).items():
+            here = (chosen >= at.start) & (chosen < at.stop)
+            a, b = estimate[here], differences[here]
+            if len(a) and np.abs(a - b).max() > 1e-3 * np.abs(differences).max():
+                sentences.append(f"EqProp of {name} {relation(float(a @ b), float(b @ b), float(a @ a))}.")
+    if not (rows[3].passed and rows[4].passed):
+        sentences.append(
+            "Nudging does not lower the cost: the nudge has the wrong sign, or pulls to another target."
+        )
+    return sentences
+
+
+def _pairs(a: _Floats, b: _Floats) -> list[tuple[_Floats, _Floats]]:
+    return [(a, b), (b, b), (a, a)]

@@ -1,0 +1,139 @@
+"""States held by a bound: what a nudge lets go or catches, and what that does to the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import Model
+from equiprop.nudging import one_sided
+from equiprop.second_phase import equilibrium_propagation
+from equiprop.solvers import FreeSolver
+from equiprop.verify.equivalence import equivalence
+from equiprop.verify.gradients import implicit_gradient, relative_error
+from equiprop.verify.problem import Problem, kink_margins, prepare, unit_name
+from equiprop.verify.report import Report, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundedReport(Report):
+    """The theorem where bounds hold units, and the betas at which the set of held units changes.
+
+    Attributes
+    ----------
+    changes : dict of float to tuple of str
+        Which units change between held and free, at each beta.
+    """
+
+    claim: ClassVar[str] = "bounded"
+    statement: ClassVar[str] = (
+        "Held units have no temporal derivative and pass nothing on; all else holds while the set of "
+        "held units "
+        "stays the same."
+    )
+
+    changes: dict[float, tuple[str, ...]]
+
+
+def bounded(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    betas: Sequence[float] = (1e-4, 1e-3, 1e-2, 0.1, 0.5),
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+) -> BoundedReport:
+    """Check the theorem with held units, and name those that a finite beta lets go or catches.
+
+    While the set of held units stays the same, the error of one-sided EqProp is proportional to beta;
+    beyond, the expansion in beta is not valid, and the error is shown and not judged.
+
+    Parameters
+    ----------
+    model, x, y, cost, solver
+        As in `equivalence`.
+    betas : sequence of float
+        Positive nudging factors.
+
+    Returns
+    -------
+    BoundedReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 8, 3], activation="hard_sigmoid", dtype="float64")
+    >>> net.blocks["b1"][:] = np.linspace(-0.5, 1.5, 8)
+    >>> eq.verify.bounded(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    problem = prepare("bounded", model, x, y, cost, solver)
+    theorem = equivalence(problem, steps=100)
+    held = ~problem.free_units
+    shown = held[np.ix_(theorem.traced.samples, theorem.traced.units)]
+    still = float(np.abs(theorem.temporal_derivatives.states[:, shown]).max(initial=0.0))
+    rows = [
+        Row("units held by a bound", float(held.sum()), note=f"of {held.size}"),
+        Row("distance to the nearest kink", _margin(problem), low=0.0),
+        Row("largest |S~| of a held unit", still, high=0.0),
+        Row("states, every step", float(theorem.state_errors.max()), high=theorem.tolerance),
+        Row("parameters, every step", float(theorem.parameter_errors.max()), high=theorem.tolerance),
+    ]
+    reference = implicit_gradient(problem)
+    changes, slopes, advice = {}, [], []
+    for beta in sorted(float(beta) for beta in betas):
+        changes[beta] = _changes(problem, beta)
+        error = _error(problem, beta, reference)
+        if changes[beta]:
+            names = f"{', '.join(changes[beta][:3])}{' ...' if len(changes[beta]) > 3 else ''}"
+            advice.append(f"At beta = {beta:g} the set of held units changes: {names}.")
+        elif error > 1e-11 / beta:
+            slopes.append((beta, error))
+        note = f"{len(changes[beta])} units change sides" if changes[beta] else ""
+        rows.append(Row(f"one-sided error at beta = {beta:g}", error, note=note))
+    if len(slopes) > 1:
+        (low, small), (high, large) = slopes[0], slopes[1]
+        order = float(np.log(large / small) / np.log(high / low))
+        rows.append(Row("order in beta before the first change", order, 0.9, 1.1))
+    return BoundedReport(
+        problem=problem,
+        settings={"betas": list(betas)},
+        rows=tuple(rows),
+        advice=(*theorem.advice, *advice),
+        changes=changes,
+    )
+
+
+def _margin(problem: Problem) -> float:
+    margin = float(kink_margins(problem.model, problem.energy, problem.state).min())
+    return margin if np.isfinite(margin) else 1.0
+
+
+def _error(problem: Problem, beta: float, reference: NDArray[np.float64]) -> float:
+    result = equilibrium_propagation(
+        problem.model,
+        problem.free,
+        problem.y,
+        cost=problem.cost,
+        nudging=one_sided(beta),
+        on_failure="ignore",
+    )
+    return relative_error(result.parameters, reference)
+
+
+def _changes(problem: Problem, beta: float) -> tuple[str, ...]:
+    """Name the units that are held at beta and not at 0, or the other way round."""
+    core = problem.model.core
+    energy = core.total_energy(problem.energy, problem.bound, beta)
+    state, *_ = core.relax(energy, problem.solver.core, problem.state)
+    free = energy.mobility(state) != 0
+    return tuple(
+        f"{unit_name(problem.model, i)} of sample {j} is {'let go' if free[j, i] else 'caught'}"
+        for j, i in np.argwhere(free != problem.free_units)
+    )

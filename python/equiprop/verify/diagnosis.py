@@ -1,0 +1,190 @@
+"""Why a phase ended as it did, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.models import Model
+from equiprop.results import FixedPoint, Status
+from equiprop.solvers import Euler, FixedPointIteration
+from equiprop.verify.problem import in_double, kink_margins, unit_name
+from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
+
+#: A unit this close to a bound may be held or free after any rounding.
+KINK = 1e-9
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The state of a fixed point, in figures and sentences.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+        Of the Hessian on the free units.
+    map_spectrum : Spectrum
+        Of D H: the fixed-point map leaves 1 - D H of an error.
+    symmetry : Symmetry
+    on_a_kink : tuple of str
+        Units within 1e-9 of a bound, "sample 0: hidden1[3]".
+    failed : (samples,)
+        Samples that did not converge.
+    advice : tuple of str
+    """
+
+    free: FixedPoint
+    spectrum: Spectrum
+    map_spectrum: Spectrum
+    symmetry: Symmetry
+    on_a_kink: tuple[str, ...]
+    failed: NDArray[np.int64]
+    advice: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            str(self.free),
+            f"eigenvalues of the Hessian: {self.spectrum.smallest:.4g} to {self.spectrum.largest:.4g}; "
+            f"largest stable Euler step {self.spectrum.largest_stable_step:.4g}; "
+            f"one step of the fixed-point map leaves {self.map_spectrum.rate(1.0):.4g} of an error",
+            f"symmetry score {self.symmetry.score:.10g} (1 is the slope of an energy)"
+            + ("" if self.symmetry.exact else ", estimated"),
+            f"units on a kink: {', '.join(self.on_a_kink) or 'none'}",
+        ]
+        if len(self.failed):
+            shown = ", ".join(f"{j} (residual {self.free.residual[j]:.1e})" for j in self.failed[:8])
+            lines.append(f"samples that did not converge: {shown}{' ...' if len(self.failed) > 8 else ''}")
+        return "\n".join([*lines, *(f"-> {sentence}" for sentence in self.advice)])
+
+
+def diagnose(free: FixedPoint) -> Diagnosis:
+    """Examine the end of a free phase: spectral bounds, stable steps, symmetry, kinks, failed samples.
+
+    Everything comes from products with the Hessian. Samples that ended farther from rest than they
+    started are examined where they started.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 1], activation="tanh", potential="quadratic", dtype="float64")
+    >>> free = eq.free_phase(net, [[0.5, 1.0]], solver=eq.Euler(step_size=0.3))
+    >>> d = eq.verify.diagnose(free)
+    >>> d.advice, d.spectrum.smallest > 0, d.symmetry.score > 0.999999
+    ((), True, True)
+    """
+    model = in_double(free.model)
+    energy = model.clamp(np.ascontiguousarray(free.x, dtype=np.float64))
+    state = np.ascontiguousarray(free.state, dtype=np.float64)
+    start = model.initial_state(len(state))
+    lost = (free.status == Status.DIVERGED) | (energy.residual(state) > energy.residual(start))
+    state[lost] = start[lost]
+    mobility = energy.mobility(state)
+    spectrum = ritz_values(energy, state, (mobility != 0).astype(np.float64))
+    by_map = ritz_values(energy, state, mobility)
+    even = symmetry(energy, state, model.layer_slices)
+    kinks = _kinks(model, energy, state)
+    failed = np.flatnonzero(free.status > Status.FIXED_STEPS)
+    advice = (
+        *_of_failures(free, failed, spectrum, by_map),
+        *([] if lost.any() else _of_stability(spectrum)),
+        *of_symmetry(model, even),
+        *_of_kinks(kinks),
+    )
+    return Diagnosis(free, spectrum, by_map, even, kinks, failed, advice)
+
+
+def _of_failures(
+    free: FixedPoint, failed: NDArray[np.int64], spectrum: Spectrum, by_map: Spectrum
+) -> list[str]:
+    if not len(failed):
+        return []
+    solver, worst = free.solver, float(np.nanmax(free.residual[failed], initial=0.0))
+    if isinstance(solver, Euler):
+        # A state that wanders may have negative curvature; the largest one bounds the step there, too.
+        stable, rate = 2 / max(spectrum.largest, 1e-300), spectrum.rate(solver.step_size)
+        if solver.step_size > stable:
+            return [
+                f"The step size {solver.step_size:g} is beyond stability: Euler diverges above {stable:.3g} "
+                f"here, 2 / (largest eigenvalue). Use step_size={0.5 * stable:.2g}."
+            ]
+    elif isinstance(solver, FixedPointIteration):
+        rate = by_map.rate(1 - solver.damping)
+        if rate > 1:
+            stable = by_map.largest_stable_step
+            return [
+                f"The fixed-point map grows errors by {rate:.3g} a step: raise the damping above "
+                f"{max(0.0, 1 - stable):.2g}, or use BlockUpdate or Euler(step_size={0.5 * stable:.2g})."
+            ]
+    else:
+        rate = by_map.rate(1.0) ** 2  # a sweep of an even and an odd block squares the rate of the map
+    return [_of_too_few_steps(free, worst, rate)]
+
+
+def _of_too_few_steps(free: FixedPoint, worst: float, rate: float) -> str:
+    tolerance = free.solver.tolerance
+    tolerance = float(np.finfo(free.state.dtype).eps) ** (2 / 3) if tolerance is None else tolerance
+    text = (
+        f"Too few free steps: after {int(free.iterations.max())} the largest residual is {worst:.1e}, the "
+        f"tolerance {tolerance:.1e}; a gradient at nudging factor beta is then off by about "
+        f"{worst:.1e} / beta."
+    )
+    if 0 < rate < 1 and worst > tolerance > 0:
+        more = int(np.ceil(np.log(tolerance / worst) / np.log(rate)))
+        text += (
+            f" A step leaves {rate:.4g} of the residual, so about {more} more would do: raise max_iterations."
+        )
+    return text
+
+
+def _of_stability(spectrum: Spectrum) -> list[str]:
+    if spectrum.smallest > 0:
+        return []
+    return [
+        f"The Hessian has an eigenvalue with real part {spectrum.smallest:.3g}: this is no stable "
+        f"fixed point. "
+        "Scale the weights down, or relax from another state."
+    ]
+
+
+def of_symmetry(model: Model, even: Symmetry) -> list[str]:
+    """Say between which layers the Jacobian is not symmetric, and why that may be."""
+    threshold = 1e-10 if even.exact else 1e-7
+    if even.asymmetry <= threshold:
+        return []
+    if even.factors is not None:
+        return [
+            "The dynamics are not the slope of an energy, but the Jacobian becomes symmetric when "
+            "each unit is "
+            f"given a factor of its own, from {even.factors.min():.3g} to 1: a diagonal factor is missing or "
+            "misplaced, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij rho(s_j) + b_i) - s_i."
+        ]
+    worst = max(even.blocks, key=lambda pair: even.blocks[pair])
+    where = f"between {worst[0]} and {worst[1]}" if worst[0] != worst[1] else f"within {worst[0]}"
+    cure = (
+        "Tie the weights (W_ij = W_ji)"
+        if model.conservative
+        else "Use symmetrize=True, which makes EqProp exact, or tie the weights"
+    )
+    return [
+        f"The Jacobian is not symmetric: |H - H^T| / |H| = {even.asymmetry:.1e}, most of it {where} "
+        f"({even.blocks[worst]:.1e}). The couplings there are asymmetric, and EqProp is off by a first-order "
+        f"error. {cure}."
+    ]
+
+
+def _of_kinks(kinks: tuple[str, ...]) -> list[str]:
+    if not kinks:
+        return []
+    return [
+        f"On a kink: {', '.join(kinks[:4])}{' ...' if len(kinks) > 4 else ''}. Derivatives are "
+        f"one-sided there: "
+        "change the biases slightly, or use a smooth activation."
+    ]
+
+
+def _kinks(model: Model, energy: _core.Energy, state: NDArray[np.float64]) -> tuple[str, ...]:
+    margins = kink_margins(model, energy, state)
+    return tuple(f"sample {j}: {unit_name(model, i)}" for j, i in np.argwhere(margins <= KINK))

@@ -1,0 +1,128 @@
+"""Discrete time: the updates of Equilibrium Propagation are the gradients of backpropagation through time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.checks import whole
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import HopfieldNetwork, Model
+from equiprop.solvers import Euler, FixedPointIteration, FreeSolver
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+
+_Floats = NDArray[np.float64]
+_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteTimeReport(Report):
+    """EqProp's updates against BPTT's gradients, step by step, in the settings of Ernoult et al. (2019)."""
+
+    claim: ClassVar[str] = "discrete-time"
+    statement: ClassVar[str] = (
+        "At a steady state each update of EqProp is minus a gradient of BPTT: Delta_s(t) = -N_s(t), "
+        "Delta_theta(t) = -N_theta(t) (Ernoult et al. 2019)."
+    )
+
+
+def discrete_time(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    steps: int = 30,
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+) -> DiscreteTimeReport:
+    """Compare Delta_s(t) and Delta_theta(t) of EqProp with N_s(t) and N_theta(t) of BPTT, at every step t.
+
+    Two settings: *energy-based*, Euler steps; and *prototypical*, s <- sigma(M s + c), for networks of
+    smooth units (one with a quadratic potential lends its weights to its Legendre twin). There the nudge
+    stands inside of sigma, and then the parameters agree exactly and the states up to D = sigma'; or
+    outside, and then neither does, which is shown and not judged. Parameters are compared by their
+    sums over the steps up to t.
+
+    Parameters
+    ----------
+    model, x, y, cost, solver
+        As in `equivalence`; the model has an energy.
+    steps : int
+
+    Returns
+    -------
+    DiscreteTimeReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", potential="quadratic", dtype="float64")
+    >>> eq.verify.discrete_time(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    steps = whole(steps, "discrete_time", "steps", 1)
+    problem = prepare("discrete_time", model, x, y, cost, solver)
+    if not problem.model.conservative:
+        raise ValueError(f"[discrete_time] The model has an energy. Received {problem.model!r}.")
+    euler = Euler(tolerance=0, max_iterations=steps, step_size=problem.step_size(None))
+    states, thetas = _compare(problem, euler, steps, False, problem.free_units.astype(np.float64))
+    rows = [
+        Row("energy-based: states", states, high=_TOLERANCE),
+        Row("energy-based: parameters", thetas, high=_TOLERANCE),
+    ]
+    twin = _prototypical(problem)
+    if twin is not None:
+        iteration = FixedPointIteration(tolerance=0, max_iterations=steps)
+        mobility = twin.energy.mobility(twin.state)
+        states, thetas = _compare(twin, iteration, steps, False, mobility)
+        rows += [
+            Row("prototypical, nudge inside: states up to D", states, high=_TOLERANCE),
+            Row("prototypical, nudge inside: parameters", thetas, high=_TOLERANCE),
+        ]
+        states, thetas = _compare(twin, iteration, steps, True, np.ones_like(mobility))
+        rows += [
+            Row("prototypical, nudge outside: states", states, note="not claimed"),
+            Row("prototypical, nudge outside: parameters", thetas, note="not claimed"),
+        ]
+    return DiscreteTimeReport(problem=problem, settings={"steps": steps}, rows=tuple(rows))
+
+
+def _prototypical(problem: Problem) -> Problem | None:
+    """Return the network whose fixed-point map is sigma(M s + c), if that map contracts."""
+    model = problem.model
+    if not (isinstance(model, HopfieldNetwork) and model.holomorphic):
+        return None
+    twin = prepare(
+        "discrete_time", model.variant(potential="legendre"), problem.x, problem.y, problem.cost, None
+    )
+    contracts = np.isfinite(twin.state).all() and twin.free.converged
+    return twin if contracts else None
+
+
+def _compare(
+    problem: Problem, solver: Euler | FixedPointIteration, steps: int, outside: bool, factor: Any
+) -> tuple[float, float]:
+    """Return max over t of |Delta_s(t) + factor N_s(t)| and of the cumulative parameters, relative."""
+    model, state = problem.model, problem.state
+    rate = solver.step_size if isinstance(solver, Euler) else 1.0
+    dual = model.clamp_dual(problem.x)
+    tangents, thetas = _core.verification.nudged_tangents(
+        dual, problem.bound, state, solver.core, steps + 1, outside
+    )
+    steady = np.ascontiguousarray(np.broadcast_to(state, (steps + 2, *state.shape)))
+    _, adjoints, sweeps = model.core.backpropagation_through_time(
+        problem.energy, problem.bound, steady, solver.core, False, True
+    )
+    updates, expected = np.diff(tangents, axis=0) / rate, -factor * adjoints[:-1]
+    states = _relative(updates, expected, adjoints)
+    cumulative = -thetas[1:]  # sum of Delta_theta up to t: dPhi/dtheta = -dE/dtheta
+    return states, _relative(cumulative, -sweeps[1:], sweeps)
+
+
+def _relative(value: _Floats, expected: _Floats, scale: _Floats) -> float:
+    return float(np.abs(value - expected).max(initial=0.0) / (np.abs(scale).max(initial=0.0) or 1.0))

@@ -1,0 +1,86 @@
+"""The limit beta -> 0 of Equilibrium Propagation, taken exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import Model
+from equiprop.nudging import Nudging, exact_limit
+from equiprop.results import Gradient
+from equiprop.second_phase import equilibrium_propagation
+from equiprop.solvers import FreeSolver
+from equiprop.verify.gradients import implicit_gradient, relative_error
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+
+_STEP = 1e-100
+#: The fixed point is found to 1e-14 and its Hessian solved with: two digits are left to their condition.
+_TOLERANCE = 1e-11
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitReport(Report):
+    """EqProp in the limit, by dual numbers and by a complex step, against implicit differentiation."""
+
+    claim: ClassVar[str] = "limit"
+    statement: ClassVar[str] = (
+        "In the limit beta -> 0 EqProp is the gradient dJ/dtheta (Scellier & Bengio 2017, theorem 1)."
+    )
+
+
+def limit(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    cost: Cost = SquaredError(),  # noqa: B008
+    symmetrize: bool = False,
+    solver: FreeSolver | None = None,
+) -> LimitReport:
+    """Take the limit beta -> 0 by dual numbers, and by a complex step beta = 1e-100 i.
+
+    Parameters
+    ----------
+    model, x, y, cost, symmetrize, solver
+        As in `equivalence`.
+
+    Returns
+    -------
+    LimitReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")
+    >>> eq.verify.limit(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    problem = prepare("limit", model, x, y, cost, solver)
+    reference = implicit_gradient(problem)
+
+    def gradient(rule: Nudging, solver: FreeSolver) -> Gradient:
+        return equilibrium_propagation(
+            problem.model,
+            problem.free,
+            problem.y,
+            cost=problem.cost,
+            nudging=rule,
+            symmetrize=symmetrize,
+            solver=solver,
+            on_failure="ignore",
+        )
+
+    dual = gradient(exact_limit(), problem.solver)
+    found = {"dual numbers": dual}
+    if problem.model.holomorphic:
+        # A stopping rule does not see 1e-100: as many steps as the dual numbers took, which do see it.
+        steps = replace(problem.solver, tolerance=0.0, max_iterations=2 * int(dual.iterations.max()))
+        h = 1j * _STEP
+        found["complex step"] = gradient(Nudging("complex_step", _STEP, circle=((h, 1 / h),)), steps)
+    rows = [
+        Row(f"gradient by {name}", relative_error(result.parameters, reference), high=_TOLERANCE)
+        for name, result in found.items()
+    ]
+    return LimitReport(problem=problem, settings={"symmetrize": symmetrize}, rows=tuple(rows))

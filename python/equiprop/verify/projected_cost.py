@@ -1,0 +1,128 @@
+"""The projected cost L(s, t): what the error derivatives of Recurrent Backpropagation are derivatives of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.checks import whole
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import Model
+from equiprop.solvers import Euler, FreeSolver
+from equiprop.verify.equivalence import equivalence
+from equiprop.verify.gradients import central_differences
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+
+#: As for surrogates: extrapolated differences.
+_TOLERANCE, _ROUNDING = 1e-9, 1e-13
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectedCostReport(Report):
+    """Error derivatives against finite differences of the projected cost."""
+
+    claim: ClassVar[str] = "projected-cost"
+    statement: ClassVar[str] = (
+        "The error derivatives are the derivatives of the projected cost L(s, t) = C(state at time t "
+        "from s): "
+        "S-bar_t = dL/ds, Theta-bar_t = dL/dtheta (Scellier & Bengio 2019, sec. 4)."
+    )
+
+
+def projected_cost(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    steps: Sequence[int] = (0, 1, 5, 20, 100),
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+    max_differences: int = 24,
+) -> ProjectedCostReport:
+    """Compare S-bar and Theta-bar with finite differences of L(s*, t), by relaxing from displaced states.
+
+    Parameters
+    ----------
+    model, x, y, cost, solver
+        As in `equivalence`.
+    steps : sequence of int
+        Times t, in Euler steps.
+    max_differences : int
+        Differences are taken for at most this many units that no bound holds, and as many parameters,
+        spread over all.
+
+    Returns
+    -------
+    ProjectedCostReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", potential="quadratic", dtype="float64")
+    >>> eq.verify.projected_cost(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    times = sorted({whole(t, "projected_cost", "A time", 0) for t in steps})
+    most = whole(max_differences, "projected_cost", "max_differences", 1)
+    problem = prepare("projected_cost", model, x, y, cost, solver)
+    report = equivalence(problem, steps=times[-1])
+    traced, step_size = report.traced, report.step_size
+    free = traced.units[problem.free_units[0, traced.units]]
+    units, step = free[_spread(len(free), most)], problem.difference_step()
+    parameters = traced.parameters[_spread(len(traced.parameters), most)]
+    rows, limit = [], _TOLERANCE + _ROUNDING / step
+    for t in times:
+        by_state, by_theta = _differences(problem, t, step_size, step, units, parameters)
+        for label, kind, chosen, expected in (
+            (f"S-bar at step {t} = dL/ds", "states", units, by_state),
+            (f"Theta-bar at step {t} = dL/dtheta", "parameters", parameters, by_theta),
+        ):
+            scale = float(np.abs(getattr(report.error_derivatives, kind)).max(initial=0.0)) or 1.0
+            error = float(np.abs(_at(report, kind, t, chosen) - expected).max(initial=0.0)) / scale
+            rows.append(Row(label, error, high=limit))
+    return ProjectedCostReport(
+        problem=problem, settings={"steps": times, "max_differences": max_differences}, rows=tuple(rows)
+    )
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
+
+
+def _at(report: Any, kind: str, t: int, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return S-bar of the first sample or Theta-bar at step t."""
+    values = getattr(report.error_derivatives, kind)[t]
+    if kind == "parameters":
+        return np.asarray(values[np.searchsorted(report.traced.parameters, chosen)])
+    return np.asarray(values[0][np.searchsorted(report.traced.units, chosen)])
+
+
+def _differences(
+    problem: Problem,
+    t: int,
+    step_size: float,
+    step: float,
+    units: NDArray[np.int64],
+    parameters: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return dL/ds of the first sample and dL/dtheta of the batch mean, by extrapolated differences."""
+    model, solver = problem.model, Euler(tolerance=0, max_iterations=t, step_size=step_size).core
+    start = problem.state.copy()
+
+    def projected() -> NDArray[np.float64]:
+        state, *_ = model.core.relax(model.clamp(problem.x), solver, start)
+        outputs = np.ascontiguousarray(state[:, -model.num_outputs :])
+        return problem.bound.value(outputs)
+
+    def slopes(function: Any, theta: Any, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
+        return np.asarray((4 * fine - coarse) / 3)
+
+    by_state = slopes(lambda: projected()[0], start[0], units)
+    by_theta = slopes(lambda: projected().mean(), model.parameters, parameters)
+    return by_state, by_theta

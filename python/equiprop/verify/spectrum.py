@@ -1,0 +1,206 @@
+"""What products with the Hessian say of it: eigenvalues, stable steps, symmetry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.arrays import Array
+
+_Floats = NDArray[np.float64]
+
+#: Largest Hessian that is formed, column by column; larger ones are probed at random.
+DENSE = 512
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Ritz values of D H, by sample: estimates of its outermost eigenvalues.
+
+    Attributes
+    ----------
+    values : (batch,) list of (dimensions,) complex
+    """
+
+    values: tuple[NDArray[np.complex128], ...]
+
+    @property
+    def smallest(self) -> float:
+        """The smallest real part; above 0 the fixed point is stable."""
+        return float(min((v.real.min(initial=np.inf) for v in self.values), default=np.inf))
+
+    @property
+    def largest(self) -> float:
+        """The largest modulus."""
+        return float(max((np.abs(v).max(initial=0.0) for v in self.values), default=0.0))
+
+    @property
+    def largest_stable_step(self) -> float:
+        """The largest h for which |1 - h l| <= 1 for every eigenvalue l: min 2 Re l / |l|^2."""
+        steps = [(2 * v.real / np.abs(v) ** 2).min(initial=np.inf) for v in self.values]
+        return float(max(0.0, min(steps, default=np.inf)))
+
+    def rate(self, step: float) -> float:
+        """Return max |1 - step l|: how much of an error a step leaves."""
+        return float(max((np.abs(1 - step * v).max(initial=0.0) for v in self.values), default=0.0))
+
+
+def ritz_values(energy: _core.Energy, state: Array, diagonal: Array, dimensions: int = 60) -> Spectrum:
+    """Return the Ritz values of D H of every sample, by Arnoldi's process through products alone.
+
+    `diagonal` is D, (batch, units): 0 on units that do not take part. They are eigenvalues once the
+    Krylov space is exhausted, and close to the outermost ones long before.
+    """
+    active = np.asarray(diagonal != 0)
+    size = min(dimensions, int(active.sum(axis=1).max(initial=0)))
+    v = np.where(active, np.random.default_rng(0).standard_normal(state.shape), 0.0)
+    basis = [_normalised(v)[0]]
+    hessenberg = np.zeros((len(state), size + 1, size))
+    alive = np.linalg.norm(v, axis=1) > 0
+    lengths = np.zeros(len(state), dtype=int)
+    for k in range(size):
+        w = diagonal * energy.hessian_vector_product(state, np.ascontiguousarray(basis[k]))
+        scale = np.linalg.norm(w, axis=1)
+        for _ in range(2):  # twice is enough
+            for i, b in enumerate(basis):
+                overlap = (b * w).sum(axis=1)
+                hessenberg[:, i, k] += overlap
+                w = w - overlap[:, None] * b
+        nxt, norm = _normalised(w)
+        hessenberg[:, k + 1, k] = norm
+        lengths[alive] = k + 1
+        alive = alive & (norm > 1e-12 * scale)
+        basis.append(np.where(alive[:, None], nxt, 0.0))
+        if not alive.any():
+            break
+    return Spectrum(
+        tuple(np.linalg.eigvals(h[:m, :m]).astype(complex) for h, m in zip(hessenberg, lengths, strict=True))
+    )
+
+
+def _normalised(v: _Floats) -> tuple[_Floats, _Floats]:
+    norm = np.linalg.norm(v, axis=1)
+    return v / np.where(norm > 0, norm, 1.0)[:, None], norm
+
+
+def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.0) -> float:
+    """Return a step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less."""
+    everywhere = np.broadcast_to(np.asarray(diagonal, dtype=np.float64), state.shape)
+    largest = ritz_values(energy, state, everywhere, 30).largest
+    return min(0.3, 1 / max(largest, 1.0))
+
+
+def dense_hessian(energy: _core.Energy, state: Array) -> _Floats:
+    """Return the Hessian of every sample, (batch, units, units), column by column."""
+    columns = []
+    for unit in range(state.shape[1]):
+        direction = np.zeros_like(state)
+        direction[:, unit] = 1
+        columns.append(energy.hessian_vector_product(state, direction))
+    return np.stack(columns, axis=2)
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """How symmetric a Hessian is.
+
+    Attributes
+    ----------
+    asymmetry : float
+        |H - H^T| / |H| in the Frobenius norm: 0 for the slope of an energy.
+    blocks : dict of (str, str) to float
+        The share of each pair of layers in it.
+    factors : (units,) or None
+        If H becomes symmetric when column i is divided by factors[i], those factors.
+    exact : bool
+        Whether every entry was looked at; else they are estimates from random pairs of vectors.
+    """
+
+    asymmetry: float
+    blocks: dict[tuple[str, str], float]
+    factors: _Floats | None
+    exact: bool
+
+    @property
+    def score(self) -> float:
+        """|S| / (|S| + |A|) with S and A the symmetric and antisymmetric parts: 1 is symmetric."""
+        antisymmetric = self.asymmetry / 2
+        symmetric = float(np.sqrt(max(0.0, 1 - antisymmetric**2)))
+        return symmetric / (symmetric + antisymmetric)
+
+
+def symmetry(energy: _core.Energy, state: Array, layers: Mapping[str, slice]) -> Symmetry:
+    """Measure how symmetric the Hessian at `state` is, and between which layers it is not.
+
+    Of more than a few samples the first four are looked at.
+    """
+    if state.shape[1] <= DENSE:
+        hessian = dense_hessian(energy, state)[:4]
+        skew = hessian - hessian.transpose(0, 2, 1)
+        whole = float(np.linalg.norm(hessian)) or 1.0
+        blocks = {
+            (a, b): float(np.linalg.norm(skew[:, layers[a], layers[b]])) / whole
+            for a, b in combinations_with_replacement(layers, 2)
+        }
+        return Symmetry(float(np.linalg.norm(skew)) / whole, blocks, _factors(hessian[0]), True)
+    return _probed(energy, state, layers)
+
+
+def skewness(energy: _core.Energy, state: Array) -> float:
+    """Return |<u, H v> - <v, H u>| of the batch for random u and v, over |u| |H v|: 0 if H is symmetric."""
+    u, v = np.random.default_rng(0).standard_normal((2, *state.shape))
+    hu, hv = energy.hessian_vector_product(state, u), energy.hessian_vector_product(state, v)
+    gap = np.abs((u * hv).sum(axis=1) - (v * hu).sum(axis=1))
+    return float((gap / (np.linalg.norm(u, axis=1) * np.linalg.norm(hv, axis=1) + 1e-300)).max())
+
+
+def _probed(energy: _core.Energy, state: Array, layers: Mapping[str, slice], pairs: int = 24) -> Symmetry:
+    """E (u^T M v)^2 = |M|^2 for standard normal u and v; layer by layer."""
+    random = np.random.default_rng(0)
+    skew, whole = dict.fromkeys(combinations_with_replacement(layers, 2), 0.0), 0.0
+    for _ in range(pairs):
+        noise = random.standard_normal(state.shape)
+        parts = {name: _only(noise, where) for name, where in layers.items()}
+        images = {name: energy.hessian_vector_product(state, part) for name, part in parts.items()}
+        other = random.standard_normal(state.shape)
+        mirrors = {
+            name: energy.hessian_vector_product(state, _only(other, where)) for name, where in layers.items()
+        }
+        for a, b in skew:
+            forward = (other * images[b])[:, layers[a]].sum(axis=1)
+            backward = (noise * mirrors[a])[:, layers[b]].sum(axis=1)
+            skew[a, b] += float(((forward - backward) ** 2).sum())
+            whole += float((forward**2).sum()) * (1 if a == b else 2)
+    total = sum(v * (1 if a == b else 2) for (a, b), v in skew.items())
+    scale = whole or 1.0
+    blocks = {pair: float(np.sqrt(v / scale)) for pair, v in skew.items()}
+    return Symmetry(float(np.sqrt(total / scale)), blocks, None, False)
+
+
+def _only(values: _Floats, where: slice) -> _Floats:
+    part = np.zeros_like(values)
+    part[:, where] = values[:, where]
+    return part
+
+
+def _factors(hessian: _Floats) -> _Floats | None:
+    """Return f > 0 with H_ij / f_j = H_ji / f_i for all i, j, if there is one and it is not constant."""
+    largest = np.abs(hessian).max(initial=0.0)
+    i, j = np.nonzero(np.triu(np.abs(hessian) > 1e-9 * largest, 1))
+    pairs = (hessian[i, j] * hessian[j, i]) > 0
+    i, j = i[pairs], j[pairs]
+    if not len(i):
+        return None
+    equations = np.zeros((len(i), len(hessian)))
+    equations[np.arange(len(i)), j] = 1
+    equations[np.arange(len(i)), i] = -1
+    logarithms = np.linalg.lstsq(equations, np.log(hessian[i, j] / hessian[j, i]), rcond=None)[0]
+    factors = np.asarray(np.exp(logarithms - logarithms.max()))
+    balanced = hessian / factors
+    error = np.abs(balanced - balanced.T).max() / largest
+    return factors if error < 1e-8 and factors.min() < 1 - 1e-6 else None

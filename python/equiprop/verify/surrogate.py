@@ -1,0 +1,120 @@
+"""What Equilibrium Propagation at a finite beta is the exact gradient of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from equiprop.checks import real, whole
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import Model
+from equiprop.nudging import centered, one_sided
+from equiprop.second_phase import equilibrium_propagation
+from equiprop.solvers import FreeSolver
+from equiprop.verify.gradients import central_differences
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+
+#: Differences of steps h and 2 h, extrapolated, lose h^4 f^(5) / 30, about 1e-16 f^(5) at h = 3e-4; and a
+#: few roundings of F* over h and over the interval of beta.
+_TOLERANCE, _ROUNDING = 1e-9, 1e-15
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateReport(Report):
+    """EqProp at finite betas against differences of its surrogates, and the bounds these are on J."""
+
+    claim: ClassVar[str] = "surrogate"
+    statement: ClassVar[str] = (
+        "EqProp between beta_1 and beta_2 is the exact gradient of (F*(beta_2) - F*(beta_1)) / "
+        "(beta_2 - beta_1), "
+        "F* = min E + beta C; with P on (0, beta) and N on (-beta, 0), P <= J <= N (Scellier et al. 2023)."
+    )
+
+
+def surrogate(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    beta: float = 0.1,
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+    max_differences: int = 24,
+) -> SurrogateReport:
+    """Check that EqProp at a finite beta is an exact gradient, and that its surrogates enclose J.
+
+    Parameters
+    ----------
+    model, x, y, cost, solver
+        As in `equivalence`; the model has an energy.
+    beta : float
+        Above 0, and small enough for E - beta C to keep its minimum.
+    max_differences : int
+        Differences are taken for at most this many parameters, spread over all.
+
+    Returns
+    -------
+    SurrogateReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")
+    >>> eq.verify.surrogate(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    beta = real(beta, "surrogate", "beta")
+    most = whole(max_differences, "surrogate", "max_differences", 1)
+    if not 0 < beta < np.inf:
+        raise ValueError(f"[surrogate] beta is a positive number. Received {beta}.")
+    problem = prepare("surrogate", model, x, y, cost, solver)
+    if not problem.model.conservative:
+        raise ValueError(f"[surrogate] The model has an energy. Received {problem.model!r}.")
+    count = len(problem.model.parameters)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    step = problem.difference_step((-beta, 0.0, beta))
+    values, rows = {}, []
+    rules = {
+        "P": (0.0, beta, one_sided(beta)),
+        "N": (-beta, 0.0, one_sided(-beta)),
+        "C": (-beta, beta, centered(beta)),
+    }
+    for name, (low, high, rule) in rules.items():
+
+        def value(low: float = low, high: float = high) -> float:
+            return (_minimum(problem, high) - _minimum(problem, low)) / (high - low)
+
+        values[name] = value()
+        theta = problem.model.parameters
+        fine, coarse = (central_differences(value, theta, chosen, k * step) for k in (1, 2))
+        expected = (4 * fine - coarse) / 3
+        estimate = equilibrium_propagation(
+            problem.model, problem.free, problem.y, cost=problem.cost, nudging=rule, on_failure="ignore"
+        ).parameters
+        scale = float(np.abs(estimate).max(initial=0.0)) or 1.0
+        error = float(np.abs(estimate[chosen] - expected).max(initial=0.0) / scale)
+        rounding = _ROUNDING * max(1.0, abs(_minimum(problem, high))) / (step * (high - low) * scale)
+        label = f"EqProp on ({low:g}, {high:g}) = gradient of {name}"
+        rows.append(Row(label, error, high=_TOLERANCE + rounding))
+    objective = problem.objective(problem.state)
+    rounding = 1e-12 * max(1.0, abs(objective))
+    rows += [
+        Row("J - P", objective - values["P"], low=-rounding),
+        Row("N - J", values["N"] - objective, low=-rounding),
+        Row("J", objective),
+        Row("C, the centered surrogate", values["C"]),
+    ]
+    return SurrogateReport(
+        problem=problem, settings={"beta": beta, "max_differences": max_differences}, rows=tuple(rows)
+    )
+
+
+def _minimum(problem: Problem, beta: float) -> float:
+    """F*(beta), mean over the batch, under the model's present parameters."""
+    model = problem.model
+    energy = model.core.total_energy(model.clamp(problem.x), problem.bound, beta)
+    state, *_ = model.core.relax(energy, problem.solver.core, problem.state)
+    return float(energy.energy(state).mean())

@@ -1,0 +1,116 @@
+"""A free phase that was stopped too early: which nudging forgives it, and which amplifies it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.checks import real, whole
+from equiprop.costs import Cost, SquaredError
+from equiprop.models import Model
+from equiprop.nudging import Nudging, centered, exact_limit, one_sided
+from equiprop.results import FixedPoint
+from equiprop.second_phase import equilibrium_propagation
+from equiprop.solvers import Euler, FreeSolver, free_phase
+from equiprop.verify.gradients import implicit_gradient, relative_error
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.report import Report, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnconvergedReport(Report):
+    """Errors of EqProp after free phases of few steps."""
+
+    claim: ClassVar[str] = "unconverged"
+    statement: ClassVar[str] = (
+        "Differencing a nudged state against an older, less converged free state errs by residual / "
+        "beta; against "
+        "a free run continued equally long, or centered, only the bias in beta is left."
+    )
+
+
+def unconverged(
+    model: Model | Problem,
+    x: Any = None,
+    y: Any = None,
+    *,
+    steps: Sequence[int] = (10, 20, 40, 80),
+    beta: float = 1e-3,
+    cost: Cost = SquaredError(),  # noqa: B008
+    solver: FreeSolver | None = None,
+) -> UnconvergedReport:
+    """Stop the free phase after few Euler steps, and compare what each nudging makes of it.
+
+    Parameters
+    ----------
+    model, x, y, cost, solver
+        As in `equivalence`; the model has an energy.
+    steps : sequence of int
+        Lengths of the free phase.
+    beta : float
+        Nudging factor.
+
+    Returns
+    -------
+    UnconvergedReport
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", potential="quadratic", dtype="float64")
+    >>> eq.verify.unconverged(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
+    True
+    """
+    beta = real(beta, "unconverged", "beta")
+    lengths = sorted({whole(t, "unconverged", "A number of steps", 1) for t in steps})
+    problem = prepare("unconverged", model, x, y, cost, solver)
+    if not problem.model.conservative:
+        raise ValueError(f"[unconverged] The model has an energy. Received {problem.model!r}.")
+    reference, step_size = implicit_gradient(problem), problem.step_size(None)
+    rate = problem.spectrum.rate(step_size)
+    long = int(np.ceil(np.log(1e-14) / np.log(rate))) if 0 < rate < 1 else 10_000
+    nudged = Euler(tolerance=0, max_iterations=min(long, 100_000), step_size=step_size)
+
+    def error(free: FixedPoint, rule: Nudging) -> float:
+        result = equilibrium_propagation(
+            problem.model,
+            free,
+            problem.y,
+            cost=problem.cost,
+            nudging=rule,
+            solver=nudged,
+            on_failure="ignore",
+        )
+        return relative_error(result.parameters, reference)
+
+    bias = {rule: error(problem.free, rule) for rule in (one_sided(beta), centered(beta))}
+    rows = []
+    for length in lengths:
+        short = Euler(tolerance=0, max_iterations=length, step_size=step_size)
+        free = free_phase(problem.model, problem.x, solver=short)
+        stored = _against_stored(problem, free, one_sided(beta), nudged)
+        after = f"after {length} steps"
+        rows += [
+            Row(f"residual {after}", float(free.residual.max())),
+            Row(f"against the stored state, {after}", relative_error(stored, reference), note="amplified"),
+        ]
+        for rule, floor in bias.items():
+            limit = 1.01 * floor + 1e-13 / beta
+            rows.append(Row(f"{rule!r}, {after}", error(free, rule), high=limit))
+        rows.append(Row(f"exact limit, {after}", error(free, exact_limit()), high=1e-10))
+    return UnconvergedReport(problem=problem, settings={"steps": lengths, "beta": beta}, rows=tuple(rows))
+
+
+def _against_stored(problem: Problem, free: FixedPoint, rule: Nudging, nudged: Euler) -> NDArray[np.float64]:
+    """Return (dE/dtheta(s^beta) - dE/dtheta(s_0)) / beta with the stored s_0, as it is often written."""
+    model = problem.model
+    energy = model.clamp(problem.x)
+    beta = rule.beta
+    total = model.core.total_energy(energy, problem.bound, beta)
+    state, *_ = model.core.relax(total, nudged.core, free.state)
+    contrast = energy.parameter_gradient(state) - energy.parameter_gradient(free.state)
+    return np.asarray(contrast / (beta * len(state)))

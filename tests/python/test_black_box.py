@@ -1,0 +1,161 @@
+"""A device known only by its relaxations, and recordings of one's own simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equiprop as eq
+import numpy as np
+import pytest
+from equiprop import verify
+from networks import Valley
+
+X = np.array([[0.5, -1.0], [0.2, 0.3]])
+Y = np.array([[0.3, -0.2], [0.1, 0.4]])
+
+
+def device(
+    valley: Valley | None = None,
+    *,
+    steps: int = 600,
+    force: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda o, y: o - y,
+    contrast: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> verify.BlackBox:
+    valley = valley or Valley()
+
+    def relax(x: np.ndarray, beta: float, y: np.ndarray) -> np.ndarray:
+        s = np.zeros((len(x), 3))
+        states = [s]
+        for _ in range(steps):
+            slope = valley.gradient(x, s)
+            slope[:, -2:] += beta * force(s[:, -2:], y)
+            s = s - 0.2 * slope
+            states.append(s)
+        return np.array(states)
+
+    return verify.BlackBox(relax, contrast or valley.parameter_gradient, valley.parameters, 2)
+
+
+def advice(verdict: verify.Verdict) -> str:
+    assert not verdict.passed
+    return "\n".join(verdict.all_advice())
+
+
+@pytest.mark.parametrize("beta", [0.02, 0.1, 0.3])
+def test_a_right_device_passes_at_any_beta(beta: float) -> None:
+    box = device()
+    kept = box.parameters.copy()
+    report = verify.black_box(box, X, Y, beta=beta, tolerance=1e-9)
+    assert report.passed, str(report)
+    np.testing.assert_array_equal(box.parameters, kept)
+    bias = report["EqProp against differences of J (bias of beta)"]
+    assert bias < beta**2
+    assert "black-box: holds" in str(report)
+
+
+def test_the_device_hears_of_every_change() -> None:
+    box = device()
+    heard: list[np.ndarray] = []
+    box.parameters_changed = lambda theta: heard.append(theta.copy())
+    verify.black_box(box, X, Y, max_differences=2)
+    assert any((theta != box.parameters).any() for theta in heard)
+    assert all((theta != box.parameters).sum() <= 1 for theta in heard)
+
+
+def test_a_scaled_nudge_is_named() -> None:
+    text = advice(verify.black_box(device(force=lambda o, y: 2 * (o - y)), X, Y))
+    assert "EqProp is 2" in text
+    assert "the cost in the device's nudge is scaled by 2" in text
+
+
+def test_a_nudge_away_from_the_target_is_named() -> None:
+    text = advice(verify.black_box(device(force=lambda o, y: y - o), X, Y))
+    assert "Nudging does not lower the cost" in text
+
+
+def test_a_wrong_sign_of_one_contrast_is_named() -> None:
+    valley = Valley()
+
+    def contrast(x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return valley.parameter_gradient(x, s) * ([-1] * 3 + [1] * 6)
+
+    box = device(valley, contrast=contrast)
+    box.block_slices = {"a": slice(0, 3), "B": slice(3, 9)}
+    text = advice(verify.black_box(box, X, Y))
+    assert "EqProp of a has the opposite sign." in text
+    assert "EqProp of B" not in text
+
+
+def test_a_device_not_at_rest_is_named() -> None:
+    assert "The device was not at rest" in advice(verify.black_box(device(steps=25), X, Y))
+
+
+@pytest.mark.parametrize(
+    ("relax", "words"),
+    [
+        (lambda x, beta, y: np.zeros((3, 2)), r"relax returns states \(steps \+ 1, 2, units\)"),
+        (lambda x, beta, y: np.full((3, 2, 4), np.nan), "relax returns finite states"),
+        (lambda x, beta, y: "at rest", "is an array of numbers|holds real numbers"),
+    ],
+)
+def test_bad_recordings_are_refused(relax: Any, words: str) -> None:
+    box = device()
+    box.relax = relax
+    with pytest.raises((ValueError, TypeError), match=words):
+        verify.black_box(box, X, Y)
+
+
+def test_bad_arguments_are_refused() -> None:
+    for wrong in ({"beta": 0.0}, {"beta": -1.0}, {"step": 0.0}, {"beta": np.inf}):
+        with pytest.raises(ValueError, match=r"\[black_box\] beta and step are positive numbers"):
+            verify.black_box(device(), X, Y, **wrong)
+    with pytest.raises(ValueError, match=r"one target for each sample"):
+        verify.black_box(device(), X, Y[:1])
+
+
+def recording(beta: float, start: np.ndarray, steps: int = 40, step_size: float = 0.1) -> np.ndarray:
+    valley, states = Valley(), [start]
+    for _ in range(steps):
+        slope = valley.gradient(X, states[-1])
+        slope[:, -2:] += beta * (states[-1][:, -2:] - Y)
+        states.append(states[-1] - step_size * slope)
+    return np.array(states)
+
+
+@pytest.fixture(scope="module")
+def problem() -> verify.Problem:
+    return verify.prepare("test", Valley(), X, Y, eq.SquaredError(), None)
+
+
+@pytest.mark.parametrize("betas", [(0.01,), (-0.01,), (0.01, -0.01)])
+def test_right_recordings_pass(betas: tuple[float, ...], problem: verify.Problem) -> None:
+    paths = {beta: recording(beta, problem.state) for beta in betas}
+    report = verify.traces(problem, trajectories=paths, step_size=0.1, tolerance=1e-12)
+    assert report.passed, str(report)
+
+
+def test_another_start_another_step_and_another_model_are_told_apart(problem: verify.Problem) -> None:
+    def judge(path: np.ndarray) -> str:
+        return advice(verify.traces(problem, trajectories={0.01: path}, step_size=0.1))
+
+    assert "does not start at the free fixed point" in judge(recording(0.01, problem.state + 1e-3))
+    assert "the step size differs" in judge(recording(0.01, problem.state, step_size=0.15))
+    wrong = recording(0.01, problem.state)
+    wrong[:, :, 0] = 2 * wrong[0, :, 0] - wrong[:, :, 0]
+    assert "the response of s" in judge(wrong)
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "words"),
+    [
+        ({}, "given at beta, or at beta and -beta"),
+        ({0.0: np.zeros((3, 2, 3))}, "given at beta, or at beta and -beta"),
+        ({0.1: np.zeros((3, 2, 3)), 0.2: np.zeros((3, 2, 3))}, "given at beta, or at beta and -beta"),
+        ({0.1: np.zeros((3, 2, 4))}, r"A trajectory has shape \(steps \+ 1, 2, 3\)"),
+        ({0.1: np.zeros((1, 2, 3))}, r"A trajectory has shape \(steps \+ 1, 2, 3\)"),
+    ],
+)
+def test_unfit_recordings_are_refused(trajectories: Any, words: str, problem: verify.Problem) -> None:
+    with pytest.raises(ValueError, match=words):
+        verify.traces(problem, trajectories=trajectories, step_size=0.1)

@@ -1,0 +1,285 @@
+"""Certificates: pages that need nothing, figures that repeat to the last bit, and damaged files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import equiprop as eq
+import numpy as np
+import pytest
+from equiprop import verify
+from equiprop.verify.suite import CLAIMS
+from networks import Valley, chain, inputs, labels
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+X, Y = np.array([[0.5, -1.0]]), np.array([[0.3, -0.2]])
+
+
+@pytest.fixture(scope="module")
+def certificate() -> verify.Certificate:
+    net = chain(4, 6, 3, potential="quadratic")
+    return verify.certify(net, inputs(net, 2), labels(net, 2))
+
+
+@pytest.fixture(scope="module")
+def saved(certificate: verify.Certificate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate.save(folder / "report.html")
+    certificate.save(folder / "report.json")
+    return folder
+
+
+class Tables(HTMLParser):
+    """The text of every cell, row by row, and whatever a page would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.cell: list[str] | None = None
+        self.loaded: list[str] = []
+        self.pictures = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.cell = []
+        if tag in ("script", "link", "img", "iframe", "object", "embed", "video", "audio"):
+            self.loaded.append(tag)
+        self.pictures += tag == "figure"
+        self.loaded += [
+            f"{name}={value}" for name, value in attrs
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith("#")
+        ]  # fmt: skip
+
+    def handle_data(self, data: str) -> None:
+        if self.cell is not None:
+            self.cell.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self.cell is not None:
+            self.rows[-1].append("".join(self.cell).strip())
+            self.cell = None
+
+
+def tables(text: str) -> Tables:
+    parser = Tables()
+    parser.feed(text)
+    return parser
+
+
+def assert_figures_agree(shown: list[list[str]], stored: dict[str, Any]) -> None:
+    """Every row of every claim stands in the page, in order, with the figures of the JSON."""
+    at = 0
+    for case in stored["cases"]:
+        for claim in case["claims"]:
+            for row in claim["rows"]:
+                value = f"{float(row['value']):.3g}"
+                at = next(k for k in range(at, len(shown)) if shown[k][:2] == [row["label"], value]) + 1
+                mark = "" if row["low"] is row["high"] is None else "holds" if row["passed"] else "fails"
+                assert shown[at - 1][3] == " ".join(part for part in (mark, row["note"]) if part)
+
+
+def test_a_page_needs_nothing_and_shows_the_figures(saved: Path) -> None:
+    text = (saved / "report.html").read_text()
+    parsed = tables(text)
+    assert parsed.loaded == []
+    assert "url(http" not in text
+    assert "@import" not in text
+    stored = json.loads((saved / "report.json").read_text())
+    assert_figures_agree(parsed.rows, stored)
+    assert parsed.pictures == 5  # two of the theorem, twice, and the orders
+    for words in ("Verified.", "prefers-color-scheme: dark", "@media print", "HopfieldNetwork(4-6-3"):
+        assert words in text
+    assert text.index("Verified.") < text.index("<figure") < text.index("<h3>Claims")
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_the_same_figures(saved: Path, scheme: str, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    picture = tmp_path / "page.png"
+    dark = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    common = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", *dark]
+    page = (saved / "report.html").as_uri()
+    dom = subprocess.run(
+        [*common, "--dump-dom", page], capture_output=True, text=True, check=True, timeout=120
+    )
+    stored = json.loads((saved / "report.json").read_text())
+    assert_figures_agree(tables(dom.stdout).rows, stored)
+    shot = ["--window-size=900,1200", f"--screenshot={picture}", page]
+    subprocess.run([*common, *shot], capture_output=True, check=True, timeout=120)
+    from matplotlib.image import imread
+
+    pixels = imread(picture)[..., :3]
+    corner = pixels[-40:, :10].mean()
+    assert (corner < 0.3) == (scheme == "dark")
+    assert pixels.std() > 0.05  # something is drawn on it
+
+
+def test_the_json_holds_every_figure_and_what_the_pictures_show(
+    certificate: verify.Certificate, saved: Path
+) -> None:
+    stored = json.loads((saved / "report.json").read_text())
+    (case,) = stored["cases"]
+    for claim, report in zip(case["claims"], certificate.cases[0].reports, strict=True):
+        assert [row["value"] for row in claim["rows"]] == [row.value for row in report.rows]
+    equality = next(claim for claim in case["claims"] if claim["claim"] == "equality")
+    assert len(equality["series"]["state_error"]) == 201
+    assert len(equality["series"]["error_derivative"]) == len(equality["series"]["units"]) == 6
+    assert {claim["claim"] for claim in case["claims"]} | set(case["not_claimed"]) == set(CLAIMS)
+    assert stored["environment"]["numpy"] == np.__version__
+
+
+def test_a_replay_has_the_same_bits(saved: Path) -> None:
+    replayed = verify.replay(saved / "report.json")
+    assert replayed.identical
+    assert replayed.certificate.passed
+    assert replayed.compared > 50
+    assert "bits of all" in str(replayed)
+    assert replayed.environment == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nudging": eq.centered(0.01), "tolerance": 1e-2},
+        {"nudging": eq.one_sided(-0.01), "tolerance": 0.1, "steps": 7, "step_size": 0.1},
+        {"integrator": "runge-kutta"},
+    ],
+)
+def test_settings_are_replayed(options: Any, tmp_path: Path) -> None:
+    net = chain(4, 6, 3, potential="quadratic")
+    cost = eq.CrossEntropy()
+    solver = eq.Euler(tolerance=1e-13, max_iterations=9000, step_size=0.25)
+    report = verify.equivalence(net, inputs(net, 2), np.eye(3)[:2], cost=cost, solver=solver, **options)
+    report.save(tmp_path / "report.json")
+    replayed = verify.replay(tmp_path / "report.json")
+    assert replayed.identical, str(replayed)
+    (again,) = replayed.certificate.cases[0].reports
+    assert isinstance(again, verify.EquivalenceReport)
+    assert again.problem.solver == solver
+    assert again.settings == report.settings
+    np.testing.assert_array_equal(again.state_errors, report.state_errors)
+
+
+def test_single_and_asymmetric_networks_are_replayed(tmp_path: Path) -> None:
+    net = chain(4, 6, 5, 3, potential="quadratic").variant(feedback="separate")
+    net.blocks["B2"][:] *= 1.1
+    certificate = verify.certify(
+        net, inputs(net, 2), labels(net, 2), claims=["equality", "limit", "asymmetry"]
+    )
+    assert certificate.passed, str(certificate)
+    certificate.save(tmp_path / "report.json")
+    assert verify.replay(tmp_path / "report.json").identical
+
+
+def test_a_change_is_seen(saved: Path, tmp_path: Path) -> None:
+    stored = json.loads((saved / "report.json").read_text())
+    stored["environment"]["numpy"] = "0.1"
+    stored["cases"][0]["claims"][1]["rows"][0]["value"] *= 1 + 2e-16
+    (tmp_path / "changed.json").write_text(json.dumps(stored))
+    replayed = verify.replay(tmp_path / "changed.json")
+    assert not replayed.identical
+    assert len(replayed.differences) == 1
+    assert "equality, states, largest over all steps: was" in str(replayed)
+    assert "numpy was 0.1" in str(replayed)
+
+
+def test_models_of_ones_own_are_certified_but_need_their_code(tmp_path: Path) -> None:
+    certificate = verify.certify(Valley(), X, Y, claims=["equality", "limit"])
+    assert certificate.passed
+    certificate.save(tmp_path / "own.json")
+    certificate.save(tmp_path / "own.html")
+    with pytest.raises(
+        ValueError, match=r"\[replay\] A network can be replayed; a model of one's own needs its code"
+    ):
+        verify.replay(tmp_path / "own.json")
+
+
+def test_a_failed_certificate_says_so_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = chain(4, 6, 3, potential="quadratic")
+    report = verify.equivalence(net, inputs(net, 2), labels(net, 2), nudging=eq.one_sided(0.1))
+    report.save(tmp_path / "failed.html")
+    text = (tmp_path / "failed.html").read_text()
+    assert "Not verified." in text
+    assert '<header class="verdict fails">' in text
+    assert "S~ of output" in text
+    certificate = verify.Certificate((verify.Case(report.problem, (report,)),))
+    certificate.explain()
+    assert "0 of 1 claims hold, on 1 model." in capsys.readouterr().out
+
+
+def test_names_and_text_cannot_break_the_page(tmp_path: Path) -> None:
+    layers = [eq.Layer(2), eq.Layer(3, "tanh", "<script>alert('x')</script>"), eq.Layer(2, "linear", "a&b")]
+    net = eq.HopfieldNetwork(
+        layers=layers, couplings=[eq.Dense(0, 1), eq.Dense(1, 2)], potential="quadratic", dtype="float64"
+    )
+    report = verify.equivalence(net, [[0.1, 0.2]], [1], nudging=eq.one_sided(0.1))
+    report.save(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"format": "other"}', '{"format": 3, "cases": 4}', "[" * 10_000]
+)
+def test_files_that_are_no_certificates_are_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(ValueError, match=r"\[replay\] The file is a certificate saved as JSON"):
+        verify.replay(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda case: case["problem"].pop("x"),
+        lambda case: case["problem"]["x"].update(data="AAAA"),
+        lambda case: case["problem"]["x"].update(dtype="|O"),
+        lambda case: case["problem"]["x"].update(shape=[10**12, 4]),
+        lambda case: case["problem"]["model"].pop("layers"),
+        lambda case: case["problem"]["parameters"].update(shape=[3]),
+        lambda case: case["problem"].update(cost="os.system"),
+        lambda case: case["problem"]["solver"].update(name="Any"),
+        lambda case: case["problem"]["solver"].update(surprise=1),
+        lambda case: case["claims"][0].update(claim="os.system"),
+        lambda case: case["claims"][0].update(settings={"surprise": 1}),
+        lambda case: case["claims"][0].pop("rows"),
+        lambda case: case.pop("claims"),
+    ],
+)
+def test_damaged_certificates_are_refused_with_a_sentence(damage: Any, saved: Path, tmp_path: Path) -> None:
+    stored = json.loads((saved / "report.json").read_text())
+    damage(stored["cases"][0])
+    (tmp_path / "damaged.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"^\[\w+\] .* Received "):
+        verify.replay(tmp_path / "damaged.json")
+
+
+def test_other_endings_are_refused(certificate: verify.Certificate, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\[save\] A certificate is a \.html or a \.json file\. Received"):
+        certificate.save(tmp_path / "report.pdf")
+
+
+def test_a_page_without_matplotlib_says_what_to_install(
+    certificate: verify.Certificate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'equiprop\[plot\]'"):
+        certificate.save(tmp_path / "report.html")
+    certificate.save(tmp_path / "report.json")
+
+
+def test_every_report_can_be_drawn(certificate: verify.Certificate) -> None:
+    for report in certificate.cases[0].reports:
+        assert report.plot().get_xlabel()
+        assert len(list(report.pictures())) >= 1

@@ -1,0 +1,76 @@
+"""Every claim on ten random architectures: one to four hidden layers, some with lateral couplings, both
+conventions of the energy, smooth and clipping activations. Limits are those the mathematics gives, in
+`equiprop.verify`; the accuracies asserted here are tighter where rounding alone is left.
+"""
+
+from __future__ import annotations
+
+import equiprop as eq
+import numpy as np
+import pytest
+from equiprop import Dense, Layer, verify
+from equiprop.verify.suite import examine
+
+#: A smooth approximation of the rectifier with a range that never ends is no activation of the library; the
+#: logistic with a gain of 2 is as close to linear near its middle, and the steep one as close to clipping.
+SOFT = eq.Activation("logistic", gain=2.0, shift=0.5)
+SMOOTH = ["tanh", "sigmoid", SOFT, "steep_sigmoid"]
+CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu"]
+
+
+def architecture(seed: int, activation: str | eq.Activation, potential: str) -> eq.HopfieldNetwork:
+    """A chain of 1 + seed % 4 hidden layers, every third with a lateral coupling past one of them."""
+    random = np.random.default_rng(seed)
+    sizes = [int(n) for n in random.integers(3, 9, size=3 + seed % 4)]
+    layers = [Layer(n, activation) for n in sizes[:-1]] + [
+        Layer(sizes[-1], activation if seed % 2 else "linear")
+    ]
+    couplings = [Dense(k, k + 1) for k in range(len(sizes) - 1)]
+    if seed % 3 == 1 and len(sizes) > 3:
+        couplings.append(Dense(1, 3))
+    gain = 0.25 if activation == "steep_sigmoid" else 0.4
+    net = eq.HopfieldNetwork(
+        layers=layers, couplings=couplings, potential=potential, dtype="float64", seed=seed, gain=gain
+    )
+    for name, block in net.blocks.items():
+        if name.startswith("b"):
+            block[:] = random.uniform(-0.3, 0.6, block.shape)
+    return net
+
+
+@pytest.mark.parametrize("potential", ["quadratic", "legendre"])
+@pytest.mark.parametrize("seed", range(10))
+def test_every_claim_holds(seed: int, potential: str) -> None:
+    activation = (SMOOTH + CLIPPED)[seed % 7]
+    net = architecture(seed, activation, potential)
+    random = np.random.default_rng(100 + seed)
+    x, y = random.uniform(size=(2, net.num_inputs)), random.integers(net.num_outputs, size=2)
+    cost = eq.CrossEntropy() if seed % 5 == 3 else eq.SquaredError()
+    problem = verify.prepare("test", net, x, y, cost, None)
+    assert problem.free.converged
+    case = examine(problem)
+    assert case.passed, str(case)
+    made = {report.name: report for report in case.reports}
+    assert made["equality"]["states, largest over all steps"] <= 1e-13
+    assert made["equality"]["parameters, largest over all steps"] <= 1e-13
+    assert made["limit"]["gradient by dual numbers"] <= 2e-12
+    if net.holomorphic:
+        assert not {"bounded"} & set(made)
+        assert made["runge-kutta"]["states, largest over all steps"] <= 1e-13
+        assert made["discrete-time"]["energy-based: parameters"] <= 1e-13
+        assert made["limit"]["gradient by complex step"] <= 2e-12
+        assert len(made["orders"].slopes) >= 4
+    else:
+        assert "orders" in case.skipped
+
+
+def test_the_ten_networks_cover_what_they_are_meant_to() -> None:
+    nets = [architecture(seed, (SMOOTH + CLIPPED)[seed % 7], "quadratic") for seed in range(10)]
+    assert {len(net.layers) - 2 for net in nets} == {1, 2, 3, 4}
+    assert any(len(net.couplings) >= len(net.layers) for net in nets)
+    assert {net.holomorphic for net in nets} == {True, False}
+    held = []
+    for net in nets:
+        free = verify.prepare("test", net, np.full((2, net.num_inputs), 0.5), [0, 1], eq.SquaredError(), None)
+        held.append(int((~free.free_units).sum()))
+    assert max(held) > 0
