@@ -6,7 +6,7 @@ import equiprop as eq
 import numpy as np
 from equiprop import Dense, Layer
 
-SMOOTH = ["tanh", "sigmoid", "steep_sigmoid"]
+SMOOTH = ["tanh", "sigmoid", "steep_sigmoid", "softplus"]
 CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu", "linear"]
 POTENTIALS = ["legendre", "quadratic"]
 
@@ -106,6 +106,8 @@ class Oracle:
             return s**2 / (2 * rho.gain)
         if rho.kind == "tanh":
             return s * np.arctanh(s) + np.log(1 - s**2) / 2
+        if rho.kind == "softplus":
+            return softplus_leak(s)
         return (s * np.log(s) + (1 - s) * np.log(1 - s)) / rho.gain + rho.shift * s
 
     def energy(self, x: np.ndarray, s: np.ndarray, theta: np.ndarray | None = None) -> np.ndarray:
@@ -139,6 +141,8 @@ class Oracle:
                 parts.append(part / rho.gain - p)
             elif rho.kind == "tanh":
                 parts.append(np.arctanh(part) - p)
+            elif rho.kind == "softplus":
+                parts.append(np.log(np.exp(part) - 1) - p)
             else:
                 parts.append(np.log(part / (1 - part)) / rho.gain + rho.shift - p)
         return np.concatenate(parts, axis=1)
@@ -241,13 +245,30 @@ def response(rho: eq.Activation, p: np.ndarray) -> np.ndarray:
         return np.tanh(p)
     if rho.kind == "logistic":
         return 1 / (1 + np.exp(-rho.gain * (p - rho.shift)))
+    if rho.kind == "softplus":
+        return np.log(1 + np.exp(p))
     return np.clip(rho.gain * p, rho.lower, rho.upper)
 
 
 def slope_of(rho: eq.Activation, s: np.ndarray) -> np.ndarray:
     """rho' of a smooth activation."""
     r = response(rho, s)
+    if rho.kind == "softplus":
+        return 1 / (1 + np.exp(-s))
     return 1 - r**2 if rho.kind == "tanh" else rho.gain * r * (1 - r)
+
+
+def softplus_leak(s: np.ndarray) -> np.ndarray:
+    """The integral of log(exp(t) - 1) from where G is pi^2 / 6 to s, by Gauss-Legendre in pieces.
+
+    log(exp(t) - 1) = log t + (a function without a singularity); log t is integrated in closed form.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    total = s * np.log(s) - s + np.pi**2 / 6
+    for node, weight in zip(nodes, weights, strict=True):
+        t = s * (node + 1) / 2
+        total = total + s / 2 * weight * np.log((np.exp(t) - 1) / t)
+    return total
 
 
 class Valley(eq.Energy):

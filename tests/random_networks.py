@@ -8,7 +8,7 @@ import equiprop as eq
 import numpy as np
 from numpy.typing import NDArray
 
-SMOOTH = ("tanh", "sigmoid", "steep_sigmoid")
+SMOOTH = ("tanh", "sigmoid", "steep_sigmoid", "softplus")
 BOUNDED = ("hard_sigmoid", "half_hard_sigmoid", "relu")
 
 

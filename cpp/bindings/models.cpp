@@ -256,6 +256,7 @@ void bind_layers(py::module_& m) {
       .finalize();
   py::class_<Tanh>(m, "Tanh").def(py::init<>());
   py::class_<Logistic>(m, "Logistic").def(py::init(&logistic));
+  py::class_<Softplus>(m, "Softplus").def(py::init(&softplus));
   py::class_<Clip>(m, "Clip").def(py::init([](double gain, double lower, double upper) {
     return Clip{gain, lower, upper};
   }));

@@ -23,8 +23,8 @@ class Activation:
 
     Parameters
     ----------
-    kind : {"tanh", "logistic", "clip"}
-        tanh(x), 1 / (1 + exp(-gain (x - shift))), or clip(gain x, lower, upper).
+    kind : {"tanh", "logistic", "softplus", "clip"}
+        tanh(x), 1 / (1 + exp(-gain (x - shift))), log(1 + exp(gain x)) / gain, or clip(gain x, lower, upper).
     gain, shift, lower, upper : float
         See `kind`; dimensionless. Those the kind does not use are ignored.
 
@@ -44,8 +44,10 @@ class Activation:
     upper: float = _INFINITY
 
     def __post_init__(self) -> None:
-        if self.kind not in ("tanh", "logistic", "clip"):
-            raise ValueError(f"[Activation] kind is 'tanh', 'logistic' or 'clip'. Received {self.kind!r}.")
+        if self.kind not in ("tanh", "logistic", "softplus", "clip"):
+            raise ValueError(
+                f"[Activation] kind is 'tanh', 'logistic', 'softplus' or 'clip'. Received {self.kind!r}."
+            )
         for name in ("gain", "shift", "lower", "upper"):
             object.__setattr__(self, name, real(getattr(self, name), "Activation", name))
         if not (0 < self.gain < _INFINITY and abs(self.shift) < _INFINITY and self.lower < self.upper):
@@ -54,12 +56,14 @@ class Activation:
             )
 
     @property
-    def core(self) -> _core.Tanh | _core.Logistic | _core.Clip:
+    def core(self) -> _core.Tanh | _core.Logistic | _core.Softplus | _core.Clip:
         """The same function in the C++ core."""
         if self.kind == "tanh":
             return _core.Tanh()
         if self.kind == "logistic":
             return _core.Logistic(self.gain, self.shift)
+        if self.kind == "softplus":
+            return _core.Softplus(self.gain)
         return _core.Clip(self.gain, self.lower, self.upper)
 
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
@@ -92,6 +96,7 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
         "tanh": Activation("tanh"),
         "sigmoid": Activation("logistic"),
         "steep_sigmoid": Activation("logistic", gain=4.0, shift=0.5),
+        "softplus": Activation("softplus"),
         "hard_sigmoid": Activation("clip", lower=0.0, upper=1.0),
         "half_hard_sigmoid": Activation("clip", gain=0.5, lower=0.0, upper=1.0),
         "relu": Activation("clip", lower=0.0),

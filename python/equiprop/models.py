@@ -333,7 +333,7 @@ def _checked(couplings: Sequence[Dense]) -> list[Dense]:
     return [Dense(c.target, c.source) if c.target == 0 else c for c in couplings]
 
 
-def _activation_core(layer: Layer) -> _core.Tanh | _core.Logistic | _core.Clip:
+def _activation_core(layer: Layer) -> _core.Tanh | _core.Logistic | _core.Softplus | _core.Clip:
     return activation(layer.activation).core
 
 

@@ -62,10 +62,13 @@ void check_hessian(const EnergyFamily& family, const State<double>& s, Random& r
   State<D> expected(s.rows(), s.cols());
   family.dual_energy().gradient(dual(s, v), expected);
   const State<double> hv = hessian_times(family.energy(), s, v);
-  const State<double> hu = hessian_times(family.energy(), s, u);
+  State<double> hu(s.rows(), s.cols());
+  family.energy().transposed_hessian_vector_product(s, u, hu);
   expect_close(hv, derivative(expected), rounding, "hessian_vector_product = d gradient");
-  expect_close(inner<double>(u, hv).matrix(), inner<double>(v, hu).matrix(), rounding,
-               "the Hessian is symmetric");
+  expect_close(inner<double>(u, hv).matrix(), inner<double>(hu, v).matrix(), rounding,
+               "<u, H v> = <H^T u, v>");
+  if (family.energy().conservative())
+    expect_close(hu, hessian_times(family.energy(), s, u), rounding, "the Hessian is symmetric");
 }
 
 void check_parameter_gradient(const EnergyFamily& family, const State<double>& s) {
@@ -83,18 +86,31 @@ void check_parameter_gradient(const EnergyFamily& family, const State<double>& s
   expect_close(twice, 2 * actual, rounding, "parameter_gradient accumulates");
 }
 
+/// sum <v, gradient> along the derivative part of its arguments.
+State<double> pull_derivatives(const AnyEnergy<D>& energy, const State<double>& s,
+                               const State<double>& v) {
+  State<D> image(s.rows(), s.cols());
+  energy.gradient(s.cast<D>(), image);
+  return inner<double>(v, derivative(image)).matrix().transpose();
+}
+
 void check_mixed_derivative(const EnergyFamily& family, const State<double>& s, Random& random) {
   const State<double> v = random_state(random, s.rows(), s.cols());
-  Parameters<D> expected = Parameters<D>::Zero(family.theta.size());
-  family.dual_energy().parameter_gradient(dual(s, v), weight, expected);
+  Parameters<double> expected(family.theta.size());
+  for (Index p = 0; p < family.theta.size(); ++p) {
+    Parameters<D> theta = family.theta.cast<D>();
+    theta(p).derivative = 1;
+    const auto energy = family.on_dual(theta, family.x.cast<D>());
+    expected(p) = weight * pull_derivatives(energy, s, v).sum();
+  }
   Parameters<double> actual = Parameters<double>::Ones(family.theta.size());
   family.energy().mixed_derivative_product(s, v, weight, actual);
   actual.array() -= 1;
-  expect_close(actual, derivative(expected), rounding,
-               "mixed_derivative_product = d parameter_gradient, accumulated");
+  expect_close(actual, expected, rounding,
+               "mixed_derivative_product = weight d<v, gradient>/dtheta, accumulated");
 }
 
-void check_inputs(const EnergyFamily& family, const State<double>& s, Random& random) {
+void check_input_gradient(const EnergyFamily& family, const State<double>& s) {
   const Index inputs = family.energy().num_inputs(), batch = s.cols();
   State<double> expected(inputs, batch), actual = State<double>::Ones(inputs, batch);
   for (Index i = 0; i < inputs; ++i) {
@@ -104,33 +120,55 @@ void check_inputs(const EnergyFamily& family, const State<double>& s, Random& ra
   family.energy().input_gradient(s, weight, actual);
   actual.array() -= 1;
   expect_close(actual, expected, rounding, "input_gradient = weight dE/dx, accumulated");
+}
 
+void check_mixed_input(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const Index inputs = family.energy().num_inputs(), batch = s.cols();
   const State<double> v = random_state(random, s.rows(), batch);
-  State<D> along = State<D>::Zero(inputs, batch);
-  family.dual_energy().input_gradient(dual(s, v), weight, along);
-  actual.setOnes();
+  State<double> expected(inputs, batch), actual = State<double>::Ones(inputs, batch);
+  for (Index i = 0; i < inputs; ++i) {
+    const auto energy = family.on_dual(family.theta.cast<D>(), moved(family.x, i));
+    expected.row(i) = weight * pull_derivatives(energy, s, v);
+  }
   family.energy().mixed_input_product(s, v, weight, actual);
   actual.array() -= 1;
-  expect_close(actual, derivative(along), rounding,
-               "mixed_input_product = d input_gradient, accumulated");
+  expect_close(actual, expected, rounding,
+               "mixed_input_product = weight d<v, gradient>/dx, accumulated");
+}
+
+/// There is no number E and no dE/dtheta, and asking says so.
+void check_no_energy(const EnergyFamily& family, const State<double>& s) {
+  EXPECT_TRUE(energies(family.energy(), s).array().isNaN().all());
+  EXPECT_THROW(parameter_gradient(family.energy(), s), InvalidArgument);
 }
 
 /// Each sample alone gives its column of the batch; sums over the batch are sums over samples.
 void check_batch(const EnergyFamily& family, const State<double>& s, Random& random) {
   const State<double> v = random_state(random, s.rows(), s.cols());
   const AnyEnergy<double> energy = family.energy();
-  const State<double> e = energies(energy, s), g = gradient(energy, s);
-  const State<double> h = hessian_times(energy, s, v);
+  const State<double> g = gradient(energy, s), h = hessian_times(energy, s, v);
+  Parameters<double> sum = Parameters<double>::Zero(family.theta.size()), all = sum;
+  energy.mixed_derivative_product(s, v, weight, all);
+  for (Index j = 0; j < s.cols(); ++j) {
+    const AnyEnergy<double> alone = family.sample(j).energy();
+    expect_close(gradient(alone, s.col(j)), g.col(j), rounding, "gradient of a sample alone");
+    expect_close(hessian_times(alone, s.col(j), v.col(j)), h.col(j), rounding,
+                 "hessian_vector_product of a sample alone");
+    alone.mixed_derivative_product(s.col(j), v.col(j), weight, sum);
+  }
+  expect_close(all, sum, rounding, "mixed_derivative_product sums samples");
+}
+
+void check_batch_of_energies(const EnergyFamily& family, const State<double>& s) {
+  const State<double> e = energies(family.energy(), s);
   Parameters<double> sum = Parameters<double>::Zero(family.theta.size());
   for (Index j = 0; j < s.cols(); ++j) {
     const AnyEnergy<double> alone = family.sample(j).energy();
     expect_close(energies(alone, s.col(j)), e.col(j), rounding, "energy of a sample alone");
-    expect_close(gradient(alone, s.col(j)), g.col(j), rounding, "gradient of a sample alone");
-    expect_close(hessian_times(alone, s.col(j), v.col(j)), h.col(j), rounding,
-                 "hessian_vector_product of a sample alone");
     sum += parameter_gradient(alone, s.col(j));
   }
-  expect_close(parameter_gradient(energy, s), sum, rounding, "parameter_gradient sums samples");
+  expect_close(parameter_gradient(family.energy(), s), sum, rounding,
+               "parameter_gradient sums samples");
 }
 
 /// samples(begin, count) is the same problem for those samples.
@@ -143,9 +181,10 @@ void check_samples(const EnergyFamily& family, const State<double>& s) {
                "gradient of some samples");
   State<double> of_part = State<double>::Zero(energy.num_inputs(), rest.cols());
   State<double> of_all = State<double>::Zero(energy.num_inputs(), s.cols());
-  part.input_gradient(rest, weight, of_part);
-  energy.input_gradient(s, weight, of_all);
-  expect_close(of_part, of_all.rightCols(rest.cols()), rounding, "input_gradient of some samples");
+  part.mixed_input_product(rest, rest, weight, of_part);
+  energy.mixed_input_product(s, s, weight, of_all);
+  expect_close(of_part, of_all.rightCols(rest.cols()), rounding,
+               "mixed_input_product of some samples");
 }
 
 /// On the outputs, where a force can be applied, mobility = dT/d(force).
@@ -162,6 +201,24 @@ void check_mobility(const EnergyFamily& family, const State<double>& s) {
                "mobility = d fixed_point_map / d force");
 }
 
+/// (dT/ds)^T v, one unit of s at a time, without a force on the outputs and with one.
+void check_transposed_map(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const State<double> v = random_state(random, s.rows(), s.cols());
+  const Index outputs = family.energy().num_outputs();
+  for (const auto& force : {State<double>(0, 0), random_state(random, outputs, s.cols())}) {
+    const Nudge<double> nudge{force};
+    const Nudge<D> dual_nudge{force.cast<D>()};
+    State<double> expected(s.rows(), s.cols()), actual(s.rows(), s.cols());
+    State<D> image(s.rows(), s.cols());
+    for (Index i = 0; i < s.rows(); ++i) {
+      family.dual_energy().fixed_point_map(moved(s, i), dual_nudge, image);
+      expected.row(i) = inner<double>(v, derivative(image)).matrix().transpose();
+    }
+    family.energy().transposed_map_product(s, nudge, v, actual);
+    expect_close(actual, expected, rounding, "transposed_map_product = (dT/ds)^T v");
+  }
+}
+
 void check_projection(const EnergyFamily& family, const State<double>& s) {
   State<double> once = 3 * s;
   family.energy().project(once);
@@ -174,14 +231,21 @@ void check_projection(const EnergyFamily& family, const State<double>& s) {
 
 void check_energy(const EnergyFamily& family, const State<double>& s) {
   Random random(7, static_cast<std::uint64_t>(s.size()));
-  check_gradient(family, s);
+  if (family.energy().conservative()) {
+    check_gradient(family, s);
+    check_parameter_gradient(family, s);
+    check_input_gradient(family, s);
+    check_batch_of_energies(family, s);
+  } else {
+    check_no_energy(family, s);
+  }
   check_hessian(family, s, random);
-  check_parameter_gradient(family, s);
   check_mixed_derivative(family, s, random);
-  check_inputs(family, s, random);
+  check_mixed_input(family, s, random);
   check_batch(family, s, random);
   check_samples(family, s);
   check_mobility(family, s);
+  check_transposed_map(family, s, random);
   check_projection(family, s);
 }
 
@@ -212,50 +276,6 @@ void check_cost(const AnyCost<double>& cost, const AnyCost<D>& dual_cost, const 
     cost.samples(j, 1).value(o.col(j), one);
     EXPECT_EQ(one(0), all(j)) << "value of a sample alone";
   }
-}
-
-State<double> solve_on(const std::vector<Index>& free, const State<double>& a,
-                       const State<double>& b) {
-  State<double> x = State<double>::Zero(b.rows(), b.cols());
-  if (free.empty()) return x;
-  const State<double> restricted = a(free, free), right = b(free, Eigen::all);
-  const State<double> solved = restricted.ldlt().solve(right);
-  x(free, Eigen::all) = solved;
-  return x;
-}
-
-State<double> random_symmetric(Random& random, const State<double>& spectrum) {
-  const Index size = spectrum.rows();
-  const State<double> q = random_state(random, size, size).householderQr().householderQ();
-  const State<double> a = q * spectrum.col(0).asDiagonal() * q.transpose();
-  return (a + a.transpose()) / 2;
-}
-
-double largest_eigenvalue(const State<double>& symmetric) {
-  const Eigen::SelfAdjointEigenSolver<State<double>> eigen(symmetric, Eigen::EigenvaluesOnly);
-  return eigen.eigenvalues().maxCoeff();
-}
-
-State<double> dense_hessian(const EnergyFamily& sample, const State<double>& s) {
-  State<double> hessian(s.rows(), s.rows());
-  State<D> image(s.rows(), 1);
-  for (Index i = 0; i < s.rows(); ++i) {
-    sample.dual_energy().gradient(moved(s, i), image);
-    hessian.col(i) = derivative(image);
-  }
-  return hessian;
-}
-
-State<double> dense_mixed_derivative(const EnergyFamily& sample, const State<double>& s) {
-  State<double> mixed(s.rows(), sample.theta.size());
-  State<D> image(s.rows(), 1);
-  for (Index p = 0; p < sample.theta.size(); ++p) {
-    Parameters<D> theta = sample.theta.cast<D>();
-    theta(p).derivative = 1;
-    sample.on_dual(theta, sample.x.cast<D>()).gradient(s.cast<D>(), image);
-    mixed.col(p) = derivative(image);
-  }
-  return mixed;
 }
 
 }  // namespace equiprop::tests

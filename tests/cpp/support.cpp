@@ -52,6 +52,7 @@ const std::vector<NamedActivation>& activations() {
   static const std::vector<NamedActivation> all = {{"tanh", tanh_activation()},
                                                    {"sigmoid", sigmoid()},
                                                    {"logistic", logistic(4, 0.5)},
+                                                   {"softplus", softplus()},
                                                    {"hard_sigmoid", hard_sigmoid()},
                                                    {"half_hard_sigmoid", half_hard_sigmoid()},
                                                    {"relu", relu()},
@@ -104,6 +105,18 @@ const std::vector<Case>& zoo() {
   return all;
 }
 
+const std::vector<Case>& fields() {
+  static const std::vector<Case> all = [] {
+    std::vector<Case> cases = zoo();
+    for (Case& c : cases) {
+      c.name += "_separate";
+      c.feedback = Feedback::separate;
+    }
+    return cases;
+  }();
+  return all;
+}
+
 bool is_smooth(const Case& c) {
   return std::none_of(c.layers.begin() + 1, c.layers.end(), binds);
 }
@@ -116,9 +129,15 @@ bool has_block_update(const Case& c) {
 }
 
 HopfieldNetwork<double> make_network(const Case& c, std::uint64_t seed) {
-  HopfieldNetwork<double> network(c.layers, c.couplings, c.potential);
+  HopfieldNetwork<double> network(c.layers, c.couplings, c.potential, c.feedback);
   network.initialize(seed, 0.3);
   Random random(seed, 1000);
+  if (c.feedback == Feedback::separate)
+    for (const auto e : network.topology().inner()) {
+      const Block& back = network.topology().feedback_weights(e);
+      network.parameters().segment(back.offset, back.size()) +=
+          random_parameters(random, back.size(), 0.15);
+    }
   for (std::size_t k = 0; k < network.topology().num_free(); ++k) {
     const Block& bias = network.topology().bias(k);
     network.parameters().segment(bias.offset, bias.rows) =
@@ -157,7 +176,8 @@ EnergyFamily make_family(const HopfieldNetwork<double>& network, const State<dou
   const Topology topology = network.topology();
   return make_family(network.parameters(), x, [topology](const auto& theta, const auto& input) {
     using S = typename std::decay_t<decltype(theta)>::Scalar;
-    HopfieldNetwork<S> same(topology.layers(), topology.couplings(), topology.potential());
+    HopfieldNetwork<S> same(topology.layers(), topology.couplings(), topology.potential(),
+                            topology.feedback());
     same.parameters() = theta;
     return AnyEnergy<S>(same.clamp(input));
   });

@@ -39,6 +39,7 @@ struct Case {
   std::vector<Layer> layers;
   std::vector<Dense> couplings;
   Potential potential;
+  Feedback feedback = Feedback::tied;
 };
 
 struct NamedActivation {
@@ -50,23 +51,30 @@ const std::vector<NamedActivation>& activations();
 /// Every activation under both potentials, on chains of several shapes (1-1 among them) and on a
 /// graph with a skip and an odd cycle; and networks whose layers differ in activation.
 const std::vector<Case>& zoo();
+/// The zoo with feedback weights of their own: vector fields.
+const std::vector<Case>& fields();
 bool is_smooth(const Case& c);         ///< no clip that can bind
 bool has_block_update(const Case& c);  ///< legendre, or clips only
 inline bool is_any(const Case&) {
   return true;
 }
-/// Calls check(Probe(c)) for each case c of the zoo for which keep(c), naming it in every failure.
+/// Calls check(Probe(c)) for each of the cases for which keep(c), naming it in every failure.
 template <class Probe, class Keep, class Check>
-void for_each(const Keep& keep, const Check& check) {
-  for (const Case& c : zoo()) {
+void for_each_of(const std::vector<Case>& cases, const Keep& keep, const Check& check) {
+  for (const Case& c : cases) {
     if (!keep(c)) continue;
     SCOPED_TRACE(c.name);
     Probe probe(c);
     check(probe);
   }
 }
+template <class Probe, class Keep, class Check>
+void for_each(const Keep& keep, const Check& check) {
+  for_each_of<Probe>(zoo(), keep, check);
+}
 
-/// Random weights small enough for one stable fixed point, and random biases.
+/// Random weights small enough for one stable fixed point, and random biases; feedback weights that are
+/// separate are the others plus a perturbation of half their size.
 HopfieldNetwork<double> make_network(const Case& c, std::uint64_t seed = 1);
 /// A state at which every derivative exists: inside the range of rho where that is the state's.
 State<double> interior_state(const HopfieldNetwork<double>& network, Random& random, Index batch);
@@ -103,10 +111,14 @@ template <class S>
 class ChainEnergy;
 EnergyFamily chain_family(Random& random, Index units, Index batch);
 
-/// d2E/ds2 of a single sample, by dual numbers from the gradient alone.
+/// d2E/ds2 of a single sample, by dual numbers from the gradient alone: of a vector field, minus its
+/// Jacobian.
 State<double> dense_hessian(const EnergyFamily& sample, const State<double>& s);
 /// dE/dtheta ds, (units, parameters), of a single sample, by dual numbers from the gradient alone.
 State<double> dense_mixed_derivative(const EnergyFamily& sample, const State<double>& s);
+
+/// Half of what an Euler step at s may be: 1 / the largest eigenvalue of the Hessian's symmetric part.
+double stable_step(const EnergyFamily& family, const State<double>& s);
 
 /// x with A x = b on the `free` units and x = 0 on the others.
 State<double> solve_on(const std::vector<Index>& free, const State<double>& a,
@@ -119,7 +131,8 @@ double largest_eigenvalue(const State<double>& symmetric);
 
 /// Checks each derivative of an energy at s (units, batch) against the dual-number derivative of the
 /// function one level below, the symmetry of the Hessian, that a batch is its samples, and that the
-/// mobility is the derivative of the fixed-point map with respect to a force.
+/// mobility and the transposed product are derivatives of the fixed-point map. A vector field has no
+/// energy: its laws are those below `gradient`, and that E is NaN and dE/dtheta refused.
 void check_energy(const EnergyFamily& family, const State<double>& s);
 /// Checks the derivatives of a cost in the same way, and that a batch is its samples.
 void check_cost(const AnyCost<double>& cost, const AnyCost<D>& dual_cost, const State<double>& o);

@@ -17,6 +17,7 @@ FORMULAS = {
     "half_hard_sigmoid": lambda x: np.clip(x / 2, 0, 1),
     "relu": lambda x: np.maximum(x, 0),
     "linear": lambda x: x,
+    "softplus": lambda x: np.log1p(np.exp(x)),
 }
 points = st.lists(st.floats(-5, 5), max_size=9).map(np.array)
 
@@ -68,6 +69,7 @@ def test_smooth_functions_are_holomorphic_and_clipped_ones_are_not() -> None:
         "tanh",
         "sigmoid",
         "steep_sigmoid",
+        "softplus",
         "linear",
     }
 

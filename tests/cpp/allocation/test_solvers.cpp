@@ -1,66 +1,8 @@
 /// Iteration loops never allocate: whatever they need exists before the second step.
 ///
-/// The linker sends every call of an allocation function in this program through the counters below
-/// (CMakeLists.txt). Layers are large enough that Eigen's own products would allocate.
+/// Layers are large enough that Eigen's own products would allocate.
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
-#include "support.hpp"
-
-namespace {
-std::atomic<long> allocations{0};
-}
-
-extern "C" {
-void* __real_malloc(std::size_t size);
-void* __real_calloc(std::size_t count, std::size_t size);
-void* __real_realloc(void* pointer, std::size_t size);
-void* __real_aligned_alloc(std::size_t alignment, std::size_t size);
-int __real_posix_memalign(void** out, std::size_t alignment, std::size_t size);
-void* __real__Znwm(std::size_t size);
-void* __real__Znam(std::size_t size);
-void* __real__ZnwmSt11align_val_t(std::size_t size, std::align_val_t alignment);
-void* __real__ZnamSt11align_val_t(std::size_t size, std::align_val_t alignment);
-
-void* __wrap_malloc(std::size_t size) {
-  ++allocations;
-  return __real_malloc(size);
-}
-void* __wrap_calloc(std::size_t count, std::size_t size) {
-  ++allocations;
-  return __real_calloc(count, size);
-}
-void* __wrap_realloc(void* pointer, std::size_t size) {
-  ++allocations;
-  return __real_realloc(pointer, size);
-}
-void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {
-  ++allocations;
-  return __real_aligned_alloc(alignment, size);
-}
-int __wrap_posix_memalign(void** out, std::size_t alignment, std::size_t size) {
-  ++allocations;
-  return __real_posix_memalign(out, alignment, size);
-}
-void* __wrap__Znwm(std::size_t size) {
-  ++allocations;
-  return __real__Znwm(size);
-}
-void* __wrap__Znam(std::size_t size) {
-  ++allocations;
-  return __real__Znam(size);
-}
-void* __wrap__ZnwmSt11align_val_t(std::size_t size, std::align_val_t alignment) {
-  ++allocations;
-  return __real__ZnwmSt11align_val_t(size, alignment);
-}
-void* __wrap__ZnamSt11align_val_t(std::size_t size, std::align_val_t alignment) {
-  ++allocations;
-  return __real__ZnamSt11align_val_t(size, alignment);
-}
-}
+#include "allocation/counters.hpp"
 
 namespace equiprop::tests {
 namespace {
@@ -81,18 +23,6 @@ struct Large {
   AnyEnergy<S> energy = network.clamp(State<S>::Zero(width, 1));
   AnyCost<S> cost = SquaredError<S>(State<S>::Zero(width, 1));
 };
-
-TEST(Counter, CountsWhatProgramsAndEigenAllocate) {
-  const long before = allocations;
-  const auto number = std::make_unique<int>(1);
-  EXPECT_GT(allocations, before) << "operator new";
-  const long between = allocations;
-  State<double> a = State<double>::Ones(512, 512), b = a;
-  EXPECT_GE(allocations, between + 2) << "Eigen's arrays";
-  const long after = allocations;
-  b.noalias() += a * a;
-  EXPECT_GT(allocations, after) << "Eigen's product needs buffers at this size";
-}
 
 /// Allocations between one observation and the next, from the end of the second step on.
 template <class S>
@@ -167,8 +97,9 @@ template <class S>
 void check_side_network(const Activation& activation, Potential potential) {
   const Large<S> large(activation, potential);
   const StoppingRule six{0.0, 6};
-  for (const LinearSolver& solver : {LinearSolver(ConjugateGradient{six}),
-                                     LinearSolver(Richardson{six}), LinearSolver(Neumann{six})})
+  for (const LinearSolver& solver :
+       {LinearSolver(ConjugateGradient{six}), LinearSolver(Richardson{six}),
+        LinearSolver(Neumann{six}), LinearSolver(GMRES{six})})
     EXPECT_EQ(allocations_in_solve(large, solver), 0) << "solver " << solver.index();
 }
 

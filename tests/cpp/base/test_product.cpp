@@ -44,25 +44,59 @@ void expect_product(const State<S>& actual, const State<S>& expected, Index dept
 
 /// Operands are blocks of larger matrices, whose other entries must neither be read nor written.
 template <class S>
+State<S> framed(Random& random, Index rows, Index columns) {
+  State<S> frame = State<S>::Constant(rows + 3, columns + 2, S(std::nanf("")));
+  frame.block(1, 1, rows, columns) = random_matrix<S>(random, rows, columns);
+  return frame;
+}
+
+template <class S>
+void expect_frame_untouched(const State<S>& frame, Index inside) {
+  Index untouched = 0;
+  for (Index i = 0; i < frame.size(); ++i) untouched += std::isnan(magnitude(frame(i)));
+  EXPECT_EQ(untouched, frame.size() - inside);
+}
+
+template <class S>
 void check_shape(Random& random, Index m, Index n, Index k, Op op_a, Op op_b) {
-  const auto frame = [&](Index rows, Index columns) {
-    State<S> framed = State<S>::Constant(rows + 3, columns + 2, S(std::nanf("")));
-    framed.block(1, 1, rows, columns) = random_matrix<S>(random, rows, columns);
-    return framed;
-  };
   const Index a_rows = op_a == Op::none ? m : k, a_columns = op_a == Op::none ? k : m;
   const Index b_rows = op_b == Op::none ? k : n, b_columns = op_b == Op::none ? n : k;
-  const State<S> a = frame(a_rows, a_columns), b = frame(b_rows, b_columns);
-  State<S> out = frame(m, n);
+  const State<S> a = framed<S>(random, a_rows, a_columns);
+  const State<S> b = framed<S>(random, b_rows, b_columns);
+  State<S> out = framed<S>(random, m, n);
   const S scale = random_scalar<S>(random);
   const State<S> expected = naive<S>(scale, a.block(1, 1, a_rows, a_columns), op_a,
                                      b.block(1, 1, b_rows, b_columns), op_b, out.block(1, 1, m, n));
   add_product<S>(scale, a.block(1, 1, a_rows, a_columns), op_a, b.block(1, 1, b_rows, b_columns),
                  op_b, out.block(1, 1, m, n));
   expect_product<S>(out.block(1, 1, m, n), expected, k);
-  Index untouched = 0;
-  for (Index i = 0; i < out.size(); ++i) untouched += std::isnan(magnitude(out(i)));
-  EXPECT_EQ(untouched, out.size() - m * n);
+  expect_frame_untouched<S>(out, m * n);
+}
+
+/// Real weights times numbers of two parts, against the same loops on the wider scalar.
+template <class S>
+void check_real_shape(Random& random, Index m, Index n, Index k, Op op) {
+  const Index rows = op == Op::none ? m : k, columns = op == Op::none ? k : m;
+  const State<double> a = framed<double>(random, rows, columns);
+  const State<S> b = framed<S>(random, k, n);
+  State<S> out = framed<S>(random, m, n);
+  const S scale = random_scalar<S>(random);  // its second part is not 0
+  const State<S> wide = a.block(1, 1, rows, columns).template cast<S>();
+  const State<S> expected =
+      naive<S>(scale, wide, op, b.block(1, 1, k, n), Op::none, out.block(1, 1, m, n));
+  add_real_product<S>(scale, a.block(1, 1, rows, columns), op, b.block(1, 1, k, n),
+                      out.block(1, 1, m, n));
+  expect_product<S>(out.block(1, 1, m, n), expected, k);
+  expect_frame_untouched<S>(out, m * n);
+}
+
+std::vector<std::array<Index, 3>> shapes(Random& random) {
+  std::vector<std::array<Index, 3>> all{{1, 1, 1}, {1, 7, 3}, {5, 1, 2}, {4, 6, 1},    {0, 3, 2},
+                                        {3, 0, 2}, {3, 2, 0}, {0, 0, 0}, {65, 33, 129}};
+  for (int i = 0; i < 6; ++i)
+    all.push_back(
+        {1 + Index(random.below(40)), 1 + Index(random.below(40)), 1 + Index(random.below(40))});
+  return all;
 }
 
 template <class S>
@@ -72,15 +106,18 @@ TYPED_TEST_SUITE(AddProduct, Scalars);
 
 TYPED_TEST(AddProduct, IsThreeLoops) {
   Random random(1);
-  std::vector<std::array<Index, 3>> shapes{{1, 1, 1}, {1, 7, 3}, {5, 1, 2}, {4, 6, 1},
-                                           {0, 3, 2}, {3, 0, 2}, {3, 2, 0}, {65, 33, 129}};
-  for (int i = 0; i < 6; ++i)
-    shapes.push_back(
-        {1 + Index(random.below(40)), 1 + Index(random.below(40)), 1 + Index(random.below(40))});
-  for (const auto& [m, n, k] : shapes)
+  for (const auto& [m, n, k] : shapes(random))
     for (const Op op_a : {Op::none, Op::transpose})
       for (const Op op_b : {Op::none, Op::transpose})
         check_shape<TypeParam>(random, m, n, k, op_a, op_b);
+}
+
+/// Tall results of a shallow product are computed a few columns at a time; the last panel is narrower.
+TYPED_TEST(AddProduct, ComputesTallResultsInPanels) {
+  Random random(5);
+  for (const Op op_a : {Op::none, Op::transpose})
+    for (const Op op_b : {Op::none, Op::transpose})
+      check_shape<TypeParam>(random, 1500, 50, 3, op_a, op_b);
 }
 
 /// Larger than one block of Eigen's kernel in each direction, and after smaller ones: the buffers
@@ -89,6 +126,24 @@ TYPED_TEST(AddProduct, GrowsItsBuffers) {
   Random random(2);
   for (const Index size : {3, 300, 20})
     check_shape<TypeParam>(random, size, 5, 2 * size, Op::none, Op::transpose);
+}
+
+template <class S>
+class AddRealProduct : public ::testing::Test {};
+using TwoParts = ::testing::Types<Complex, D>;
+TYPED_TEST_SUITE(AddRealProduct, TwoParts);
+
+TYPED_TEST(AddRealProduct, IsThreeLoops) {
+  Random random(3);
+  for (const auto& [m, n, k] : shapes(random))
+    for (const Op op : {Op::none, Op::transpose}) check_real_shape<TypeParam>(random, m, n, k, op);
+}
+
+/// The buffers still hold what a larger product left in them.
+TYPED_TEST(AddRealProduct, GrowsItsBuffers) {
+  Random random(4);
+  for (const Index size : {3, 300, 20})
+    check_real_shape<TypeParam>(random, size, 5, 2 * size, Op::transpose);
 }
 
 TEST(AddProductComplex, DoesNotConjugate) {

@@ -8,11 +8,12 @@ namespace {
 /// Each solver with one stopping rule.
 std::vector<LinearSolver> every_solver(std::optional<double> tolerance, Index max_iterations) {
   const StoppingRule rule{tolerance, max_iterations};
-  return {ConjugateGradient{rule}, Richardson{rule, 0.9}, Neumann{rule}};
+  return {ConjugateGradient{rule}, Richardson{rule, 0.9}, Neumann{rule}, GMRES{rule}};
 }
 
 std::string name(const LinearSolver& solver) {
-  return std::vector<std::string>{"ConjugateGradient", "Richardson", "Neumann"}[solver.index()];
+  return std::vector<std::string>{"ConjugateGradient", "Richardson", "Neumann",
+                                  "GMRES"}[solver.index()];
 }
 
 TEST(LinearSolvers, FindTheDenseSolutionOnTheFreeUnits) {
@@ -168,6 +169,7 @@ void check_scalar(double tolerance) {
   const State<S> diagonal = dense.diagonal.cast<S>(), b = dense.b.cast<S>();
   const State<S> expected = dense.solution().cast<S>();
   for (const auto& solver : every_solver({}, 5000)) {
+    if (!std::floating_point<S> && std::holds_alternative<GMRES>(solver)) continue;
     State<S> x(7, 2);
     const Report report = solve<S>(solver, LinearSystem<S>{matrix, diagonal, b}, x);
     EXPECT_TRUE((report.status == Status::converged).all()) << name(solver);

@@ -55,6 +55,9 @@ TEST(Activation, PotentialsAreFiniteAtTheEndsOfTheRange) {
   const Logistic rho{4, 0.5};
   EXPECT_EQ(rho.potential(0.0), 0);
   EXPECT_EQ(rho.potential(1.0), 0.5);
+  EXPECT_NEAR(Softplus{2}.potential(0.0), std::numbers::pi * std::numbers::pi / 24, rounding);
+  EXPECT_NEAR(Softplus{}.potential(std::log(2.0)),  // Li2(1/2) = pi^2 / 12 - log(2)^2 / 2
+              std::numbers::pi * std::numbers::pi / 12, rounding);
 }
 
 TEST(Activation, SaturatesWithoutOverflow) {
@@ -63,6 +66,17 @@ TEST(Activation, SaturatesWithoutOverflow) {
   const Logistic rho{4, 0.5};
   EXPECT_EQ(rho.value(1e300), 1);
   EXPECT_EQ(rho.value(-1e300), 0);
+  EXPECT_EQ(Softplus{3}.value(1e300), 1e300);
+  EXPECT_EQ(Softplus{3}.value(-1e300), 0);
+}
+
+TEST(Activation, SoftplusIsItsFormula) {
+  Random random(8);
+  for (int trial = 0; trial < 50; ++trial) {
+    const double gain = 0.1 + 5 * random.uniform(), x = 3 * random.symmetric();
+    EXPECT_NEAR(softplus(gain).value(x), std::log(1 + std::exp(gain * x)) / gain, rounding);
+  }
+  EXPECT_THROW(softplus(0), InvalidArgument);
 }
 
 TEST(Activation, LogisticIsItsFormula) {
@@ -91,8 +105,8 @@ TEST(Activation, HolomorphicOnesSatisfyCauchyRiemann) {
 
 TEST(Activation, OnlyABindingClipIsNotHolomorphic) {
   for (const auto& [name, activation] : activations())
-    EXPECT_EQ(holomorphic(activation),
-              name == "tanh" || name == "sigmoid" || name == "logistic" || name == "linear")
+    EXPECT_EQ(holomorphic(activation), name == "tanh" || name == "sigmoid" || name == "logistic" ||
+                                           name == "softplus" || name == "linear")
         << name;
 }
 

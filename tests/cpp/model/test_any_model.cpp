@@ -24,11 +24,17 @@ struct Bowl {
                                 ParametersRef<double>) const {}
 };
 static_assert(Energy<Bowl> && !HasFixedPointMap<Bowl> && !HasBlockUpdate<Bowl> &&
-              !Divisible<Bowl> && !HasInputGradient<Bowl>);
+              !Divisible<Bowl> && !HasInputGradient<Bowl> && !MaybeNonconservative<Bowl>);
 static_assert(Energy<AnyEnergy<double>> && HasFixedPointMap<AnyEnergy<double>> &&
               HasBlockUpdate<AnyEnergy<double>> && HasInputGradient<AnyEnergy<double>>);
 static_assert(Energy<TotalEnergy<double>> && HasFixedPointMap<TotalEnergy<double>> &&
               HasBlockUpdate<TotalEnergy<double>> && Divisible<TotalEnergy<double>>);
+static_assert(Energy<Symmetrized<double>> && HasFixedPointMap<Symmetrized<double>> &&
+              HasInputGradient<Symmetrized<double>> && Divisible<Symmetrized<double>>);
+static_assert(!HasBlockUpdate<Symmetrized<double>>, "its coupling turns within a block, too");
+static_assert(MaybeNonconservative<AnyEnergy<double>> && MaybeNonconservative<TotalEnergy<D>> &&
+              MaybeNonconservative<Symmetrized<Complex>> &&
+              MaybeNonconservative<ClampedHopfield<D, double>>);
 static_assert(Cost<SquaredError<double>> && Cost<CrossEntropy<float>> && Cost<AnyCost<Complex>>);
 
 TEST(AnyEnergy, DerivesWhatAModelDoesNotOffer) {
@@ -43,6 +49,10 @@ TEST(AnyEnergy, DerivesWhatAModelDoesNotOffer) {
   State<double> unchanged = s;
   energy.project(unchanged);
   expect_identical(unchanged, s, "no box");
+  const State<double> v = random_state(random, 3, 4);
+  energy.transposed_hessian_vector_product(s, v, out);
+  expect_identical(out, 0.5 * v, "a symmetric Hessian");
+  EXPECT_TRUE(energy.conservative());
   EXPECT_EQ(energy.num_blocks(), 0);
   EXPECT_EQ(energy.num_inputs(), 0);
   EXPECT_FALSE(energy.divisible());
@@ -58,6 +68,11 @@ TEST(AnyEnergy, LetsAForceActOnTheOutputsOfAnyModel) {
   expected.bottomRows(2) += nudge.force - 0.3 * s.bottomRows(2);
   energy.fixed_point_map(s, nudge, out);
   expect_close(out, expected, rounding, "T(s) under a force");
+  const State<double> v = random_state(random, 3, 4);
+  expected = 0.5 * v;
+  expected.bottomRows(2) -= 0.3 * v.bottomRows(2);
+  energy.transposed_map_product(s, nudge, v, out);
+  expect_close(out, expected, rounding, "(dT/ds)^T v: only the stiffness moves with s");
 }
 
 TEST(AnyEnergy, TheDefaultInputDerivativesTouchNothing) {

@@ -13,15 +13,21 @@ TEST(Energy, AUsersModelObeysEveryLaw) {
   }
 }
 
+void check_network(const Case& c) {
+  Random random(2);
+  const auto network = make_network(c);
+  for (const Index batch : {1, 3, 0}) {
+    const State<double> x = random_state(random, network.topology().num_inputs(), batch);
+    check_energy(make_family(network, x), interior_state(network, random, batch));
+  }
+}
+
 TEST(Energy, EveryNetworkObeysEveryLaw) {
-  for_each<Case>(is_any, [](const Case& c) {
-    Random random(2);
-    const auto network = make_network(c);
-    for (const Index batch : {1, 3, 0}) {
-      const State<double> x = random_state(random, network.topology().num_inputs(), batch);
-      check_energy(make_family(network, x), interior_state(network, random, batch));
-    }
-  });
+  for_each<Case>(is_any, check_network);
+}
+
+TEST(Energy, EveryVectorFieldObeysTheLawsOfOne) {
+  for_each_of<Case>(fields(), is_any, check_network);
 }
 
 }  // namespace

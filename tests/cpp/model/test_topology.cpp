@@ -131,6 +131,39 @@ TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
   }
 }
 
+TEST(Topology, LaysSeparateFeedbackBetweenWeightsAndBiases) {
+  const Topology topology({{"x", 2}, {"a", 3}, {"b", 4}, {"c", 5}},
+                          {{0, 1}, {1, 2}, {3, 0}, {3, 2}}, Potential::legendre,
+                          Feedback::separate);
+  std::vector<std::string> names;
+  Index offset = 0;
+  for (const Block& block : topology.parameters().blocks()) {
+    names.push_back(block.name);
+    EXPECT_EQ(block.offset, offset);
+    offset += block.size();
+  }
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"W1", "W2", "W3", "W4", "B2", "B4", "b1", "b2", "b3"}));
+  EXPECT_EQ(topology.parameters().size(), offset);
+  EXPECT_EQ(topology.feedback(), Feedback::separate);
+  for (const auto e : topology.inner()) {
+    const Block &forth = topology.weights(e), &back = topology.feedback_weights(e);
+    EXPECT_EQ(back.name.substr(1), forth.name.substr(1));
+    EXPECT_EQ(std::pair(back.rows, back.columns), std::pair(forth.rows, forth.columns));
+  }
+  EXPECT_EQ(topology.bias(0).name, "b1");
+  EXPECT_EQ(topology.bias(2).name, "b3");
+}
+
+TEST(Topology, TiedFeedbackHasNoWeightsOfItsOwn) {
+  for (const Case& c : zoo()) {
+    const Topology topology(c.layers, c.couplings, c.potential);
+    EXPECT_EQ(topology.feedback(), Feedback::tied);
+    for (const auto e : topology.inner())
+      EXPECT_EQ(topology.feedback_weights(e).offset, topology.weights(e).offset);
+  }
+}
+
 TEST(Topology, HasBlockUpdatesWhereEveryLeakIsInverted) {
   for (const Case& c : zoo()) {
     const Topology topology(c.layers, c.couplings, c.potential);

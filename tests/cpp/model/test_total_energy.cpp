@@ -35,15 +35,25 @@ bool is_mixed_or_smallest(const Case& c) {
 }
 
 TEST(TotalEnergy, ObeysEveryLawUnderBothCosts) {
-  for_each<Probe>(is_mixed_or_smallest, [](Probe& probe) {
-    const Index outputs = probe.network.topology().num_outputs();
-    const State<double> x = random_state(probe.random, probe.network.topology().num_inputs(), 1);
-    const State<double> s = interior_state(probe.network, probe.random, 1);
-    const EnergyFamily family = make_family(probe.network, x);
-    check_energy(nudge<SquaredError>(family, random_state(probe.random, outputs, 1), 0.4), s);
-    check_energy(nudge<SquaredError>(family, random_state(probe.random, outputs, 1), -0.3), s);
-    check_energy(nudge<CrossEntropy>(family, one_hot(outputs, 1), 0.4), s);
-  });
+  for (const auto* cases : {&zoo(), &fields()})
+    for_each_of<Probe>(*cases, is_any, [](Probe& probe) {
+      const Index outputs = probe.network.topology().num_outputs();
+      const State<double> x = random_state(probe.random, probe.network.topology().num_inputs(), 1);
+      const State<double> s = interior_state(probe.network, probe.random, 1);
+      const EnergyFamily family = make_family(probe.network, x);
+      check_energy(nudge<SquaredError>(family, random_state(probe.random, outputs, 1), 0.4), s);
+      check_energy(nudge<SquaredError>(family, random_state(probe.random, outputs, 1), -0.3), s);
+      check_energy(nudge<CrossEntropy>(family, one_hot(outputs, 1), 0.4), s);
+    });
+}
+
+TEST(TotalEnergy, OfAUsersModelObeysEveryLaw) {
+  Random random(6);
+  for (const Index units : {1, 2, 7}) {
+    const EnergyFamily family = chain_family(random, units, 1);
+    const State<double> y = one_hot(family.energy().num_outputs(), 1);
+    check_energy(nudge<CrossEntropy>(family, y, 0.4), random_state(random, units, 1));
+  }
 }
 
 TEST(TotalEnergy, IsTheSumOfItsParts) {

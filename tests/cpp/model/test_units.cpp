@@ -6,6 +6,7 @@ namespace equiprop::tests {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
+const State<double> zero = State<double>::Zero(1, 1), one = State<double>::Ones(1, 1);
 
 State<double> respond(const Units& units, double drive, double force, double stiffness,
                       double old = 0) {
@@ -31,6 +32,20 @@ TEST(Units, MobilityIsJudgedBeforeClipping) {
   }
   EXPECT_EQ(mobility(Units(half_hard_sigmoid(), Potential::legendre), 0.5), 0.5);
   EXPECT_EQ(mobility(Units(half_hard_sigmoid(), Potential::quadratic), 0.5), 1);
+}
+
+/// Also where the drive is beyond rho's own bounds but the state within its box, which is wider.
+TEST(Units, MobilityIsTheDerivativeOfTheResponseToAForce) {
+  for (const auto potential : {Potential::legendre, Potential::quadratic})
+    for (const auto& [name, activation] : activations()) {
+      const Units units(activation, potential);
+      for (double drive = -4.95; drive < 5; drive += 0.3) {
+        const State<D> p = State<D>::Constant(1, 1, D(drive)), force = dual(zero, one);
+        State<D> s = dual(zero, zero);
+        units.respond<D>(p, &force, D(0), s);
+        EXPECT_NEAR(mobility(units, drive), s(0).derivative, rounding) << name << ", " << drive;
+      }
+    }
 }
 
 /// respond minimises leak - drive signal - force s + stiffness s^2 / 2: no point nearby is lower.

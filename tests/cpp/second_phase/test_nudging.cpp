@@ -30,6 +30,26 @@ TEST(Nudging, RefusesABetaThatIsZeroOrNotFinite) {
   }
 }
 
+TEST(Nudging, HolomorphicRefusesOddPointsAndBadRadii) {
+  for (const int points : {-2, 0, 1, 3, 15})
+    EXPECT_THROW(holomorphic(0.1, points), InvalidArgument) << points;
+  for (const double radius : {0.0, std::nan(""), HUGE_VAL})
+    EXPECT_THROW(holomorphic(radius, 4), InvalidArgument);
+}
+
+/// Of the powers of beta only 1, N + 1, 2 N + 1, ... are seen, the later ones times radius^N, ...
+TEST(Nudging, HolomorphicIsExactOnPolynomialsBelowItsNumberOfPoints) {
+  for (const int points : {2, 4, 10, 64})
+    for (int power = 0; power < 2 * points; ++power) {
+      const double radius = 0.9;
+      Complex sum = 0;
+      for (const auto& [beta, weight] : holomorphic(radius, points))
+        sum += weight * std::pow(beta, power);
+      const double expected = power % points == 1 ? std::pow(radius, power - 1) : 0;
+      EXPECT_NEAR(sum.real(), expected, rounding) << points << " points, power " << power;
+    }
+}
+
 TEST(Nudging, TheExactLimitIsOneDualNode) {
   const auto rule = exact_limit();
   ASSERT_EQ(rule.size(), 1);
@@ -37,7 +57,7 @@ TEST(Nudging, TheExactLimitIsOneDualNode) {
   EXPECT_EQ(rule[0].weight, D(1));
 }
 
-/// (1 / (N b)) sum_k e^(-2 pi i k / N) g(b e^(2 pi i k / N)): error O(b^N) (Laborieux & Zenke 2022).
+/// (1 / (N b)) sum_k e^(-2 pi i k / N) g(b e^(2 pi i k / N)), all of the circle (Laborieux & Zenke 2022).
 NudgingRule<Complex> circle(double radius, int points) {
   NudgingRule<Complex> rule;
   for (int k = 0; k < points; ++k) {
@@ -64,12 +84,13 @@ struct Probe {
     return (gradient.parameters - exact).cwiseAbs().maxCoeff();
   }
   double complex_error(double radius, int points) const {
-    const auto complex = network.cast<Complex>();
-    const auto gradient = equilibrium_propagation<Complex>(
-        complex.clamp(x.cast<Complex>()), SquaredError<Complex>(y.cast<Complex>()),
-        s.cast<Complex>(), circle(radius, points), solver);
-    return (gradient.parameters - exact.cast<Complex>()).cwiseAbs().maxCoeff();
+    const auto gradient = holomorphic_equilibrium_propagation(complex_energy(), complex_cost(), s,
+                                                              holomorphic(radius, points), solver);
+    EXPECT_TRUE(gradient.parameters.allFinite());
+    return (gradient.parameters - exact).cwiseAbs().maxCoeff();
   }
+  AnyEnergy<Complex> complex_energy() const { return network.clamp_as<Complex>(x); }
+  AnyCost<Complex> complex_cost() const { return SquaredError<Complex>(y.cast<Complex>()); }
 
   static constexpr Index batch = 2;
   FixedPointIteration solver{{1e-15, 5000}, 0.25};
@@ -93,6 +114,27 @@ TEST(Nudging, OneSidedIsOfFirstOrderAndCenteredOfSecond) {
                 0.1);
     EXPECT_NEAR(probe.error(centered<double>(beta)) / probe.error(centered<double>(beta / 2)), 4,
                 0.1);
+  });
+}
+
+/// Half of the circle stands for all of it: fixed points of conjugate betas are conjugate.
+TEST(Nudging, HolomorphicIsTheFullCircle) {
+  for_each<Probe>(is_smooth, [](Probe& probe) {
+    for (const int points : {2, 4, 6}) {
+      const double radius = 0.1;
+      EXPECT_EQ(holomorphic(radius, points).size(), points / 2 + 1);
+      const auto half =
+          holomorphic_equilibrium_propagation(probe.complex_energy(), probe.complex_cost(), probe.s,
+                                              holomorphic(radius, points), probe.solver);
+      const auto full = equilibrium_propagation<Complex>(
+          probe.complex_energy(), probe.complex_cost(), probe.s.cast<Complex>(),
+          circle(radius, points), probe.solver);
+      expect_close(half.parameters, full.parameters.real(), rounding, "parameters");
+      expect_close(half.inputs, full.inputs.real(), rounding, "inputs");
+      expect_close(full.parameters.imag(), State<double>::Zero(full.parameters.size(), 1), rounding,
+                   "imaginary parts cancel");
+      EXPECT_NEAR(half.objective, full.objective.real(), rounding);
+    }
   });
 }
 

@@ -6,6 +6,7 @@
 /// a network whose states are the values r themselves.
 
 #include <limits>
+#include <numbers>
 #include <string>
 #include <variant>
 
@@ -81,6 +82,43 @@ struct Logistic {
   }
 };
 
+/// rho(x) = log(1 + exp(gain x)) / gain: a rectifier without a kink.
+struct Softplus {
+  static constexpr bool holomorphic = true;
+  double gain = 1;
+
+  /// max(x, 0) + log(1 + exp(-gain |x|)) / gain: the same function, without overflow.
+  template <Scalar S>
+  S value(const S& x) const;
+  template <Scalar S>
+  S slope(const S& r) const {
+    return S(1) - decay(r);
+  }
+  template <Scalar S>
+  S curvature(const S& r) const {
+    return number<S>(gain) * decay(r) * slope(r);
+  }
+  template <Scalar S>
+  S inverse(const S& r) const {
+    using std::log;
+    return r + log(slope(r)) / number<S>(gain);
+  }
+  /// r^2 / 2 + Li2(exp(-gain r)) / gain^2.
+  template <Scalar S>
+  S potential(const S& r) const;
+
+ private:
+  template <Scalar S>
+  S decay(const S& r) const {
+    using std::exp;
+    return exp(number<S>(-gain) * r);
+  }
+  template <Scalar S>
+  static S number(double value) {
+    return S(static_cast<RealOf<S>>(value));
+  }
+};
+
 /// rho(x) = clip(slope x, lower, upper): hard sigmoid (1, 0, 1), clip(x/2, 0, 1) (Laborieux et al.
 /// 2021), relu (1, 0, inf), linear (1, -inf, inf). Its states are held inside a box, so the energy
 /// is quadratic there and the clipping is left to the projection.
@@ -129,7 +167,7 @@ struct Clip {
   }
 };
 
-using Activation = std::variant<Tanh, Logistic, Clip>;
+using Activation = std::variant<Tanh, Logistic, Softplus, Clip>;
 
 inline Activation tanh_activation() {
   return Tanh{};
@@ -141,6 +179,10 @@ inline Logistic logistic(double gain, double shift) {
   require(gain > 0 && std::isfinite(gain) && std::isfinite(shift), "logistic",
           "The gain is positive and the shift finite.", "gain ", gain, ", shift ", shift);
   return {gain, shift};
+}
+inline Softplus softplus(double gain = 1) {
+  require(gain > 0 && std::isfinite(gain), "softplus", "The gain is positive.", gain);
+  return {gain};
 }
 inline Activation hard_sigmoid() {
   return Clip{1, 0, 1};
@@ -171,7 +213,46 @@ S x_log_x(const S& x) {
   return real_part(x) == 0 ? S(0) : S(x * log(x));
 }
 
+template <Scalar S>
+S log_one_plus(const S& x) {
+  if constexpr (std::floating_point<S>) {
+    return std::log1p(x);
+  } else {
+    using std::log;
+    return log(S(1) + x);
+  }
+}
+
+/// sum_k z^k / k^2, for z between 0 and 1; near 1 by Li2(z) + Li2(1 - z) = pi^2 / 6 - log z log(1 - z).
+template <Scalar S>
+S dilogarithm(const S& z) {
+  using std::log;
+  const bool near_one = real_part(z) > RealOf<S>(0.5);
+  const S w = near_one ? S(S(1) - z) : z;
+  S sum(0), power(1);
+  for (int k = 1; k <= 60; ++k) {  // 2^-60 is below rounding
+    power = power * w;
+    sum = sum + power / S(static_cast<RealOf<S>>(k * k));
+  }
+  if (!near_one) return sum;
+  const S limit(static_cast<RealOf<S>>(std::numbers::pi * std::numbers::pi / 6));
+  return magnitude(w) == 0 ? limit : S(limit - log(z) * log(w) - sum);
+}
+
 }  // namespace detail
+
+template <Scalar S>
+S Softplus::value(const S& x) const {
+  using std::exp;
+  const S scaled = number<S>(gain) * x;
+  if (real_part(scaled) > 0) return x + detail::log_one_plus(S(exp(-scaled))) / number<S>(gain);
+  return detail::log_one_plus(S(exp(scaled))) / number<S>(gain);
+}
+
+template <Scalar S>
+S Softplus::potential(const S& r) const {
+  return S(0.5) * r * r + detail::dilogarithm(decay(r)) / number<S>(gain * gain);
+}
 
 template <Scalar S>
 S Tanh::potential(const S& r) const {
@@ -192,6 +273,8 @@ void activate(const Activation& activation, const ConstStateRef<S>& x, StateRef<
   } else if (const auto* chosen = std::get_if<Logistic>(&activation)) {
     out = x.unaryExpr([=](const S& v) { return chosen->argument(v); });
     out = S(0.5) + S(0.5) * out.array().tanh();
+  } else if (const auto* smooth = std::get_if<Softplus>(&activation)) {
+    out = x.unaryExpr([=](const S& v) { return smooth->value(v); });
   } else {
     const Clip clip = std::get<Clip>(activation);
     out = x.unaryExpr([=](const S& v) { return clip.value(v); });
