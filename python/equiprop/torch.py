@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.energies import Energy, VectorField
+from equiprop.energies import Energy, OwnModel, VectorField
 
 try:
     import torch
@@ -22,19 +22,26 @@ Tensors = dict[str, "torch.Tensor"]
 Function = Callable[["torch.Tensor", "torch.Tensor", Tensors], "torch.Tensor"]
 
 
-class _TorchParameters:
-    """Named tensors that share the memory of one flat array."""
+class _TorchModel(OwnModel):
+    """A model given by a function of tensors, with named parameters that share one flat array."""
 
-    parameters: Array
-    block_shapes: dict[str, tuple[int, ...]]
+    accepts_complex: ClassVar[bool] = False
 
-    def _adopt(self, params: Mapping[str, Any], where: str) -> Array:
-        """Copy `params` into a flat array, and remember where each lies."""
+    def __init__(
+        self,
+        function: Function,
+        num_units: int,
+        num_outputs: int,
+        params: Mapping[str, Any],
+        num_inputs: int | None = None,
+    ) -> None:
         if not isinstance(params, Mapping) or not params:
-            raise TypeError(f"[{where}] `params` maps names to tensors. Received {params!r}.")
+            raise TypeError(f"[{type(self).__name__}] `params` maps names to tensors. Received {params!r}.")
         arrays = {name: np.asarray(torch.as_tensor(p).detach().cpu()) for name, p in params.items()}
         self.block_shapes = {name: array.shape for name, array in arrays.items()}
-        return np.concatenate([array.astype(np.float64).ravel() for array in arrays.values()])
+        flat = np.concatenate([array.astype(np.float64).ravel() for array in arrays.values()])
+        super().__init__(num_units, num_outputs, flat, num_inputs)
+        self.function = function
 
     @property
     def block_slices(self) -> dict[str, slice]:
@@ -56,7 +63,7 @@ class _TorchParameters:
         return {name: torch.from_numpy(view) for name, view in self.block_views(self.parameters).items()}
 
 
-class TorchEnergy(_TorchParameters, Energy):
+class TorchEnergy(_TorchModel, Energy):
     """An energy given by a PyTorch function, in double precision.
 
     Parameters
@@ -83,19 +90,6 @@ class TorchEnergy(_TorchParameters, Energy):
     >>> eq.equilibrium_propagation(model, free, [[1.0]]).blocks["w"].shape
     (3,)
     """
-
-    accepts_complex: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        function: Function,
-        num_units: int,
-        num_outputs: int,
-        params: Mapping[str, Any],
-        num_inputs: int | None = None,
-    ) -> None:
-        super().__init__(num_units, num_outputs, self._adopt(params, "TorchEnergy"), num_inputs)
-        self.function = function
 
     def energy(self, x: Array, s: Array) -> Array:
         """Return E of each sample, (batch,)."""
@@ -139,7 +133,7 @@ class TorchEnergy(_TorchParameters, Energy):
         return _checked(self.function(x, s, params), s.shape[:1], rule)
 
 
-class TorchVectorField(_TorchParameters, VectorField):
+class TorchVectorField(_TorchModel, VectorField):
     """Dynamics ds/dt = mu given by a PyTorch function, in double precision; they need not have an energy.
 
     Parameters
@@ -149,19 +143,6 @@ class TorchVectorField(_TorchParameters, VectorField):
     num_units, num_outputs, params, num_inputs
         As for `TorchEnergy`.
     """
-
-    accepts_complex: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        function: Function,
-        num_units: int,
-        num_outputs: int,
-        params: Mapping[str, Any],
-        num_inputs: int | None = None,
-    ) -> None:
-        super().__init__(num_units, num_outputs, self._adopt(params, "TorchVectorField"), num_inputs)
-        self.function = function
 
     def velocity(self, x: Array, s: Array) -> Array:
         """Return mu, (batch, units)."""

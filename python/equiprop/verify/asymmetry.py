@@ -11,7 +11,6 @@ import numpy as np
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import exact_limit
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.gradients import implicit_gradient, relative_error
@@ -118,14 +117,5 @@ def _measure(problem: Problem, suffix: str) -> tuple[list[Row], tuple[float, flo
 
 def _error(problem: Problem, reference: Any, symmetrize: bool) -> float:
     nudged = Euler(tolerance=1e-14, max_iterations=200_000, step_size=problem.step_size(None))
-    result = equilibrium_propagation(
-        problem.model,
-        problem.free,
-        problem.y,
-        cost=problem.cost,
-        nudging=exact_limit(),
-        symmetrize=symmetrize,
-        solver=nudged,
-        on_failure="ignore",
-    )
+    result = problem.nudged(exact_limit(), nudged, symmetrize)
     return relative_error(result.parameters, reference)

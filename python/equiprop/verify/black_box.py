@@ -131,51 +131,63 @@ def black_box(
         raise ValueError(f"[{where}] beta and step are positive numbers. Received {beta} and {step}.")
     x = np.atleast_2d(as_array(x, where, "x").astype(np.float64))
     bound = bind_cost(cost, box, y, len(x), where)  # type: ignore[arg-type]
-    y = np.asarray(y)
-    chosen = np.unique(
-        np.linspace(0, len(box.parameters) - 1, min(len(box.parameters), most)).astype(np.int64)
-    )
-
-    def costs(b: float) -> float:
-        last = box.trajectory(x, b, y)[-1]
-        return float(bound.value(np.ascontiguousarray(last[:, -box.num_outputs :])).mean())
-
-    nodes, weights = np.polynomial.legendre.leggauss(8)
-
-    def surrogate() -> float:
-        return float(sum(w * costs(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
-
-    def slopes(function: Callable[[], float]) -> _Floats:
-        fine, coarse = (central_differences(function, box.parameters, chosen, k * step) for k in (1, 2))
-        return np.asarray((4 * fine - coarse) / 3)
-
-    paths = {b: box.trajectory(x, b, y) for b in (-beta, 0.0, beta)}
-    contrast = {b: np.asarray(box.contrast(x, path[-1]), dtype=np.float64) for b, path in paths.items()}
-    estimate = ((contrast[beta] - contrast[-beta]) / (2 * beta * len(x)))[chosen]
-    differences, objective = slopes(surrogate), slopes(lambda: costs(0.0))
+    measured = _Measured(box, x, np.asarray(y), bound)
+    count = len(box.parameters)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    differences = measured.slopes(lambda: measured.mean_cost(beta), chosen, step)
+    objective = measured.slopes(lambda: measured.cost(0.0), chosen, step)
+    estimate = measured.centered(beta)[chosen]
     scale = float(np.abs(differences).max(initial=0.0)) or 1.0
-    error = float(np.abs(estimate - differences).max(initial=0.0)) / scale
-    unrest = max(_unrest(path) for path in paths.values())
-    falls = [
-        float(bound.value(np.ascontiguousarray(paths[b][-1][:, -box.num_outputs :])).mean()) for b in paths
-    ]
+    error, bias = (float(np.abs(estimate - d).max(initial=0.0)) / scale for d in (differences, objective))
+    above, free, below = (measured.cost(b) for b in (-beta, 0.0, beta))
     rows = (
         Row("EqProp = differences of its surrogate", error, high=tolerance),
-        Row(
-            "EqProp against differences of J (bias of beta)",
-            float(np.abs(estimate - objective).max()) / scale,
-        ),
-        Row("last change of the state, over its whole change", unrest, high=tolerance * beta),
-        Row("cost at -beta less cost at 0", falls[0] - falls[1], low=0.0),
-        Row("cost at 0 less cost at beta", falls[1] - falls[2], low=0.0),
+        Row("EqProp against differences of J (bias of beta)", bias),
+        Row("last change of the state, over its whole change", measured.unrest(beta), high=tolerance * beta),
+        Row("cost at -beta less cost at 0", above - free, low=0.0),
+        Row("cost at 0 less cost at beta", free - below, low=0.0),
     )
+    settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
+    advice = tuple(_advice(box, chosen, estimate, differences, rows, beta))
     return BlackBoxReport(
-        settings={"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences},
-        rows=rows,
-        advice=tuple(_advice(box, chosen, estimate, differences, rows, beta)),
-        estimate=estimate,
-        differences=differences,
+        settings=settings, rows=rows, advice=advice, estimate=estimate, differences=differences
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A device under a batch."""
+
+    box: BlackBox
+    x: Array
+    y: Array
+    bound: _core.Cost
+
+    def cost(self, beta: float) -> float:
+        last = self.box.trajectory(self.x, beta, self.y)[-1]
+        return float(self.bound.value(np.ascontiguousarray(last[:, -self.box.num_outputs :])).mean())
+
+    def mean_cost(self, beta: float) -> float:
+        """Return the mean of C(s^b) over b in [-beta, beta]."""
+        nodes, weights = np.polynomial.legendre.leggauss(8)
+        return float(sum(w * self.cost(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
+
+    def slopes(self, function: Callable[[], float], chosen: NDArray[np.int64], step: float) -> _Floats:
+        theta = self.box.parameters
+        fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
+        return np.asarray((4 * fine - coarse) / 3)
+
+    def centered(self, beta: float) -> _Floats:
+        above, below = (
+            np.asarray(
+                self.box.contrast(self.x, self.box.trajectory(self.x, b, self.y)[-1]), dtype=np.float64
+            )
+            for b in (beta, -beta)
+        )
+        return np.asarray((above - below) / (2 * beta * len(self.x)))
+
+    def unrest(self, beta: float) -> float:
+        return max(_unrest(self.box.trajectory(self.x, b, self.y)) for b in (-beta, 0.0, beta))
 
 
 def _unrest(path: _Floats) -> float:

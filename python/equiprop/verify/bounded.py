@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import one_sided
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.gradients import implicit_gradient, relative_error
@@ -116,15 +115,7 @@ def _margin(problem: Problem) -> float:
 
 
 def _error(problem: Problem, beta: float, reference: NDArray[np.float64]) -> float:
-    result = equilibrium_propagation(
-        problem.model,
-        problem.free,
-        problem.y,
-        cost=problem.cost,
-        nudging=one_sided(beta),
-        on_failure="ignore",
-    )
-    return relative_error(result.parameters, reference)
+    return relative_error(problem.nudged(one_sided(beta)).parameters, reference)
 
 
 def _changes(problem: Problem, beta: float) -> tuple[str, ...]:

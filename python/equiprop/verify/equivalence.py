@@ -228,24 +228,30 @@ def equivalence(
             f"Received {integrator!r} and {nudging!r}."
         )
     problem = prepare(where, model, x, y, cost, solver)
+    settings = {
+        "steps": steps,
+        "step_size": step_size,
+        "integrator": integrator,
+        "nudging": nudging,
+        "symmetrize": symmetrize,
+        "tolerance": tolerance,
+    }
     request = _core.verification.Request()
     request.steps, request.step_size = steps, problem.step_size(step_size)
     request.runge_kutta = integrator == "runge-kutta"
-    parts = _run(problem, request, nudging, symmetrize)
+    return _report(problem, settings, request, _run(problem, request, nudging, symmetrize))
+
+
+def _report(
+    problem: Problem, settings: dict[str, Any], request: Any, parts: list[dict[str, Any]]
+) -> EquivalenceReport:
     layers = _joined_errors(parts, "states", problem.model.layer_slices)
     blocks = _joined_errors(parts, "parameters", problem.model.block_slices)
     state_errors, parameter_errors = (np.max(list(e.values()), axis=0) for e in (layers, blocks))
-    traced = _traced(problem, steps)
+    traced, tolerance = _traced(problem, request.steps), settings["tolerance"]
     return EquivalenceReport(
         problem=problem,
-        settings={
-            "steps": steps,
-            "step_size": step_size,
-            "integrator": integrator,
-            "nudging": nudging,
-            "symmetrize": symmetrize,
-            "tolerance": tolerance,
-        },
+        settings=settings,
         rows=(
             Row("states, largest over all steps", float(state_errors.max()), high=tolerance),
             Row("parameters, largest over all steps", float(parameter_errors.max()), high=tolerance),
@@ -253,16 +259,16 @@ def equivalence(
             *_symmetry_row(problem),
             Row("units held by a bound", float((~problem.free_units).sum())),
         ),
-        advice=_advice(problem, parts, layers, blocks, request, tolerance, symmetrize),
-        error_derivatives=_process(parts, "error", traced, steps),
-        temporal_derivatives=_process(parts, "temporal", traced, steps),
+        advice=_advice(problem, parts, layers, blocks, request, settings),
+        error_derivatives=_process(parts, "error", traced, request.steps),
+        temporal_derivatives=_process(parts, "temporal", traced, request.steps),
         traced=traced,
         free_units=problem.free_units,
         state_errors=state_errors,
         parameter_errors=parameter_errors,
         layer_errors=layers,
         block_errors=blocks,
-        nudging=nudging,
+        nudging=settings["nudging"],
         step_size=request.step_size,
         tolerance=tolerance,
     )
@@ -342,18 +348,17 @@ def _advice(
     layers: Mapping[str, NDArray[np.float64]],
     blocks: Mapping[str, NDArray[np.float64]],
     request: Any,
-    tolerance: float,
-    symmetrize: bool,
+    settings: dict[str, Any],
 ) -> tuple[str, ...]:
     """Say what is known of the cause; then which layers and blocks differ, and how."""
     details = []
     for kind, errors, what in (("states", layers, "S~ of"), ("parameters", blocks, "Theta~ of")):
         for g, (name, error) in enumerate(errors.items()):
-            if not error.max() <= tolerance:
+            if not error.max() <= settings["tolerance"]:
                 sums = [
                     sum(part[kind][key][g] for part in parts) for key in ("product", "power", "value_power")
                 ]
-                at = int(np.argmax(~(error <= tolerance)))
+                at = int(np.argmax(~(error <= settings["tolerance"])))
                 details.append(f"{what} {name} {relation(*sums)} from step {at} on.")
     causes = []
     if problem.model.conservative and skewness(problem.energy, problem.state) > _SKEW:
@@ -361,7 +366,7 @@ def _advice(
         causes += of_symmetry(problem.model, even)
     if not details:
         return tuple(causes)
-    if not symmetrize and not problem.model.conservative:
+    if not settings["symmetrize"] and not problem.model.conservative:
         causes.append(
             "The model is a vector field, for which EqProp is RBP only where the Jacobian is symmetric: "
             "use symmetrize=True."

@@ -17,7 +17,6 @@ from equiprop.nudging import centered, exact_limit, one_sided
 from equiprop.results import Gradient
 from equiprop.second_phase import (
     backpropagation_through_time,
-    equilibrium_propagation,
     recurrent_backpropagation,
 )
 from equiprop.solvers import (
@@ -160,16 +159,7 @@ def _by_nudging(problem: Problem, reference: Array, betas: Sequence[float]) -> l
     )
     rows = []
     for nudging in [exact_limit(), *(rule(beta) for beta in betas for rule in (one_sided, centered))]:
-        result = equilibrium_propagation(
-            problem.model,
-            problem.free,
-            problem.y,
-            cost=problem.cost,
-            nudging=nudging,
-            symmetrize=symmetrize,
-            solver=nudged if symmetrize else None,
-            on_failure="ignore",
-        )
+        result = problem.nudged(nudging, nudged if symmetrize else None, symmetrize)
         rows.append(_compared(f"EqProp, {nudging!r}", result, reference, nudging.exact))
     return rows
 

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import Nudging, exact_limit
-from equiprop.results import Gradient
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import FreeSolver
 from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
@@ -59,26 +57,14 @@ def limit(
     """
     problem = prepare("limit", model, x, y, cost, solver)
     reference = implicit_gradient(problem)
-
-    def gradient(rule: Nudging, solver: FreeSolver) -> Gradient:
-        return equilibrium_propagation(
-            problem.model,
-            problem.free,
-            problem.y,
-            cost=problem.cost,
-            nudging=rule,
-            symmetrize=symmetrize,
-            solver=solver,
-            on_failure="ignore",
-        )
-
-    dual = gradient(exact_limit(), problem.solver)
+    dual = problem.nudged(exact_limit(), symmetrize=symmetrize)
     found = {"dual numbers": dual}
     if problem.model.holomorphic:
         # A stopping rule does not see 1e-100: as many steps as the dual numbers took, which do see it.
         steps = replace(problem.solver, tolerance=0.0, max_iterations=2 * int(dual.iterations.max()))
         h = 1j * _STEP
-        found["complex step"] = gradient(Nudging("complex_step", _STEP, circle=((h, 1 / h),)), steps)
+        rule = Nudging("complex_step", _STEP, circle=((h, 1 / h),))
+        found["complex step"] = problem.nudged(rule, steps, symmetrize)
     rows = [
         Row(f"gradient by {name}", relative_error(result.parameters, reference), high=_TOLERANCE)
         for name, result in found.items()

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered, holomorphic, one_sided
-from equiprop.results import Gradient
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import FreeSolver
 from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
@@ -157,26 +155,14 @@ def _rule(name: str, beta: float) -> Nudging:
 
 def _error(problem: Problem, reference: NDArray[np.float64], rule: Nudging) -> float:
     """Return the error of a rule, relaxed to rounding; infinity where a nudged phase did not converge."""
-
-    def nudged(solver: FreeSolver) -> Gradient:
-        return equilibrium_propagation(
-            problem.model,
-            problem.free,
-            problem.y,
-            cost=problem.cost,
-            nudging=rule,
-            solver=solver,
-            on_failure="ignore",
-        )
-
     try:
-        result = nudged(problem.solver)
+        result = problem.nudged(rule)
     except ValueError:  # nudged beyond convexity: no block update exists
         return np.inf
     if not result.converged:
         return np.inf
     twice = 2 * int(result.iterations.max())  # a linear rate squares the residual
-    result = nudged(replace(problem.solver, tolerance=0.0, max_iterations=twice))
+    result = problem.nudged(rule, replace(problem.solver, tolerance=0.0, max_iterations=twice))
     return relative_error(result.parameters, reference)
 
 

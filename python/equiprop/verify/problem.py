@@ -15,7 +15,9 @@ from equiprop.activations import activation
 from equiprop.arrays import Array
 from equiprop.costs import Cost, bind_cost
 from equiprop.models import HopfieldNetwork, Model
-from equiprop.results import FixedPoint
+from equiprop.nudging import Nudging
+from equiprop.results import FixedPoint, Gradient
+from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, free_phase
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
@@ -95,6 +97,21 @@ class Problem:
         """Return the mean cost of a state."""
         outputs = np.ascontiguousarray(state[:, -self.model.num_outputs :])
         return float(self.bound.value(outputs).mean())
+
+    def nudged(
+        self, nudging: Nudging, solver: FreeSolver | None = None, symmetrize: bool = False
+    ) -> Gradient:
+        """Return EqProp's gradient at the fixed point, by the free phase's solver unless told otherwise."""
+        return equilibrium_propagation(
+            self.model,
+            self.free,
+            self.y,
+            cost=self.cost,
+            nudging=nudging,
+            solver=solver,
+            symmetrize=symmetrize,
+            on_failure="ignore",
+        )
 
     def step_size(self, wanted: float | None) -> float:
         """Return `wanted`, or 0.3, or what is stable if that is less."""

@@ -11,7 +11,6 @@ from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import centered, one_sided
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import FreeSolver
 from equiprop.verify.gradients import central_differences
 from equiprop.verify.problem import Problem, prepare
@@ -91,9 +90,7 @@ def surrogate(
         theta = problem.model.parameters
         fine, coarse = (central_differences(value, theta, chosen, k * step) for k in (1, 2))
         expected = (4 * fine - coarse) / 3
-        estimate = equilibrium_propagation(
-            problem.model, problem.free, problem.y, cost=problem.cost, nudging=rule, on_failure="ignore"
-        ).parameters
+        estimate = problem.nudged(rule).parameters
         scale = float(np.abs(estimate).max(initial=0.0)) or 1.0
         error = float(np.abs(estimate[chosen] - expected).max(initial=0.0) / scale)
         rounding = _ROUNDING * max(1.0, abs(_minimum(problem, high))) / (step * (high - low) * scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,6 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided
 from equiprop.results import FixedPoint
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import Euler, FreeSolver, free_phase
 from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
@@ -76,16 +75,7 @@ def unconverged(
     nudged = Euler(tolerance=0, max_iterations=min(long, 100_000), step_size=step_size)
 
     def error(free: FixedPoint, rule: Nudging) -> float:
-        result = equilibrium_propagation(
-            problem.model,
-            free,
-            problem.y,
-            cost=problem.cost,
-            nudging=rule,
-            solver=nudged,
-            on_failure="ignore",
-        )
-        return relative_error(result.parameters, reference)
+        return relative_error(replace(problem, free=free).nudged(rule, nudged).parameters, reference)
 
     bias = {rule: error(problem.free, rule) for rule in (one_sided(beta), centered(beta))}
     rows = []

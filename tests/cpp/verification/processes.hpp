@@ -77,4 +77,33 @@ struct Probe {
   AnyCost<D> dual_cost = SquaredError<D>(y.cast<D>());
 };
 
+/// How far Stil and Thtil of a finite nudge are from their limit, at the worst step.
+inline double distance(const Probe& probe, const NudgingRule<double>& rule,
+                       const ProcessOptions& options) {
+  const auto errors = probe.errors(options);
+  const auto finite = probe.temporal<double>(probe.family.energy(), probe.cost, rule, options);
+  double largest = 0;
+  for (std::size_t n = 0; n < errors.state.size(); ++n) {
+    largest = std::max(largest, (finite.state[n] + errors.state[n]).cwiseAbs().maxCoeff());
+    largest =
+        std::max(largest, (finite.parameters[n] - errors.parameters[n]).cwiseAbs().maxCoeff());
+  }
+  return largest;
+}
+
+/// Halving beta halves the distance of a one-sided nudge and quarters that of a centered one.
+inline void expect_orders(const Probe& probe, const ProcessOptions& options) {
+  const double beta = 0.01;
+  EXPECT_NEAR(distance(probe, one_sided<double>(beta), options) /
+                  distance(probe, one_sided<double>(beta / 2), options),
+              2, 0.1);
+  EXPECT_NEAR(distance(probe, centered<double>(beta), options) /
+                  distance(probe, centered<double>(beta / 2), options),
+              4, 0.1);
+}
+
+inline bool is_curved_chain(const Case& c) {
+  return is_smooth(c) && c.name.ends_with("_chain") && !c.name.starts_with("linear_");
+}
+
 }  // namespace equiprop::tests

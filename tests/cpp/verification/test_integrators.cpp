@@ -34,6 +34,11 @@ TEST(RungeKutta, KeepsTheEqualityAtPlainSteps) {
   });
 }
 
+TEST(RungeKutta, ApproachesTheLimitWithTheOrderOfItsNudging) {
+  for_each<Probe>(is_curved_chain,
+                  [](Probe& probe) { expect_orders(probe, runge_kutta(20, 0.15)); });
+}
+
 TEST(RungeKutta, NeedsStatesThatNoBoundHolds) {
   Index refused = 0;
   for_each<Probe>(is_any, [&](Probe& probe) {

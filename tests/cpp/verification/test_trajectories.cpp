@@ -100,32 +100,8 @@ TEST(ErrorDerivatives, AreRichardsonsResidualsOnFreeUnits) {
   });
 }
 
-double distance(const Probe& probe, const NudgingRule<double>& rule) {
-  const ProcessOptions options{20, 0.15};
-  const auto errors = probe.errors(options);
-  const auto finite = probe.temporal<double>(probe.family.energy(), probe.cost, rule, options);
-  double largest = 0;
-  for (std::size_t n = 0; n < errors.state.size(); ++n) {
-    largest = std::max(largest, (finite.state[n] + errors.state[n]).cwiseAbs().maxCoeff());
-    largest =
-        std::max(largest, (finite.parameters[n] - errors.parameters[n]).cwiseAbs().maxCoeff());
-  }
-  return largest;
-}
-
 TEST(TemporalDerivatives, ApproachTheLimitWithTheOrderOfTheirRule) {
-  const auto curved = [](const Case& c) {
-    return is_smooth(c) && c.name.ends_with("_chain") && !c.name.starts_with("linear_");
-  };
-  for_each<Probe>(curved, [](Probe& probe) {
-    const double beta = 0.01;
-    EXPECT_NEAR(
-        distance(probe, one_sided<double>(beta)) / distance(probe, one_sided<double>(beta / 2)), 2,
-        0.1);
-    EXPECT_NEAR(
-        distance(probe, centered<double>(beta)) / distance(probe, centered<double>(beta / 2)), 4,
-        0.1);
-  });
+  for_each<Probe>(is_curved_chain, [](Probe& probe) { expect_orders(probe, {20, 0.15}); });
 }
 
 TEST(Trajectories, RefuseBadOptions) {
