@@ -33,10 +33,11 @@ $(TEST): $(SOURCES) | $(BIN)/python
 demo: $(DEMO)
 	$(BIN)/equiprop train digits --output demo/eqprop --plot
 	$(BIN)/equiprop train digits --second-phase rbp --output demo/rbp --plot
-	$(BIN)/equiprop verify --plot demo/theorem.png
+	$(BIN)/equiprop verify --plot demo/theorem.png --report demo/certificate.html
 	@echo
 	@echo "Two second phases learned the digits, and at every step they were the same process."
 	@echo "Pictures: demo/theorem.png demo/eqprop/learning_curve.png demo/eqprop/relaxation.png"
+	@echo "The certificate, to open in a browser: demo/certificate.html"
 
 test: $(TEST) cpp-test
 	$(BIN)/python -m pytest

@@ -171,7 +171,7 @@ def _add_verify(commands: Any) -> argparse.ArgumentParser:
     theorem.add_argument("--step-size", type=float, help="default: 0.3 where that is stable")
     output = command.add_argument_group("output")
     output.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="certificates: .html, .json")
-    output.add_argument("--plot", type=Path, metavar="FILE", help="picture of the first claim, first network")
+    output.add_argument("--plot", type=Path, metavar="FILE", help="picture of the theorem, first network")
     output.add_argument("--replay", type=Path, metavar="FILE", help="repeat a .json certificate bit for bit")
     command.set_defaults(run=_verify)
     return command
@@ -352,7 +352,9 @@ def _verify(options: argparse.Namespace) -> int:
     for path in options.report or ():
         certificate.save(path)
     if options.plot:
-        plotting.save(cases[0].reports[0].plot(), options.plot)
+        reports = [report for case in cases for report in case.reports]
+        shown = next((report for report in reports if report.claim == "equality"), reports[0])
+        plotting.save(shown.plot(), options.plot)
     return _conclude(options, certificate)
 
 
