@@ -24,7 +24,7 @@ from equiprop.verify.spectrum import skewness, symmetry
 _EVERYTHING = 2**26
 _TRACES = 24
 #: States, in units of (samples, units) doubles, that one run of both processes holds; measured.
-_STATES_PER_RUN = 30
+_STATES_PER_RUN = 40
 #: Rounding of two inner products of any length that is met.
 _SKEW = 1e-11
 

@@ -89,9 +89,14 @@ def _normalised(v: _Floats) -> tuple[_Floats, _Floats]:
 
 
 def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.0) -> float:
-    """Return a step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less."""
-    everywhere = np.broadcast_to(np.asarray(diagonal, dtype=np.float64), state.shape)
-    largest = ritz_values(energy, state, everywhere, 30).largest
+    """Return a step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less.
+
+    By 100 power iterations, which hold two states where Arnoldi's process would hold one for each of its.
+    """
+    v, largest = np.ones_like(state), 1.0
+    for _ in range(100):
+        v = diagonal * energy.hessian_vector_product(state, v / (np.linalg.norm(v) or 1.0))
+        largest = float(np.linalg.norm(v))
     return min(0.3, 1 / max(largest, 1.0))
 
 

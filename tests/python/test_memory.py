@@ -1,0 +1,41 @@
+"""The streamed comparison holds six states of the batch and four vectors of parameters, at any size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+import numpy as np
+import equiprop as eq
+from equiprop import verify
+
+batch, steps = map(int, sys.argv[1:])
+eq.set_num_threads(1)
+net = eq.HopfieldNetwork(
+    [784, 800, 400, 10], activation="tanh", potential="quadratic", dtype="float64", seed=1, gain=0.3
+)
+x = np.random.default_rng(0).random((batch, 784))
+solver = eq.Euler(tolerance=1e-9, max_iterations=2000, step_size=0.3)
+problem = verify.prepare("memory", net, x, np.arange(batch) % 10, eq.SquaredError(), solver)
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+before = int(open("/proc/self/statm").read().split()[1]) * 4096
+verify.equivalence(problem, steps=steps)
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+print(peak - before, 8 * (6 * batch * net.num_units + 4 * net.num_parameters))
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells of peaks")
+@pytest.mark.parametrize(("batch", "steps"), [(8, 5), (64, 5), (256, 3), (8, 100)])
+def test_the_peak_is_bounded_whatever_the_batch_and_the_steps(batch: int, steps: int) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(batch), str(steps)], capture_output=True, text=True, check=True
+    )
+    extra, bound = map(int, run.stdout.split())
+    traces_and_interpreter = 2**21
+    assert 2**20 < extra <= bound + traces_and_interpreter
