@@ -1,6 +1,7 @@
 # make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
 # make test   everything that must hold: C++ tests, Python tests, doctests, examples
 # make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
+# make bench  training steps beside PyTorch's backprop (MNIST_DIR=... for real images)
 # make clean
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize clean
+.PHONY: demo test cpp-test lint tidy sanitize bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -70,6 +71,10 @@ tidy: $(TEST)
 # The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize:
 	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
+
+bench: $(TEST)
+	$(BIN)/python benchmarks/python/bench_training.py $(if $(MNIST_DIR),--data-dir $(MNIST_DIR)) \
+	  --output benchmarks/results/training.json
 
 clean:
 	rm -rf build demo $(VENV)

@@ -47,6 +47,14 @@ auto as_vector(const Vector& values) {
   return Array<typename Vector::Scalar>(values.size(), values.data());
 }
 
+/// The vector itself: NumPy owns it from now on.
+template <class Vector>
+auto hand_over(Vector&& values) {
+  auto* owned = new Vector(std::move(values));
+  const py::capsule owner(owned, [](void* vector) { delete static_cast<Vector*>(vector); });
+  return Array<typename Vector::Scalar>(owned->size(), owned->data(), owner);
+}
+
 /// (status, iterations, residual), one entry per sample.
 inline py::tuple as_tuple(const Report& report) {
   return py::make_tuple(as_vector(report.status.template cast<std::int8_t>().eval()),

@@ -3,6 +3,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "equiprop/base/interrupt.hpp"
+#include "equiprop/base/kernels.hpp"
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/base/random.hpp"
 
@@ -35,6 +36,7 @@ py::dict build_info() {
   info["instruction_set"] = EQUIPROP_INSTRUCTION_SET;
   info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) +
                   "." + std::to_string(EIGEN_MINOR_VERSION);
+  info["kernels"] = std::string(kernel_isa());
   info["simd"] = Eigen::SimdInstructionSetsInUse();
   return info;
 }
@@ -53,6 +55,7 @@ void bind_base(py::module_& m) {
       .finalize();
   m.def("set_num_threads", &set_num_threads);
   m.def("num_threads", &num_threads);
+  m.attr("version") = EQUIPROP_VERSION;
   m.def("build_info", &build_info);
   m.def("permutation", [](std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
     require(n >= 0, "permutation", "The length is at least 0.", n);

@@ -7,16 +7,17 @@
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
+#include "equiprop/second_phase/update.hpp"
 
 namespace equiprop::bindings {
 namespace {
 
 /// (parameters, inputs, objective, (status, iterations, residual))
 template <class T>
-py::tuple gradient_tuple(const Gradient<T>& gradient) {
+py::tuple gradient_tuple(Gradient<T> gradient) {
   auto inputs = new_state<T>(gradient.inputs.rows(), gradient.inputs.cols());
   as_state<T>(inputs) = gradient.inputs;
-  return py::make_tuple(as_vector(gradient.parameters), inputs,
+  return py::make_tuple(hand_over(std::move(gradient.parameters)), inputs,
                         static_cast<double>(gradient.objective), as_tuple(gradient.report));
 }
 
@@ -51,7 +52,7 @@ py::tuple released(const Compute& compute) {
     const py::gil_scoped_release release;
     gradient = compute();
   }
-  return gradient_tuple<T>(gradient);
+  return gradient_tuple<T>(std::move(gradient));
 }
 
 /// Copies (steps + 1, batch, units) into one state for each step.
@@ -90,6 +91,52 @@ py::tuple sweep(const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Arra
 }
 
 template <class T>
+using Vector = py::array_t<T, py::array::c_style>;
+
+/// The whole of a one-dimensional array, checked to be of one length with the others.
+template <class T>
+Eigen::Map<Parameters<T>> as_parameters(Vector<T>& array, Index size) {
+  require(array.ndim() == 1 && array.shape(0) == size, "update",
+          "Parameters, gradient and averages are vectors of one length.", array.size(), " for ",
+          size);
+  return {array.mutable_data(), size};
+}
+
+template <class T>
+Eigen::Map<const Parameters<T>> as_gradient(const Vector<T>& array) {
+  return {array.data(), array.size()};
+}
+
+void check_range(Index begin, Index count, Index size) {
+  require(begin >= 0 && count >= 0 && begin <= size - count, "update",
+          "A block lies inside the parameters.", begin, " + ", count, " of ", size);
+}
+
+template <class T>
+void bind_updates(py::module_& m) {
+  m.def("momentum_update", [](Vector<T> theta, const Vector<T>& gradient, Vector<T> velocity,
+                              Index begin, Index count, T rate, T momentum, T decay) {
+    const auto g = as_gradient<T>(gradient);
+    auto parameters = as_parameters<T>(theta, g.size());
+    auto v = as_parameters<T>(velocity, g.size());
+    check_range(begin, count, g.size());
+    const py::gil_scoped_release release;
+    update<T>(MomentumStep<T>{rate, momentum, decay}, begin, count, parameters, g, v);
+  });
+  m.def("adam_update", [](Vector<T> theta, const Vector<T>& gradient, Vector<T> mean,
+                          Vector<T> square, Index begin, Index count, T rate, T beta1, T beta2,
+                          T epsilon, T decay, T correction1, T correction2) {
+    const auto g = as_gradient<T>(gradient);
+    auto parameters = as_parameters<T>(theta, g.size());
+    auto m1 = as_parameters<T>(mean, g.size()), m2 = as_parameters<T>(square, g.size());
+    check_range(begin, count, g.size());
+    const py::gil_scoped_release release;
+    update<T>(AdamStep<T>{rate, beta1, beta2, epsilon, decay, correction1, correction2}, begin,
+              count, parameters, g, m1, m2);
+  });
+}
+
+template <class T>
 void bind_cost(py::module_& m) {
   using C = BoundCost<T>;
   py::class_<C>(m, "Cost")
@@ -115,6 +162,7 @@ void bind_cost(py::module_& m) {
 template <class T>
 void bind_second_phase(py::module_& m) {
   bind_cost<T>(m);
+  bind_updates<T>(m);
   m.def("equilibrium_propagation",
         [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
            const std::vector<std::pair<double, double>>& nodes, const Solver& solver, bool inputs) {

@@ -11,6 +11,12 @@ S real_scalar(double number) {
   return S(static_cast<RealOf<S>>(number));
 }
 
+void require_energy(bool conservative) {
+  require(conservative, "parameter_gradient",
+          "dE/dtheta belongs to an energy; a vector field has <v, dmu/dtheta> alone.",
+          "a network with separate feedback weights");
+}
+
 template <class S>
 void resize_like(State<S>& a, Index rows, Index columns) {
   if (a.rows() != rows || a.cols() != columns) a.resize(rows, columns);
@@ -40,6 +46,9 @@ ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
                                rows(drive, target(e)));
   });
   clamped_ = std::move(clamped);
+  if constexpr (std::floating_point<S>)
+    if (topology_->has_block_update())
+      packed_ = std::make_shared<const PackedWeights<S>>(*topology_, *parameters_);
 }
 
 template <class S, class W>
@@ -152,6 +161,13 @@ void ClampedHopfield<S, W>::add_pulls_on(std::size_t free_layer, const ConstStat
 /// scratch_.drive = the drive p of every free layer at s.
 template <class S, class W>
 void ClampedHopfield<S, W>::drive(const ConstStateRef<S>& s) const {
+  if constexpr (std::floating_point<S>)
+    if (packed_) {
+      resize_like(scratch_.drive, s.rows(), s.cols());
+      for (std::size_t k = 0; k < topology_->num_free(); ++k)
+        packed_->step(topology_->state()[k], k, s, clamped_drive(), nullptr, scratch_.drive);
+      return;
+    }
   scratch_.drive = clamped_drive();
   prepare_signals(s);
   add_pulls([&](std::size_t k) { return signal(k, s); }, scratch_.drive);
@@ -253,9 +269,7 @@ void ClampedHopfield<S, W>::add_outer(S scale, const Signal& from, const Signal&
 template <class S, class W>
 void ClampedHopfield<S, W>::parameter_gradient(const ConstStateRef<S>& s, S weight,
                                                ParametersRef<S> grad) const {
-  require(conservative(), "parameter_gradient",
-          "dE/dtheta belongs to an energy; a vector field has <v, dmu/dtheta> alone.",
-          "a network with separate feedback weights");
+  require_energy(conservative());
   prepare_signals(s);
   for (const auto e : topology_->from_input())
     add_outer(-weight, Signal{S(1), clamped_x()}, signal(target(e), s), topology_->weights(e),
@@ -266,6 +280,38 @@ void ClampedHopfield<S, W>::parameter_gradient(const ConstStateRef<S>& s, S weig
     const Signal u = signal(k, s);
     grad.segment(topology_->bias(k).offset, u.rows.rows()) -=
         weight * u.scale * u.rows.rowwise().sum();
+  }
+}
+
+template <class S, class W>
+void ClampedHopfield<S, W>::contrast(const std::vector<State<S>>& states,
+                                     const std::vector<S>& weights, ParametersRef<S> grad) const {
+  require_energy(conservative());
+  const Index batch = count_, units = num_units();
+  State<S> signals(units, batch * static_cast<Index>(states.size())), weighted(signals), sum;
+  StateRef<S> u(signals);
+  for (std::size_t j = 0; j < states.size(); ++j) {
+    const Index at = batch * static_cast<Index>(j);
+    StateRef<S> block = u.middleCols(at, batch);
+    for (std::size_t k = 0; k < topology_->num_free(); ++k)
+      topology_->units(k).template signal<S>(rows(ConstStateRef<S>(states[j]), k), rows(block, k));
+    weighted.middleCols(at, batch) = weights[j] * block;
+    if (j == 0)
+      sum = weighted.leftCols(batch);
+    else
+      sum += weighted.middleCols(at, batch);
+  }
+  const ConstStateRef<S> all(signals), scaled(weighted), total(sum);
+  const auto plain = [](auto part) { return Signal{S(1), part}; };
+  for (const auto e : topology_->from_input())
+    add_outer(S(-1), plain(clamped_x()), plain(rows(total, target(e))), topology_->weights(e),
+              grad);
+  for (const auto e : topology_->inner())
+    add_outer(S(-1), plain(rows(all, source(e))), plain(rows(scaled, target(e))),
+              topology_->weights(e), grad);
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
+    const Block& bias = topology_->bias(k);
+    grad.segment(bias.offset, bias.rows) -= rows(total, k).rowwise().sum();
   }
 }
 
@@ -369,14 +415,30 @@ Index ClampedHopfield<S, W>::num_blocks() const {
 template <class S, class W>
 void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
   resize_like(scratch_.drive, s.rows(), s.cols());
+  for (const auto k : topology_->blocks()[static_cast<std::size_t>(block)])
+    relax_layer(k, s, nudge, s);
+}
+
+/// Rows of a layer in out = T(s), in the kernel where it can be; `out` may be s.
+template <class S, class W>
+void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstStateRef<S>& s,
+                                        const Nudge<S>& nudge, StateRef<S> out) const {
+  const Units& units = topology_->units(free_layer);
   StateRef<S> p(scratch_.drive);
   const ConstStateRef<S> input = clamped_drive();
-  for (const auto k : topology_->blocks()[static_cast<std::size_t>(block)]) {
-    rows(p, k) = rows(input, k);
-    add_pulls_on(k, s, scratch_.drive);
-    topology_->units(k).template respond<S>(rows(p, k), force_on(k, nudge), nudge.stiffness,
-                                            rows(s, k));
+  if constexpr (std::floating_point<S>) {
+    const Block& block = topology_->state()[free_layer];
+    const bool inside = free_layer + 1 == topology_->num_free();
+    const auto box = units.template box_response<S>(force_on(free_layer, nudge),
+                                                    inside ? nudge.stiffness : S(0));
+    packed_->step(block, free_layer, s, input, box ? &*box : nullptr, box ? out : p);
+    if (box) return;
+  } else {
+    rows(p, free_layer) = rows(input, free_layer);
+    add_pulls_on(free_layer, s, scratch_.drive);
   }
+  units.template respond<S>(rows(p, free_layer), force_on(free_layer, nudge), nudge.stiffness,
+                            rows(out, free_layer));
 }
 
 template <class S, class W>

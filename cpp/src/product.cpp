@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "equiprop/base/kernels.hpp"
+
 namespace equiprop {
 namespace {
 
@@ -150,6 +152,29 @@ template void add_real_product(Complex, const ConstStateRef<double>&, Op,
                                const ConstStateRef<Complex>&, StateRef<Complex>);
 template void add_real_product(Dual<double>, const ConstStateRef<double>&, Op,
                                const ConstStateRef<Dual<double>>&, StateRef<Dual<double>>);
+
+template <std::floating_point S>
+void add_outer_product(S scale, const ConstStateRef<S>& a, const ConstStateRef<S>& b,
+                       StateRef<S> out) {
+  if (out.size() == 0 || a.cols() == 0) return;
+  thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> packed, transposed;
+  const auto grow = [](auto& buffer, Index size) {
+    if (buffer.size() < size) buffer.resize(size);
+  };
+  const Kernels<S>& kernel = kernels<S>();
+  grow(packed, kernel.packed_size(a.rows(), a.cols()));
+  grow(transposed, b.size());
+  kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, packed.data());
+  Eigen::Map<State<S>>(transposed.data(), b.cols(), b.rows()) = b.transpose();
+  const Pull<S> pull{packed.data(), a.cols(), transposed.data(), a.cols()};
+  kernel.accumulate({out.rows(), out.cols(), &pull, 1, out.data(), out.outerStride(), nullptr,
+                     out.data(), out.outerStride()});
+}
+
+template void add_outer_product(float, const ConstStateRef<float>&, const ConstStateRef<float>&,
+                                StateRef<float>);
+template void add_outer_product(double, const ConstStateRef<double>&, const ConstStateRef<double>&,
+                                StateRef<double>);
 
 #define INSTANTIATE(S)                                                                      \
   template void add_product<S>(S, const ConstStateRef<S>&, Op, const ConstStateRef<S>&, Op, \

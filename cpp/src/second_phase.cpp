@@ -27,18 +27,21 @@ Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
           real_part(gradient.objective), gradient.report};
 }
 
-/// dE/dtheta(s) of an energy; what stands for it in a vector field is linear in s - s*.
+/// sum_k w_k dE/dtheta(s_k) of an energy; what stands for it in a vector field is linear in s - s*.
 template <class S>
 void add_contrast(const AnyEnergy<S>& energy, const ConstStateRef<S>& s_star,
-                  const ConstStateRef<S>& s, S weight, Gradient<S>& gradient) {
+                  const std::vector<State<S>>& states, const std::vector<S>& weights,
+                  Gradient<S>& gradient) {
   const bool inputs = gradient.inputs.size() > 0;
-  if (energy.conservative()) {
-    energy.parameter_gradient(s, weight, gradient.parameters);
-    if (inputs) energy.input_gradient(s, weight, gradient.inputs);
-  } else {
-    const State<S> sigma = s - s_star;
-    energy.mixed_derivative_product(s_star, sigma, weight, gradient.parameters);
-    if (inputs) energy.mixed_input_product(s_star, sigma, weight, gradient.inputs);
+  if (energy.conservative()) energy.contrast(states, weights, gradient.parameters);
+  for (std::size_t k = 0; k < states.size(); ++k) {
+    if (energy.conservative()) {
+      if (inputs) energy.input_gradient(states[k], weights[k], gradient.inputs);
+      continue;
+    }
+    const State<S> sigma = states[k] - s_star;
+    energy.mixed_derivative_product(s_star, sigma, weights[k], gradient.parameters);
+    if (inputs) energy.mixed_input_product(s_star, sigma, weights[k], gradient.inputs);
   }
 }
 
@@ -96,7 +99,8 @@ Gradient<S> checked(Gradient<S> gradient) {
   if constexpr (std::same_as<S, Dual<double>>)
     for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
   else
-    finite = gradient.parameters.allFinite();
+    finite =
+        (gradient.parameters.array() * S(0)).sum() == S(0);  // allFinite would not be vectorised
   if (!finite) gradient.report.status.setConstant(Status::diverged);
   return gradient;
 }
@@ -110,13 +114,14 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
   Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
   gradient.report.status.setConstant(Status::converged);
   const S samples(static_cast<RealOf<S>>(s_star.cols()));
-  State<S> s;
-  for (const auto& [beta, weight] : nudging) {
-    s = s_star;
-    const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, beta);
-    gradient.report.merge(relax<S>(total, solver, s));
-    add_contrast<S>(energy, s_star, s, weight / samples, gradient);
+  std::vector<State<S>> states(nudging.size(), s_star);
+  std::vector<S> weights;
+  for (std::size_t k = 0; k < nudging.size(); ++k) {
+    const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, nudging[k].beta);
+    gradient.report.merge(relax<S>(total, solver, states[k]));
+    weights.push_back(nudging[k].weight / samples);
   }
+  add_contrast<S>(energy, s_star, states, weights, gradient);
   return checked<S>(std::move(gradient));
 }
 

@@ -32,7 +32,7 @@ Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
   energy.project(s);
   if (observe || !energy.divisible()) return relax_samples<S>(energy, solver, s, observe);
   Report report(s.cols());
-  for_each_chunk(s.cols(), chunk_columns, [&](Index begin, Index count) {
+  for_each_chunk(s.cols(), energy.samples_per_task(), [&](Index begin, Index count) {
     report.place(begin, relax_samples<S>(energy.samples(begin, count), solver,
                                          s.middleCols(begin, count), {}));
   });

@@ -138,6 +138,35 @@ class Precision:
         solver: _Solver,
         inputs: bool,
     ) -> _Gradient: ...
+    def momentum_update(
+        self,
+        theta: _Array,
+        gradient: _Array,
+        velocity: _Array,
+        begin: int,
+        count: int,
+        rate: float,
+        momentum: float,
+        decay: float,
+        /,
+    ) -> None: ...
+    def adam_update(
+        self,
+        theta: _Array,
+        gradient: _Array,
+        mean: _Array,
+        square: _Array,
+        begin: int,
+        count: int,
+        rate: float,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        decay: float,
+        correction1: float,
+        correction2: float,
+        /,
+    ) -> None: ...
     def squared_error(self, y: _Array) -> Cost: ...
     def cross_entropy(self, y: _Array) -> Cost: ...
     def equilibrium_propagation(
@@ -196,6 +225,9 @@ verification: _Verification
 
 def set_num_threads(count: int, /) -> None: ...
 def num_threads() -> int: ...
+
+version: str
+
 def build_info() -> dict[str, str]: ...
 def permutation(n: int, seed: int, stream: int, /) -> NDArray[np.int64]: ...
 def uniform(n: int, seed: int, stream: int, /) -> NDArray[np.float64]: ...

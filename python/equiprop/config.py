@@ -10,7 +10,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.checks import whole
 
-__version__: str = _core.build_info()["version"]
+__version__: str = _core.version
 
 
 def config() -> dict[str, Any]:

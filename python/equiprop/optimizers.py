@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from equiprop import _core
 
 __all__ = ["SGD", "Adam", "Blocks", "Optimizer", "Rate", "Schedule", "constant", "cosine", "exponential"]
 
@@ -99,20 +102,19 @@ class SGD:
             The gradient is not finite, or arrays, blocks, rates and earlier calls do not fit together.
             Parameters and state are then as they were.
         """
-        rates = _checked_rates("SGD.step", self.learning_rate, blocks, factor)
         _check_step("SGD.step", parameters, gradient, blocks, self._buffers)
+        rates = _checked_rates("SGD.step", self.learning_rate, blocks, factor)
         if self._buffers is None:
-            self._buffers = np.zeros((2, parameters.size), dtype=parameters.dtype)
-        velocity, scratch = self._buffers
-        np.multiply(parameters, self.weight_decay, out=scratch)
-        scratch += gradient
-        velocity *= self.momentum
-        velocity += scratch
-        for block, rate in rates:
-            np.multiply(velocity[block], rate, out=scratch[block])
-        parameters -= scratch
+            self._buffers = np.zeros((1, parameters.size), dtype=parameters.dtype)
+        (velocity,) = self._buffers
+        core = _core.f32 if parameters.dtype == np.float32 else _core.f64
+        with _contiguous(parameters) as theta:
+            for begin, count, rate in rates:
+                core.momentum_update(
+                    theta, gradient, velocity, begin, count, rate, self.momentum, self.weight_decay
+                )
         self._steps += 1
-        _clear_faint(self._steps, velocity, scratch)
+        _clear_faint(self._steps, velocity)
 
 
 @dataclass
@@ -169,29 +171,20 @@ class Adam:
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``; arguments and errors as in :meth:`SGD.step`."""
-        rates = _checked_rates("Adam.step", self.learning_rate, blocks, factor)
         _check_step("Adam.step", parameters, gradient, blocks, self._buffers)
+        rates = _checked_rates("Adam.step", self.learning_rate, blocks, factor)
         if self._buffers is None:
-            self._buffers = np.zeros((3, parameters.size), dtype=parameters.dtype)
-        mean, square, scratch = self._buffers
+            self._buffers = np.zeros((2, parameters.size), dtype=parameters.dtype)
+        mean, square = self._buffers
         self._steps += 1
-        np.multiply(gradient, 1 - self.beta1, out=scratch)
-        mean *= self.beta1
-        mean += scratch
-        np.multiply(gradient, gradient, out=scratch)
-        scratch *= 1 - self.beta2
-        square *= self.beta2
-        square += scratch
-        np.divide(square, 1 - self.beta2**self._steps, out=scratch)
-        np.sqrt(scratch, out=scratch)
-        scratch += self.epsilon
-        np.divide(mean, scratch, out=scratch)
-        for block, rate in rates:
-            parameters[block] *= 1 - rate * self.weight_decay
-            scratch[block] *= rate / (1 - self.beta1**self._steps)
-        parameters -= scratch
-        _clear_faint(self._steps, mean, scratch)
-        _clear_faint(self._steps, square, scratch)
+        core = _core.f32 if parameters.dtype == np.float32 else _core.f64
+        numbers = (self.beta1, self.beta2, self.epsilon, self.weight_decay)
+        corrections = (1 - self.beta1**self._steps, 1 - self.beta2**self._steps)
+        with _contiguous(parameters) as theta:
+            for begin, count, rate in rates:
+                core.adam_update(theta, gradient, mean, square, begin, count, rate, *numbers, *corrections)
+        _clear_faint(self._steps, mean)
+        _clear_faint(self._steps, square)
 
 
 def constant() -> Schedule:
@@ -254,7 +247,18 @@ def _exponential(final: float, progress: float) -> float:
     return float(final**progress)
 
 
-def _clear_faint(steps: int, average: _Array, scratch: _Array) -> None:
+@contextmanager
+def _contiguous(parameters: _Array) -> Iterator[_Array]:
+    """Lend the parameters to the core, which takes contiguous memory: a strided vector by way of a copy."""
+    if parameters.flags.c_contiguous:
+        yield parameters
+    else:
+        copy = np.ascontiguousarray(parameters)
+        yield copy
+        parameters[:] = copy
+
+
+def _clear_faint(steps: int, average: _Array) -> None:
     """Set what has faded below 1e-31 (1e-292 in double precision) to zero, every 64 steps.
 
     An average of gradients that have become zero, such as those of a dark pixel, decays until it is
@@ -262,8 +266,7 @@ def _clear_faint(steps: int, average: _Array, scratch: _Array) -> None:
     """
     if steps % 64 == 0:
         limits = np.finfo(average.dtype)
-        np.abs(average, out=scratch)
-        np.copyto(average, 0, where=scratch < limits.tiny / limits.eps)
+        np.copyto(average, 0, where=np.abs(average) < limits.tiny / limits.eps)
 
 
 def _require(holds: bool, where: str, rule: str, received: object) -> None:
@@ -282,14 +285,18 @@ def _check_rates(where: str, learning_rate: Rate) -> None:
 
 def _checked_rates(
     where: str, learning_rate: Rate, blocks: Blocks, factor: float
-) -> list[tuple[slice, float]]:
+) -> list[tuple[int, int, float]]:
+    """Return (begin, count, rate) of each piece that has one rate."""
     _check_range(where, "factor", factor)
     if not isinstance(learning_rate, Mapping):
-        return [(slice(None), float(learning_rate * factor))]
+        return [(0, max((block.stop for block in blocks.values()), default=0), float(learning_rate * factor))]
     missing, unknown = sorted(blocks.keys() - learning_rate), sorted(learning_rate.keys() - blocks)
     rule = "A learning_rate mapping names every block and no other"
     _require(not missing and not unknown, where, rule, f"missing {missing}, unknown {unknown}")
-    return [(block, float(learning_rate[name] * factor)) for name, block in blocks.items()]
+    return [
+        (block.start, block.stop - block.start, float(learning_rate[name] * factor))
+        for name, block in blocks.items()
+    ]
 
 
 def _check_step(where: str, theta: _Array, gradient: _Array, blocks: Blocks, kept: _Array | None) -> None:

@@ -94,6 +94,19 @@ State<double> pull_derivatives(const AnyEnergy<D>& energy, const State<double>& 
   return inner<double>(v, derivative(image)).matrix().transpose();
 }
 
+/// The contrast of several states is the sum of their parameter gradients, accumulated.
+void check_contrast(const EnergyFamily& family, const State<double>& s, Random& random) {
+  const std::vector<State<double>> states = {s, s + 0.01 * random_state(random, s.rows(), s.cols()),
+                                             0.99 * s};
+  const std::vector<double> weights = {-2, 0.5, 1.5};
+  Parameters<double> expected = Parameters<double>::Ones(family.theta.size());
+  for (std::size_t k = 0; k < states.size(); ++k)
+    family.energy().parameter_gradient(states[k], weights[k], expected);
+  Parameters<double> actual = Parameters<double>::Ones(family.theta.size());
+  family.energy().contrast(states, weights, actual);
+  expect_close(actual, expected, rounding, "contrast = sum of weighted parameter gradients");
+}
+
 void check_mixed_derivative(const EnergyFamily& family, const State<double>& s, Random& random) {
   const State<double> v = random_state(random, s.rows(), s.cols());
   Parameters<double> expected(family.theta.size());
@@ -240,6 +253,7 @@ void check_energy(const EnergyFamily& family, const State<double>& s) {
     check_no_energy(family, s);
   }
   check_hessian(family, s, random);
+  if (family.energy().conservative()) check_contrast(family, s, random);
   check_mixed_derivative(family, s, random);
   check_mixed_input(family, s, random);
   check_batch(family, s, random);

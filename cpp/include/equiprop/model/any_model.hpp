@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "equiprop/base/error.hpp"
+#include "equiprop/base/parallel.hpp"
 #include "equiprop/model/cost.hpp"
 #include "equiprop/model/energy.hpp"
 
@@ -40,6 +41,10 @@ class AnyEnergy {
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
     model_->parameter_gradient(s, weight, grad);
   }
+  void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                ParametersRef<S> grad) const {
+    model_->contrast(states, weights, grad);
+  }
   void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParametersRef<S> grad) const {
     model_->mixed_derivative_product(s, v, weight, grad);
@@ -67,6 +72,7 @@ class AnyEnergy {
     model_->block_update(block, nudge, s);
   }
   bool divisible() const { return model_->divisible(); }
+  Index samples_per_task() const { return model_->samples_per_task(); }
   AnyEnergy samples(Index begin, Index count) const { return model_->samples(begin, count); }
 
  private:
@@ -84,6 +90,8 @@ class AnyEnergy {
     virtual void transposed_hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
                                                    StateRef<S>) const = 0;
     virtual void parameter_gradient(const ConstStateRef<S>&, S, ParametersRef<S>) const = 0;
+    virtual void contrast(const std::vector<State<S>>&, const std::vector<S>&,
+                          ParametersRef<S>) const = 0;
     virtual void mixed_derivative_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
                                           ParametersRef<S>) const = 0;
     virtual void input_gradient(const ConstStateRef<S>&, S, StateRef<S>) const = 0;
@@ -97,6 +105,7 @@ class AnyEnergy {
     virtual Index num_blocks() const = 0;
     virtual void block_update(Index, const Nudge<S>&, StateRef<S>) const = 0;
     virtual bool divisible() const = 0;
+    virtual Index samples_per_task() const = 0;
     virtual AnyEnergy samples(Index, Index) const = 0;
   };
 
@@ -116,6 +125,14 @@ class AnyEnergy {
     void parameter_gradient(const ConstStateRef<S>& s, S weight,
                             ParametersRef<S> grad) const override {
       e.parameter_gradient(s, weight, grad);
+    }
+    void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                  ParametersRef<S> grad) const override {
+      if constexpr (HasContrast<E>)
+        e.contrast(states, weights, grad);
+      else
+        for (std::size_t k = 0; k < states.size(); ++k)
+          e.parameter_gradient(states[k], weights[k], grad);
     }
     void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                   ParametersRef<S> grad) const override {
@@ -196,6 +213,12 @@ class AnyEnergy {
         return e.divisible();  // it wraps another energy
       else
         return Divisible<E>;
+    }
+    Index samples_per_task() const override {
+      if constexpr (HasSamplesPerTask<E>)
+        return e.samples_per_task();
+      else
+        return chunk_columns;
     }
     AnyEnergy samples(Index begin, Index count) const override {
       if constexpr (Divisible<E>)

@@ -36,7 +36,10 @@ struct Dense {
   static void add_outer(S scale, const ConstStateRef<S>& u_source,  // (source, batch)
                         const ConstStateRef<S>& u_target,           // (target, batch)
                         StateRef<S> grad) {                         // (target, source)
-    add_product<S>(scale, u_target, Op::none, u_source, Op::transpose, grad);
+    if constexpr (std::floating_point<S>)
+      add_outer_product<S>(scale, u_target, u_source, grad);
+    else
+      add_product<S>(scale, u_target, Op::none, u_source, Op::transpose, grad);
   }
 
  private:

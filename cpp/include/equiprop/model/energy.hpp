@@ -6,6 +6,7 @@
 
 #include <concepts>
 #include <type_traits>
+#include <vector>
 
 #include "equiprop/base/arrays.hpp"
 
@@ -48,7 +49,7 @@ concept HasInputGradient = requires(const E e, const State<typename E::Scalar> s
 /// A map T whose fixed points are those of the dynamics; |T(s) - s| is the residual everywhere.
 /// mobility is dT/d(force), a diagonal: 0 on a unit held by a bound, so it also says which are free
 /// under that force (a stiffness only scales it and is left out).
-/// transposed_map_product is (dT/ds)^T v: what a step of T does to an adjoint.
+/// transposed_map_product is (dT/ds)^T v: what a step of T does to an adjoint (under a force alone).
 template <class E>
 concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s,
                                     const Nudge<typename E::Scalar> nudge,
@@ -67,6 +68,15 @@ concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nud
   e.block_update(Index{0}, nudge, s);
 };
 
+/// The parameter gradients of several states at once, each with its weight:
+/// grad += sum_k weights_k sum_batch dE/dtheta(states_k). Products that the states share are then one.
+template <class E>
+concept HasContrast = requires(const E e, const std::vector<State<typename E::Scalar>> states,
+                               const std::vector<typename E::Scalar> weights,
+                               Parameters<typename E::Scalar> grad) {
+  e.contrast(states, weights, grad);
+};
+
 /// A vector field enters as minus its velocity: `gradient` is -mu, its Hessian -dmu/ds is not symmetric,
 /// and -<v, dmu/dtheta> its mixed derivative. There is then no energy, and no dE/dtheta.
 template <class E>
@@ -80,6 +90,12 @@ concept MaybeNonconservative = requires(const E e, const State<typename E::Scala
 template <class E>
 concept Divisible = requires(const E e) {
   { e.samples(Index{0}, Index{0}) } -> std::same_as<E>;
+};
+
+/// How many samples it pays to relax together: a piece of the batch stops with its slowest sample.
+template <class E>
+concept HasSamplesPerTask = requires(const E e) {
+  { e.samples_per_task() } -> std::convertible_to<Index>;
 };
 
 }  // namespace equiprop

@@ -17,7 +17,7 @@
 
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/base/random.hpp"
-#include "equiprop/model/topology.hpp"
+#include "equiprop/model/packed_weights.hpp"
 
 namespace equiprop {
 
@@ -28,7 +28,8 @@ struct Clamped {
   State<S> drive;  // (units, batch)
 };
 
-/// A network with its input fixed: an Energy. It owns what it refers to, and its parameters are the
+/// A network with its input fixed: an Energy. The input's drive and the packed weights are taken when it is
+/// made: change the parameters, then clamp again. It owns what it refers to, and its parameters are the
 /// network's own memory, also where its states are dual or complex and its weights W are real. Each
 /// object has scratch space: use it from one thread at a time, and give each thread its own samples().
 template <class S, class W = S>
@@ -53,6 +54,10 @@ class ClampedHopfield {
   void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                          StateRef<S> out) const;
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const;
+  /// At a clamped neighbour the states are subtracted first, and elsewhere they stand side by side: one
+  /// product for each coupling, however many states.
+  void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                ParametersRef<S> grad) const;
   void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParametersRef<S> grad) const;
   void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const;
@@ -68,6 +73,8 @@ class ClampedHopfield {
   Index num_blocks() const;
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const;
 
+  /// Packed weights lose nothing on a few samples, and those that have settled do not wait for the others.
+  Index samples_per_task() const { return packed_ ? 12 : chunk_columns; }
   ClampedHopfield samples(Index begin, Index count) const;
 
  private:
@@ -98,6 +105,8 @@ class ClampedHopfield {
   void drive(const ConstStateRef<S>& s) const;
   auto clamped_drive() const { return clamped_->drive.middleCols(begin_, count_); }
   auto clamped_x() const { return clamped_->x.middleCols(begin_, count_); }
+  void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                   StateRef<S> out) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
   void add_outer(S scale, const Signal& from, const Signal& to, const Block& block,
                  ParametersRef<S>& grad) const;
@@ -105,6 +114,8 @@ class ClampedHopfield {
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
   std::shared_ptr<const Clamped<S>> clamped_;
+  std::shared_ptr<const PackedWeights<RealOf<S>>>
+      packed_;  ///< real scalars and linear signals only
   Index begin_ = 0;
   Index count_;
 

@@ -86,6 +86,7 @@ class TotalEnergy {
   }
 
   bool divisible() const { return energy_.divisible(); }
+  Index samples_per_task() const { return energy_.samples_per_task(); }
   TotalEnergy samples(Index begin, Index count) const {
     return {energy_.samples(begin, count), cost_.samples(begin, count), beta_};
   }

@@ -7,6 +7,9 @@
 /// where G' = rho^-1. Units with a Clip activation are held in a box on which leak is quadratic and
 /// signal linear in both conventions; the box does the clipping.
 
+#include <optional>
+
+#include "equiprop/base/kernel_table.hpp"
 #include "equiprop/model/activation.hpp"
 #include "equiprop/model/energy.hpp"
 
@@ -94,6 +97,26 @@ class Units {
     else
       respond_quadratic(drive, force, stiffness, s);
   }
+  /// What `respond` does to units in a box, as the kernels take it; nothing for other units.
+  template <class T>
+  requires std::floating_point<T> std::optional<BoxResponse<T>> box_response(const State<T>* force,
+                                                                             T stiffness)
+  const {
+    if (clip() == nullptr) return {};
+    const double divisor = signal_gain();
+    BoxResponse<T> response{static_cast<T>(clip()->gain),
+                            static_cast<T>(clip()->lower / divisor),
+                            static_cast<T>(clip()->upper / divisor),
+                            nullptr,
+                            0,
+                            force_gain<T>(*clip()),
+                            box_curvature<T>(*clip(), stiffness)};
+    if (force != nullptr) {
+      response.force = force->data();
+      response.stride = force->outerStride();
+    }
+    return response;
+  }
   /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping). The box of
   /// a quadratic potential is that of rho divided by the gain, hence the gain on the drive.
   template <Scalar S>
@@ -145,23 +168,31 @@ class Units {
     return magnitude(slope) < tiny ? S(1 / tiny) : S(1) / slope;
   }
 
+  template <Scalar S>
+  S force_gain(const Clip& box) const {
+    return legendre() ? S(static_cast<RealOf<S>>(box.gain)) : S(1);
+  }
+  template <Scalar S>
+  S box_curvature(const Clip& box, const S& stiffness) const {
+    const S curvature = S(1) + force_gain<S>(box) * stiffness;
+    require(real_part(curvature) > 0, "BlockUpdate",
+            "Nudging must leave the energy convex in the outputs: beta > -1 / (gain * stiffness).",
+            "beta * stiffness = ", real_part(stiffness));
+    return curvature;
+  }
   /// Minimises s^2 / (2 gain) - (drive + force) s + stiffness s^2 / 2 over the box (legendre), or
   /// the same with the gain on the drive (quadratic).
   template <Scalar S>
   void respond_in_box(const Clip& box, const ConstStateRef<S>& drive, const State<S>* force,
                       S stiffness, StateRef<S>& s) const {
     const S drive_gain = S(static_cast<RealOf<S>>(box.gain));
-    const S force_gain = legendre() ? drive_gain : S(1);
-    const S curvature = S(1) + force_gain * stiffness;
-    require(real_part(curvature) > 0, "BlockUpdate",
-            "Nudging must leave the energy convex in the outputs: beta > -1 / (gain * stiffness).",
-            "beta * stiffness = ", real_part(stiffness));
+    const S curvature = box_curvature<S>(box, stiffness);
     const double divisor = signal_gain();
     const auto clamp = [=](const S& v) { return box.clamp(v, divisor); };
     if (force == nullptr)
       s = (drive_gain * drive).unaryExpr(clamp);
     else
-      s = ((drive_gain * drive + force_gain * *force) / curvature).unaryExpr(clamp);
+      s = ((drive_gain * drive + force_gain<S>(box) * *force) / curvature).unaryExpr(clamp);
   }
   template <Scalar S>
   void respond_legendre(const ConstStateRef<S>& drive, const State<S>* force, S stiffness,

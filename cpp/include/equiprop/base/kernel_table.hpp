@@ -1,0 +1,59 @@
+#pragma once
+/// What one instruction set offers, as a table of functions. Plain data over raw memory: the files that are
+/// compiled for an instruction set of their own include nothing else, so that no function of the standard
+/// library or of Eigen exists in a variant that another processor cannot run.
+
+#include <cstddef>
+
+namespace equiprop {
+
+/// One neighbour's pull W u on a layer; W as `Kernels::pack` left it.
+template <class T>
+struct Pull {
+  const T* packed;        ///< (rows, depth)
+  std::ptrdiff_t depth;   ///< units of the neighbour
+  const T* signal;        ///< u, (depth, batch)
+  std::ptrdiff_t stride;  ///< from one sample of u to the next
+};
+
+/// The state a layer of clip units takes under its drive p, as in Units::respond:
+/// clip((gain p + force_gain force) / curvature, lower, upper), without a force clip(gain p, lower, upper).
+/// A NaN stays one.
+template <class T>
+struct BoxResponse {
+  T gain;
+  T lower, upper;
+  const T* force;         ///< (rows, batch), or nullptr
+  std::ptrdiff_t stride;  ///< from one sample of the force to the next
+  T force_gain;
+  T curvature;
+};
+
+/// One layer under all its neighbours: out = start + sum_i W_i u_i, then the response.
+template <class T>
+struct LayerStep {
+  std::ptrdiff_t rows;   ///< units of the layer
+  std::ptrdiff_t batch;  ///< samples
+  const Pull<T>* pulls;
+  std::ptrdiff_t num_pulls;
+  const T* start;                  ///< (rows, batch), may be `out`; nullptr for zeros
+  std::ptrdiff_t start_stride;     ///< 0 where all samples share one start, a bias
+  const BoxResponse<T>* response;  ///< nullptr to store the drive itself
+  T* out;  ///< (rows, batch); the step must not read what another sample writes
+  std::ptrdiff_t out_stride;
+};
+
+/// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though
+/// packed weights are read fastest from a multiple of 64 bytes. A sample's bits depend neither on the number of
+/// samples nor on its place among them.
+template <class T>
+struct Kernels {
+  /// Numbers that the packed form of a (rows, depth) matrix takes.
+  std::ptrdiff_t (*packed_size)(std::ptrdiff_t rows, std::ptrdiff_t depth);
+  /// packed = scale * w, or scale * w^T of a (depth, rows) w. The scale is the gain of the neighbour's signal.
+  void (*pack)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
+               std::ptrdiff_t depth, T scale, T* packed);
+  void (*accumulate)(const LayerStep<T>& step);
+};
+
+}  // namespace equiprop

@@ -1,0 +1,76 @@
+#pragma once
+/// The weights between free layers as the kernels read them: packed once, for both directions.
+
+#include <algorithm>
+#include <array>
+
+#include "equiprop/base/kernels.hpp"
+#include "equiprop/model/topology.hpp"
+
+namespace equiprop {
+
+/// A snapshot of the weights of a network whose signals are linear, gains included.
+template <class T>
+class PackedWeights {
+ public:
+  PackedWeights(const Topology& topology, const Parameters<T>& parameters)
+      : neighbours_(topology.num_free()) {
+    for (const auto e : topology.inner()) {
+      const auto source = static_cast<std::size_t>(topology.couplings()[e].source) - 1;
+      const auto target = static_cast<std::size_t>(topology.couplings()[e].target) - 1;
+      add(topology, parameters, topology.weights(e), false, source, target);
+      add(topology, parameters, topology.feedback_weights(e), true, target, source);
+    }
+  }
+
+  /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch).
+  void step(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
+            const ConstStateRef<T>& start, const BoxResponse<T>* response, StateRef<T> out) const {
+    const std::vector<Neighbour>& all = neighbours_[layer];
+    std::array<Pull<T>, 4> pulls;
+    LayerStep<T> step{rows.rows,
+                      s.cols(),
+                      pulls.data(),
+                      0,
+                      start.data() + rows.offset,
+                      start.outerStride(),
+                      nullptr,
+                      out.data() + rows.offset,
+                      out.outerStride()};
+    std::size_t done = 0;
+    do {  // nearly always once: a layer has two neighbours in a chain
+      const std::size_t count = std::min(pulls.size(), all.size() - done);
+      for (std::size_t i = 0; i < count; ++i)
+        pulls[i] = {all[done + i].packed.data(), all[done + i].depth,
+                    s.data() + all[done + i].offset, s.outerStride()};
+      done += count;
+      step.num_pulls = static_cast<std::ptrdiff_t>(count);
+      step.response = done == all.size() ? response : nullptr;
+      kernels<T>().accumulate(step);
+      step.start = step.out;
+      step.start_stride = step.out_stride;
+    } while (done < all.size());
+  }
+
+ private:
+  struct Neighbour {
+    Index offset, depth;  ///< its rows of a state
+    Parameters<T> packed;
+  };
+
+  void add(const Topology& topology, const Parameters<T>& parameters, const Block& weights,
+           bool transposed, std::size_t from, std::size_t to) {
+    const Block &source = topology.state()[from], &target = topology.state()[to];
+    Neighbour neighbour{source.offset, source.rows, {}};
+    const Kernels<T>& kernel = kernels<T>();
+    neighbour.packed.resize(kernel.packed_size(target.rows, source.rows));
+    kernel.pack(parameters.data() + weights.offset, weights.rows, transposed, target.rows,
+                source.rows, static_cast<T>(topology.units(from).signal_gain()),
+                neighbour.packed.data());
+    neighbours_[to].push_back(std::move(neighbour));
+  }
+
+  std::vector<std::vector<Neighbour>> neighbours_;
+};
+
+}  // namespace equiprop

@@ -1,0 +1,52 @@
+#pragma once
+/// The parameter update that follows a mini-batch, in one pass over the memory it touches.
+
+#include "equiprop/base/arrays.hpp"
+#include "equiprop/base/parallel.hpp"
+
+namespace equiprop {
+
+/// v <- momentum v + (gradient + decay theta), theta <- theta - rate v, for a range of parameters.
+template <class S>
+struct MomentumStep {
+  S rate, momentum, decay;
+
+  void apply(ParametersRef<S> theta, const Eigen::Ref<const Parameters<S>>& gradient,
+             ParametersRef<S> velocity) const {
+    velocity.array() = momentum * velocity.array() + (decay * theta.array() + gradient.array());
+    theta.array() -= rate * velocity.array();
+  }
+};
+
+/// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2 and
+/// theta <- (1 - rate decay) theta - (rate / (1 - b1^t)) m / (sqrt(v / (1 - b2^t)) + epsilon).
+template <class S>
+struct AdamStep {
+  S rate, beta1, beta2, epsilon, decay;
+  S correction1, correction2;  ///< 1 - beta1^t, 1 - beta2^t
+
+  void apply(ParametersRef<S> theta, const Eigen::Ref<const Parameters<S>>& gradient,
+             ParametersRef<S> mean, ParametersRef<S> square) const {
+    const auto g = gradient.array();
+    mean.array() = beta1 * mean.array() + (S(1) - beta1) * g;
+    square.array() = beta2 * square.array() + (S(1) - beta2) * (g * g);
+    theta.array() =
+        (S(1) - rate * decay) * theta.array() -
+        (rate / correction1) * (mean.array() / ((square.array() / correction2).sqrt() + epsilon));
+  }
+};
+
+/// Parameters per task of an update; they fit a core's second-level cache with what belongs to them.
+inline constexpr Index update_chunk = Index{1} << 15;
+
+/// Applies `step` to [begin, begin + count) of theta, the gradient, and each kept average.
+template <class S, class Step, class... Averages>
+void update(const Step& step, Index begin, Index count, ParametersRef<S> theta,
+            const Eigen::Ref<const Parameters<S>>& gradient, Averages... averages) {
+  for_each_chunk(count, update_chunk, [&](Index at, Index size) {
+    step.apply(theta.segment(begin + at, size), gradient.segment(begin + at, size),
+               averages.segment(begin + at, size)...);
+  });
+}
+
+}  // namespace equiprop

@@ -1,0 +1,15 @@
+/// Kernels for any processor: vectors of 16 bytes, which the compiler maps to what the baseline has.
+
+#define EQUIPROP_KERNEL_ISA generic
+#define EQUIPROP_VECTOR_BYTES 16
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#define EQUIPROP_TILE_COLUMNS 12
+#define EQUIPROP_MULTIPLY_ADD_FLOAT(a, b, c) vfmaq_f32(c, a, b)
+#define EQUIPROP_MULTIPLY_ADD_DOUBLE(a, b, c) vfmaq_f64(c, a, b)
+#elif defined(__x86_64__)
+#define EQUIPROP_TILE_COLUMNS 5
+#else
+#define EQUIPROP_TILE_COLUMNS 4
+#endif
+#include "kernels.inl"

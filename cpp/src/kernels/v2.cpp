@@ -1,0 +1,6 @@
+/// Kernels for x86-64-v2 (SSE4.2). Without a fused operation a product needs a register of its own.
+
+#define EQUIPROP_KERNEL_ISA x86_64_v2
+#define EQUIPROP_VECTOR_BYTES 16
+#define EQUIPROP_TILE_COLUMNS 5
+#include "kernels.inl"

@@ -1,0 +1,10 @@
+/// Kernels for x86-64-v3 (AVX2 and FMA): 12 accumulators of 16 registers.
+
+#include <immintrin.h>
+
+#define EQUIPROP_KERNEL_ISA x86_64_v3
+#define EQUIPROP_VECTOR_BYTES 32
+#define EQUIPROP_TILE_COLUMNS 6
+#define EQUIPROP_MULTIPLY_ADD_FLOAT _mm256_fmadd_ps
+#define EQUIPROP_MULTIPLY_ADD_DOUBLE _mm256_fmadd_pd
+#include "kernels.inl"

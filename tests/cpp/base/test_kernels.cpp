@@ -1,0 +1,382 @@
+/// The packed kernels of every instruction set this machine runs, against plain loops in double precision.
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+using Size = std::ptrdiff_t;
+
+/// A matrix in a buffer that ends with it, its columns further apart than its rows need: a read beyond the last
+/// entry is an error under the address sanitizer. What lies between the columns is NaN: nobody may use it.
+template <class T>
+struct Strided {
+  Size rows, columns, stride;
+  std::vector<T> numbers;
+
+  Strided(Size rows, Size columns, Size gap)
+      : rows(rows),
+        columns(columns),
+        stride(rows + gap),
+        numbers(static_cast<std::size_t>(columns == 0 ? 0 : stride * (columns - 1) + rows),
+                std::numeric_limits<T>::quiet_NaN()) {}
+  Strided(Random& random, Size rows, Size columns, Size gap) : Strided(rows, columns, gap) {
+    for (Size j = 0; j < columns; ++j)
+      for (Size i = 0; i < rows; ++i) at(i, j) = static_cast<T>(random.symmetric());
+  }
+
+  T& at(Size i, Size j) { return numbers[static_cast<std::size_t>(i + j * stride)]; }
+  const T& at(Size i, Size j) const { return const_cast<Strided*>(this)->at(i, j); }
+  const T* data() const { return numbers.data(); }
+};
+
+template <class T>
+struct Neighbour {
+  Strided<T> weights;  ///< (rows, depth), or (depth, rows)
+  bool transposed;
+  T scale;
+  Strided<T> signal;
+  std::vector<T> packed;
+
+  Neighbour(const Kernels<T>& kernels, Random& random, Size rows, Size depth, Size batch, Size gap,
+            bool transposed, T scale)
+      : weights(random, transposed ? depth : rows, transposed ? rows : depth, gap),
+        transposed(transposed),
+        scale(scale),
+        signal(random, depth, batch, gap),
+        packed(static_cast<std::size_t>(kernels.packed_size(rows, depth))) {
+    kernels.pack(weights.data(), weights.stride, transposed, rows, depth, scale, packed.data());
+  }
+
+  Pull<T> pull() const { return {packed.data(), signal.rows, signal.data(), signal.stride}; }
+  double weight(Size i, Size k) const {
+    return static_cast<double>(transposed ? weights.at(k, i) : weights.at(i, k));
+  }
+};
+
+template <class T>
+struct Problem {
+  Size rows, batch;
+  std::vector<Neighbour<T>> neighbours;
+  Strided<T> start, force, out;
+  BoxResponse<T> box;
+
+  Problem(const Kernels<T>& kernels, Random& random, Size rows, Size batch,
+          const std::vector<Size>& depths, Size gap)
+      : rows(rows),
+        batch(batch),
+        start(random, rows, batch, gap),
+        force(random, rows, batch, gap + 2),
+        out(rows, batch, gap + 1),
+        box{T(1.25), T(-0.5), T(0.75), force.data(), force.stride, T(0.5), T(1.5)} {
+    for (const Size depth : depths)
+      neighbours.emplace_back(kernels, random, rows, depth, batch, gap, neighbours.size() % 2 == 1,
+                              neighbours.size() % 2 == 1 ? T(1) : T(0.75));
+  }
+
+  void run(const Kernels<T>& kernels, const T* begin, Size begin_stride,
+           const BoxResponse<T>* response) {
+    run(kernels, begin, begin_stride, response, 0, batch);
+  }
+  /// Samples [first, first + count) alone.
+  void run(const Kernels<T>& kernels, const T* begin, Size begin_stride,
+           const BoxResponse<T>* response, Size first, Size count) {
+    std::vector<Pull<T>> pulls;
+    for (const auto& neighbour : neighbours) {
+      pulls.push_back(neighbour.pull());
+      pulls.back().signal += first * pulls.back().stride;
+    }
+    BoxResponse<T> part = response ? *response : BoxResponse<T>{};
+    if (part.force) part.force += first * part.stride;
+    kernels.accumulate({rows, count, pulls.data(), static_cast<Size>(pulls.size()),
+                        begin ? begin + first * begin_stride : nullptr, begin_stride,
+                        response ? &part : nullptr, out.numbers.data() + first * out.stride,
+                        out.stride});
+  }
+
+  /// The drive without rounding, and how far off it may be: each of the products and additions of an entry
+  /// rounds once, to at most eps / 2 of a partial sum no larger than the sum of the magnitudes.
+  std::pair<double, double> drive(Size i, Size j, double begin) const {
+    double sum = begin, magnitude = std::abs(begin), roundings = 2;
+    for (const auto& neighbour : neighbours)
+      for (Size k = 0; k < neighbour.signal.rows; ++k) {
+        const double term = static_cast<double>(neighbour.scale) * neighbour.weight(i, k) *
+                            static_cast<double>(neighbour.signal.at(k, j));
+        sum += term;
+        magnitude += std::abs(term);
+        roundings += 1;
+      }
+    return {sum, (roundings + 4) * std::numeric_limits<T>::epsilon() * magnitude};
+  }
+
+  enum class Begin { zero, drive, bias };
+  void expect(Begin begin, const BoxResponse<T>* response, const std::string& what) const {
+    for (Size j = 0; j < batch; ++j)
+      for (Size i = 0; i < rows; ++i) {
+        const T first = begin == Begin::zero ? T(0) : start.at(i, begin == Begin::bias ? 0 : j);
+        auto [expected, error] = drive(i, j, static_cast<double>(first));
+        if (response) std::tie(expected, error) = respond(*response, i, j, expected, error);
+        ASSERT_NEAR(static_cast<double>(out.at(i, j)), expected, error)
+            << what << ' ' << rows << 'x' << batch << " at " << i << ',' << j;
+      }
+    expect_gaps_untouched(what);
+  }
+
+  std::pair<double, double> respond(const BoxResponse<T>& response, Size i, Size j, double p,
+                                    double error) const {
+    const auto d = [](T x) { return static_cast<double>(x); };
+    double s = d(response.gain) * p;
+    error *= d(response.gain);
+    if (response.force)
+      s = (s + d(response.force_gain) * d(force.at(i, j))) / d(response.curvature);
+    error += 4 * std::numeric_limits<T>::epsilon() * (std::abs(s) + 1);
+    return {std::min(std::max(s, d(response.lower)), d(response.upper)), error};
+  }
+
+  void expect_gaps_untouched(const std::string& what) const {
+    for (Size j = 0; j + 1 < batch; ++j)
+      for (Size i = rows; i < out.stride; ++i)
+        ASSERT_TRUE(std::isnan(out.at(i, j))) << what << ": wrote between columns";
+  }
+};
+
+template <class T>
+void expect_every_kind_of_step(const std::string& isa, Problem<T>& problem) {
+  using Begin = typename Problem<T>::Begin;
+  const auto& kernel = kernels<T>(isa);
+  BoxResponse<T> free = problem.box;
+  free.force = nullptr;
+  problem.run(kernel, nullptr, 0, nullptr);
+  problem.expect(Begin::zero, nullptr, isa + " from zero");
+  problem.run(kernel, problem.start.data(), 0, nullptr);
+  problem.expect(Begin::bias, nullptr, isa + " from a bias");
+  problem.run(kernel, problem.start.data(), problem.start.stride, nullptr);
+  problem.expect(Begin::drive, nullptr, isa + " from a drive");
+  problem.run(kernel, problem.start.data(), problem.start.stride, &free);
+  problem.expect(Begin::drive, &free, isa + " clipped");
+  problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box);
+  problem.expect(Begin::drive, &problem.box, isa + " nudged");
+}
+
+std::vector<std::string> isas() {
+  const auto names = kernel_isas();
+  return {names.begin(), names.end()};
+}
+
+template <class T>
+class KernelTest : public testing::Test {};
+using Numbers = testing::Types<float, double>;
+TYPED_TEST_SUITE(KernelTest, Numbers);
+
+TYPED_TEST(KernelTest, AgreesWithPlainLoopsForRandomSizes) {
+  Random random(1);
+  const auto size = [&] { return 1 + static_cast<Size>((random.symmetric() + 1) * 34.999); };
+  for (const auto& isa : isas())
+    for (int trial = 0; trial < 60; ++trial) {
+      std::vector<Size> depths(static_cast<std::size_t>(trial % 4));
+      for (Size& depth : depths) depth = size();
+      const Size rows = size(), batch = size();
+      Problem<TypeParam> problem(kernels<TypeParam>(isa), random, rows, batch, depths,
+                                 1 + trial % 5);
+      expect_every_kind_of_step(isa, problem);
+    }
+}
+
+TYPED_TEST(KernelTest, AgreesWithPlainLoopsForEveryNumberOfRowsAndSamples) {
+  Random random(2);
+  for (const auto& isa : isas())
+    for (Size n = 1; n <= 40; ++n)
+      for (const auto& [rows, batch] : {std::pair<Size, Size>{n, 13}, {35, n}}) {
+        Problem<TypeParam> problem(kernels<TypeParam>(isa), random, rows, batch, {7, 3}, 0);
+        expect_every_kind_of_step(isa, problem);
+      }
+}
+
+TYPED_TEST(KernelTest, AgreesWithPlainLoopsForTheOutputLayerAndItsPull) {
+  Random random(3);
+  for (const auto& isa : isas())
+    for (const auto& [rows, depth] : {std::pair<Size, Size>{10, 512}, {512, 10}}) {
+      Problem<TypeParam> problem(kernels<TypeParam>(isa), random, rows, 5, {depth}, 3);
+      expect_every_kind_of_step(isa, problem);
+    }
+}
+
+TYPED_TEST(KernelTest, EmptyBatchesLayersAndNeighboursAreNothing) {
+  Random random(4);
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<TypeParam>(isa);
+    Problem<TypeParam> no_samples(kernel, random, 20, 0, {7}, 1);
+    no_samples.run(kernel, no_samples.start.data(), no_samples.start.stride, &no_samples.box);
+    Problem<TypeParam> no_units(kernel, random, 0, 9, {7}, 1);
+    no_units.run(kernel, no_units.start.data(), no_units.start.stride, &no_units.box);
+    Problem<TypeParam> no_depth(kernel, random, 20, 9, {0, 0}, 1);
+    expect_every_kind_of_step(isa, no_depth);
+  }
+}
+
+TYPED_TEST(KernelTest, AddsInPlace) {
+  Random random(5);
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<TypeParam>(isa);
+    Problem<TypeParam> problem(kernel, random, 37, 19, {11, 6}, 2);
+    problem.run(kernel, problem.start.data(), problem.start.stride, nullptr);
+    const auto expected = problem.out;
+    for (Size j = 0; j < 19; ++j)
+      for (Size i = 0; i < 37; ++i) problem.out.at(i, j) = problem.start.at(i, j);
+    problem.run(kernel, problem.out.data(), problem.out.stride, nullptr);
+    for (Size j = 0; j < 19; ++j)
+      for (Size i = 0; i < 37; ++i) EXPECT_EQ(problem.out.at(i, j), expected.at(i, j)) << isa;
+  }
+}
+
+TYPED_TEST(KernelTest, BitsOfASampleDoNotDependOnTheBatchAroundIt) {
+  using T = TypeParam;
+  Random random(6);
+  for (const auto& isa : isas())
+    for (const Size rows : {10, 37, 64}) {
+      const auto& kernel = kernels<T>(isa);
+      Problem<T> problem(kernel, random, rows, 61, {33, 10}, 1);
+      const auto run = [&](Size first, Size count) {
+        problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box, first, count);
+      };
+      run(0, problem.batch);
+      const auto whole = problem.out;
+      for (const Size part : {1, 2, 3, 5, 7, 8, 11, 12, 13, 25, 60}) {
+        problem.out = Strided<T>(rows, problem.batch, 2);
+        for (Size first = 0; first < problem.batch; first += part)
+          run(first, std::min(part, problem.batch - first));
+        for (Size j = 0; j < problem.batch; ++j)
+          ASSERT_EQ(std::memcmp(&problem.out.at(0, j), &whole.at(0, j),
+                                static_cast<std::size_t>(rows) * sizeof(T)),
+                    0)
+              << isa << ": sample " << j << " in parts of " << part;
+      }
+    }
+}
+
+TYPED_TEST(KernelTest, RespondsBitForBitAsUnitsDo) {
+  using T = TypeParam;
+  Random random(7);
+  const Units units(Clip{1.7, -0.3, 0.6}, Potential::legendre);
+  const T stiffness = T(0.3);
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<T>(isa);
+    Problem<T> problem(kernel, random, 37, 19, {}, 0);
+    problem.box = {T(1.7),
+                   T(-0.3),
+                   T(0.6),
+                   problem.force.data(),
+                   problem.force.stride,
+                   T(1.7),
+                   T(1) + T(1.7) * stiffness};
+    problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box);
+    State<T> drive(37, 19), force(37, 19), expected(37, 19);
+    for (Size j = 0; j < 19; ++j)
+      for (Size i = 0; i < 37; ++i)
+        drive(i, j) = problem.start.at(i, j), force(i, j) = problem.force.at(i, j);
+    units.respond<T>(drive, &force, stiffness, expected);
+    for (Size j = 0; j < 19; ++j)
+      for (Size i = 0; i < 37; ++i) EXPECT_EQ(problem.out.at(i, j), expected(i, j)) << isa;
+  }
+}
+
+TYPED_TEST(KernelTest, NaNPassesTheClip) {
+  Random random(8);
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<TypeParam>(isa);
+    Problem<TypeParam> problem(kernel, random, 33, 2, {4}, 0);
+    problem.start.at(5, 1) = std::numeric_limits<TypeParam>::quiet_NaN();
+    problem.start.at(32, 1) = std::numeric_limits<TypeParam>::quiet_NaN();
+    problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box);
+    for (Size i = 0; i < 33; ++i)
+      EXPECT_EQ(std::isnan(problem.out.at(i, 1)), i == 5 || i == 32) << isa << ' ' << i;
+  }
+}
+
+TEST(Kernels, AnyInstructionSetOfThisProcessorCanBeForced) {
+  EXPECT_EQ(choose_kernel_isa(""), kernel_isas().back());
+  for (const auto& isa : isas()) EXPECT_EQ(choose_kernel_isa(isa), isa);
+  EXPECT_EQ(kernel_isas().front(), "generic");
+  EXPECT_EQ(&kernels<float>(), &kernels<float>(kernel_isa()));
+  EXPECT_EQ(&kernels<double>(), &kernels<double>(kernel_isa()));
+}
+
+TEST(Kernels, AnUnknownInstructionSetIsRefused) {
+  try {
+    choose_kernel_isa("x86-64-v9");
+    FAIL();
+  } catch (const InvalidArgument& error) {
+    const std::string message = error.what();
+    EXPECT_EQ(message.rfind("[EQUIPROP_ISA] The instruction set is one that this processor", 0), 0U)
+        << message;
+    EXPECT_NE(message.find(". Received x86-64-v9."), std::string::npos) << message;
+  }
+}
+
+// ---------------------------------------------------------------------------- the library's code
+
+#if defined(__linux__)
+
+std::string output_of(const std::string& command) {
+  FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return "";
+  std::string text;
+  std::array<char, 4096> buffer;
+  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) text += buffer.data();
+  pclose(pipe);
+  return text;
+}
+
+bool is_missing(const std::string& program) {
+  return output_of("command -v " + program).empty();
+}
+
+/// "v3.cpp.o" of "v3.cpp.o:     file format elf64-x86-64".
+std::string member_of(const std::string& line) {
+  return line.substr(0, line.find(':'));
+}
+
+bool is_kernel(const std::string& member) {
+  const auto names = {"generic.cpp.o", "v2.cpp.o", "v3.cpp.o", "v4.cpp.o"};
+  return std::find(names.begin(), names.end(), member) != names.end();
+}
+
+bool is_wide(const std::string& member) {
+  if (is_kernel(member)) return member == "v3.cpp.o" || member == "v4.cpp.o";
+  return std::string(EQUIPROP_ARCH) != "generic";
+}
+
+TEST(Kernels, OnlyTheFilesThatMayUseWideRegisters) {
+  if (is_missing("objdump")) GTEST_SKIP() << "objdump was not found";
+  std::istringstream lines(output_of("objdump -d --no-show-raw-insn '" EQUIPROP_LIBRARY
+                                     "' | grep -E 'file format|%[yz]mm'"));
+  std::string member;
+  std::size_t members = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("file format") != std::string::npos)
+      member = member_of(line), ++members;
+    else
+      ASSERT_TRUE(is_wide(member)) << member << ": " << line;
+  }
+  EXPECT_GT(members, 5U);
+}
+
+TEST(Kernels, FilesForOneInstructionSetHaveNoSymbolThatCouldMerge) {
+  if (is_missing("nm")) GTEST_SKIP() << "nm was not found";
+  std::istringstream lines(output_of("nm '" EQUIPROP_LIBRARY "'"));
+  std::string member;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && line.back() == ':') member = member_of(line);
+    if (!is_kernel(member) || line.size() < 18) continue;
+    ASSERT_EQ(std::string("WwVvu").find(line[17]), std::string::npos) << member << ": " << line;
+  }
+}
+
+#endif
+
+}  // namespace
+}  // namespace equiprop::tests
