@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import equiprop as eq
+import numpy as np
 import pytest
 from equiprop.config import config
 
@@ -54,3 +55,27 @@ def test_an_unknown_instruction_set_is_refused() -> None:
     assert result.returncode != 0
     assert "[EQUIPROP_ISA] The instruction set is one that this processor runs: generic" in result.stderr
     assert "Received sse9." in result.stderr
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_parameter_written_by_hand_shows_in_the_next_phase(dtype: str) -> None:
+    net = eq.HopfieldNetwork([5, 40, 17, 3], dtype=dtype, seed=1)
+    x = np.random.default_rng(0).random((9, 5))
+    before = eq.free_phase(net, x)
+    net.blocks["W2"][:] *= 1.5
+    net.blocks["b3"][:] += 0.1
+    after = eq.free_phase(net, x)
+    assert not np.array_equal(before.state, after.state)
+    np.testing.assert_array_equal(after.state, eq.free_phase(net.variant(), x).state)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sample_settles_as_it_would_alone(dtype: str) -> None:
+    """Whatever piece of the batch it is relaxed in: to the last bit."""
+    net = eq.HopfieldNetwork([5, 40, 17, 3], dtype=dtype, seed=1)
+    x = np.random.default_rng(0).random((37, 5))
+    together = eq.free_phase(net, x)
+    for j in (0, 11, 12, 13, 36):
+        alone = eq.free_phase(net, x[j : j + 1])
+        np.testing.assert_array_equal(alone.state[0], together.state[j])
+        assert alone.iterations[0] == together.iterations[j]
