@@ -15,16 +15,21 @@ SMOOTH = ["tanh", "sigmoid", "softplus", "steep_sigmoid"]
 CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu"]
 
 
+def is_lateral(seed: int) -> bool:
+    """Whether two hidden layers of the same depth are coupled; no coupling skips a depth then, either."""
+    return seed % 3 == 1 and seed % 4 > 0
+
+
 def architecture(seed: int, activation: str, potential: str) -> eq.HopfieldNetwork:
-    """A chain of 1 + seed % 4 hidden layers, every third with a lateral coupling past one of them."""
+    """A chain of 1 + seed % 4 hidden layers, some with two layers side by side that are coupled."""
     random = np.random.default_rng(seed)
     sizes = [int(n) for n in random.integers(3, 9, size=3 + seed % 4)]
     layers = [Layer(n, activation) for n in sizes[:-1]] + [
         Layer(sizes[-1], activation if seed % 2 else "linear")
     ]
     couplings = [Dense(k, k + 1) for k in range(len(sizes) - 1)]
-    if seed % 3 == 1 and len(sizes) > 3:
-        couplings.append(Dense(1, 3))
+    if is_lateral(seed):  # layers 1 and 2 stand side by side: both see the input and layer 3
+        couplings += [Dense(0, 2), Dense(1, 3)]
     gain = 0.25 if activation == "steep_sigmoid" else 0.4
     net = eq.HopfieldNetwork(
         layers=layers, couplings=couplings, potential=potential, dtype="float64", seed=seed, gain=gain
@@ -64,7 +69,8 @@ def test_every_claim_holds(seed: int, potential: str) -> None:
 def test_the_ten_networks_cover_what_they_are_meant_to() -> None:
     nets = [architecture(seed, (SMOOTH + CLIPPED)[seed % 7], "quadratic") for seed in range(10)]
     assert {len(net.layers) - 2 for net in nets} == {1, 2, 3, 4}
-    assert any(len(net.couplings) >= len(net.layers) for net in nets)
+    assert sum(is_lateral(seed) for seed in range(10)) == 2
+    assert all((len(net.couplings) == len(net.layers) + 1) == is_lateral(k) for k, net in enumerate(nets))
     assert {net.holomorphic for net in nets} == {True, False}
     held = []
     for net in nets:

@@ -175,10 +175,8 @@ def equivalence(
 
     .. math:: \tilde S_t = -\bar S_t, \qquad \tilde\Theta_t = \bar\Theta_t
 
-    In the limit beta -> 0 the equality is exact for every step and any step size, so the differences
-    are rounding; a finite nudging shows its bias instead. The comparison is streamed: it holds a few
-    states and three vectors of parameters whatever the number of steps, and a batch is compared some
-    samples at a time.
+    In the limit beta -> 0 the equality is exact for every step and any step size: the differences are
+    rounding. A finite nudging shows its bias. Memory does not grow with the steps.
 
     Parameters
     ----------
