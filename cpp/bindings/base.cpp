@@ -1,5 +1,8 @@
 #include <pybind11/native_enum.h>
 
+#include <algorithm>
+#include <atomic>
+
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "equiprop/base/interrupt.hpp"
@@ -11,11 +14,38 @@
 #error "EQUIPROP_VERSION is defined by the build"
 #endif
 
+// For programs that limit threads without Python's help, such as threadpoolctl. 0 is the default: it
+// is also what is told when EQUIPROP_NUM_THREADS makes no sense, for C knows no exceptions.
+extern "C" PYBIND11_EXPORT int equiprop_get_num_threads() noexcept {
+  try {
+    return equiprop::num_threads();
+  } catch (const equiprop::InvalidArgument&) {
+    return 0;
+  }
+}
+extern "C" PYBIND11_EXPORT void equiprop_set_num_threads(int count) noexcept {
+  equiprop::set_num_threads(std::clamp(count, 0, 4096));
+}
+
 namespace equiprop::bindings {
 namespace {
 
-/// True once Python has a pending exception, such as KeyboardInterrupt after Ctrl-C.
+std::atomic<unsigned long> main_thread{0};
+
+void remember_main_thread() {
+  const py::module_ threading = py::module_::import("threading");
+  main_thread = threading.attr("main_thread")().attr("ident").cast<unsigned long>();
+  const py::module_ os = py::module_::import("os");
+  if (py::hasattr(os, "register_at_fork"))
+    os.attr("register_at_fork")(py::arg("after_in_child") = py::cpp_function(
+                                    [] { main_thread = PyThread_get_thread_ident(); }));
+}
+
+/// True once Python has a pending exception, such as KeyboardInterrupt after Ctrl-C. Only its main
+/// thread handles signals; another must not ask for the lock of an interpreter that is shutting down,
+/// which ends the thread in the middle of C++ and so aborts the program.
 bool python_signal_pending() {
+  if (PyThread_get_thread_ident() != main_thread) return false;
   const py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
 }
@@ -44,6 +74,7 @@ py::dict build_info() {
 }  // namespace
 
 void bind_base(py::module_& m) {
+  remember_main_thread();
   set_interrupt_check(&python_signal_pending);
   py::register_exception_translator(&translate_interrupt);
   py::native_enum<Status>(m, "Status", "enum.IntEnum")

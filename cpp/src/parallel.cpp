@@ -1,17 +1,18 @@
 #include "equiprop/base/parallel.hpp"
 
 #include <atomic>
+#include <cfenv>
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/interrupt.hpp"
+#include "workers.hpp"
 
 namespace equiprop {
 namespace {
@@ -20,30 +21,67 @@ using Clock = std::chrono::steady_clock;
 constexpr auto poll_period = std::chrono::milliseconds(20);
 
 std::atomic<int> requested_threads{0};
+std::atomic<int> fallback_threads{0};  // no static local: a fork might find its guard locked
 std::atomic<bool (*)()> interrupt_check{nullptr};
 
-/// One parallel_for in progress; its tasks are handed out by a counter.
-struct Job {
-  explicit Job(Index tasks_, const std::function<void(Index)>& run_) : tasks(tasks_), run(run_) {}
+/// Tasks left of one thread's share; whoever takes one takes the first.
+struct alignas(64) Share {  // a cache line each
+  std::atomic<Index> next{0};
+  Index end = 0;
+};
 
-  void work() {
-    for (Index task; !stop && (task = next++) < tasks;) {
+/// One parallel_for in progress. Its tasks are dealt out in equal ranges, one for each thread, so that
+/// neighbours go to one thread, and the same ones to the same thread when the call comes again. A
+/// thread that has done its own helps with the others' (of one whose processor is busy, or who never
+/// came), so none is waited for but those in the middle of a task. Helpers take from the front as the
+/// owner does: one atomic counter is all there is to get right, and a task is large enough that its
+/// neighbourhood does not matter then.
+class Job {
+ public:
+  Job(Index tasks, int threads, const std::function<void(Index)>& run)
+      : run_(run), shares_(static_cast<std::size_t>(threads)) {
+    Index begin = 0, k = 0;
+    for (auto& share : shares_) {
+      share.next = begin;
+      share.end = begin = tasks * ++k / threads;
+    }
+    std::fegetenv(&environment_);
+  }
+
+  /// All shares, beginning with one's own.
+  void work(int own) {
+    const auto shares = static_cast<int>(shares_.size());
+    for (int k = 0; k < shares; ++k) finish(shares_[static_cast<std::size_t>((own + k) % shares)]);
+  }
+  void stop_with(std::exception_ptr error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+    stop_ = true;
+  }
+  bool stopped() const { return stop_; }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+  /// Rounding and the treatment of subnormal numbers are settings of a thread: the caller's hold.
+  void adopt_environment() const { std::fesetenv(&environment_); }
+
+ private:
+  void finish(Share& share) {
+    for (Index task; !stop_ && (task = share.next++) < share.end;) {
       try {
-        run(task);
+        run_(task);
       } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!error) error = std::current_exception();
-        stop = true;
+        stop_with(std::current_exception());
       }
     }
   }
 
-  const Index tasks;
-  const std::function<void(Index)>& run;
-  std::atomic<Index> next{0};
-  std::atomic<bool> stop{false};
-  std::mutex mutex;
-  std::exception_ptr error;
+  const std::function<void(Index)>& run_;
+  std::vector<Share> shares_;
+  std::fenv_t environment_;
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::exception_ptr error_;
 };
 
 thread_local Job* current_job = nullptr;
@@ -61,65 +99,34 @@ int default_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-/// Helpers of one job, joined when it ends. The caller keeps polling meanwhile, so an interrupt is
-/// seen even when its own share of the work is done.
-class Helpers {
- public:
-  Helpers(Job& job, int count) {
-    threads_.reserve(static_cast<std::size_t>(count));
-    try {
-      for (int i = 0; i < count; ++i) {
-        add_running(1);
-        threads_.emplace_back([this, &job] { help(job); });
-      }
-    } catch (const std::system_error&) {
-      add_running(-1);  // the system has no thread to spare: those that started share the work
-    }
-  }
-  ~Helpers() {
-    for (auto& thread : threads_) thread.join();
-  }
-  bool wait_for(std::chrono::milliseconds time) {
-    std::unique_lock lock(mutex_);
-    return done_.wait_for(lock, time, [this] { return running_ == 0; });
-  }
-
- private:
-  void help(Job& job) {
-    current_job = &job;
-    is_worker = true;
-    job.work();
-    add_running(-1);
-  }
-  void add_running(int change) {
-    const std::lock_guard lock(mutex_);
-    running_ += change;
-    done_.notify_one();
-  }
-
-  int running_ = 0;
-  std::mutex mutex_;
-  std::condition_variable done_;
-  std::vector<std::thread> threads_;
+/// Marks this thread as being inside a job.
+struct Inside {
+  explicit Inside(Job& job) { current_job = &job; }
+  ~Inside() { current_job = nullptr; }
 };
 
-void run_on_threads(Job& job, int count) {
-  current_job = &job;
-  {
-    Helpers helpers(job, count - 1);
-    job.work();
-    while (!helpers.wait_for(poll_period)) {
-      try {
-        if (!job.stop) poll_interrupt();
-      } catch (...) {
-        const std::lock_guard lock(job.mutex);
-        if (!job.error) job.error = std::current_exception();
-        job.stop = true;
-      }
-    }
+void work_as_helper(Job& job, int share) {
+  const Inside inside(job);
+  is_worker = true;
+  job.adopt_environment();
+  job.work(share);
+}
+
+/// The caller keeps polling while it waits, so an interrupt is seen even when no task is left to it.
+void poll_while_waiting(Job& job) {
+  try {
+    if (!job.stopped()) poll_interrupt();
+  } catch (...) {
+    job.stop_with(std::current_exception());
   }
-  current_job = nullptr;
-  if (job.error) std::rethrow_exception(job.error);
+}
+
+void run_on_threads(Job& job, int threads) {
+  const Inside inside(job);
+  const auto work = [&job](int share) {
+    share == 0 ? job.work(share) : work_as_helper(job, share);
+  };
+  run_on_workers(threads - 1, work, poll_period, [&job] { poll_while_waiting(job); });
 }
 
 }  // namespace
@@ -131,9 +138,9 @@ void set_num_threads(int count) {
 }
 
 int num_threads() {
-  static const int fallback = default_threads();
-  const int count = requested_threads;
-  return count > 0 ? count : fallback;
+  if (const int count = requested_threads) return count;
+  if (fallback_threads == 0) fallback_threads = default_threads();
+  return fallback_threads;
 }
 
 void parallel_for(Index tasks, const std::function<void(Index)>& run) {
@@ -142,8 +149,9 @@ void parallel_for(Index tasks, const std::function<void(Index)>& run) {
     for (Index task = 0; task < tasks; ++task) run(task);
     return;
   }
-  Job job(tasks, run);
+  Job job(tasks, threads, run);
   run_on_threads(job, threads);
+  job.rethrow();
 }
 
 void set_interrupt_check(bool (*check)()) {
@@ -151,7 +159,7 @@ void set_interrupt_check(bool (*check)()) {
 }
 
 void poll_interrupt() {
-  if (current_job != nullptr && current_job->stop) throw Interrupted();
+  if (current_job != nullptr && current_job->stopped()) throw Interrupted();
   if (is_worker) return;
   const auto now = Clock::now();
   if (now < next_poll) return;

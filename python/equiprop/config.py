@@ -28,7 +28,7 @@ def set_num_threads(count: int) -> None:
     """Use so many threads from now on, 1 to 4096; 0 restores the default.
 
     The default is EQUIPROP_NUM_THREADS if it is set, else the number of processors. Results do not
-    depend on it.
+    depend on it. Where threadpoolctl is installed, `threadpoolctl.threadpool_limits` sets it too.
     """
     _core.set_num_threads(whole(count, "set_num_threads", "The number of threads", 0, 4096))
 

@@ -7,12 +7,24 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import equiprop as eq
 import numpy as np
 import pytest
 from networks import chain, inputs, labels, skip
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of its own that finds the package and the test networks."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +67,9 @@ def test_the_number_of_threads_is_what_was_asked_for() -> None:
 
 
 def test_the_environment_sets_the_default() -> None:
-    def ask(value: str) -> subprocess.CompletedProcess[str]:
-        code = "import equiprop as eq; print(eq.num_threads())"
-        environment = {**os.environ, "EQUIPROP_NUM_THREADS": value, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-
-    assert ask("3").stdout.strip() == "3"
-    refused = ask("many")
+    program = "import equiprop as eq; print(eq.num_threads())"
+    assert run(program, EQUIPROP_NUM_THREADS="3").stdout.strip() == "3"
+    refused = run(program, EQUIPROP_NUM_THREADS="many")
     assert refused.returncode != 0
     assert "ValueError: [EQUIPROP_NUM_THREADS]" in refused.stderr
 
@@ -84,3 +92,145 @@ def test_python_threads_may_compute_at_the_same_time() -> None:
         worker.join()
     for state, right in zip(found, expected, strict=True):
         np.testing.assert_array_equal(state, right)
+
+
+FORK = """
+import os, signal, sys, threading
+import equiprop as eq
+from networks import chain, inputs
+
+eq.set_num_threads(2)
+net = chain(4, 30, 3)
+x = inputs(net, 200)
+expected = eq.free_phase(net, x).state
+stop = threading.Event()
+
+def compute():
+    while not stop.is_set():
+        eq.free_phase(net, x)
+
+other = threading.Thread(target=compute)
+if sys.argv[1] == "busy":
+    other.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that hangs
+        os._exit(0 if (eq.free_phase(net, x).state == expected).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+assert (eq.free_phase(net, x).state == expected).all()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("parent", ["idle", "busy"])
+def test_a_forked_child_computes_whatever_the_parent_was_doing(parent: str) -> None:
+    done = run(FORK, parent)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_forked_by_another_thread_hears_signals() -> None:
+    program = """
+import os, signal, threading
+import equiprop as eq
+from networks import chain, inputs
+net = chain(40, 60, 10)
+
+def interrupted():
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        eq.free_phase(net, inputs(net, 200), solver=eq.BlockUpdate(tolerance=0.0, max_iterations=10**5))
+    except KeyboardInterrupt:
+        os._exit(7)
+    os._exit(0)
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        interrupted()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+    assert run(program).stdout.strip() == "7"
+
+
+def test_a_program_ends_at_once_though_workers_sleep() -> None:
+    program = """
+import equiprop as eq
+from networks import chain, inputs
+eq.set_num_threads(4)
+net = chain()
+eq.free_phase(net, inputs(net, 300))
+"""
+    done = run(program)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_ends_though_a_daemon_thread_computes() -> None:
+    program = """
+import threading, time
+import equiprop as eq
+from networks import chain, inputs
+eq.set_num_threads(2)
+net = chain(40, 60, 10)
+forever = eq.BlockUpdate(tolerance=0.0, max_iterations=10**9)
+threading.Thread(
+    target=eq.free_phase, args=(net, inputs(net, 200)), kwargs={"solver": forever}, daemon=True
+).start()
+time.sleep(0.1)
+"""
+    done = run(program)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+LIMITS = """
+import ctypes, shutil, sys
+for module in sys.argv[1].split():
+    __import__(module)
+import equiprop as eq, numpy.linalg._umath_linalg as other, threadpoolctl
+
+ctypes.CDLL(shutil.copy(other.__file__, sys.argv[2]))  # a stranger's _core
+eq.set_num_threads(3)
+[info] = [info for info in threadpoolctl.threadpool_info() if info["prefix"] == "_core"]
+assert info["user_api"] == "equiprop", info
+assert info["num_threads"] == 3, info
+assert info["version"] == eq.__version__, info
+with threadpoolctl.threadpool_limits(1):
+    assert eq.num_threads() == 1
+assert eq.num_threads() == 3
+with threadpoolctl.threadpool_limits({"equiprop": 2}):
+    assert eq.num_threads() == 2
+with threadpoolctl.threadpool_limits(1, user_api="blas"):
+    assert eq.num_threads() == 3
+"""
+
+
+@pytest.mark.parametrize("order", ["equiprop threadpoolctl", "threadpoolctl equiprop"])
+def test_threadpoolctl_sees_and_limits_the_threads(order: str, tmp_path: Path) -> None:
+    pytest.importorskip("threadpoolctl", minversion="3.2")
+    done = run(LIMITS, order, str(tmp_path / "_core.so"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_threadpoolctl_is_not_needed_and_may_be_old() -> None:
+    for absence in ("None", "type(sys)('threadpoolctl')"):
+        program = f"import sys; sys.modules['threadpoolctl'] = {absence}; import equiprop"
+        done = run(program)
+        assert done.returncode == 0, done.stderr
+
+
+def test_threadpoolctl_works_though_the_environment_makes_no_sense() -> None:
+    pytest.importorskip("threadpoolctl", minversion="3.2")
+    program = """
+import equiprop, threadpoolctl
+[info] = [info for info in threadpoolctl.threadpool_info() if info["prefix"] == "_core"]
+assert info["num_threads"] == 0
+"""
+    done = run(program, EQUIPROP_NUM_THREADS="many")
+    assert done.returncode == 0, done.stderr

@@ -1,11 +1,21 @@
 /// Threads: every task runs once, whatever happens, and the pieces depend on the size alone.
 
 #include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <ctime>
 #include <mutex>
 #include <set>
 #include <thread>
 
 #include "support.hpp"
+
+#ifndef _WIN32
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#endif
 
 namespace equiprop::tests {
 namespace {
@@ -28,19 +38,160 @@ TEST(ParallelFor, RunsEveryTaskOnce) {
     }
 }
 
-TEST(ParallelFor, UsesTheThreadsItMay) {
-  const Threads threads(2);
-  std::mutex mutex;
-  std::set<std::thread::id> seen;
-  std::atomic<int> waiting{0};
-  parallel_for(2, [&](Index) {
-    ++waiting;
-    while (waiting < 2) std::this_thread::yield();  // would hang on one thread
-    const std::lock_guard lock(mutex);
-    seen.insert(std::this_thread::get_id());
+/// What `ask` answers on each of `count` threads, in the order of their tasks. Every thread keeps its
+/// task until all have one.
+template <class Ask>
+auto answers_of_threads(int count, const Ask& ask) {
+  std::vector<decltype(ask())> answers(static_cast<std::size_t>(count));
+  std::atomic<int> arrived{0};
+  parallel_for(count, [&](Index task) {
+    answers[static_cast<std::size_t>(task)] = ask();
+    ++arrived;
+    while (arrived < count) std::this_thread::yield();  // would hang on fewer threads
   });
-  EXPECT_EQ(seen.size(), 2);
+  return answers;
 }
+
+std::vector<std::thread::id> threads_meeting(int count) {
+  return answers_of_threads(count, std::this_thread::get_id);
+}
+
+TEST(ParallelFor, ThreadsComeAndGoWithTheNumberAllowed) {
+  for (const int count : {2, 6, 1, 3, 9, 2}) {
+    const Threads threads(count);
+    const auto ids = threads_meeting(count);
+    EXPECT_EQ(std::set(ids.begin(), ids.end()).size(), count);
+  }
+}
+
+TEST(ParallelFor, GivesTheSameTasksToTheSameThreads) {
+  const Threads threads(4);
+  const auto first = threads_meeting(4);
+  EXPECT_EQ(first[0], std::this_thread::get_id());
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(threads_meeting(4), first);
+}
+
+TEST(ParallelFor, AThreadHeldUpDoesNotHoldUpItsOtherTasks) {
+  for (const Index held : {0, 5, 9}) {
+    const Threads threads(2);
+    std::atomic<int> others{0};
+    parallel_for(10, [&](Index task) {
+      if (task != held) ++others;
+      while (task == held && others < 9) std::this_thread::yield();  // would hang without help
+    });
+    EXPECT_EQ(others, 9);
+  }
+}
+
+/// The sum of squares below 100, from many small calls.
+long sum_of_squares() {
+  std::atomic<long> sum{0};
+  parallel_for(100, [&](Index task) { sum += task * task; });
+  return sum;
+}
+
+TEST(ParallelFor, CallersOnSeveralThreadsEachGetTheirAnswer) {
+  const Threads threads(3);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back([&] {
+      for (int k = 0; k < 500; ++k) wrong += sum_of_squares() != 328350;
+    });
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ParallelFor, ACallerDoesNotWaitForTheTasksOfAnother) {
+  const Threads threads(2);
+  std::atomic<int> held{0};
+  std::atomic<bool> release{false};
+  std::thread other([&] {
+    parallel_for(2, [&](Index) {
+      ++held;
+      while (!release) std::this_thread::yield();
+    });
+  });
+  while (held < 2) std::this_thread::yield();
+  EXPECT_EQ(sum_of_squares(), 328350) << "would hang";
+  release = true;
+  other.join();
+}
+
+TEST(ParallelFor, TinyCallsCostLittle) {
+  const Threads threads(2);
+  const auto start = std::chrono::steady_clock::now();
+  std::atomic<int> runs{0};
+  for (int i = 0; i < 20000; ++i) parallel_for(2, [&](Index) { ++runs; });
+  EXPECT_EQ(runs, 40000);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+TEST(ParallelFor, RoundingIsTheCallersOnEveryThread) {
+  const Threads threads(2);
+  threads_meeting(2);  // starts the worker while rounding to nearest
+  for (const int mode : {FE_UPWARD, FE_TONEAREST}) {
+    std::fesetround(mode);
+    const auto modes = answers_of_threads(2, [] { return std::fegetround(); });
+    std::fesetround(FE_TONEAREST);
+    EXPECT_EQ(modes, (std::vector<int>{mode, mode}));
+  }
+}
+
+#ifndef _WIN32
+TEST(ParallelFor, WorkersLeaveSignalsToTheProgram) {
+  const Threads threads(2);
+  const auto blocked = answers_of_threads(2, [] {
+    sigset_t signals;
+    pthread_sigmask(SIG_SETMASK, nullptr, &signals);
+    return signals;
+  });
+  EXPECT_EQ(sigismember(&blocked[0], SIGINT), 0) << "the caller's own";
+  EXPECT_EQ(sigismember(&blocked[1], SIGINT), 1);
+  EXPECT_EQ(sigismember(&blocked[1], SIGSEGV), 0) << "a fault is the thread's own";
+}
+
+TEST(ParallelFor, IdleWorkersSleep) {
+  const Threads threads(4);
+  threads_meeting(4);
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 20) << "processor time";
+}
+
+#if !defined(__SANITIZE_THREAD__)  // it allows no threads in a forked child
+/// The exit status of a child that computes on two threads.
+int status_of_child() {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // ends a child that hangs
+    const bool right = threads_meeting(2).size() == 2 && sum_of_squares() == 328350;
+    _exit(right ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(ParallelFor, AForkedChildHasWorkersOfItsOwn) {
+  const Threads threads(2);
+  threads_meeting(2);
+  EXPECT_EQ(status_of_child(), 0);
+  EXPECT_EQ(sum_of_squares(), 328350) << "in the parent";
+}
+
+TEST(ParallelFor, AChildMayBeForkedWhileAnotherThreadComputes) {
+  const Threads threads(2);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) sum_of_squares();
+  });
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(status_of_child(), 0);
+  stop = true;
+  other.join();
+}
+#endif
+#endif
 
 TEST(ParallelFor, RethrowsTheFirstExceptionAfterTheTasksEnded) {
   for (const int count : thread_counts) {
