@@ -17,6 +17,14 @@ void require_energy(bool conservative) {
           "a network with separate feedback weights");
 }
 
+/// out_j <- the largest of out_j and column j, or NaN.
+template <class S>
+void raise_to_largest(const State<S>& numbers, PerSample<S>& out) {
+  for (Index j = 0; j < numbers.cols(); ++j)
+    if (const S top = numbers.col(j).template maxCoeff<Eigen::PropagateNaN>(); !(top <= out(j)))
+      out(j) = std::isnan(out(j)) ? out(j) : top;
+}
+
 template <class S>
 void resize_like(State<S>& a, Index rows, Index columns) {
   if (a.rows() != rows || a.cols() != columns) a.resize(rows, columns);
@@ -28,24 +36,25 @@ template <class S, class W>
 ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
                                        std::shared_ptr<const Parameters<W>> parameters,
                                        const Eigen::Ref<const State<S>>& x)
-    : topology_(std::move(topology)), parameters_(std::move(parameters)), count_(x.cols()) {
+    : topology_(std::move(topology)),
+      parameters_(std::move(parameters)),
+      x_(std::make_shared<const State<S>>(x)),
+      x_samples_(sample_range(0, x.cols())) {
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
           topology_->num_inputs(), " units");
-  auto clamped = std::make_shared<Clamped<S>>();
-  clamped->x = x;
-  clamped->drive.resize(num_units(), count_);
-  for_each_chunk(count_, chunk_columns, [&](Index begin, Index count) {
-    StateRef<S> drive = clamped->drive.middleCols(begin, count);
+  auto whole_drive = std::make_shared<State<S>>(num_units(), x.cols());
+  for_each_chunk(x.cols(), chunk_columns, [&](Index begin, Index count) {
+    StateRef<S> drive = whole_drive->middleCols(begin, count);
     for (std::size_t k = 0; k < topology_->num_free(); ++k) {
       const Block& bias = topology_->bias(k);
       rows(drive, k).colwise() = parameters_->segment(bias.offset, bias.rows).template cast<S>();
     }
     for (const auto e : topology_->from_input())
-      Dense::pull_target<S, W>(S(1), weights(e), clamped->x.middleCols(begin, count),
+      Dense::pull_target<S, W>(S(1), weights(e), x_->middleCols(begin, count),
                                rows(drive, target(e)));
   });
-  clamped_ = std::move(clamped);
+  drive_ = std::move(whole_drive);
   if constexpr (std::floating_point<S>)
     if (topology_->has_block_update())
       packed_ = std::make_shared<const PackedWeights<S>>(*topology_, *parameters_);
@@ -165,7 +174,8 @@ void ClampedHopfield<S, W>::drive(const ConstStateRef<S>& s) const {
     if (packed_) {
       resize_like(scratch_.drive, s.rows(), s.cols());
       for (std::size_t k = 0; k < topology_->num_free(); ++k)
-        packed_->step(topology_->state()[k], k, s, clamped_drive(), nullptr, scratch_.drive);
+        packed_->step(topology_->state()[k], k, s, clamped_drive(), nullptr, scratch_.drive,
+                      nullptr);
       return;
     }
   scratch_.drive = clamped_drive();
@@ -287,7 +297,7 @@ template <class S, class W>
 void ClampedHopfield<S, W>::contrast(const std::vector<State<S>>& states,
                                      const std::vector<S>& weights, ParametersRef<S> grad) const {
   require_energy(conservative());
-  const Index batch = count_, units = num_units();
+  const Index batch = this->batch(), units = num_units();
   State<S> signals(units, batch * static_cast<Index>(states.size())), weighted(signals), sum;
   StateRef<S> u(signals);
   for (std::size_t j = 0; j < states.size(); ++j) {
@@ -361,6 +371,11 @@ void ClampedHopfield<S, W>::mixed_input_product(const ConstStateRef<S>& s,
 template <class S, class W>
 void ClampedHopfield<S, W>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                             StateRef<S> out) const {
+  if (packed_ != nullptr) {
+    out.bottomRows(num_outputs()) = s.bottomRows(num_outputs());  // smooth ones are forced there
+    for (std::size_t k = 0; k < topology_->num_free(); ++k) relax_layer(k, s, nudge, out);
+    return;
+  }
   drive(s);
   const ConstStateRef<S> p(scratch_.drive);
   out = s;
@@ -413,17 +428,28 @@ Index ClampedHopfield<S, W>::num_blocks() const {
 }
 
 template <class S, class W>
-void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
-  resize_like(scratch_.drive, s.rows(), s.cols());
-  for (const auto k : topology_->blocks()[static_cast<std::size_t>(block)])
-    relax_layer(k, s, nudge, s);
+Index ClampedHopfield<S, W>::output_block() const {
+  const auto holds_outputs = [&](const std::vector<std::size_t>& layers) {
+    return std::find(layers.begin(), layers.end(), topology_->num_free() - 1) != layers.end();
+  };
+  const auto& blocks = topology_->blocks();
+  return std::find_if(blocks.begin(), blocks.end(), holds_outputs) - blocks.begin();
 }
 
-/// Rows of a layer in out = T(s), in the kernel where it can be; `out` may be s.
+template <class S, class W>
+void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
+                                         PerSample<RealOf<S>>* change) const {
+  for (const auto k : topology_->blocks()[static_cast<std::size_t>(block)])
+    relax_layer(k, s, nudge, s, change);
+}
+
+/// Rows of a layer in out = T(s), in the kernel where it can be; `out` may be s, which `change` is measured from.
 template <class S, class W>
 void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstStateRef<S>& s,
-                                        const Nudge<S>& nudge, StateRef<S> out) const {
+                                        const Nudge<S>& nudge, StateRef<S> out,
+                                        PerSample<RealOf<S>>* change) const {
   const Units& units = topology_->units(free_layer);
+  resize_like(scratch_.drive, s.rows(), s.cols());
   StateRef<S> p(scratch_.drive);
   const ConstStateRef<S> input = clamped_drive();
   if constexpr (std::floating_point<S>) {
@@ -431,21 +457,48 @@ void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstState
     const bool inside = free_layer + 1 == topology_->num_free();
     const auto box = units.template box_response<S>(force_on(free_layer, nudge),
                                                     inside ? nudge.stiffness : S(0));
-    packed_->step(block, free_layer, s, input, box ? &*box : nullptr, box ? out : p);
-    if (box) return;
+    if (box) {
+      if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
+      packed_->step(block, free_layer, s, input, &*box, out,
+                    change != nullptr ? scratch_.change.data() : nullptr);
+      if (change != nullptr) raise_to_largest<S>(scratch_.change, *change);
+      return;
+    }
+    packed_->step(block, free_layer, s, input, nullptr, p, nullptr);
   } else {
     rows(p, free_layer) = rows(input, free_layer);
     add_pulls_on(free_layer, s, scratch_.drive);
   }
-  units.template respond<S>(rows(p, free_layer), force_on(free_layer, nudge), nudge.stiffness,
-                            rows(out, free_layer));
+  const auto respond = [&] {
+    units.template respond<S>(rows(p, free_layer), force_on(free_layer, nudge), nudge.stiffness,
+                              rows(out, free_layer));
+  };
+  if (change == nullptr) return respond();
+  scratch_.response = rows(s, free_layer);
+  respond();
+  raise_to_difference<S>(rows(out, free_layer), scratch_.response, *change);
 }
 
 template <class S, class W>
-ClampedHopfield<S, W> ClampedHopfield<S, W>::samples(Index begin, Index count) const {
+ConstStateRef<S> ClampedHopfield<S, W>::clamped_x() const {
+  if (contiguous(x_samples_))
+    return x_->middleCols(x_samples_.empty() ? 0 : x_samples_.front(), batch());
+  scratch_.x = columns_of<S>(*x_, x_samples_);
+  return scratch_.x;
+}
+
+/// A range shares the drive. Others copy it, and gather their input only if they are asked for it.
+template <class S, class W>
+ClampedHopfield<S, W> ClampedHopfield<S, W>::select(Samples which) const {
   ClampedHopfield part(*this);
-  part.begin_ += begin;
-  part.count_ = count;
+  part.x_samples_.clear();
+  for (const Index j : which) part.x_samples_.push_back(x_samples_[static_cast<std::size_t>(j)]);
+  if (contiguous(which)) {
+    part.drive_begin_ += which.empty() ? 0 : which.front();
+  } else {
+    part.drive_ = std::make_shared<const State<S>>(columns_of<S>(clamped_drive(), which));
+    part.drive_begin_ = 0;
+  }
   return part;
 }
 

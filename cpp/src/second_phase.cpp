@@ -45,6 +45,24 @@ void add_contrast(const AnyEnergy<S>& energy, const ConstStateRef<S>& s_star,
   }
 }
 
+/// Whether a relaxation may begin at any state and runs to a tolerance, so that where it begins changes only the
+/// number of its steps.
+template <class S>
+bool begins_anywhere(const Solver& solver) {
+  const StoppingRule& rule =
+      std::visit([](const auto& chosen) -> const StoppingRule& { return chosen; }, solver);
+  return !std::holds_alternative<Euler>(solver) && rule.tolerance_for<S>() > 0;
+}
+
+/// Where the phase of node k starts: at s*, or across it from where the opposite beta has led. `states` holds s*
+/// in the place of every phase yet to come.
+template <class S>
+void choose_start(const NudgingRule<S>& nudging, std::size_t k, const ConstStateRef<S>& s_star,
+                  const Solver& solver, std::vector<State<S>>& states) {
+  if (k > 0 && nudging[k].beta == -nudging[k - 1].beta && begins_anywhere<S>(solver))
+    states[k] = S(2) * s_star - states[k - 1];
+}
+
 /// One step of the reverse sweep.
 template <class S>
 class Sweep {
@@ -118,6 +136,7 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
   std::vector<S> weights;
   for (std::size_t k = 0; k < nudging.size(); ++k) {
     const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, nudging[k].beta);
+    choose_start<S>(nudging, k, s_star, solver, states);
     gradient.report.merge(relax<S>(total, solver, states[k]));
     weights.push_back(nudging[k].weight / samples);
   }

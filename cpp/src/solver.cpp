@@ -3,23 +3,54 @@
 namespace equiprop {
 namespace {
 
+/// A solver at work on an energy, as a Stepper.
+template <class S, class Chosen>
+class Relaxation {
+ public:
+  Relaxation(AnyEnergy<S> energy, const Chosen& solver)
+      : energy_(std::move(energy)), solver_(&solver) {}
+
+  void step(StateRef<S> s, PerSample<RealOf<S>>* change) {
+    if constexpr (std::same_as<Chosen, BlockUpdate>) {
+      solver_->template sweep<S>(energy_, s, change);
+    } else {
+      image_.resize(s.rows(), s.cols());
+      solver_->template step<S>(energy_, s, image_);
+      accept<S>(image_, s, change);
+    }
+  }
+  void residual(const ConstStateRef<S>& s, PerSample<double>& out) {
+    equiprop::residual<S>(energy_, s, image_, out);
+  }
+  bool separable() const { return energy_.separable(); }
+  Relaxation select(Samples which) const { return {energy_.select(which), *solver_}; }
+
+ private:
+  AnyEnergy<S> energy_;
+  const Chosen* solver_;
+  State<S> image_;
+};
+
 template <class S>
 Report relax_samples(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
                      const Observer<S>& observe) {
-  State<S> image;
-  const auto confirm = [&](const ConstStateRef<S>& at, PerSample<double>& out) {
-    residual<S>(energy, at, image, out);
-  };
-  const PerSample<double> scale = PerSample<double>::Ones(s.cols());
   return std::visit(
       [&](const auto& chosen) {
+        using Chosen = std::decay_t<decltype(chosen)>;
         chosen.check();
-        const auto step = [&](const ConstStateRef<S>& at, State<S>& next) {
-          chosen.step(energy, at, next);
-        };
-        return iterate<S>(chosen, chosen.rate(), scale, step, confirm, s, observe);
+        Iteration<S, Relaxation<S, Chosen>> iteration(
+            chosen, chosen.rate(), PerSample<double>::Ones(s.cols()), {energy, chosen});
+        return iteration.run(s, observe);
       },
       solver);
+}
+
+/// Samples that one thread relaxes together. Where they are separable each thread has its share of them, up to what
+/// its cache holds of their states beside the weights; elsewhere pieces are the same for any number of threads.
+Index samples_per_task(bool separable, Index batch) {
+  constexpr Index fewest = 12, most = 64;
+  const Index share = (batch + num_threads() - 1) / num_threads();
+  return separable ? std::clamp(share, fewest, most) : chunk_columns;
 }
 
 }  // namespace
@@ -32,10 +63,11 @@ Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
   energy.project(s);
   if (observe || !energy.divisible()) return relax_samples<S>(energy, solver, s, observe);
   Report report(s.cols());
-  for_each_chunk(s.cols(), energy.samples_per_task(), [&](Index begin, Index count) {
-    report.place(begin, relax_samples<S>(energy.samples(begin, count), solver,
-                                         s.middleCols(begin, count), {}));
-  });
+  for_each_chunk(s.cols(), samples_per_task(energy.separable(), s.cols()),
+                 [&](Index begin, Index count) {
+                   report.place(begin, relax_samples<S>(energy.samples(begin, count), solver,
+                                                        s.middleCols(begin, count), {}));
+                 });
   return report;
 }
 

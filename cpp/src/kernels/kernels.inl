@@ -30,13 +30,20 @@ struct Simd;
 template <>
 struct Simd<float> {
   typedef float Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef int Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  static constexpr int magnitude = 0x7fffffff;
 };
 template <>
 struct Simd<double> {
   typedef double Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef long long Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  static constexpr long long magnitude = 0x7fffffffffffffff;
 };
 template <class T>
 using Vector = typename Simd<T>::Vector;
+/// The bits of numbers: without the sign they are ordered as the numbers are, with NaN above infinity.
+template <class T>
+using Bits = typename Simd<T>::Bits;
 
 /// Numbers in a vector.
 template <class T>
@@ -134,14 +141,31 @@ EQUIPROP_INLINE void end_tile(const Tile<T, vectors, columns>& tile, T* out, Siz
   }
 }
 
-/// Where a tile lies in memory: `row` and `column` of the layer's state, and pointers to its start, force and
-/// output, which are elsewhere for a panel that is not full.
+template <class T, int vectors, int columns>
+EQUIPROP_INLINE void measure_tile(const Tile<T, vectors, columns>& tile, const T* before,
+                                  Size stride, T* change) {
+  EQUIPROP_UNROLL
+  for (int j = 0; j < columns; ++j) {
+    Bits<T> largest = (Bits<T>)load(change + j * lanes<T>);
+    EQUIPROP_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      const Bits<T> bits =
+          (Bits<T>)(tile.at[j][v] - load(before + j * stride + v * lanes<T>)) & Simd<T>::magnitude;
+      largest = bits > largest ? bits : largest;
+    }
+    store(change + j * lanes<T>, (Vector<T>)largest);
+  }
+}
+
+/// Where a tile lies in memory: `row` and `column` of the layer's state, and pointers to its start, force,
+/// output, and what it is compared with, which are elsewhere for a panel that is not full.
 template <class T>
 struct Place {
   Size row, column;
   const T* start;
   const T* force;
   T* out;
+  const T* before;  ///< nullptr where no change is asked for
 };
 
 template <class T, int vectors, int columns>
@@ -157,6 +181,8 @@ template <class T, int vectors, int columns>
     respond_tile(*step.response, place.force, tile);
   else if (step.response)
     respond_tile<T, vectors, columns>(*step.response, nullptr, tile);
+  if (place.before)
+    measure_tile(tile, place.before, step.before_stride, step.change + place.column * lanes<T>);
   end_tile(tile, place.out, step.out_stride);
 }
 
@@ -190,6 +216,19 @@ EQUIPROP_INLINE const T* copy_columns(const T* from, Size stride, Size rows, Siz
 }
 
 /// A tile whose panel is not full works on copies, since its vectors reach beyond the layer's rows.
+template <class T>
+void measure_columns(const T* out, Size stride, const T* before, Size before_stride, Size rows,
+                     Size columns, T* change) {
+  for (Size j = 0; j < columns; ++j) {
+    for (Size i = 0; i < rows; ++i) {
+      const T difference = out[i + j * stride] - before[i + j * before_stride];
+      const T size = difference < 0 ? -difference : difference;
+      T& largest = change[j * lanes<T>];
+      if (size > largest || size != size) largest = size;
+    }
+  }
+}
+
 template <class T, int vectors>
 [[gnu::noinline]] void run_partial(const LayerStep<T>& step, const Place<T>& place, Size rows,
                                    Size columns) {
@@ -209,7 +248,11 @@ template <class T, int vectors>
   if (place.force)
     copy.force = copy_columns(place.force, step.response->stride, rows, columns, force, stride);
   copy.out = start;
+  copy.before = nullptr;
   run_columns<T, vectors>(local, copy, columns);
+  if (place.before)
+    measure_columns(start, stride, place.before, step.before_stride, rows, columns,
+                    step.change + place.column * lanes<T>);
   copy_columns(start, stride, rows, columns, place.out, step.out_stride);
 }
 
@@ -222,9 +265,12 @@ void run_panel(const LayerStep<T>& step, Size row) {
   for (Size tile = 0, column = 0; tile < tiles; ++tile) {
     const Size columns = (step.batch - column + tiles - tile - 1) / (tiles - tile);
     const Place<T> place{
-        row, column, step.start ? step.start + row + column * step.start_stride : nullptr,
+        row,
+        column,
+        step.start ? step.start + row + column * step.start_stride : nullptr,
         forced ? step.response->force + row + column * step.response->stride : nullptr,
-        step.out + row + column * step.out_stride};
+        step.out + row + column * step.out_stride,
+        step.change ? step.before + row + column * step.before_stride : nullptr};
     if (rows == vectors * lanes<T>)
       run_columns<T, vectors>(step, place, columns);
     else
@@ -280,7 +326,9 @@ void pack(const T* w, Size stride, bool transposed, Size rows, Size depth, T sca
 
 }  // namespace
 
-const Kernels<float> single_kernels = {packed_size<float>, pack<float>, accumulate<float>};
-const Kernels<double> double_kernels = {packed_size<double>, pack<double>, accumulate<double>};
+const Kernels<float> single_kernels = {packed_size<float>, pack<float>, accumulate<float>,
+                                       lanes<float>};
+const Kernels<double> double_kernels = {packed_size<double>, pack<double>, accumulate<double>,
+                                        lanes<double>};
 
 }  // namespace equiprop::EQUIPROP_KERNEL_ISA

@@ -141,7 +141,7 @@ TEST(Symmetrized, RestsWhereTheFieldRests) {
 TEST(Symmetrized, SamplesRestrictThePointToo) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     ASSERT_TRUE(probe.repaired.divisible());
-    expect_close(gradient(probe.repaired.samples(1, 2), probe.s.rightCols(2)),
+    expect_close(gradient(probe.repaired.select(sample_range(1, 2)), probe.s.rightCols(2)),
                  gradient(probe.repaired, probe.s).rightCols(2), rounding, "gradient");
   });
 }

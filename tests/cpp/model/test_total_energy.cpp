@@ -93,7 +93,7 @@ TEST(TotalEnergy, SamplesRestrictBothParts) {
                             SquaredError<double>(random_state(probe.random, outputs, batch)), 0.6);
     State<double> all(s.rows(), batch), part(s.rows(), 2);
     total.gradient(s, all);
-    total.samples(2, 2).gradient(s.middleCols(2, 2), part);
+    total.select(sample_range(2, 2)).gradient(s.middleCols(2, 2), part);
     expect_close(part, all.middleCols(2, 2), rounding, "gradient of samples 2 and 3");
   });
 }

@@ -83,11 +83,29 @@ TEST(EquilibriumPropagation, ReportsTheWorstOfItsPhases) {
         .report;
   };
   EXPECT_TRUE((run(one_sided<double>(0.3), 1).status == Status::max_iterations).all());
-  const Report both = run(centered<double>(0.3), 100);
-  const Report minus = run({{-0.3, 1}}, 100), plus = run({{0.3, 1}}, 100);
+  const Report both = run({{-0.3, 1}, {0.2, 1}}, 100);
+  const Report minus = run({{-0.3, 1}}, 100), plus = run({{0.2, 1}}, 100);
   for (Index j = 0; j < Probe::batch; ++j) {
     EXPECT_EQ(both.iterations(j), std::max(minus.iterations(j), plus.iterations(j)));
     EXPECT_EQ(both.residual(j), std::max(minus.residual(j), plus.residual(j)));
+  }
+}
+
+/// The second phase of a centered rule starts across s* from where the first has led: it reaches the same fixed
+/// point. A fixed number of steps, which its user means to count from s*, is left alone.
+TEST(EquilibriumPropagation, TheOppositePhaseStartsFromTheReflection) {
+  Probe probe(zoo()[1]);
+  const auto run = [&](const NudgingRule<double>& rule, const StoppingRule& stop) {
+    return equilibrium_propagation<double>(probe.family.energy(), SquaredError<double>(probe.y),
+                                           probe.start, rule, BlockUpdate{stop});
+  };
+  const auto sum = [](const Parameters<double>& a, const Parameters<double>& b) { return a + b; };
+  const NudgingNode<double> minus{-0.01, -50}, plus{0.01, 50};
+  for (const StoppingRule stop : {StoppingRule{1e-9, 500}, StoppingRule{0.0, 3}}) {
+    const auto both = run({minus, plus}, stop), first = run({minus}, stop),
+               second = run({plus}, stop);
+    const double tolerance = *stop.tolerance > 0 ? 1e-6 : rounding;
+    expect_close(both.parameters, sum(first.parameters, second.parameters), tolerance, "gradient");
   }
 }
 

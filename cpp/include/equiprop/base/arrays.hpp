@@ -10,6 +10,8 @@
 #endif
 
 #include <Eigen/Core>
+#include <span>
+#include <vector>
 
 #include "equiprop/base/scalar.hpp"
 
@@ -35,6 +37,29 @@ using ParametersRef = Eigen::Ref<Parameters<S>>;
 template <class T>
 using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;  // (batch,)
 
+/// Some samples of a batch, by number.
+using Samples = std::span<const Index>;
+
+inline std::vector<Index> sample_range(Index begin, Index count) {
+  std::vector<Index> numbers(static_cast<std::size_t>(count));
+  for (Index j = 0; j < count; ++j) numbers[static_cast<std::size_t>(j)] = begin + j;
+  return numbers;
+}
+
+/// Whether they follow one another, as a view of columns needs them.
+inline bool contiguous(Samples which) {
+  for (std::size_t j = 1; j < which.size(); ++j)
+    if (which[j] != which[0] + static_cast<Index>(j)) return false;
+  return true;
+}
+
+template <Scalar S>
+State<S> columns_of(const ConstStateRef<S>& a, Samples which) {
+  State<S> out(a.rows(), static_cast<Index>(which.size()));
+  for (Index j = 0; j < out.cols(); ++j) out.col(j) = a.col(which[static_cast<std::size_t>(j)]);
+  return out;
+}
+
 /// sum_i a_ij b_ij for each sample j: the only inner product here. Eigen's `dot` conjugates complex
 /// numbers, which would make every energy non-holomorphic and break complex nudging silently.
 template <Scalar S>
@@ -55,6 +80,15 @@ void max_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b, Out&& 
     else
       out(j) = difference.abs().template maxCoeff<Eigen::PropagateNaN>();
   }
+}
+
+/// out_j <- the larger of out_j and max_i |a_ij - b_ij|; once NaN it stays so.
+template <Scalar S>
+void raise_to_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b,
+                         PerSample<RealOf<S>>& out) {
+  PerSample<RealOf<S>> difference(out.size());
+  max_difference<S>(a, b, difference);
+  out = out.template max<Eigen::PropagateNaN>(difference);
 }
 
 }  // namespace equiprop

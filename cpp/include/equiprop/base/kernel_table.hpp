@@ -41,6 +41,11 @@ struct LayerStep {
   const BoxResponse<T>* response;  ///< nullptr to store the drive itself
   T* out;  ///< (rows, batch); the step must not read what another sample writes
   std::ptrdiff_t out_stride;
+  const T* before = nullptr;  ///< (rows, batch), may be `out`; what `change` compares with
+  std::ptrdiff_t before_stride = 0;
+  /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
+  /// sample, which together cover all rows. A NaN is larger than any number.
+  T* change = nullptr;
 };
 
 /// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though
@@ -54,6 +59,7 @@ struct Kernels {
   void (*pack)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
                std::ptrdiff_t depth, T scale, T* packed);
   void (*accumulate)(const LayerStep<T>& step);
+  std::ptrdiff_t lanes;  ///< rows of LayerStep::change
 };
 
 }  // namespace equiprop

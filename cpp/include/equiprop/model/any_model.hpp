@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "equiprop/base/error.hpp"
-#include "equiprop/base/parallel.hpp"
 #include "equiprop/model/cost.hpp"
 #include "equiprop/model/energy.hpp"
 
@@ -68,12 +67,15 @@ class AnyEnergy {
   }
   void project(StateRef<S> s) const { model_->project(s); }
   Index num_blocks() const { return model_->num_blocks(); }
-  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
-    model_->block_update(block, nudge, s);
+  Index output_block() const { return model_->output_block(); }
+  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
+                    PerSample<RealOf<S>>* change = nullptr) const {
+    model_->block_update(block, nudge, s, change);
   }
   bool divisible() const { return model_->divisible(); }
-  Index samples_per_task() const { return model_->samples_per_task(); }
-  AnyEnergy samples(Index begin, Index count) const { return model_->samples(begin, count); }
+  bool separable() const { return model_->separable(); }
+  AnyEnergy select(Samples which) const { return model_->select(which); }
+  AnyEnergy samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
   struct Interface {
@@ -103,10 +105,11 @@ class AnyEnergy {
                                         const ConstStateRef<S>&, StateRef<S>) const = 0;
     virtual void project(StateRef<S>) const = 0;
     virtual Index num_blocks() const = 0;
-    virtual void block_update(Index, const Nudge<S>&, StateRef<S>) const = 0;
+    virtual Index output_block() const = 0;
+    virtual void block_update(Index, const Nudge<S>&, StateRef<S>, PerSample<RealOf<S>>*) const = 0;
     virtual bool divisible() const = 0;
-    virtual Index samples_per_task() const = 0;
-    virtual AnyEnergy samples(Index, Index) const = 0;
+    virtual bool separable() const = 0;
+    virtual AnyEnergy select(Samples) const = 0;
   };
 
   template <class E>
@@ -205,8 +208,21 @@ class AnyEnergy {
       else
         return 0;
     }
-    void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const override {
-      if constexpr (HasBlockUpdate<E>) e.block_update(block, nudge, s);
+    Index output_block() const override {
+      if constexpr (HasMeasuredBlockUpdate<E>)
+        return e.output_block();
+      else
+        return 0;
+    }
+    void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
+                      PerSample<RealOf<S>>* change) const override {
+      if constexpr (HasMeasuredBlockUpdate<E>) {
+        e.block_update(block, nudge, s, change);
+      } else if constexpr (HasBlockUpdate<E>) {
+        const State<S> before = s;
+        e.block_update(block, nudge, s);
+        if (change != nullptr) raise_to_difference<S>(s, before, *change);
+      }
     }
     bool divisible() const override {
       if constexpr (requires { e.divisible(); })
@@ -214,15 +230,15 @@ class AnyEnergy {
       else
         return Divisible<E>;
     }
-    Index samples_per_task() const override {
-      if constexpr (HasSamplesPerTask<E>)
-        return e.samples_per_task();
+    bool separable() const override {
+      if constexpr (MaybeSeparable<E>)
+        return e.separable();
       else
-        return chunk_columns;
+        return false;
     }
-    AnyEnergy samples(Index begin, Index count) const override {
+    AnyEnergy select([[maybe_unused]] Samples which) const override {
       if constexpr (Divisible<E>)
-        return AnyEnergy(e.samples(begin, count));
+        return AnyEnergy(e.select(which));
       else
         throw InvalidArgument("[samples] This energy works on its whole batch only.");
     }
@@ -252,7 +268,8 @@ class AnyCost {
                               StateRef<S> out) const {
     model_->hessian_vector_product(o, v, out);
   }
-  AnyCost samples(Index begin, Index count) const { return model_->samples(begin, count); }
+  AnyCost select(Samples which) const { return model_->select(which); }
+  AnyCost samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
   struct Interface {
@@ -264,7 +281,7 @@ class AnyCost {
     virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
     virtual void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
                                         StateRef<S>) const = 0;
-    virtual AnyCost samples(Index, Index) const = 0;
+    virtual AnyCost select(Samples) const = 0;
   };
 
   template <class C>
@@ -279,7 +296,7 @@ class AnyCost {
                                 StateRef<S> out) const override {
       c.hessian_vector_product(o, v, out);
     }
-    AnyCost samples(Index begin, Index count) const override { return c.samples(begin, count); }
+    AnyCost select(Samples which) const override { return c.select(which); }
     C c;
   };
 

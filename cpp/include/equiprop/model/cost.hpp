@@ -15,38 +15,27 @@ concept Cost = requires(const C c, const State<typename C::Scalar> o, State<type
   { c.batch() } -> std::convertible_to<Index>;
   {
     c.stiffness()
-    } -> std::convertible_to<double>;   // an upper bound of d2C/do2, used as a majoriser
-  c.value(o, per_sample);               // (batch,)
-  c.gradient(o, out);                   // (outputs, batch)  dC/do
-  c.hessian_vector_product(o, o, out);  // (outputs, batch)  d2C/do2 . v
-  { c.samples(Index{0}, Index{0}) } -> std::same_as<C>;
+    } -> std::convertible_to<double>;          // an upper bound of d2C/do2, used as a majoriser
+  c.value(o, per_sample);                      // (batch,)
+  c.gradient(o, out);                          // (outputs, batch)  dC/do
+  c.hessian_vector_product(o, o, out);         // (outputs, batch)  d2C/do2 . v
+  { c.select(Samples{}) } -> std::same_as<C>;  // the same for some samples
 };
 
 namespace detail {
 
-/// Targets y shared between a cost and its restrictions to some samples.
+/// Targets y, which copies of a cost share.
 template <Scalar S>
 class Targets {
  public:
-  explicit Targets(State<S> y)
-      : y_(std::make_shared<const State<S>>(std::move(y))), count_(y_->cols()) {}
+  explicit Targets(State<S> y) : y_(std::make_shared<const State<S>>(std::move(y))) {}
 
-  auto y() const { return y_->middleCols(begin_, count_); }  // (outputs, batch)
+  const State<S>& y() const { return *y_; }  // (outputs, batch)
   Index num_outputs() const { return y_->rows(); }
-  Index batch() const { return count_; }
-
- protected:
-  template <class C>
-  static C restrict_to(C cost, Index begin, Index count) {
-    cost.begin_ += begin;
-    cost.count_ = count;
-    return cost;
-  }
+  Index batch() const { return y_->cols(); }
 
  private:
   std::shared_ptr<const State<S>> y_;
-  Index begin_ = 0;
-  Index count_;
 };
 
 }  // namespace detail
@@ -67,9 +56,7 @@ class SquaredError : public detail::Targets<S> {
                               StateRef<S> out) const {
     out = v;
   }
-  SquaredError samples(Index begin, Index count) const {
-    return detail::Targets<S>::restrict_to(*this, begin, count);
-  }
+  SquaredError select(Samples which) const { return SquaredError(columns_of<S>(this->y(), which)); }
 };
 
 /// C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
@@ -103,9 +90,7 @@ class CrossEntropy : public detail::Targets<S> {
       out.col(j).array() *= (v.col(j).array() - mean) * this->y().col(j).sum();
     }
   }
-  CrossEntropy samples(Index begin, Index count) const {
-    return detail::Targets<S>::restrict_to(*this, begin, count);
-  }
+  CrossEntropy select(Samples which) const { return CrossEntropy(columns_of<S>(this->y(), which)); }
 
  private:
   /// Shifting the logits changes nothing but the range of exp.

@@ -60,12 +60,22 @@ concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s
   e.project(out);  // clips to the box, in place
 };
 
-/// Exact minimisation over one block of mutually uncoupled units, the others held.
+/// Exact minimisation over one block of mutually uncoupled units, the others held, in place.
 template <class E>
 concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nudge,
                                   State<typename E::Scalar> s) {
   { e.num_blocks() } -> std::convertible_to<Index>;
   e.block_update(Index{0}, nudge, s);
+};
+
+/// The same, measured: change(j) becomes the largest of itself and of what the units of sample j move by; once
+/// NaN it stays so. And the block of the outputs, where a nudged relaxation begins.
+template <class E>
+concept HasMeasuredBlockUpdate = HasBlockUpdate<E> &&
+    requires(const E e, const Nudge<typename E::Scalar> nudge, State<typename E::Scalar> s,
+             PerSample<RealOf<typename E::Scalar>> change) {
+  { e.output_block() } -> std::convertible_to<Index>;
+  e.block_update(Index{0}, nudge, s, &change);  // nullptr where nobody asks
 };
 
 /// The parameter gradients of several states at once, each with its weight:
@@ -86,16 +96,17 @@ concept MaybeNonconservative = requires(const E e, const State<typename E::Scala
   e.transposed_hessian_vector_product(s, s, out);  // (units, batch)
 };
 
-/// The same problem for samples [begin, begin + count) only; lets threads share a batch.
+/// The same problem for some samples only, in the order given; lets threads share a batch.
 template <class E>
 concept Divisible = requires(const E e) {
-  { e.samples(Index{0}, Index{0}) } -> std::same_as<E>;
+  { e.select(Samples{}) } -> std::same_as<E>;
 };
 
-/// How many samples it pays to relax together: a piece of the batch stops with its slowest sample.
+/// Whether no bit of a sample depends on the samples beside it. A batch may then be divided in any way, so
+/// those that have settled need not wait for the others.
 template <class E>
-concept HasSamplesPerTask = requires(const E e) {
-  { e.samples_per_task() } -> std::convertible_to<Index>;
+concept MaybeSeparable = Divisible<E> && requires(const E e) {
+  { e.separable() } -> std::convertible_to<bool>;
 };
 
 }  // namespace equiprop

@@ -21,13 +21,6 @@
 
 namespace equiprop {
 
-/// Drive of the free layers by the input: bias + W^T x, the part relaxation never changes.
-template <class S>
-struct Clamped {
-  State<S> x;      // (inputs, batch)
-  State<S> drive;  // (units, batch)
-};
-
 /// A network with its input fixed: an Energy. The input's drive and the packed weights are taken when it is
 /// made: change the parameters, then clamp again. It owns what it refers to, and its parameters are the
 /// network's own memory, also where its states are dual or complex and its weights W are real. Each
@@ -71,11 +64,12 @@ class ClampedHopfield {
   void project(StateRef<S> s) const;
 
   Index num_blocks() const;
-  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const;
+  Index output_block() const;
+  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
+                    PerSample<RealOf<S>>* change = nullptr) const;
 
-  /// Packed weights lose nothing on a few samples, and those that have settled do not wait for the others.
-  Index samples_per_task() const { return packed_ ? 12 : chunk_columns; }
-  ClampedHopfield samples(Index begin, Index count) const;
+  bool separable() const { return packed_ != nullptr; }  // see Kernels
+  ClampedHopfield select(Samples which) const;
 
  private:
   /// What a layer sends along a coupling: scale * rows of some state. A linear signal needs no copy.
@@ -103,25 +97,27 @@ class ClampedHopfield {
                        StateRef<S>& out) const;
   void add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s, State<S>& out) const;
   void drive(const ConstStateRef<S>& s) const;
-  auto clamped_drive() const { return clamped_->drive.middleCols(begin_, count_); }
-  auto clamped_x() const { return clamped_->x.middleCols(begin_, count_); }
+  Index batch() const { return static_cast<Index>(x_samples_.size()); }
+  auto clamped_drive() const { return drive_->middleCols(drive_begin_, batch()); }
+  ConstStateRef<S> clamped_x() const;
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                   StateRef<S> out) const;
+                   StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
   void add_outer(S scale, const Signal& from, const Signal& to, const Block& block,
                  ParametersRef<S>& grad) const;
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
-  std::shared_ptr<const Clamped<S>> clamped_;
+  std::shared_ptr<const State<S>> x_;      // (inputs, batch), of the whole batch
+  std::shared_ptr<const State<S>> drive_;  // (units, batch): bias + W^T x, which never changes
+  std::vector<Index> x_samples_;           // those of x that are these samples
+  Index drive_begin_ = 0;
   std::shared_ptr<const PackedWeights<RealOf<S>>>
       packed_;  ///< real scalars and linear signals only
-  Index begin_ = 0;
-  Index count_;
 
   /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
   struct Scratch {
-    State<S> drive, signal, slope, tangent, pulls, response;
+    State<S> drive, signal, slope, tangent, pulls, response, x, change;
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }

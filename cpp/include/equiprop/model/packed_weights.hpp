@@ -24,8 +24,10 @@ class PackedWeights {
   }
 
   /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch).
+  /// `change` is LayerStep's, from s, or nullptr.
   void step(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
-            const ConstStateRef<T>& start, const BoxResponse<T>* response, StateRef<T> out) const {
+            const ConstStateRef<T>& start, const BoxResponse<T>* response, StateRef<T> out,
+            T* change) const {
     const std::vector<Neighbour>& all = neighbours_[layer];
     std::array<Pull<T>, 4> pulls;
     LayerStep<T> step{rows.rows,
@@ -45,7 +47,12 @@ class PackedWeights {
                     s.data() + all[done + i].offset, s.outerStride()};
       done += count;
       step.num_pulls = static_cast<std::ptrdiff_t>(count);
-      step.response = done == all.size() ? response : nullptr;
+      if (done == all.size()) {
+        step.response = response;
+        step.before = s.data() + rows.offset;
+        step.before_stride = s.outerStride();
+        step.change = change;
+      }
       kernels<T>().accumulate(step);
       step.start = step.out;
       step.start_stride = step.out_stride;

@@ -82,8 +82,8 @@ class Symmetrized {
   void project(StateRef<S> s) const { energy_.project(s); }
 
   bool divisible() const { return energy_.divisible(); }
-  Symmetrized samples(Index begin, Index count) const {
-    return {energy_.samples(begin, count), s_star_.middleCols(begin, count)};
+  Symmetrized select(Samples which) const {
+    return {energy_.select(which), columns_of<S>(s_star_, which)};
   }
 
  private:

@@ -79,16 +79,19 @@ class TotalEnergy {
   void project(StateRef<S> s) const { energy_.project(s); }
 
   Index num_blocks() const { return energy_.num_blocks(); }
-  /// The cost enters by the quadratic model with its own stiffness, which is exact for SquaredError
+  Index output_block() const { return 0; }
+  /// The outputs' block comes first: from a free state nothing else moves before it has. The cost enters by the quadratic model with its own stiffness, which is exact for SquaredError
   /// and for beta > 0 a majoriser otherwise (so each update still lowers F).
-  void block_update(Index block, const Nudge<S>& outer, StateRef<S> s) const {
-    energy_.block_update(block, nudge(s, outer, cost_.stiffness()), s);
+  void block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
+                    PerSample<RealOf<S>>* change = nullptr) const {
+    const Index turned = (energy_.output_block() + block) % num_blocks();
+    energy_.block_update(turned, nudge(s, outer, cost_.stiffness()), s, change);
   }
 
   bool divisible() const { return energy_.divisible(); }
-  Index samples_per_task() const { return energy_.samples_per_task(); }
-  TotalEnergy samples(Index begin, Index count) const {
-    return {energy_.samples(begin, count), cost_.samples(begin, count), beta_};
+  bool separable() const { return energy_.separable(); }
+  TotalEnergy select(Samples which) const {
+    return {energy_.select(which), cost_.select(which), beta_};
   }
 
  private:

@@ -53,13 +53,19 @@ struct BlockUpdate : StoppingRule {
   double rate() const { return 1; }
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
+    next = s;
+    sweep<S>(energy, next, nullptr);
+  }
+  /// The same in place; `change` as in Stepper.
+  template <class S>
+  void sweep(const AnyEnergy<S>& energy, StateRef<S> s, PerSample<RealOf<S>>* change) const {
     require(energy.num_blocks() > 0, "BlockUpdate",
             "The energy must have exact block updates: a network with potential 'legendre', or one "
             "whose activations are all clips. Use Euler or FixedPointIteration here.",
             "one without");
-    next = s;
+    if (change != nullptr) change->setZero(s.cols());
     for (Index block = 0; block < energy.num_blocks(); ++block)
-      energy.block_update(block, {}, next);
+      energy.block_update(block, {}, s, change);
   }
 };
 
