@@ -4,10 +4,10 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "cost.hpp"
+#include "equiprop/base/update.hpp"
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
-#include "equiprop/second_phase/update.hpp"
 
 namespace equiprop::bindings {
 namespace {
@@ -136,6 +136,44 @@ void bind_updates(py::module_& m) {
   });
 }
 
+/// (theta, velocity or None, rate, momentum, decay)
+template <class T>
+Descending<T> as_descending(const py::tuple& given, Index size) {
+  auto theta = given[0].cast<Vector<T>>();
+  Eigen::Map<Parameters<T>> velocity(nullptr, 0);
+  if (!given[1].is_none()) {
+    auto array = given[1].cast<Vector<T>>();
+    new (&velocity) Eigen::Map<Parameters<T>>(as_parameters<T>(array, size));
+  }
+  return {{given[2].cast<T>(), given[3].cast<T>(), given[4].cast<T>()},
+          as_parameters<T>(theta, size),
+          velocity};
+}
+
+template <class T>
+void bind_descents(py::module_& m) {
+  m.def("descend_by_equilibrium_propagation",
+        [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
+           const std::vector<std::pair<double, double>>& nodes, const Solver& solver,
+           const py::tuple& descending) {
+          const auto s = as_state<T>(state, energy.num_units(), "equilibrium_propagation");
+          const NudgingRule<T> rule = rule_of<T>(nodes);
+          const auto to = as_descending<T>(descending, energy.num_parameters());
+          return released<T>([&] {
+            return descend_by_equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver, to);
+          });
+        });
+  m.def("descend_by_recurrent_backpropagation",
+        [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
+           const LinearSolver& solver, const py::tuple& descending) {
+          const auto s = as_state<T>(state, energy.num_units(), "recurrent_backpropagation");
+          const auto to = as_descending<T>(descending, energy.num_parameters());
+          return released<T>([&] {
+            return descend_by_recurrent_backpropagation<T>(energy, cost.cost(), s, solver, to);
+          });
+        });
+}
+
 template <class T>
 void bind_cost(py::module_& m) {
   using C = BoundCost<T>;
@@ -163,6 +201,7 @@ template <class T>
 void bind_second_phase(py::module_& m) {
   bind_cost<T>(m);
   bind_updates<T>(m);
+  bind_descents<T>(m);
   m.def("equilibrium_propagation",
         [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
            const std::vector<std::pair<double, double>>& nodes, const Solver& solver, bool inputs) {

@@ -3,9 +3,6 @@
 namespace equiprop {
 namespace {
 
-/// Columns of a weight gradient per task.
-constexpr Index outer_columns = 128;
-
 template <class S>
 S real_scalar(double number) {
   return S(static_cast<RealOf<S>>(number));
@@ -23,6 +20,56 @@ void raise_to_largest(const State<S>& numbers, PerSample<S>& out) {
   for (Index j = 0; j < numbers.cols(); ++j)
     if (const S top = numbers.col(j).template maxCoeff<Eigen::PropagateNaN>(); !(top <= out(j)))
       out(j) = std::isnan(out(j)) ? out(j) : top;
+}
+
+/// Where a parameter gradient goes: onto another one,
+template <class S>
+struct Accumulated {
+  ParametersRef<S>& grad;
+
+  void weights(const Block& w, const std::vector<OuterProduct<S>>& products) const {
+    Dense::add_outer<S>(products, Eigen::Map<State<S>>(grad.data() + w.offset, w.rows, w.columns));
+  }
+  void bias(const Block& b, const Parameters<S>& g) const { grad.segment(b.offset, b.rows) += g; }
+};
+
+/// or straight into the parameters.
+template <class S>
+struct Descended {
+  const Descending<S>& descending;
+
+  void weights(const Block& w, const std::vector<OuterProduct<S>>& products) const {
+    Dense::descend<S>(products, descending, w);
+  }
+  void bias(const Block& b, const Parameters<S>& g) const { descending.apply(b.offset, g); }
+};
+
+/// Finds a bound of every sum in a gradient, where one would go.
+template <class S>
+struct Bounded {
+  double& largest;
+
+  void weights(const Block&, const std::vector<OuterProduct<S>>& products) const {
+    for (const auto& [scale, a, b] : products)
+      raise(std::abs(static_cast<double>(scale)) * static_cast<double>(a.cols()) * top(a) * top(b) *
+            static_cast<double>(products.size()));
+  }
+  void bias(const Block&, const Parameters<S>& g) const { raise(top(g)); }
+
+ private:
+  void raise(double bound) const { largest = bound <= largest ? largest : bound; }
+  static double top(const ConstStateRef<S>& a) {
+    return a.size() == 0
+               ? 0
+               : static_cast<double>(a.cwiseAbs().template maxCoeff<Eigen::PropagateNaN>());
+  }
+};
+
+/// Whether no sum can overflow, nor the update it takes part in at any rate below 1e6. NaN is no bound.
+template <class S>
+bool is_safe(double bound) {
+  constexpr auto limits = std::numeric_limits<S>();
+  return bound <= static_cast<double>(limits.max()) * static_cast<double>(limits.epsilon());
 }
 
 template <class S>
@@ -43,21 +90,32 @@ ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
           topology_->num_inputs(), " units");
-  auto whole_drive = std::make_shared<State<S>>(num_units(), x.cols());
-  for_each_chunk(x.cols(), chunk_columns, [&](Index begin, Index count) {
-    StateRef<S> drive = whole_drive->middleCols(begin, count);
-    for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-      const Block& bias = topology_->bias(k);
-      rows(drive, k).colwise() = parameters_->segment(bias.offset, bias.rows).template cast<S>();
-    }
-    for (const auto e : topology_->from_input())
-      Dense::pull_target<S, W>(S(1), weights(e), x_->middleCols(begin, count),
-                               rows(drive, target(e)));
-  });
-  drive_ = std::move(whole_drive);
+  auto drive = std::make_shared<State<S>>(num_units(), x.cols());
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) drive_by_input(k, *drive);
+  drive_ = std::move(drive);
   if constexpr (std::floating_point<S>)
     if (topology_->has_block_update())
       packed_ = std::make_shared<const PackedWeights<S>>(*topology_, *parameters_);
+}
+
+/// Rows of a layer in out = bias + W^T x.
+template <class S, class W>
+void ClampedHopfield<S, W>::drive_by_input(std::size_t free_layer, StateRef<S> out) const {
+  const auto& inputs = topology_->from_input();
+  const auto coupling = std::find_if(inputs.begin(), inputs.end(),
+                                     [&](std::size_t e) { return target(e) == free_layer; });
+  const Block& block = topology_->bias(free_layer);
+  const auto bias = parameters_->segment(block.offset, block.rows);
+  if constexpr (std::same_as<S, W> && std::floating_point<S>) {
+    if (coupling != inputs.end())
+      return affine<S>(weights(*coupling), *x_, bias, rows(out, free_layer));
+  }
+  rows(out, free_layer).colwise() = bias.template cast<S>();
+  if (coupling == inputs.end()) return;
+  for_each_chunk(out.cols(), chunk_columns, [&](Index begin, Index count) {
+    Dense::pull_target<S, W>(S(1), weights(*coupling), x_->middleCols(begin, count),
+                             rows(out, free_layer).middleCols(begin, count));
+  });
 }
 
 template <class S, class W>
@@ -97,12 +155,13 @@ std::size_t ClampedHopfield<S, W>::target(std::size_t coupling) const {
   return static_cast<std::size_t>(topology_->couplings()[coupling].target) - 1;
 }
 
+/// signals = signal(s) of the units whose signal is not linear.
 template <class S, class W>
-void ClampedHopfield<S, W>::prepare_signals(const ConstStateRef<S>& s) const {
+void ClampedHopfield<S, W>::take_signals(const ConstStateRef<S>& s, State<S>& signals) const {
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     if (topology_->units(k).signal_is_linear()) continue;
-    resize_like(scratch_.signal, s.rows(), s.cols());
-    StateRef<S> u(scratch_.signal);
+    resize_like(signals, s.rows(), s.cols());
+    StateRef<S> u(signals);
     topology_->units(k).template signal<S>(rows(s, k), rows(u, k));
   }
 }
@@ -122,11 +181,11 @@ void ClampedHopfield<S, W>::prepare_tangents(const ConstStateRef<S>& v) const {
 }
 
 template <class S, class W>
-auto ClampedHopfield<S, W>::signal(std::size_t free_layer, const ConstStateRef<S>& s) const
-    -> Signal {
+auto ClampedHopfield<S, W>::signal(std::size_t free_layer, const ConstStateRef<S>& s,
+                                   const State<S>& signals) const -> Signal {
   const Units& units = topology_->units(free_layer);
   if (units.signal_is_linear()) return {real_scalar<S>(units.signal_gain()), rows(s, free_layer)};
-  return {S(1), rows(ConstStateRef<S>(scratch_.signal), free_layer)};
+  return {S(1), rows(ConstStateRef<S>(signals), free_layer)};
 }
 
 template <class S, class W>
@@ -265,85 +324,110 @@ void ClampedHopfield<S, W>::hessian_product(const ConstStateRef<S>& s, const Con
   }
 }
 
-/// `block` of grad += scale * u_to u_from^T, shared between threads by columns.
+/// sum_k weights_k dE/dtheta(states_k), block by block. At a clamped neighbour the signals are summed first; elsewhere
+/// the states stand side by side. One pass for each coupling, however many states.
 template <class S, class W>
-void ClampedHopfield<S, W>::add_outer(S scale, const Signal& from, const Signal& to,
-                                      const Block& block, ParametersRef<S>& grad) const {
-  Eigen::Map<State<S>> w(grad.data() + block.offset, block.rows, block.columns);
-  for_each_chunk(block.columns, outer_columns, [&](Index begin, Index count) {
-    Dense::add_outer<S>(scale * from.scale * to.scale, from.rows.middleRows(begin, count), to.rows,
-                        w.middleCols(begin, count));
-  });
+template <class Sink>
+void ClampedHopfield<S, W>::contrast_into(const std::vector<State<S>>& states,
+                                          const std::vector<S>& weights, const Sink& sink) const {
+  std::vector<State<S>> signals(states.size());
+  for (std::size_t j = 0; j < states.size(); ++j) take_signals(states[j], signals[j]);
+  const auto signal_in = [&](std::size_t j, std::size_t k) {
+    return signal(k, states[j], signals[j]);
+  };
+  State<S> sum = State<S>::Zero(num_units(), batch());
+  StateRef<S> total(sum);
+  for (std::size_t k = 0; k < topology_->num_free(); ++k)
+    for (std::size_t j = 0; j < states.size(); ++j) {
+      const Signal u = signal_in(j, k);
+      rows(total, k) -= weights[j] * u.scale * u.rows;
+    }
+  const ConstStateRef<S> x = clamped_x(), sums(sum);
+  for (const auto e : topology_->from_input())
+    sink.weights(topology_->weights(e), {{S(1), rows(sums, target(e)), x}});
+  for (const auto e : topology_->inner()) {
+    std::vector<OuterProduct<S>> products;
+    for (std::size_t j = 0; j < states.size(); ++j) {
+      const Signal to = signal_in(j, target(e)), from = signal_in(j, source(e));
+      products.push_back({-weights[j] * to.scale * from.scale, to.rows, from.rows});
+    }
+    sink.weights(topology_->weights(e), products);
+  }
+  for (std::size_t k = 0; k < topology_->num_free(); ++k)
+    sink.bias(topology_->bias(k), rows(sums, k).rowwise().sum());
+}
+
+/// weight sum <v, d2E/dtheta ds>, block by block. Tied weights have both their products in one pass.
+template <class S, class W>
+template <class Sink>
+void ClampedHopfield<S, W>::mixed_derivative_into(const ConstStateRef<S>& s,
+                                                  const ConstStateRef<S>& v, S weight,
+                                                  const Sink& sink) const {
+  prepare_signals(s);
+  prepare_tangents(v);
+  const auto product = [&](const Signal& to, const Signal& from) {
+    return OuterProduct<S>{-weight * to.scale * from.scale, to.rows, from.rows};
+  };
+  const ConstStateRef<S> x = clamped_x();
+  for (const auto e : topology_->from_input())
+    sink.weights(topology_->weights(e), {product(tangent(target(e), v), Signal{S(1), x})});
+  for (const auto e : topology_->inner()) {
+    const auto back = product(signal(target(e), s), tangent(source(e), v));
+    const auto forward = product(tangent(target(e), v), signal(source(e), s));
+    if (conservative()) {
+      sink.weights(topology_->weights(e), {back, forward});
+    } else {
+      sink.weights(topology_->feedback_weights(e), {back});
+      sink.weights(topology_->weights(e), {forward});
+    }
+  }
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
+    const Signal t = tangent(k, v);
+    sink.bias(topology_->bias(k), -weight * t.scale * t.rows.rowwise().sum());
+  }
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::parameter_gradient(const ConstStateRef<S>& s, S weight,
                                                ParametersRef<S> grad) const {
-  require_energy(conservative());
-  prepare_signals(s);
-  for (const auto e : topology_->from_input())
-    add_outer(-weight, Signal{S(1), clamped_x()}, signal(target(e), s), topology_->weights(e),
-              grad);
-  for (const auto e : topology_->inner())
-    add_outer(-weight, signal(source(e), s), signal(target(e), s), topology_->weights(e), grad);
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-    const Signal u = signal(k, s);
-    grad.segment(topology_->bias(k).offset, u.rows.rows()) -=
-        weight * u.scale * u.rows.rowwise().sum();
-  }
+  contrast({s}, {weight}, grad);
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::contrast(const std::vector<State<S>>& states,
                                      const std::vector<S>& weights, ParametersRef<S> grad) const {
   require_energy(conservative());
-  const Index batch = this->batch(), units = num_units();
-  State<S> signals(units, batch * static_cast<Index>(states.size())), weighted(signals), sum;
-  StateRef<S> u(signals);
-  for (std::size_t j = 0; j < states.size(); ++j) {
-    const Index at = batch * static_cast<Index>(j);
-    StateRef<S> block = u.middleCols(at, batch);
-    for (std::size_t k = 0; k < topology_->num_free(); ++k)
-      topology_->units(k).template signal<S>(rows(ConstStateRef<S>(states[j]), k), rows(block, k));
-    weighted.middleCols(at, batch) = weights[j] * block;
-    if (j == 0)
-      sum = weighted.leftCols(batch);
-    else
-      sum += weighted.middleCols(at, batch);
-  }
-  const ConstStateRef<S> all(signals), scaled(weighted), total(sum);
-  const auto plain = [](auto part) { return Signal{S(1), part}; };
-  for (const auto e : topology_->from_input())
-    add_outer(S(-1), plain(clamped_x()), plain(rows(total, target(e))), topology_->weights(e),
-              grad);
-  for (const auto e : topology_->inner())
-    add_outer(S(-1), plain(rows(all, source(e))), plain(rows(scaled, target(e))),
-              topology_->weights(e), grad);
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-    const Block& bias = topology_->bias(k);
-    grad.segment(bias.offset, bias.rows) -= rows(total, k).rowwise().sum();
-  }
+  contrast_into(states, weights, Accumulated<S>{grad});
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::mixed_derivative_product(const ConstStateRef<S>& s,
                                                      const ConstStateRef<S>& v, S weight,
                                                      ParametersRef<S> grad) const {
-  prepare_signals(s);
-  prepare_tangents(v);
-  for (const auto e : topology_->from_input())
-    add_outer(-weight, Signal{S(1), clamped_x()}, tangent(target(e), v), topology_->weights(e),
-              grad);
-  for (const auto e : topology_->inner()) {
-    add_outer(-weight, tangent(source(e), v), signal(target(e), s), topology_->feedback_weights(e),
-              grad);
-    add_outer(-weight, signal(source(e), s), tangent(target(e), v), topology_->weights(e), grad);
-  }
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-    const Signal t = tangent(k, v);
-    grad.segment(topology_->bias(k).offset, t.rows.rows()) -=
-        weight * t.scale * t.rows.rowwise().sum();
-  }
+  mixed_derivative_into(s, v, weight, Accumulated<S>{grad});
+}
+
+template <class S, class W>
+bool ClampedHopfield<S, W>::descend_contrast(
+    const std::vector<State<S>>& states, const std::vector<S>& weights,
+    const Descending<S>& descending) const requires std::floating_point<S> {
+  require_energy(conservative());
+  double bound = 0;
+  contrast_into(states, weights, Bounded<S>{bound});
+  if (!is_safe<S>(bound)) return false;
+  contrast_into(states, weights, Descended<S>{descending});
+  return true;
+}
+
+template <class S, class W>
+bool ClampedHopfield<S, W>::descend_mixed_derivative(
+    const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+    const Descending<S>& descending) const requires std::floating_point<S> {
+  double bound = 0;
+  mixed_derivative_into(s, v, weight, Bounded<S>{bound});
+  if (!is_safe<S>(bound)) return false;
+  mixed_derivative_into(s, v, weight, Descended<S>{descending});
+  return true;
 }
 
 template <class S, class W>

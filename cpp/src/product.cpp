@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "equiprop/base/kernels.hpp"
+#include "equiprop/base/parallel.hpp"
 
 namespace equiprop {
 namespace {
@@ -153,28 +154,114 @@ template void add_real_product(Complex, const ConstStateRef<double>&, Op,
 template void add_real_product(Dual<double>, const ConstStateRef<double>&, Op,
                                const ConstStateRef<Dual<double>>&, StateRef<Dual<double>>);
 
-template <std::floating_point S>
-void add_outer_product(S scale, const ConstStateRef<S>& a, const ConstStateRef<S>& b,
-                       StateRef<S> out) {
-  if (out.size() == 0 || a.cols() == 0) return;
-  thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> packed, transposed;
-  const auto grow = [](auto& buffer, Index size) {
-    if (buffer.size() < size) buffer.resize(size);
-  };
-  const Kernels<S>& kernel = kernels<S>();
-  grow(packed, kernel.packed_size(a.rows(), a.cols()));
-  grow(transposed, b.size());
-  kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, packed.data());
-  Eigen::Map<State<S>>(transposed.data(), b.cols(), b.rows()) = b.transpose();
-  const Pull<S> pull{packed.data(), a.cols(), transposed.data(), a.cols()};
-  kernel.accumulate({out.rows(), out.cols(), &pull, 1, out.data(), out.outerStride(), nullptr,
-                     out.data(), out.outerStride()});
+namespace {
+
+/// The caller's memory for packed matrices; it only grows.
+template <class S>
+S* packed_memory(Index size) {
+  thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> memory;
+  if (memory.size() < size) memory.resize(size);
+  return memory.data();
 }
 
-template void add_outer_product(float, const ConstStateRef<float>&, const ConstStateRef<float>&,
-                                StateRef<float>);
-template void add_outer_product(double, const ConstStateRef<double>&, const ConstStateRef<double>&,
-                                StateRef<double>);
+/// to = from^T, contiguous, by squares that stay in cache.
+template <class S>
+void transpose(const ConstStateRef<S>& from, S* to) {
+  constexpr Index square = 16;
+  Eigen::Map<State<S>> out(to, from.cols(), from.rows());
+  for (Index j = 0; j < from.cols(); j += square)
+    for (Index i = 0; i < from.rows(); i += square) {
+      const Index rows = std::min(square, from.rows() - i),
+                  columns = std::min(square, from.cols() - j);
+      out.block(j, i, columns, rows) = from.block(i, j, rows, columns).transpose();
+    }
+}
+
+/// Products as the kernels take them: each `a` packed, each `b` transposed, so that a column of the result is a
+/// sample to them.
+template <class S>
+std::vector<Pull<S>> pulls_of(std::span<const OuterProduct<S>> products) {
+  const Kernels<S>& kernel = kernels<S>();
+  const auto aligned = [](Index numbers) { return (numbers + 15) / 16 * 16; };
+  Index size = 0;
+  for (const auto& [scale, a, b] : products)
+    size += aligned(kernel.packed_size(a.rows(), a.cols())) + aligned(b.size());
+  S* to = packed_memory<S>(size);
+  std::vector<Pull<S>> pulls;
+  for (const auto& [scale, a, b] : products) {
+    S* transposed = to + aligned(kernel.packed_size(a.rows(), a.cols()));
+    kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, to);
+    transpose<S>(b, transposed);
+    pulls.push_back({to, a.cols(), transposed, a.cols()});
+    to = transposed + aligned(b.size());
+  }
+  return pulls;
+}
+
+/// Calls run(step, begin) with the pulls of some columns of the result, for all of them.
+template <class S, class Run>
+void for_each_columns(std::span<const OuterProduct<S>> products, const Run& run) {
+  constexpr Index columns_per_task = 128;  // whose signals stay in the first cache
+  const Index rows = products.front().a.rows(), columns = products.front().b.rows();
+  const std::vector<Pull<S>> all = pulls_of<S>(products);
+  for_each_chunk(columns, columns_per_task, [&](Index begin, Index count) {
+    std::vector<Pull<S>> pulls = all;
+    for (Pull<S>& pull : pulls) pull.signal += begin * pull.stride;
+    LayerStep<S> step{rows,    count,   pulls.data(), static_cast<Index>(pulls.size()), nullptr, 0,
+                      nullptr, nullptr, rows};
+    run(step, begin);
+  });
+}
+
+}  // namespace
+
+template <std::floating_point S>
+void add_outer_products(std::span<const OuterProduct<S>> products, StateRef<S> out) {
+  for_each_columns<S>(products, [&](LayerStep<S>& step, Index begin) {
+    step.out = out.data() + begin * out.outerStride();
+    step.start = step.out;
+    step.out_stride = step.start_stride = out.outerStride();
+    kernels<S>().accumulate(step);
+  });
+}
+
+template <std::floating_point S>
+void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
+             Index begin) {
+  ParametersRef<S> theta(descending.theta), velocity(descending.velocity);
+  for_each_columns<S>(products, [&](LayerStep<S>& step, Index column) {
+    const Index at = begin + column * step.rows;
+    const auto& [rate, momentum, decay] = descending.step;
+    const Descent<S> descent{theta.data() + at, step.rows, rate, momentum, decay};
+    step.descent = &descent;
+    if (velocity.size() > 0) step.out = velocity.data() + at;
+    kernels<S>().accumulate(step);
+  });
+}
+
+template <std::floating_point S>
+void affine(const ConstStateRef<S>& w, const ConstStateRef<S>& u,
+            const Eigen::Ref<const Parameters<S>>& bias, StateRef<S> out) {
+  const Kernels<S>& kernel = kernels<S>();
+  const Index panel = 2 * kernel.lanes, depth = w.cols();
+  parallel_for((w.rows() + panel - 1) / panel, [&](Index task) {
+    const Index row = task * panel, rows = std::min(panel, w.rows() - row);
+    S* packed = packed_memory<S>(kernel.packed_size(rows, depth));
+    kernel.pack(w.data() + row, w.outerStride(), false, rows, depth, S(1), packed);
+    const Pull<S> pull{packed, depth, u.data(), u.outerStride()};
+    kernel.accumulate({rows, u.cols(), &pull, 1, bias.data() + row, 0, nullptr, out.data() + row,
+                       out.outerStride()});
+  });
+}
+
+#define INSTANTIATE(S)                                                                     \
+  template void add_outer_products<S>(std::span<const OuterProduct<S>>, StateRef<S>);      \
+  template void descend<S>(std::span<const OuterProduct<S>>, const Descending<S>&, Index); \
+  template void affine<S>(const ConstStateRef<S>&, const ConstStateRef<S>&,                \
+                          const Eigen::Ref<const Parameters<S>>&, StateRef<S>);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
 
 #define INSTANTIATE(S)                                                                      \
   template void add_product<S>(S, const ConstStateRef<S>&, Op, const ConstStateRef<S>&, Op, \

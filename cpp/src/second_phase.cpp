@@ -8,9 +8,9 @@ namespace {
 
 /// lambda = A^-1 dC/ds for the samples of `energy`.
 template <class S>
-Report solve_side_network(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                          const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
-                          StateRef<S> lambda) {
+Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                     const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
+                     StateRef<S> lambda) {
   State<S> mobility(s_star.rows(), s_star.cols()), force(s_star.rows(), s_star.cols());
   energy.mobility(s_star, {}, mobility);
   cost_gradient<S>(cost, s_star, force);
@@ -20,6 +20,27 @@ Report solve_side_network(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   return solve<S>(linear_solver, LinearSystem<S>{hessian, mobility, force}, lambda);
 }
 
+/// The same for a whole batch, which threads share.
+template <class S>
+State<S> solve_side_network(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                            const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
+                            Report& report) {
+  require(energy.conservative() || !std::holds_alternative<ConjugateGradient>(linear_solver),
+          "recurrent_backpropagation",
+          "ConjugateGradient needs a symmetric Hessian. Use GMRES for a vector field.",
+          "a model without an energy");
+  State<S> lambda(s_star.rows(), s_star.cols());
+  if (energy.divisible())
+    for_each_chunk(s_star.cols(), chunk_columns, [&](Index begin, Index count) {
+      report.place(begin, solve_samples<S>(energy.samples(begin, count), cost.samples(begin, count),
+                                           s_star.middleCols(begin, count), linear_solver,
+                                           lambda.middleCols(begin, count)));
+    });
+  else
+    report = solve_samples<S>(energy, cost, s_star, linear_solver, lambda);
+  return lambda;
+}
+
 /// `part` of every number of a gradient.
 template <class S, class Part>
 Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
@@ -27,21 +48,33 @@ Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
           real_part(gradient.objective), gradient.report};
 }
 
-/// sum_k w_k dE/dtheta(s_k) of an energy; what stands for it in a vector field is linear in s - s*.
+/// The nudged states s_k of a rule and their weights w_k over the number of samples; or, of a vector field, sum_k w_k
+/// (s_k - s*) alone, in which what stands for dE/dtheta is linear.
+template <class S>
+struct Nudged {
+  std::vector<State<S>> states;
+  std::vector<S> weights;
+
+  State<S> displacement(const ConstStateRef<S>& s_star) const {
+    State<S> sigma = State<S>::Zero(s_star.rows(), s_star.cols());
+    for (std::size_t k = 0; k < states.size(); ++k) sigma += weights[k] * (states[k] - s_star);
+    return sigma;
+  }
+};
+
+/// sum_k w_k dE/dtheta(s_k), and dE/dx if it is wanted.
 template <class S>
 void add_contrast(const AnyEnergy<S>& energy, const ConstStateRef<S>& s_star,
-                  const std::vector<State<S>>& states, const std::vector<S>& weights,
-                  Gradient<S>& gradient) {
+                  const Nudged<S>& nudged, Gradient<S>& gradient) {
   const bool inputs = gradient.inputs.size() > 0;
-  if (energy.conservative()) energy.contrast(states, weights, gradient.parameters);
-  for (std::size_t k = 0; k < states.size(); ++k) {
-    if (energy.conservative()) {
-      if (inputs) energy.input_gradient(states[k], weights[k], gradient.inputs);
-      continue;
-    }
-    const State<S> sigma = states[k] - s_star;
-    energy.mixed_derivative_product(s_star, sigma, weights[k], gradient.parameters);
-    if (inputs) energy.mixed_input_product(s_star, sigma, weights[k], gradient.inputs);
+  if (energy.conservative()) {
+    energy.contrast(nudged.states, nudged.weights, gradient.parameters);
+    for (std::size_t k = 0; inputs && k < nudged.states.size(); ++k)
+      energy.input_gradient(nudged.states[k], nudged.weights[k], gradient.inputs);
+  } else {
+    const State<S> sigma = nudged.displacement(s_star);
+    energy.mixed_derivative_product(s_star, sigma, S(1), gradient.parameters);
+    if (inputs) energy.mixed_input_product(s_star, sigma, S(1), gradient.inputs);
   }
 }
 
@@ -61,6 +94,22 @@ void choose_start(const NudgingRule<S>& nudging, std::size_t k, const ConstState
                   const Solver& solver, std::vector<State<S>>& states) {
   if (k > 0 && nudging[k].beta == -nudging[k - 1].beta && begins_anywhere<S>(solver))
     states[k] = S(2) * s_star - states[k - 1];
+}
+
+template <class S>
+Nudged<S> relax_nudged(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                       const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
+                       const Solver& solver, Report& report) {
+  report.status.setConstant(Status::converged);
+  const S samples(static_cast<RealOf<S>>(s_star.cols()));
+  Nudged<S> nudged{std::vector<State<S>>(nudging.size(), s_star), {}};
+  for (std::size_t k = 0; k < nudging.size(); ++k) {
+    const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, nudging[k].beta);
+    choose_start<S>(nudging, k, s_star, solver, nudged.states);
+    report.merge(relax<S>(total, solver, nudged.states[k]));
+    nudged.weights.push_back(nudging[k].weight / samples);
+  }
+  return nudged;
 }
 
 /// One step of the reverse sweep.
@@ -123,6 +172,19 @@ Gradient<S> checked(Gradient<S> gradient) {
   return gradient;
 }
 
+bool any_diverged(const Report& report) {
+  return (report.status == Status::diverged).any();
+}
+
+/// The step along a gradient that is finite, which is then forgotten.
+template <class S>
+Gradient<S> descended(Gradient<S> gradient, const Descending<S>& descending) {
+  gradient = checked<S>(std::move(gradient));
+  if (!any_diverged(gradient.report)) descending.apply(0, gradient.parameters);
+  gradient.parameters.resize(0);
+  return gradient;
+}
+
 }  // namespace
 
 template <class S>
@@ -130,18 +192,28 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
                                     const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
                                     const Solver& solver, Wanted wanted) {
   Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
-  gradient.report.status.setConstant(Status::converged);
-  const S samples(static_cast<RealOf<S>>(s_star.cols()));
-  std::vector<State<S>> states(nudging.size(), s_star);
-  std::vector<S> weights;
-  for (std::size_t k = 0; k < nudging.size(); ++k) {
-    const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, nudging[k].beta);
-    choose_start<S>(nudging, k, s_star, solver, states);
-    gradient.report.merge(relax<S>(total, solver, states[k]));
-    weights.push_back(nudging[k].weight / samples);
-  }
-  add_contrast<S>(energy, s_star, states, weights, gradient);
+  const Nudged<S> nudged = relax_nudged<S>(energy, cost, s_star, nudging, solver, gradient.report);
+  add_contrast<S>(energy, s_star, nudged, gradient);
   return checked<S>(std::move(gradient));
+}
+
+template <std::floating_point S>
+Gradient<S> descend_by_equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                               const ConstStateRef<S>& s_star,
+                                               const NudgingRule<S>& nudging, const Solver& solver,
+                                               const Descending<S>& descending) {
+  Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, Wanted::nothing);
+  const Nudged<S> nudged = relax_nudged<S>(energy, cost, s_star, nudging, solver, gradient.report);
+  const auto descend = [&] {
+    return energy.conservative()
+               ? energy.descend_contrast(nudged.states, nudged.weights, descending)
+               : energy.descend_mixed_derivative(s_star, nudged.displacement(s_star), S(1),
+                                                 descending);
+  };
+  if (any_diverged(gradient.report) || descend()) return gradient;
+  gradient.parameters.setZero(energy.num_parameters());
+  add_contrast<S>(energy, s_star, nudged, gradient);
+  return descended<S>(std::move(gradient), descending);
 }
 
 Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& energy,
@@ -168,26 +240,31 @@ template <class S>
 Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                       const ConstStateRef<S>& s_star,
                                       const LinearSolver& linear_solver, Wanted wanted) {
-  require(energy.conservative() || !std::holds_alternative<ConjugateGradient>(linear_solver),
-          "recurrent_backpropagation",
-          "ConjugateGradient needs a symmetric Hessian. Use GMRES for a vector field.",
-          "a model without an energy");
   Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
-  State<S> lambda(s_star.rows(), s_star.cols());
-  if (energy.divisible())
-    for_each_chunk(s_star.cols(), chunk_columns, [&](Index begin, Index count) {
-      gradient.report.place(
-          begin, solve_side_network<S>(energy.samples(begin, count), cost.samples(begin, count),
-                                       s_star.middleCols(begin, count), linear_solver,
-                                       lambda.middleCols(begin, count)));
-    });
-  else
-    gradient.report = solve_side_network<S>(energy, cost, s_star, linear_solver, lambda);
+  const State<S> lambda =
+      solve_side_network<S>(energy, cost, s_star, linear_solver, gradient.report);
   const S weight = S(-1) / S(static_cast<RealOf<S>>(s_star.cols()));
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
   if (wanted == Wanted::everything)
     energy.mixed_input_product(s_star, lambda, weight, gradient.inputs);
   return checked<S>(std::move(gradient));
+}
+
+template <std::floating_point S>
+Gradient<S> descend_by_recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                                 const ConstStateRef<S>& s_star,
+                                                 const LinearSolver& linear_solver,
+                                                 const Descending<S>& descending) {
+  Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, Wanted::nothing);
+  const State<S> lambda =
+      solve_side_network<S>(energy, cost, s_star, linear_solver, gradient.report);
+  const S weight = S(-1) / static_cast<S>(s_star.cols());
+  if (any_diverged(gradient.report) ||
+      energy.descend_mixed_derivative(s_star, lambda, weight, descending))
+    return gradient;
+  gradient.parameters.setZero(energy.num_parameters());
+  energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
+  return descended<S>(std::move(gradient), descending);
 }
 
 template <class S>
@@ -237,6 +314,16 @@ INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(Complex)
 INSTANTIATE(Dual<double>)
+#undef INSTANTIATE
+#define INSTANTIATE(S)                                                                        \
+  template Gradient<S> descend_by_equilibrium_propagation(                                    \
+      const AnyEnergy<S>&, const AnyCost<S>&, const ConstStateRef<S>&, const NudgingRule<S>&, \
+      const Solver&, const Descending<S>&);                                                   \
+  template Gradient<S> descend_by_recurrent_backpropagation(                                  \
+      const AnyEnergy<S>&, const AnyCost<S>&, const ConstStateRef<S>&, const LinearSolver&,   \
+      const Descending<S>&);
+INSTANTIATE(float)
+INSTANTIATE(double)
 #undef INSTANTIATE
 
 }  // namespace equiprop

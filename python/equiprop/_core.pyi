@@ -11,6 +11,7 @@ _Array = NDArray[Any]
 _Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64]]
 _Gradient = tuple[_Array, _Array, float, _Report]
 _Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Descent = tuple[_Array, _Array | None, float, float, float]
 _Nodes = tuple[tuple[float, float], ...]
 _ComplexNodes = tuple[tuple[complex, complex], ...]
 _Relaxation = tuple[_Array, _Report, NDArray[np.float64] | None, _Array | None]
@@ -137,6 +138,18 @@ class Precision:
         nodes: _ComplexNodes,
         solver: _Solver,
         inputs: bool,
+    ) -> _Gradient: ...
+    def descend_by_equilibrium_propagation(
+        self,
+        energy: Energy,
+        cost: Cost,
+        state: _Array,
+        nodes: _Nodes,
+        solver: _Solver,
+        descent: _Descent,
+    ) -> _Gradient: ...
+    def descend_by_recurrent_backpropagation(
+        self, energy: Energy, cost: Cost, state: _Array, solver: _LinearSolver, descent: _Descent
     ) -> _Gradient: ...
     def momentum_update(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,16 @@ class Optimizer(Protocol):
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place; see :meth:`SGD.step`."""
+
+
+class Descent(NamedTuple):
+    """A step of SGD that the core takes itself, while it sums a gradient; in the order it expects."""
+
+    parameters: _Array
+    velocity: _Array | None
+    rate: float
+    momentum: float
+    weight_decay: float
 
 
 @dataclass
@@ -102,10 +112,9 @@ class SGD:
             The gradient is not finite, or arrays, blocks, rates and earlier calls do not fit together.
             Parameters and state are then as they were.
         """
-        _check_step("SGD.step", parameters, gradient, blocks, self._buffers)
-        rates = _checked_rates("SGD.step", self.learning_rate, blocks, factor)
-        if self._buffers is None:
-            self._buffers = np.zeros((1, parameters.size), dtype=parameters.dtype)
+        _check_gradient("SGD.step", parameters, gradient)
+        rates = self._prepare("SGD.step", parameters, blocks, factor)
+        assert self._buffers is not None
         (velocity,) = self._buffers
         core = _core.f32 if parameters.dtype == np.float32 else _core.f64
         with _contiguous(parameters) as theta:
@@ -113,8 +122,34 @@ class SGD:
                 core.momentum_update(
                     theta, gradient, velocity, begin, count, rate, self.momentum, self.weight_decay
                 )
+        self.finish()
+
+    def descent(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Descent | None:
+        """Return the step as the core takes it, or None where blocks have rates of their own.
+
+        Whoever has it taken calls `finish` afterwards.
+        """
+        rates = self._prepare("SGD.descent", parameters, blocks, factor)
+        assert self._buffers is not None
+        if len(rates) > 1:
+            return None
+        velocity = self._buffers[0] if self.momentum > 0 else None
+        return Descent(parameters, velocity, rates[0][2], self.momentum, self.weight_decay)
+
+    def finish(self) -> None:
+        """Count a step."""
+        assert self._buffers is not None
         self._steps += 1
-        _clear_faint(self._steps, velocity)
+        _clear_faint(self._steps, self._buffers[0])
+
+    def _prepare(
+        self, where: str, parameters: _Array, blocks: Blocks, factor: float
+    ) -> list[tuple[int, int, float]]:
+        _check_parameters(where, parameters, blocks, self._buffers)
+        rates = _checked_rates(where, self.learning_rate, blocks, factor)
+        if self._buffers is None:
+            self._buffers = np.zeros((1, parameters.size), dtype=parameters.dtype)
+        return rates
 
 
 @dataclass
@@ -171,7 +206,8 @@ class Adam:
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``; arguments and errors as in :meth:`SGD.step`."""
-        _check_step("Adam.step", parameters, gradient, blocks, self._buffers)
+        _check_gradient("Adam.step", parameters, gradient)
+        _check_parameters("Adam.step", parameters, blocks, self._buffers)
         rates = _checked_rates("Adam.step", self.learning_rate, blocks, factor)
         if self._buffers is None:
             self._buffers = np.zeros((2, parameters.size), dtype=parameters.dtype)
@@ -299,21 +335,25 @@ def _checked_rates(
     ]
 
 
-def _check_step(where: str, theta: _Array, gradient: _Array, blocks: Blocks, kept: _Array | None) -> None:
+def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
     given = f"{theta.dtype} {theta.shape}, {gradient.dtype} {gradient.shape}"
     if theta.dtype not in (np.float32, np.float64) or gradient.dtype != theta.dtype:
         raise TypeError(f"[{where}] parameters and gradient are both float32 or float64. Received {given}.")
     same = theta.ndim == 1 and gradient.shape == theta.shape
     _require(same, where, "parameters and gradient are vectors of one length", given)
-    _require(theta.flags.writeable, where, "parameters are updated in place", "a read-only array")
-    same = kept is None or (kept.dtype, kept.shape[1]) == (theta.dtype, theta.size)
-    _require(same, where, "An optimizer keeps to one vector; make a new one for another", given)
-    _check_cover(where, blocks, theta.size)
     # The extremes carry NaN and infinity along and, unlike isfinite, need no temporary of the same length.
     with np.errstate(invalid="ignore"):
         low, high = float(gradient.min(initial=0)), float(gradient.max(initial=0))
     finite = math.isfinite(low) and math.isfinite(high)
     _require(finite, where, "gradient is finite; lower the learning rate", f"values from {low} to {high}")
+
+
+def _check_parameters(where: str, theta: _Array, blocks: Blocks, kept: _Array | None) -> None:
+    _require(theta.flags.writeable, where, "parameters are updated in place", "a read-only array")
+    same = kept is None or (kept.dtype, kept.shape[1]) == (theta.dtype, theta.size)
+    rule = "An optimizer keeps to one vector; make a new one for another"
+    _require(same, where, rule, f"{theta.dtype} {theta.shape}")
+    _check_cover(where, blocks, theta.size)
 
 
 def _check_cover(where: str, blocks: Blocks, size: int) -> None:

@@ -13,6 +13,7 @@ from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered
+from equiprop.optimizers import Descent
 from equiprop.results import FixedPoint, Gradient
 from equiprop.solvers import FREE_SOLVER_RULE, ConjugateGradient, FreeSolver, LinearSolver
 
@@ -79,6 +80,14 @@ class EquilibriumPropagation:
         check_type(self.nudging, Nudging, where, "A nudging is made by centered(beta), exact_limit(), ...")
         check_type(self.solver, FreeSolver | None, where, FREE_SOLVER_RULE)
 
+    def descend(self, problem: Problem, descent: Descent) -> Gradient | None:
+        """Take the step itself and return how it went, without dJ/dtheta; None if this rule cannot."""
+        if self.nudging.exact or self.nudging.circle or self.symmetrize:
+            return None
+        p, options, nodes = problem, (self.solver or problem.solver).core, self.nudging.nodes(problem.step)
+        step = p.model.core.descend_by_equilibrium_propagation
+        return _gradient(p.model, step(p.energy, p.cost, p.state, nodes, options, descent))
+
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
         p, core, options = problem, problem.model.core, (self.solver or problem.solver).core
@@ -118,6 +127,11 @@ class RecurrentBackpropagation:
     def __post_init__(self) -> None:
         rule = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"
         check_type(self.linear_solver, LinearSolver, "RecurrentBackpropagation", rule)
+
+    def descend(self, problem: Problem, descent: Descent) -> Gradient:
+        """Take the step itself and return how it went, without dJ/dtheta."""
+        p, step = problem, problem.model.core.descend_by_recurrent_backpropagation
+        return _gradient(p.model, step(p.energy, p.cost, p.state, self.linear_solver.core, descent))
 
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""

@@ -17,10 +17,10 @@ from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.data import Dataset
 from equiprop.history import Epoch, Evaluation, Metrics
-from equiprop.models import Model
+from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import SGD, Optimizer, constant
-from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Outcome, Status
-from equiprop.second_phase import EquilibriumPropagation, Problem, SecondPhase
+from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Gradient, Outcome, Status
+from equiprop.second_phase import EquilibriumPropagation, Problem, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase
 
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
@@ -102,13 +102,8 @@ class Trainer:
         state, outcome, *_ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
         free = Outcome(*outcome)
         _refuse_divergence("free phase", free)
-        gradient = self.second_phase.gradient(
-            Problem(model, energy, x, state, cost, solver, self.steps, False)
-        )
-        _refuse_divergence("second phase", gradient)
-        self.optimizer.step(
-            model.parameters, gradient.parameters, model.block_slices, self.schedule(progress)
-        )
+        problem = Problem(model, energy, x, state, cost, solver, self.steps, False)
+        gradient = self._update(problem, self.schedule(progress))
         self.steps += 1
         outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
         failed = (free.status > Status.FIXED_STEPS) | (gradient.status > Status.FIXED_STEPS)
@@ -120,6 +115,30 @@ class Trainer:
             float(free.residual.max()),
             int(failed.sum()),
         )
+
+    def _update(self, problem: Problem, factor: float) -> Gradient:
+        """Step along the gradient; where the core can, it takes the step while it sums the gradient."""
+        gradient = self._descend(problem, factor)
+        if gradient is None:
+            gradient = self.second_phase.gradient(problem)
+            _refuse_divergence("second phase", gradient)
+            model = self.model
+            self.optimizer.step(model.parameters, gradient.parameters, model.block_slices, factor)
+        return gradient
+
+    def _descend(self, problem: Problem, factor: float) -> Gradient | None:
+        # By exact type: a subclass may have a gradient or a step of its own.
+        model, phase, optimizer = self.model, self.second_phase, self.optimizer
+        if type(optimizer) is not SGD or not isinstance(model, HopfieldNetwork):
+            return None
+        if type(phase) is not EquilibriumPropagation and type(phase) is not RecurrentBackpropagation:
+            return None
+        descent = optimizer.descent(model.parameters, model.block_slices, factor)
+        gradient = phase.descend(problem, descent) if descent else None
+        if gradient is not None:
+            _refuse_divergence("second phase", gradient)
+            optimizer.finish()
+        return gradient
 
     def fit(
         self,

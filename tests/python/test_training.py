@@ -13,7 +13,7 @@ import pytest
 from equiprop import Dataset, EquilibriumPropagation, RecurrentBackpropagation, Trainer
 from equiprop.optimizers import cosine
 from equiprop.training import training_solver
-from networks import Oracle, Valley, chain
+from networks import Oracle, Valley, chain, skip
 
 PHASES = [EquilibriumPropagation(), EquilibriumPropagation(eq.exact_limit()), RecurrentBackpropagation()]
 XOR = Dataset(np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]] * 5), np.array([0, 1, 1, 0] * 5))
@@ -275,3 +275,63 @@ def test_the_default_solver_suits_the_model() -> None:
     assert isinstance(Trainer(small()).solver, eq.BlockUpdate)
     assert isinstance(Trainer(chain(potential="quadratic")).solver, eq.Euler)
     assert Trainer(small(), solver=eq.Euler()).solver == eq.Euler()
+
+
+class Elsewhere:
+    """SGD behind the optimizer's protocol alone, so that the core cannot take the step itself."""
+
+    def __init__(self, **options: float) -> None:
+        self.inner = eq.SGD(**options)
+
+    def step(self, *arguments: Any) -> None:
+        self.inner.step(*arguments)
+
+
+@pytest.mark.parametrize(
+    "phase", [EquilibriumPropagation(), RecurrentBackpropagation()], ids=["eqprop", "rbp"]
+)
+@pytest.mark.parametrize("feedback", ["tied", "separate"])
+@pytest.mark.parametrize("potential", ["legendre", "quadratic"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_taken_by_the_core_has_the_bits_of_gradient_then_update(
+    phase: Any, feedback: str, potential: str, dtype: str
+) -> None:
+    if feedback == "separate" and isinstance(phase, RecurrentBackpropagation):
+        phase = RecurrentBackpropagation(eq.GMRES())
+    x, y = blobs().x[:37], blobs().y[:37]
+    for options in ({}, {"momentum": 0.9}, {"weight_decay": 1e-2}, {"momentum": 0.5, "weight_decay": 0.1}):
+        given = skip(activation="tanh")
+        layers, couplings = given.layers, given.couplings
+        nets = [
+            eq.HopfieldNetwork(
+                layers=layers, couplings=couplings, potential=potential, feedback=feedback, dtype=dtype
+            )
+            for _ in range(2)
+        ]
+        optimizers = eq.SGD(0.05, **options), Elsewhere(learning_rate=0.05, **options)
+        trainers = [Trainer(n, phase, o) for n, o in zip(nets, optimizers, strict=True)]
+        for k in range(4):
+            one, other = (
+                t.step(x[k:, : n.num_inputs], y[k:] % n.num_outputs, progress=k / 4)
+                for t, n in zip(trainers, nets, strict=True)
+            )
+            assert one == other
+        np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
+
+
+def test_a_step_whose_sums_overflow_leaves_everything_as_it_was() -> None:
+    net = chain(4, 6, 3, dtype="float32")
+    optimizer = eq.SGD(0.1, momentum=0.9)
+    trainer = Trainer(net, optimizer=optimizer)
+    trainer.step(blobs().x[:5], blobs().y[:5])
+    theta, velocity = (
+        net.parameters.copy(),
+        optimizer.descent(net.parameters, net.block_slices).velocity.copy(),
+    )  # type: ignore[union-attr]
+    net.blocks["W1"][:] = 0
+    theta = net.parameters.copy()
+    targets = np.full((5, 3), 3e38, dtype=np.float32)
+    with pytest.raises(eq.ConvergenceError):
+        trainer.step(blobs().x[:5], targets)
+    np.testing.assert_array_equal(net.parameters, theta)
+    np.testing.assert_array_equal(optimizer.descent(net.parameters, net.block_slices).velocity, velocity)  # type: ignore[union-attr]

@@ -157,6 +157,29 @@ EQUIPROP_INLINE void measure_tile(const Tile<T, vectors, columns>& tile, const T
   }
 }
 
+template <class T>
+EQUIPROP_INLINE void descend(const Descent<T>& descent, const Vector<T>& g, T* theta, T* velocity) {
+  const Vector<T> at = load(theta);
+  Vector<T> v = descent.decay * at + g;
+  if (velocity) {
+    v = descent.momentum * load(velocity) + v;
+    store(velocity, v);
+  }
+  store(theta, at - descent.rate * v);
+}
+
+template <class T, int vectors, int columns>
+EQUIPROP_INLINE void descend_tile(const Descent<T>& descent, const Tile<T, vectors, columns>& tile,
+                                  T* theta, T* velocity, Size stride) {
+  EQUIPROP_UNROLL
+  for (int j = 0; j < columns; ++j) {
+    EQUIPROP_UNROLL
+    for (int v = 0; v < vectors; ++v)
+      descend<T>(descent, tile.at[j][v], theta + j * descent.stride + v * lanes<T>,
+                 velocity ? velocity + j * stride + v * lanes<T> : nullptr);
+  }
+}
+
 /// Where a tile lies in memory: `row` and `column` of the layer's state, and pointers to its start, force,
 /// output, and what it is compared with, which are elsewhere for a panel that is not full.
 template <class T>
@@ -166,6 +189,7 @@ struct Place {
   const T* force;
   T* out;
   const T* before;  ///< nullptr where no change is asked for
+  T* theta;         ///< nullptr where nothing descends
 };
 
 template <class T, int vectors, int columns>
@@ -181,6 +205,8 @@ template <class T, int vectors, int columns>
     respond_tile(*step.response, place.force, tile);
   else if (step.response)
     respond_tile<T, vectors, columns>(*step.response, nullptr, tile);
+  if (place.theta)
+    return descend_tile(*step.descent, tile, place.theta, place.out, step.out_stride);
   if (place.before)
     measure_tile(tile, place.before, step.before_stride, step.change + place.column * lanes<T>);
   end_tile(tile, place.out, step.out_stride);
@@ -229,6 +255,19 @@ void measure_columns(const T* out, Size stride, const T* before, Size before_str
   }
 }
 
+template <class T>
+void descend_columns(const Descent<T>& descent, const T* g, Size g_stride, Size rows, Size columns,
+                     T* theta, T* velocity, Size stride) {
+  for (Size j = 0; j < columns; ++j) {
+    for (Size i = 0; i < rows; ++i) {
+      T& at = theta[i + j * descent.stride];
+      T v = descent.decay * at + g[i + j * g_stride];
+      if (velocity) velocity[i + j * stride] = v = descent.momentum * velocity[i + j * stride] + v;
+      at -= descent.rate * v;
+    }
+  }
+}
+
 template <class T, int vectors>
 [[gnu::noinline]] void run_partial(const LayerStep<T>& step, const Place<T>& place, Size rows,
                                    Size columns) {
@@ -249,11 +288,16 @@ template <class T, int vectors>
     copy.force = copy_columns(place.force, step.response->stride, rows, columns, force, stride);
   copy.out = start;
   copy.before = nullptr;
+  copy.theta = nullptr;
   run_columns<T, vectors>(local, copy, columns);
   if (place.before)
     measure_columns(start, stride, place.before, step.before_stride, rows, columns,
                     step.change + place.column * lanes<T>);
-  copy_columns(start, stride, rows, columns, place.out, step.out_stride);
+  if (place.theta)
+    descend_columns(*step.descent, start, stride, rows, columns, place.theta, place.out,
+                    step.out_stride);
+  else
+    copy_columns(start, stride, rows, columns, place.out, step.out_stride);
 }
 
 template <class T, int vectors>
@@ -269,8 +313,9 @@ void run_panel(const LayerStep<T>& step, Size row) {
         column,
         step.start ? step.start + row + column * step.start_stride : nullptr,
         forced ? step.response->force + row + column * step.response->stride : nullptr,
-        step.out + row + column * step.out_stride,
-        step.change ? step.before + row + column * step.before_stride : nullptr};
+        step.out ? step.out + row + column * step.out_stride : nullptr,
+        step.change ? step.before + row + column * step.before_stride : nullptr,
+        step.descent ? step.descent->theta + row + column * step.descent->stride : nullptr};
     if (rows == vectors * lanes<T>)
       run_columns<T, vectors>(step, place, columns);
     else

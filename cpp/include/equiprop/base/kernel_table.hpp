@@ -29,6 +29,15 @@ struct BoxResponse {
   T curvature;
 };
 
+/// What becomes of the sums of a LayerStep that are a gradient g: v <- momentum v + (decay theta + g) with v the step's
+/// `out`, or 0 without one, and theta <- theta - rate v. Rounded like MomentumStep::apply.
+template <class T>
+struct Descent {
+  T* theta;  ///< (rows, batch)
+  std::ptrdiff_t stride;
+  T rate, momentum, decay;
+};
+
 /// One layer under all its neighbours: out = start + sum_i W_i u_i, then the response.
 template <class T>
 struct LayerStep {
@@ -46,6 +55,7 @@ struct LayerStep {
   /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
   /// sample, which together cover all rows. A NaN is larger than any number.
   T* change = nullptr;
+  const Descent<T>* descent = nullptr;  ///< start and response are then nullptr, and `out` may be
 };
 
 /// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though

@@ -2,6 +2,7 @@
 /// The one matrix product: out += scale * op(a) * op(b), without allocating once it is warm.
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/update.hpp"
 
 namespace equiprop {
 
@@ -14,10 +15,29 @@ void add_product(S scale, const ConstStateRef<S>& a, Op op_a,  // (m, k) after o
                  const ConstStateRef<S>& b, Op op_b,           // (k, n) after op_b
                  StateRef<S> out);                             // (m, n)
 
-/// out += scale * a b^T, a (m, k) and b (n, k): a sum over samples, by the packed kernels.
+/// scale * a b^T, a (m, k) and b (n, k): a sum over samples.
+template <Scalar S>
+struct OuterProduct {
+  S scale;
+  ConstStateRef<S> a, b;
+};
+
+/// out += the products, by the packed kernels and in one pass over `out`. Threads share its columns.
 template <std::floating_point S>
-void add_outer_product(S scale, const ConstStateRef<S>& a, const ConstStateRef<S>& b,
-                       StateRef<S> out);  // (m, n)
+void add_outer_products(std::span<const OuterProduct<S>> products, StateRef<S> out);  // (m, n)
+
+/// A step along the gradient that is the sum of the products, again in one pass: the block at `begin` descends.
+template <std::floating_point S>
+void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
+             Index begin);
+
+/// out = w u + bias, by the packed kernels. `w` is packed on the way, a panel at a time, so for one use it is read
+/// from memory once. Threads share its rows.
+template <std::floating_point S>
+void affine(const ConstStateRef<S>& w,                    // (m, k)
+            const ConstStateRef<S>& u,                    // (k, n)
+            const Eigen::Ref<const Parameters<S>>& bias,  // (m,)
+            StateRef<S> out);                             // (m, n)
 
 /// out += scale * op_a(a) * b with a real `a`: one real product over both parts of the dual or complex `b`.
 template <Scalar S>

@@ -44,6 +44,14 @@ class AnyEnergy {
                 ParametersRef<S> grad) const {
     model_->contrast(states, weights, grad);
   }
+  bool descend_contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                        const Descending<S>& descending) const {
+    return model_->descend_contrast(states, weights, descending);
+  }
+  bool descend_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                const Descending<S>& descending) const {
+    return model_->descend_mixed_derivative(s, v, weight, descending);
+  }
   void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParametersRef<S> grad) const {
     model_->mixed_derivative_product(s, v, weight, grad);
@@ -94,6 +102,10 @@ class AnyEnergy {
     virtual void parameter_gradient(const ConstStateRef<S>&, S, ParametersRef<S>) const = 0;
     virtual void contrast(const std::vector<State<S>>&, const std::vector<S>&,
                           ParametersRef<S>) const = 0;
+    virtual bool descend_contrast(const std::vector<State<S>>&, const std::vector<S>&,
+                                  const Descending<S>&) const = 0;
+    virtual bool descend_mixed_derivative(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
+                                          const Descending<S>&) const = 0;
     virtual void mixed_derivative_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
                                           ParametersRef<S>) const = 0;
     virtual void input_gradient(const ConstStateRef<S>&, S, StateRef<S>) const = 0;
@@ -136,6 +148,23 @@ class AnyEnergy {
       else
         for (std::size_t k = 0; k < states.size(); ++k)
           e.parameter_gradient(states[k], weights[k], grad);
+    }
+    bool descend_contrast([[maybe_unused]] const std::vector<State<S>>& states,
+                          [[maybe_unused]] const std::vector<S>& weights,
+                          [[maybe_unused]] const Descending<S>& descending) const override {
+      if constexpr (HasDescent<E>)
+        return e.descend_contrast(states, weights, descending);
+      else
+        return false;
+    }
+    bool descend_mixed_derivative([[maybe_unused]] const ConstStateRef<S>& s,
+                                  [[maybe_unused]] const ConstStateRef<S>& v,
+                                  [[maybe_unused]] S weight,
+                                  [[maybe_unused]] const Descending<S>& descending) const override {
+      if constexpr (HasDescent<E>)
+        return e.descend_mixed_derivative(s, v, weight, descending);
+      else
+        return false;
     }
     void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                   ParametersRef<S> grad) const override {

@@ -5,6 +5,7 @@
 /// edge (convolution, pooling) is another type with the same functions.
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/layout.hpp"
 #include "equiprop/base/product.hpp"
 
 namespace equiprop {
@@ -31,15 +32,24 @@ struct Dense {
                           StateRef<S> to_source) {             // (source, batch)
     weigh<S, W>(scale, w, Op::transpose, u_target, to_source);
   }
-  /// grad += scale * sum over the batch of u_target u_source^T
+  /// grad += sums over the batch of scale * u_target u_source^T
   template <Scalar S>
-  static void add_outer(S scale, const ConstStateRef<S>& u_source,  // (source, batch)
-                        const ConstStateRef<S>& u_target,           // (target, batch)
-                        StateRef<S> grad) {                         // (target, source)
+  static void add_outer(std::span<const OuterProduct<S>> products,
+                        StateRef<S> grad) {  // (target, source)
     if constexpr (std::floating_point<S>)
-      add_outer_product<S>(scale, u_target, u_source, grad);
+      add_outer_products<S>(products, grad);
     else
-      add_product<S>(scale, u_target, Op::none, u_source, Op::transpose, grad);
+      for_each_chunk(grad.cols(), Index{128}, [&](Index begin, Index count) {
+        for (const auto& [scale, u_target, u_source] : products)
+          add_product<S>(scale, u_target, Op::none, u_source.middleRows(begin, count),
+                         Op::transpose, grad.middleCols(begin, count));
+      });
+  }
+  /// The update of W in place of such a sum.
+  template <std::floating_point S>
+  static void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
+                      const Block& w) {
+    equiprop::descend<S>(products, descending, w.offset);
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/update.hpp"
 
 namespace equiprop {
 
@@ -85,6 +86,17 @@ concept HasContrast = requires(const E e, const std::vector<State<typename E::Sc
                                const std::vector<typename E::Scalar> weights,
                                Parameters<typename E::Scalar> grad) {
   e.contrast(states, weights, grad);
+};
+
+/// The update of the parameters in place of those two gradients, the sums taken straight into it; false, and nothing
+/// touched, where they might overflow.
+template <class E>
+concept HasDescent = HasContrast<E> &&
+    requires(const E e, const std::vector<State<typename E::Scalar>> states,
+             const std::vector<typename E::Scalar> weights, const State<typename E::Scalar> s,
+             const Descending<typename E::Scalar> descending) {
+  { e.descend_contrast(states, weights, descending) } -> std::same_as<bool>;
+  { e.descend_mixed_derivative(s, s, weights[0], descending) } -> std::same_as<bool>;
 };
 
 /// A vector field enters as minus its velocity: `gradient` is -mu, its Hessian -dmu/ds is not symmetric,

@@ -47,12 +47,15 @@ class ClampedHopfield {
   void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                          StateRef<S> out) const;
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const;
-  /// At a clamped neighbour the states are subtracted first, and elsewhere they stand side by side: one
-  /// product for each coupling, however many states.
   void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
                 ParametersRef<S> grad) const;
   void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParametersRef<S> grad) const;
+  bool descend_contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                        const Descending<S>& descending) const requires std::floating_point<S>;
+  bool descend_mixed_derivative(
+      const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+      const Descending<S>& descending) const requires std::floating_point<S>;
   void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const;
   void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                            StateRef<S> out) const;
@@ -86,9 +89,14 @@ class ClampedHopfield {
   std::size_t source(std::size_t coupling) const;
   std::size_t target(std::size_t coupling) const;
 
-  void prepare_signals(const ConstStateRef<S>& s) const;
+  void drive_by_input(std::size_t free_layer, StateRef<S> out) const;
+  void take_signals(const ConstStateRef<S>& s, State<S>& signals) const;
+  void prepare_signals(const ConstStateRef<S>& s) const { take_signals(s, scratch_.signal); }
   void prepare_tangents(const ConstStateRef<S>& v) const;
-  Signal signal(std::size_t free_layer, const ConstStateRef<S>& s) const;
+  Signal signal(std::size_t free_layer, const ConstStateRef<S>& s, const State<S>& signals) const;
+  Signal signal(std::size_t free_layer, const ConstStateRef<S>& s) const {
+    return signal(free_layer, s, scratch_.signal);
+  }
   Signal tangent(std::size_t free_layer, const ConstStateRef<S>& v) const;
 
   template <class SignalOf>
@@ -103,8 +111,12 @@ class ClampedHopfield {
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                    StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
-  void add_outer(S scale, const Signal& from, const Signal& to, const Block& block,
-                 ParametersRef<S>& grad) const;
+  template <class Sink>
+  void contrast_into(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                     const Sink& sink) const;
+  template <class Sink>
+  void mixed_derivative_into(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                             const Sink& sink) const;
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;

@@ -18,6 +18,14 @@ Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>
                                     const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
                                     const Solver& solver, Wanted wanted = Wanted::everything);
 
+/// The same, and the step of descent that follows. A model that can takes the sums over samples straight into the
+/// parameters; no gradient is then returned. If a sample diverged, the parameters stay as they are.
+template <std::floating_point S>
+Gradient<S> descend_by_equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                               const ConstStateRef<S>& s_star,
+                                               const NudgingRule<S>& nudging, const Solver& solver,
+                                               const Descending<S>& descending);
+
 /// With nodes in the complex plane, such as holomorphic(radius, points): the real part of the sum.
 Gradient<double> holomorphic_equilibrium_propagation(const AnyEnergy<Complex>& energy,
                                                      const AnyCost<Complex>& cost,

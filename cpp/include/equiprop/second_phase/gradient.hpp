@@ -6,12 +6,13 @@
 
 namespace equiprop {
 
-/// dJ/dx costs one more product with the input's weights; training does not need it.
-enum class Wanted { parameters, everything };
+/// dJ/dx costs one more product with the input's weights; training does not need it, and where it updates its
+/// parameters on the way not even dJ/dtheta.
+enum class Wanted { nothing, parameters, everything };
 
 template <class S>
 struct Gradient {
-  Parameters<S> parameters;  // (parameters,)
+  Parameters<S> parameters;  // (parameters,), or empty if none are wanted
   State<S> inputs;           // (inputs, batch), or (0, batch) if only parameters are wanted
   S objective{};             // J = mean over the batch of C(s*)
   Report report;
@@ -31,7 +32,7 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
           cost.batch(), " targets for ", s_star.cols(), " samples");
   PerSample<S> cost_value(s_star.cols());
   cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
-  return {Parameters<S>::Zero(energy.num_parameters()),
+  return {Parameters<S>::Zero(wanted == Wanted::nothing ? 0 : energy.num_parameters()),
           State<S>::Zero(wanted == Wanted::everything ? energy.num_inputs() : 0, s_star.cols()),
           S(cost_value.sum() / S(static_cast<RealOf<S>>(s_star.cols()))), Report(s_star.cols())};
 }

@@ -14,4 +14,11 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
                                       const LinearSolver& linear_solver,
                                       Wanted wanted = Wanted::everything);
 
+/// The same, and the step of descent that follows; see descend_by_equilibrium_propagation.
+template <std::floating_point S>
+Gradient<S> descend_by_recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                                 const ConstStateRef<S>& s_star,
+                                                 const LinearSolver& linear_solver,
+                                                 const Descending<S>& descending);
+
 }  // namespace equiprop

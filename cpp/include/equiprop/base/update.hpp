@@ -18,6 +18,23 @@ struct MomentumStep {
   }
 };
 
+/// Parameters that descend along a gradient while it is computed; `velocity` is empty where momentum is 0.
+template <class S>
+struct Descending {
+  MomentumStep<S> step;
+  ParametersRef<S> theta, velocity;
+
+  /// Takes the gradient of some parameters, from `begin` on.
+  void apply(Index begin, const Eigen::Ref<const Parameters<S>>& gradient) const {
+    ParametersRef<S> at(theta), average(velocity);  // Ref is a view: the memory is not const
+    auto part = at.segment(begin, gradient.size());
+    if (average.size() > 0)
+      step.apply(part, gradient, average.segment(begin, gradient.size()));
+    else
+      part.array() -= step.rate * (step.decay * part.array() + gradient.array());
+  }
+};
+
 /// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2 and
 /// theta <- (1 - rate decay) theta - (rate / (1 - b1^t)) m / (sqrt(v / (1 - b2^t)) + epsilon).
 template <class S>
