@@ -429,10 +429,10 @@ void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstState
   if constexpr (std::floating_point<S>) {
     const Block& block = topology_->state()[free_layer];
     const bool inside = free_layer + 1 == topology_->num_free();
-    const auto box = units.template box_response<S>(force_on(free_layer, nudge),
-                                                    inside ? nudge.stiffness : S(0));
-    packed_->step(block, free_layer, s, input, box ? &*box : nullptr, box ? out : p);
-    if (box) return;
+    const auto response = units.template kernel_response<S>(force_on(free_layer, nudge),
+                                                            inside ? nudge.stiffness : S(0));
+    packed_->step(block, free_layer, s, input, response ? &*response : nullptr, response ? out : p);
+    if (response) return;
   } else {
     rows(p, free_layer) = rows(input, free_layer);
     add_pulls_on(free_layer, s, scratch_.drive);

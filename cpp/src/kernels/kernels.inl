@@ -70,6 +70,22 @@ EQUIPROP_INLINE void multiply_add(const Vector<T>& a, const Vector<T>& b, Vector
 #endif
 }
 
+/// The first `count` numbers, fewer than a vector, in a few moves of fixed size.
+template <class T>
+EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
+  EQUIPROP_UNROLL
+  for (Size size = panel_rows<T> / 2; size > 0; size /= 2) {
+    if ((count & size) == 0) continue;
+    for (Size i = 0; i < size; ++i) to[i] = from[i];
+    from += size;
+    to += size;
+  }
+}
+
+// ---------------------------------------------------------------------------- functions
+
+#include "functions.inl"
+
 // ---------------------------------------------------------------------------- one tile
 
 template <class T, int vectors, int columns>
@@ -106,7 +122,7 @@ EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride,
 }
 
 template <class T>
-EQUIPROP_INLINE void respond(const BoxResponse<T>& box, const T* force, Vector<T>& p) {
+EQUIPROP_INLINE void respond(const Response<T>& box, const T* force, Vector<T>& p) {
   p = box.gain * p;
   if (force) p = (p + box.force_gain * load(force)) / box.curvature;
   const Vector<T> lower = box.lower - Vector<T>{}, upper = box.upper - Vector<T>{};
@@ -115,7 +131,7 @@ EQUIPROP_INLINE void respond(const BoxResponse<T>& box, const T* force, Vector<T
 }
 
 template <class T, int vectors, int columns>
-EQUIPROP_INLINE void respond_tile(const BoxResponse<T>& box, const T* force,
+EQUIPROP_INLINE void respond_tile(const Response<T>& box, const T* force,
                                   Tile<T, vectors, columns>& tile) {
   EQUIPROP_UNROLL
   for (int j = 0; j < columns; ++j) {
@@ -170,18 +186,6 @@ EQUIPROP_INLINE void run_columns(const LayerStep<T>& step, const Place<T>& place
 
 // ---------------------------------------------------------------------------- all tiles
 
-/// The first `count` numbers, fewer than a vector, in a few moves of fixed size.
-template <class T>
-EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
-  EQUIPROP_UNROLL
-  for (Size size = panel_rows<T> / 2; size > 0; size /= 2) {
-    if ((count & size) == 0) continue;
-    for (Size i = 0; i < size; ++i) to[i] = from[i];
-    from += size;
-    to += size;
-  }
-}
-
 template <class T>
 EQUIPROP_INLINE const T* copy_columns(const T* from, Size stride, Size rows, Size columns, T* to,
                                       Size to_stride) {
@@ -195,7 +199,7 @@ template <class T, int vectors>
                                    Size columns) {
   constexpr Size stride = vectors * lanes<T>;
   alignas(64) T start[stride * tile_columns] = {}, force[stride * tile_columns] = {};
-  BoxResponse<T> response{};
+  Response<T> response{};
   LayerStep<T> local = step;
   Place<T> copy = place;
   local.start_stride = local.out_stride = response.stride = stride;
@@ -213,8 +217,20 @@ template <class T, int vectors>
   copy_columns(start, stride, rows, columns, place.out, step.out_stride);
 }
 
+/// The response of smooth units to the drives of a tile, which `out` holds.
+template <class T>
+[[gnu::noinline]] void respond_smoothly(const Response<T>& smooth, Size rows, Size columns, T* out,
+                                        Size stride) {
+  if (smooth.kind == ResponseKind::tanh)
+    for (Size j = 0; j < columns; ++j) tanh<T>(rows, out + j * stride, out + j * stride);
+  else
+    for (Size j = 0; j < columns; ++j)
+      logistic<T>(rows, smooth.gain, smooth.shift, out + j * stride, out + j * stride);
+}
+
+/// `smooth` is the response where `step` has none.
 template <class T, int vectors>
-void run_panel(const LayerStep<T>& step, Size row) {
+void run_panel(const LayerStep<T>& step, const Response<T>* smooth, Size row) {
   const Size rows = step.rows - row < vectors * lanes<T> ? step.rows - row : vectors * lanes<T>;
   // Tiles of nearly equal width: a narrow one at the end would wait for its few accumulators.
   const Size tiles = (step.batch + tile_columns - 1) / tile_columns;
@@ -229,17 +245,25 @@ void run_panel(const LayerStep<T>& step, Size row) {
       run_columns<T, vectors>(step, place, columns);
     else
       run_partial<T, vectors>(step, place, rows, columns);
+    if (smooth) respond_smoothly(*smooth, rows, columns, place.out, step.out_stride);
     column += columns;
   }
 }
 
+/// A tile responds in its registers only where few instructions do it.
 template <class T>
 void accumulate(const LayerStep<T>& step) {
+  LayerStep<T> tiles = step;
+  const Response<T>* smooth = nullptr;
+  if (step.response && step.response->kind != ResponseKind::box) {
+    smooth = step.response;
+    tiles.response = nullptr;
+  }
   for (Size row = 0; row < step.rows; row += panel_rows<T>) {
     if (step.rows - row <= lanes<T>)
-      run_panel<T, 1>(step, row);
+      run_panel<T, 1>(tiles, smooth, row);
     else
-      run_panel<T, panel_vectors>(step, row);
+      run_panel<T, panel_vectors>(tiles, smooth, row);
   }
 }
 
@@ -278,9 +302,12 @@ void pack(const T* w, Size stride, bool transposed, Size rows, Size depth, T sca
   }
 }
 
+template <class T>
+constexpr Kernels<T> table = {packed_size<T>, pack<T>, accumulate<T>, exp<T>, tanh<T>, logistic<T>};
+
 }  // namespace
 
-const Kernels<float> single_kernels = {packed_size<float>, pack<float>, accumulate<float>};
-const Kernels<double> double_kernels = {packed_size<double>, pack<double>, accumulate<double>};
+const Kernels<float> single_kernels = table<float>;
+const Kernels<double> double_kernels = table<double>;
 
 }  // namespace equiprop::EQUIPROP_KERNEL_ISA
