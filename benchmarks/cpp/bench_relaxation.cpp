@@ -128,7 +128,7 @@ class Packed {
   const Kernels<float>& kernels_;
   std::vector<Eigen::VectorXf> packed_;
   std::vector<Pull<float>> pulls_;
-  BoxResponse<float> box_{1, 0, 1, nullptr, 0, 1, 1};
+  Response<float> box_{.kind = ResponseKind::box, .gain = 1, .lower = 0, .upper = 1};
   LayerStep<float> step_{};
 };
 

@@ -539,11 +539,11 @@ void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstState
   if constexpr (std::floating_point<S>) {
     const Block& block = topology_->state()[free_layer];
     const bool inside = free_layer + 1 == topology_->num_free();
-    const auto box = units.template box_response<S>(force_on(free_layer, nudge),
-                                                    inside ? nudge.stiffness : S(0));
-    if (box) {
+    const auto response = units.template kernel_response<S>(force_on(free_layer, nudge),
+                                                            inside ? nudge.stiffness : S(0));
+    if (response) {
       if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
-      packed_->step(block, free_layer, s, input, &*box, out,
+      packed_->step(block, free_layer, s, input, &*response, out,
                     change != nullptr ? scratch_.change.data() : nullptr);
       if (change != nullptr) raise_to_largest<S>(scratch_.change, *change);
       return;

@@ -30,20 +30,17 @@ struct Simd;
 template <>
 struct Simd<float> {
   typedef float Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
-  typedef int Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef int Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   static constexpr int magnitude = 0x7fffffff;
 };
 template <>
 struct Simd<double> {
   typedef double Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
-  typedef long long Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef long long Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   static constexpr long long magnitude = 0x7fffffffffffffff;
 };
 template <class T>
 using Vector = typename Simd<T>::Vector;
-/// The bits of numbers: without the sign they are ordered as the numbers are, with NaN above infinity.
-template <class T>
-using Bits = typename Simd<T>::Bits;
 
 /// Numbers in a vector.
 template <class T>
@@ -76,6 +73,22 @@ EQUIPROP_INLINE void multiply_add(const Vector<T>& a, const Vector<T>& b, Vector
   c += a * b;
 #endif
 }
+
+/// The first `count` numbers, fewer than a vector, in a few moves of fixed size.
+template <class T>
+EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
+  EQUIPROP_UNROLL
+  for (Size size = panel_rows<T> / 2; size > 0; size /= 2) {
+    if ((count & size) == 0) continue;
+    for (Size i = 0; i < size; ++i) to[i] = from[i];
+    from += size;
+    to += size;
+  }
+}
+
+// ---------------------------------------------------------------------------- functions
+
+#include "functions.inl"
 
 // ---------------------------------------------------------------------------- one tile
 
@@ -113,7 +126,7 @@ EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride,
 }
 
 template <class T>
-EQUIPROP_INLINE void respond(const BoxResponse<T>& box, const T* force, Vector<T>& p) {
+EQUIPROP_INLINE void respond(const Response<T>& box, const T* force, Vector<T>& p) {
   p = box.gain * p;
   if (force) p = (p + box.force_gain * load(force)) / box.curvature;
   const Vector<T> lower = box.lower - Vector<T>{}, upper = box.upper - Vector<T>{};
@@ -122,7 +135,7 @@ EQUIPROP_INLINE void respond(const BoxResponse<T>& box, const T* force, Vector<T
 }
 
 template <class T, int vectors, int columns>
-EQUIPROP_INLINE void respond_tile(const BoxResponse<T>& box, const T* force,
+EQUIPROP_INLINE void respond_tile(const Response<T>& box, const T* force,
                                   Tile<T, vectors, columns>& tile) {
   EQUIPROP_UNROLL
   for (int j = 0; j < columns; ++j) {
@@ -141,19 +154,24 @@ EQUIPROP_INLINE void end_tile(const Tile<T, vectors, columns>& tile, T* out, Siz
   }
 }
 
+/// Each number of `change` becomes the larger of itself and of |difference|. Without their signs the bits of numbers
+/// are ordered as the numbers are, with NaN above infinity.
+template <class T>
+EQUIPROP_INLINE void raise(const Vector<T>& difference, T* change) {
+  typedef typename Simd<T>::Integers Integers;
+  const Integers size = (Integers)difference & Simd<T>::magnitude;
+  const Integers largest = (Integers)load(change);
+  store(change, (Vector<T>)(size > largest ? size : largest));
+}
+
 template <class T, int vectors, int columns>
 EQUIPROP_INLINE void measure_tile(const Tile<T, vectors, columns>& tile, const T* before,
                                   Size stride, T* change) {
   EQUIPROP_UNROLL
   for (int j = 0; j < columns; ++j) {
-    Bits<T> largest = (Bits<T>)load(change + j * lanes<T>);
     EQUIPROP_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      const Bits<T> bits =
-          (Bits<T>)(tile.at[j][v] - load(before + j * stride + v * lanes<T>)) & Simd<T>::magnitude;
-      largest = bits > largest ? bits : largest;
-    }
-    store(change + j * lanes<T>, (Vector<T>)largest);
+    for (int v = 0; v < vectors; ++v)
+      raise<T>(tile.at[j][v] - load(before + j * stride + v * lanes<T>), change + j * lanes<T>);
   }
 }
 
@@ -222,18 +240,6 @@ EQUIPROP_INLINE void run_columns(const LayerStep<T>& step, const Place<T>& place
 
 // ---------------------------------------------------------------------------- all tiles
 
-/// The first `count` numbers, fewer than a vector, in a few moves of fixed size.
-template <class T>
-EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
-  EQUIPROP_UNROLL
-  for (Size size = panel_rows<T> / 2; size > 0; size /= 2) {
-    if ((count & size) == 0) continue;
-    for (Size i = 0; i < size; ++i) to[i] = from[i];
-    from += size;
-    to += size;
-  }
-}
-
 template <class T>
 EQUIPROP_INLINE const T* copy_columns(const T* from, Size stride, Size rows, Size columns, T* to,
                                       Size to_stride) {
@@ -241,16 +247,16 @@ EQUIPROP_INLINE const T* copy_columns(const T* from, Size stride, Size rows, Siz
   return to;
 }
 
-/// A tile whose panel is not full works on copies, since its vectors reach beyond the layer's rows.
+/// measure_tile for a tile in memory.
 template <class T>
 void measure_columns(const T* out, Size stride, const T* before, Size before_stride, Size rows,
                      Size columns, T* change) {
-  for (Size j = 0; j < columns; ++j) {
-    for (Size i = 0; i < rows; ++i) {
-      const T difference = out[i + j * stride] - before[i + j * before_stride];
-      const T size = difference < 0 ? -difference : difference;
-      T& largest = change[j * lanes<T>];
-      if (size > largest || size != size) largest = size;
+  for (Size j = 0; j < columns; ++j, out += stride, before += before_stride, change += lanes<T>) {
+    Size i = 0;
+    for (; i + lanes<T> <= rows; i += lanes<T>) raise(load(out + i) - load(before + i), change);
+    for (; i < rows; ++i) {
+      const T difference = out[i] - before[i], size = difference < 0 ? -difference : difference;
+      if (size > change[0] || size != size) change[0] = size;
     }
   }
 }
@@ -268,12 +274,13 @@ void descend_columns(const Descent<T>& descent, const T* g, Size g_stride, Size 
   }
 }
 
+/// A tile whose panel is not full works on copies, since its vectors reach beyond the layer's rows.
 template <class T, int vectors>
 [[gnu::noinline]] void run_partial(const LayerStep<T>& step, const Place<T>& place, Size rows,
                                    Size columns) {
   constexpr Size stride = vectors * lanes<T>;
   alignas(64) T start[stride * tile_columns] = {}, force[stride * tile_columns] = {};
-  BoxResponse<T> response{};
+  Response<T> response{};
   LayerStep<T> local = step;
   Place<T> copy = place;
   local.start_stride = local.out_stride = response.stride = stride;
@@ -300,8 +307,49 @@ template <class T, int vectors>
     copy_columns(start, stride, rows, columns, place.out, step.out_stride);
 }
 
+/// The response of smooth units to the drives of a tile.
+template <class T>
+[[gnu::noinline]] void respond_smoothly(const Response<T>& smooth, const T* drive, Size rows,
+                                        Size columns, T* out, Size stride, Size out_stride) {
+  if (smooth.kind == ResponseKind::tanh)
+    for (Size j = 0; j < columns; ++j) tanh<T>(rows, drive + j * stride, out + j * out_stride);
+  else
+    for (Size j = 0; j < columns; ++j)
+      logistic<T>(rows, smooth.gain, smooth.shift, drive + j * stride, out + j * out_stride);
+}
+
 template <class T, int vectors>
-void run_panel(const LayerStep<T>& step, Size row) {
+EQUIPROP_INLINE void run(const LayerStep<T>& step, const Place<T>& place, Size rows, Size columns) {
+  if (rows == vectors * lanes<T>)
+    run_columns<T, vectors>(step, place, columns);
+  else
+    run_partial<T, vectors>(step, place, rows, columns);
+}
+
+/// A tile of smooth units holds its drives aside, in the first cache, while what they were is still compared with.
+template <class T, int vectors>
+[[gnu::noinline]] void run_smooth(const LayerStep<T>& step, const Response<T>& smooth,
+                                  const Place<T>& place, Size rows, Size columns) {
+  constexpr Size stride = vectors * lanes<T>;
+  alignas(64) T drive[stride * tile_columns];
+  LayerStep<T> local = step;
+  Place<T> copy = place;
+  local.out_stride = stride;
+  copy.out = drive;
+  copy.before = nullptr;
+  run<T, vectors>(local, copy, rows, columns);
+  if (!place.before)
+    return respond_smoothly(smooth, drive, rows, columns, place.out, stride, step.out_stride);
+  respond_smoothly(smooth, drive, rows, columns, drive, stride, stride);
+  measure_columns(drive, stride, place.before, step.before_stride, rows, columns,
+                  step.change + place.column * lanes<T>);
+  for (Size j = 0; j < columns; ++j)
+    __builtin_memcpy(place.out + j * step.out_stride, drive + j * stride, sizeof(T) * rows);
+}
+
+/// `smooth` is the response where `step` has none.
+template <class T, int vectors>
+void run_panel(const LayerStep<T>& step, const Response<T>* smooth, Size row) {
   const Size rows = step.rows - row < vectors * lanes<T> ? step.rows - row : vectors * lanes<T>;
   // Tiles of nearly equal width: a narrow one at the end would wait for its few accumulators.
   const Size tiles = (step.batch + tile_columns - 1) / tile_columns;
@@ -316,21 +364,28 @@ void run_panel(const LayerStep<T>& step, Size row) {
         step.out ? step.out + row + column * step.out_stride : nullptr,
         step.change ? step.before + row + column * step.before_stride : nullptr,
         step.descent ? step.descent->theta + row + column * step.descent->stride : nullptr};
-    if (rows == vectors * lanes<T>)
-      run_columns<T, vectors>(step, place, columns);
+    if (smooth)
+      run_smooth<T, vectors>(step, *smooth, place, rows, columns);
     else
-      run_partial<T, vectors>(step, place, rows, columns);
+      run<T, vectors>(step, place, rows, columns);
     column += columns;
   }
 }
 
+/// A tile responds in its registers only where few instructions do it.
 template <class T>
 void accumulate(const LayerStep<T>& step) {
+  LayerStep<T> tiles = step;
+  const Response<T>* smooth = nullptr;
+  if (step.response && step.response->kind != ResponseKind::box) {
+    smooth = step.response;
+    tiles.response = nullptr;
+  }
   for (Size row = 0; row < step.rows; row += panel_rows<T>) {
     if (step.rows - row <= lanes<T>)
-      run_panel<T, 1>(step, row);
+      run_panel<T, 1>(tiles, smooth, row);
     else
-      run_panel<T, panel_vectors>(step, row);
+      run_panel<T, panel_vectors>(tiles, smooth, row);
   }
 }
 
@@ -369,11 +424,13 @@ void pack(const T* w, Size stride, bool transposed, Size rows, Size depth, T sca
   }
 }
 
+template <class T>
+constexpr Kernels<T> table = {packed_size<T>, pack<T>, accumulate<T>, lanes<T>,
+                              exp<T>,         tanh<T>, logistic<T>};
+
 }  // namespace
 
-const Kernels<float> single_kernels = {packed_size<float>, pack<float>, accumulate<float>,
-                                       lanes<float>};
-const Kernels<double> double_kernels = {packed_size<double>, pack<double>, accumulate<double>,
-                                        lanes<double>};
+const Kernels<float> single_kernels = table<float>;
+const Kernels<double> double_kernels = table<double>;
 
 }  // namespace equiprop::EQUIPROP_KERNEL_ISA

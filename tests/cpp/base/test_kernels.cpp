@@ -63,7 +63,7 @@ struct Problem {
   Size rows, batch;
   std::vector<Neighbour<T>> neighbours;
   Strided<T> start, force, out;
-  BoxResponse<T> box;
+  Response<T> box;
 
   Problem(const Kernels<T>& kernels, Random& random, Size rows, Size batch,
           const std::vector<Size>& depths, Size gap)
@@ -72,25 +72,32 @@ struct Problem {
         start(random, rows, batch, gap),
         force(random, rows, batch, gap + 2),
         out(rows, batch, gap + 1),
-        box{T(1.25), T(-0.5), T(0.75), force.data(), force.stride, T(0.5), T(1.5)} {
+        box{.kind = ResponseKind::box,
+            .gain = T(1.25),
+            .lower = T(-0.5),
+            .upper = T(0.75),
+            .force = force.data(),
+            .stride = force.stride,
+            .force_gain = T(0.5),
+            .curvature = T(1.5)} {
     for (const Size depth : depths)
       neighbours.emplace_back(kernels, random, rows, depth, batch, gap, neighbours.size() % 2 == 1,
                               neighbours.size() % 2 == 1 ? T(1) : T(0.75));
   }
 
   void run(const Kernels<T>& kernels, const T* begin, Size begin_stride,
-           const BoxResponse<T>* response) {
+           const Response<T>* response) {
     run(kernels, begin, begin_stride, response, 0, batch);
   }
   /// Samples [first, first + count) alone.
   void run(const Kernels<T>& kernels, const T* begin, Size begin_stride,
-           const BoxResponse<T>* response, Size first, Size count) {
+           const Response<T>* response, Size first, Size count) {
     std::vector<Pull<T>> pulls;
     for (const auto& neighbour : neighbours) {
       pulls.push_back(neighbour.pull());
       pulls.back().signal += first * pulls.back().stride;
     }
-    BoxResponse<T> part = response ? *response : BoxResponse<T>{};
+    Response<T> part = response ? *response : Response<T>{};
     if (part.force) part.force += first * part.stride;
     kernels.accumulate({rows, count, pulls.data(), static_cast<Size>(pulls.size()),
                         begin ? begin + first * begin_stride : nullptr, begin_stride,
@@ -114,7 +121,7 @@ struct Problem {
   }
 
   enum class Begin { zero, drive, bias };
-  void expect(Begin begin, const BoxResponse<T>* response, const std::string& what) const {
+  void expect(Begin begin, const Response<T>* response, const std::string& what) const {
     for (Size j = 0; j < batch; ++j)
       for (Size i = 0; i < rows; ++i) {
         const T first = begin == Begin::zero ? T(0) : start.at(i, begin == Begin::bias ? 0 : j);
@@ -126,7 +133,7 @@ struct Problem {
     expect_gaps_untouched(what);
   }
 
-  std::pair<double, double> respond(const BoxResponse<T>& response, Size i, Size j, double p,
+  std::pair<double, double> respond(const Response<T>& response, Size i, Size j, double p,
                                     double error) const {
     const auto d = [](T x) { return static_cast<double>(x); };
     double s = d(response.gain) * p;
@@ -148,7 +155,7 @@ template <class T>
 void expect_every_kind_of_step(const std::string& isa, Problem<T>& problem) {
   using Begin = typename Problem<T>::Begin;
   const auto& kernel = kernels<T>(isa);
-  BoxResponse<T> free = problem.box;
+  Response<T> free = problem.box;
   free.force = nullptr;
   problem.run(kernel, nullptr, 0, nullptr);
   problem.expect(Begin::zero, nullptr, isa + " from zero");
@@ -160,6 +167,12 @@ void expect_every_kind_of_step(const std::string& isa, Problem<T>& problem) {
   problem.expect(Begin::drive, &free, isa + " clipped");
   problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box);
   problem.expect(Begin::drive, &problem.box, isa + " nudged");
+}
+
+template <class T>
+void expect_identical(const Strided<T>& a, const Strided<T>& b, const std::string& what) {
+  for (Size j = 0; j < a.columns; ++j)
+    for (Size i = 0; i < a.rows; ++i) ASSERT_EQ(a.at(i, j), b.at(i, j)) << what << ' ' << i;
 }
 
 std::vector<std::string> isas() {
@@ -266,13 +279,9 @@ TYPED_TEST(KernelTest, RespondsBitForBitAsUnitsDo) {
   for (const auto& isa : isas()) {
     const auto& kernel = kernels<T>(isa);
     Problem<T> problem(kernel, random, 37, 19, {}, 0);
-    problem.box = {T(1.7),
-                   T(-0.3),
-                   T(0.6),
-                   problem.force.data(),
-                   problem.force.stride,
-                   T(1.7),
-                   T(1) + T(1.7) * stiffness};
+    problem.box.gain = problem.box.force_gain = T(1.7);
+    problem.box.lower = T(-0.3), problem.box.upper = T(0.6);
+    problem.box.curvature = T(1) + T(1.7) * stiffness;
     problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box);
     State<T> drive(37, 19), force(37, 19), expected(37, 19);
     for (Size j = 0; j < 19; ++j)
@@ -282,6 +291,63 @@ TYPED_TEST(KernelTest, RespondsBitForBitAsUnitsDo) {
     for (Size j = 0; j < 19; ++j)
       for (Size i = 0; i < 37; ++i) EXPECT_EQ(problem.out.at(i, j), expected(i, j)) << isa;
   }
+}
+
+TYPED_TEST(KernelTest, SmoothUnitsRespondAsTheFunctionsOfTheirDrive) {
+  using T = TypeParam;
+  Random random(9);
+  const Response<T> tanh{ResponseKind::tanh, T(1)};
+  const Response<T> logistic{ResponseKind::logistic, T(3.7), T(0.4)};
+  for (const auto& isa : isas())
+    for (const Size rows : {1, 10, 16, 37, 64})
+      for (const Size batch : {1, 7, 25}) {
+        const auto& kernel = kernels<T>(isa);
+        Problem<T> problem(kernel, random, rows, batch, {33, 10}, 1);
+        const auto run = [&](const Response<T>* response) {
+          problem.run(kernel, problem.start.data(), problem.start.stride, response);
+          problem.expect_gaps_untouched(isa);
+          return problem.out;
+        };
+        const Strided<T> drive = run(nullptr), tanhs = run(&tanh), logistics = run(&logistic);
+        Strided<T> expected = drive;
+        for (Size j = 0; j < batch; ++j) kernel.tanh(rows, &drive.at(0, j), &expected.at(0, j));
+        expect_identical(tanhs, expected, isa + " tanh");
+        for (Size j = 0; j < batch; ++j)
+          kernel.logistic(rows, logistic.gain, logistic.shift, &drive.at(0, j), &expected.at(0, j));
+        expect_identical(logistics, expected, isa + " logistic");
+      }
+}
+
+TYPED_TEST(KernelTest, SmoothUnitsRespondBitForBitAsUnitsDo) {
+  using T = TypeParam;
+  Random random(10);
+  for (const Activation& activation : {Activation(Tanh{}), Activation(Logistic{3.7, 0.4})}) {
+    const Units units(activation, Potential::legendre);
+    const auto response = units.template kernel_response<T>(nullptr, T(0));
+    ASSERT_TRUE(response);
+    Problem<T> problem(kernels<T>(), random, 37, 19, {}, 0);
+    problem.run(kernels<T>(), problem.start.data(), problem.start.stride, &*response);
+    State<T> drive(37, 19), expected(37, 19);
+    for (Size j = 0; j < 19; ++j)
+      for (Size i = 0; i < 37; ++i) drive(i, j) = problem.start.at(i, j);
+    units.template respond<T>(drive, nullptr, T(0), expected);
+    for (Size j = 0; j < 19; ++j)
+      for (Size i = 0; i < 37; ++i) EXPECT_EQ(problem.out.at(i, j), expected(i, j));
+  }
+}
+
+TYPED_TEST(KernelTest, UnitsThatReadTheirOldStateHaveNoResponseInTheKernel) {
+  using T = TypeParam;
+  const State<T> force(3, 2);
+  const auto response = [&](const Activation& activation, Potential potential,
+                            const State<T>* outside) {
+    return Units(activation, potential).template kernel_response<T>(outside, T(0));
+  };
+  EXPECT_FALSE(response(Tanh{}, Potential::legendre, &force));
+  EXPECT_FALSE(response(Logistic{}, Potential::legendre, &force));
+  EXPECT_FALSE(response(Tanh{}, Potential::quadratic, nullptr));
+  EXPECT_FALSE(response(Softplus{}, Potential::legendre, nullptr));
+  EXPECT_TRUE(response(Clip{}, Potential::quadratic, &force));
 }
 
 TYPED_TEST(KernelTest, NaNPassesTheClip) {

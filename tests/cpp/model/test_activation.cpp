@@ -164,7 +164,7 @@ void check_activate(const std::string& name, const Activation& activation, doubl
 
 TEST(Activate, IsTheValueOfEachEntry) {
   for (const auto& [name, activation] : activations()) {
-    check_activate<float>(name, activation, 1e-6);  // its tanh is a vectorised rational function
+    check_activate<float>(name, activation, 1e-6);
     check_activate<double>(name, activation, 1e-15);
     check_activate<D>(name, activation, 1e-15);
     if (holomorphic(activation)) check_activate<Complex>(name, activation, 1e-15);

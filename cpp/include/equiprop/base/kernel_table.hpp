@@ -16,17 +16,23 @@ struct Pull {
   std::ptrdiff_t stride;  ///< from one sample of u to the next
 };
 
-/// The state a layer of clip units takes under its drive p, as in Units::respond:
-/// clip((gain p + force_gain force) / curvature, lower, upper), without a force clip(gain p, lower, upper).
-/// A NaN stays one.
+enum class ResponseKind { box, tanh, logistic };
+
+/// The state a layer takes under its drive p, as in Units::respond. A NaN stays one.
+///   box       clip((gain p + force_gain force) / curvature, lower, upper), clip(gain p, lower, upper)
+///             without a force
+///   tanh      tanh(p)
+///   logistic  logistic(gain (p - shift))
 template <class T>
-struct BoxResponse {
-  T gain;
-  T lower, upper;
-  const T* force;         ///< (rows, batch), or nullptr
-  std::ptrdiff_t stride;  ///< from one sample of the force to the next
-  T force_gain;
-  T curvature;
+struct Response {
+  ResponseKind kind;
+  T gain;     ///< of a box or logistic
+  T shift{};  ///< of a logistic, as all below of a box
+  T lower{}, upper{};
+  const T* force = nullptr;   ///< (rows, batch), or nullptr
+  std::ptrdiff_t stride = 0;  ///< from one sample of the force to the next
+  T force_gain{};
+  T curvature{};
 };
 
 /// What becomes of the sums of a LayerStep that are a gradient g: v <- momentum v + (decay theta + g) with v the step's
@@ -45,9 +51,9 @@ struct LayerStep {
   std::ptrdiff_t batch;  ///< samples
   const Pull<T>* pulls;
   std::ptrdiff_t num_pulls;
-  const T* start;                  ///< (rows, batch), may be `out`; nullptr for zeros
-  std::ptrdiff_t start_stride;     ///< 0 where all samples share one start, a bias
-  const BoxResponse<T>* response;  ///< nullptr to store the drive itself
+  const T* start;               ///< (rows, batch), may be `out`; nullptr for zeros
+  std::ptrdiff_t start_stride;  ///< 0 where all samples share one start, a bias
+  const Response<T>* response;  ///< nullptr to store the drive itself
   T* out;  ///< (rows, batch); the step must not read what another sample writes
   std::ptrdiff_t out_stride;
   const T* before = nullptr;  ///< (rows, batch), may be `out`; what `change` compares with
@@ -70,6 +76,14 @@ struct Kernels {
                std::ptrdiff_t depth, T scale, T* packed);
   void (*accumulate)(const LayerStep<T>& step);
   std::ptrdiff_t lanes;  ///< rows of LayerStep::change
+
+  /// out[i] = e^in[i]. Errors are in units in the last place of the exact result, subnormal ones included: here at
+  /// most 1.25. In these functions `out` may be `in`, a NaN stays one, and out[i] depends on in[i] alone.
+  void (*exp)(std::ptrdiff_t count, const T* in, T* out);
+  /// At most 2 units off; odd, signed zeros included.
+  void (*tanh)(std::ptrdiff_t count, const T* in, T* out);
+  /// out[i] = 1 / (1 + e^-x), x = gain * (in[i] - shift) as it rounds; at most 1.75 units off, however small.
+  void (*logistic)(std::ptrdiff_t count, T gain, T shift, const T* in, T* out);
 };
 
 }  // namespace equiprop

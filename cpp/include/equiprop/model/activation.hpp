@@ -12,6 +12,7 @@
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/error.hpp"
+#include "equiprop/base/kernels.hpp"
 
 namespace equiprop {
 
@@ -265,20 +266,34 @@ S Logistic::potential(const S& r) const {
   return (detail::x_log_x(r) + detail::x_log_x(S(1) - r)) / real<S>(gain) + real<S>(shift) * r;
 }
 
-/// out = rho(x), elementwise; `out` may be `x`.
+namespace detail {
+
+template <class Rho, Scalar S>
+void activate(const Rho& rho, const ConstStateRef<S>& x, StateRef<S>& out) {
+  out = x.unaryExpr([=](const S& v) { return rho.value(v); });
+}
+
+template <std::floating_point T>
+void activate(const Tanh&, const ConstStateRef<T>& x, StateRef<T>& out) {
+  const auto& kernel = kernels<T>();
+  for (Index j = 0; j < x.cols(); ++j) kernel.tanh(x.rows(), x.col(j).data(), out.col(j).data());
+}
+
+template <std::floating_point T>
+void activate(const Logistic& rho, const ConstStateRef<T>& x, StateRef<T>& out) {
+  const auto& kernel = kernels<T>();
+  const T gain = static_cast<T>(rho.gain), shift = static_cast<T>(rho.shift);
+  for (Index j = 0; j < x.cols(); ++j)
+    kernel.logistic(x.rows(), gain, shift, x.col(j).data(), out.col(j).data());
+}
+
+}  // namespace detail
+
+/// out = rho(x), elementwise; `out` may be `x`. Real numbers under tanh and logistic as the kernels compute them,
+/// which is not rho.value to the last bit.
 template <Scalar S>
 void activate(const Activation& activation, const ConstStateRef<S>& x, StateRef<S> out) {
-  if (std::holds_alternative<Tanh>(activation)) {
-    out = x.array().tanh();  // vectorised in float
-  } else if (const auto* chosen = std::get_if<Logistic>(&activation)) {
-    out = x.unaryExpr([=](const S& v) { return chosen->argument(v); });
-    out = S(0.5) + S(0.5) * out.array().tanh();
-  } else if (const auto* smooth = std::get_if<Softplus>(&activation)) {
-    out = x.unaryExpr([=](const S& v) { return smooth->value(v); });
-  } else {
-    const Clip clip = std::get<Clip>(activation);
-    out = x.unaryExpr([=](const S& v) { return clip.value(v); });
-  }
+  std::visit([&](const auto& rho) { detail::activate(rho, x, out); }, activation);
 }
 
 }  // namespace equiprop

@@ -26,7 +26,7 @@ class PackedWeights {
   /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch).
   /// `change` is LayerStep's, from s, or nullptr.
   void step(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
-            const ConstStateRef<T>& start, const BoxResponse<T>* response, StateRef<T> out,
+            const ConstStateRef<T>& start, const Response<T>* response, StateRef<T> out,
             T* change) const {
     const std::vector<Neighbour>& all = neighbours_[layer];
     std::array<Pull<T>, 4> pulls;

@@ -97,25 +97,18 @@ class Units {
     else
       respond_quadratic(drive, force, stiffness, s);
   }
-  /// What `respond` does to units in a box, as the kernels take it; nothing for other units.
+  /// What `respond` does, as the kernels take it; nothing where it reads the old s, and for softplus.
   template <class T>
-  requires std::floating_point<T> std::optional<BoxResponse<T>> box_response(const State<T>* force,
+  requires std::floating_point<T> std::optional<Response<T>> kernel_response(const State<T>* force,
                                                                              T stiffness)
   const {
-    if (clip() == nullptr) return {};
-    const double divisor = signal_gain();
-    BoxResponse<T> response{static_cast<T>(clip()->gain),
-                            static_cast<T>(clip()->lower / divisor),
-                            static_cast<T>(clip()->upper / divisor),
-                            nullptr,
-                            0,
-                            force_gain<T>(*clip()),
-                            box_curvature<T>(*clip(), stiffness)};
-    if (force != nullptr) {
-      response.force = force->data();
-      response.stride = force->outerStride();
-    }
-    return response;
+    if (clip() != nullptr) return box_response(*clip(), force, stiffness);
+    if (!legendre() || force != nullptr) return {};
+    if (std::holds_alternative<Tanh>(activation_)) return Response<T>{ResponseKind::tanh, T(1)};
+    if (const auto* rho = std::get_if<Logistic>(&activation_))
+      return Response<T>{ResponseKind::logistic, static_cast<T>(rho->gain),
+                         static_cast<T>(rho->shift)};
+    return {};
   }
   /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping). The box of
   /// a quadratic potential is that of rho divided by the gain, hence the gain on the drive.
@@ -179,6 +172,21 @@ class Units {
             "Nudging must leave the energy convex in the outputs: beta > -1 / (gain * stiffness).",
             "beta * stiffness = ", real_part(stiffness));
     return curvature;
+  }
+  template <class T>
+  Response<T> box_response(const Clip& box, const State<T>* force, T stiffness) const {
+    const double divisor = signal_gain();
+    Response<T> response{.kind = ResponseKind::box,
+                         .gain = static_cast<T>(box.gain),
+                         .lower = static_cast<T>(box.lower / divisor),
+                         .upper = static_cast<T>(box.upper / divisor),
+                         .force_gain = force_gain<T>(box),
+                         .curvature = box_curvature<T>(box, stiffness)};
+    if (force != nullptr) {
+      response.force = force->data();
+      response.stride = force->outerStride();
+    }
+    return response;
   }
   /// Minimises s^2 / (2 gain) - (drive + force) s + stiffness s^2 / 2 over the box (legendre), or
   /// the same with the gain on the drive (quadratic).
