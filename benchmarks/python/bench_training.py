@@ -33,7 +33,7 @@ from torch.nn import functional
 FREE, NUDGED = 30, 10
 RUN = 4
 CASES = (([784, 512, 10], 50), ([784, 512, 10], 200), ([784, 512, 512, 10], 50))
-PHASES = ("input drive", "free phase", "second phase", "optimizer")
+PHASES = ("input drive", "free phase", "second phase and update")
 
 
 def trainer_of(net: eq.HopfieldNetwork, second_phase: object, **options: object) -> eq.Trainer:
@@ -61,10 +61,10 @@ def pieces(trainer: eq.Trainer, batch: Batch) -> np.ndarray:
     state, *_ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
     relaxed = clock()
     problem = Problem(model, energy, x, state, cost, solver, trainer.steps, False)
-    gradient = trainer.second_phase.gradient(problem)
-    differentiated = clock()
-    trainer.optimizer.step(model.parameters, gradient.parameters, model.block_slices)
-    return np.diff([start, clamped, relaxed, differentiated, clock()])
+    descent = trainer.optimizer.descent(model.parameters, model.block_slices)
+    trainer.second_phase.descend(problem, descent)
+    trainer.optimizer.finish()
+    return np.diff([start, clamped, relaxed, clock()])
 
 
 def methods_of(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[dict[str, Step], dict]:

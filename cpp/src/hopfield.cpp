@@ -50,19 +50,16 @@ struct Bounded {
   double& largest;
 
   void weights(const Block&, const std::vector<OuterProduct<S>>& products) const {
-    for (const auto& [scale, a, b] : products)
-      raise(std::abs(static_cast<double>(scale)) * static_cast<double>(a.cols()) * top(a) * top(b) *
-            static_cast<double>(products.size()));
+    double sum = 0;
+    for (const auto& [scale, a, b] : products) sum += std::abs(scale) * norm(a) * norm(b);
+    raise(sum);
   }
-  void bias(const Block&, const Parameters<S>& g) const { raise(top(g)); }
+  void bias(const Block&, const Parameters<S>& g) const { raise(norm(g)); }
 
  private:
   void raise(double bound) const { largest = bound <= largest ? largest : bound; }
-  static double top(const ConstStateRef<S>& a) {
-    return a.size() == 0
-               ? 0
-               : static_cast<double>(a.cwiseAbs().template maxCoeff<Eigen::PropagateNaN>());
-  }
+  /// sum |a_ij|: no entry of a b^T exceeds the product of two of them.
+  static double norm(const ConstStateRef<S>& a) { return static_cast<double>(a.cwiseAbs().sum()); }
 };
 
 /// Whether no sum can overflow, nor the update it takes part in at any rate below 1e6. NaN is no bound.
@@ -298,14 +295,27 @@ void ClampedHopfield<S, W>::transposed_hessian_vector_product(const ConstStateRe
   hessian_product(s, v, Op::transpose, out);
 }
 
+/// scratch_.pulls = M signal'(s) v, or M^T signal'(s) v; needs prepare_signals(s).
+template <class S, class W>
+void ClampedHopfield<S, W>::pull_tangents(const ConstStateRef<S>& v, Op op) const {
+  resize_like(scratch_.pulls, v.rows(), v.cols());
+  if constexpr (std::floating_point<S>)
+    if (packed_ && (op == Op::none || conservative())) {
+      for (std::size_t k = 0; k < topology_->num_free(); ++k)
+        packed_->step(topology_->state()[k], k, v, State<S>(), nullptr, scratch_.pulls, nullptr);
+      return;
+    }
+  prepare_tangents(v);
+  scratch_.pulls.setZero();
+  add_pulls([&](std::size_t k) { return tangent(k, v); }, scratch_.pulls, op);
+}
+
 template <class S, class W>
 void ClampedHopfield<S, W>::hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                             Op op, StateRef<S>& out) const {
   const bool linear = topology_->has_block_update();  // every signal linear: no drive needed
   if (!linear) drive(s);
-  prepare_tangents(v);
-  scratch_.pulls.setZero(s.rows(), s.cols());
-  add_pulls([&](std::size_t k) { return tangent(k, v); }, scratch_.pulls, op);
+  pull_tangents(v, op);
   const ConstStateRef<S> p(scratch_.drive), pulls(scratch_.pulls);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Units& units = topology_->units(k);
@@ -491,8 +501,7 @@ void ClampedHopfield<S, W>::transposed_map_product(const ConstStateRef<S>& s, co
   scratch_.response.array() *= v.array();
   const ConstStateRef<S> response(scratch_.response);
   if (topology_->potential() == Potential::legendre) {
-    scratch_.pulls.setZero(s.rows(), s.cols());
-    add_pulls([&](std::size_t k) { return tangent(k, response); }, scratch_.pulls, Op::transpose);
+    pull_tangents(response, Op::transpose);
     out = scratch_.pulls;
   } else {
     hessian_product(s, response, Op::transpose, out);
@@ -527,35 +536,45 @@ void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, Sta
     relax_layer(k, s, nudge, s, change);
 }
 
-/// Rows of a layer in out = T(s), in the kernel where it can be; `out` may be s, which `change` is measured from.
+/// Rows of a layer in out = T(s), by a kernel that responds as it stores; false where none does.
+template <class S, class W>
+bool ClampedHopfield<S, W>::relax_in_kernel(std::size_t free_layer, const ConstStateRef<S>& s,
+                                            const Nudge<S>& nudge, StateRef<S>& out,
+                                            PerSample<RealOf<S>>* change) const {
+  if constexpr (std::floating_point<S>) {
+    const bool inside = free_layer + 1 == topology_->num_free();
+    const auto response = topology_->units(free_layer)
+                              .template kernel_response<S>(force_on(free_layer, nudge),
+                                                           inside ? nudge.stiffness : S(0));
+    if (!response) return false;
+    if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
+    packed_->step(topology_->state()[free_layer], free_layer, s, clamped_drive(), &*response, out,
+                  change != nullptr ? scratch_.change.data() : nullptr);
+    if (change != nullptr) raise_to_largest<S>(scratch_.change, *change);
+    return true;
+  }
+  return false;
+}
+
+/// The same in any way; `out` may be s, which `change` is measured from.
 template <class S, class W>
 void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstStateRef<S>& s,
                                         const Nudge<S>& nudge, StateRef<S> out,
                                         PerSample<RealOf<S>>* change) const {
-  const Units& units = topology_->units(free_layer);
+  if (relax_in_kernel(free_layer, s, nudge, out, change)) return;
   resize_like(scratch_.drive, s.rows(), s.cols());
   StateRef<S> p(scratch_.drive);
   const ConstStateRef<S> input = clamped_drive();
   if constexpr (std::floating_point<S>) {
-    const Block& block = topology_->state()[free_layer];
-    const bool inside = free_layer + 1 == topology_->num_free();
-    const auto response = units.template kernel_response<S>(force_on(free_layer, nudge),
-                                                            inside ? nudge.stiffness : S(0));
-    if (response) {
-      if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
-      packed_->step(block, free_layer, s, input, &*response, out,
-                    change != nullptr ? scratch_.change.data() : nullptr);
-      if (change != nullptr) raise_to_largest<S>(scratch_.change, *change);
-      return;
-    }
-    packed_->step(block, free_layer, s, input, nullptr, p, nullptr);
+    packed_->step(topology_->state()[free_layer], free_layer, s, input, nullptr, p, nullptr);
   } else {
     rows(p, free_layer) = rows(input, free_layer);
     add_pulls_on(free_layer, s, scratch_.drive);
   }
   const auto respond = [&] {
-    units.template respond<S>(rows(p, free_layer), force_on(free_layer, nudge), nudge.stiffness,
-                              rows(out, free_layer));
+    topology_->units(free_layer)
+        .template respond<S>(rows(p, free_layer), force_on(free_layer, nudge), nudge.stiffness,
+                             rows(out, free_layer));
   };
   if (change == nullptr) return respond();
   scratch_.response = rows(s, free_layer);

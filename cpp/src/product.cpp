@@ -164,17 +164,14 @@ S* packed_memory(Index size) {
   return memory.data();
 }
 
-/// to = from^T, contiguous, by squares that stay in cache.
+/// to = from^T, contiguous, by strips whose rows stay in cache.
 template <class S>
 void transpose(const ConstStateRef<S>& from, S* to) {
-  constexpr Index square = 16;
-  Eigen::Map<State<S>> out(to, from.cols(), from.rows());
-  for (Index j = 0; j < from.cols(); j += square)
-    for (Index i = 0; i < from.rows(); i += square) {
-      const Index rows = std::min(square, from.rows() - i),
-                  columns = std::min(square, from.cols() - j);
-      out.block(j, i, columns, rows) = from.block(i, j, rows, columns).transpose();
-    }
+  constexpr Index strip = 16;
+  for (Index row = 0; row < from.rows(); row += strip)
+    for (Index column = 0; column < from.cols(); ++column)
+      for (Index i = row; i < std::min(row + strip, from.rows()); ++i)
+        to[i * from.cols() + column] = from.data()[column * from.outerStride() + i];
 }
 
 /// Products as the kernels take them: each `a` packed, each `b` transposed, so that a column of the result is a

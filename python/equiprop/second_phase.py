@@ -119,10 +119,11 @@ class RecurrentBackpropagation:
     Parameters
     ----------
     linear_solver : LinearSolver
-        Of the side network.
+        Of the side network. The default is for training: a tighter one changes the direction of the gradient
+        less than the free phase's own tolerance does (docs/performance.md).
     """
 
-    linear_solver: LinearSolver = ConjugateGradient()  # noqa: RUF009
+    linear_solver: LinearSolver = ConjugateGradient(tolerance=1e-2)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         rule = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"

@@ -26,6 +26,7 @@ from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
 _EVALUATION_BATCH = 1000
+_DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
 Callback = Callable[["Trainer", Epoch], None]
@@ -106,7 +107,7 @@ class Trainer:
         gradient = self._update(problem, self.schedule(progress))
         self.steps += 1
         outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
-        failed = (free.status > Status.FIXED_STEPS) | (gradient.status > Status.FIXED_STEPS)
+        failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
             gradient.objective,
             _error(_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
@@ -292,7 +293,7 @@ def _error(errors: NDArray[np.float64], classification: bool) -> float:
 
 
 def _refuse_divergence(phase: str, outcome: Outcome) -> None:
-    if (outcome.status == Status.DIVERGED).any():
+    if outcome.status.max() == _DIVERGED:  # the worst
         raise ConvergenceError(
             f"[Trainer.step] The {phase} must stay finite; the parameters were left as they are. "
             f"Received {outcome.summary()}",

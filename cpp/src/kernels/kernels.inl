@@ -254,10 +254,12 @@ void measure_columns(const T* out, Size stride, const T* before, Size before_str
   for (Size j = 0; j < columns; ++j, out += stride, before += before_stride, change += lanes<T>) {
     Size i = 0;
     for (; i + lanes<T> <= rows; i += lanes<T>) raise(load(out + i) - load(before + i), change);
-    for (; i < rows; ++i) {
-      const T difference = out[i] - before[i], size = difference < 0 ? -difference : difference;
-      if (size > change[0] || size != size) change[0] = size;
-    }
+    if (i == rows) continue;
+    alignas(64) T last[lanes<T>] = {},
+                  last_before[lanes<T>] = {};  // where there is no row, no difference
+    __builtin_memcpy(last, out + i, sizeof(T) * (rows - i));
+    __builtin_memcpy(last_before, before + i, sizeof(T) * (rows - i));
+    raise(load(last) - load(last_before), change);
   }
 }
 

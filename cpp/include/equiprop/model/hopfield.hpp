@@ -97,6 +97,7 @@ class ClampedHopfield {
   Signal signal(std::size_t free_layer, const ConstStateRef<S>& s) const {
     return signal(free_layer, s, scratch_.signal);
   }
+  void pull_tangents(const ConstStateRef<S>& v, Op op) const;
   Signal tangent(std::size_t free_layer, const ConstStateRef<S>& v) const;
 
   template <class SignalOf>
@@ -108,6 +109,8 @@ class ClampedHopfield {
   Index batch() const { return static_cast<Index>(x_samples_.size()); }
   auto clamped_drive() const { return drive_->middleCols(drive_begin_, batch()); }
   ConstStateRef<S> clamped_x() const;
+  bool relax_in_kernel(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                       StateRef<S>& out, PerSample<RealOf<S>>* change) const;
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                    StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;

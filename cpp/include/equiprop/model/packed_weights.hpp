@@ -23,7 +23,8 @@ class PackedWeights {
     }
   }
 
-  /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch).
+  /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch); an empty
+  /// start is 0.
   /// `change` is LayerStep's, from s, or nullptr.
   void step(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
             const ConstStateRef<T>& start, const Response<T>* response, StateRef<T> out,
@@ -34,7 +35,7 @@ class PackedWeights {
                       s.cols(),
                       pulls.data(),
                       0,
-                      start.data() + rows.offset,
+                      start.size() > 0 ? start.data() + rows.offset : nullptr,
                       start.outerStride(),
                       nullptr,
                       out.data() + rows.offset,

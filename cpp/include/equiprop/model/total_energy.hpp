@@ -80,12 +80,13 @@ class TotalEnergy {
 
   Index num_blocks() const { return energy_.num_blocks(); }
   Index output_block() const { return 0; }
-  /// The outputs' block comes first: from a free state nothing else moves before it has. The cost enters by the quadratic model with its own stiffness, which is exact for SquaredError
+  /// The outputs' block comes first, and it alone feels the cost: from a free state nothing moves before it has. The cost enters by the quadratic model with its own stiffness, which is exact for SquaredError
   /// and for beta > 0 a majoriser otherwise (so each update still lowers F).
   void block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                     PerSample<RealOf<S>>* change = nullptr) const {
     const Index turned = (energy_.output_block() + block) % num_blocks();
-    energy_.block_update(turned, nudge(s, outer, cost_.stiffness()), s, change);
+    energy_.block_update(turned, block == 0 ? nudge(s, outer, cost_.stiffness()) : outer, s,
+                         change);
   }
 
   bool divisible() const { return energy_.divisible(); }
