@@ -55,10 +55,11 @@ auto hand_over(Vector&& values) {
   return Array<typename Vector::Scalar>(owned->size(), owned->data(), owner);
 }
 
-/// (status, iterations, residual), one entry per sample.
+/// (status, iterations, residual, fallbacks), one entry per sample.
 inline py::tuple as_tuple(const Report& report) {
   return py::make_tuple(as_vector(report.status.template cast<std::int8_t>().eval()),
-                        as_vector(report.iterations), as_vector(report.residual));
+                        as_vector(report.iterations), as_vector(report.residual),
+                        as_vector(report.fallbacks));
 }
 
 }  // namespace equiprop::bindings

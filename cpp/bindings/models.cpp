@@ -218,7 +218,7 @@ Array<T> stacked(const std::vector<State<T>>& states, Index units, Index batch) 
   return out;
 }
 
-/// (state, (status, iterations, residual), residual of every step or None, every state or None).
+/// (state, (status, iterations, residual, fallbacks), residual of every step or None, every state or None).
 template <class T>
 py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Array<T>& start,
                      bool trace, bool record) {

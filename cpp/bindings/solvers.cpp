@@ -16,13 +16,18 @@ py::class_<Options> bind_options(py::module_& m, const char* name) {
       .def_readwrite("max_iterations", &Options::max_iterations);
 }
 
+template <class Options>
+py::class_<Options> bind_relaxation(py::module_& m, const char* name) {
+  return bind_options<Options>(m, name).def_readwrite("anderson", &Options::anderson);
+}
+
 }  // namespace
 
 void bind_solvers(py::module_& m) {
-  bind_options<BlockUpdate>(m, "BlockUpdate");
-  bind_options<FixedPointIteration>(m, "FixedPointIteration")
+  bind_relaxation<BlockUpdate>(m, "BlockUpdate");
+  bind_relaxation<FixedPointIteration>(m, "FixedPointIteration")
       .def_readwrite("damping", &FixedPointIteration::damping);
-  bind_options<Euler>(m, "Euler").def_readwrite("step_size", &Euler::step_size);
+  bind_relaxation<Euler>(m, "Euler").def_readwrite("step_size", &Euler::step_size);
   bind_options<ConjugateGradient>(m, "ConjugateGradient");
   bind_options<Richardson>(m, "Richardson").def_readwrite("step_size", &Richardson::step_size);
   bind_options<Neumann>(m, "Neumann");

@@ -280,6 +280,8 @@ Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCo
   require(!trajectory.empty(), where, "A recorded relaxation has at least one state.", "none");
   require(!std::holds_alternative<BlockUpdate>(solver), where,
           "The relaxation is by Euler or FixedPointIteration.", "BlockUpdate");
+  require(std::visit([](const auto& chosen) { return chosen.anderson == 0; }, solver), where,
+          "The relaxation is not accelerated: anderson is 0.", "another");
   Gradient<S> gradient = start_gradient<S>(energy, cost, trajectory.back(), wanted);
   gradient.report.status.setConstant(Status::fixed_steps);
   const auto steps = static_cast<Index>(trajectory.size()) - 1;

@@ -22,7 +22,9 @@ class Relaxation {
   void residual(const ConstStateRef<S>& s, PerSample<double>& out) {
     equiprop::residual<S>(energy_, s, image_, out);
   }
+  void project(StateRef<S> s) const { energy_.project(s); }
   bool separable() const { return energy_.separable(); }
+  bool fell_back(Index) const { return false; }
   Relaxation select(Samples which) const { return {energy_.select(which), *solver_}; }
 
  private:
@@ -31,6 +33,13 @@ class Relaxation {
   State<S> image_;
 };
 
+template <class S, class Chosen, class P>
+Report repeat(const Chosen& solver, P stepper, StateRef<S> s, const Observer<S>& observe) {
+  return Iteration<S, P>(solver, solver.rate(), PerSample<double>::Ones(s.cols()),
+                         std::move(stepper))
+      .run(s, observe);
+}
+
 template <class S>
 Report relax_samples(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
                      const Observer<S>& observe) {
@@ -38,9 +47,10 @@ Report relax_samples(const AnyEnergy<S>& energy, const Solver& solver, StateRef<
       [&](const auto& chosen) {
         using Chosen = std::decay_t<decltype(chosen)>;
         chosen.check();
-        Iteration<S, Relaxation<S, Chosen>> iteration(
-            chosen, chosen.rate(), PerSample<double>::Ones(s.cols()), {energy, chosen});
-        return iteration.run(s, observe);
+        const Relaxation<S, Chosen> plain(energy, chosen);
+        if (chosen.anderson == 0) return repeat<S>(chosen, plain, s, observe);
+        return repeat<S>(chosen, Anderson<S, Relaxation<S, Chosen>>(plain, chosen.anderson), s,
+                         observe);
       },
       solver);
 }

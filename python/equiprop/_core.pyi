@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
-_Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64]]
+_Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 _Gradient = tuple[_Array, _Array, float, _Report]
 _Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
 _Descent = tuple[_Array, _Array | None, float, float, float]
@@ -48,12 +48,15 @@ class _Options:
     tolerance: float | None
     max_iterations: int
 
-class BlockUpdate(_Options): ...
+class _PhaseOptions(_Options):
+    anderson: int
 
-class FixedPointIteration(_Options):
+class BlockUpdate(_PhaseOptions): ...
+
+class FixedPointIteration(_PhaseOptions):
     damping: float
 
-class Euler(_Options):
+class Euler(_PhaseOptions):
     step_size: float
 
 class ConjugateGradient(_Options): ...

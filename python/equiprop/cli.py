@@ -225,7 +225,7 @@ def _nudging(options: argparse.Namespace) -> Nudging:
 
 def _second_phase(options: argparse.Namespace) -> SecondPhase:
     if options.second_phase == "rbp":
-        return RecurrentBackpropagation(_LINEAR[options.linear_solver](tolerance=1e-3))
+        return RecurrentBackpropagation(_LINEAR[options.linear_solver](tolerance=1e-2))
     return EquilibriumPropagation(_nudging(options))
 
 

@@ -57,11 +57,14 @@ class Outcome:
         Steps taken.
     residual : (batch,) float64
         Distance from the solution, in the solver's own measure (see docs/notation.md).
+    fallbacks : (batch,) int64
+        Steps that Anderson acceleration took back or left plain; 0 without it.
     """
 
     status: NDArray[np.int8]
     iterations: NDArray[np.int64]
     residual: NDArray[np.float64]
+    fallbacks: NDArray[np.int64]
 
     @property
     def converged(self) -> bool:
@@ -75,10 +78,15 @@ class Outcome:
         lines = [
             f"{len(self.status)} samples: {', '.join(parts)}; "
             f"iterations {self.iterations.mean():.1f} on average, {self.iterations.max()} at most; "
-            f"largest residual {self.residual.max():.1e}."
+            f"largest residual {self.residual.max():.1e}{self._fallbacks()}."
         ]
         lines += [_ADVICE[s] for s, n in counts.items() if n and s in _ADVICE]
         return "\n".join(lines)
+
+    def _fallbacks(self) -> str:
+        if not self.fallbacks.any():
+            return ""
+        return f"; the acceleration fell back {self.fallbacks.mean():.1f} times on average"
 
     def report_failure(self, where: str, on_failure: str) -> None:
         """Warn, raise or stay silent about samples that failed."""

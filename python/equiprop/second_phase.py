@@ -153,7 +153,7 @@ def _check_holomorphic(model: Model) -> None:
         )
 
 
-def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, Any]]) -> Gradient:
+def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, Any, Any]]) -> Gradient:
     parameters, inputs, objective, outcome = result
     return Gradient(
         *outcome,
@@ -321,7 +321,7 @@ def backpropagation_through_time(
     model : HopfieldNetwork, Energy or VectorField
     free : FixedPoint
         From ``free_phase(..., record=True)`` by Euler or FixedPointIteration with ``tolerance=0``, so that
-        every sample took every step.
+        every sample took every step, and without acceleration.
     y : (batch, outputs) array, or (batch,) integer labels
     cost : SquaredError or CrossEntropy
 

@@ -44,7 +44,27 @@ class Solver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockUpdate(Solver):
+class Relaxation(Solver):
+    r"""Options of the solvers of phases, each of which repeats a step g.
+
+    .. math:: s' = g(s) - \sum_i c_i \Delta g_i, \quad
+              c = \arg\min \|f - \sum_i c_i \Delta f_i\|_2, \quad f = g(s) - s
+
+    is where a step starts under Anderson acceleration (Anderson 1965; type II of Walker & Ni 2011); the
+    differences are those over the last `anderson` steps of a sample.
+
+    Parameters
+    ----------
+    anderson : int
+        Earlier steps that are remembered, 0 (no acceleration) to 20; each holds two states. A step that
+        turns out longer than the one before is taken back, and the result's `fallbacks` counts it.
+    """
+
+    anderson: int = _core.BlockUpdate().anderson
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockUpdate(Relaxation):
     """Exact minimisation over the even layers together, then the odd ones, in turn.
 
     s_k <- argmin of E over s_k, the others held; for any graph, layers that are not coupled to each
@@ -54,7 +74,7 @@ class BlockUpdate(Solver):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedPointIteration(Solver):
+class FixedPointIteration(Relaxation):
     """s <- (1 - damping) T(s) + damping s, all units at once (Ernoult et al. 2019).
 
     T(s) = rho(drive) for ``potential="legendre"``, s - dE/ds for ``"quadratic"``, clipped to the box of
@@ -70,7 +90,7 @@ class FixedPointIteration(Solver):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Euler(Solver):
+class Euler(Relaxation):
     """Gradient flow ds/dt = -dE/ds by Euler steps, clipped to the box of bounded states.
 
     Parameters

@@ -158,6 +158,15 @@ State<double> interior_state(const HopfieldNetwork<double>& network, Random& ran
   return s;
 }
 
+void add_accelerated(std::vector<Solver>& solvers, const std::vector<Index>& memories) {
+  const std::vector<Solver> plain = solvers;
+  for (const Index memory : memories)
+    for (Solver solver : plain) {
+      std::visit([=](auto& chosen) { chosen.anderson = memory; }, solver);
+      solvers.push_back(solver);
+    }
+}
+
 State<double> fixed_point(const AnyEnergy<double>& energy, State<double> start) {
   FixedPointIteration solver;
   solver.tolerance = 1e-14;

@@ -78,6 +78,8 @@ void for_each(const Keep& keep, const Check& check) {
 HopfieldNetwork<double> make_network(const Case& c, std::uint64_t seed = 1);
 /// A state at which every derivative exists: inside the range of rho where that is the state's.
 State<double> interior_state(const HopfieldNetwork<double>& network, Random& random, Index batch);
+/// Appends each solver again, with each of these memories of Anderson acceleration.
+void add_accelerated(std::vector<Solver>& solvers, const std::vector<Index>& memories);
 /// A free fixed point, to rounding.
 State<double> fixed_point(const AnyEnergy<double>& energy, State<double> start);
 

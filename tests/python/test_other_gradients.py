@@ -171,6 +171,9 @@ def test_a_recording_of_a_fixed_number_of_steps_is_needed() -> None:
     blocks = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=0, max_iterations=5), record=True)
     with pytest.raises(ValueError, match="by Euler or FixedPointIteration"):
         eq.backpropagation_through_time(net, blocks, y)
+    accelerated = eq.FixedPointIteration(tolerance=0, max_iterations=5, anderson=2)
+    with pytest.raises(ValueError, match="not accelerated: anderson is 0"):
+        eq.backpropagation_through_time(net, eq.free_phase(net, x, solver=accelerated, record=True), y)
     recorded = eq.free_phase(net, x, solver=steps, record=True)
     net.parameters[0] += 1
     with pytest.raises(ValueError, match="run free_phase again"):

@@ -25,7 +25,7 @@ WORDS = {
 
 def outcome(status: list[Status]) -> Outcome:
     n = len(status)
-    return Outcome(np.array(status, np.int8), np.arange(n), np.linspace(0.1, 1, n))
+    return Outcome(np.array(status, np.int8), np.arange(n), np.linspace(0.1, 1, n), np.zeros(n, np.int64))
 
 
 @given(statuses)
@@ -38,6 +38,13 @@ def test_a_summary_counts_every_kind_and_advises_on_failures(status: list[Status
     assert len(advice) == len(failures)
     assert f"{len(status) - 1} at most" in first
     assert outcome(status).converged == (not failures)
+
+
+def test_a_summary_tells_of_fall_backs_where_there_are_some() -> None:
+    plain = outcome([Status.CONVERGED] * 2)
+    accelerated = dataclasses.replace(plain, fallbacks=np.array([0, 3]))
+    assert "fell back" not in plain.summary()
+    assert accelerated.summary().endswith("; the acceleration fell back 1.5 times on average.")
 
 
 @given(statuses)

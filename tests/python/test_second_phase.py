@@ -214,6 +214,24 @@ def test_a_free_phase_of_another_network_is_refused() -> None:
         eq.equilibrium_propagation(chain(seed=1), free, y)
 
 
+@pytest.mark.parametrize("potential", POTENTIALS)
+@pytest.mark.parametrize("activation", ["tanh", "hard_sigmoid"])
+def test_acceleration_changes_no_gradient(activation: str, potential: str) -> None:
+    net = chain(4, 6, 5, 3, activation=activation, potential=potential)
+    free, x, y, _ = prepare(net)
+    accelerated = dataclasses.replace(precise(net), tolerance=1e-13, anderson=3)
+    found = eq.free_phase(net, x, solver=accelerated)
+    close(found.state, free.state, 1e-11)
+    rules = [eq.centered(0.1), eq.one_sided(0.1), eq.exact_limit()]
+    for nudging in [*rules, eq.holomorphic(0.1, 4)] if activation == "tanh" else rules:
+        expected = eq.equilibrium_propagation(net, free, y, nudging=nudging, solver=precise(net))
+        gradient = eq.equilibrium_propagation(net, found, y, nudging=nudging, solver=accelerated)
+        assert gradient.converged
+        assert gradient.iterations.sum() < expected.iterations.sum()
+        assert gradient.fallbacks.shape == (3,)
+        close(gradient.parameters, expected.parameters, 1e-9)
+
+
 def test_blocks_are_views_of_the_gradient() -> None:
     net = skip()
     free, _, y, _ = prepare(net)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equiprop as eq
@@ -16,10 +17,11 @@ few = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 def solvers(net: eq.HopfieldNetwork, tolerance: float | None, limit: int = 20_000) -> list[Any]:
-    """Every solver that can relax the network."""
+    """Every solver that can relax the network, plain and accelerated."""
     common = {"tolerance": tolerance, "max_iterations": limit}
     by_blocks = [eq.BlockUpdate(**common)] if net.has_block_update else []
-    return [*by_blocks, eq.FixedPointIteration(**common, damping=0.5), eq.Euler(**common, step_size=0.02)]
+    plain = [*by_blocks, eq.FixedPointIteration(**common, damping=0.5), eq.Euler(**common, step_size=0.02)]
+    return [*plain, *(replace(solver, anderson=3) for solver in plain)]
 
 
 @few
@@ -259,6 +261,36 @@ def test_the_default_solver_fits_the_model() -> None:
     assert eq.free_phase(quadratic, inputs(quadratic)).solver == eq.Euler()
 
 
+@pytest.mark.parametrize("dtype", sorted(TOLERANCE))
+@pytest.mark.parametrize("kind", [eq.BlockUpdate, eq.FixedPointIteration, eq.Euler])
+def test_acceleration_saves_steps_on_a_slow_network(kind: Any, dtype: str) -> None:
+    net = eq.HopfieldNetwork([1, 6, 6], activation="linear", dtype=dtype)
+    net.parameters[:] = 0
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))
+    net.blocks["W2"][:] = q * np.linspace(0.5, 0.98, 6)  # the map's spectral radius is 0.98
+    net.blocks["b2"][:] = 1
+    plain = kind(tolerance=TOLERANCE[dtype] * 10, max_iterations=10_000)
+    slow = eq.free_phase(net, [[1.0]], solver=plain)
+    fast = eq.free_phase(net, [[1.0]], solver=replace(plain, anderson=4))
+    assert 3 * fast.iterations.max() < slow.iterations.max()
+    assert (slow.fallbacks == 0).all()
+    np.testing.assert_allclose(fast.state, slow.state, rtol=0, atol=2000 * TOLERANCE[dtype])
+
+
+def test_fall_backs_are_counted_and_told() -> None:
+    net = chain(activation="hard_sigmoid")
+    # the fixed point is reached exactly, and then only rounding changes
+    accelerated = eq.BlockUpdate(tolerance=0, max_iterations=60, anderson=2)
+    free = eq.free_phase(net, inputs(net), solver=accelerated)
+    assert free.fallbacks.dtype == np.int64
+    assert (free.fallbacks <= free.iterations).all()
+    plain = eq.free_phase(net, inputs(net), solver=replace(accelerated, anderson=0))
+    assert (plain.fallbacks == 0).all()
+    np.testing.assert_allclose(free.state, plain.state, rtol=0, atol=1e-12)
+    for result in (free, plain):
+        assert ("fell back" in result.summary()) == bool(result.fallbacks.any())
+
+
 @pytest.mark.parametrize("solver", [eq.BlockUpdate, eq.FixedPointIteration, eq.Euler, eq.ConjugateGradient])
 def test_options_reach_the_core(solver: Any) -> None:
     options = solver(tolerance=0.25, max_iterations=np.int64(17))
@@ -266,5 +298,10 @@ def test_options_reach_the_core(solver: Any) -> None:
     assert solver().core.tolerance is None
     assert eq.Euler(step_size=0.125).core.step_size == 0.125
     assert eq.FixedPointIteration(damping=0.75).core.damping == 0.75
+    for phase in (eq.BlockUpdate, eq.FixedPointIteration, eq.Euler):
+        assert phase().core.anderson == phase().anderson == 0
+        assert phase(anderson=np.int64(20)).core.anderson == 20
+        assert phase(anderson=2) != phase()
+        assert "anderson=2" in repr(phase(anderson=2))
     with pytest.raises(TypeError):
         solver(0.1)

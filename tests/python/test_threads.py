@@ -46,6 +46,7 @@ def test_no_bit_depends_on_the_number_of_threads(build: Any, batch: int, dtype: 
         gradients = [
             eq.equilibrium_propagation(net, free, y),
             eq.equilibrium_propagation(net, free, y, nudging=eq.exact_limit()),
+            eq.equilibrium_propagation(net, free, y, solver=eq.BlockUpdate(anderson=2)),
             eq.recurrent_backpropagation(net, free, y),
         ]
         results.append(

@@ -37,6 +37,7 @@
 #include "equiprop/second_phase/gradient.hpp"
 #include "equiprop/second_phase/nudging.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
+#include "equiprop/solver/anderson.hpp"
 #include "equiprop/solver/relax.hpp"
 #include "equiprop/verification/comparison.hpp"
 #include "equiprop/verification/trajectories.hpp"

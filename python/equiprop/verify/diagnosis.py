@@ -134,7 +134,8 @@ def _of_too_few_steps(free: FixedPoint, worst: float, rate: float) -> str:
     if 0 < rate < 1 and worst > tolerance > 0:
         more = int(np.ceil(np.log(tolerance / worst) / np.log(rate)))
         text += (
-            f" A step leaves {rate:.4g} of the residual, so about {more} more would do: raise max_iterations."
+            f" A plain step leaves {rate:.4g} of the residual, so about {more} more would do: raise "
+            f"max_iterations{'' if free.solver.anderson else ', or accelerate: anderson=2'}."
         )
     return text
 

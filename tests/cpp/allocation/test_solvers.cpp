@@ -46,6 +46,7 @@ void check_relaxation(const Activation& activation, Potential potential) {
   const StoppingRule six{0.0, 6};
   std::vector<Solver> solvers{FixedPointIteration{six, 0.1}, Euler{six, 0.1}};
   if (nudged.num_blocks() > 0) solvers.emplace_back(BlockUpdate{six});
+  add_accelerated(solvers, {2});
   for (const auto& solver : solvers)
     for (const auto& energy : {large.energy, nudged})
       EXPECT_EQ(

@@ -9,6 +9,7 @@ Report report(const std::vector<Status>& status, const std::vector<double>& resi
     out.status(j) = status[static_cast<std::size_t>(j)];
     out.residual(j) = residual[static_cast<std::size_t>(j)];
     out.iterations(j) = j;
+    out.fallbacks(j) = 2 * j;
   }
   return out;
 }
@@ -17,6 +18,7 @@ TEST(Report, PromisesNothingAtFirst) {
   const Report fresh(3);
   EXPECT_TRUE((fresh.status == Status::max_iterations).all());
   EXPECT_TRUE((fresh.iterations == 0).all());
+  EXPECT_TRUE((fresh.fallbacks == 0).all());
 }
 
 TEST(Report, PlacesPartsWhereTheyBelong) {
@@ -27,6 +29,7 @@ TEST(Report, PlacesPartsWhereTheyBelong) {
   EXPECT_EQ(whole.status(2), Status::diverged);
   EXPECT_EQ(whole.residual(2), 0.2);
   EXPECT_EQ(whole.iterations(2), 1);
+  EXPECT_EQ(whole.fallbacks(2), 2);
   EXPECT_EQ(whole.status(3), Status::max_iterations);
 }
 
@@ -36,6 +39,7 @@ TEST(Report, MergesToTheWorseOfTwo) {
   const Report a = report({Status::converged, Status::diverged, Status::converged}, {0.1, nan, 3});
   const Report b = report({Status::indefinite, Status::converged, Status::converged}, {2, 1, nan});
   Report ab = a, ba = b, aa = a;
+  ab.fallbacks(1) = 7;
   ab.merge(b);
   ba.merge(a);
   aa.merge(a);
@@ -45,6 +49,8 @@ TEST(Report, MergesToTheWorseOfTwo) {
     EXPECT_EQ(aa.status(j), a.status(j));
   }
   EXPECT_EQ(ab.residual(0), 2);
+  EXPECT_EQ(ab.fallbacks(1), 7);
+  EXPECT_EQ(ab.fallbacks(2), 4);
   for (const Index j : {1, 2}) {
     EXPECT_TRUE(std::isnan(ab.residual(j)));
     EXPECT_TRUE(std::isnan(ba.residual(j)));

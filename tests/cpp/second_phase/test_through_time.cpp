@@ -261,6 +261,7 @@ TEST(ThroughTime, RefusesBlockUpdatesEmptyTrajectoriesAndOtherShapes) {
   };
   EXPECT_NO_THROW(run(cost, states, Euler{}));
   EXPECT_THROW(run(cost, states, BlockUpdate{}), InvalidArgument);
+  EXPECT_THROW(run(cost, states, Euler{{}, 0.1, 2}), InvalidArgument);
   EXPECT_THROW(run(cost, none, Euler{}), InvalidArgument);
   EXPECT_THROW(run(wide, states, Euler{}), InvalidArgument);
 }

@@ -11,6 +11,7 @@ std::vector<Solver> solvers_for(const Case& c, double tolerance, Index limit = 2
   std::vector<Solver> solvers{FixedPointIteration{rule, 0.3}, FixedPointIteration{rule, 0.6},
                               Euler{rule, 0.08}};
   if (has_block_update(c)) solvers.emplace_back(BlockUpdate{rule});
+  add_accelerated(solvers, {1, 4});
   return solvers;
 }
 
@@ -189,6 +190,11 @@ TEST(Relax, RefusesBadArguments) {
   for (const double damping : {1.0, -0.1, std::nan("")})
     EXPECT_THROW(relax<double>(probe.free, FixedPointIteration{{}, damping}, s), InvalidArgument);
   EXPECT_THROW(relax<double>(probe.free, Euler{{-1.0, 5}}, s), InvalidArgument);
+  for (const Index anderson : {-1, 21})
+    for (const Solver& solver :
+         {Solver(BlockUpdate{{}, anderson}), Solver(Euler{{}, 0.1, anderson}),
+          Solver(FixedPointIteration{{}, 0.1, anderson})})
+      EXPECT_THROW(relax<double>(probe.free, solver, s), InvalidArgument);
   EXPECT_THROW(relax<double>(probe.free, Euler{{1.0, -5}}, s), InvalidArgument);
 }
 

@@ -9,6 +9,7 @@ std::vector<Solver> solvers_for(const Case& c, double tolerance, Index limit = 2
   const StoppingRule rule{tolerance, limit};
   std::vector<Solver> solvers{FixedPointIteration{rule, 0.3}, Euler{rule, 0.08}};
   if (has_block_update(c)) solvers.emplace_back(BlockUpdate{rule});
+  add_accelerated(solvers, {3});
   return solvers;
 }
 
@@ -128,7 +129,10 @@ TEST(Relax, FloatAndComplexReachTheDoubleFixedPoint) {
               .all());
       expect_close(f.cast<double>(), expected, 1e-3, "float");
       expect_close(z.real(), expected, 1e-8, "complex");
-      expect_identical(z.imag(), 0 * expected.cwiseAbs(), "imaginary part");
+      if (std::visit([](const auto& chosen) { return chosen.anderson == 0; }, solver))
+        expect_identical(z.imag(), 0 * expected.cwiseAbs(), "imaginary part");
+      else  // what is extrapolated may leave the range of rho, where its inverse is not real
+        expect_close(z.imag(), 0 * expected, 1e-10, "imaginary part");
     }
   });
 }

@@ -41,8 +41,9 @@ concept Stepper = requires(P p, const P c, State<S> s, PerSample<RealOf<S>> chan
                            PerSample<double> residual) {
   p.step(s, &change);       // s <- step(s); unless nullptr, change = max |step(s) - s| per sample
   p.residual(s, residual);  // the solver's residual of each sample, (batch,)
-  { c.separable() } -> std::convertible_to<bool>;     // no sample's bits depend on the others
-  { c.select(Samples{}) } -> std::convertible_to<P>;  // the same for some samples, if separable
+  { c.separable() } -> std::convertible_to<bool>;         // no sample's bits depend on the others
+  { c.fell_back(Index{}) } -> std::convertible_to<bool>;  // a sample, in the last step
+  { c.select(Samples{}) } -> std::convertible_to<P>;      // the same for some samples, if separable
 };
 
 /// s <- next, with `change` as Stepper has it. A sample that leaves the finite numbers keeps its state.
@@ -131,6 +132,7 @@ class Iteration {
     for (Index j = 0; j < group.moving.size(); ++j) {
       if (!group.moving(j)) continue;
       const Index sample = group.samples[static_cast<std::size_t>(j)];
+      report.fallbacks(sample) += group.stepper.fell_back(j) ? 1 : 0;
       group.moving(j) = !stops(sample, change_(j), report);
       if (group.moving(j) ? all : report.status(sample) != Status::diverged || finite(group, j))
         s.col(sample) = group.state.col(j);
@@ -195,6 +197,7 @@ class Stepping {
   }
   void residual(const ConstStateRef<S>& s, PerSample<double>& out) { (*residual_)(s, out); }
   bool separable() const { return false; }
+  bool fell_back(Index) const { return false; }
   Stepping select(Samples) const { return *this; }
 
  private:

@@ -20,12 +20,14 @@ struct Report {
   PerSample<Status> status;
   PerSample<Index> iterations;
   PerSample<double> residual;
+  PerSample<Index> fallbacks;  ///< steps that an acceleration took back or left to the plain solver
 
   Report() = default;
   explicit Report(Index batch)
       : status(PerSample<Status>::Constant(batch, Status::max_iterations)),
         iterations(PerSample<Index>::Zero(batch)),
-        residual(PerSample<double>::Zero(batch)) {}
+        residual(PerSample<double>::Zero(batch)),
+        fallbacks(PerSample<Index>::Zero(batch)) {}
 
   Index batch() const { return status.size(); }
 
@@ -34,12 +36,14 @@ struct Report {
     status.segment(begin, other.batch()) = other.status;
     iterations.segment(begin, other.batch()) = other.iterations;
     residual.segment(begin, other.batch()) = other.residual;
+    fallbacks.segment(begin, other.batch()) = other.fallbacks;
   }
   /// Keeps, sample by sample, the worse of two runs.
   void merge(const Report& other) {
     for (Index j = 0; j < batch(); ++j) {
       status(j) = std::max(status(j), other.status(j));
       iterations(j) = std::max(iterations(j), other.iterations(j));
+      fallbacks(j) = std::max(fallbacks(j), other.fallbacks(j));
       if (!std::isnan(residual(j)) && !(residual(j) >= other.residual(j)))
         residual(j) = other.residual(j);  // NaN is worst
     }

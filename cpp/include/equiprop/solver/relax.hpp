@@ -6,16 +6,25 @@
 #include "equiprop/base/iterate.hpp"
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/model/any_model.hpp"
+#include "equiprop/solver/anderson.hpp"
 
 namespace equiprop {
+
+/// `anderson` of each solver: 0, or how many earlier steps an acceleration remembers (anderson.hpp).
+inline void check_anderson(std::string_view where, Index anderson) {
+  require(anderson >= 0 && anderson <= most_remembered, where, "anderson is 0 (off) to 20.",
+          anderson);
+}
 
 /// Gradient flow ds/dt = -dE/ds by explicit Euler steps, clipped to the box of bounded states:
 /// s <- project(s - step_size dE/ds). Stable below 2 / (largest eigenvalue of the Hessian).
 struct Euler : StoppingRule {
   double step_size = 0.5;
+  Index anderson = 0;
 
   void check() const {
     StoppingRule::check("Euler");
+    check_anderson("Euler", anderson);
     require(step_size > 0 && std::isfinite(step_size), "Euler",
             "The step size is a positive number.", step_size);
   }
@@ -31,9 +40,11 @@ struct Euler : StoppingRule {
 /// s <- (1 - damping) T(s) + damping s, all units at once.
 struct FixedPointIteration : StoppingRule {
   double damping = 0;
+  Index anderson = 0;
 
   void check() const {
     StoppingRule::check("FixedPointIteration");
+    check_anderson("FixedPointIteration", anderson);
     require(damping >= 0 && damping < 1, "FixedPointIteration", "The damping is in [0, 1).",
             damping);
   }
@@ -49,7 +60,12 @@ struct FixedPointIteration : StoppingRule {
 /// One sweep of exact block minimisations: even layers together, then odd ones, in a chain. It has
 /// no step size and never raises the energy.
 struct BlockUpdate : StoppingRule {
-  void check() const { StoppingRule::check("BlockUpdate"); }
+  Index anderson = 0;
+
+  void check() const {
+    StoppingRule::check("BlockUpdate");
+    check_anderson("BlockUpdate", anderson);
+  }
   double rate() const { return 1; }
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
