@@ -4,59 +4,10 @@
 #include <cstdio>
 #include <cstring>
 
-#include "support.hpp"
+#include "base/layers.hpp"
 
 namespace equiprop::tests {
 namespace {
-
-using Size = std::ptrdiff_t;
-
-/// A matrix in a buffer that ends with it, its columns further apart than its rows need: a read beyond the last
-/// entry is an error under the address sanitizer. What lies between the columns is NaN: nobody may use it.
-template <class T>
-struct Strided {
-  Size rows, columns, stride;
-  std::vector<T> numbers;
-
-  Strided(Size rows, Size columns, Size gap)
-      : rows(rows),
-        columns(columns),
-        stride(rows + gap),
-        numbers(static_cast<std::size_t>(columns == 0 ? 0 : stride * (columns - 1) + rows),
-                std::numeric_limits<T>::quiet_NaN()) {}
-  Strided(Random& random, Size rows, Size columns, Size gap) : Strided(rows, columns, gap) {
-    for (Size j = 0; j < columns; ++j)
-      for (Size i = 0; i < rows; ++i) at(i, j) = static_cast<T>(random.symmetric());
-  }
-
-  T& at(Size i, Size j) { return numbers[static_cast<std::size_t>(i + j * stride)]; }
-  const T& at(Size i, Size j) const { return const_cast<Strided*>(this)->at(i, j); }
-  const T* data() const { return numbers.data(); }
-};
-
-template <class T>
-struct Neighbour {
-  Strided<T> weights;  ///< (rows, depth), or (depth, rows)
-  bool transposed;
-  T scale;
-  Strided<T> signal;
-  std::vector<T> packed;
-
-  Neighbour(const Kernels<T>& kernels, Random& random, Size rows, Size depth, Size batch, Size gap,
-            bool transposed, T scale)
-      : weights(random, transposed ? depth : rows, transposed ? rows : depth, gap),
-        transposed(transposed),
-        scale(scale),
-        signal(random, depth, batch, gap),
-        packed(static_cast<std::size_t>(kernels.packed_size(rows, depth))) {
-    kernels.pack(weights.data(), weights.stride, transposed, rows, depth, scale, packed.data());
-  }
-
-  Pull<T> pull() const { return {packed.data(), signal.rows, signal.data(), signal.stride}; }
-  double weight(Size i, Size k) const {
-    return static_cast<double>(transposed ? weights.at(k, i) : weights.at(i, k));
-  }
-};
 
 template <class T>
 struct Problem {
@@ -175,14 +126,8 @@ void expect_identical(const Strided<T>& a, const Strided<T>& b, const std::strin
     for (Size i = 0; i < a.rows; ++i) ASSERT_EQ(a.at(i, j), b.at(i, j)) << what << ' ' << i;
 }
 
-std::vector<std::string> isas() {
-  const auto names = kernel_isas();
-  return {names.begin(), names.end()};
-}
-
 template <class T>
 class KernelTest : public testing::Test {};
-using Numbers = testing::Types<float, double>;
 TYPED_TEST_SUITE(KernelTest, Numbers);
 
 TYPED_TEST(KernelTest, AgreesWithPlainLoopsForRandomSizes) {

@@ -156,5 +156,150 @@ TEST(AddProductComplex, DoesNotConjugate) {
     }
 }
 
+// ---------------------------------------------------------------------------- on the packed kernels
+
+/// Some (m, k_i) and (n, k_i) with random scales, which OuterProduct refers to.
+template <class S>
+struct Factors {
+  std::vector<State<S>> a, b;
+  std::vector<S> scales;
+
+  Factors(Random& random, Index m, Index n, const std::vector<Index>& depths) {
+    for (const Index k : depths) {
+      a.push_back(framed<S>(random, m, k));
+      b.push_back(framed<S>(random, n, k));
+      scales.push_back(random_scalar<S>(random));
+    }
+  }
+  Index depth() const {
+    Index sum = 0;
+    for (const auto& frame : a) sum += frame.cols() - 2;
+    return sum;
+  }
+  std::vector<OuterProduct<S>> products() const {
+    std::vector<OuterProduct<S>> all;
+    for (std::size_t i = 0; i < a.size(); ++i)
+      all.push_back({scales[i], inside(a[i]), inside(b[i])});
+    return all;
+  }
+  State<S> add_to(State<S> sum) const {
+    for (const auto& [scale, left, right] : products()) sum += scale * (left * right.transpose());
+    return sum;
+  }
+  static auto inside(const State<S>& frame) {
+    return frame.block(1, 1, frame.rows() - 3, frame.cols() - 2);
+  }
+};
+
+/// One to five products: all of `depth` samples, one, or none.
+std::vector<std::vector<Index>> depths(Index depth) {
+  return {{depth},
+          {1},
+          {0},
+          {depth, 1},
+          {depth, 0, 5},
+          {depth, depth, depth, depth},
+          {0, 3, 1, 2, depth}};
+}
+
+template <class S>
+class PackedProduct : public ::testing::Test {
+ public:
+  void TearDown() override { set_num_threads(0); }
+};
+using Reals = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(PackedProduct, Reals);
+
+TYPED_TEST(PackedProduct, AffineIsEigens) {
+  using S = TypeParam;
+  Random random(6);
+  for (const auto& [m, n, k] : shapes(random)) {
+    const State<S> w = framed<S>(random, m, k), u = framed<S>(random, k, n);
+    const Parameters<S> bias = random_matrix<S>(random, m, 1);
+    State<S> out = framed<S>(random, m, n);
+    const State<S> expected = (w.block(1, 1, m, k) * u.block(1, 1, k, n)).colwise() + bias;
+    affine<S>(w.block(1, 1, m, k), u.block(1, 1, k, n), bias, out.block(1, 1, m, n));
+    expect_product<S>(out.block(1, 1, m, n), expected, k);
+    expect_frame_untouched<S>(out, m * n);
+  }
+}
+
+TYPED_TEST(PackedProduct, OuterProductsAreEigens) {
+  using S = TypeParam;
+  Random random(7);
+  for (const auto& [m, n, k] : shapes(random))
+    for (const auto& of_each : depths(k)) {
+      const Factors<S> factors(random, m, n, of_each);
+      State<S> out = framed<S>(random, m, n);
+      const State<S> expected = factors.add_to(out.block(1, 1, m, n));
+      add_outer_products<S>(factors.products(), out.block(1, 1, m, n));
+      expect_product<S>(out.block(1, 1, m, n), expected, factors.depth());
+      expect_frame_untouched<S>(out, m * n);
+    }
+}
+
+template <class S>
+void check_descent(Random& random, Index m, Index n, const std::vector<Index>& of_each,
+                   S momentum) {
+  const Index begin = 5, size = m * n;
+  const Factors<S> factors(random, m, n, of_each);
+  const MomentumStep<S> step{S(0.1), momentum, S(0.3)};
+  Parameters<S> theta = random_matrix<S>(random, begin + size + 7, 1), velocity = theta;
+  if (momentum == 0) velocity.resize(0);
+  Parameters<S> expected = theta, average = velocity;
+  State<S> gradient = factors.add_to(State<S>::Zero(m, n));
+  Descending<S>{step, expected, average}.apply(begin, gradient.reshaped());
+  descend<S>(factors.products(), Descending<S>{step, theta, velocity}, begin);
+  expect_product<S>(theta, expected, factors.depth());
+  expect_product<S>(velocity, average, factors.depth());
+  EXPECT_TRUE(theta.head(begin) == expected.head(begin) && theta.tail(7) == expected.tail(7));
+}
+
+TYPED_TEST(PackedProduct, DescentFollowsEigensGradient) {
+  Random random(8);
+  for (const auto& [m, n, k] : shapes(random))
+    for (const auto& of_each : depths(k))
+      for (const TypeParam momentum : {TypeParam(0), TypeParam(0.9)})
+        check_descent<TypeParam>(random, m, n, of_each, momentum);
+}
+
+/// Expects that `compute` returns the same bits for 1, 2 and 3 threads.
+template <class Compute>
+void expect_same_for_any_threads(const Compute& compute) {
+  set_num_threads(1);
+  const auto alone = compute();
+  for (const int threads : {2, 3}) {
+    set_num_threads(threads);
+    EXPECT_TRUE(compute() == alone) << threads << " threads";
+  }
+}
+
+TYPED_TEST(PackedProduct, HasTheSameBitsForAnyNumberOfThreads) {
+  using S = TypeParam;
+  Random random(9);
+  const Index m = 309, n = 517, k = 23;
+  const Factors<S> factors(random, m, n, {k, 1, k});
+  const State<S> w = random_matrix<S>(random, m, n), u = random_matrix<S>(random, n, k);
+  const Parameters<S> bias = random_matrix<S>(random, m, 1);
+  expect_same_for_any_threads([&] {
+    State<S> out(m, k);
+    affine<S>(w, u, bias, out);
+    return out;
+  });
+  expect_same_for_any_threads([&] {
+    State<S> out = w;
+    add_outer_products<S>(factors.products(), out);
+    return out;
+  });
+  for (const Index kept : {Index{0}, m * n})  // without and with momentum
+    expect_same_for_any_threads([&] {
+      Parameters<S> theta = w.reshaped(), velocity = theta.head(kept);
+      descend<S>(factors.products(), Descending<S>{{S(0.1), S(0.9), S(0.3)}, theta, velocity}, 0);
+      Parameters<S> both(theta.size() + kept);
+      both << theta, velocity;
+      return both;
+    });
+}
+
 }  // namespace
 }  // namespace equiprop::tests

@@ -1,0 +1,44 @@
+/// The drive of a layer by a clamped input, w x + bias with the weights packed on the way, and the same by Eigen's
+/// product. EQUIPROP_ISA chooses the kernels.
+///
+///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
+///     build/bench/benchmarks/cpp/bench_drive
+
+#include "measuring.hpp"
+
+namespace equiprop {
+namespace {
+
+constexpr Index inputs = 784, units = 512;
+
+struct Drive {
+  State<float> w = State<float>::Random(units, inputs), x, out;
+  Parameters<float> bias = Parameters<float>::Random(units);
+
+  explicit Drive(Index batch) : x(State<float>::Random(inputs, batch)), out(units, batch) {}
+  Work work() const { return {.flops = 2.0 * static_cast<double>(w.size() * x.cols())}; }
+};
+
+void register_batch(Index batch) {
+  add_benchmark({"784->512", batch_name(batch), std::string(kernel_isa())},
+                [batch](benchmark::State& timer) {
+                  Drive drive(batch);
+                  measure(timer, drive.work(), kernel_isa(),
+                          [&] { affine<float>(drive.w, drive.x, drive.bias, drive.out); });
+                });
+  add_benchmark({"784->512", batch_name(batch), "Eigen"}, [batch](benchmark::State& timer) {
+    Drive drive(batch);
+    measure(timer, drive.work(), kernel_isas().back(), [&] {
+      drive.out.noalias() = drive.w * drive.x;
+      drive.out.colwise() += drive.bias;
+    });
+  });
+}
+
+}  // namespace
+}  // namespace equiprop
+
+int main(int argc, char** argv) {
+  for (const equiprop::Index batch : {50, 200}) equiprop::register_batch(batch);
+  return equiprop::run_benchmarks(argc, argv);
+}

@@ -1,0 +1,78 @@
+/// A whole step of training: clamp, relax, and descend by centered nudging with beta 1/4, all to a tolerance of 1e-3.
+/// GFLOP/s count the sweeps that each sample needed, both nudged phases by the longer of the two, the drive of the
+/// input, and the sums of the gradient. EQUIPROP_ISA chooses the kernels.
+///
+///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
+///     build/bench/benchmarks/cpp/bench_training_step
+
+#include "networks.hpp"
+
+namespace equiprop {
+namespace {
+
+State<float> random_targets(Index outputs, Index batch) {
+  Random random(3);
+  State<float> y = State<float>::Zero(outputs, batch);
+  for (Index j = 0; j < batch; ++j)
+    y(static_cast<Index>(random.below(static_cast<std::uint64_t>(outputs))), j) = 1;
+  return y;
+}
+
+struct Training {
+  HopfieldNetwork<float> network;
+  State<float> x;
+  AnyCost<float> cost;
+  NudgingRule<float> nudging = centered<float>(0.25);
+  Solver solver = BlockUpdate{{.tolerance = 1e-3}};
+  MomentumStep<float> step{0, 0,
+                           0};  // at rate 0 every step is the same work, and the update is made
+  Parameters<float> velocity;
+  Report free, nudged;
+
+  Training(const std::vector<Index>& sizes, Index batch)
+      : network(make_network(sizes)),
+        x(random_input(sizes.front(), batch)),
+        cost(SquaredError<float>(random_targets(sizes.back(), batch))) {}
+
+  void run() {
+    const AnyEnergy<float> energy = network.clamp(x);
+    State<float> state = network.initial_state(x.cols());
+    free = relax<float>(energy, solver, state);
+    nudged = descend_by_equilibrium_propagation<float>(
+                 energy, cost, state, nudging, solver,
+                 Descending<float>{step, network.parameters(), velocity})
+                 .report;
+  }
+  double flops() const {
+    const Topology& topology = network.topology();
+    const auto samples = static_cast<double>(x.cols()),
+               phases = static_cast<double>(nudging.size());
+    const auto sweeps = static_cast<double>(free.iterations.sum()) +
+                        phases * static_cast<double>(nudged.iterations.sum());
+    const double drive = samples * input_flops(topology);
+    const double gradient = samples * (input_flops(topology) + phases * inner_flops(topology));
+    return sweeps * sweep_flops(topology) + drive + gradient;
+  }
+};
+
+void register_case(const std::vector<Index>& sizes, Index batch) {
+  add_benchmark(
+      {name_of(sizes), batch_name(batch), std::string(kernel_isa())},
+      [&sizes, batch](benchmark::State& timer) {
+        Training training(sizes, batch);
+        training.run();
+        measure(timer, {.flops = training.flops()}, kernel_isa(), [&] { training.run(); });
+        timer.counters["sweeps_free"] = static_cast<double>(training.free.iterations.maxCoeff());
+        timer.counters["sweeps_nudged"] =
+            static_cast<double>(training.nudged.iterations.maxCoeff());
+      });
+}
+
+}  // namespace
+}  // namespace equiprop
+
+int main(int argc, char** argv) {
+  for (const auto& sizes : equiprop::network_sizes())
+    for (const equiprop::Index batch : {50, 200}) equiprop::register_case(sizes, batch);
+  return equiprop::run_benchmarks(argc, argv);
+}

@@ -1,0 +1,117 @@
+#pragma once
+/// What one core of this machine can do at most: multiply-and-add in each instruction set, and moving memory. For files
+/// compiled with -ffp-contract=fast, as equiprop_benchmarks compiles its own: the peak is one of fused operations.
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <ctime>
+#include <string_view>
+#include <vector>
+
+namespace equiprop {
+
+/// Of this thread alone, which leaves out what other programs take of the core.
+inline double processor_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+inline double seconds_of(const auto& run) {
+  const double begin = processor_seconds();
+  run();
+  return processor_seconds() - begin;
+}
+
+/// Seconds that repetitions of the same work took. Their median counts: other programs slow some of them down, and a
+/// virtual machine may account too little for others, so the fastest is not to be trusted.
+class Times {
+ public:
+  void add(double seconds) { seconds_.push_back(seconds); }
+  double median() {
+    const auto middle = seconds_.begin() + static_cast<std::ptrdiff_t>(seconds_.size() / 2);
+    std::nth_element(seconds_.begin(), middle, seconds_.end());
+    return *middle;
+  }
+
+ private:
+  std::vector<double> seconds_;
+};
+
+typedef float Vector16 __attribute__((vector_size(16)));
+typedef float Vector32 __attribute__((vector_size(32)));
+typedef float Vector64 __attribute__((vector_size(64)));
+
+/// Defines a function of twelve chains of multiply-and-add; it returns the flops of `rounds` rounds. A macro, because
+/// a function is not inlined into one for another instruction set.
+#define CHAINS(name, Vector, ...)                                        \
+  __VA_ARGS__ [[gnu::noinline]] inline double name(int rounds) {         \
+    constexpr int chains = 12, lanes = sizeof(Vector) / sizeof(float);   \
+    Vector chain[chains] = {}, a = Vector{} + 0.5F, b = Vector{} + 1.0F; \
+    __asm__("" : "+m"(a), "+m"(b));                                      \
+    for (int i = 0; i < rounds; ++i) {                                   \
+      _Pragma("GCC unroll 16") for (auto& c : chain) c = c * a + b;      \
+    }                                                                    \
+    for (auto& c : chain) __asm__ volatile("" : : "m"(c));               \
+    return 2.0 * chains * lanes * rounds;                                \
+  }
+
+#if defined(__x86_64__)
+CHAINS(peak_flops_v2, Vector16, [[gnu::target("arch=x86-64-v2")]])
+CHAINS(peak_flops_v3, Vector32, [[gnu::target("arch=x86-64-v3")]])
+CHAINS(peak_flops_v4, Vector64, [[gnu::target("arch=x86-64-v4")]])
+#else
+CHAINS(peak_flops_generic, Vector16)
+#endif
+#undef CHAINS
+
+inline double peak_flops(std::string_view isa, int rounds) {
+#if defined(__x86_64__)
+  if (isa == "x86-64-v4") return peak_flops_v4(rounds);
+  if (isa == "x86-64-v3") return peak_flops_v3(rounds);
+  return peak_flops_v2(rounds);  // the baseline has the same arithmetic
+#else
+  return peak_flops_generic(rounds);
+#endif
+}
+
+class Peak {
+ public:
+  explicit Peak(std::string_view isa) : isa_(isa) {}
+  void measure() {
+    times_.add(seconds_of([&] { flops_ = peak_flops(isa_, 20'000); }));
+  }
+  double flops_per_second() { return flops_ / times_.median(); }
+
+ private:
+  std::string_view isa_;
+  double flops_ = 0;
+  Times times_;
+};
+
+/// Reads, adds to and writes an array as large as the data of some work, which stays in the same cache.
+class Bandwidth {
+ public:
+  explicit Bandwidth(double bytes) : numbers_(static_cast<std::size_t>(bytes) / sizeof(float)) {}
+  void measure() {
+    times_.add(seconds_of([&] {
+      for (int sweep = 0; sweep < sweeps(); ++sweep) {
+        for (float& number : numbers_) number += 1;
+        benchmark::ClobberMemory();
+      }
+    }));
+  }
+  double bytes_per_second() {
+    return 2.0 * sizeof(float) * static_cast<double>(numbers_.size()) * sweeps() / times_.median();
+  }
+
+ private:
+  /// Enough of them that neither the clock nor a first miss counts.
+  int sweeps() const { return 2 + static_cast<int>(100'000 / (numbers_.size() + 1)); }
+
+  std::vector<float> numbers_;
+  Times times_;
+};
+
+}  // namespace equiprop

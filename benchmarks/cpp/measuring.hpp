@@ -1,0 +1,91 @@
+#pragma once
+/// How every benchmark measures and what it reports.
+
+#include <string>
+
+#include "equiprop/equiprop.hpp"
+#include "limits.hpp"
+
+namespace equiprop {
+
+/// What one call does; what is 0 is not reported.
+struct Work {
+  double flops = 0;
+  double bytes = 0;     ///< read and written, each number once
+  double touched = 0;   ///< bytes that its data take
+  double elements = 0;  ///< of an array whose function is computed
+};
+
+/// Calls that take a tenth of a millisecond together, so that the clock does not count.
+inline int calls_per_block(const auto& run) {
+  Times times;
+  for (int i = 0; i < 5; ++i) times.add(seconds_of(run));
+  return static_cast<int>(std::clamp(1e-4 / times.median(), 1.0, 1e3));
+}
+
+inline void report_flops(benchmark::State& timer, double per_second, double peak) {
+  timer.counters["GFLOP/s"] = per_second * 1e-9;
+  timer.counters["peak"] = peak * 1e-9;
+  timer.counters["percent"] = 100 * per_second / peak;
+}
+inline void report_bytes(benchmark::State& timer, double per_second, double bandwidth) {
+  timer.counters["GB/s"] = per_second * 1e-9;
+  timer.counters["bandwidth"] = bandwidth * 1e-9;
+  timer.counters["percent_bandwidth"] = 100 * per_second / bandwidth;
+}
+
+/// Counters: microseconds of a call, what it does per second in billions, and percentages of the limits, which are
+/// measured in turns with it.
+inline void measure(benchmark::State& timer, const Work& work, std::string_view isa,
+                    const auto& run) {
+  const int calls = calls_per_block(run);
+  Times blocks;
+  Peak peak(isa);
+  Bandwidth bandwidth(work.touched);
+  for (auto _ : timer) {
+    const double seconds = seconds_of([&] {
+      for (int i = 0; i < calls; ++i) run();
+    });
+    timer.SetIterationTime(seconds);
+    blocks.add(seconds);
+    if (work.flops > 0) peak.measure();
+    if (work.bytes > 0) bandwidth.measure();
+  }
+  const double seconds = blocks.median() / calls;
+  timer.counters["us"] = seconds * 1e6;
+  if (work.elements > 0) timer.counters["Gelem/s"] = work.elements / seconds * 1e-9;
+  if (work.flops > 0) report_flops(timer, work.flops / seconds, peak.flops_per_second());
+  if (work.bytes > 0) report_bytes(timer, work.bytes / seconds, bandwidth.bytes_per_second());
+}
+
+inline std::string join(const std::vector<std::string>& parts, char separator) {
+  std::string joined;
+  for (const auto& part : parts) {
+    if (!joined.empty()) joined.push_back(separator);
+    joined.append(part);
+  }
+  return joined;
+}
+
+/// Registers `body(timer)` under its name, in parts.
+template <class Body>
+void add_benchmark(const std::vector<std::string>& name, const Body& body) {
+  benchmark::RegisterBenchmark(join(name, '/').c_str(), body)->UseManualTime();
+}
+
+inline std::string batch_name(Index batch) {
+  return "batch:" + std::to_string(batch);
+}
+
+/// On one thread, since the limits are those of one core.
+inline int run_benchmarks(int argc, char** argv) {
+  set_num_threads(1);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::AddCustomContext("kernels", std::string(kernel_isa()));
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
+
+}  // namespace equiprop
