@@ -338,33 +338,42 @@ void ClampedHopfield<S, W>::hessian_product(const ConstStateRef<S>& s, const Con
 /// the states stand side by side. One pass for each coupling, however many states.
 template <class S, class W>
 template <class Sink>
-void ClampedHopfield<S, W>::contrast_into(const std::vector<State<S>>& states,
+void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& states,
                                           const std::vector<S>& weights, const Sink& sink) const {
   std::vector<State<S>> signals(states.size());
   for (std::size_t j = 0; j < states.size(); ++j) take_signals(states[j], signals[j]);
   const auto signal_in = [&](std::size_t j, std::size_t k) {
-    return signal(k, states[j], signals[j]);
+    const Signal u = signal(k, states[j], signals[j]);
+    return Signal{-weights[j] * u.scale, u.rows};
   };
-  State<S> sum = State<S>::Zero(num_units(), batch());
-  StateRef<S> total(sum);
-  for (std::size_t k = 0; k < topology_->num_free(); ++k)
-    for (std::size_t j = 0; j < states.size(); ++j) {
-      const Signal u = signal_in(j, k);
-      rows(total, k) -= weights[j] * u.scale * u.rows;
-    }
-  const ConstStateRef<S> x = clamped_x(), sums(sum);
-  for (const auto e : topology_->from_input())
-    sink.weights(topology_->weights(e), {{S(1), rows(sums, target(e)), x}});
+  State<S> sum;  // of several states
+  const auto summed = [&](std::size_t k) {
+    return states.size() == 1 ? signal_in(0, k) : Signal{S(1), rows(ConstStateRef<S>(sum), k)};
+  };
+  if (states.size() > 1) {
+    sum.setZero(num_units(), batch());
+    StateRef<S> total(sum);
+    for (std::size_t k = 0; k < topology_->num_free(); ++k)
+      for (std::size_t j = 0; j < states.size(); ++j)
+        rows(total, k) += signal_in(j, k).scale * signal_in(j, k).rows;
+  }
+  const ConstStateRef<S> x = clamped_x();
+  for (const auto e : topology_->from_input()) {
+    const Signal to = summed(target(e));
+    sink.weights(topology_->weights(e), {{to.scale, to.rows, x}});
+  }
   for (const auto e : topology_->inner()) {
     std::vector<OuterProduct<S>> products;
     for (std::size_t j = 0; j < states.size(); ++j) {
-      const Signal to = signal_in(j, target(e)), from = signal_in(j, source(e));
-      products.push_back({-weights[j] * to.scale * from.scale, to.rows, from.rows});
+      const Signal to = signal_in(j, target(e)), from = signal(source(e), states[j], signals[j]);
+      products.push_back({to.scale * from.scale, to.rows, from.rows});
     }
     sink.weights(topology_->weights(e), products);
   }
-  for (std::size_t k = 0; k < topology_->num_free(); ++k)
-    sink.bias(topology_->bias(k), rows(sums, k).rowwise().sum());
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
+    const Signal u = summed(k);
+    sink.bias(topology_->bias(k), u.scale * u.rows.rowwise().sum());
+  }
 }
 
 /// weight sum <v, d2E/dtheta ds>, block by block. Tied weights have both their products in one pass.
@@ -400,14 +409,15 @@ void ClampedHopfield<S, W>::mixed_derivative_into(const ConstStateRef<S>& s,
 template <class S, class W>
 void ClampedHopfield<S, W>::parameter_gradient(const ConstStateRef<S>& s, S weight,
                                                ParametersRef<S> grad) const {
-  contrast({s}, {weight}, grad);
+  require_energy(conservative());
+  contrast_into({s}, {weight}, Accumulated<S>{grad});
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::contrast(const std::vector<State<S>>& states,
                                      const std::vector<S>& weights, ParametersRef<S> grad) const {
   require_energy(conservative());
-  contrast_into(states, weights, Accumulated<S>{grad});
+  contrast_into({states.begin(), states.end()}, weights, Accumulated<S>{grad});
 }
 
 template <class S, class W>
@@ -422,10 +432,11 @@ bool ClampedHopfield<S, W>::descend_contrast(
     const std::vector<State<S>>& states, const std::vector<S>& weights,
     const Descending<S>& descending) const requires std::floating_point<S> {
   require_energy(conservative());
+  const std::vector<ConstStateRef<S>> all(states.begin(), states.end());
   double bound = 0;
-  contrast_into(states, weights, Bounded<S>{bound});
+  contrast_into(all, weights, Bounded<S>{bound});
   if (!is_safe<S>(bound)) return false;
-  contrast_into(states, weights, Descended<S>{descending});
+  contrast_into(all, weights, Descended<S>{descending});
   return true;
 }
 

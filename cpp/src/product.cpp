@@ -164,46 +164,58 @@ S* packed_memory(Index size) {
   return memory.data();
 }
 
-/// to = from^T, contiguous, by strips whose rows stay in cache.
-template <class S>
-void transpose(const ConstStateRef<S>& from, S* to) {
-  constexpr Index strip = 16;
-  for (Index row = 0; row < from.rows(); row += strip)
-    for (Index column = 0; column < from.cols(); ++column)
-      for (Index i = row; i < std::min(row + strip, from.rows()); ++i)
-        to[i * from.cols() + column] = from.data()[column * from.outerStride() + i];
+/// A multiple of a cache line of numbers.
+Index aligned(Index numbers) {
+  return (numbers + 15) / 16 * 16;
 }
 
-/// Products as the kernels take them: each `a` packed, each `b` transposed, so that a column of the result is a
-/// sample to them.
+/// The left factors of products, packed one behind the other.
 template <class S>
-std::vector<Pull<S>> pulls_of(std::span<const OuterProduct<S>> products) {
+std::vector<Pull<S>> packed_factors(std::span<const OuterProduct<S>> products) {
   const Kernels<S>& kernel = kernels<S>();
-  const auto aligned = [](Index numbers) { return (numbers + 15) / 16 * 16; };
   Index size = 0;
   for (const auto& [scale, a, b] : products)
-    size += aligned(kernel.packed_size(a.rows(), a.cols())) + aligned(b.size());
+    size += aligned(kernel.packed_size(a.rows(), a.cols()));
   S* to = packed_memory<S>(size);
   std::vector<Pull<S>> pulls;
   for (const auto& [scale, a, b] : products) {
-    S* transposed = to + aligned(kernel.packed_size(a.rows(), a.cols()));
     kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, to);
-    transpose<S>(b, transposed);
-    pulls.push_back({to, a.cols(), transposed, a.cols()});
-    to = transposed + aligned(b.size());
+    pulls.push_back({to, a.cols(), nullptr, 1});
+    to += aligned(kernel.packed_size(a.rows(), a.cols()));
   }
   return pulls;
 }
 
-/// Calls run(step, begin) with the pulls of some columns of the result, for all of them.
+/// Columns [begin, begin + count) of the result are samples to the kernels, and their signals rows of b. Packed, they
+/// lie side by side for each k, and in the first cache.
+template <class S>
+void take_signals(std::span<const OuterProduct<S>> products, Index begin, Index count,
+                  std::vector<Pull<S>>& pulls) {
+  const Kernels<S>& kernel = kernels<S>();
+  thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> memory;
+  Index size = 0;
+  for (const auto& [scale, a, b] : products) size += aligned(kernel.packed_size(count, b.cols()));
+  if (memory.size() < size) memory.resize(size);
+  S* to = memory.data();
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const auto& b = products[i].b;
+    kernel.pack(b.data() + begin, b.outerStride(), false, count, b.cols(), S(1), to);
+    pulls[i].signal = to;
+    pulls[i].step = count <= kernel.lanes ? kernel.lanes : 2 * kernel.lanes;
+    to += aligned(kernel.packed_size(count, b.cols()));
+  }
+}
+
+/// Calls run(step, begin) with the sums for some columns of the result, for all of them.
 template <class S, class Run>
 void for_each_columns(std::span<const OuterProduct<S>> products, const Run& run) {
-  constexpr Index columns_per_task = 128;  // whose signals stay in the first cache
   const Index rows = products.front().a.rows(), columns = products.front().b.rows();
-  const std::vector<Pull<S>> all = pulls_of<S>(products);
-  for_each_chunk(columns, columns_per_task, [&](Index begin, Index count) {
+  const Index panel = 2 * kernels<S>().lanes;
+  const std::vector<Pull<S>> all = packed_factors<S>(products);
+  parallel_for((columns + panel - 1) / panel, [&](Index task) {
+    const Index begin = task * panel, count = std::min(panel, columns - begin);
     std::vector<Pull<S>> pulls = all;
-    for (Pull<S>& pull : pulls) pull.signal += begin * pull.stride;
+    take_signals<S>(products, begin, count, pulls);
     LayerStep<S> step{rows,    count,   pulls.data(), static_cast<Index>(pulls.size()), nullptr, 0,
                       nullptr, nullptr, rows};
     run(step, begin);

@@ -108,17 +108,17 @@ EQUIPROP_INLINE void begin_tile(const T* start, Size stride, Tile<T, vectors, co
 }
 
 template <class T, int vectors, int columns>
-EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride,
+EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride, Size step,
                               Tile<T, vectors, columns>& tile) {
   // A tenth faster for few samples.
   EQUIPROP_UNROLL_BY_4
-  for (Size k = 0; k < depth; ++k, w += vectors * lanes<T>) {
+  for (Size k = 0; k < depth; ++k, w += vectors * lanes<T>, u += step) {
     Vector<T> weights[vectors];
     EQUIPROP_UNROLL
     for (int v = 0; v < vectors; ++v) weights[v] = load(w + v * lanes<T>);
     EQUIPROP_UNROLL
     for (int j = 0; j < columns; ++j) {
-      const Vector<T> signal = u[j * stride + k] - Vector<T>{};  // in every lane
+      const Vector<T> signal = u[j * stride] - Vector<T>{};  // in every lane
       EQUIPROP_UNROLL
       for (int v = 0; v < vectors; ++v) multiply_add<T>(signal, weights[v], tile.at[j][v]);
     }
@@ -217,7 +217,7 @@ template <class T, int vectors, int columns>
   for (Size i = 0; i < step.num_pulls; ++i) {
     const Pull<T>& pull = step.pulls[i];
     add_pull(pull.packed + place.row * pull.depth, pull.depth,
-             pull.signal + place.column * pull.stride, pull.stride, tile);
+             pull.signal + place.column * pull.stride, pull.stride, pull.step, tile);
   }
   if (step.response && place.force)
     respond_tile(*step.response, place.force, tile);

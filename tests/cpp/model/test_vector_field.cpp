@@ -75,7 +75,8 @@ TEST(VectorField, StartsWithFeedbackEqualToTheWeights) {
   }
 }
 
-/// The same products of the same numbers in the same order.
+/// The same products of the same numbers; transposed ones are summed in another order, since only tied weights are
+/// packed for both directions.
 TEST(VectorField, WithEqualWeightsIsTheTiedNetwork) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     probe.tie();
@@ -87,7 +88,10 @@ TEST(VectorField, WithEqualWeightsIsTheTiedNetwork) {
     for (const auto& [name, method] : methods(probe)) {
       method(field, a);
       method(energy, b);
-      expect_identical(a, b, name);
+      if (std::string_view(name).starts_with("transposed"))
+        expect_close(a, b, rounding, name);
+      else
+        expect_identical(a, b, name);
     }
     State<double> p = State<double>::Zero(probe.x.rows(), Probe::batch), q = p;
     field.mixed_input_product(probe.s, probe.v, 0.7, p);

@@ -10,10 +10,11 @@ namespace equiprop {
 /// One neighbour's pull W u on a layer; W as `Kernels::pack` left it.
 template <class T>
 struct Pull {
-  const T* packed;        ///< (rows, depth)
-  std::ptrdiff_t depth;   ///< units of the neighbour
-  const T* signal;        ///< u, (depth, batch)
-  std::ptrdiff_t stride;  ///< from one sample of u to the next
+  const T* packed;          ///< (rows, depth)
+  std::ptrdiff_t depth;     ///< units of the neighbour
+  const T* signal;          ///< u, (depth, batch)
+  std::ptrdiff_t stride;    ///< from one sample of u to the next
+  std::ptrdiff_t step = 1;  ///< from one unit of u to the next
 };
 
 enum class ResponseKind { box, tanh, logistic };

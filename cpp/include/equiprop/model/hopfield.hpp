@@ -115,7 +115,7 @@ class ClampedHopfield {
                    StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
   template <class Sink>
-  void contrast_into(const std::vector<State<S>>& states, const std::vector<S>& weights,
+  void contrast_into(const std::vector<ConstStateRef<S>>& states, const std::vector<S>& weights,
                      const Sink& sink) const;
   template <class Sink>
   void mixed_derivative_into(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
