@@ -85,7 +85,7 @@ void bind_network(py::module_& m) {
       .def("initial_state",
            [](const Network& n, Index batch) {
              auto out = new_state<T>(n.topology().state().size(), batch);
-             as_state<T>(out) = n.initial_state(batch);
+             n.rest(as_state<T>(out));
              return out;
            })
       .def("clamp",

@@ -22,52 +22,52 @@ void raise_to_largest(const State<S>& numbers, PerSample<S>& out) {
       out(j) = std::isnan(out(j)) ? out(j) : top;
 }
 
-/// Where a parameter gradient goes: onto another one,
+/// Where a parameter gradient goes, block by block: onto another one,
 template <class S>
 struct Accumulated {
   ParametersRef<S>& grad;
 
-  void weights(const Block& w, const std::vector<OuterProduct<S>>& products) const {
+  void weights(const Block& w, const std::vector<OuterProduct<S>>& products) {
     Dense::add_outer<S>(products, Eigen::Map<State<S>>(grad.data() + w.offset, w.rows, w.columns));
   }
-  void bias(const Block& b, const Parameters<S>& g) const { grad.segment(b.offset, b.rows) += g; }
+  void bias(const Block& b, const Parameters<S>& g) { grad.segment(b.offset, b.rows) += g; }
+  void finish() {}
 };
 
-/// or straight into the parameters.
+/// or straight into the parameters, once it is known that no sum can overflow, nor the update it takes part in at any
+/// rate below 1e6.
 template <class S>
 struct Descended {
   const Descending<S>& descending;
+  bool done = false;
 
-  void weights(const Block& w, const std::vector<OuterProduct<S>>& products) const {
-    Dense::descend<S>(products, descending, w);
-  }
-  void bias(const Block& b, const Parameters<S>& g) const { descending.apply(b.offset, g); }
-};
-
-/// Finds a bound of every sum in a gradient, where one would go.
-template <class S>
-struct Bounded {
-  double& largest;
-
-  void weights(const Block&, const std::vector<OuterProduct<S>>& products) const {
+  void weights(const Block& w, std::vector<OuterProduct<S>> products) {
     double sum = 0;
     for (const auto& [scale, a, b] : products) sum += std::abs(scale) * norm(a) * norm(b);
     raise(sum);
+    sums.emplace_back(&w, std::move(products));
   }
-  void bias(const Block&, const Parameters<S>& g) const { raise(norm(g)); }
+  void bias(const Block& b, Parameters<S> g) {
+    raise(norm(g));
+    biases.emplace_back(&b, std::move(g));
+  }
+  void finish() {
+    constexpr auto limits = std::numeric_limits<S>();
+    done = bound <= static_cast<double>(limits.max()) * static_cast<double>(limits.epsilon());
+    if (!done) return;
+    for (const auto& [w, products] : sums) Dense::descend<S>(products, descending, *w);
+    for (const auto& [b, g] : biases) descending.apply(b->offset, g);
+  }
+
+  std::vector<std::pair<const Block*, std::vector<OuterProduct<S>>>> sums{};
+  std::vector<std::pair<const Block*, Parameters<S>>> biases{};
+  double bound = 0;
 
  private:
-  void raise(double bound) const { largest = bound <= largest ? largest : bound; }
+  void raise(double other) { bound = other <= bound ? bound : other; }  // to NaN, too
   /// sum |a_ij|: no entry of a b^T exceeds the product of two of them.
   static double norm(const ConstStateRef<S>& a) { return static_cast<double>(a.cwiseAbs().sum()); }
 };
-
-/// Whether no sum can overflow, nor the update it takes part in at any rate below 1e6. NaN is no bound.
-template <class S>
-bool is_safe(double bound) {
-  constexpr auto limits = std::numeric_limits<S>();
-  return bound <= static_cast<double>(limits.max()) * static_cast<double>(limits.epsilon());
-}
 
 template <class S>
 void resize_like(State<S>& a, Index rows, Index columns) {
@@ -339,7 +339,7 @@ void ClampedHopfield<S, W>::hessian_product(const ConstStateRef<S>& s, const Con
 template <class S, class W>
 template <class Sink>
 void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& states,
-                                          const std::vector<S>& weights, const Sink& sink) const {
+                                          const std::vector<S>& weights, Sink&& sink) const {
   std::vector<State<S>> signals(states.size());
   for (std::size_t j = 0; j < states.size(); ++j) take_signals(states[j], signals[j]);
   const auto signal_in = [&](std::size_t j, std::size_t k) {
@@ -351,11 +351,18 @@ void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& s
     return states.size() == 1 ? signal_in(0, k) : Signal{S(1), rows(ConstStateRef<S>(sum), k)};
   };
   if (states.size() > 1) {
-    sum.setZero(num_units(), batch());
-    StateRef<S> total(sum);
-    for (std::size_t k = 0; k < topology_->num_free(); ++k)
-      for (std::size_t j = 0; j < states.size(); ++j)
-        rows(total, k) += signal_in(j, k).scale * signal_in(j, k).rows;
+    sum.resize(num_units(), batch());
+    for_each_chunk(batch(), chunk_columns, [&](Index begin, Index count) {
+      StateRef<S> part = sum.middleCols(begin, count);
+      for (std::size_t k = 0; k < topology_->num_free(); ++k)
+        for (std::size_t j = 0; j < states.size(); ++j) {
+          const Signal u = signal_in(j, k);
+          if (j == 0)
+            rows(part, k) = u.scale * u.rows.middleCols(begin, count);
+          else
+            rows(part, k) += u.scale * u.rows.middleCols(begin, count);
+        }
+    });
   }
   const ConstStateRef<S> x = clamped_x();
   for (const auto e : topology_->from_input()) {
@@ -374,6 +381,7 @@ void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& s
     const Signal u = summed(k);
     sink.bias(topology_->bias(k), u.scale * u.rows.rowwise().sum());
   }
+  sink.finish();
 }
 
 /// weight sum <v, d2E/dtheta ds>, block by block. Tied weights have both their products in one pass.
@@ -381,7 +389,7 @@ template <class S, class W>
 template <class Sink>
 void ClampedHopfield<S, W>::mixed_derivative_into(const ConstStateRef<S>& s,
                                                   const ConstStateRef<S>& v, S weight,
-                                                  const Sink& sink) const {
+                                                  Sink&& sink) const {
   prepare_signals(s);
   prepare_tangents(v);
   const auto product = [&](const Signal& to, const Signal& from) {
@@ -404,6 +412,7 @@ void ClampedHopfield<S, W>::mixed_derivative_into(const ConstStateRef<S>& s,
     const Signal t = tangent(k, v);
     sink.bias(topology_->bias(k), -weight * t.scale * t.rows.rowwise().sum());
   }
+  sink.finish();
 }
 
 template <class S, class W>
@@ -433,22 +442,18 @@ bool ClampedHopfield<S, W>::descend_contrast(
     const Descending<S>& descending) const requires std::floating_point<S> {
   require_energy(conservative());
   const std::vector<ConstStateRef<S>> all(states.begin(), states.end());
-  double bound = 0;
-  contrast_into(all, weights, Bounded<S>{bound});
-  if (!is_safe<S>(bound)) return false;
-  contrast_into(all, weights, Descended<S>{descending});
-  return true;
+  Descended<S> sink{descending};
+  contrast_into(all, weights, sink);
+  return sink.done;
 }
 
 template <class S, class W>
 bool ClampedHopfield<S, W>::descend_mixed_derivative(
     const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
     const Descending<S>& descending) const requires std::floating_point<S> {
-  double bound = 0;
-  mixed_derivative_into(s, v, weight, Bounded<S>{bound});
-  if (!is_safe<S>(bound)) return false;
-  mixed_derivative_into(s, v, weight, Descended<S>{descending});
-  return true;
+  Descended<S> sink{descending};
+  mixed_derivative_into(s, v, weight, sink);
+  return sink.done;
 }
 
 template <class S, class W>

@@ -206,6 +206,9 @@ void take_signals(std::span<const OuterProduct<S>> products, Index begin, Index 
   }
 }
 
+/// Samples whose signals, or packed factors, stay in the second cache while all of a matrix passes by.
+constexpr Index samples_at_once = 512;
+
 /// Calls run(step, begin) with the sums for some columns of the result, for all of them.
 template <class S, class Run>
 void for_each_columns(std::span<const OuterProduct<S>> products, const Run& run) {
@@ -222,15 +225,35 @@ void for_each_columns(std::span<const OuterProduct<S>> products, const Run& run)
   });
 }
 
+/// Calls run(part) with the products of some samples, for all of them in turn; true with the last ones.
+template <class S, class Run>
+void for_each_part(std::span<const OuterProduct<S>> products, const Run& run) {
+  Index samples = 0;
+  for (const auto& [scale, a, b] : products) samples = std::max(samples, a.cols());
+  Index begin = 0;
+  do {
+    std::vector<OuterProduct<S>> part;
+    for (const auto& [scale, a, b] : products) {
+      const Index first = std::min(begin, a.cols()),
+                  count = std::min(samples_at_once, a.cols() - first);
+      part.push_back({scale, a.middleCols(first, count), b.middleCols(first, count)});
+    }
+    begin += samples_at_once;
+    run(std::span<const OuterProduct<S>>(part), begin >= samples);
+  } while (begin < samples);
+}
+
 }  // namespace
 
 template <std::floating_point S>
 void add_outer_products(std::span<const OuterProduct<S>> products, StateRef<S> out) {
-  for_each_columns<S>(products, [&](LayerStep<S>& step, Index begin) {
-    step.out = out.data() + begin * out.outerStride();
-    step.start = step.out;
-    step.out_stride = step.start_stride = out.outerStride();
-    kernels<S>().accumulate(step);
+  for_each_part<S>(products, [&](std::span<const OuterProduct<S>> part, bool) {
+    for_each_columns<S>(part, [&](LayerStep<S>& step, Index begin) {
+      step.out = out.data() + begin * out.outerStride();
+      step.start = step.out;
+      step.out_stride = step.start_stride = out.outerStride();
+      kernels<S>().accumulate(step);
+    });
   });
 }
 
@@ -238,13 +261,20 @@ template <std::floating_point S>
 void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
              Index begin) {
   ParametersRef<S> theta(descending.theta), velocity(descending.velocity);
-  for_each_columns<S>(products, [&](LayerStep<S>& step, Index column) {
-    const Index at = begin + column * step.rows;
-    const auto& [rate, momentum, decay] = descending.step;
-    const Descent<S> descent{theta.data() + at, step.rows, rate, momentum, decay};
-    step.descent = &descent;
-    if (velocity.size() > 0) step.out = velocity.data() + at;
-    kernels<S>().accumulate(step);
+  const auto& [rate, momentum, decay] = descending.step;
+  State<S> sum;  // of the samples before the last ones
+  for_each_part<S>(products, [&](std::span<const OuterProduct<S>> part, bool last) {
+    if (!last && sum.size() == 0) sum.setZero(part.front().a.rows(), part.front().b.rows());
+    if (!last) return add_outer_products<S>(part, sum);
+    for_each_columns<S>(part, [&](LayerStep<S>& step, Index column) {
+      const Index at = begin + column * step.rows;
+      const Descent<S> descent{theta.data() + at, step.rows, rate, momentum, decay};
+      step.descent = &descent;
+      if (sum.size() > 0) step.start = sum.data() + column * step.rows;
+      step.start_stride = step.rows;
+      if (velocity.size() > 0) step.out = velocity.data() + at;
+      kernels<S>().accumulate(step);
+    });
   });
 }
 
@@ -252,14 +282,17 @@ template <std::floating_point S>
 void affine(const ConstStateRef<S>& w, const ConstStateRef<S>& u,
             const Eigen::Ref<const Parameters<S>>& bias, StateRef<S> out) {
   const Kernels<S>& kernel = kernels<S>();
-  const Index panel = 2 * kernel.lanes, depth = w.cols();
-  parallel_for((w.rows() + panel - 1) / panel, [&](Index task) {
-    const Index row = task * panel, rows = std::min(panel, w.rows() - row);
+  const Index panel = 2 * kernel.lanes, depth = w.cols(), panels = (w.rows() + panel - 1) / panel;
+  const Index parts = (u.cols() + samples_at_once - 1) / samples_at_once;
+  parallel_for(parts * panels, [&](Index task) {
+    const Index row = task % panels * panel, rows = std::min(panel, w.rows() - row);
+    const Index begin = task / panels * samples_at_once,
+                count = std::min(samples_at_once, u.cols() - begin);
     S* packed = packed_memory<S>(kernel.packed_size(rows, depth));
     kernel.pack(w.data() + row, w.outerStride(), false, rows, depth, S(1), packed);
-    const Pull<S> pull{packed, depth, u.data(), u.outerStride()};
-    kernel.accumulate({rows, u.cols(), &pull, 1, bias.data() + row, 0, nullptr, out.data() + row,
-                       out.outerStride()});
+    const Pull<S> pull{packed, depth, u.col(begin).data(), u.outerStride()};
+    kernel.accumulate({rows, count, &pull, 1, bias.data() + row, 0, nullptr,
+                       out.col(begin).data() + row, out.outerStride()});
   });
 }
 

@@ -91,13 +91,13 @@ bool begins_anywhere(const Solver& solver) {
   return !std::holds_alternative<Euler>(solver) && rule.tolerance_for<S>() > 0;
 }
 
-/// Where the phase of node k starts: at s*, or across it from where the opposite beta has led. `states` holds s*
-/// in the place of every phase yet to come.
+/// Where the phase of a node starts: at s*, or across it from where the opposite beta has led.
 template <class S>
-void choose_start(const NudgingRule<S>& nudging, std::size_t k, const ConstStateRef<S>& s_star,
-                  const Solver& solver, std::vector<State<S>>& states) {
+State<S> start_of(const NudgingRule<S>& nudging, std::size_t k, const ConstStateRef<S>& s_star,
+                  const Solver& solver, const std::vector<State<S>>& states) {
   if (k > 0 && nudging[k].beta == -nudging[k - 1].beta && begins_anywhere<S>(solver))
-    states[k] = S(2) * s_star - states[k - 1];
+    return S(2) * s_star - states[k - 1];
+  return s_star;
 }
 
 template <class S>
@@ -106,10 +106,10 @@ Nudged<S> relax_nudged(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                        const Solver& solver, Report& report) {
   report.status.setConstant(Status::converged);
   const S samples(static_cast<RealOf<S>>(s_star.cols()));
-  Nudged<S> nudged{std::vector<State<S>>(nudging.size(), s_star), {}};
+  Nudged<S> nudged;
   for (std::size_t k = 0; k < nudging.size(); ++k) {
     const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, nudging[k].beta);
-    choose_start<S>(nudging, k, s_star, solver, nudged.states);
+    nudged.states.push_back(start_of<S>(nudging, k, s_star, solver, nudged.states));
     report.merge(relax<S>(total, solver, nudged.states[k]));
     nudged.weights.push_back(nudging[k].weight / samples);
   }
@@ -170,8 +170,7 @@ Gradient<S> checked(Gradient<S> gradient) {
   if constexpr (std::same_as<S, Dual<double>>)
     for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
   else
-    finite =
-        (gradient.parameters.array() * S(0)).sum() == S(0);  // allFinite would not be vectorised
+    finite = all_finite(gradient.parameters);
   if (!finite) gradient.report.status.setConstant(Status::diverged);
   return gradient;
 }

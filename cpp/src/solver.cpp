@@ -43,6 +43,7 @@ Report repeat(const Chosen& solver, P stepper, StateRef<S> s, const Observer<S>&
 template <class S>
 Report relax_samples(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
                      const Observer<S>& observe) {
+  energy.project(s);
   return std::visit(
       [&](const auto& chosen) {
         using Chosen = std::decay_t<decltype(chosen)>;
@@ -70,7 +71,6 @@ Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
              const Observer<S>& observe) {
   require(s.rows() == energy.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy.num_units(), " units");
-  energy.project(s);
   if (observe || !energy.divisible()) return relax_samples<S>(energy, solver, s, observe);
   Report report(s.cols());
   for_each_chunk(s.cols(), samples_per_task(energy.separable(), s.cols()),

@@ -60,6 +60,12 @@ State<S> columns_of(const ConstStateRef<S>& a, Samples which) {
   return out;
 }
 
+/// Whether every number is finite, in one vectorised pass (Eigen's allFinite is not).
+template <class Derived>
+bool all_finite(const Eigen::DenseBase<Derived>& a) {
+  return (a.derived().array() * typename Derived::Scalar(0)).sum() == typename Derived::Scalar(0);
+}
+
 /// sum_i a_ij b_ij for each sample j: the only inner product here. Eigen's `dot` conjugates complex
 /// numbers, which would make every energy non-holomorphic and break complex nudging silently.
 template <Scalar S>

@@ -62,7 +62,7 @@ struct LayerStep {
   /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
   /// sample, which together cover all rows. A NaN is larger than any number.
   T* change = nullptr;
-  const Descent<T>* descent = nullptr;  ///< start and response are then nullptr, and `out` may be
+  const Descent<T>* descent = nullptr;  ///< the response is then nullptr, and `out` may be
 };
 
 /// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though

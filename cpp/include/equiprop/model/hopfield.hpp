@@ -116,10 +116,10 @@ class ClampedHopfield {
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
   template <class Sink>
   void contrast_into(const std::vector<ConstStateRef<S>>& states, const std::vector<S>& weights,
-                     const Sink& sink) const;
+                     Sink&& sink) const;
   template <class Sink>
   void mixed_derivative_into(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                             const Sink& sink) const;
+                             Sink&& sink) const;
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
@@ -191,11 +191,14 @@ class HopfieldNetwork {
   /// The state a free phase starts from unless told otherwise, (units, batch).
   State<S> initial_state(Index batch) const {
     State<S> s(topology_->state().size(), batch);
+    rest(s);
+    return s;
+  }
+  void rest(StateRef<S> s) const {
     for (std::size_t k = 0; k < topology_->num_free(); ++k) {
       const Block& block = topology_->state()[k];
       topology_->units(k).template rest<S>(s.middleRows(block.offset, block.rows));
     }
-    return s;
   }
   /// The same network on another scalar; the parameters are copied.
   template <class T>
