@@ -251,4 +251,4 @@ def _read_tensor(stream: BinaryIO, start: int, dtype: np.dtype[Any], shape: tupl
 def _require(holds: bool, rule: str, received: object) -> None:
     if not holds:
         # Cut short, since what comes from the file may be as long as the header and nested to any depth.
-        raise ValueError(f"{rule:.300}. Received {reprlib.repr(received)}")
+        raise ValueError(f"{rule:.300}. Received {reprlib.repr(received):.300}")
