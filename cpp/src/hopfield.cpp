@@ -12,8 +12,7 @@ S real_scalar(double number) {
 template <class S>
 void raise_to_largest(const State<S>& numbers, PerSample<S>& out) {
   for (Index j = 0; j < numbers.cols(); ++j)
-    if (const S top = numbers.col(j).template maxCoeff<Eigen::PropagateNaN>(); !(top <= out(j)))
-      out(j) = std::isnan(out(j)) ? out(j) : top;
+    raise_to(numbers.col(j).template maxCoeff<Eigen::PropagateNaN>(), out(j));
 }
 
 template <class S>

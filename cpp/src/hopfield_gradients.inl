@@ -64,7 +64,8 @@ template <class S, class W>
 template <class Sink>
 void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& states,
                                           const std::vector<S>& weights, Sink&& sink) const {
-  std::vector<State<S>> signals(states.size());
+  std::vector<State<S>>& signals = scratch_.signals;
+  signals.resize(states.size());
   for (std::size_t j = 0; j < states.size(); ++j) take_signals(states[j], signals[j]);
   const auto signal_in = [&](std::size_t j, std::size_t k) {
     const Signal u = signal(k, states[j], signals[j]);

@@ -10,6 +10,7 @@
 #endif
 
 #include <Eigen/Core>
+#include <cmath>
 #include <span>
 #include <vector>
 
@@ -73,28 +74,35 @@ PerSample<S> inner(const ConstStateRef<S>& a, const ConstStateRef<S>& b) {
   return (a.array() * b.array()).colwise().sum().transpose();
 }
 
-/// max_i |a_ij - b_ij| for each sample j; NaN if any entry is NaN.
+/// max_i |a_ij - b_ij| of sample j; NaN if any entry is NaN.
+template <Scalar S>
+RealOf<S> largest_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b, Index j) {
+  if (a.rows() == 0) return 0;
+  const auto difference = (a.col(j) - b.col(j)).array();
+  if constexpr (std::same_as<S, Dual<double>>)
+    return difference.unaryExpr([](const S& x) { return magnitude(x); })
+        .template maxCoeff<Eigen::PropagateNaN>();
+  else
+    return difference.abs().template maxCoeff<Eigen::PropagateNaN>();
+}
+
+/// The same for each sample.
 template <Scalar S, class Out>
 void max_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b, Out&& out) {
-  for (Index j = 0; j < a.cols(); ++j) {
-    const auto difference = (a.col(j) - b.col(j)).array();
-    if (a.rows() == 0)
-      out(j) = 0;
-    else if constexpr (std::same_as<S, Dual<double>>)
-      out(j) = difference.unaryExpr([](const S& x) { return magnitude(x); })
-                   .template maxCoeff<Eigen::PropagateNaN>();
-    else
-      out(j) = difference.abs().template maxCoeff<Eigen::PropagateNaN>();
-  }
+  for (Index j = 0; j < a.cols(); ++j) out(j) = largest_difference<S>(a, b, j);
+}
+
+/// `largest` becomes the larger of itself and `other`; NaN is larger than any number.
+template <class Real>
+void raise_to(Real other, Real& largest) {
+  if (!(other <= largest) && !std::isnan(largest)) largest = other;
 }
 
 /// out_j <- the larger of out_j and max_i |a_ij - b_ij|; once NaN it stays so.
 template <Scalar S>
 void raise_to_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b,
                          PerSample<RealOf<S>>& out) {
-  PerSample<RealOf<S>> difference(out.size());
-  max_difference<S>(a, b, difference);
-  out = out.template max<Eigen::PropagateNaN>(difference);
+  for (Index j = 0; j < a.cols(); ++j) raise_to(largest_difference<S>(a, b, j), out(j));
 }
 
 }  // namespace equiprop

@@ -133,6 +133,7 @@ class ClampedHopfield {
   /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
   struct Scratch {
     State<S> drive, signal, slope, tangent, pulls, response, x, change;
+    std::vector<State<S>> signals;  // of several states
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }
