@@ -136,17 +136,23 @@ void bind_updates(py::module_& m) {
   });
 }
 
+/// An array's own memory, not that of a copy in another type or order.
+template <class T>
+Eigen::Map<Parameters<T>> memory_of(const py::handle& given, Index size) {
+  auto array = given.cast<Vector<T>>();
+  require(array.is(given), "descend",
+          "Parameters and averages are contiguous and of the model's type.",
+          std::string(py::str(py::type::handle_of(given))));
+  return as_parameters<T>(array, size);
+}
+
 /// (theta, velocity or None, rate, momentum, decay)
 template <class T>
 Descending<T> as_descending(const py::tuple& given, Index size) {
-  auto theta = given[0].cast<Vector<T>>();
-  Eigen::Map<Parameters<T>> velocity(nullptr, 0);
-  if (!given[1].is_none()) {
-    auto array = given[1].cast<Vector<T>>();
-    new (&velocity) Eigen::Map<Parameters<T>>(as_parameters<T>(array, size));
-  }
+  const auto velocity =
+      given[1].is_none() ? Eigen::Map<Parameters<T>>(nullptr, 0) : memory_of<T>(given[1], size);
   return {{given[2].cast<T>(), given[3].cast<T>(), given[4].cast<T>()},
-          as_parameters<T>(theta, size),
+          memory_of<T>(given[0], size),
           velocity};
 }
 

@@ -31,11 +31,11 @@ struct Descended {
   void weights(const Block& w, std::vector<OuterProduct<S>> products) {
     double sum = 0;
     for (const auto& [scale, a, b] : products) sum += std::abs(scale) * norm(a) * norm(b);
-    raise(sum);
+    raise_to(sum, bound);
     sums.emplace_back(&w, std::move(products));
   }
   void bias(const Block& b, Parameters<S> g) {
-    raise(norm(g));
+    raise_to(norm(g), bound);
     biases.emplace_back(&b, std::move(g));
   }
   void finish() {
@@ -48,10 +48,9 @@ struct Descended {
 
   std::vector<std::pair<const Block*, std::vector<OuterProduct<S>>>> sums{};
   std::vector<std::pair<const Block*, Parameters<S>>> biases{};
-  double bound = 0;
+  double bound = 0;  // NaN is none
 
  private:
-  void raise(double other) { bound = other <= bound ? bound : other; }  // to NaN, too
   /// sum |a_ij|: no entry of a b^T exceeds the product of two of them.
   static double norm(const ConstStateRef<S>& a) { return static_cast<double>(a.cwiseAbs().sum()); }
 };

@@ -336,3 +336,15 @@ def test_a_step_whose_sums_overflow_leaves_everything_as_it_was() -> None:
         trainer.step(blobs().x[:5], targets)
     np.testing.assert_array_equal(net.parameters, theta)
     np.testing.assert_array_equal(optimizer.descent(net.parameters, net.block_slices).velocity, velocity)  # type: ignore[union-attr]
+
+
+def test_the_core_refuses_memory_that_it_would_have_to_copy() -> None:
+    net = chain(4, 6, 3)  # float64
+    x, y = np.ascontiguousarray(blobs().x[:5], np.float64), np.eye(3)[blobs().y[:5]]
+    energy, cost = net.clamp(x), net.core.squared_error(y)
+    state, nodes = eq.free_phase(net, x).state, eq.centered(0.1).nodes(0)
+    single = net.parameters.astype(np.float32)
+    with pytest.raises(ValueError, match=r"\[descend\] .* Received"):
+        net.core.descend_by_equilibrium_propagation(
+            energy, cost, state, nodes, eq.BlockUpdate().core, (single, None, 0.1, 0.0, 0.0)
+        )

@@ -100,6 +100,24 @@ TEST(VectorField, WithEqualWeightsIsTheTiedNetwork) {
   });
 }
 
+/// One NaN refuses the step, whatever the sums after it are.
+TEST(VectorField, AStepOfSumsThatAreNotFiniteTouchesNothing) {
+  for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
+    const auto tied = probe.tied();
+    const AnyEnergy<double> energy = tied.clamp(probe.x);
+    Parameters<double> theta = tied.parameters(), velocity = theta;
+    const Descending<double> descending{{0.1, 0.9, 0.01}, theta, velocity};
+    State<double> broken = probe.s;
+    broken(0, 1) = std::nan("");
+    EXPECT_FALSE(energy.descend_contrast({probe.s, broken}, {-1.0, 1.0}, descending));
+    EXPECT_FALSE(energy.descend_mixed_derivative(probe.s, broken, 1.0, descending));
+    expect_identical(theta, tied.parameters(), "theta");
+    expect_identical(velocity, tied.parameters(), "velocity");
+    EXPECT_TRUE(energy.descend_contrast({probe.s, 2 * probe.s}, {-1.0, 1.0}, descending));
+    EXPECT_FALSE(theta == tied.parameters());
+  });
+}
+
 /// dE/dW of tied weights acts along both directions of a coupling: its product is the sum of both.
 TEST(VectorField, ItsMixedDerivativesSplitThoseOfTiedWeights) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
