@@ -1,5 +1,9 @@
-# Eigen comes from the system, or from the PyPI package cmeel-eigen, which installs its CMake files in
-# a folder cmeel.prefix of site-packages that only Python knows.
+# Eigen comes from the system, or from the PyPI package cmeel-eigen, which installs its CMake files in a folder
+# cmeel.prefix of site-packages that only Python knows. The build includes this file, and so does the installed
+# package; both look at TARGET Eigen3::Eigen afterwards.
+set(EQUIPROP_NEEDS_EIGEN
+    "equiprop needs Eigen 3.4: install it from your system (libeigen3-dev), or 'pip install cmeel-eigen' into \
+the Python that CMake finds (-DPython_EXECUTABLE=... names another).")
 find_package(Eigen3 3.4 CONFIG QUIET)
 if(NOT TARGET Eigen3::Eigen)
   find_package(Python COMPONENTS Interpreter QUIET)
@@ -7,12 +11,7 @@ if(NOT TARGET Eigen3::Eigen)
     execute_process(
       COMMAND "${Python_EXECUTABLE}" -c
         "import sys, pathlib; print(';'.join(str(p) for p in (pathlib.Path(q) / 'cmeel.prefix' for q in sys.path) if p.is_dir()))"
-      OUTPUT_VARIABLE cmeel_prefixes OUTPUT_STRIP_TRAILING_WHITESPACE)
-    list(APPEND CMAKE_PREFIX_PATH ${cmeel_prefixes})
-    find_package(Eigen3 3.4 CONFIG QUIET)
+      OUTPUT_VARIABLE EQUIPROP_CMEEL_PREFIXES OUTPUT_STRIP_TRAILING_WHITESPACE)
+    find_package(Eigen3 3.4 CONFIG QUIET PATHS ${EQUIPROP_CMEEL_PREFIXES})
   endif()
-endif()
-if(NOT TARGET Eigen3::Eigen)
-  message(FATAL_ERROR "equiprop needs Eigen 3.4: install it from your system (libeigen3-dev), or "
-                      "'pip install cmeel-eigen' into the Python that CMake finds.")
 endif()

@@ -113,7 +113,7 @@ def test_models_use_no_conjugating_product() -> None:
 
 def test_only_the_erasure_has_virtual_functions() -> None:
     for path in HEADERS.rglob("*.hpp"):
-        if path.name != "any_model.hpp":
+        if path.name not in {"any_model.hpp", "energy_interface.hpp"}:
             assert not re.search(r"^\s*virtual ", path.read_text(), re.MULTILINE), path
 
 

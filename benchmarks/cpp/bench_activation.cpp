@@ -1,8 +1,8 @@
 /// exp, tanh and logistic of an array by the kernels of each instruction set, and by Eigen's array functions, whose
 /// packets are those of the instruction set that this program is compiled for. Once in the first caches and once beyond.
 ///
-///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
-///     build/bench/benchmarks/cpp/bench_activation
+///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
+///     build/benchmarks/bench_activation
 
 #include "measuring.hpp"
 
@@ -71,11 +71,10 @@ void register_all() {
     for (const Index count : {Index{2048}, Index{1} << 20}) register_function<T>(function, count);
 }
 
+const Registration registration([] {
+  register_all<float>();
+  register_all<double>();
+});
+
 }  // namespace
 }  // namespace equiprop
-
-int main(int argc, char** argv) {
-  equiprop::register_all<float>();
-  equiprop::register_all<double>();
-  return equiprop::run_benchmarks(argc, argv);
-}

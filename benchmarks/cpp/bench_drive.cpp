@@ -1,8 +1,8 @@
 /// The drive of a layer by a clamped input, w x + bias with the weights packed on the way, and the same by Eigen's
 /// product. EQUIPROP_ISA chooses the kernels.
 ///
-///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
-///     build/bench/benchmarks/cpp/bench_drive
+///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
+///     build/benchmarks/bench_drive
 
 #include "measuring.hpp"
 
@@ -35,10 +35,9 @@ void register_batch(Index batch) {
   });
 }
 
+const Registration registration([] {
+  for (const Index batch : {50, 200}) register_batch(batch);
+});
+
 }  // namespace
 }  // namespace equiprop
-
-int main(int argc, char** argv) {
-  for (const equiprop::Index batch : {50, 200}) equiprop::register_batch(batch);
-  return equiprop::run_benchmarks(argc, argv);
-}

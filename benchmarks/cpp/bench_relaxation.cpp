@@ -2,8 +2,8 @@
 /// instruction set and through Eigen's product; and 30 sweeps of these networks as `relax` runs them, with the kernels
 /// that EQUIPROP_ISA chooses.
 ///
-///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
-///     build/bench/benchmarks/cpp/bench_relaxation
+///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
+///     build/benchmarks/bench_relaxation
 
 #include "networks.hpp"
 
@@ -125,13 +125,12 @@ void register_network(const std::vector<Index>& sizes, Index batch) {
                 });
 }
 
+const Registration registration([] {
+  for (const auto& shape : cases())
+    for (const Size batch : {8, 50, 64, 200}) register_layer(shape, batch);
+  for (const auto& sizes : network_sizes())
+    for (const Size batch : {8, 64}) register_network(sizes, batch);
+});
+
 }  // namespace
 }  // namespace equiprop
-
-int main(int argc, char** argv) {
-  for (const auto& shape : equiprop::cases())
-    for (const equiprop::Size batch : {8, 50, 64, 200}) equiprop::register_layer(shape, batch);
-  for (const auto& sizes : equiprop::network_sizes())
-    for (const equiprop::Size batch : {8, 64}) equiprop::register_network(sizes, batch);
-  return equiprop::run_benchmarks(argc, argv);
-}

@@ -1,8 +1,8 @@
 /// The free phase as training runs it: whole networks relaxed to a tolerance of 1e-3. GFLOP/s are effective: the sweeps
 /// that each sample needed, times the flops of a sweep. EQUIPROP_ISA chooses the kernels.
 ///
-///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
-///     build/bench/benchmarks/cpp/bench_solver
+///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
+///     build/benchmarks/bench_solver
 
 #include "networks.hpp"
 
@@ -26,7 +26,7 @@ struct FreePhase {
 };
 
 void register_case(const std::vector<Index>& sizes, Index batch) {
-  add_benchmark({name_of(sizes), batch_name(batch), std::string(kernel_isa())},
+  add_benchmark({name_of(sizes) + " free phase", batch_name(batch), std::string(kernel_isa())},
                 [&sizes, batch](benchmark::State& timer) {
                   FreePhase phase(sizes, batch);
                   phase.run();
@@ -39,11 +39,10 @@ void register_case(const std::vector<Index>& sizes, Index batch) {
                 });
 }
 
+const Registration registration([] {
+  for (const auto& sizes : network_sizes())
+    for (const Index batch : {8, 50, 64, 200}) register_case(sizes, batch);
+});
+
 }  // namespace
 }  // namespace equiprop
-
-int main(int argc, char** argv) {
-  for (const auto& sizes : equiprop::network_sizes())
-    for (const equiprop::Index batch : {8, 50, 64, 200}) equiprop::register_case(sizes, batch);
-  return equiprop::run_benchmarks(argc, argv);
-}

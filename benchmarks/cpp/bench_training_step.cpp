@@ -2,8 +2,8 @@
 /// GFLOP/s count the sweeps that each sample needed, both nudged phases by the longer of the two, the drive of the
 /// input, and the sums of the gradient. EQUIPROP_ISA chooses the kernels.
 ///
-///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
-///     build/bench/benchmarks/cpp/bench_training_step
+///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
+///     build/benchmarks/bench_training_step
 
 #include "networks.hpp"
 
@@ -57,7 +57,7 @@ struct Training {
 
 void register_case(const std::vector<Index>& sizes, Index batch) {
   add_benchmark(
-      {name_of(sizes), batch_name(batch), std::string(kernel_isa())},
+      {name_of(sizes) + " training step", batch_name(batch), std::string(kernel_isa())},
       [&sizes, batch](benchmark::State& timer) {
         Training training(sizes, batch);
         training.run();
@@ -68,11 +68,10 @@ void register_case(const std::vector<Index>& sizes, Index batch) {
       });
 }
 
+const Registration registration([] {
+  for (const auto& sizes : network_sizes())
+    for (const Index batch : {50, 200}) register_case(sizes, batch);
+});
+
 }  // namespace
 }  // namespace equiprop
-
-int main(int argc, char** argv) {
-  for (const auto& sizes : equiprop::network_sizes())
-    for (const equiprop::Index batch : {50, 200}) equiprop::register_case(sizes, batch);
-  return equiprop::run_benchmarks(argc, argv);
-}

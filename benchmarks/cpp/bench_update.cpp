@@ -2,8 +2,8 @@
 /// Eigen's product. Weights from the input take one product, those between free layers one for each of two nudged
 /// states. EQUIPROP_ISA chooses the kernels.
 ///
-///     cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
-///     build/bench/benchmarks/cpp/bench_update
+///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
+///     build/benchmarks/bench_update
 
 #include "measuring.hpp"
 
@@ -66,7 +66,7 @@ void run_eigen(Update& update) {
 void register_update(const Case& shape, Index batch, const std::string& what, std::string_view isa,
                      bool with_velocity, void (*run)(Update&)) {
   add_benchmark({what, shape.name, batch_name(batch),
-                 what == "Eigen" ? std::string("host") : std::string(isa)},
+                 what == "Eigen" ? std::string("as compiled") : std::string(isa)},
                 [=](benchmark::State& timer) {
                   Update update(shape, batch, with_velocity);
                   measure(timer, update.work(), isa, [&] { run(update); });
@@ -80,11 +80,10 @@ void register_case(const Case& shape, Index batch) {
   register_update(shape, batch, "Eigen", kernel_isas().back(), false, run_eigen);
 }
 
+const Registration registration([] {
+  for (const auto& shape : cases)
+    for (const Index batch : {50, 200}) register_case(shape, batch);
+});
+
 }  // namespace
 }  // namespace equiprop
-
-int main(int argc, char** argv) {
-  for (const auto& shape : equiprop::cases)
-    for (const equiprop::Index batch : {50, 200}) equiprop::register_case(shape, batch);
-  return equiprop::run_benchmarks(argc, argv);
-}

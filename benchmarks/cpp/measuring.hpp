@@ -77,15 +77,11 @@ inline std::string batch_name(Index batch) {
   return "batch:" + std::to_string(batch);
 }
 
-/// On one thread, since the limits are those of one core.
-inline int run_benchmarks(int argc, char** argv) {
-  set_num_threads(1);
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::AddCustomContext("kernels", std::string(kernel_isa()));
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+/// A function that registers the benchmarks of a file, for run_benchmarks to call.
+class Registration {
+ public:
+  using Function = void (*)();
+  explicit Registration(Function function);
+};
 
 }  // namespace equiprop

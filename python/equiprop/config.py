@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,67 @@ def show_config() -> None:
     """
     for name, value in config().items():
         print(f"{name:<16} {value}")
+
+
+def _sdk(where: str, folder: str) -> str:
+    """Find a folder of the C++ library that lies in the installed package, beside its extension."""
+    path = Path(_core.__file__).parent / "sdk" / folder
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"[{where}] The C++ library lies in an installed package: pip install equiprop, without --editable. "
+            f"Received a development tree: there is no {path}."
+        )
+    return str(path)
+
+
+def get_include() -> str:
+    """Return the folder to which `#include <equiprop/equiprop.hpp>` is relative.
+
+    Eigen's headers are needed beside it, and the definition EIGEN_MAX_ALIGN_BYTES=64; CMake knows both, see
+    `get_cmake_dir`.
+
+    Returns
+    -------
+    str
+        A folder inside the installed package.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this is a development tree, which has no C++ library inside.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> import pathlib
+    >>> (pathlib.Path(eq.get_include()) / "equiprop" / "equiprop.hpp").exists()
+    True
+    """
+    return _sdk("get_include", "include")
+
+
+def get_cmake_dir() -> str:
+    """Return the folder of equipropConfig.cmake, which makes CMake's target equiprop::equiprop.
+
+    ``cmake -Dequiprop_DIR=$(python -c "import equiprop; print(equiprop.get_cmake_dir())")`` lets a project
+    ``find_package(equiprop)`` without another installation. It needs Eigen 3.4, from the system or from
+    ``pip install cmeel-eigen``.
+
+    Returns
+    -------
+    str
+        A folder inside the installed package.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this is a development tree, which has no C++ library inside.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> import pathlib
+    >>> (pathlib.Path(eq.get_cmake_dir()) / "equipropConfig.cmake").exists()
+    True
+    """
+    return _sdk("get_cmake_dir", "lib/cmake/equiprop")

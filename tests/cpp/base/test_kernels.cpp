@@ -1,7 +1,6 @@
 /// The packed kernels of every instruction set this machine runs, against plain loops in double precision.
 
 #include <array>
-#include <cstdio>
 #include <cstring>
 
 #include "base/layers.hpp"
@@ -327,70 +326,6 @@ TEST(Kernels, AnUnknownInstructionSetIsRefused) {
     EXPECT_NE(message.find(". Received x86-64-v9."), std::string::npos) << message;
   }
 }
-
-// ---------------------------------------------------------------------------- the library's code
-
-#if defined(__linux__)
-
-std::string output_of(const std::string& command) {
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return "";
-  std::string text;
-  std::array<char, 4096> buffer;
-  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) text += buffer.data();
-  pclose(pipe);
-  return text;
-}
-
-bool is_missing(const std::string& program) {
-  return output_of("command -v " + program).empty();
-}
-
-/// "v3.cpp.o" of "v3.cpp.o:     file format elf64-x86-64".
-std::string member_of(const std::string& line) {
-  return line.substr(0, line.find(':'));
-}
-
-bool is_kernel(const std::string& member) {
-  const auto names = {"generic.cpp.o", "v2.cpp.o", "v3.cpp.o", "v4.cpp.o"};
-  return std::find(names.begin(), names.end(), member) != names.end();
-}
-
-bool is_wide(const std::string& member) {
-  if (is_kernel(member)) return member == "v3.cpp.o" || member == "v4.cpp.o";
-  return std::string(EQUIPROP_ARCH) != "generic";
-}
-
-TEST(Kernels, OnlyTheFilesThatMayUseWideRegisters) {
-  if (is_missing("objdump")) GTEST_SKIP() << "objdump was not found";
-  std::istringstream lines(output_of("objdump -d --no-show-raw-insn '" EQUIPROP_LIBRARY
-                                     "' | grep -E 'file format|%[yz]mm'"));
-  std::string member;
-  std::size_t members = 0;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.find("file format") != std::string::npos)
-      member = member_of(line), ++members;
-    else
-      ASSERT_TRUE(is_wide(member)) << member << ": " << line;
-  }
-  EXPECT_GT(members, 5U);
-}
-
-TEST(Kernels, FilesForOneInstructionSetHaveNoSymbolThatCouldMerge) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "sanitizers add symbols of their own";
-#endif
-  if (is_missing("nm")) GTEST_SKIP() << "nm was not found";
-  std::istringstream lines(output_of("nm '" EQUIPROP_LIBRARY "'"));
-  std::string member;
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.empty() && line.back() == ':') member = member_of(line);
-    if (!is_kernel(member) || line.size() < 18) continue;
-    ASSERT_EQ(std::string("WwVvu").find(line[17]), std::string::npos) << member << ": " << line;
-  }
-}
-
-#endif
 
 }  // namespace
 }  // namespace equiprop::tests

@@ -10,10 +10,13 @@
 #include <cmath>
 #include <concepts>
 
+#include "equiprop/base/export.hpp"
+
 namespace equiprop {
 
+/// Exported, since a template is shown no more widely than the types it is made for.
 template <std::floating_point T>
-struct Dual {
+struct EQUIPROP_EXPORT Dual {
   T value{};
   T derivative{};
 

@@ -6,12 +6,15 @@
 #include <string>
 #include <string_view>
 
+#include "equiprop/base/export.hpp"
+
 namespace equiprop {
 
 /// A caller's mistake. Python sees a ValueError.
-class InvalidArgument : public std::invalid_argument {
+class EQUIPROP_EXPORT InvalidArgument : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;
+  ~InvalidArgument() override;  // defined in src/: one type for the library and its users
 };
 
 /// Throws InvalidArgument("[where] rule. Received <received...>.") unless `condition` holds.

@@ -4,18 +4,19 @@
 #include <functional>
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/export.hpp"
 
 namespace equiprop {
 
 /// Threads used by later calls; 0 restores the default: EQUIPROP_NUM_THREADS if it is set, else the
 /// number of processors.
-void set_num_threads(int count);
-int num_threads();
+EQUIPROP_EXPORT void set_num_threads(int count);
+EQUIPROP_EXPORT int num_threads();
 
 /// Calls run(0), ..., run(tasks - 1), on several threads when that is allowed. Calls made from
 /// inside a task run in order. The first exception is rethrown after every task has ended. Several
 /// threads may call at the same time. A child forked inside a task must not return from it.
-void parallel_for(Index tasks, const std::function<void(Index)>& run);
+EQUIPROP_EXPORT void parallel_for(Index tasks, const std::function<void(Index)>& run);
 
 /// Columns per task. Fewer than 32 samples per product cost more than a thread gains.
 inline constexpr Index chunk_columns = 64;

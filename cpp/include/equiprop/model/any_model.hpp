@@ -5,14 +5,12 @@
 #include <memory>
 #include <utility>
 
-#include "equiprop/base/error.hpp"
 #include "equiprop/model/cost.hpp"
-#include "equiprop/model/energy.hpp"
+#include "equiprop/model/energy_interface.hpp"
 
 namespace equiprop {
 
-/// Any type that satisfies Energy, held by value. What the model does not offer is derived: a symmetric
-/// Hessian, T(s) = s - dE/ds, mobility 1, no box, no block updates, one sample range.
+/// Any type that satisfies Energy, or a subclass of EnergyInterface. What the model does not offer is derived there.
 template <class S>
 class AnyEnergy {
  public:
@@ -20,7 +18,8 @@ class AnyEnergy {
 
   template <class E>
   requires(Energy<E> && !std::same_as<E, AnyEnergy>) AnyEnergy(E energy)
-      : model_(std::make_shared<Model<E>>(std::move(energy))) {}
+      : model_(std::make_shared<Held<E>>(std::move(energy))) {}
+  explicit AnyEnergy(std::shared_ptr<const EnergyInterface<S>> model) : model_(std::move(model)) {}
 
   Index num_units() const { return model_->num_units(); }
   Index num_inputs() const { return model_->num_inputs(); }
@@ -82,50 +81,14 @@ class AnyEnergy {
   }
   bool divisible() const { return model_->divisible(); }
   bool separable() const { return model_->separable(); }
-  AnyEnergy select(Samples which) const { return model_->select(which); }
+  AnyEnergy select(Samples which) const { return AnyEnergy(model_->select(which)); }
   AnyEnergy samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual Index num_units() const = 0;
-    virtual Index num_inputs() const = 0;
-    virtual Index num_outputs() const = 0;
-    virtual Index num_parameters() const = 0;
-    virtual void energy(const ConstStateRef<S>&, PerSample<S>&) const = 0;
-    virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
-    virtual void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
-                                        StateRef<S>) const = 0;
-    virtual bool conservative() const = 0;
-    virtual void transposed_hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
-                                                   StateRef<S>) const = 0;
-    virtual void parameter_gradient(const ConstStateRef<S>&, S, ParametersRef<S>) const = 0;
-    virtual void contrast(const std::vector<State<S>>&, const std::vector<S>&,
-                          ParametersRef<S>) const = 0;
-    virtual bool descend_contrast(const std::vector<State<S>>&, const std::vector<S>&,
-                                  const Descending<S>&) const = 0;
-    virtual bool descend_mixed_derivative(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
-                                          const Descending<S>&) const = 0;
-    virtual void mixed_derivative_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
-                                          ParametersRef<S>) const = 0;
-    virtual void input_gradient(const ConstStateRef<S>&, S, StateRef<S>) const = 0;
-    virtual void mixed_input_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
-                                     StateRef<S>) const = 0;
-    virtual void fixed_point_map(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
-    virtual void mobility(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S>) const = 0;
-    virtual void transposed_map_product(const ConstStateRef<S>&, const Nudge<S>&,
-                                        const ConstStateRef<S>&, StateRef<S>) const = 0;
-    virtual void project(StateRef<S>) const = 0;
-    virtual Index num_blocks() const = 0;
-    virtual Index output_block() const = 0;
-    virtual void block_update(Index, const Nudge<S>&, StateRef<S>, PerSample<RealOf<S>>*) const = 0;
-    virtual bool divisible() const = 0;
-    virtual bool separable() const = 0;
-    virtual AnyEnergy select(Samples) const = 0;
-  };
-
   template <class E>
-  struct Model final : Interface {
+  struct Model final : EnergyInterface<S> {
+    using Default = EnergyInterface<S>;
+
     explicit Model(E energy) : e(std::move(energy)) {}
 
     Index num_units() const override { return e.num_units(); }
@@ -146,25 +109,21 @@ class AnyEnergy {
       if constexpr (HasContrast<E>)
         e.contrast(states, weights, grad);
       else
-        for (std::size_t k = 0; k < states.size(); ++k)
-          e.parameter_gradient(states[k], weights[k], grad);
+        Default::contrast(states, weights, grad);
     }
-    bool descend_contrast([[maybe_unused]] const std::vector<State<S>>& states,
-                          [[maybe_unused]] const std::vector<S>& weights,
-                          [[maybe_unused]] const Descending<S>& descending) const override {
+    bool descend_contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
+                          const Descending<S>& descending) const override {
       if constexpr (HasDescent<E>)
         return e.descend_contrast(states, weights, descending);
       else
-        return false;
+        return Default::descend_contrast(states, weights, descending);
     }
-    bool descend_mixed_derivative([[maybe_unused]] const ConstStateRef<S>& s,
-                                  [[maybe_unused]] const ConstStateRef<S>& v,
-                                  [[maybe_unused]] S weight,
-                                  [[maybe_unused]] const Descending<S>& descending) const override {
+    bool descend_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                  const Descending<S>& descending) const override {
       if constexpr (HasDescent<E>)
         return e.descend_mixed_derivative(s, v, weight, descending);
       else
-        return false;
+        return Default::descend_mixed_derivative(s, v, weight, descending);
     }
     void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                   ParametersRef<S> grad) const override {
@@ -175,21 +134,21 @@ class AnyEnergy {
       if constexpr (MaybeNonconservative<E>)
         return e.conservative();
       else
-        return true;
+        return Default::conservative();
     }
     void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                            StateRef<S> out) const override {
       if constexpr (MaybeNonconservative<E>)
         e.transposed_hessian_vector_product(s, v, out);
       else
-        e.hessian_vector_product(s, v, out);
+        Default::transposed_hessian_vector_product(s, v, out);
     }
 
     Index num_inputs() const override {
       if constexpr (HasInputGradient<E>)
         return e.num_inputs();
       else
-        return 0;
+        return Default::num_inputs();
     }
     void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const override {
       if constexpr (HasInputGradient<E>) e.input_gradient(s, weight, out);
@@ -201,32 +160,24 @@ class AnyEnergy {
 
     void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                          StateRef<S> out) const override {
-      if constexpr (HasFixedPointMap<E>) {
+      if constexpr (HasFixedPointMap<E>)
         e.fixed_point_map(s, nudge, out);
-      } else {
-        e.gradient(s, out);
-        out = s - out;
-        if (nudge.force.size() > 0)
-          out.bottomRows(num_outputs()) +=
-              nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
-      }
+      else
+        Default::fixed_point_map(s, nudge, out);
     }
     void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                   StateRef<S> out) const override {
       if constexpr (HasFixedPointMap<E>)
         e.mobility(s, nudge, out);
       else
-        out.setOnes();
+        Default::mobility(s, nudge, out);
     }
     void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                 const ConstStateRef<S>& v, StateRef<S> out) const override {
-      if constexpr (HasFixedPointMap<E>) {
+      if constexpr (HasFixedPointMap<E>)
         e.transposed_map_product(s, nudge, v, out);
-      } else {
-        transposed_hessian_vector_product(s, v, out);
-        out = v - out;
-        out.bottomRows(num_outputs()) -= nudge.stiffness * v.bottomRows(num_outputs());
-      }
+      else
+        Default::transposed_map_product(s, nudge, v, out);
     }
     void project(StateRef<S> s) const override {
       if constexpr (HasFixedPointMap<E>) e.project(s);
@@ -235,13 +186,13 @@ class AnyEnergy {
       if constexpr (HasBlockUpdate<E>)
         return e.num_blocks();
       else
-        return 0;
+        return Default::num_blocks();
     }
     Index output_block() const override {
       if constexpr (HasMeasuredBlockUpdate<E>)
         return e.output_block();
       else
-        return 0;
+        return Default::output_block();
     }
     void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                       PerSample<RealOf<S>>* change) const override {
@@ -263,19 +214,21 @@ class AnyEnergy {
       if constexpr (MaybeSeparable<E>)
         return e.separable();
       else
-        return false;
+        return Default::separable();
     }
-    AnyEnergy select([[maybe_unused]] Samples which) const override {
+    std::shared_ptr<const EnergyInterface<S>> select(Samples which) const override {
       if constexpr (Divisible<E>)
-        return AnyEnergy(e.select(which));
+        return std::make_shared<Model>(e.select(which));
       else
-        throw InvalidArgument("[samples] This energy works on its whole batch only.");
+        return Default::select(which);
     }
 
     E e;
   };
+  template <class E>
+  using Held = std::conditional_t<std::derived_from<E, EnergyInterface<S>>, E, Model<E>>;
 
-  std::shared_ptr<const Interface> model_;
+  std::shared_ptr<const EnergyInterface<S>> model_;
 };
 
 /// Any type that satisfies Cost, held by value.

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "equiprop/base/arrays.hpp"
-#include "equiprop/base/error.hpp"
+#include "equiprop/base/export.hpp"
 
 namespace equiprop {
 
@@ -42,67 +42,41 @@ class Targets {
 
 /// C = 1/2 |o - y|^2.
 template <class S>
-class SquaredError : public detail::Targets<S> {
+class EQUIPROP_EXPORT SquaredError : public detail::Targets<S> {
  public:
   using Scalar = S;
   using detail::Targets<S>::Targets;
 
   double stiffness() const { return 1; }
-  void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
-    out = S(0.5) * (o - this->y()).array().square().colwise().sum().transpose();
-  }
-  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const { out = o - this->y(); }
-  void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>& v,
-                              StateRef<S> out) const {
-    out = v;
-  }
+  void value(const ConstStateRef<S>& o, PerSample<S>& out) const;
+  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const;
+  void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
+                              StateRef<S> out) const;
   SquaredError select(Samples which) const { return SquaredError(columns_of<S>(this->y(), which)); }
 };
 
 /// C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
 template <class S>
-class CrossEntropy : public detail::Targets<S> {
+class EQUIPROP_EXPORT CrossEntropy : public detail::Targets<S> {
  public:
   using Scalar = S;
   using detail::Targets<S>::Targets;
 
   double stiffness() const { return 0.5; }  // the Hessian diag(p) - p p^T is at most 1/2
-  void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
-    using std::log;
-    for (Index j = 0; j < o.cols(); ++j) {
-      const S top = largest(o, j);
-      const S sum = (o.col(j).array() - top).exp().sum();
-      out(j) = (top + log(sum)) * this->y().col(j).sum() -
-               (this->y().col(j).array() * o.col(j).array()).sum();
-    }
-  }
-  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const {
-    for (Index j = 0; j < o.cols(); ++j) {
-      softmax(o, j, out);
-      out.col(j) = out.col(j) * this->y().col(j).sum() - this->y().col(j);
-    }
-  }
+  void value(const ConstStateRef<S>& o, PerSample<S>& out) const;
+  void gradient(const ConstStateRef<S>& o, StateRef<S> out) const;
   void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
-                              StateRef<S> out) const {
-    for (Index j = 0; j < o.cols(); ++j) {
-      softmax(o, j, out);
-      const S mean = (out.col(j).array() * v.col(j).array()).sum();
-      out.col(j).array() *= (v.col(j).array() - mean) * this->y().col(j).sum();
-    }
-  }
+                              StateRef<S> out) const;
   CrossEntropy select(Samples which) const { return CrossEntropy(columns_of<S>(this->y(), which)); }
-
- private:
-  /// Shifting the logits changes nothing but the range of exp.
-  static S largest(const ConstStateRef<S>& o, Index j) {
-    RealOf<S> top = real_part(o(0, j));
-    for (Index i = 1; i < o.rows(); ++i) top = std::max(top, real_part(o(i, j)));
-    return S(top);
-  }
-  static void softmax(const ConstStateRef<S>& o, Index j, StateRef<S>& out) {
-    out.col(j) = (o.col(j).array() - largest(o, j)).exp();
-    out.col(j) /= S(out.col(j).sum());
-  }
 };
+
+extern template class SquaredError<float>;
+extern template class SquaredError<double>;
+extern template class SquaredError<Complex>;
+extern template class SquaredError<Dual<double>>;
+extern template class CrossEntropy<float>;
+extern template class CrossEntropy<double>;
+extern template class CrossEntropy<Complex>;
+extern template class CrossEntropy<Dual<double>>;
 
 }  // namespace equiprop

@@ -15,8 +15,8 @@
 
 #include <memory>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/base/parallel.hpp"
-#include "equiprop/base/random.hpp"
 #include "equiprop/model/packed_weights.hpp"
 
 namespace equiprop {
@@ -26,7 +26,7 @@ namespace equiprop {
 /// network's own memory, also where its states are dual or complex and its weights W are real. Each
 /// object has scratch space: use it from one thread at a time, and give each thread its own samples().
 template <class S, class W = S>
-class ClampedHopfield {
+class EQUIPROP_EXPORT ClampedHopfield {
  public:
   using Scalar = S;
 
@@ -142,7 +142,7 @@ class ClampedHopfield {
 };
 
 template <class S>
-class HopfieldNetwork {
+class EQUIPROP_EXPORT HopfieldNetwork {
  public:
   using Scalar = S;
 
@@ -163,22 +163,7 @@ class HopfieldNetwork {
   /// the forward ones. With gain 1 the largest singular value
   /// of a layer's weights exceeds 1, and a network with linear units excites itself; with 1/2 it
   /// usually relaxes to one fixed point.
-  void initialize(std::uint64_t seed, double gain = 0.5) {
-    require(gain >= 0 && std::isfinite(gain), "initialize", "The gain is at least 0.", gain);
-    parameters_->setZero();
-    for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
-      const Block& block = topology_->weights(e);
-      const double limit = gain * std::sqrt(6.0 / static_cast<double>(block.rows + block.columns));
-      Random random(seed, e);
-      for (Index i = 0; i < block.size(); ++i)
-        (*parameters_)(block.offset + i) = S(static_cast<RealOf<S>>(limit * random.symmetric()));
-    }
-    for (const auto e : topology_->inner()) {
-      const Block& back = topology_->feedback_weights(e);
-      parameters_->segment(back.offset, back.size()) =
-          parameters_->segment(topology_->weights(e).offset, back.size()).eval();
-    }
-  }
+  void initialize(std::uint64_t seed, double gain = 0.5);
 
   /// Fixes the input x (inputs, batch) and computes its drive, once.
   ClampedHopfield<S> clamp(const Eigen::Ref<const State<S>>& x) const {
@@ -190,17 +175,8 @@ class HopfieldNetwork {
     return {topology_, parameters_, x.template cast<T>()};
   }
   /// The state a free phase starts from unless told otherwise, (units, batch).
-  State<S> initial_state(Index batch) const {
-    State<S> s(topology_->state().size(), batch);
-    rest(s);
-    return s;
-  }
-  void rest(StateRef<S> s) const {
-    for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-      const Block& block = topology_->state()[k];
-      topology_->units(k).template rest<S>(s.middleRows(block.offset, block.rows));
-    }
-  }
+  State<S> initial_state(Index batch) const;
+  void rest(StateRef<S> s) const;
   /// The same network on another scalar; the parameters are copied.
   template <class T>
   HopfieldNetwork<T> cast() const {
@@ -216,6 +192,10 @@ class HopfieldNetwork {
   std::shared_ptr<Parameters<S>> parameters_;
 };
 
+extern template class HopfieldNetwork<float>;
+extern template class HopfieldNetwork<double>;
+extern template class HopfieldNetwork<Complex>;
+extern template class HopfieldNetwork<Dual<double>>;
 extern template class ClampedHopfield<float>;
 extern template class ClampedHopfield<double>;
 extern template class ClampedHopfield<Complex>;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/base/layout.hpp"
 #include "equiprop/model/coupling.hpp"
 #include "equiprop/model/units.hpp"
@@ -21,7 +22,7 @@ struct Layer {
 enum class Feedback { tied, separate };
 
 /// Layer 0 is the clamped input, the last one the output; the couplings may form any graph.
-class Topology {
+class EQUIPROP_EXPORT Topology {
  public:
   Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential,
            Feedback feedback = Feedback::tied);
@@ -70,6 +71,6 @@ class Topology {
 };
 
 /// input - hidden - ... - output, each coupled to the next.
-std::vector<Dense> chain(std::size_t num_layers);
+EQUIPROP_EXPORT std::vector<Dense> chain(std::size_t num_layers);
 
 }  // namespace equiprop

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/second_phase/gradient.hpp"
 #include "equiprop/solver/relax.hpp"
 
@@ -23,9 +24,8 @@ using SweepObserver =
 /// both with the a of clipped units set to 0; a step of T turns it into (dT/ds)^T a and adds
 /// -<D a, d2E/dtheta ds>.
 template <class S>
-Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                                         const std::vector<State<S>>& trajectory,
-                                         const Solver& solver, Wanted wanted = Wanted::everything,
-                                         const SweepObserver<S>& observe = {});
+EQUIPROP_EXPORT Gradient<S> backpropagation_through_time(
+    const AnyEnergy<S>& energy, const AnyCost<S>& cost, const std::vector<State<S>>& trajectory,
+    const Solver& solver, Wanted wanted = Wanted::everything, const SweepObserver<S>& observe = {});
 
 }  // namespace equiprop

@@ -3,6 +3,7 @@
 
 #include <variant>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/base/iterate.hpp"
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/model/any_model.hpp"
@@ -99,8 +100,8 @@ void residual(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& i
 
 /// Relaxes s (units, batch) in place. Threads share the batch unless an observer wants all of it.
 template <class S>
-Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
-             const Observer<S>& observe = {});
+EQUIPROP_EXPORT Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
+                             const Observer<S>& observe = {});
 
 extern template Report relax(const AnyEnergy<float>&, const Solver&, StateRef<float>,
                              const Observer<float>&);

@@ -2,13 +2,14 @@
 /// Both processes side by side, compared while they run: what is kept of a step does not grow with the
 /// network, so any number of steps of any number of parameters fits.
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/verification/trajectories.hpp"
 
 namespace equiprop {
 
 /// A difference between two sequences, group by group of their entries.
 struct Groups {
-  explicit Groups(std::vector<Index> ends_, Index steps);
+  EQUIPROP_EXPORT explicit Groups(std::vector<Index> ends_, Index steps);
 
   /// Compares value with reference, both flat, at step n.
   template <class Value, class Reference>
@@ -34,10 +35,11 @@ struct Comparison {
 /// Steps Sbar and Stil together, for groups of units (layers) and of parameters (blocks). Stil is
 /// compared with -D Sbar, Thtil with Thbar. `S` is double, or dual for the limit beta -> 0.
 template <class S>
-Comparison compare_processes(const AnyEnergy<double>& energy, const AnyCost<double>& cost,
-                             const AnyEnergy<S>& nudged_energy, const AnyCost<S>& nudged_cost,
-                             const ConstStateRef<double>& s_star, const NudgingRule<S>& nudging,
-                             const ProcessOptions& options, const std::vector<Index>& layer_ends,
-                             const std::vector<Index>& block_ends, const Traced& traced);
+EQUIPROP_EXPORT Comparison
+compare_processes(const AnyEnergy<double>& energy, const AnyCost<double>& cost,
+                  const AnyEnergy<S>& nudged_energy, const AnyCost<S>& nudged_cost,
+                  const ConstStateRef<double>& s_star, const NudgingRule<S>& nudging,
+                  const ProcessOptions& options, const std::vector<Index>& layer_ends,
+                  const std::vector<Index>& block_ends, const Traced& traced);
 
 }  // namespace equiprop

@@ -15,6 +15,7 @@
 
 #include <functional>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 
 namespace equiprop {
@@ -22,7 +23,7 @@ namespace equiprop {
 /// `runge_kutta` is the classic scheme of order four; it needs states that no bound holds.
 enum class Integrator { euler, runge_kutta };
 
-struct ProcessOptions {
+struct EQUIPROP_EXPORT ProcessOptions {
   Index steps = 200;
   double step_size = 0.3;
   Integrator integrator = Integrator::euler;
@@ -31,7 +32,7 @@ struct ProcessOptions {
 };
 
 /// The side network at the fixed point s_star (units, batch), integrated step by step.
-class ErrorProcess {
+class EQUIPROP_EXPORT ErrorProcess {
  public:
   ErrorProcess(AnyEnergy<double> energy, const AnyCost<double>& cost, State<double> s_star,
                const ProcessOptions& options);
@@ -55,7 +56,7 @@ class ErrorProcess {
 
 /// The nudged flows of a rule, started at s_star (units, batch) and combined by its weights.
 template <class S>
-class TemporalProcess {
+class EQUIPROP_EXPORT TemporalProcess {
  public:
   TemporalProcess(AnyEnergy<S> energy, const AnyCost<S>& cost, const ConstStateRef<S>& s_star,
                   const NudgingRule<S>& nudging, const ProcessOptions& options);
@@ -92,15 +93,21 @@ using ProcessObserver =
     std::function<void(Index n, const State<S>& state, const Parameters<S>& parameters)>;
 
 /// Shows every step of Sbar and Thbar.
-void error_derivatives(const AnyEnergy<double>& energy, const AnyCost<double>& cost,
-                       const ConstStateRef<double>& s_star, const ProcessOptions& options,
-                       const ProcessObserver<double>& observe);
+EQUIPROP_EXPORT void error_derivatives(const AnyEnergy<double>& energy, const AnyCost<double>& cost,
+                                       const ConstStateRef<double>& s_star,
+                                       const ProcessOptions& options,
+                                       const ProcessObserver<double>& observe);
 
 /// Shows every step of Stil and Thtil of a nudging rule; on dual numbers with exact_limit() their
 /// derivative parts are the limit beta -> 0.
 template <class S>
-void temporal_derivatives(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                          const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
-                          const ProcessOptions& options, const ProcessObserver<S>& observe);
+EQUIPROP_EXPORT void temporal_derivatives(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                                          const ConstStateRef<S>& s_star,
+                                          const NudgingRule<S>& nudging,
+                                          const ProcessOptions& options,
+                                          const ProcessObserver<S>& observe);
+
+extern template class TemporalProcess<double>;
+extern template class TemporalProcess<Dual<double>>;
 
 }  // namespace equiprop

@@ -1,0 +1,15 @@
+/// The exceptions: their types exist once, here, so that a program catches what the library throws.
+
+#include "equiprop/base/error.hpp"
+
+#include "equiprop/base/interrupt.hpp"
+
+namespace equiprop {
+
+InvalidArgument::~InvalidArgument() = default;
+
+const char* Interrupted::what() const noexcept {
+  return "[equiprop] interrupted by the program";
+}
+
+}  // namespace equiprop
