@@ -1,4 +1,4 @@
-"""Doctests are left out where they lack what they need: an extra, or the C++ library of an installed package."""
+"""Doctests are left out where they lack an extra, or the C++ library of an installed package."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +9,7 @@ collect_ignore = [] if find_spec("torch") else ["python/equiprop/torch.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the examples of functions that a development tree cannot serve."""
     extension = find_spec("equiprop._core")
     if extension and extension.origin and (Path(extension.origin).parent / "sdk").is_dir():
         return

@@ -27,7 +27,7 @@ void resize_like(State<S>& a, Index rows, Index columns) {
 template <class S, class W>
 ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
                                        std::shared_ptr<const Parameters<W>> parameters,
-                                       const Eigen::Ref<const State<S>>& x)
+                                       const ConstStateRef<S>& x)
     : topology_(std::move(topology)),
       parameters_(std::move(parameters)),
       x_(std::make_shared<const State<S>>(x)),

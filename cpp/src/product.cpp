@@ -279,8 +279,8 @@ void descend(std::span<const OuterProduct<S>> products, const Descending<S>& des
 }
 
 template <std::floating_point S>
-void affine(const ConstStateRef<S>& w, const ConstStateRef<S>& u,
-            const Eigen::Ref<const Parameters<S>>& bias, StateRef<S> out) {
+void affine(const ConstStateRef<S>& w, const ConstStateRef<S>& u, const ConstParametersRef<S>& bias,
+            StateRef<S> out) {
   const Kernels<S>& kernel = kernels<S>();
   const Index panel = 2 * kernel.lanes, depth = w.cols(), panels = (w.rows() + panel - 1) / panel;
   const Index parts = (u.cols() + samples_at_once - 1) / samples_at_once;
@@ -300,7 +300,7 @@ void affine(const ConstStateRef<S>& w, const ConstStateRef<S>& u,
   template void add_outer_products<S>(std::span<const OuterProduct<S>>, StateRef<S>);      \
   template void descend<S>(std::span<const OuterProduct<S>>, const Descending<S>&, Index); \
   template void affine<S>(const ConstStateRef<S>&, const ConstStateRef<S>&,                \
-                          const Eigen::Ref<const Parameters<S>>&, StateRef<S>);
+                          const ConstParametersRef<S>&, StateRef<S>);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE

@@ -52,8 +52,8 @@ def _sdk(where: str, folder: str) -> str:
     path = Path(_core.__file__).parent / "sdk" / folder
     if not path.is_dir():
         raise FileNotFoundError(
-            f"[{where}] The C++ library lies in an installed package: pip install equiprop, without --editable. "
-            f"Received a development tree: there is no {path}."
+            f"[{where}] The C++ library lies in an installed package: pip install equiprop, not as an "
+            f"editable one. Received a development tree: there is no {path}."
         )
     return str(path)
 

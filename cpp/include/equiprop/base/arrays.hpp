@@ -26,14 +26,20 @@ using Eigen::Index;
 template <Scalar S>
 using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;  // (units, batch)
 template <Scalar S>
-using StateRef = Eigen::Ref<State<S>>;
-template <Scalar S>
-using ConstStateRef = Eigen::Ref<const State<S>>;
-
-template <Scalar S>
 using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;  // (parameters,)
+
+// Views, with Eigen's own strides spelled out: gcc and clang name a function differently if its type has to ask whether
+// a matrix of S is a vector, and then what one compiles the other cannot link.
 template <Scalar S>
-using ParametersRef = Eigen::Ref<Parameters<S>>;
+using StateRef = Eigen::Ref<State<S>, 0, Eigen::OuterStride<>>;
+template <Scalar S>
+using ConstStateRef = Eigen::Ref<const State<S>, 0, Eigen::OuterStride<>>;
+template <Scalar S>
+using ParametersRef = Eigen::Ref<Parameters<S>, 0, Eigen::InnerStride<1>>;
+template <Scalar S>
+using ConstParametersRef = Eigen::Ref<const Parameters<S>, 0, Eigen::InnerStride<1>>;
+static_assert(std::same_as<ConstStateRef<float>, Eigen::Ref<const State<float>>> &&
+              std::same_as<ConstParametersRef<float>, Eigen::Ref<const Parameters<float>>>);
 
 template <class T>
 using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;  // (batch,)

@@ -36,10 +36,10 @@ EQUIPROP_EXPORT void descend(std::span<const OuterProduct<S>> products,
 /// out = w u + bias, by the packed kernels. `w` is packed on the way, a panel at a time, so for one use it is read
 /// from memory once. Threads share its rows.
 template <std::floating_point S>
-EQUIPROP_EXPORT void affine(const ConstStateRef<S>& w,                    // (m, k)
-                            const ConstStateRef<S>& u,                    // (k, n)
-                            const Eigen::Ref<const Parameters<S>>& bias,  // (m,)
-                            StateRef<S> out);                             // (m, n)
+EQUIPROP_EXPORT void affine(const ConstStateRef<S>& w,          // (m, k)
+                            const ConstStateRef<S>& u,          // (k, n)
+                            const ConstParametersRef<S>& bias,  // (m,)
+                            StateRef<S> out);                   // (m, n)
 
 /// out += scale * op_a(a) * b with a real `a`: one real product over both parts of the dual or complex `b`.
 template <Scalar S>

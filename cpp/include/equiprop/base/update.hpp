@@ -11,7 +11,7 @@ template <class S>
 struct MomentumStep {
   S rate, momentum, decay;
 
-  void apply(ParametersRef<S> theta, const Eigen::Ref<const Parameters<S>>& gradient,
+  void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient,
              ParametersRef<S> velocity) const {
     velocity.array() = momentum * velocity.array() + (decay * theta.array() + gradient.array());
     theta.array() -= rate * velocity.array();
@@ -25,7 +25,7 @@ struct Descending {
   ParametersRef<S> theta, velocity;
 
   /// Takes the gradient of some parameters, from `begin` on.
-  void apply(Index begin, const Eigen::Ref<const Parameters<S>>& gradient) const {
+  void apply(Index begin, const ConstParametersRef<S>& gradient) const {
     ParametersRef<S> at(theta), average(velocity);  // Ref is a view: the memory is not const
     auto part = at.segment(begin, gradient.size());
     if (average.size() > 0)
@@ -42,8 +42,8 @@ struct AdamStep {
   S rate, beta1, beta2, epsilon, decay;
   S correction1, correction2;  ///< 1 - beta1^t, 1 - beta2^t
 
-  void apply(ParametersRef<S> theta, const Eigen::Ref<const Parameters<S>>& gradient,
-             ParametersRef<S> mean, ParametersRef<S> square) const {
+  void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient, ParametersRef<S> mean,
+             ParametersRef<S> square) const {
     const auto g = gradient.array();
     mean.array() = beta1 * mean.array() + (S(1) - beta1) * g;
     square.array() = beta2 * square.array() + (S(1) - beta2) * (g * g);
@@ -59,7 +59,7 @@ inline constexpr Index update_chunk = Index{1} << 15;
 /// Applies `step` to [begin, begin + count) of theta, the gradient, and each kept average.
 template <class S, class Step, class... Averages>
 void update(const Step& step, Index begin, Index count, ParametersRef<S> theta,
-            const Eigen::Ref<const Parameters<S>>& gradient, Averages... averages) {
+            const ConstParametersRef<S>& gradient, Averages... averages) {
   for_each_chunk(count, update_chunk, [&](Index at, Index size) {
     step.apply(theta.segment(begin + at, size), gradient.segment(begin + at, size),
                averages.segment(begin + at, size)...);

@@ -31,8 +31,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   using Scalar = S;
 
   ClampedHopfield(std::shared_ptr<const Topology> topology,
-                  std::shared_ptr<const Parameters<W>> parameters,
-                  const Eigen::Ref<const State<S>>& x);
+                  std::shared_ptr<const Parameters<W>> parameters, const ConstStateRef<S>& x);
 
   Index num_units() const { return topology_->state().size(); }
   Index num_inputs() const { return topology_->num_inputs(); }
@@ -78,7 +77,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   /// What a layer sends along a coupling: scale * rows of some state. A linear signal needs no copy.
   struct Signal {
     S scale;
-    Eigen::Ref<const State<S>, 0, Eigen::OuterStride<>> rows;
+    ConstStateRef<S> rows;
   };
 
   Eigen::Map<const State<W>> weights(std::size_t coupling) const;
@@ -166,12 +165,10 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   void initialize(std::uint64_t seed, double gain = 0.5);
 
   /// Fixes the input x (inputs, batch) and computes its drive, once.
-  ClampedHopfield<S> clamp(const Eigen::Ref<const State<S>>& x) const {
-    return {topology_, parameters_, x};
-  }
+  ClampedHopfield<S> clamp(const ConstStateRef<S>& x) const { return {topology_, parameters_, x}; }
   /// The same with states of another scalar T that holds S: the parameters are shared, not copied.
   template <class T>
-  ClampedHopfield<T, S> clamp_as(const Eigen::Ref<const State<S>>& x) const {
+  ClampedHopfield<T, S> clamp_as(const ConstStateRef<S>& x) const {
     return {topology_, parameters_, x.template cast<T>()};
   }
   /// The state a free phase starts from unless told otherwise, (units, batch).
