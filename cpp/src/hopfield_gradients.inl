@@ -128,6 +128,7 @@ void ClampedHopfield<S, W>::show_contrast(const States& states, const std::vecto
   }
   for (const auto e : topology_->inner()) {
     scratch_.products.clear();
+    scratch_.products.reserve(states.size());
     for (std::size_t j = 0; j < states.size(); ++j) {
       const State<S>& signals = scratch_.signals[j];
       const Signal to = weighted_signal(target(e), states[j], signals, weights[j]),

@@ -177,7 +177,7 @@ const std::vector<Pull<S>>& packed_factors(std::span<const OuterProduct<S>> prod
   for (const auto& [scale, a, b] : products)
     size += aligned(kernel.packed_size(a.rows(), a.cols()));
   S* to = packed_memory<S>(size);
-  thread_local std::vector<Pull<S>> pulls;
+  thread_local std::vector<Pull<S>> pulls(2);  // as most gradients need, so that it does not grow
   pulls.clear();
   for (const auto& [scale, a, b] : products) {
     kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, to);
@@ -218,7 +218,7 @@ void for_each_columns(std::span<const OuterProduct<S>> products, const Run& run)
   const std::vector<Pull<S>>& all = packed_factors<S>(products);
   parallel_for((columns + panel - 1) / panel, [&](Index task) {
     const Index begin = task * panel, count = std::min(panel, columns - begin);
-    thread_local std::vector<Pull<S>> pulls;
+    thread_local std::vector<Pull<S>> pulls(2);
     pulls = all;
     take_signals<S>(products, begin, count, pulls);
     LayerStep<S> step{rows,    count,   pulls.data(), static_cast<Index>(pulls.size()), nullptr, 0,
