@@ -68,12 +68,13 @@ int main(int argc, char** argv) try {
               " rows of ", table.rows(), " fields");
   const Digits train = some_digits(table, false), test = some_digits(table, true);
 
-  eq::HopfieldNetwork<float> network({{"x", 64}, {"h", 128}, {"y", 10}}, eq::chain(3));
+  eq::HopfieldNetwork<float> network({{"x", 64}, {"h", 256}, {"y", 10, eq::linear()}},
+                                     eq::chain(3));
   network.initialize(0);
   eq::Parameters<float> velocity = eq::Parameters<float>::Zero(network.parameters().size());
   eq::Random random(0, 1);
-  constexpr std::size_t batch = 20;
-  for (int epoch = 1; epoch <= 10; ++epoch) {
+  constexpr std::size_t batch = 50;
+  for (int epoch = 1; epoch <= 15; ++epoch) {
     const std::vector<Index> order = random.permutation(train.x.cols());
     for (std::size_t begin = 0; begin < order.size(); begin += batch) {
       const eq::Samples some =

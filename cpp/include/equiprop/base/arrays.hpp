@@ -23,24 +23,31 @@ static_assert(EIGEN_DEFAULT_ALIGN_BYTES == 64,
 
 using Eigen::Index;
 
+/// (units, batch)
 template <Scalar S>
-using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;  // (units, batch)
+using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;
+/// A view of a state, or of some rows and columns of one, that may be written.
 template <Scalar S>
 using StateRef = Eigen::Ref<State<S>>;
+/// A view of a state that is only read.
 template <Scalar S>
 using ConstStateRef = Eigen::Ref<const State<S>>;
 
+/// (parameters,)
 template <Scalar S>
-using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;  // (parameters,)
+using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;
+/// A view of parameters, or of a segment of them, that may be written.
 template <Scalar S>
 using ParametersRef = Eigen::Ref<Parameters<S>>;
 
+/// (batch,)
 template <class T>
-using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;  // (batch,)
+using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;
 
 /// Some samples of a batch, by number.
 using Samples = std::span<const Index>;
 
+/// begin, ..., begin + count - 1.
 inline std::vector<Index> sample_range(Index begin, Index count) {
   std::vector<Index> numbers(static_cast<std::size_t>(count));
   for (Index j = 0; j < count; ++j) numbers[static_cast<std::size_t>(j)] = begin + j;
@@ -54,6 +61,7 @@ inline bool contiguous(Samples which) {
   return true;
 }
 
+/// A copy of those columns, in their order.
 template <Scalar S>
 State<S> columns_of(const ConstStateRef<S>& a, Samples which) {
   State<S> out(a.rows(), static_cast<Index>(which.size()));

@@ -9,6 +9,7 @@ namespace equiprop {
 /// unspecified; networks and their parameters are untouched.
 class Interrupted : public std::exception {
  public:
+  /// One sentence.
   const char* what() const noexcept override { return "[equiprop] interrupted by the program"; }
 };
 

@@ -14,15 +14,17 @@ namespace equiprop {
 
 /// When to stop. tolerance 0: run exactly `max_iterations` steps; absent: default_tolerance<S>().
 struct StoppingRule {
-  std::optional<double> tolerance{};
-  Index max_iterations = 1000;
+  std::optional<double> tolerance{};  ///< of the residual of each sample
+  Index max_iterations = 1000;        ///< of each sample
 
+  /// Throws InvalidArgument, in the name of `where`, unless both can be.
   void check(std::string_view where) const {
     require(!tolerance || (*tolerance >= 0 && std::isfinite(*tolerance)), where,
             "The tolerance is a finite number, 0 for a fixed number of steps.",
             tolerance.value_or(0));
     require(max_iterations >= 0, where, "max_iterations is at least 0.", max_iterations);
   }
+  /// The tolerance on numbers of this kind.
   template <Scalar S>
   double tolerance_for() const {
     return tolerance.value_or(static_cast<double>(default_tolerance<S>()));
@@ -65,6 +67,7 @@ void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
 template <Scalar S, Stepper<S> P>
 class Iteration {
  public:
+  /// `rate` is how far a step goes for each unit of residual, `scale` (batch,) what tolerances are relative to.
   Iteration(const StoppingRule& rule, double rate, PerSample<double> scale, P stepper)
       : tolerance_(rule.tolerance_for<S>()),
         limit_(rule.max_iterations),
@@ -196,12 +199,15 @@ class Iteration {
   Index steps_ = 0;
 };
 
-/// A Stepper made of two functions, step(s, next) and residual(s, out).
+/// A Stepper made of two functions, step(s, next) and residual(s, out), which it refers to.
 template <Scalar S, class Step, class Residual>
 class Stepping {
  public:
+  /// Both must outlive this.
   Stepping(const Step& step, const Residual& residual) : step_(&step), residual_(&residual) {}
 
+  /// As Stepper says.
+  ///@{
   void step(StateRef<S> s, PerSample<RealOf<S>>* change) {
     next_.resize(s.rows(), s.cols());
     (*step_)(s, next_);
@@ -211,6 +217,7 @@ class Stepping {
   bool separable() const { return false; }
   bool fell_back(Index) const { return false; }
   Stepping select(Samples) const { return *this; }
+  ///@}
 
  private:
   const Step* step_;
@@ -218,6 +225,7 @@ class Stepping {
   State<S> next_;
 };
 
+/// Iterates s, in place, by those two functions; see Iteration.
 template <Scalar S, class Step, class Residual>
 Report iterate(const StoppingRule& rule, double rate, PerSample<double> scale, const Step& step,
                const Residual& residual, StateRef<S> s, const Observer<S>& observe = {}) {

@@ -10,6 +10,7 @@ namespace equiprop {
 /// Threads used by later calls; 0 restores the default: EQUIPROP_NUM_THREADS if it is set, else the
 /// number of processors.
 void set_num_threads(int count);
+/// Threads that a call may use now.
 int num_threads();
 
 /// Calls run(0), ..., run(tasks - 1), on several threads when that is allowed. Calls made from

@@ -18,14 +18,15 @@ enum class Status : std::int8_t {
 
 /// What became of each sample of a batch; arrays are (batch,).
 struct Report {
-  PerSample<Status> status;
-  PerSample<Index> iterations;
-  PerSample<double> residual;
+  PerSample<Status> status;     ///< how it ended
+  PerSample<Index> iterations;  ///< steps that it took
+  PerSample<double> residual;   ///< of the state it was left in
   PerSample<Index> fallbacks;  ///< steps that an acceleration took back or left to the plain solver
 
   Report() = default;
+  /// Of a batch to which nothing has been done yet.
   explicit Report(Index batch) { restart(batch); }
-  /// As when nothing has been done yet.
+  /// The same in place.
   void restart(Index batch) {
     status.setConstant(batch, Status::max_iterations);
     iterations.setZero(batch);
@@ -33,6 +34,7 @@ struct Report {
     fallbacks.setZero(batch);
   }
 
+  /// Samples.
   Index batch() const { return status.size(); }
 
   /// Stores the report of samples [begin, begin + other.batch()).

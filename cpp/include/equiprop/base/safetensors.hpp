@@ -29,6 +29,7 @@ inline constexpr std::size_t max_header_bytes = std::size_t{1} << 20;
 /// The system refused to read or write a file; code() says why. Python sees the OSError of that number.
 class FileError : public std::system_error {
  public:
+  /// `number` is an errno.
   FileError(int number, std::string message)
       : std::system_error(number, std::generic_category()), message_(std::move(message)) {}
   /// One sentence, `[where] rule. Received <the system's reason> for <path>.`
@@ -38,6 +39,7 @@ class FileError : public std::system_error {
   std::string message_;
 };
 
+/// Types of the format that are numbers of whole bytes.
 enum class TensorType { f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 };
 
 /// The format's name of a type, "F32" for example.
@@ -47,23 +49,24 @@ std::optional<TensorType> tensor_type(std::string_view code);
 /// Of one number.
 Index bytes_of(TensorType type);
 
-/// A tensor to be written from where it is; `bytes` holds as many numbers as `shape` says.
+/// A tensor to be written from where it is.
 struct TensorView {
-  TensorType type = TensorType::f64;
-  std::vector<Index> shape;
-  std::span<const std::byte> bytes;
+  TensorType type = TensorType::f64;  ///< of each number
+  std::vector<Index> shape;           ///< in C order
+  std::span<const std::byte> bytes;   ///< as many numbers as the shape says
 };
 
 /// A tensor that was read.
 struct Tensor {
-  TensorType type = TensorType::f64;
-  std::vector<Index> shape;
-  std::vector<std::byte> bytes;
+  TensorType type = TensorType::f64;  ///< of each number
+  std::vector<Index> shape;           ///< in C order
+  std::vector<std::byte> bytes;       ///< as many numbers as the shape says
 };
 
+/// What a file holds.
 struct Safetensors {
-  std::map<std::string, Tensor> tensors;
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, Tensor> tensors;        ///< by name
+  std::map<std::string, std::string> metadata;  ///< text under `__metadata__`
 };
 
 /// An open file whose header has been read and checked in every respect: types, shapes, and that the tensors
@@ -73,10 +76,10 @@ class SafetensorsFile {
  public:
   /// What the header says of one tensor: its bytes begin at `begin` of the data.
   struct Entry {
-    TensorType type = TensorType::f64;
-    std::vector<Index> shape;
-    Index begin = 0;
-    Index bytes = 0;
+    TensorType type = TensorType::f64;  ///< of each number
+    std::vector<Index> shape;           ///< in C order
+    Index begin = 0;                    ///< first byte, counted from the first tensor
+    Index bytes = 0;                    ///< how many
   };
 
   /// Opens `path` on behalf of `where`, which is named in errors. Throws InvalidArgument if the file departs
@@ -84,7 +87,9 @@ class SafetensorsFile {
   explicit SafetensorsFile(const std::filesystem::path& path,
                            std::string_view where = "read_safetensors");
 
+  /// By name.
   const std::map<std::string, Entry>& tensors() const { return tensors_; }
+  /// Text under `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   /// Reads the bytes of a tensor of this file to `out`, which has room for entry.bytes.
   void read(const Entry& entry, std::byte* out) const;

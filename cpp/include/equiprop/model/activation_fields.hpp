@@ -8,14 +8,14 @@
 
 namespace equiprop {
 
-/// tanh(x) ("tanh"), 1 / (1 + exp(-gain (x - shift))) ("logistic"), log(1 + exp(gain x)) / gain ("softplus"), or
+/// Of tanh(x) ("tanh"), 1 / (1 + exp(-gain (x - shift))) ("logistic"), log(1 + exp(gain x)) / gain ("softplus"), or
 /// clip(gain x, lower, upper) ("clip"). Fields that the kind does not use are ignored.
 struct ActivationFields {
-  std::string kind;
-  double gain = 1;
-  double shift = 0;
-  double lower = -std::numeric_limits<double>::infinity();
-  double upper = std::numeric_limits<double>::infinity();
+  std::string kind;                                         ///< the name in quotes
+  double gain = 1;                                          ///< of all but tanh
+  double shift = 0;                                         ///< of a logistic
+  double lower = -std::numeric_limits<double>::infinity();  ///< of a clip
+  double upper = std::numeric_limits<double>::infinity();   ///< of a clip
 };
 
 /// Unused fields are the defaults.

@@ -8,6 +8,7 @@
 
 namespace equiprop {
 
+/// What a cost must be able to do; o is (outputs, batch).
 template <class C>
 concept Cost = requires(const C c, const State<typename C::Scalar> o, State<typename C::Scalar> out,
                         PerSample<typename C::Scalar> per_sample) {
@@ -64,9 +65,11 @@ class Targets {
 template <class S>
 class SquaredError : public detail::Targets<S> {
  public:
-  using Scalar = S;
-  using detail::Targets<S>::Targets;
+  using Scalar = S;                   ///< of outputs and targets
+  using detail::Targets<S>::Targets;  ///< from y (outputs, batch)
 
+  /// As the concept Cost says.
+  ///@{
   double stiffness() const { return 1; }
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
     out = S(0.5) * (o - this->y()).array().square().colwise().sum().transpose();
@@ -81,15 +84,18 @@ class SquaredError : public detail::Targets<S> {
     some.narrow(which);
     return some;
   }
+  ///@}
 };
 
 /// C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
 template <class S>
 class CrossEntropy : public detail::Targets<S> {
  public:
-  using Scalar = S;
-  using detail::Targets<S>::Targets;
+  using Scalar = S;                   ///< of outputs and targets
+  using detail::Targets<S>::Targets;  ///< from y (outputs, batch)
 
+  /// As the concept Cost says.
+  ///@{
   double stiffness() const { return 0.5; }  // the Hessian diag(p) - p p^T is at most 1/2
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
     using std::log;
@@ -119,6 +125,7 @@ class CrossEntropy : public detail::Targets<S> {
     some.narrow(which);
     return some;
   }
+  ///@}
 
  private:
   /// Shifting the logits changes nothing but the range of exp.

@@ -28,16 +28,21 @@ namespace equiprop {
 template <class S, class W = S>
 class ClampedHopfield {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of states
 
+  /// HopfieldNetwork::clamp makes one. Throws InvalidArgument unless x is (inputs, batch).
   ClampedHopfield(std::shared_ptr<const Topology> topology,
                   std::shared_ptr<const Parameters<W>> parameters,
                   const Eigen::Ref<const State<S>>& x);
 
   /// Fixes another input of the same shape and takes the parameters as they are now, in the memory of the old ones:
-  /// copies share it, and so do ranges of samples, on whatever energy or solver they were put in.
+  /// copies share it, and so do ranges of samples, in whatever energy or solver they were put. Throws InvalidArgument
+  /// if the shape is another.
   void reclamp(const Eigen::Ref<const State<S>>& x);
 
+  /// As the concept Energy says, and its refinements in energy.hpp. A network of separate feedback weights is a vector
+  /// field: its energies are NaN, and parameter_gradient, contrast and descend_contrast throw InvalidArgument.
+  ///@{
   Index num_units() const { return topology_->state().size(); }
   Index num_inputs() const { return topology_->num_inputs(); }
   Index num_outputs() const { return topology_->num_outputs(); }
@@ -77,6 +82,7 @@ class ClampedHopfield {
 
   bool separable() const { return packed_ != nullptr; }  // see Kernels
   ClampedHopfield select(Samples which) const;
+  ///@}
 
  private:
   /// What a layer sends along a coupling: scale * rows of some state. A linear signal needs no copy.
@@ -161,11 +167,13 @@ class ClampedHopfield {
   mutable Scratch scratch_;
 };
 
+/// Layers, couplings, and the parameters, which copies share.
 template <class S>
 class HopfieldNetwork {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of the parameters
 
+  /// Parameters are 0 until initialize() or load(). Throws InvalidArgument as Topology does.
   HopfieldNetwork(std::vector<Layer> layers, std::vector<Dense> couplings,
                   Potential potential = Potential::legendre, Feedback feedback = Feedback::tied)
       : topology_(std::make_shared<const Topology>(std::move(layers), std::move(couplings),
@@ -173,10 +181,13 @@ class HopfieldNetwork {
         parameters_(
             std::make_shared<Parameters<S>>(Parameters<S>::Zero(topology_->parameters().size()))) {}
 
+  /// The graph.
   const Topology& topology() const { return *topology_; }
   /// The flat vector theta; writable, and shared with every energy clamped from this network.
+  ///@{
   Parameters<S>& parameters() { return *parameters_; }
   const Parameters<S>& parameters() const { return *parameters_; }
+  ///@}
 
   /// Weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
   /// numbers depend on the seed alone, not on the scalar type. Separate feedback weights start equal to
@@ -215,6 +226,7 @@ class HopfieldNetwork {
     rest(s);
     return s;
   }
+  /// The same in place.
   void rest(StateRef<S> s) const {
     for (std::size_t k = 0; k < topology_->num_free(); ++k) {
       const Block& block = topology_->state()[k];

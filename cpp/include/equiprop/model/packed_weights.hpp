@@ -23,6 +23,7 @@ class PackedWeights {
     }
   }
 
+  /// Takes the weights as they are now.
   void pack(const Parameters<T>& parameters) {
     for (auto& layer : neighbours_)
       for (auto& [offset, depth, weights, transposed, rows, gain, packed] : layer)

@@ -15,6 +15,7 @@ namespace equiprop {
 template <class S>
 class EquilibriumPropagation {
  public:
+  /// Energy and cost are held by value, which shares what they share; the solver is that of the nudged phases.
   EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,
                          const Solver& solver);
 

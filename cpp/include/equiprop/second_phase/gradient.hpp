@@ -13,10 +13,10 @@ enum class Wanted { nothing, parameters, everything };
 /// What a second phase returns; sums over samples are means.
 template <class S>
 struct Gradient {
-  Parameters<S> parameters;  // (parameters,), or empty if none are wanted
-  State<S> inputs;           // (inputs, batch), or (0, batch) if only parameters are wanted
-  S objective{};             // J = mean over the batch of C(s*)
-  Report report;
+  Parameters<S> parameters;  ///< dJ/dtheta, (parameters,), or empty if none are wanted
+  State<S> inputs;  ///< dJ/dx, (inputs, batch), or (0, batch) if only parameters are wanted
+  S objective{};    ///< J = mean over the batch of C(s*)
+  Report report;    ///< of the second phase
 };
 
 /// Throws unless energy, cost and s_star (units, batch) fit one another.
