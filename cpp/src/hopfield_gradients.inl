@@ -58,12 +58,15 @@ struct Bounded {
 /// Takes the step of the gradient that `show` shows to a sink; false, and no step, where it has no bound.
 template <class S, class Show>
 bool descend_shown(const Show& show, const Descending<S>& descending) {
-  Bounded<S> bounded;
-  show(bounded);
-  if (!bounded.holds()) return false;
-  Descended<S> descended{descending};
-  show(descended);
-  return true;
+  if constexpr (std::floating_point<S>) {  // clang 14 compiles this for other scalars too
+    Bounded<S> bounded;
+    show(bounded);
+    if (!bounded.holds()) return false;
+    Descended<S> descended{descending};
+    show(descended);
+    return true;
+  }
+  return false;
 }
 
 }  // namespace

@@ -264,14 +264,15 @@ template <std::floating_point S>
 void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
              Index begin) {
   ParametersRef<S> theta(descending.theta), velocity(descending.velocity);
-  const auto& [rate, momentum, decay] = descending.step;
+  const MomentumStep<S>& taken = descending.step;
   State<S> sum;  // of the samples before the last ones
   for_each_part<S>(products, [&](std::span<const OuterProduct<S>> part, bool last) {
     if (!last && sum.size() == 0) sum.setZero(part.front().a.rows(), part.front().b.rows());
     if (!last) return add_outer_products<S>(part, sum);
     for_each_columns<S>(part, [&](LayerStep<S>& step, Index column) {
       const Index at = begin + column * step.rows;
-      const Descent<S> descent{theta.data() + at, step.rows, rate, momentum, decay};
+      const Descent<S> descent{theta.data() + at, step.rows, taken.rate, taken.momentum,
+                               taken.decay};
       step.descent = &descent;
       if (sum.size() > 0) step.start = sum.data() + column * step.rows;
       step.start_stride = step.rows;
