@@ -2,6 +2,7 @@
 # make test   everything that must hold: C++ tests, Python tests, doctests, examples
 # make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
 # make bench  training steps beside PyTorch's backprop (MNIST_DIR=... for real images)
+# make docs   the C++ API reference in build/docs/html (needs doxygen)
 # make clean
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize bench clean
+.PHONY: demo test cpp-test lint tidy sanitize bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +76,13 @@ sanitize:
 bench: $(TEST)
 	$(BIN)/python benchmarks/python/bench_training.py $(if $(MNIST_DIR),--data-dir $(MNIST_DIR)) \
 	  --output benchmarks/results/training.json
+
+docs:
+	@command -v doxygen >/dev/null || \
+	  { echo "doxygen was not found: install it from your system (apt-get install doxygen)."; exit 1; }
+	@mkdir -p build/docs
+	doxygen docs/Doxyfile
+	@echo "The C++ API reference: build/docs/html/index.html"
 
 clean:
 	rm -rf build demo $(VENV)

@@ -23,30 +23,39 @@ static_assert(EIGEN_DEFAULT_ALIGN_BYTES == 64,
 
 using Eigen::Index;
 
+/// (units, batch)
 template <Scalar S>
-using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;  // (units, batch)
+using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;
+/// (parameters,)
 template <Scalar S>
-using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;  // (parameters,)
+using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;
 
 // Views, with Eigen's own strides spelled out: gcc and clang name a function differently if its type has to ask whether
 // a matrix of S is a vector, and then what one compiles the other cannot link.
+
+/// A view of a state, or of some rows and columns of one, that may be written.
 template <Scalar S>
 using StateRef = Eigen::Ref<State<S>, 0, Eigen::OuterStride<>>;
+/// A view of a state that is only read.
 template <Scalar S>
 using ConstStateRef = Eigen::Ref<const State<S>, 0, Eigen::OuterStride<>>;
+/// A view of parameters, or of a segment of them, that may be written.
 template <Scalar S>
 using ParametersRef = Eigen::Ref<Parameters<S>, 0, Eigen::InnerStride<1>>;
+/// A view of parameters that are only read.
 template <Scalar S>
 using ConstParametersRef = Eigen::Ref<const Parameters<S>, 0, Eigen::InnerStride<1>>;
 static_assert(std::same_as<ConstStateRef<float>, Eigen::Ref<const State<float>>> &&
               std::same_as<ConstParametersRef<float>, Eigen::Ref<const Parameters<float>>>);
 
+/// (batch,)
 template <class T>
-using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;  // (batch,)
+using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;
 
 /// Some samples of a batch, by number.
 using Samples = std::span<const Index>;
 
+/// begin, ..., begin + count - 1.
 inline std::vector<Index> sample_range(Index begin, Index count) {
   std::vector<Index> numbers(static_cast<std::size_t>(count));
   for (Index j = 0; j < count; ++j) numbers[static_cast<std::size_t>(j)] = begin + j;
@@ -60,6 +69,7 @@ inline bool contiguous(Samples which) {
   return true;
 }
 
+/// A copy of those columns, in their order.
 template <Scalar S>
 State<S> columns_of(const ConstStateRef<S>& a, Samples which) {
   State<S> out(a.rows(), static_cast<Index>(which.size()));

@@ -14,18 +14,23 @@
 
 namespace equiprop {
 
-/// Exported, since a template is shown no more widely than the types it is made for.
+/// a + b e. Exported, since a template is shown no more widely than the types it is made for.
 template <std::floating_point T>
 struct EQUIPROP_EXPORT Dual {
-  T value{};
-  T derivative{};
+  T value{};       ///< a
+  T derivative{};  ///< b
 
   constexpr Dual() = default;
+  /// A number converts to a constant, whose derivative is 0.
+  ///@{
   constexpr Dual(T value_, T derivative_ = T(0)) : value(value_), derivative(derivative_) {}
   template <class U>
   requires(std::is_arithmetic_v<U> && !std::same_as<U, T>) constexpr Dual(U value_)
       : value(static_cast<T>(value_)) {}
+  ///@}
 
+  /// Arithmetic with e^2 = 0.
+  ///@{
   constexpr Dual& operator+=(const Dual& o) { return *this = *this + o; }
   constexpr Dual& operator-=(const Dual& o) { return *this = *this - o; }
   constexpr Dual& operator*=(const Dual& o) { return *this = *this * o; }
@@ -45,9 +50,13 @@ struct EQUIPROP_EXPORT Dual {
     const T quotient = a.value / b.value;
     return {quotient, (a.derivative - quotient * b.derivative) / b.value};
   }
+  ///@}
+  /// Equal in both parts.
   friend constexpr bool operator==(const Dual& a, const Dual& b) = default;
 };
 
+/// f(a) + f'(a) b e.
+///@{
 template <class T>
 Dual<T> tanh(const Dual<T>& x) {
   const T t = std::tanh(x.value);
@@ -64,9 +73,11 @@ template <class T>
 Dual<T> log(const Dual<T>& x) {
   return {std::log(x.value), x.derivative / x.value};
 }
+///@}
 
 }  // namespace equiprop
 
+/// @cond what Eigen must know of a scalar
 namespace Eigen {
 
 template <class T>
@@ -87,3 +98,4 @@ struct NumTraits<equiprop::Dual<T>> : NumTraits<T> {
 };
 
 }  // namespace Eigen
+/// @endcond

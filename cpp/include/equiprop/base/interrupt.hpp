@@ -11,6 +11,7 @@ namespace equiprop {
 /// unspecified; networks and their parameters are untouched.
 class EQUIPROP_EXPORT Interrupted : public std::exception {
  public:
+  /// One sentence.
   const char* what() const noexcept override;
 };
 

@@ -17,6 +17,7 @@ struct Pull {
   std::ptrdiff_t step = 1;  ///< from one unit of u to the next
 };
 
+/// The shapes of a Response.
 enum class ResponseKind { box, tanh, logistic };
 
 /// The state a layer takes under its drive p, as in Units::respond. A NaN stays one.
@@ -26,39 +27,42 @@ enum class ResponseKind { box, tanh, logistic };
 ///   logistic  logistic(gain (p - shift))
 template <class T>
 struct Response {
-  ResponseKind kind;
-  T gain;     ///< of a box or logistic
-  T shift{};  ///< of a logistic, as all below of a box
-  T lower{}, upper{};
+  ResponseKind kind;          ///< which of them
+  T gain;                     ///< of a box or logistic
+  T shift{};                  ///< of a logistic, as all below of a box
+  T lower{};                  ///< bound of a box
+  T upper{};                  ///< bound of a box
   const T* force = nullptr;   ///< (rows, batch), or nullptr
   std::ptrdiff_t stride = 0;  ///< from one sample of the force to the next
-  T force_gain{};
-  T curvature{};
+  T force_gain{};             ///< of a box with a force
+  T curvature{};              ///< of a box with a force
 };
 
 /// What becomes of the sums of a LayerStep that are a gradient g: v <- momentum v + (decay theta + g) with v the step's
 /// `out`, or 0 without one, and theta <- theta - rate v. Rounded like MomentumStep::apply.
 template <class T>
 struct Descent {
-  T* theta;  ///< (rows, batch)
-  std::ptrdiff_t stride;
-  T rate, momentum, decay;
+  T* theta;               ///< (rows, batch)
+  std::ptrdiff_t stride;  ///< from one sample of theta to the next
+  T rate;                 ///< as in the equation
+  T momentum;             ///< as in the equation
+  T decay;                ///< as in the equation
 };
 
 /// One layer under all its neighbours: out = start + sum_i W_i u_i, then the response.
 template <class T>
 struct LayerStep {
-  std::ptrdiff_t rows;   ///< units of the layer
-  std::ptrdiff_t batch;  ///< samples
-  const Pull<T>* pulls;
-  std::ptrdiff_t num_pulls;
+  std::ptrdiff_t rows;          ///< units of the layer
+  std::ptrdiff_t batch;         ///< samples
+  const Pull<T>* pulls;         ///< of its neighbours
+  std::ptrdiff_t num_pulls;     ///< how many neighbours
   const T* start;               ///< (rows, batch), may be `out`; nullptr for zeros
   std::ptrdiff_t start_stride;  ///< 0 where all samples share one start, a bias
   const Response<T>* response;  ///< nullptr to store the drive itself
-  T* out;  ///< (rows, batch); the step must not read what another sample writes
-  std::ptrdiff_t out_stride;
+  T* out;                     ///< (rows, batch); the step must not read what another sample writes
+  std::ptrdiff_t out_stride;  ///< from one sample of `out` to the next
   const T* before = nullptr;  ///< (rows, batch), may be `out`; what `change` compares with
-  std::ptrdiff_t before_stride = 0;
+  std::ptrdiff_t before_stride = 0;  ///< from one sample of `before` to the next
   /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
   /// sample, which together cover all rows. A NaN is larger than any number.
   T* change = nullptr;
@@ -75,6 +79,7 @@ struct Kernels {
   /// packed = scale * w, or scale * w^T of a (depth, rows) w. The scale is the gain of the neighbour's signal.
   void (*pack)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
                std::ptrdiff_t depth, T scale, T* packed);
+  /// Takes the step.
   void (*accumulate)(const LayerStep<T>& step);
   std::ptrdiff_t lanes;  ///< rows of LayerStep::change
 

@@ -11,12 +11,19 @@ namespace equiprop {
 /// Threads used by later calls; 0 restores the default: EQUIPROP_NUM_THREADS if it is set, else the
 /// number of processors.
 EQUIPROP_EXPORT void set_num_threads(int count);
+/// Threads that a call may use now.
 EQUIPROP_EXPORT int num_threads();
 
 /// Calls run(0), ..., run(tasks - 1), on several threads when that is allowed. Calls made from
 /// inside a task run in order. The first exception is rethrown after every task has ended. Several
 /// threads may call at the same time. A child forked inside a task must not return from it.
 EQUIPROP_EXPORT void parallel_for(Index tasks, const std::function<void(Index)>& run);
+
+/// The same for any function. It is referred to, not copied, so that no closure goes to the heap.
+template <class Run>
+void parallel_for(Index tasks, const Run& run) {
+  parallel_for(tasks, std::function<void(Index)>(std::cref(run)));
+}
 
 /// Columns per task. Fewer than 32 samples per product cost more than a thread gains.
 inline constexpr Index chunk_columns = 64;

@@ -7,6 +7,7 @@
 
 namespace equiprop {
 
+/// A matrix as it is, or transposed.
 enum class Op { none, transpose };
 
 /// Accumulates scale * op_a(a) * op_b(b) into `out`. Complex numbers are never conjugated.
@@ -19,8 +20,9 @@ EQUIPROP_EXPORT void add_product(S scale, const ConstStateRef<S>& a, Op op_a,  /
 /// scale * a b^T, a (m, k) and b (n, k): a sum over samples.
 template <Scalar S>
 struct OuterProduct {
-  S scale;
-  ConstStateRef<S> a, b;
+  S scale;             ///< of all
+  ConstStateRef<S> a;  ///< (m, k)
+  ConstStateRef<S> b;  ///< (n, k)
 };
 
 /// out += the products, by the packed kernels and in one pass over `out`. Threads share its columns.

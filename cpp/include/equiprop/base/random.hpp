@@ -12,6 +12,7 @@
 
 namespace equiprop {
 
+/// What one turn of the generator takes and gives.
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 
 /// Ten rounds of Philox on `counter` under `key`.
@@ -31,12 +32,15 @@ inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key)
 /// One reproducible sequence, named by (seed, stream).
 class Random {
  public:
+  /// Equal names, equal numbers.
   explicit Random(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
+  /// 32 random bits.
   std::uint32_t bits() {
     if (used_ == 4) refill();
     return block_[used_++];
   }
+  /// 64 random bits.
   std::uint64_t bits64() {
     const std::uint64_t low = bits();
     return low | std::uint64_t{bits()} << 32;

@@ -16,19 +16,25 @@ enum class Status : std::int8_t {
   diverged = 4,        ///< a number became infinite or NaN
 };
 
+/// What became of each sample of a batch; arrays are (batch,).
 struct Report {
-  PerSample<Status> status;
-  PerSample<Index> iterations;
-  PerSample<double> residual;
+  PerSample<Status> status;     ///< how it ended
+  PerSample<Index> iterations;  ///< steps that it took
+  PerSample<double> residual;   ///< of the state it was left in
   PerSample<Index> fallbacks;  ///< steps that an acceleration took back or left to the plain solver
 
   Report() = default;
-  explicit Report(Index batch)
-      : status(PerSample<Status>::Constant(batch, Status::max_iterations)),
-        iterations(PerSample<Index>::Zero(batch)),
-        residual(PerSample<double>::Zero(batch)),
-        fallbacks(PerSample<Index>::Zero(batch)) {}
+  /// Of a batch to which nothing has been done yet.
+  explicit Report(Index batch) { restart(batch); }
+  /// The same in place.
+  void restart(Index batch) {
+    status.setConstant(batch, Status::max_iterations);
+    iterations.setZero(batch);
+    residual.setZero(batch);
+    fallbacks.setZero(batch);
+  }
 
+  /// Samples.
   Index batch() const { return status.size(); }
 
   /// Stores the report of samples [begin, begin + other.batch()).

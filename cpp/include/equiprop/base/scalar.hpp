@@ -11,6 +11,7 @@
 
 namespace equiprop {
 
+/// States that continue beta into the complex plane.
 using Complex = std::complex<double>;
 
 /// float trains, double verifies, complex continues beta analytically, dual takes exact limits.
@@ -37,6 +38,7 @@ struct RealPartType<Dual<T>> {
 template <Scalar S>
 using RealOf = typename detail::RealPartType<S>::type;
 
+/// x itself, the real part of a complex number, or the value of a dual one.
 template <Scalar S>
 RealOf<S> real_part(const S& x) {
   if constexpr (std::floating_point<S>)

@@ -9,8 +9,11 @@ namespace equiprop {
 /// v <- momentum v + (gradient + decay theta), theta <- theta - rate v, for a range of parameters.
 template <class S>
 struct MomentumStep {
-  S rate, momentum, decay;
+  S rate;      ///< as in the equation
+  S momentum;  ///< as in the equation
+  S decay;     ///< as in the equation
 
+  /// Takes it; all are (parameters,).
   void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient,
              ParametersRef<S> velocity) const {
     velocity.array() = momentum * velocity.array() + (decay * theta.array() + gradient.array());
@@ -21,8 +24,9 @@ struct MomentumStep {
 /// Parameters that descend along a gradient while it is computed; `velocity` is empty where momentum is 0.
 template <class S>
 struct Descending {
-  MomentumStep<S> step;
-  ParametersRef<S> theta, velocity;
+  MomentumStep<S> step;       ///< how far
+  ParametersRef<S> theta;     ///< (parameters,)
+  ParametersRef<S> velocity;  ///< (parameters,), or empty
 
   /// Takes the gradient of some parameters, from `begin` on.
   void apply(Index begin, const ConstParametersRef<S>& gradient) const {
@@ -39,9 +43,15 @@ struct Descending {
 /// theta <- (1 - rate decay) theta - (rate / (1 - b1^t)) m / (sqrt(v / (1 - b2^t)) + epsilon).
 template <class S>
 struct AdamStep {
-  S rate, beta1, beta2, epsilon, decay;
-  S correction1, correction2;  ///< 1 - beta1^t, 1 - beta2^t
+  S rate;         ///< as in the equation
+  S beta1;        ///< b1
+  S beta2;        ///< b2
+  S epsilon;      ///< as in the equation
+  S decay;        ///< as in the equation
+  S correction1;  ///< 1 - beta1^t
+  S correction2;  ///< 1 - beta2^t
 
+  /// Takes it; `mean` is m and `square` v, all (parameters,).
   void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient, ParametersRef<S> mean,
              ParametersRef<S> square) const {
     const auto g = gradient.array();

@@ -8,6 +8,7 @@ namespace equiprop {
 /// Hestenes & Stiefel (1952) with the diagonal preconditioner D. Products p^T A p <= 0 end a sample
 /// with Status::indefinite: the fixed point A was taken at is not a stable one.
 struct ConjugateGradient : StoppingRule {
+  /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
   template <Scalar S>
   Report solve(const LinearSystem<S>& system, StateRef<S> x) const;
 };

@@ -10,8 +10,9 @@ namespace equiprop {
 /// GMRES (Saad & Schultz 1986) on D A x = D b: x minimises |D (b - A x)|_2 over a Krylov space of up to
 /// `restart` dimensions, then starts again from there. It holds restart + 1 states.
 struct GMRES : StoppingRule {
-  Index restart = 50;
+  Index restart = 50;  ///< at least 1
 
+  /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
   template <Scalar S>
   Report solve(const LinearSystem<S>& system, StateRef<S> x) const;
 };

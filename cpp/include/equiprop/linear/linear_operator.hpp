@@ -16,9 +16,9 @@ using LinearOperator = std::function<void(const ConstStateRef<S>& v,  // (units,
 /// part and its x stays 0, so D also restricts A to the free units of a bounded network.
 template <Scalar S>
 struct LinearSystem {
-  const LinearOperator<S>& matrix;
-  const State<S>& diagonal;  // (units, batch)
-  const State<S>& b;         // (units, batch)
+  const LinearOperator<S>& matrix;  ///< A
+  const State<S>& diagonal;         ///< D, (units, batch)
+  const State<S>& b;                ///< (units, batch)
 
   /// max_i |D b| of each sample: tolerances of linear solvers are relative to it.
   PerSample<double> scale() const {

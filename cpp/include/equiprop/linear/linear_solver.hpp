@@ -9,6 +9,7 @@
 
 namespace equiprop {
 
+/// One of them with its options.
 using LinearSolver = std::variant<ConjugateGradient, Richardson, Neumann, GMRES>;
 
 /// Solves A x = b from x = 0; see LinearSystem for what the diagonal means. The reported residual is

@@ -9,9 +9,11 @@
 
 namespace equiprop {
 
+/// Richardson iteration with a fixed step.
 struct Richardson : StoppingRule {
   double step_size = 0.5;  ///< stable below 2 / (largest eigenvalue of D A)
 
+  /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
   template <Scalar S>
   Report solve(const LinearSystem<S>& system, StateRef<S> x) const {
     check("Richardson");
@@ -39,6 +41,7 @@ struct Richardson : StoppingRule {
 /// The Neumann series x = sum_k (I - D A)^k D b. Its partial sums are Richardson's iterates with
 /// step size 1, and that is how they are computed (Liao et al. 2018, Neumann-RBP).
 struct Neumann : StoppingRule {
+  /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
   template <Scalar S>
   Report solve(const LinearSystem<S>& system, StateRef<S> x) const {
     return Richardson{static_cast<const StoppingRule&>(*this), 1.0}.solve(system, x);

@@ -18,21 +18,25 @@ namespace equiprop {
 
 /// rho(x) = tanh(x).
 struct Tanh {
-  static constexpr bool holomorphic = true;
+  static constexpr bool holomorphic = true;  ///< complex-differentiable
 
+  /// rho(x).
   template <Scalar S>
   S value(const S& x) const {
     using std::tanh;
     return tanh(x);
   }
+  /// rho'(x), given r = rho(x).
   template <Scalar S>
   S slope(const S& r) const {
     return (S(1) - r) * (S(1) + r);
   }
+  /// rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S& r) const {
     return S(-2) * r * slope(r);
   }
+  /// x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     using std::log;
@@ -46,9 +50,9 @@ struct Tanh {
 /// rho(x) = 1 / (1 + exp(-gain (x - shift))). gain 4, shift 1/2 approximates clip(x, 0, 1) (Ernoult
 /// et al. 2019; Laborieux & Zenke 2022); gain 1, shift 0 is the sigmoid.
 struct Logistic {
-  static constexpr bool holomorphic = true;
-  double gain = 1;
-  double shift = 0;
+  static constexpr bool holomorphic = true;  ///< complex-differentiable
+  double gain = 1;                           ///< positive
+  double shift = 0;                          ///< where rho is 1/2
 
   /// (1 + tanh(gain (x - shift) / 2)) / 2: the same function, without overflow.
   template <Scalar S>
@@ -56,14 +60,17 @@ struct Logistic {
     using std::tanh;
     return S(0.5) + S(0.5) * tanh(argument(x));
   }
+  /// rho'(x), given r = rho(x).
   template <Scalar S>
   S slope(const S& r) const {
     return real<S>(gain) * r * (S(1) - r);
   }
+  /// rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S& r) const {
     return real<S>(gain) * slope(r) * (S(1) - S(2) * r);
   }
+  /// x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     using std::log;
@@ -73,6 +80,7 @@ struct Logistic {
   template <Scalar S>
   S potential(const S& r) const;
 
+ private:
   template <Scalar S>
   S argument(const S& x) const {
     return real<S>(gain / 2) * (x - real<S>(shift));
@@ -85,20 +93,23 @@ struct Logistic {
 
 /// rho(x) = log(1 + exp(gain x)) / gain: a rectifier without a kink.
 struct Softplus {
-  static constexpr bool holomorphic = true;
-  double gain = 1;
+  static constexpr bool holomorphic = true;  ///< complex-differentiable
+  double gain = 1;                           ///< positive
 
   /// max(x, 0) + log(1 + exp(-gain |x|)) / gain: the same function, without overflow.
   template <Scalar S>
   S value(const S& x) const;
+  /// rho'(x), given r = rho(x).
   template <Scalar S>
   S slope(const S& r) const {
     return S(1) - decay(r);
   }
+  /// rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S& r) const {
     return number<S>(gain) * decay(r) * slope(r);
   }
+  /// x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     using std::log;
@@ -124,27 +135,31 @@ struct Softplus {
 /// 2021), relu (1, 0, inf), linear (1, -inf, inf). Its states are held inside a box, so the energy
 /// is quadratic there and the clipping is left to the projection.
 struct Clip {
-  double gain = 1;
-  double lower = 0;
-  double upper = 1;
+  double gain = 1;   ///< the slope inside the bounds
+  double lower = 0;  ///< may be -infinity
+  double upper = 1;  ///< may be infinity
 
+  /// rho(x).
   template <Scalar S>
   S value(const S& x) const {
     return clamp(real<S>(gain) * x, 1.0);
   }
-  /// `gain` strictly inside the bounds, 0 at and beyond them.
+  /// rho'(x), given r = rho(x): `gain` strictly inside the bounds, 0 at and beyond them.
   template <Scalar S>
   S slope(const S& r) const {
     return real_part(r) > bound<S>(lower) && real_part(r) < bound<S>(upper) ? real<S>(gain) : S(0);
   }
+  /// rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S&) const {
     return S(0);
   }
+  /// x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     return r / real<S>(gain);
   }
+  /// G(r) = r^2 / (2 gain).
   template <Scalar S>
   S potential(const S& r) const {
     return r * r / real<S>(2 * gain);
@@ -155,6 +170,7 @@ struct Clip {
     const auto low = bound<S>(lower / divisor), high = bound<S>(upper / divisor);
     return real_part(x) < low ? S(low) : real_part(x) > high ? S(high) : x;
   }
+  /// Whether there is a box.
   bool bounded() const { return std::isfinite(lower) || std::isfinite(upper); }
 
  private:
@@ -168,32 +184,41 @@ struct Clip {
   }
 };
 
+/// One of them.
 using Activation = std::variant<Tanh, Logistic, Softplus, Clip>;
 
+/// tanh(x).
 inline Activation tanh_activation() {
   return Tanh{};
 }
+/// 1 / (1 + exp(-x)).
 inline Activation sigmoid() {
   return Logistic{};
 }
+/// 1 / (1 + exp(-gain (x - shift))). Throws InvalidArgument unless gain is positive and both are finite.
 inline Logistic logistic(double gain, double shift) {
   require(gain > 0 && std::isfinite(gain) && std::isfinite(shift), "logistic",
           "The gain is positive and the shift finite.", "gain ", gain, ", shift ", shift);
   return {gain, shift};
 }
+/// log(1 + exp(gain x)) / gain. Throws InvalidArgument unless gain is positive and finite.
 inline Softplus softplus(double gain = 1) {
   require(gain > 0 && std::isfinite(gain), "softplus", "The gain is positive.", gain);
   return {gain};
 }
+/// clip(x, 0, 1).
 inline Activation hard_sigmoid() {
   return Clip{1, 0, 1};
 }
+/// clip(x / 2, 0, 1).
 inline Activation half_hard_sigmoid() {
   return Clip{0.5, 0, 1};
 }
+/// max(x, 0).
 inline Activation relu() {
   return Clip{1, 0, std::numeric_limits<double>::infinity()};
 }
+/// x.
 inline Activation linear() {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   return Clip{1, -infinity, infinity};

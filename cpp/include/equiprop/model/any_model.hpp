@@ -1,5 +1,5 @@
 #pragma once
-/// The one erasure: solvers and second phases are compiled for AnyEnergy<S> and AnyCost<S> only, so
+/// The one erasure: solvers and second phases are compiled for `AnyEnergy<S>` and `AnyCost<S>` only, so
 /// a model or a cost written later, in C++ or in Python, meets code that exists already.
 
 #include <memory>
@@ -14,13 +14,16 @@ namespace equiprop {
 template <class S>
 class AnyEnergy {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of states
 
+  /// Any energy converts.
   template <class E>
   requires(Energy<E> && !std::same_as<E, AnyEnergy>) AnyEnergy(E energy)
       : model_(std::make_shared<Held<E>>(std::move(energy))) {}
   explicit AnyEnergy(std::shared_ptr<const EnergyInterface<S>> model) : model_(std::move(model)) {}
 
+  /// As the concept Energy says, and its refinements in energy.hpp.
+  ///@{
   Index num_units() const { return model_->num_units(); }
   Index num_inputs() const { return model_->num_inputs(); }
   Index num_outputs() const { return model_->num_outputs(); }
@@ -82,6 +85,8 @@ class AnyEnergy {
   bool divisible() const { return model_->divisible(); }
   bool separable() const { return model_->separable(); }
   AnyEnergy select(Samples which) const { return AnyEnergy(model_->select(which)); }
+  ///@}
+  /// The same problem for samples [begin, begin + count). Throws InvalidArgument unless divisible().
   AnyEnergy samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
@@ -235,12 +240,15 @@ class AnyEnergy {
 template <class S>
 class AnyCost {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of outputs and targets
 
+  /// Any cost converts.
   template <class C>
   requires(Cost<C> && !std::same_as<C, AnyCost>) AnyCost(C cost)
       : model_(std::make_shared<Model<C>>(std::move(cost))) {}
 
+  /// As the concept Cost says.
+  ///@{
   Index num_outputs() const { return model_->num_outputs(); }
   Index batch() const { return model_->batch(); }
   double stiffness() const { return model_->stiffness(); }
@@ -251,6 +259,8 @@ class AnyCost {
     model_->hessian_vector_product(o, v, out);
   }
   AnyCost select(Samples which) const { return model_->select(which); }
+  ///@}
+  /// The cost of samples [begin, begin + count).
   AnyCost samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:

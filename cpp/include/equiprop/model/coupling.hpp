@@ -13,10 +13,13 @@ namespace equiprop {
 /// All-to-all weights W (source, target) in C order, which is (target, source) column-major.
 struct Dense {
   Index source = 0;  ///< index of a layer
-  Index target = 0;
+  Index target = 0;  ///< index of another
 
+  /// The shape of its weights, (target, source).
+  ///@{
   static Index rows(Index /*source_units*/, Index target_units) { return target_units; }
   static Index columns(Index source_units, Index /*target_units*/) { return source_units; }
+  ///@}
 
   /// to_target += scale * W^T u_source. The weights may be real where the states are dual or complex.
   template <Scalar S, Scalar W>

@@ -13,6 +13,8 @@
 
 namespace equiprop {
 
+/// The model of the library: any type with these functions, s being (units, batch). Results are stored in the last
+/// argument, or added to it where it is a gradient; what depends on a sample is one column of it.
 template <class E>
 concept Energy = requires(const E e, const State<typename E::Scalar> s,
                           const State<typename E::Scalar> v, typename E::Scalar weight,
@@ -32,8 +34,8 @@ concept Energy = requires(const E e, const State<typename E::Scalar> s,
 /// feels  force - stiffness * s_new. `force` is (outputs, batch), or empty when there is none.
 template <Scalar S>
 struct Nudge {
-  State<S> force{};
-  S stiffness = S(0);
+  State<S> force{};    ///< (outputs, batch), or empty
+  S stiffness = S(0);  ///< beta times that of the cost
 };
 
 // Refinements. A model offers those it can; the erased AnyEnergy supplies what can be derived.

@@ -22,17 +22,26 @@
 namespace equiprop {
 
 /// A network with its input fixed: an Energy. The input's drive and the packed weights are taken when it is
-/// made: change the parameters, then clamp again. It owns what it refers to, and its parameters are the
-/// network's own memory, also where its states are dual or complex and its weights W are real. Each
+/// made: change the parameters, then clamp again, anew or in place. It owns what it refers to, and its parameters
+/// are the network's own memory, also where its states are dual or complex and its weights W are real. Each
 /// object has scratch space: use it from one thread at a time, and give each thread its own samples().
 template <class S, class W = S>
 class EQUIPROP_EXPORT ClampedHopfield {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of states
 
+  /// HopfieldNetwork::clamp makes one. Throws InvalidArgument unless x is (inputs, batch).
   ClampedHopfield(std::shared_ptr<const Topology> topology,
                   std::shared_ptr<const Parameters<W>> parameters, const ConstStateRef<S>& x);
 
+  /// Fixes another input of the same shape and takes the parameters as they are now, in the memory of the old ones:
+  /// copies share it, and so do ranges of samples, in whatever energy or solver they were put. Throws InvalidArgument
+  /// if the shape is another.
+  void reclamp(const Eigen::Ref<const State<S>>& x);
+
+  /// As the concept Energy says, and its refinements in energy.hpp. A network of separate feedback weights is a vector
+  /// field: its energies are NaN, and parameter_gradient, contrast and descend_contrast throw InvalidArgument.
+  ///@{
   Index num_units() const { return topology_->state().size(); }
   Index num_inputs() const { return topology_->num_inputs(); }
   Index num_outputs() const { return topology_->num_outputs(); }
@@ -72,6 +81,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
 
   bool separable() const { return packed_ != nullptr; }  // see Kernels
   ClampedHopfield select(Samples which) const;
+  ///@}
 
  private:
   /// What a layer sends along a coupling: scale * rows of some state. A linear signal needs no copy.
@@ -113,26 +123,42 @@ class EQUIPROP_EXPORT ClampedHopfield {
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                    StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
+  Signal weighted_signal(std::size_t free_layer, const ConstStateRef<S>& s, const State<S>& signals,
+                         S weight) const;
+  template <class States>
+  Signal summed_signal(std::size_t free_layer, const States& states,
+                       const std::vector<S>& weights) const;
+  template <class States>
+  void prepare_contrast(const States& states, const std::vector<S>& weights) const;
+  template <class States, class Sink>
+  void show_contrast(const States& states, const std::vector<S>& weights, Sink& sink) const;
+  template <class States>
+  void add_contrast(const States& states, const std::vector<S>& weights,
+                    ParametersRef<S>& grad) const;
+  void prepare_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                S weight) const;
   template <class Sink>
-  void contrast_into(const std::vector<ConstStateRef<S>>& states, const std::vector<S>& weights,
-                     Sink&& sink) const;
+  void show_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                             Sink& sink) const;
+  ParametersRef<S> bias_gradient(std::size_t free_layer) const;
   template <class Sink>
-  void mixed_derivative_into(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                             Sink&& sink) const;
+  void show_biases(Sink& sink) const;
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
-  std::shared_ptr<const State<S>> x_;      // (inputs, batch), of the whole batch
-  std::shared_ptr<const State<S>> drive_;  // (units, batch): bias + W^T x, which never changes
-  std::vector<Index> x_samples_;           // those of x that are these samples
+  std::shared_ptr<State<S>> x_;      // (inputs, batch), of the whole batch
+  std::shared_ptr<State<S>> drive_;  // (units, batch): bias + W^T x
+  std::vector<Index> x_samples_;     // those of x that are these samples
   Index drive_begin_ = 0;
-  std::shared_ptr<const PackedWeights<RealOf<S>>>
-      packed_;  ///< real scalars and linear signals only
+  std::shared_ptr<PackedWeights<RealOf<S>>> packed_;  ///< real scalars and linear signals only
 
   /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
   struct Scratch {
     State<S> drive, signal, slope, tangent, pulls, response, x, change;
     std::vector<State<S>> signals;  // of several states
+    State<S> sum;                   // of these signals, weighted
+    Parameters<S> biases;           // (units,): a gradient
+    std::vector<OuterProduct<S>> products;
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }
@@ -140,11 +166,13 @@ class EQUIPROP_EXPORT ClampedHopfield {
   mutable Scratch scratch_;
 };
 
+/// Layers, couplings, and the parameters, which copies share.
 template <class S>
 class EQUIPROP_EXPORT HopfieldNetwork {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of the parameters
 
+  /// Parameters are 0 until initialize() or load(). Throws InvalidArgument as Topology does.
   HopfieldNetwork(std::vector<Layer> layers, std::vector<Dense> couplings,
                   Potential potential = Potential::legendre, Feedback feedback = Feedback::tied)
       : topology_(std::make_shared<const Topology>(std::move(layers), std::move(couplings),
@@ -152,10 +180,13 @@ class EQUIPROP_EXPORT HopfieldNetwork {
         parameters_(
             std::make_shared<Parameters<S>>(Parameters<S>::Zero(topology_->parameters().size()))) {}
 
+  /// The graph.
   const Topology& topology() const { return *topology_; }
   /// The flat vector theta; writable, and shared with every energy clamped from this network.
+  ///@{
   Parameters<S>& parameters() { return *parameters_; }
   const Parameters<S>& parameters() const { return *parameters_; }
+  ///@}
 
   /// Weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
   /// numbers depend on the seed alone, not on the scalar type. Separate feedback weights start equal to
@@ -173,6 +204,7 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   }
   /// The state a free phase starts from unless told otherwise, (units, batch).
   State<S> initial_state(Index batch) const;
+  /// The same in place.
   void rest(StateRef<S> s) const;
   /// The same network on another scalar; the parameters are copied.
   template <class T>

@@ -11,14 +11,17 @@ namespace equiprop {
 template <class S>
 class Symmetrized {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of states
 
+  /// s_star is a fixed point of the energy, (units, batch).
   Symmetrized(AnyEnergy<S> energy, State<S> s_star)
       : energy_(std::move(energy)),
         s_star_(std::move(s_star)),
         distance_(s_star_),
         product_(s_star_) {}
 
+  /// As the concept Energy says and its refinements.
+  ///@{
   Index num_units() const { return energy_.num_units(); }
   Index num_inputs() const { return energy_.num_inputs(); }
   Index num_outputs() const { return energy_.num_outputs(); }
@@ -26,12 +29,15 @@ class Symmetrized {
   bool conservative() const { return energy_.conservative(); }
 
   void energy(const ConstStateRef<S>& s, PerSample<S>& out) const { energy_.energy(s, out); }
+  ///@}
   /// With G = -mu and H = dG/ds(s*) = -A:  G(s) + (H^T - H)(s - s*).
   void gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
     energy_.gradient(s, out);
     distance_ = s - s_star_;
     add_turn(distance_, 1, out);
   }
+  /// As the concept Energy says and its refinements.
+  ///@{
   void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                               StateRef<S> out) const {
     energy_.hessian_vector_product(s, v, out);
@@ -56,6 +62,7 @@ class Symmetrized {
                            StateRef<S> out) const {
     energy_.mixed_input_product(s, v, weight, out);
   }
+  ///@}
 
   /// A plain step along the velocity, in both potentials.
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
@@ -70,6 +77,8 @@ class Symmetrized {
     out = out.binaryExpr(distance_,
                          [](const S& raw, const S& kept) { return S(raw == kept ? 1 : 0); });
   }
+  /// As the refinements say.
+  ///@{
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                               const ConstStateRef<S>& v, StateRef<S> out) const {
     State<S> response(s.rows(), s.cols());
@@ -85,6 +94,7 @@ class Symmetrized {
   Symmetrized select(Samples which) const {
     return {energy_.select(which), columns_of<S>(s_star_, which)};
   }
+  ///@}
 
  private:
   /// s - gradient + force, before clipping

@@ -11,10 +11,11 @@
 
 namespace equiprop {
 
+/// What a network is made of, beside couplings.
 struct Layer {
-  std::string name;
-  Index units = 0;
-  Activation activation = hard_sigmoid();
+  std::string name;                        ///< unlike that of any other layer
+  Index units = 0;                         ///< at least 1
+  Activation activation = hard_sigmoid();  ///< unused in the input
 };
 
 /// Whether a coupling pulls both of its layers by the same weights, as the slope of an energy must, or
@@ -24,36 +25,52 @@ enum class Feedback { tied, separate };
 /// Layer 0 is the clamped input, the last one the output; the couplings may form any graph.
 class EQUIPROP_EXPORT Topology {
  public:
+  /// Throws InvalidArgument unless names differ, sizes are positive, and each layer is coupled, by one coupling at
+  /// most to any other.
   Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential,
            Feedback feedback = Feedback::tied);
 
+  /// What it was made of.
+  ///@{
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<Dense>& couplings() const { return couplings_; }
   Potential potential() const { return potential_; }
   Feedback feedback() const { return feedback_; }
+  ///@}
   const Layout& state() const { return state_; }  ///< free layers, in order
   /// W1, W2, ..., then B1, B2, ... of the inner couplings if they are separate, then b1, b2, ...
   const Layout& parameters() const { return parameters_; }
 
+  /// Units of the first and of the last layer.
+  ///@{
   Index num_inputs() const { return layers_.front().units; }
   Index num_outputs() const { return layers_.back().units; }
+  ///@}
+  /// All layers but the input are free, and numbered from 0.
+  ///@{
   std::size_t num_free() const { return units_.size(); }
   const Units& units(std::size_t free_layer) const { return units_[free_layer]; }
+  ///@}
+  /// Where the parameters have the weights of a coupling, (target, source).
   const Block& weights(std::size_t coupling) const { return parameters_[coupling]; }
   /// The weights an inner coupling pulls its source by.
   const Block& feedback_weights(std::size_t coupling) const {
     return parameters_[feedback_of_[coupling]];
   }
+  /// Where they have the biases of a free layer.
   const Block& bias(std::size_t free_layer) const {
     return parameters_[parameters_.blocks().size() - num_free() + free_layer];
   }
-  /// Couplings between free layers; the others carry the input.
+  /// Couplings between free layers, and the others, which carry the input.
+  ///@{
   const std::vector<std::size_t>& inner() const { return inner_; }
   const std::vector<std::size_t>& from_input() const { return from_input_; }
+  ///@}
   /// Free layers grouped so that no two of a group are coupled: the even and odd ones of a chain.
   const std::vector<std::vector<std::size_t>>& blocks() const { return blocks_; }
   /// Block updates are exact minimisations: every leak is inverted in closed form.
   bool has_block_update() const;
+  /// Whether the energy is complex-differentiable.
   bool holomorphic() const;
 
  private:

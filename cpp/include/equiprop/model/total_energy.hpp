@@ -10,11 +10,14 @@ namespace equiprop {
 template <class S>
 class TotalEnergy {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of states
 
+  /// Held by value, which shares what they share.
   TotalEnergy(AnyEnergy<S> energy, AnyCost<S> cost, S beta)
       : energy_(std::move(energy)), cost_(std::move(cost)), beta_(beta) {}
 
+  /// As the concept Energy says.
+  ///@{
   Index num_units() const { return energy_.num_units(); }
   Index num_inputs() const { return energy_.num_inputs(); }
   Index num_outputs() const { return energy_.num_outputs(); }
@@ -56,6 +59,7 @@ class TotalEnergy {
                            StateRef<S> out) const {
     energy_.mixed_input_product(s, v, weight, out);
   }
+  ///@}
 
   /// T under the force -beta dC/ds taken at s.
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& outer, StateRef<S> out) const {
@@ -76,12 +80,16 @@ class TotalEnergy {
     cost_.hessian_vector_product(outputs(s), outputs(response), pull_);
     out.bottomRows(num_outputs()) -= beta_ * pull_;
   }
+  /// As the refinements of Energy say.
+  ///@{
   void project(StateRef<S> s) const { energy_.project(s); }
 
   Index num_blocks() const { return energy_.num_blocks(); }
   Index output_block() const { return 0; }
-  /// The outputs' block comes first, and it alone feels the cost: from a free state nothing moves before it has. The cost enters by the quadratic model with its own stiffness, which is exact for SquaredError
-  /// and for beta > 0 a majoriser otherwise (so each update still lowers F).
+  ///@}
+  /// The outputs' block comes first, and it alone feels the cost: from a free state nothing moves before it has. The
+  /// cost enters by the quadratic model with its own stiffness, which is exact for SquaredError and for beta > 0 a
+  /// majoriser otherwise (so each update still lowers F).
   void block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                     PerSample<RealOf<S>>* change = nullptr) const {
     const Index turned = (energy_.output_block() + block) % num_blocks();
@@ -89,11 +97,14 @@ class TotalEnergy {
                          change);
   }
 
+  /// What the energy is.
+  ///@{
   bool divisible() const { return energy_.divisible(); }
   bool separable() const { return energy_.separable(); }
   TotalEnergy select(Samples which) const {
     return {energy_.select(which), cost_.select(which), beta_};
   }
+  ///@}
 
  private:
   auto outputs(const ConstStateRef<S>& s) const { return s.bottomRows(num_outputs()); }

@@ -15,16 +15,21 @@
 
 namespace equiprop {
 
+/// Which of the two conventions.
 enum class Potential { quadratic, legendre };
 
+/// The units of a layer, all alike. States, drives and what is computed of them are (units, batch).
 class Units {
  public:
+  /// Of this activation under this convention.
   Units(const Activation& activation, Potential potential)
       : activation_(activation), potential_(potential) {}
 
+  /// Whether the energy is complex-differentiable in their states.
   bool holomorphic() const { return equiprop::holomorphic(activation_); }
   /// signal(s) = signal_gain() * s?
   bool signal_is_linear() const { return legendre() || clip() != nullptr; }
+  /// The slope of a linear signal, 1 for others.
   double signal_gain() const { return legendre() || clip() == nullptr ? 1.0 : clip()->gain; }
 
   /// out += sum_i leak(s_i) for each sample

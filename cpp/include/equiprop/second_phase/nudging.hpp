@@ -10,12 +10,14 @@
 
 namespace equiprop {
 
+/// One nudged phase and its part in the sum.
 template <class S>
 struct NudgingNode {
-  S beta;
-  S weight;
+  S beta;    ///< beta_k
+  S weight;  ///< w_k
 };
 
+/// All of them.
 template <class S>
 using NudgingRule = std::vector<NudgingNode<S>>;
 

@@ -74,10 +74,13 @@ struct LeastSquares {
 template <Scalar S, class P>
 class Anderson {
  public:
-  using Real = RealOf<S>;
+  using Real = RealOf<S>;  ///< of changes
 
+  /// `memory` is 1 to most_remembered.
   Anderson(P stepper, Index memory) : stepper_(std::move(stepper)), memory_(memory) {}
 
+  /// As Stepper says.
+  ///@{
   void step(StateRef<S> s, PerSample<Real>* change) {
     if (pasts_.empty()) begin(s);
     for (Index j = 0; j < s.cols(); ++j) extrapolate(j, s);
@@ -87,7 +90,6 @@ class Anderson {
   }
   void residual(const ConstStateRef<S>& s, PerSample<double>& out) { stepper_.residual(s, out); }
   bool separable() const { return stepper_.separable(); }
-  /// Whether sample j fell back in the last step.
   bool fell_back(Index j) const { return past(j).fell_back; }
 
   Anderson select(Samples which) const {
@@ -101,6 +103,7 @@ class Anderson {
     some.products_ = columns_of<double>(products_, which);
     return some;
   }
+  ///@}
 
  private:
   /// What is known of one sample. Differences are kept in turns, in `memory` places.

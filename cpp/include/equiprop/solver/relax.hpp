@@ -20,16 +20,19 @@ inline void check_anderson(std::string_view where, Index anderson) {
 /// Gradient flow ds/dt = -dE/ds by explicit Euler steps, clipped to the box of bounded states:
 /// s <- project(s - step_size dE/ds). Stable below 2 / (largest eigenvalue of the Hessian).
 struct Euler : StoppingRule {
-  double step_size = 0.5;
-  Index anderson = 0;
+  double step_size = 0.5;  ///< positive
+  Index anderson = 0;      ///< steps that an acceleration remembers, 0 for none
 
+  /// Throws InvalidArgument unless every option can be.
   void check() const {
     StoppingRule::check("Euler");
     check_anderson("Euler", anderson);
     require(step_size > 0 && std::isfinite(step_size), "Euler",
             "The step size is a positive number.", step_size);
   }
+  /// How far a step goes for each unit of residual.
   double rate() const { return step_size; }
+  /// next = the state after a step from s, both (units, batch).
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
     energy.gradient(s, next);
@@ -40,16 +43,19 @@ struct Euler : StoppingRule {
 
 /// s <- (1 - damping) T(s) + damping s, all units at once.
 struct FixedPointIteration : StoppingRule {
-  double damping = 0;
-  Index anderson = 0;
+  double damping = 0;  ///< in [0, 1)
+  Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
 
+  /// Throws InvalidArgument unless every option can be.
   void check() const {
     StoppingRule::check("FixedPointIteration");
     check_anderson("FixedPointIteration", anderson);
     require(damping >= 0 && damping < 1, "FixedPointIteration", "The damping is in [0, 1).",
             damping);
   }
+  /// How far a step goes for each unit of residual.
   double rate() const { return 1 - damping; }
+  /// next = the state after a step from s, both (units, batch).
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
     const S kept(static_cast<RealOf<S>>(damping));
@@ -61,13 +67,16 @@ struct FixedPointIteration : StoppingRule {
 /// One sweep of exact block minimisations: even layers together, then odd ones, in a chain. It has
 /// no step size and never raises the energy.
 struct BlockUpdate : StoppingRule {
-  Index anderson = 0;
+  Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
 
+  /// Throws InvalidArgument unless every option can be.
   void check() const {
     StoppingRule::check("BlockUpdate");
     check_anderson("BlockUpdate", anderson);
   }
+  /// How far a step goes for each unit of residual.
   double rate() const { return 1; }
+  /// next = the state after a step from s, both (units, batch).
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
     next = s;
@@ -86,6 +95,7 @@ struct BlockUpdate : StoppingRule {
   }
 };
 
+/// One of them with its options.
 using Solver = std::variant<BlockUpdate, FixedPointIteration, Euler>;
 
 /// |T(s) - s| of each sample, the one meaning of "residual": the projected gradient where the leak is
@@ -98,7 +108,28 @@ void residual(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& i
   max_difference<S>(image, s, out);
 }
 
-/// Relaxes s (units, batch) in place. Threads share the batch unless an observer wants all of it.
+/// Relaxations of one energy by one solver, again and again. Threads share a batch, unless an observer wants all of
+/// it. A batch in one piece (up to 12 samples, or all on one thread up to 64) is relaxed in memory that is kept: a
+/// single sample, without `anderson`, needs no more of it after its first relaxation.
+template <class S>
+class Relaxation {
+ public:
+  /// The energy is held by value, which shares what it shares. Throws InvalidArgument where the solver's options
+  /// cannot be.
+  Relaxation(AnyEnergy<S> energy, const Solver& solver);
+
+  /// Relaxes s (units, batch) in place; the report lasts until the next run.
+  const Report& run(StateRef<S> s, const Observer<S>& observe = {});
+
+ private:
+  AnyEnergy<S> energy_;
+  Solver solver_;
+  std::function<const Report&(StateRef<S>, const Observer<S>&)> whole_;  // the batch in one piece,
+  Index size_ = -1;                                                      // of so many samples
+  Report report_;                                                        // of several pieces
+};
+
+/// Relaxes s (units, batch) in place, once; the report has a status for each sample.
 template <class S>
 EQUIPROP_EXPORT Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
                              const Observer<S>& observe = {});

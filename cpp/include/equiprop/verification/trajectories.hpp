@@ -23,23 +23,28 @@ namespace equiprop {
 /// `runge_kutta` is the classic scheme of order four; it needs states that no bound holds.
 enum class Integrator { euler, runge_kutta };
 
+/// How both are integrated.
 struct EQUIPROP_EXPORT ProcessOptions {
-  Index steps = 200;
-  double step_size = 0.3;
-  Integrator integrator = Integrator::euler;
+  Index steps = 200;                          ///< at least 0
+  double step_size = 0.3;                     ///< eps, positive
+  Integrator integrator = Integrator::euler;  ///< of both
 
+
+  /// Throws InvalidArgument unless every option can be.
   void check() const;
 };
 
 /// The side network at the fixed point s_star (units, batch), integrated step by step.
 class EQUIPROP_EXPORT ErrorProcess {
  public:
+  /// At step 0.
   ErrorProcess(AnyEnergy<double> energy, const AnyCost<double>& cost, State<double> s_star,
                const ProcessOptions& options);
 
-  const State<double>& state() const { return state_; }                 // Sbar_n
-  const Parameters<double>& parameters() const { return parameters_; }  // Thbar_n, batch mean
-  const State<double>& free_units() const { return free_units_; }       // D, 0 or 1
+  const State<double>& state() const { return state_; }                 ///< Sbar_n
+  const Parameters<double>& parameters() const { return parameters_; }  ///< Thbar_n, batch mean
+  const State<double>& free_units() const { return free_units_; }       ///< D, 0 or 1
+  /// From n to n + 1.
   void step();
 
  private:
@@ -58,11 +63,12 @@ class EQUIPROP_EXPORT ErrorProcess {
 template <class S>
 class EQUIPROP_EXPORT TemporalProcess {
  public:
+  /// At step 0, with nothing measured.
   TemporalProcess(AnyEnergy<S> energy, const AnyCost<S>& cost, const ConstStateRef<S>& s_star,
                   const NudgingRule<S>& nudging, const ProcessOptions& options);
 
-  const State<S>& state() const { return state_; }                 // Stil_n
-  const Parameters<S>& parameters() const { return parameters_; }  // Thtil_n, batch mean
+  const State<S>& state() const { return state_; }                 ///< Stil_n
+  const Parameters<S>& parameters() const { return parameters_; }  ///< Thtil_n, batch mean
   /// Measures both at the present states and moves every flow to its next one.
   void step();
 

@@ -1,0 +1,220 @@
+"""The C++ examples as outside projects: each is configured, built and run, and what it prints holds.
+
+The code of docs/cpp.md is theirs, its commands run, and its account of memory is exact.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import equiprop as eq
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "cpp"
+DOCUMENT = (ROOT / "docs" / "cpp.md").read_text()
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+@pytest.fixture(scope="session")
+def example(shell, installed_prefix: Path) -> Callable[[str], str]:
+    """Build an example once; the path of its program."""
+    built: dict[str, str] = {}
+
+    def build(name: str) -> str:
+        if name not in built:
+            folder = f"build/examples/{name}"
+            shell(
+                f'cmake -S examples/cpp/{name} -B {folder} -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror" '
+                f'-DCMAKE_PREFIX_PATH="{installed_prefix}"; cmake --build {folder}'
+            )
+            built[name] = f"{folder}/{name}"
+        return built[name]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack the file that scikit-learn ships: 64 pixels and the digit in each row."""
+    sklearn = pytest.importorskip("sklearn")
+    path = tmp_path_factory.mktemp("digits") / "digits.csv"
+    packed = Path(sklearn.__file__).parent / "datasets" / "data" / "digits.csv.gz"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    return path
+
+
+# ---------------------------------------------------------------------------- train_digits, classify
+
+
+def test_digits_are_learned_saved_and_classified(shell, example, digits: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    lines = shell(f"{example('train_digits')} {digits} {model}").stdout.splitlines()
+    errors = [float(re.fullmatch(r"epoch +\d+: test error ([\d.]+) %", line)[1]) for line in lines]
+    assert errors[-1] < 5
+    assert errors[-1] < errors[0]
+    assert classified(shell, example, model, digits)[1] < 2.5  # four fifths of them were learned
+
+
+def classified(shell, example, model: Path, table: Path) -> tuple[list[int], float | None]:
+    """Run classify; its predictions, and the error in percent where it says one."""
+    done = shell(f"{example('classify')} {model} {table}")
+    error = re.fullmatch(r"(?:error ([\d.]+) %\n)?", done.stderr)
+    assert error, done.stderr
+    return [int(line) for line in done.stdout.splitlines()], float(error[1]) if error[1] else None
+
+
+def test_a_network_trained_in_python_predicts_the_same_in_cpp(
+    shell, example, digits: Path, tmp_path: Path
+) -> None:
+    net = eq.HopfieldNetwork([64, 32, 10], seed=1)
+    eq.Trainer(net).fit(eq.load_digits()[0], epochs=2)
+    model = eq.save(net, tmp_path / "model.safetensors")
+    table = np.loadtxt(digits, delimiter=",", dtype=np.float32)
+    free = eq.free_phase(net, table[:, :64] / 16, solver=eq.BlockUpdate(tolerance=5e-3))
+    expected = free.outputs.argmax(axis=1)
+
+    predicted, error = classified(shell, example, model, digits)
+    assert predicted == expected.tolist()
+    assert error == pytest.approx(100 * (expected != table[:, 64]).mean(), abs=0.005)
+
+    unlabelled = tmp_path / "unlabelled.csv"
+    np.savetxt(unlabelled, table[:, :64], fmt="%d", delimiter=",")
+    assert classified(shell, example, model, unlabelled) == (predicted, None)
+
+
+MALFORMED = {
+    "": "[read_csv] The file has rows.",
+    "1,2\n3,x\n": "[read_csv] Each field is a number, and commas separate fields. Received 'x' in row 2.",
+    "1,2,\n": "[read_csv] Each field is a number",
+    "1,nan\n": "[read_csv] Each field is a number",
+    "1,2\n3\n": "[read_csv] All rows have equally many fields. Received 1 in row 2, 2 in row 1.",
+    "1,2\n": "[train_digits] There are at least five rows, each of 64 pixels and a digit.",
+    ("0," * 64 + "10\n") * 5: "[train_digits] The last field of a row is a digit. Received 10.",
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_table_is_refused_with_a_reason(shell, example, tmp_path: Path, text: str) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(text)
+    done = shell(f"{example('train_digits')} {table}", status=1)
+    assert done.stderr.startswith(MALFORMED[text])
+    assert done.stdout == ""
+
+
+def test_a_missing_file_is_refused_with_a_reason(shell, example, digits: Path) -> None:
+    assert "must exist" in shell(f"{example('train_digits')} no/such.csv", status=1).stderr
+    assert "[load]" in shell(f"{example('classify')} no/such.safetensors {digits}", status=1).stderr
+
+
+# ---------------------------------------------------------------------------- own_energy
+
+
+def test_both_processes_are_one_on_an_energy_of_ones_own(shell, example) -> None:
+    states, parameters, eqprop, rbp = (
+        float(line.split()[-1]) for line in shell(example("own_energy")).stdout.splitlines()
+    )
+    assert max(states, parameters) < 1e-12
+    assert max(eqprop, rbp) < 1e-6
+
+
+# ---------------------------------------------------------------------------- online
+
+
+def bytes_of_arrays(inputs: int, hidden: int, outputs: int, lanes: int) -> int:
+    """The formula of docs/cpp.md."""
+    units = hidden + outputs
+    parameters = inputs * hidden + hidden * outputs + units
+
+    def rounded(n: int, step: int = lanes) -> int:
+        return -(-n // step) * step
+
+    def aligned(n: int) -> int:
+        return rounded(rounded(n), 16)
+
+    floats = (
+        parameters
+        + (inputs + outputs + units)
+        + (inputs + units)
+        + (rounded(outputs) * hidden + rounded(hidden) * outputs)
+        + outputs
+        + 3 * (2 * units + lanes)
+        + 2 * (2 * outputs)
+        + 2 * units
+        + 2 * units
+        + max(rounded(min(2 * lanes, hidden)) * inputs, aligned(hidden), 2 * aligned(outputs))
+        + max(aligned(min(2 * lanes, inputs)), 2 * aligned(min(2 * lanes, hidden)))
+    )
+    return 4 * floats + 3 * 39 + 25 + 56 * 64
+
+
+def online(shell, example, *arguments: int, isa: str = "") -> tuple[str, dict[str, int]]:
+    """What the program prints, and the numbers of its last two lines."""
+    printed = shell(f"{example('online')} {' '.join(map(str, arguments))}", EQUIPROP_ISA=isa).stdout
+    found = re.search(
+        r"allocations after start-up: (?P<allocations>\d+)\n"
+        r"peak memory: (?P<peak>\d+) bytes: arrays (?P<arrays>\d+), objects (?P<objects>\d+); "
+        r"lanes (?P<lanes>\d+)\n",
+        printed,
+    )
+    assert found, printed
+    return printed, {name: int(number) for name, number in found.groupdict().items()}
+
+
+def test_a_stream_is_learned_without_allocating(shell, example) -> None:
+    printed, memory = online(shell, example)
+    errors = [float(error) for error in re.findall(r"error ([\d.]+) %", printed)]
+    assert len(errors) == 8
+    assert errors[-1] < 12 < errors[0]
+    assert memory["allocations"] == 0
+
+
+@pytest.mark.parametrize("isa", ["generic", ""])
+@pytest.mark.parametrize("sizes", [(64, 48, 10), (784, 512, 10), (7, 3, 2), (5, 40, 60), (784, 8, 2)])
+def test_memory_is_what_the_document_says(shell, example, sizes: tuple[int, int, int], isa: str) -> None:
+    _, memory = online(shell, example, *sizes, 200, isa=isa)
+    _, other = online(shell, example, 64, 48, 10, 2, isa=isa)
+    assert memory["allocations"] == 0
+    assert memory["arrays"] == bytes_of_arrays(*sizes, memory["lanes"])
+    assert memory["objects"] == other["objects"] < 10_000
+    assert memory["peak"] == memory["arrays"] + memory["objects"]
+
+
+# ---------------------------------------------------------------------------- docs/cpp.md
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+def flat(text: str) -> str:
+    return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+def test_every_block_of_the_document_is_checked() -> None:
+    assert set(re.findall(r"```(\w*)\n(?:.*?)```", DOCUMENT, re.DOTALL)) == {"sh", "cmake", "cpp", "text"}
+
+
+@pytest.mark.parametrize("block", blocks("cpp") + blocks("cmake"), ids=lambda b: b.strip().splitlines()[0])
+def test_code_of_the_document_is_that_of_an_example(block: str) -> None:
+    files = [*EXAMPLES.rglob("*.cpp"), *EXAMPLES.rglob("*.hpp"), *EXAMPLES.rglob("CMakeLists.txt")]
+    assert any(flat(block) in flat(path.read_text()) for path in files)
+
+
+@pytest.mark.parametrize("commands", blocks("sh"), ids=lambda b: b.strip().splitlines()[-1])
+def test_commands_of_the_document_run(shell, installed_prefix: Path, commands: str) -> None:
+    if "get_cmake_dir" in commands and not hasattr(eq, "get_cmake_dir"):
+        pytest.skip("this package does not carry the C++ library")
+    if "pkg-config" in commands and not (installed_prefix / "lib/pkgconfig/equiprop.pc").exists():
+        pytest.skip("this library is installed without a file for pkg-config")
+    shell(commands)
+
+
+@pytest.mark.parametrize(("name", "block"), [*zip(["own_energy", "online"], blocks("text"), strict=True)])
+def test_output_of_the_document_is_printed(shell, example, name: str, block: str) -> None:
+    assert flat(NUMBER.sub("#", block)) in flat(NUMBER.sub("#", shell(example(name)).stdout))
