@@ -1,4 +1,4 @@
-/// What a file claims costs no memory: refusing it takes a few times the size of its header.
+/// What a file claims costs no memory: refusing it takes up to 20 times the size of its header.
 
 #include "allocation/counters.hpp"
 
@@ -40,7 +40,7 @@ TEST_F(FilesTest, ClaimsOfGreatSizeCostNothing) {
 }
 
 /// The most that can be said in one header of each kind of thing that is kept.
-TEST_F(FilesTest, AFullHeaderCostsAFewTimesItsSize) {
+TEST_F(FilesTest, AFullHeaderCostsUpToTwentyTimesItsSize) {
   const auto repeated = [](const auto& part) {
     std::string text;
     for (int k = 0; text.size() + 100 < max_header_bytes; ++k)
@@ -56,7 +56,7 @@ TEST_F(FilesTest, AFullHeaderCostsAFewTimesItsSize) {
   for (const auto& header : {R"({"__metadata__":{)" + texts + "}}", "{" + entries + "}",
                              R"({"a":{"shape":[)" + zeros + "]}}", "{" + texts + "}"}) {
     fill(header);
-    EXPECT_LT(peak_of_refusing(), 32 * header_bytes);
+    EXPECT_LT(peak_of_refusing(), 20 * header_bytes);
   }
 }
 
@@ -70,7 +70,7 @@ TEST(NetworkOf, UnitsThatADescriptionClaimsCostNothing) {
   EXPECT_LT(peak_bytes - before, 50'000);
 }
 
-/// A million layers are a hundred megabytes of text; the graph is in proportion to them, and so is the time.
+/// The graph is in proportion to them, and so is the time.
 TEST(NetworkOf, ManyLayersCostInProportionToTheirText) {
   std::vector<Layer> layers;
   for (int k = 0; k < 100'000; ++k) layers.push_back({std::to_string(k), 1});

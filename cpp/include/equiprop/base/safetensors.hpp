@@ -102,7 +102,7 @@ class SafetensorsFile {
 };
 
 /// Reads a whole file, whoever wrote it; nothing in it is trusted before it is checked, and what it costs is the
-/// file's size and, for its names, a few times that of its header.
+/// file's size and, for its names, up to twenty times that of its header.
 ///
 ///   const Safetensors file = read_safetensors("model.safetensors");
 ///   file.tensors.at("W1").shape
