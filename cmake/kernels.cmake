@@ -1,5 +1,5 @@
-# The kernels of each instruction set, in files of their own; the library picks one at run time. The -march of a
-# file comes after EQUIPROP_ARCH_FLAGS on its command line and replaces it.
+# The kernels of each instruction set, in files of their own; the library picks one at run time. Everything else is
+# compiled for any processor of the architecture.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "arm64" IN_LIST CMAKE_OSX_ARCHITECTURES
     AND NOT MSVC)
   set(kernels "${PROJECT_SOURCE_DIR}/cpp/src/kernels")

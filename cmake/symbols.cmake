@@ -28,7 +28,7 @@ endif()
 function(equiprop_seal target)
   if(NOT EQUIPROP_SEALED)
     message(STATUS "equiprop: the static library is not sealed, which takes GNU ld and objcopy: "
-                   "compile its users with the flags of EQUIPROP_ARCH")
+                   "compile its users with no -march of their own")
     return()
   endif()
   list(TRANSFORM EQUIPROP_SYMBOLS PREPEND "--keep-global-symbol=" OUTPUT_VARIABLE keep)

@@ -11,17 +11,35 @@ S largest(const ConstStateRef<S>& o, Index j) {
   return S(top);
 }
 
+/// In order and one by one: Eigen's vectors begin where memory is aligned, and a sample's bits would depend on where
+/// it lies.
+template <class Term>
+auto sum(Index count, const Term& term) {
+  auto total = term(0);
+  for (Index i = 1; i < count; ++i) total += term(i);
+  return total;
+}
+
+template <class Matrix>
+auto column_sum(const Matrix& a, Index j) {
+  return sum(a.rows(), [&](Index i) { return a(i, j); });
+}
+
 template <class S>
 void softmax(const ConstStateRef<S>& o, Index j, StateRef<S>& out) {
-  out.col(j) = (o.col(j).array() - largest<S>(o, j)).exp();
-  out.col(j) /= S(out.col(j).sum());
+  using std::exp;
+  const S top = largest<S>(o, j);
+  for (Index i = 0; i < o.rows(); ++i) out(i, j) = exp(o(i, j) - top);
+  out.col(j) /= column_sum(out, j);
 }
 
 }  // namespace
 
 template <class S>
 void SquaredError<S>::value(const ConstStateRef<S>& o, PerSample<S>& out) const {
-  out = S(0.5) * (o - this->y()).array().square().colwise().sum().transpose();
+  const auto square = [](const S& difference) -> S { return difference * difference; };
+  for (Index j = 0; j < o.cols(); ++j)
+    out(j) = S(0.5) * sum(o.rows(), [&](Index i) { return square(o(i, j) - this->y()(i, j)); });
 }
 
 template <class S>
@@ -37,12 +55,12 @@ void SquaredError<S>::hessian_vector_product(const ConstStateRef<S>&, const Cons
 
 template <class S>
 void CrossEntropy<S>::value(const ConstStateRef<S>& o, PerSample<S>& out) const {
-  using std::log;
+  using std::exp, std::log;
   for (Index j = 0; j < o.cols(); ++j) {
     const S top = largest<S>(o, j);
-    const S sum = (o.col(j).array() - top).exp().sum();
-    out(j) = (top + log(sum)) * this->y().col(j).sum() -
-             (this->y().col(j).array() * o.col(j).array()).sum();
+    const S partition = sum(o.rows(), [&](Index i) { return exp(o(i, j) - top); });
+    out(j) = (top + log(partition)) * column_sum(this->y(), j) -
+             sum(o.rows(), [&](Index i) -> S { return this->y()(i, j) * o(i, j); });
   }
 }
 
@@ -50,7 +68,7 @@ template <class S>
 void CrossEntropy<S>::gradient(const ConstStateRef<S>& o, StateRef<S> out) const {
   for (Index j = 0; j < o.cols(); ++j) {
     softmax<S>(o, j, out);
-    out.col(j) = out.col(j) * this->y().col(j).sum() - this->y().col(j);
+    out.col(j) = out.col(j) * column_sum(this->y(), j) - this->y().col(j);
   }
 }
 
@@ -59,8 +77,8 @@ void CrossEntropy<S>::hessian_vector_product(const ConstStateRef<S>& o, const Co
                                              StateRef<S> out) const {
   for (Index j = 0; j < o.cols(); ++j) {
     softmax<S>(o, j, out);
-    const S mean = (out.col(j).array() * v.col(j).array()).sum();
-    out.col(j).array() *= (v.col(j).array() - mean) * this->y().col(j).sum();
+    const S mean = sum(o.rows(), [&](Index i) -> S { return out(i, j) * v(i, j); });
+    out.col(j).array() *= (v.col(j).array() - mean) * column_sum(this->y(), j);
   }
 }
 

@@ -15,7 +15,7 @@ __version__: str = _core.version
 
 
 def config() -> dict[str, Any]:
-    """Return version, compiler, instruction set, libraries and threads."""
+    """Return version, compiler, instruction set of the kernels, libraries and threads."""
     return {
         **_core.build_info(),
         "threads": _core.num_threads(),
@@ -35,7 +35,7 @@ def set_num_threads(count: int) -> None:
 
 
 def show_config() -> None:
-    """Print version, compiler, instruction set, libraries and threads.
+    """Print version, compiler, instruction set of the kernels, libraries and threads.
 
     Examples
     --------

@@ -41,8 +41,7 @@ bool is_kernel(const std::string& object) {
 }
 
 bool is_wide(const std::string& object) {
-  if (is_kernel(object)) return object == "v3.cpp.o" || object == "v4.cpp.o";
-  return std::string(EQUIPROP_ARCH) != "generic";
+  return object == "v3.cpp.o" || object == "v4.cpp.o";
 }
 
 TEST(Objects, OnlyTheFilesThatMayUseWideRegisters) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/export.hpp"
 
 namespace equiprop {
 
@@ -27,7 +28,7 @@ static_assert(std::endian::native == std::endian::little,
 inline constexpr std::size_t max_header_bytes = std::size_t{1} << 20;
 
 /// The system refused to read or write a file; code() says why. Python sees the OSError of that number.
-class FileError : public std::system_error {
+class EQUIPROP_EXPORT FileError : public std::system_error {
  public:
   /// `number` is an errno.
   FileError(int number, std::string message)
@@ -43,11 +44,11 @@ class FileError : public std::system_error {
 enum class TensorType { f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 };
 
 /// The format's name of a type, "F32" for example.
-std::string_view code_of(TensorType type);
+EQUIPROP_EXPORT std::string_view code_of(TensorType type);
 /// The type of that name, none if there is none.
-std::optional<TensorType> tensor_type(std::string_view code);
+EQUIPROP_EXPORT std::optional<TensorType> tensor_type(std::string_view code);
 /// Of one number.
-Index bytes_of(TensorType type);
+EQUIPROP_EXPORT Index bytes_of(TensorType type);
 
 /// A tensor to be written from where it is.
 struct TensorView {
@@ -72,7 +73,7 @@ struct Safetensors {
 /// An open file whose header has been read and checked in every respect: types, shapes, and that the tensors
 /// fill the data without gap, overlap or remainder. Holding one takes memory for the header alone. Use it from
 /// one thread at a time.
-class SafetensorsFile {
+class EQUIPROP_EXPORT SafetensorsFile {
  public:
   /// What the header says of one tensor: its bytes begin at `begin` of the data.
   struct Entry {
@@ -107,13 +108,13 @@ class SafetensorsFile {
 };
 
 /// Reads a whole file, whoever wrote it; nothing in it is trusted before it is checked, and what it costs is the
-/// file's size and, for its names, a few times that of its header.
+/// file's size and, for its names, up to twenty times that of its header.
 ///
 ///   const Safetensors file = read_safetensors("model.safetensors");
 ///   file.tensors.at("W1").shape
 ///
 /// Throws InvalidArgument and FileError as SafetensorsFile does.
-Safetensors read_safetensors(const std::filesystem::path& path);
+EQUIPROP_EXPORT Safetensors read_safetensors(const std::filesystem::path& path);
 
 /// Writes named tensors and text, atomically: all of the new file or all of the old. Equal content gives equal
 /// bytes. Data start at a multiple of 8 bytes and larger types come first, so that every tensor is aligned.
@@ -121,8 +122,8 @@ Safetensors read_safetensors(const std::filesystem::path& path);
 /// Throws InvalidArgument if a name is `__metadata__`, bytes do not fit a shape, text is not UTF-8, or names and
 /// text do not fit a header of max_header_bytes; FileError if writing failed, for example on a full disk: then
 /// nothing is left behind and an old file is intact.
-void write_safetensors(const std::filesystem::path& path,
-                       const std::map<std::string, TensorView>& tensors,
-                       const std::map<std::string, std::string>& metadata);
+EQUIPROP_EXPORT void write_safetensors(const std::filesystem::path& path,
+                                       const std::map<std::string, TensorView>& tensors,
+                                       const std::map<std::string, std::string>& metadata);
 
 }  // namespace equiprop

@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/model/activation.hpp"
 
 namespace equiprop {
@@ -19,10 +20,10 @@ struct ActivationFields {
 };
 
 /// Unused fields are the defaults.
-ActivationFields fields_of(const Activation& activation);
+EQUIPROP_EXPORT ActivationFields fields_of(const Activation& activation);
 
 /// Throws InvalidArgument unless the kind is one of the four, gain is positive and finite, shift finite and
 /// lower < upper, used or not.
-Activation activation_of(const ActivationFields& fields);
+EQUIPROP_EXPORT Activation activation_of(const ActivationFields& fields);
 
 }  // namespace equiprop

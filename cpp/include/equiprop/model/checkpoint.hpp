@@ -11,6 +11,7 @@
 #include <string_view>
 #include <variant>
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/model/hopfield.hpp"
 
 namespace equiprop {
@@ -20,11 +21,11 @@ using SavedNetwork = std::variant<HopfieldNetwork<float>, HopfieldNetwork<double
 
 /// Everything about a network but its parameters, as JSON; equal networks give equal bytes.
 template <class S>
-std::string describe(const HopfieldNetwork<S>& network);
+EQUIPROP_EXPORT std::string describe(const HopfieldNetwork<S>& network);
 
 /// The network that `describe` described, its parameters zero. Throws InvalidArgument if the text describes none, or
 /// one whose number of parameters is not `num_parameters`, before anything of that size is allocated.
-SavedNetwork network_of(std::string_view description, Index num_parameters);
+EQUIPROP_EXPORT SavedNetwork network_of(std::string_view description, Index num_parameters);
 
 /// Writes a network to `path`, atomically: the old file stays until the new one is whole. Equal networks give
 /// equal bytes.
@@ -33,7 +34,7 @@ SavedNetwork network_of(std::string_view description, Index num_parameters);
 ///
 /// Throws FileError if the file cannot be written; nothing is lost.
 template <class S>
-void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path);
+EQUIPROP_EXPORT void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path);
 
 /// Reads a network that `save`, in C++ or Python, wrote in this precision; cast() gives the other.
 ///
@@ -43,10 +44,10 @@ void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path);
 /// finite, or if it holds one of the other precision; FileError if it cannot be read. Memory of a network's
 /// size is allocated once the file has been found to hold that many numbers.
 template <class S>
-HopfieldNetwork<S> load(const std::filesystem::path& path);
+EQUIPROP_EXPORT HopfieldNetwork<S> load(const std::filesystem::path& path);
 
 /// The same, whatever the precision.
-SavedNetwork load_as_saved(const std::filesystem::path& path);
+EQUIPROP_EXPORT SavedNetwork load_as_saved(const std::filesystem::path& path);
 
 extern template std::string describe(const HopfieldNetwork<float>&);
 extern template std::string describe(const HopfieldNetwork<double>&);

@@ -14,7 +14,7 @@ namespace equiprop {
 /// place (ClampedHopfield::reclamp, Targets::retarget), and batches are what Relaxation keeps memory for, the first
 /// time takes all the memory there is need of.
 template <class S>
-class EquilibriumPropagation {
+class EQUIPROP_EXPORT EquilibriumPropagation {
  public:
   /// Energy and cost are held by value, which shares what they share; the solver is that of the nudged phases.
   EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,

@@ -112,7 +112,7 @@ void residual(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& i
 /// it. A batch in one piece (up to 12 samples, or all on one thread up to 64) is relaxed in memory that is kept: a
 /// single sample, without `anderson`, needs no more of it after its first relaxation.
 template <class S>
-class Relaxation {
+class EQUIPROP_EXPORT Relaxation {
  public:
   /// The energy is held by value, which shares what it shares. Throws InvalidArgument where the solver's options
   /// cannot be.

@@ -29,7 +29,6 @@ struct EQUIPROP_EXPORT ProcessOptions {
   double step_size = 0.3;                     ///< eps, positive
   Integrator integrator = Integrator::euler;  ///< of both
 
-
   /// Throws InvalidArgument unless every option can be.
   void check() const;
 };
