@@ -1,9 +1,9 @@
-# The kernels of each instruction set, in files of their own; the library picks one at run time. The -march of a
-# file comes after EQUIPROP_ARCH_FLAGS on its command line and replaces it.
+# The kernels of each instruction set, in files of their own; the library picks one at run time. Everything else is
+# compiled for any processor of the architecture.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "arm64" IN_LIST CMAKE_OSX_ARCHITECTURES
     AND NOT MSVC)
   set(kernels "${PROJECT_SOURCE_DIR}/cpp/src/kernels")
-  target_sources(equiprop PRIVATE "${kernels}/v2.cpp" "${kernels}/v3.cpp" "${kernels}/v4.cpp")
+  target_sources(equiprop_objects PRIVATE "${kernels}/v2.cpp" "${kernels}/v3.cpp" "${kernels}/v4.cpp")
   set_source_files_properties("${kernels}/generic.cpp" PROPERTIES COMPILE_OPTIONS -march=x86-64)
   foreach(version 2 3 4)
     set_source_files_properties("${kernels}/v${version}.cpp" PROPERTIES

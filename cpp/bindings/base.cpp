@@ -63,7 +63,6 @@ py::dict build_info() {
   py::dict info;
   info["version"] = EQUIPROP_VERSION;
   info["compiler"] = EQUIPROP_COMPILER;
-  info["instruction_set"] = EQUIPROP_INSTRUCTION_SET;
   info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) +
                   "." + std::to_string(EIGEN_MINOR_VERSION);
   info["kernels"] = std::string(kernel_isa());

@@ -19,6 +19,8 @@ from equiprop.activations import activation as activation
 from equiprop.checkpoint import load as load
 from equiprop.checkpoint import save as save
 from equiprop.config import __version__ as __version__
+from equiprop.config import get_cmake_dir as get_cmake_dir
+from equiprop.config import get_include as get_include
 from equiprop.config import set_num_threads as set_num_threads
 from equiprop.config import show_config as show_config
 from equiprop.costs import CrossEntropy as CrossEntropy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ __version__: str = _core.version
 
 
 def config() -> dict[str, Any]:
-    """Return version, compiler, instruction set, libraries and threads."""
+    """Return version, compiler, instruction set of the kernels, libraries and threads."""
     return {
         **_core.build_info(),
         "threads": _core.num_threads(),
@@ -34,7 +35,7 @@ def set_num_threads(count: int) -> None:
 
 
 def show_config() -> None:
-    """Print version, compiler, instruction set, libraries and threads.
+    """Print version, compiler, instruction set of the kernels, libraries and threads.
 
     Examples
     --------
@@ -44,3 +45,55 @@ def show_config() -> None:
     """
     for name, value in config().items():
         print(f"{name:<16} {value}")
+
+
+def get_include() -> str:
+    """Return the folder of the C++ headers, for ``#include <equiprop/equiprop.hpp>``.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FileNotFoundError
+        If this package is not an installed one, for example a source tree.
+
+    Examples
+    --------
+    >>> import equiprop as eq, os
+    >>> os.path.isfile(os.path.join(eq.get_include(), "equiprop", "equiprop.hpp"))
+    True
+    """
+    return _development_folder("get_include", "include")
+
+
+def get_cmake_dir() -> str:
+    """Return the folder of the CMake package, for ``cmake -Dequiprop_DIR=...`` and ``find_package(equiprop)``.
+
+    It has headers and a static library, for the compiler family that the package was built with.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FileNotFoundError
+        If this package is not an installed one, for example a source tree.
+
+    Examples
+    --------
+    >>> import equiprop as eq, os
+    >>> os.path.isfile(os.path.join(eq.get_cmake_dir(), "equipropConfig.cmake"))
+    True
+    """
+    return _development_folder("get_cmake_dir", "lib/cmake/equiprop")
+
+
+def _development_folder(where: str, name: str) -> str:
+    folder = Path(__file__).parent / name
+    if not folder.is_dir():
+        rule = "The C++ library comes with an installed package; install equiprop with pip"
+        raise FileNotFoundError(f"[{where}] {rule}. Received a package without '{folder}'.")
+    return str(folder)

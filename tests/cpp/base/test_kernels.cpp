@@ -357,8 +357,7 @@ bool is_kernel(const std::string& member) {
 }
 
 bool is_wide(const std::string& member) {
-  if (is_kernel(member)) return member == "v3.cpp.o" || member == "v4.cpp.o";
-  return std::string(EQUIPROP_ARCH) != "generic";
+  return member == "v3.cpp.o" || member == "v4.cpp.o";
 }
 
 TEST(Kernels, OnlyTheFilesThatMayUseWideRegisters) {

@@ -16,7 +16,7 @@
 
 #include "equiprop/base/scalar.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 static_assert(EIGEN_DEFAULT_ALIGN_BYTES == 64,
               "compile equiprop and its users with EIGEN_MAX_ALIGN_BYTES=64");

@@ -10,7 +10,7 @@
 #include <cmath>
 #include <concepts>
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 template <std::floating_point T>
 struct Dual {

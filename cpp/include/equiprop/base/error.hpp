@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// A caller's mistake. Python sees a ValueError.
 class InvalidArgument : public std::invalid_argument {

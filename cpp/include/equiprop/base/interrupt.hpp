@@ -3,7 +3,7 @@
 
 #include <exception>
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Thrown by poll_interrupt() when the program asked to stop. States being relaxed are then
 /// unspecified; networks and their parameters are untouched.

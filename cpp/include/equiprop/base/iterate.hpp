@@ -9,7 +9,7 @@
 #include "equiprop/base/interrupt.hpp"
 #include "equiprop/base/report.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// When to stop. tolerance 0: run exactly `max_iterations` steps; absent: default_tolerance<S>().
 struct StoppingRule {

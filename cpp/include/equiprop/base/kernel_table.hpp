@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// One neighbour's pull W u on a layer; W as `Kernels::pack` left it.
 template <class T>

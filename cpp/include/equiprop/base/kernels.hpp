@@ -6,7 +6,7 @@
 
 #include "equiprop/base/kernel_table.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Instruction sets compiled in that this processor runs, the slowest ("generic") first.
 std::vector<std::string_view> kernel_isas();

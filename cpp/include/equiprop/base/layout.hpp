@@ -6,7 +6,7 @@
 
 #include "equiprop/base/arrays.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Column-major (rows, columns) at `offset`; the same memory is (columns, rows) in C order.
 struct Block {

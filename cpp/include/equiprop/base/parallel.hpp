@@ -5,7 +5,7 @@
 
 #include "equiprop/base/arrays.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Threads used by later calls; 0 restores the default: EQUIPROP_NUM_THREADS if it is set, else the
 /// number of processors.

@@ -4,7 +4,7 @@
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/update.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 enum class Op { none, transpose };
 

@@ -10,7 +10,7 @@
 #include <numeric>
 #include <vector>
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 

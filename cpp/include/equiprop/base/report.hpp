@@ -5,7 +5,7 @@
 
 #include "equiprop/base/arrays.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// In the order of how much a caller should worry.
 enum class Status : std::int8_t {

@@ -9,7 +9,7 @@
 
 #include "equiprop/base/dual.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 using Complex = std::complex<double>;
 

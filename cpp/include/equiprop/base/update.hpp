@@ -4,7 +4,7 @@
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/parallel.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// v <- momentum v + (gradient + decay theta), theta <- theta - rate v, for a range of parameters.
 template <class S>

@@ -3,7 +3,7 @@
 
 #include "equiprop/linear/linear_operator.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Hestenes & Stiefel (1952) with the diagonal preconditioner D. Products p^T A p <= 0 end a sample
 /// with Status::indefinite: the fixed point A was taken at is not a stable one.

@@ -5,7 +5,7 @@
 
 #include "equiprop/linear/linear_operator.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// GMRES (Saad & Schultz 1986) on D A x = D b: x minimises |D (b - A x)|_2 over a Krylov space of up to
 /// `restart` dimensions, then starts again from there. It holds restart + 1 states.

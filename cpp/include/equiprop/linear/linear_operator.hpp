@@ -5,7 +5,7 @@
 
 #include "equiprop/base/iterate.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// out = A v, one system per column: A may differ from sample to sample.
 template <Scalar S>

@@ -7,7 +7,7 @@
 #include "equiprop/linear/gmres.hpp"
 #include "equiprop/linear/richardson.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 using LinearSolver = std::variant<ConjugateGradient, Richardson, Neumann, GMRES>;
 

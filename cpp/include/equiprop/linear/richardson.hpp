@@ -7,7 +7,7 @@
 
 #include "equiprop/linear/linear_operator.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 struct Richardson : StoppingRule {
   double step_size = 0.5;  ///< stable below 2 / (largest eigenvalue of D A)

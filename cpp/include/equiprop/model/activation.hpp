@@ -14,7 +14,7 @@
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/kernels.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// rho(x) = tanh(x).
 struct Tanh {

@@ -9,7 +9,7 @@
 #include "equiprop/model/cost.hpp"
 #include "equiprop/model/energy.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Any type that satisfies Energy, held by value. What the model does not offer is derived: a symmetric
 /// Hessian, T(s) = s - dE/ds, mobility 1, no box, no block updates, one sample range.

@@ -6,7 +6,7 @@
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/error.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 template <class C>
 concept Cost = requires(const C c, const State<typename C::Scalar> o, State<typename C::Scalar> out,

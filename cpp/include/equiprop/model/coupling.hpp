@@ -8,7 +8,7 @@
 #include "equiprop/base/layout.hpp"
 #include "equiprop/base/product.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// All-to-all weights W (source, target) in C order, which is (target, source) column-major.
 struct Dense {

@@ -11,7 +11,7 @@
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/update.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 template <class E>
 concept Energy = requires(const E e, const State<typename E::Scalar> s,

@@ -19,7 +19,7 @@
 #include "equiprop/base/random.hpp"
 #include "equiprop/model/packed_weights.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// A network with its input fixed: an Energy. The input's drive and the packed weights are taken when it is
 /// made: change the parameters, then clamp again. It owns what it refers to, and its parameters are the

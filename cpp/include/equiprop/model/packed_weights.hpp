@@ -7,7 +7,7 @@
 #include "equiprop/base/kernels.hpp"
 #include "equiprop/model/topology.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// A snapshot of the weights of a network whose signals are linear, gains included.
 template <class T>

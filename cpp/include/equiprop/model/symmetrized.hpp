@@ -3,7 +3,7 @@
 
 #include "equiprop/model/any_model.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// ds/dt = mu(s) - (A - A^T)(s - s*), A = dmu/ds at s* (Scurria et al. 2026, AEP). The fixed point s* and
 /// the velocity there stay; the linear response becomes that of A^T, which is the side network of

@@ -8,7 +8,7 @@
 #include "equiprop/model/coupling.hpp"
 #include "equiprop/model/units.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 struct Layer {
   std::string name;

@@ -4,7 +4,7 @@
 
 #include "equiprop/model/any_model.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Satisfies Energy and its refinements. C has no parameters, so dF/dtheta = dE/dtheta.
 template <class S>

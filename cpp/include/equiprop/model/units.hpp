@@ -13,7 +13,7 @@
 #include "equiprop/model/activation.hpp"
 #include "equiprop/model/energy.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 enum class Potential { quadratic, legendre };
 

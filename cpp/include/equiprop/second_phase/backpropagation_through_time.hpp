@@ -8,7 +8,7 @@
 #include "equiprop/second_phase/gradient.hpp"
 #include "equiprop/solver/relax.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Sees step t = 0, 1, ... of the sweep: dL/ds_{T-t}, (units, batch), and dL/dtheta of the last t steps,
 /// the latter averaged over the batch.

@@ -7,7 +7,7 @@
 #include "equiprop/second_phase/nudging.hpp"
 #include "equiprop/solver/relax.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}), each s^{beta_k} relaxed from the free state s_star
 /// (units, batch). The report holds the worst of the nudged phases, sample by sample. A vector field has

@@ -4,7 +4,7 @@
 #include "equiprop/base/report.hpp"
 #include "equiprop/model/any_model.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// dJ/dx costs one more product with the input's weights; training does not need it, and where it updates its
 /// parameters on the way not even dJ/dtheta.

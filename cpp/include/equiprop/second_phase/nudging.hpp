@@ -8,7 +8,7 @@
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/scalar.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 template <class S>
 struct NudgingNode {

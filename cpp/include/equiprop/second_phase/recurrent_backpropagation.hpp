@@ -4,7 +4,7 @@
 #include "equiprop/linear/linear_solver.hpp"
 #include "equiprop/second_phase/gradient.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// dJ/dtheta = -<lambda, d2E/dtheta ds>, A = d2E/ds2 at s_star restricted to the free units
 /// (Scellier & Bengio 2019, sec. 4; the implicit function theorem).

@@ -6,7 +6,7 @@
 
 #include "equiprop/base/iterate.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// Steps that an acceleration can remember.
 inline constexpr Index most_remembered = 20;

@@ -8,7 +8,7 @@
 #include "equiprop/model/any_model.hpp"
 #include "equiprop/solver/anderson.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// `anderson` of each solver: 0, or how many earlier steps an acceleration remembers (anderson.hpp).
 inline void check_anderson(std::string_view where, Index anderson) {

@@ -4,7 +4,7 @@
 
 #include "equiprop/verification/trajectories.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// A difference between two sequences, group by group of their entries.
 struct Groups {

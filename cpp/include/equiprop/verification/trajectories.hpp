@@ -17,7 +17,7 @@
 
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 
-namespace equiprop {
+namespace [[gnu::visibility("default")]] equiprop {
 
 /// `runge_kutta` is the classic scheme of order four; it needs states that no bound holds.
 enum class Integrator { euler, runge_kutta };
