@@ -11,6 +11,7 @@ void bind_base(py::module_& m);
 void bind_solvers(py::module_& m);
 void bind_nudging(py::module_& m);
 void bind_layers(py::module_& m);
+void bind_files(py::module_& m);
 void bind_dual(py::module_& dual);
 void bind_complex(py::module_& complex);
 void bind_verification(py::module_& m);

@@ -5,6 +5,8 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "cost.hpp"
+#include "equiprop/model/activation_fields.hpp"
+#include "equiprop/model/checkpoint.hpp"
 #include "equiprop/model/hopfield.hpp"
 #include "equiprop/model/symmetrized.hpp"
 #include "equiprop/model/total_energy.hpp"
@@ -22,6 +24,24 @@ py::list describe(const Layout& layout) {
   for (const auto& block : layout.blocks())
     blocks.append(py::make_tuple(block.name, block.offset, block.columns, block.rows));
   return blocks;
+}
+
+/// (name, units, (kind, gain, shift, lower, upper)) of every layer.
+py::list layers(const Topology& topology) {
+  py::list layers;
+  for (const auto& [name, units, activation] : topology.layers()) {
+    const auto [kind, gain, shift, lower, upper] = fields_of(activation);
+    layers.append(py::make_tuple(name, units, py::make_tuple(kind, gain, shift, lower, upper)));
+  }
+  return layers;
+}
+
+/// (source, target) of every coupling.
+py::list couplings(const Topology& topology) {
+  py::list couplings;
+  for (const auto& [source, target] : topology.couplings())
+    couplings.append(py::make_tuple(source, target));
+  return couplings;
 }
 
 template <class T>
@@ -74,6 +94,12 @@ void bind_network(py::module_& m) {
                                auto& theta = self.cast<Network&>().parameters();
                                return py::array_t<T>(theta.size(), theta.data(), self);
                              })
+      .def_property_readonly("layers", [](const Network& n) { return layers(n.topology()); })
+      .def_property_readonly("couplings", [](const Network& n) { return couplings(n.topology()); })
+      .def_property_readonly("potential", [](const Network& n) { return n.topology().potential(); })
+      .def_property_readonly(
+          "separate_feedback",
+          [](const Network& n) { return n.topology().feedback() == Feedback::separate; })
       .def_property_readonly("parameter_blocks",
                              [](const Network& n) { return describe(n.topology().parameters()); })
       .def_property_readonly("state_blocks",
@@ -87,6 +113,12 @@ void bind_network(py::module_& m) {
              auto out = new_state<T>(n.topology().state().size(), batch);
              n.rest(as_state<T>(out));
              return out;
+           })
+      .def("description", [](const Network& n) { return equiprop::describe(n); })
+      .def("save",
+           [](const Network& n, const std::string& path) {
+             const py::gil_scoped_release release;
+             save(n, path);
            })
       .def("clamp",
            [](const Network& n, const Array<T>& x) {
@@ -254,12 +286,14 @@ void bind_layers(py::module_& m) {
       .value("QUADRATIC", Potential::quadratic)
       .value("LEGENDRE", Potential::legendre)
       .finalize();
-  py::class_<Tanh>(m, "Tanh").def(py::init<>());
-  py::class_<Logistic>(m, "Logistic").def(py::init(&logistic));
-  py::class_<Softplus>(m, "Softplus").def(py::init(&softplus));
-  py::class_<Clip>(m, "Clip").def(py::init([](double gain, double lower, double upper) {
-    return Clip{gain, lower, upper};
-  }));
+  py::class_<Tanh>(m, "Tanh");
+  py::class_<Logistic>(m, "Logistic");
+  py::class_<Softplus>(m, "Softplus");
+  py::class_<Clip>(m, "Clip");
+  m.def("activation_of",
+        [](std::string kind, double gain, double shift, double lower, double upper) {
+          return activation_of({std::move(kind), gain, shift, lower, upper});
+        });
   py::class_<Layer>(m, "Layer")
       .def(py::init([](std::string name, Index units, Activation activation) {
         return Layer{std::move(name), units, activation};

@@ -21,6 +21,7 @@ PYBIND11_MODULE(_core, m) {
   auto f64 = m.def_submodule("f64", "Double precision");
   bind_models<double>(f64);
   bind_second_phase<double>(f64);
+  bind_files(m);
   auto verification = m.def_submodule("verification", "The two processes, step by step");
   bind_verification(verification);
 }

@@ -15,8 +15,8 @@ void raise_to_largest(const State<S>& numbers, PerSample<S>& out) {
     raise_to(numbers.col(j).template maxCoeff<Eigen::PropagateNaN>(), out(j));
 }
 
-template <class S>
-void resize_like(State<S>& a, Index rows, Index columns) {
+template <class Matrix>
+void resize_like(Matrix& a, Index rows, Index columns) {
   if (a.rows() != rows || a.cols() != columns) a.resize(rows, columns);
 }
 
@@ -28,17 +28,26 @@ ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
                                        const Eigen::Ref<const State<S>>& x)
     : topology_(std::move(topology)),
       parameters_(std::move(parameters)),
-      x_(std::make_shared<const State<S>>(x)),
+      x_(std::make_shared<State<S>>(x.rows(), x.cols())),
+      drive_(std::make_shared<State<S>>(num_units(), x.cols())),
       x_samples_(sample_range(0, x.cols())) {
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
           topology_->num_inputs(), " units");
-  auto drive = std::make_shared<State<S>>(num_units(), x.cols());
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) drive_by_input(k, *drive);
-  drive_ = std::move(drive);
   if constexpr (std::floating_point<S>)
-    if (topology_->has_block_update())
-      packed_ = std::make_shared<const PackedWeights<S>>(*topology_, *parameters_);
+    if (topology_->has_block_update()) packed_ = std::make_shared<PackedWeights<S>>(*topology_);
+  reclamp(x);
+}
+
+template <class S, class W>
+void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
+  require(x.rows() == x_->rows() && x.cols() == x_->cols(), "reclamp",
+          "The new input has the shape of the old one.", x.rows(), " x ", x.cols(), " for ",
+          x_->rows(), " x ", x_->cols());
+  *x_ = x;
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) drive_by_input(k, *drive_);
+  if constexpr (std::floating_point<S>)
+    if (packed_) packed_->pack(*parameters_);
 }
 
 /// Rows of a layer in out = bias + W^T x.
@@ -439,7 +448,7 @@ ClampedHopfield<S, W> ClampedHopfield<S, W>::select(Samples which) const {
   if (contiguous(which)) {
     part.drive_begin_ += which.empty() ? 0 : which.front();
   } else {
-    part.drive_ = std::make_shared<const State<S>>(columns_of<S>(clamped_drive(), which));
+    part.drive_ = std::make_shared<State<S>>(columns_of<S>(clamped_drive(), which));
     part.drive_begin_ = 0;
   }
   return part;

@@ -9,78 +9,98 @@ void require_energy(bool conservative) {
           "a network with separate feedback weights");
 }
 
+template <class S>
+using Products = std::span<const OuterProduct<S>>;
+template <class S>
+using Biases = Eigen::Ref<const Parameters<S>>;
+
 /// Where a parameter gradient goes, block by block: onto another one,
 template <class S>
 struct Accumulated {
   ParametersRef<S>& grad;
 
-  void weights(const Block& w, const std::vector<OuterProduct<S>>& products) {
+  void weights(const Block& w, Products<S> products) {
     Dense::add_outer<S>(products, Eigen::Map<State<S>>(grad.data() + w.offset, w.rows, w.columns));
   }
-  void bias(const Block& b, const Parameters<S>& g) { grad.segment(b.offset, b.rows) += g; }
-  void finish() {}
+  void bias(const Block& b, const Biases<S>& g) { grad.segment(b.offset, b.rows) += g; }
 };
 
-/// or straight into the parameters, once it is known that no sum can overflow, nor the update it takes part in at any
-/// rate below 1e6.
+/// or straight into the parameters,
 template <class S>
 struct Descended {
   const Descending<S>& descending;
-  bool done = false;
 
-  void weights(const Block& w, std::vector<OuterProduct<S>> products) {
+  void weights(const Block& w, Products<S> products) { Dense::descend<S>(products, descending, w); }
+  void bias(const Block& b, const Biases<S>& g) { descending.apply(b.offset, g); }
+};
+
+/// once it is known that no sum can overflow, nor the update it takes part in at any rate below 1e6.
+template <class S>
+struct Bounded {
+  double bound = 0;  // NaN is none
+
+  void weights(const Block&, Products<S> products) {
     double sum = 0;
     for (const auto& [scale, a, b] : products) sum += std::abs(scale) * norm(a) * norm(b);
     raise_to(sum, bound);
-    sums.emplace_back(&w, std::move(products));
   }
-  void bias(const Block& b, Parameters<S> g) {
-    raise_to(norm(g), bound);
-    biases.emplace_back(&b, std::move(g));
-  }
-  void finish() {
+  void bias(const Block&, const Biases<S>& g) { raise_to(norm(g), bound); }
+  bool holds() const {
     constexpr auto limits = std::numeric_limits<S>();
-    done = bound <= static_cast<double>(limits.max()) * static_cast<double>(limits.epsilon());
-    if (!done) return;
-    for (const auto& [w, products] : sums) Dense::descend<S>(products, descending, *w);
-    for (const auto& [b, g] : biases) descending.apply(b->offset, g);
+    return bound <= static_cast<double>(limits.max()) * static_cast<double>(limits.epsilon());
   }
-
-  std::vector<std::pair<const Block*, std::vector<OuterProduct<S>>>> sums{};
-  std::vector<std::pair<const Block*, Parameters<S>>> biases{};
-  double bound = 0;  // NaN is none
 
  private:
   /// sum |a_ij|: no entry of a b^T exceeds the product of two of them.
   static double norm(const ConstStateRef<S>& a) { return static_cast<double>(a.cwiseAbs().sum()); }
 };
 
+/// Takes the step of the gradient that `show` shows to a sink; false, and no step, where it has no bound.
+template <class S, class Show>
+bool descend_shown(const Show& show, const Descending<S>& descending) {
+  Bounded<S> bounded;
+  show(bounded);
+  if (!bounded.holds()) return false;
+  Descended<S> descended{descending};
+  show(descended);
+  return true;
+}
+
 }  // namespace
 
-/// sum_k weights_k dE/dtheta(states_k), block by block. At a clamped neighbour the signals are summed first; elsewhere
-/// the states stand side by side. One pass for each coupling, however many states.
+/// -weight signal(s) of a layer: the slope of weight E along what it is multiplied with.
 template <class S, class W>
-template <class Sink>
-void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& states,
-                                          const std::vector<S>& weights, Sink&& sink) const {
+auto ClampedHopfield<S, W>::weighted_signal(std::size_t free_layer, const ConstStateRef<S>& s,
+                                            const State<S>& signals, S weight) const -> Signal {
+  const Signal u = signal(free_layer, s, signals);
+  return {-weight * u.scale, u.rows};
+}
+
+/// Of all states together.
+template <class S, class W>
+template <class States>
+auto ClampedHopfield<S, W>::summed_signal(std::size_t free_layer, const States& states,
+                                          const std::vector<S>& weights) const -> Signal {
+  if (states.size() == 1)
+    return weighted_signal(free_layer, states[0], scratch_.signals[0], weights[0]);
+  return {S(1), rows(ConstStateRef<S>(scratch_.sum), free_layer)};
+}
+
+/// What show_contrast shows apart from the states: their signals, the sum of several, the gradient by the biases.
+template <class S, class W>
+template <class States>
+void ClampedHopfield<S, W>::prepare_contrast(const States& states,
+                                             const std::vector<S>& weights) const {
   std::vector<State<S>>& signals = scratch_.signals;
   signals.resize(states.size());
   for (std::size_t j = 0; j < states.size(); ++j) take_signals(states[j], signals[j]);
-  const auto signal_in = [&](std::size_t j, std::size_t k) {
-    const Signal u = signal(k, states[j], signals[j]);
-    return Signal{-weights[j] * u.scale, u.rows};
-  };
-  State<S> sum;  // of several states
-  const auto summed = [&](std::size_t k) {
-    return states.size() == 1 ? signal_in(0, k) : Signal{S(1), rows(ConstStateRef<S>(sum), k)};
-  };
   if (states.size() > 1) {
-    sum.resize(num_units(), batch());
+    resize_like(scratch_.sum, num_units(), batch());
     for_each_chunk(batch(), chunk_columns, [&](Index begin, Index count) {
-      StateRef<S> part = sum.middleCols(begin, count);
+      StateRef<S> part = scratch_.sum.middleCols(begin, count);
       for (std::size_t k = 0; k < topology_->num_free(); ++k)
         for (std::size_t j = 0; j < states.size(); ++j) {
-          const Signal u = signal_in(j, k);
+          const Signal u = weighted_signal(k, states[j], signals[j], weights[j]);
           if (j == 0)
             rows(part, k) = u.scale * u.rows.middleCols(begin, count);
           else
@@ -88,76 +108,120 @@ void ClampedHopfield<S, W>::contrast_into(const std::vector<ConstStateRef<S>>& s
         }
     });
   }
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
+    const Signal u = summed_signal(k, states, weights);
+    bias_gradient(k) = u.scale * u.rows.rowwise().sum();
+  }
+}
+
+/// sum_k weights_k dE/dtheta(states_k), block by block. At a clamped neighbour the signals are summed first; elsewhere
+/// the states stand side by side. One pass for each coupling, however many states.
+template <class S, class W>
+template <class States, class Sink>
+void ClampedHopfield<S, W>::show_contrast(const States& states, const std::vector<S>& weights,
+                                          Sink& sink) const {
   const ConstStateRef<S> x = clamped_x();
   for (const auto e : topology_->from_input()) {
-    const Signal to = summed(target(e));
-    sink.weights(topology_->weights(e), {{to.scale, to.rows, x}});
+    const Signal to = summed_signal(target(e), states, weights);
+    const OuterProduct<S> product{to.scale, to.rows, x};
+    sink.weights(topology_->weights(e), {&product, 1});
   }
   for (const auto e : topology_->inner()) {
-    std::vector<OuterProduct<S>> products;
+    scratch_.products.clear();
+    scratch_.products.reserve(states.size());
     for (std::size_t j = 0; j < states.size(); ++j) {
-      const Signal to = signal_in(j, target(e)), from = signal(source(e), states[j], signals[j]);
-      products.push_back({to.scale * from.scale, to.rows, from.rows});
+      const State<S>& signals = scratch_.signals[j];
+      const Signal to = weighted_signal(target(e), states[j], signals, weights[j]),
+                   from = signal(source(e), states[j], signals);
+      scratch_.products.push_back({to.scale * from.scale, to.rows, from.rows});
     }
-    sink.weights(topology_->weights(e), products);
+    sink.weights(topology_->weights(e), scratch_.products);
   }
+  show_biases(sink);
+}
+
+/// The same of weight <v, d2E/dtheta ds>: its signals, tangents, and gradient by the biases.
+template <class S, class W>
+void ClampedHopfield<S, W>::prepare_mixed_derivative(const ConstStateRef<S>& s,
+                                                     const ConstStateRef<S>& v, S weight) const {
+  prepare_signals(s);
+  prepare_tangents(v);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-    const Signal u = summed(k);
-    sink.bias(topology_->bias(k), u.scale * u.rows.rowwise().sum());
+    const Signal t = tangent(k, v);
+    bias_gradient(k) = -weight * t.scale * t.rows.rowwise().sum();
   }
-  sink.finish();
 }
 
 /// weight sum <v, d2E/dtheta ds>, block by block. Tied weights have both their products in one pass.
 template <class S, class W>
 template <class Sink>
-void ClampedHopfield<S, W>::mixed_derivative_into(const ConstStateRef<S>& s,
+void ClampedHopfield<S, W>::show_mixed_derivative(const ConstStateRef<S>& s,
                                                   const ConstStateRef<S>& v, S weight,
-                                                  Sink&& sink) const {
-  prepare_signals(s);
-  prepare_tangents(v);
+                                                  Sink& sink) const {
   const auto product = [&](const Signal& to, const Signal& from) {
     return OuterProduct<S>{-weight * to.scale * from.scale, to.rows, from.rows};
   };
   const ConstStateRef<S> x = clamped_x();
-  for (const auto e : topology_->from_input())
-    sink.weights(topology_->weights(e), {product(tangent(target(e), v), Signal{S(1), x})});
+  for (const auto e : topology_->from_input()) {
+    const OuterProduct<S> forward = product(tangent(target(e), v), Signal{S(1), x});
+    sink.weights(topology_->weights(e), {&forward, 1});
+  }
   for (const auto e : topology_->inner()) {
-    const auto back = product(signal(target(e), s), tangent(source(e), v));
-    const auto forward = product(tangent(target(e), v), signal(source(e), s));
+    const std::array both{product(signal(target(e), s), tangent(source(e), v)),
+                          product(tangent(target(e), v), signal(source(e), s))};
     if (conservative()) {
-      sink.weights(topology_->weights(e), {back, forward});
+      sink.weights(topology_->weights(e), both);
     } else {
-      sink.weights(topology_->feedback_weights(e), {back});
-      sink.weights(topology_->weights(e), {forward});
+      sink.weights(topology_->feedback_weights(e), {&both[0], 1});
+      sink.weights(topology_->weights(e), {&both[1], 1});
     }
   }
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) {
-    const Signal t = tangent(k, v);
-    sink.bias(topology_->bias(k), -weight * t.scale * t.rows.rowwise().sum());
-  }
-  sink.finish();
+  show_biases(sink);
+}
+
+template <class S, class W>
+ParametersRef<S> ClampedHopfield<S, W>::bias_gradient(std::size_t free_layer) const {
+  resize_like(scratch_.biases, num_units(), 1);
+  const Block& block = topology_->state()[free_layer];
+  return scratch_.biases.segment(block.offset, block.rows);
+}
+
+template <class S, class W>
+template <class Sink>
+void ClampedHopfield<S, W>::show_biases(Sink& sink) const {
+  for (std::size_t k = 0; k < topology_->num_free(); ++k)
+    sink.bias(topology_->bias(k), bias_gradient(k));
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::parameter_gradient(const ConstStateRef<S>& s, S weight,
                                                ParametersRef<S> grad) const {
-  require_energy(conservative());
-  contrast_into({s}, {weight}, Accumulated<S>{grad});
+  add_contrast(std::array{s}, {weight}, grad);
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::contrast(const std::vector<State<S>>& states,
                                      const std::vector<S>& weights, ParametersRef<S> grad) const {
+  add_contrast(states, weights, grad);
+}
+
+template <class S, class W>
+template <class States>
+void ClampedHopfield<S, W>::add_contrast(const States& states, const std::vector<S>& weights,
+                                         ParametersRef<S>& grad) const {
   require_energy(conservative());
-  contrast_into({states.begin(), states.end()}, weights, Accumulated<S>{grad});
+  prepare_contrast(states, weights);
+  Accumulated<S> sink{grad};
+  show_contrast(states, weights, sink);
 }
 
 template <class S, class W>
 void ClampedHopfield<S, W>::mixed_derivative_product(const ConstStateRef<S>& s,
                                                      const ConstStateRef<S>& v, S weight,
                                                      ParametersRef<S> grad) const {
-  mixed_derivative_into(s, v, weight, Accumulated<S>{grad});
+  prepare_mixed_derivative(s, v, weight);
+  Accumulated<S> sink{grad};
+  show_mixed_derivative(s, v, weight, sink);
 }
 
 template <class S, class W>
@@ -165,19 +229,16 @@ bool ClampedHopfield<S, W>::descend_contrast(
     const std::vector<State<S>>& states, const std::vector<S>& weights,
     const Descending<S>& descending) const requires std::floating_point<S> {
   require_energy(conservative());
-  const std::vector<ConstStateRef<S>> all(states.begin(), states.end());
-  Descended<S> sink{descending};
-  contrast_into(all, weights, sink);
-  return sink.done;
+  prepare_contrast(states, weights);
+  return descend_shown([&](auto& sink) { show_contrast(states, weights, sink); }, descending);
 }
 
 template <class S, class W>
 bool ClampedHopfield<S, W>::descend_mixed_derivative(
     const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
     const Descending<S>& descending) const requires std::floating_point<S> {
-  Descended<S> sink{descending};
-  mixed_derivative_into(s, v, weight, sink);
-  return sink.done;
+  prepare_mixed_derivative(s, v, weight);
+  return descend_shown([&](auto& sink) { show_mixed_derivative(s, v, weight, sink); }, descending);
 }
 
 }  // namespace equiprop

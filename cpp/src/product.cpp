@@ -169,15 +169,16 @@ Index aligned(Index numbers) {
   return (numbers + 15) / 16 * 16;
 }
 
-/// The left factors of products, packed one behind the other.
+/// The left factors of products, packed one behind the other, until the thread asks for others.
 template <class S>
-std::vector<Pull<S>> packed_factors(std::span<const OuterProduct<S>> products) {
+const std::vector<Pull<S>>& packed_factors(std::span<const OuterProduct<S>> products) {
   const Kernels<S>& kernel = kernels<S>();
   Index size = 0;
   for (const auto& [scale, a, b] : products)
     size += aligned(kernel.packed_size(a.rows(), a.cols()));
   S* to = packed_memory<S>(size);
-  std::vector<Pull<S>> pulls;
+  thread_local std::vector<Pull<S>> pulls(2);  // as most gradients need, so that it does not grow
+  pulls.clear();
   for (const auto& [scale, a, b] : products) {
     kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, to);
     pulls.push_back({to, a.cols(), nullptr, 1});
@@ -214,10 +215,11 @@ template <class S, class Run>
 void for_each_columns(std::span<const OuterProduct<S>> products, const Run& run) {
   const Index rows = products.front().a.rows(), columns = products.front().b.rows();
   const Index panel = 2 * kernels<S>().lanes;
-  const std::vector<Pull<S>> all = packed_factors<S>(products);
+  const std::vector<Pull<S>>& all = packed_factors<S>(products);
   parallel_for((columns + panel - 1) / panel, [&](Index task) {
     const Index begin = task * panel, count = std::min(panel, columns - begin);
-    std::vector<Pull<S>> pulls = all;
+    thread_local std::vector<Pull<S>> pulls(2);
+    pulls = all;
     take_signals<S>(products, begin, count, pulls);
     LayerStep<S> step{rows,    count,   pulls.data(), static_cast<Index>(pulls.size()), nullptr, 0,
                       nullptr, nullptr, rows};
@@ -230,6 +232,7 @@ template <class S, class Run>
 void for_each_part(std::span<const OuterProduct<S>> products, const Run& run) {
   Index samples = 0;
   for (const auto& [scale, a, b] : products) samples = std::max(samples, a.cols());
+  if (samples <= samples_at_once) return run(products, true);
   Index begin = 0;
   do {
     std::vector<OuterProduct<S>> part;

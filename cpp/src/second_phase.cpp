@@ -52,36 +52,6 @@ Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
           real_part(gradient.objective), gradient.report};
 }
 
-/// The nudged states s_k of a rule and their weights w_k over the number of samples; or, of a vector field, sum_k w_k
-/// (s_k - s*) alone, in which what stands for dE/dtheta is linear.
-template <class S>
-struct Nudged {
-  std::vector<State<S>> states;
-  std::vector<S> weights;
-
-  State<S> displacement(const ConstStateRef<S>& s_star) const {
-    State<S> sigma = State<S>::Zero(s_star.rows(), s_star.cols());
-    for (std::size_t k = 0; k < states.size(); ++k) sigma += weights[k] * (states[k] - s_star);
-    return sigma;
-  }
-};
-
-/// sum_k w_k dE/dtheta(s_k), and dE/dx if it is wanted.
-template <class S>
-void add_contrast(const AnyEnergy<S>& energy, const ConstStateRef<S>& s_star,
-                  const Nudged<S>& nudged, Gradient<S>& gradient) {
-  const bool inputs = gradient.inputs.size() > 0;
-  if (energy.conservative()) {
-    energy.contrast(nudged.states, nudged.weights, gradient.parameters);
-    for (std::size_t k = 0; inputs && k < nudged.states.size(); ++k)
-      energy.input_gradient(nudged.states[k], nudged.weights[k], gradient.inputs);
-  } else {
-    const State<S> sigma = nudged.displacement(s_star);
-    energy.mixed_derivative_product(s_star, sigma, S(1), gradient.parameters);
-    if (inputs) energy.mixed_input_product(s_star, sigma, S(1), gradient.inputs);
-  }
-}
-
 /// Whether a relaxation may begin at any state and runs to a tolerance, so that where it begins changes only the
 /// number of its steps.
 template <class S>
@@ -89,31 +59,6 @@ bool begins_anywhere(const Solver& solver) {
   const StoppingRule& rule =
       std::visit([](const auto& chosen) -> const StoppingRule& { return chosen; }, solver);
   return !std::holds_alternative<Euler>(solver) && rule.tolerance_for<S>() > 0;
-}
-
-/// Where the phase of a node starts: at s*, or across it from where the opposite beta has led.
-template <class S>
-State<S> start_of(const NudgingRule<S>& nudging, std::size_t k, const ConstStateRef<S>& s_star,
-                  const Solver& solver, const std::vector<State<S>>& states) {
-  if (k > 0 && nudging[k].beta == -nudging[k - 1].beta && begins_anywhere<S>(solver))
-    return S(2) * s_star - states[k - 1];
-  return s_star;
-}
-
-template <class S>
-Nudged<S> relax_nudged(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                       const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
-                       const Solver& solver, Report& report) {
-  report.status.setConstant(Status::converged);
-  const S samples(static_cast<RealOf<S>>(s_star.cols()));
-  Nudged<S> nudged;
-  for (std::size_t k = 0; k < nudging.size(); ++k) {
-    const AnyEnergy<S> total = TotalEnergy<S>(energy, cost, nudging[k].beta);
-    nudged.states.push_back(start_of<S>(nudging, k, s_star, solver, nudged.states));
-    report.merge(relax<S>(total, solver, nudged.states[k]));
-    nudged.weights.push_back(nudging[k].weight / samples);
-  }
-  return nudged;
 }
 
 /// One step of the reverse sweep.
@@ -165,39 +110,121 @@ class Sweep {
 
 /// Sums over the batch can overflow although every state is finite: no such gradient is "converged".
 template <class S>
-Gradient<S> checked(Gradient<S> gradient) {
+void check_sums(Gradient<S>& gradient) {
   bool finite = true;
   if constexpr (std::same_as<S, Dual<double>>)
     for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
   else
     finite = all_finite(gradient.parameters);
   if (!finite) gradient.report.status.setConstant(Status::diverged);
-  return gradient;
 }
 
 bool any_diverged(const Report& report) {
   return (report.status == Status::diverged).any();
 }
 
-/// The step along a gradient that is finite, which is then forgotten.
+/// The step along a gradient that is finite.
 template <class S>
-Gradient<S> descended(Gradient<S> gradient, const Descending<S>& descending) {
-  gradient = checked<S>(std::move(gradient));
+void descend_along(Gradient<S>& gradient, const Descending<S>& descending) {
+  check_sums<S>(gradient);
   if (!any_diverged(gradient.report)) descending.apply(0, gradient.parameters);
-  gradient.parameters.resize(0);
-  return gradient;
 }
 
 }  // namespace
+
+template <class S>
+EquilibriumPropagation<S>::EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost,
+                                                  const NudgingRule<S>& nudging,
+                                                  const Solver& solver)
+    : energy_(std::move(energy)),
+      cost_(std::move(cost)),
+      nudging_(nudging),
+      anywhere_(begins_anywhere<S>(solver)),
+      states_(nudging.size()),
+      weights_(nudging.size()) {
+  for (const auto& node : nudging_)
+    phases_.emplace_back(TotalEnergy<S>(energy_, cost_, node.beta), solver);
+}
+
+/// The phase of a node starts at s*, or across it from where the opposite beta has led.
+template <class S>
+void EquilibriumPropagation<S>::start(std::size_t k, const ConstStateRef<S>& s_star) {
+  if (k > 0 && anywhere_ && nudging_[k].beta == -nudging_[k - 1].beta)
+    states_[k] = S(2) * s_star - states_[k - 1];
+  else
+    states_[k] = s_star;
+}
+
+template <class S>
+void EquilibriumPropagation<S>::relax(const ConstStateRef<S>& s_star) {
+  check_fixed_point<S>(energy_, cost_, s_star);
+  report_.restart(s_star.cols());
+  report_.status.setConstant(Status::converged);
+  const S samples(static_cast<RealOf<S>>(s_star.cols()));
+  for (std::size_t k = 0; k < nudging_.size(); ++k) {
+    start(k, s_star);
+    report_.merge(phases_[k].run(states_[k]));
+    weights_[k] = nudging_[k].weight / samples;
+  }
+  if (!energy_.conservative()) displace(s_star);
+}
+
+template <class S>
+void EquilibriumPropagation<S>::displace(const ConstStateRef<S>& s_star) {
+  displacement_.setZero(s_star.rows(), s_star.cols());
+  for (std::size_t k = 0; k < states_.size(); ++k)
+    displacement_ += weights_[k] * (states_[k] - s_star);
+}
+
+/// sum_k w_k dE/dtheta(s_k), and dE/dx if it is wanted. What stands for dE/dtheta in a vector field is linear in the
+/// state.
+template <class S>
+void EquilibriumPropagation<S>::add_contrast(const ConstStateRef<S>& s_star,
+                                             Gradient<S>& gradient) {
+  const bool inputs = gradient.inputs.size() > 0;
+  if (energy_.conservative()) {
+    energy_.contrast(states_, weights_, gradient.parameters);
+    for (std::size_t k = 0; inputs && k < states_.size(); ++k)
+      energy_.input_gradient(states_[k], weights_[k], gradient.inputs);
+  } else {
+    energy_.mixed_derivative_product(s_star, displacement_, S(1), gradient.parameters);
+    if (inputs) energy_.mixed_input_product(s_star, displacement_, S(1), gradient.inputs);
+  }
+}
+
+template <class S>
+void EquilibriumPropagation<S>::add_to(Gradient<S>& gradient, const ConstStateRef<S>& s_star) {
+  relax(s_star);
+  gradient.report = report_;
+  add_contrast(s_star, gradient);
+  check_sums<S>(gradient);
+}
+
+template <class S>
+const Report& EquilibriumPropagation<S>::descend(
+    const ConstStateRef<S>& s_star,
+    const Descending<S>& descending) requires std::floating_point<S> {
+  relax(s_star);
+  const auto descend = [&] {
+    return energy_.conservative()
+               ? energy_.descend_contrast(states_, weights_, descending)
+               : energy_.descend_mixed_derivative(s_star, displacement_, S(1), descending);
+  };
+  if (any_diverged(report_) || descend()) return report_;
+  sums_.parameters.setZero(energy_.num_parameters());
+  sums_.report = report_;
+  add_contrast(s_star, sums_);
+  descend_along<S>(sums_, descending);
+  return sums_.report;
+}
 
 template <class S>
 Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                     const ConstStateRef<S>& s_star, const NudgingRule<S>& nudging,
                                     const Solver& solver, Wanted wanted) {
   Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, wanted);
-  const Nudged<S> nudged = relax_nudged<S>(energy, cost, s_star, nudging, solver, gradient.report);
-  add_contrast<S>(energy, s_star, nudged, gradient);
-  return checked<S>(std::move(gradient));
+  EquilibriumPropagation<S>(energy, cost, nudging, solver).add_to(gradient, s_star);
+  return gradient;
 }
 
 template <std::floating_point S>
@@ -206,17 +233,9 @@ Gradient<S> descend_by_equilibrium_propagation(const AnyEnergy<S>& energy, const
                                                const NudgingRule<S>& nudging, const Solver& solver,
                                                const Descending<S>& descending) {
   Gradient<S> gradient = start_gradient<S>(energy, cost, s_star, Wanted::nothing);
-  const Nudged<S> nudged = relax_nudged<S>(energy, cost, s_star, nudging, solver, gradient.report);
-  const auto descend = [&] {
-    return energy.conservative()
-               ? energy.descend_contrast(nudged.states, nudged.weights, descending)
-               : energy.descend_mixed_derivative(s_star, nudged.displacement(s_star), S(1),
-                                                 descending);
-  };
-  if (any_diverged(gradient.report) || descend()) return gradient;
-  gradient.parameters.setZero(energy.num_parameters());
-  add_contrast<S>(energy, s_star, nudged, gradient);
-  return descended<S>(std::move(gradient), descending);
+  gradient.report =
+      EquilibriumPropagation<S>(energy, cost, nudging, solver).descend(s_star, descending);
+  return gradient;
 }
 
 Gradient<double> equilibrium_propagation_limit(const AnyEnergy<Dual<double>>& energy,
@@ -250,7 +269,8 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
   if (wanted == Wanted::everything)
     energy.mixed_input_product(s_star, lambda, weight, gradient.inputs);
-  return checked<S>(std::move(gradient));
+  check_sums<S>(gradient);
+  return gradient;
 }
 
 template <std::floating_point S>
@@ -267,7 +287,9 @@ Gradient<S> descend_by_recurrent_backpropagation(const AnyEnergy<S>& energy, con
     return gradient;
   gradient.parameters.setZero(energy.num_parameters());
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
-  return descended<S>(std::move(gradient), descending);
+  descend_along<S>(gradient, descending);
+  gradient.parameters.resize(0);
+  return gradient;
 }
 
 template <class S>
@@ -295,10 +317,12 @@ Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCo
     if (t == steps) break;
     sweep.step(trajectory[static_cast<std::size_t>(steps - t - 1)], weight, adjoint, gradient);
   }
-  return checked<S>(std::move(gradient));
+  check_sums<S>(gradient);
+  return gradient;
 }
 
 #define INSTANTIATE(S)                                                                         \
+  template class EquilibriumPropagation<S>;                                                    \
   template Gradient<S> equilibrium_propagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
                                                const ConstStateRef<S>&, const NudgingRule<S>&, \
                                                const Solver&, Wanted);                         \

@@ -5,17 +5,23 @@ namespace {
 
 /// A solver at work on an energy, as a Stepper.
 template <class S, class Chosen>
-class Relaxation {
+class SolverSteps {
  public:
-  Relaxation(AnyEnergy<S> energy, const Chosen& solver)
-      : energy_(std::move(energy)), solver_(&solver) {}
+  SolverSteps(AnyEnergy<S> energy, const Chosen& solver)
+      : energy_(std::move(energy)), solver_(solver) {}
+  SolverSteps(const SolverSteps& other) : energy_(other.energy_), solver_(other.solver_) {}
+  SolverSteps& operator=(const SolverSteps& other) {  // the image is scratch, and stays
+    energy_ = other.energy_;
+    solver_ = other.solver_;
+    return *this;
+  }
 
   void step(StateRef<S> s, PerSample<RealOf<S>>* change) {
     if constexpr (std::same_as<Chosen, BlockUpdate>) {
-      solver_->template sweep<S>(energy_, s, change);
+      solver_.template sweep<S>(energy_, s, change);
     } else {
       image_.resize(s.rows(), s.cols());
-      solver_->template step<S>(energy_, s, image_);
+      solver_.template step<S>(energy_, s, image_);
       accept<S>(image_, s, change);
     }
   }
@@ -25,33 +31,36 @@ class Relaxation {
   void project(StateRef<S> s) const { energy_.project(s); }
   bool separable() const { return energy_.separable(); }
   bool fell_back(Index) const { return false; }
-  Relaxation select(Samples which) const { return {energy_.select(which), *solver_}; }
+  SolverSteps select(Samples which) const { return {energy_.select(which), solver_}; }
 
  private:
   AnyEnergy<S> energy_;
-  const Chosen* solver_;
+  Chosen solver_;
   State<S> image_;
 };
 
-template <class S, class Chosen, class P>
-Report repeat(const Chosen& solver, P stepper, StateRef<S> s, const Observer<S>& observe) {
-  return Iteration<S, P>(solver, solver.rate(), PerSample<double>::Ones(s.cols()),
-                         std::move(stepper))
-      .run(s, observe);
+template <class S>
+using Run = std::function<const Report&(StateRef<S>, const Observer<S>&)>;
+
+template <class S, class P>
+Run<S> repeated(const StoppingRule& rule, double rate, Index batch, P stepper) {
+  return
+      [iteration = Iteration<S, P>(rule, rate, PerSample<double>::Ones(batch), std::move(stepper))](
+          StateRef<S> s, const Observer<S>& observe) mutable -> const Report& {
+        return iteration.run(s, observe);
+      };
 }
 
+/// The relaxation of all samples of an energy, by one thread.
 template <class S>
-Report relax_samples(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
-                     const Observer<S>& observe) {
-  energy.project(s);
+Run<S> relaxation_of(const AnyEnergy<S>& energy, const Solver& solver, Index batch) {
   return std::visit(
       [&](const auto& chosen) {
-        using Chosen = std::decay_t<decltype(chosen)>;
-        chosen.check();
-        const Relaxation<S, Chosen> plain(energy, chosen);
-        if (chosen.anderson == 0) return repeat<S>(chosen, plain, s, observe);
-        return repeat<S>(chosen, Anderson<S, Relaxation<S, Chosen>>(plain, chosen.anderson), s,
-                         observe);
+        using Steps = SolverSteps<S, std::decay_t<decltype(chosen)>>;
+        const Steps plain(energy, chosen);
+        if (chosen.anderson == 0) return repeated<S>(chosen, chosen.rate(), batch, plain);
+        return repeated<S>(chosen, chosen.rate(), batch,
+                           Anderson<S, Steps>(plain, chosen.anderson));
       },
       solver);
 }
@@ -67,20 +76,45 @@ Index samples_per_task(bool separable, Index batch) {
 }  // namespace
 
 template <class S>
-Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
-             const Observer<S>& observe) {
-  require(s.rows() == energy.num_units(), "relax", "The state has one row for each free unit.",
-          s.rows(), " rows for ", energy.num_units(), " units");
-  if (observe || !energy.divisible()) return relax_samples<S>(energy, solver, s, observe);
-  Report report(s.cols());
-  for_each_chunk(s.cols(), samples_per_task(energy.separable(), s.cols()),
-                 [&](Index begin, Index count) {
-                   report.place(begin, relax_samples<S>(energy.samples(begin, count), solver,
-                                                        s.middleCols(begin, count), {}));
-                 });
-  return report;
+Relaxation<S>::Relaxation(AnyEnergy<S> energy, const Solver& solver)
+    : energy_(std::move(energy)), solver_(solver) {
+  std::visit([](const auto& chosen) { chosen.check(); }, solver_);
 }
 
+template <class S>
+const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe) {
+  require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
+          s.rows(), " rows for ", energy_.num_units(), " units");
+  const Index size = s.cols(), at_once = samples_per_task(energy_.separable(), size);
+  if (observe || !energy_.divisible() || (size > 0 && size <= at_once)) {
+    // Scratch of its own where there can be: others may relax the same energy on other threads.
+    if (size != size_) {
+      const AnyEnergy<S> own = energy_.divisible() ? energy_.samples(0, size) : energy_;
+      whole_ = relaxation_of<S>(own, solver_, size);
+      size_ = size;
+    }
+    energy_.project(s);
+    return whole_(s, observe);
+  }
+  report_.restart(size);
+  for_each_chunk(size, at_once, [&](Index begin, Index count) {
+    const AnyEnergy<S> piece = energy_.samples(begin, count);
+    piece.project(s.middleCols(begin, count));
+    report_.place(begin, relaxation_of<S>(piece, solver_, count)(s.middleCols(begin, count), {}));
+  });
+  return report_;
+}
+
+template <class S>
+Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
+             const Observer<S>& observe) {
+  return Relaxation<S>(energy, solver).run(s, observe);
+}
+
+template class Relaxation<float>;
+template class Relaxation<double>;
+template class Relaxation<Complex>;
+template class Relaxation<Dual<double>>;
 template Report relax(const AnyEnergy<float>&, const Solver&, StateRef<float>,
                       const Observer<float>&);
 template Report relax(const AnyEnergy<double>&, const Solver&, StateRef<double>,

@@ -27,12 +27,18 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Pote
     state_.append(layers_[k].name, layers_[k].units);
     units_.emplace_back(layers_[k].activation, potential_);
   }
+  const auto append = [&](char letter, std::size_t number, Index rows, Index columns = 1) {
+    parameters_.append(numbered(letter, number), rows, columns);
+    // After each block, for a sum of few more overflows.
+    require(parameters_.size() <= max_parameters, "Topology",
+            "A network has at most 2^38 parameters.", parameters_.size());
+  };
   for (std::size_t e = 0; e < couplings_.size(); ++e) {
     auto& [source, target] = couplings_[e];
     if (target == 0) std::swap(source, target);
     const Index from = layers_[static_cast<std::size_t>(source)].units;
     const Index to = layers_[static_cast<std::size_t>(target)].units;
-    parameters_.append(numbered('W', e + 1), Dense::rows(from, to), Dense::columns(from, to));
+    append('W', e + 1, Dense::rows(from, to), Dense::columns(from, to));
     (source == 0 ? from_input_ : inner_).push_back(e);
     feedback_of_.push_back(e);
   }
@@ -40,12 +46,9 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Pote
     for (const auto e : inner_) {
       feedback_of_[e] = parameters_.blocks().size();
       const Index rows = parameters_[e].rows, columns = parameters_[e].columns;
-      parameters_.append(numbered('B', e + 1), rows, columns);
+      append('B', e + 1, rows, columns);
     }
-  for (std::size_t k = 1; k < layers_.size(); ++k)
-    parameters_.append(numbered('b', k), layers_[k].units);
-  require(parameters_.size() <= max_parameters, "Topology",
-          "A network has at most 2^38 parameters.", parameters_.size());
+  for (std::size_t k = 1; k < layers_.size(); ++k) append('b', k, layers_[k].units);
   color();
 }
 
@@ -80,15 +83,15 @@ void Topology::check() const {
 /// Greedy colouring in layer order: two colours for every chain and every graph that is one with
 /// skips over an even number of layers.
 void Topology::color() {
+  std::vector<std::vector<std::size_t>> earlier(num_free());  // layers coupled to each
+  for (const auto e : inner_) {
+    const auto [first, second] = std::minmax(couplings_[e].source, couplings_[e].target);
+    earlier[static_cast<std::size_t>(second) - 1].push_back(static_cast<std::size_t>(first) - 1);
+  }
   std::vector<std::size_t> color(num_free());
   for (std::size_t k = 0; k < num_free(); ++k) {
     std::set<std::size_t> taken;
-    for (const auto e : inner_) {
-      const auto a = static_cast<std::size_t>(couplings_[e].source) - 1;
-      const auto b = static_cast<std::size_t>(couplings_[e].target) - 1;
-      if (a == k && b < k) taken.insert(color[b]);
-      if (b == k && a < k) taken.insert(color[a]);
-    }
+    for (const auto layer : earlier[k]) taken.insert(color[layer]);
     while (taken.count(color[k]) == 1) ++color[k];
     if (color[k] >= blocks_.size()) blocks_.resize(color[k] + 1);
     blocks_[color[k]].push_back(k);

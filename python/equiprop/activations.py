@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import as_array
-from equiprop.checks import real
+from equiprop.checks import check_type, real
 
 _INFINITY = float("inf")
 
@@ -44,27 +44,15 @@ class Activation:
     upper: float = _INFINITY
 
     def __post_init__(self) -> None:
-        if self.kind not in ("tanh", "logistic", "softplus", "clip"):
-            raise ValueError(
-                f"[Activation] kind is 'tanh', 'logistic', 'softplus' or 'clip'. Received {self.kind!r}."
-            )
+        check_type(self.kind, str, "Activation", "kind is a name")
         for name in ("gain", "shift", "lower", "upper"):
             object.__setattr__(self, name, real(getattr(self, name), "Activation", name))
-        if not (0 < self.gain < _INFINITY and abs(self.shift) < _INFINITY and self.lower < self.upper):
-            raise ValueError(
-                f"[Activation] gain is positive, shift finite and lower < upper. Received {self}."
-            )
+        _ = self.core  # refuses what the core does
 
     @property
     def core(self) -> _core.Tanh | _core.Logistic | _core.Softplus | _core.Clip:
         """The same function in the C++ core."""
-        if self.kind == "tanh":
-            return _core.Tanh()
-        if self.kind == "logistic":
-            return _core.Logistic(self.gain, self.shift)
-        if self.kind == "softplus":
-            return _core.Softplus(self.gain)
-        return _core.Clip(self.gain, self.lower, self.upper)
+        return _core.activation_of(self.kind, self.gain, self.shift, self.lower, self.upper)
 
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
         points = as_array(x, "Activation", "x").astype(np.float64)

@@ -151,19 +151,34 @@ class HopfieldNetwork:
             )
         if feedback not in ("tied", "separate"):
             raise ValueError(f"[HopfieldNetwork] feedback is 'tied' or 'separate'. Received {feedback!r}.")
-        self.layers = tuple(_named(layers))
-        self.couplings = tuple(_checked(couplings))
-        self.potential = potential
-        self.feedback = feedback
-        self.dtype: np.dtype[Any] = _checked_dtype(dtype)
-        self.core: _core.Precision = _CORES[self.dtype.name]
-        self._network = self.core.HopfieldNetwork(
-            [_core.Layer(layer.name, layer.units, _activation_core(layer)) for layer in self.layers],
-            [(c.source, c.target) for c in self.couplings],
-            _POTENTIALS[potential],
-            feedback == "separate",
+        core = _CORES[_checked_dtype(dtype).name]
+        self._adopt(
+            core.HopfieldNetwork(
+                [_core.Layer(layer.name, layer.units, _activation_core(layer)) for layer in _named(layers)],
+                _pairs(couplings),
+                _POTENTIALS[potential],
+                feedback == "separate",
+            )
         )
         self.initialize(seed, gain)
+
+    def _adopt(self, network: _core.HopfieldNetwork) -> None:
+        self._network = network
+        self.layers = tuple(
+            Layer(units, Activation(*fields), name) for name, units, fields in network.layers
+        )
+        self.couplings = tuple(Dense(source, target) for source, target in network.couplings)
+        self.potential = network.potential.name.lower()
+        self.feedback = "separate" if network.separate_feedback else "tied"
+        self.dtype: np.dtype[Any] = network.parameters.dtype
+        self.core: _core.Precision = _CORES[self.dtype.name]
+
+    @classmethod
+    def from_core(cls, network: _core.HopfieldNetwork) -> HopfieldNetwork:
+        """Return the network whose structure and parameters the core holds."""
+        net = cls.__new__(cls)
+        net._adopt(network)
+        return net
 
     def initialize(self, seed: int, gain: float = 0.5) -> None:
         """Draw the weights anew from `seed` and set the biases to zero."""
@@ -324,13 +339,14 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
     ]
 
 
-def _checked(couplings: Sequence[Dense]) -> list[Dense]:
-    """Return the couplings, those with the input directed from it."""
+def _pairs(couplings: Sequence[Dense]) -> list[tuple[int, int]]:
     for coupling in couplings:
         check_type(coupling, Dense, "HopfieldNetwork", "`couplings` lists objects Dense(source, target)")
-        for position in (coupling.source, coupling.target):
-            whole(position, "HopfieldNetwork", "The position of a layer", 0)
-    return [Dense(c.target, c.source) if c.target == 0 else c for c in couplings]
+    return [(_position(coupling.source), _position(coupling.target)) for coupling in couplings]
+
+
+def _position(layer: Any) -> int:
+    return whole(layer, "HopfieldNetwork", "The position of a layer", 0)
 
 
 def _activation_core(layer: Layer) -> _core.Tanh | _core.Logistic | _core.Softplus | _core.Clip:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.checkpoint import describe, expected_blocks, rebuild
+from equiprop.checkpoint import describe, rebuild
 from equiprop.config import config
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.models import HopfieldNetwork
@@ -251,11 +250,8 @@ def _decode_problem(case: Mapping[str, Any], path: str | PathLike[str]) -> Probl
             "[replay] A network can be replayed; a model of one's own needs its code. "
             f"Received a certificate of {case['network']} in '{path}'."
         )
-    shapes, _ = expected_blocks(json.dumps(stored["model"]), path)
     parameters = _decode_array(stored["parameters"])
-    if parameters.size != sum(math.prod(shape) for shape in shapes.values()):
-        raise ValueError("parameters and layers do not fit")  # before anything of that size is allocated
-    net = rebuild(stored["model"])
+    net = rebuild(stored["model"], parameters.size)
     net.parameters[:] = parameters
     options = dict(stored["solver"])
     solver = _SOLVERS[options.pop("name")](**options)

@@ -2,6 +2,7 @@
 /// The one loop of every stepwise solver: step, check each sample alone, freeze it when it is done.
 
 #include <functional>
+#include <numeric>
 #include <optional>
 
 #include "equiprop/base/arrays.hpp"
@@ -69,19 +70,22 @@ class Iteration {
         limit_(rule.max_iterations),
         rate_(rate),
         scale_(std::move(scale)),
-        stepper_(std::move(stepper)) {}
+        stepper_(std::move(stepper)),
+        group_{{}, {}, {}, stepper_} {}
 
-  Report run(StateRef<S> s, const Observer<S>& observe) {
-    Report report(s.cols());
+  /// Iterates s, in place. Another run of states of this shape has all its memory already.
+  const Report& run(StateRef<S> s, const Observer<S>& observe) {
+    report_.restart(s.cols());
+    steps_ = 0;
     if (observe) observe(0, s);
-    PerSample<bool> pending = PerSample<bool>::Constant(s.cols(), limit_ > 0);
+    pending_.setConstant(s.cols(), limit_ > 0);
     do {
-      if (pending.any()) settle(pending, s, report, observe);
-      stepper_.residual(s, report.residual);
-      pending = unconfirmed(report);
-    } while (pending.any());
-    conclude(report);
-    return report;
+      if (pending_.any()) settle(s, observe);
+      stepper_.residual(s, report_.residual);
+      find_unconfirmed();
+    } while (pending_.any());
+    conclude();
+    return report_;
   }
 
  private:
@@ -93,85 +97,90 @@ class Iteration {
     P stepper;
   };
 
-  void settle(const PerSample<bool>& pending, StateRef<S>& s, Report& report,
-              const Observer<S>& observe) {
-    Group group{sample_range(0, s.cols()), s, pending, stepper_};
-    while (group.moving.any()) {
-      if (stepper_.separable()) close_ranks(group);
-      advance(group);
-      hand_over(group, s, report, bool(observe));
+  void settle(StateRef<S>& s, const Observer<S>& observe) {
+    gather(s);
+    while (group_.moving.any()) {
+      if (stepper_.separable()) close_ranks();
+      advance();
+      hand_over(s, bool(observe));
       if (observe) observe(steps_, s);
     }
   }
 
+  /// All samples, of which the pending ones move.
+  void gather(const StateRef<S>& s) {
+    group_.samples.resize(static_cast<std::size_t>(s.cols()));
+    std::iota(group_.samples.begin(), group_.samples.end(), Index{0});
+    group_.state = s;
+    group_.moving = pending_;
+    group_.stepper = stepper_;
+  }
+
   /// Leaves out samples that have stopped, once a third have: moving the others costs about a step.
-  static void close_ranks(Group& group) {
-    const Index size = group.moving.size(), moving = group.moving.count();
+  void close_ranks() {
+    const Index size = group_.moving.size(), moving = group_.moving.count();
     if (3 * moving > 2 * size) return;
     std::vector<Index> kept, samples;
     for (Index j = 0; j < size; ++j)
-      if (group.moving(j)) {
+      if (group_.moving(j)) {
         kept.push_back(j);
-        samples.push_back(group.samples[static_cast<std::size_t>(j)]);
+        samples.push_back(group_.samples[static_cast<std::size_t>(j)]);
       }
-    group = {std::move(samples), columns_of<S>(group.state, kept),
-             PerSample<bool>::Constant(moving, true), group.stepper.select(kept)};
+    group_ = {std::move(samples), columns_of<S>(group_.state, kept),
+              PerSample<bool>::Constant(moving, true), group_.stepper.select(kept)};
   }
 
-  void advance(Group& group) {
+  void advance() {
     poll_interrupt();
     ++steps_;
     const bool look = tolerance_ > 0 || steps_ % steps_between_checks == 0;
-    change_.setZero(group.state.cols());
-    group.stepper.step(group.state, look ? &change_ : nullptr);
+    change_.setZero(group_.state.cols());
+    group_.stepper.step(group_.state, look ? &change_ : nullptr);
   }
 
   /// Gives s the states of moving samples that stop here, or of all that move. One that diverged in place
   /// leaves there what it started from.
-  void hand_over(Group& group, StateRef<S>& s, Report& report, bool all) {
-    for (Index j = 0; j < group.moving.size(); ++j) {
-      if (!group.moving(j)) continue;
-      const Index sample = group.samples[static_cast<std::size_t>(j)];
-      report.fallbacks(sample) += group.stepper.fell_back(j) ? 1 : 0;
-      group.moving(j) = !stops(sample, change_(j), report);
-      if (group.moving(j) ? all : report.status(sample) != Status::diverged || finite(group, j))
-        s.col(sample) = group.state.col(j);
+  void hand_over(StateRef<S>& s, bool all) {
+    for (Index j = 0; j < group_.moving.size(); ++j) {
+      if (!group_.moving(j)) continue;
+      const Index sample = group_.samples[static_cast<std::size_t>(j)];
+      report_.fallbacks(sample) += group_.stepper.fell_back(j) ? 1 : 0;
+      group_.moving(j) = !stops(sample, change_(j));
+      if (group_.moving(j) ? all : report_.status(sample) != Status::diverged || finite(j))
+        s.col(sample) = group_.state.col(j);
     }
   }
 
-  static bool finite(const Group& group, Index j) {
+  bool finite(Index j) const {
     const auto finite = [](const S& v) { return std::isfinite(magnitude(v)); };
-    return std::all_of(group.state.col(j).begin(), group.state.col(j).end(), finite);
+    return std::all_of(group_.state.col(j).begin(), group_.state.col(j).end(), finite);
   }
 
-  bool stops(Index sample, RealOf<S> change, Report& report) const {
+  bool stops(Index sample, RealOf<S> change) {
     if (!std::isfinite(change)) {
-      report.status(sample) = Status::diverged;
+      report_.status(sample) = Status::diverged;
       return true;
     }
     const bool small = tolerance_ > 0 && change <= rate_ * tolerance_ * scale_(sample);
-    return ++report.iterations(sample) >= limit_ || small;
+    return ++report_.iterations(sample) >= limit_ || small;
   }
 
   /// A small step is only a sign; the residual decides. Samples it refutes go on.
-  PerSample<bool> unconfirmed(const Report& report) const {
-    PerSample<bool> refuted = PerSample<bool>::Constant(report.batch(), false);
-    if (tolerance_ == 0) return refuted;
-    for (Index j = 0; j < report.batch(); ++j)
-      refuted(j) = report.status(j) != Status::diverged && report.iterations(j) < limit_ &&
-                   report.residual(j) > tolerance_ * scale_(j);
-    return refuted;
+  void find_unconfirmed() {
+    for (Index j = 0; j < report_.batch(); ++j)
+      pending_(j) = tolerance_ > 0 && report_.status(j) != Status::diverged &&
+                    report_.iterations(j) < limit_ && report_.residual(j) > tolerance_ * scale_(j);
   }
 
-  void conclude(Report& report) const {
-    for (Index j = 0; j < report.batch(); ++j) {
-      if (report.status(j) == Status::diverged) continue;
-      if (!std::isfinite(report.residual(j)))
-        report.status(j) = Status::diverged;
+  void conclude() {
+    for (Index j = 0; j < report_.batch(); ++j) {
+      if (report_.status(j) == Status::diverged) continue;
+      if (!std::isfinite(report_.residual(j)))
+        report_.status(j) = Status::diverged;
       else if (tolerance_ == 0)
-        report.status(j) = Status::fixed_steps;
-      else if (report.residual(j) <= tolerance_ * scale_(j))
-        report.status(j) = Status::converged;
+        report_.status(j) = Status::fixed_steps;
+      else if (report_.residual(j) <= tolerance_ * scale_(j))
+        report_.status(j) = Status::converged;
     }
   }
 
@@ -180,7 +189,10 @@ class Iteration {
   double rate_;
   PerSample<double> scale_;
   P stepper_;
+  Group group_;
+  PerSample<bool> pending_;
   PerSample<RealOf<S>> change_;
+  Report report_;
   Index steps_ = 0;
 };
 

@@ -17,6 +17,12 @@ int num_threads();
 /// threads may call at the same time. A child forked inside a task must not return from it.
 void parallel_for(Index tasks, const std::function<void(Index)>& run);
 
+/// The same for any function. It is referred to, not copied, so that no closure goes to the heap.
+template <class Run>
+void parallel_for(Index tasks, const Run& run) {
+  parallel_for(tasks, std::function<void(Index)>(std::cref(run)));
+}
+
 /// Columns per task. Fewer than 32 samples per product cost more than a thread gains.
 inline constexpr Index chunk_columns = 64;
 

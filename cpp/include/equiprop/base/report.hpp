@@ -16,6 +16,7 @@ enum class Status : std::int8_t {
   diverged = 4,        ///< a number became infinite or NaN
 };
 
+/// What became of each sample of a batch; arrays are (batch,).
 struct Report {
   PerSample<Status> status;
   PerSample<Index> iterations;
@@ -23,11 +24,14 @@ struct Report {
   PerSample<Index> fallbacks;  ///< steps that an acceleration took back or left to the plain solver
 
   Report() = default;
-  explicit Report(Index batch)
-      : status(PerSample<Status>::Constant(batch, Status::max_iterations)),
-        iterations(PerSample<Index>::Zero(batch)),
-        residual(PerSample<double>::Zero(batch)),
-        fallbacks(PerSample<Index>::Zero(batch)) {}
+  explicit Report(Index batch) { restart(batch); }
+  /// As when nothing has been done yet.
+  void restart(Index batch) {
+    status.setConstant(batch, Status::max_iterations);
+    iterations.setZero(batch);
+    residual.setZero(batch);
+    fallbacks.setZero(batch);
+  }
 
   Index batch() const { return status.size(); }
 

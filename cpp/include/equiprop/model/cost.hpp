@@ -24,18 +24,38 @@ concept Cost = requires(const C c, const State<typename C::Scalar> o, State<type
 
 namespace detail {
 
-/// Targets y, which copies of a cost share.
+/// Targets y (outputs, batch), which copies of a cost and ranges of its samples share.
 template <Scalar S>
 class Targets {
  public:
-  explicit Targets(State<S> y) : y_(std::make_shared<const State<S>>(std::move(y))) {}
+  explicit Targets(State<S> y) : y_(std::make_shared<State<S>>(std::move(y))), batch_(y_->cols()) {}
 
-  const State<S>& y() const { return *y_; }  // (outputs, batch)
+  /// Takes other targets of the same shape, for all that share these.
+  void retarget(const ConstStateRef<S>& y) {
+    require(y.rows() == y_->rows() && y.cols() == y_->cols(), "retarget",
+            "The new targets have the shape of the old ones.", y.rows(), " x ", y.cols(), " for ",
+            y_->rows(), " x ", y_->cols());
+    *y_ = y;
+  }
+  auto y() const { return y_->middleCols(begin_, batch_); }
   Index num_outputs() const { return y_->rows(); }
-  Index batch() const { return y_->cols(); }
+  Index batch() const { return batch_; }
+
+ protected:
+  /// Keeps some samples; a range shares the memory.
+  void narrow(Samples which) {
+    if (!contiguous(which)) {
+      y_ = std::make_shared<State<S>>(columns_of<S>(y(), which));
+      begin_ = 0;
+    } else if (!which.empty()) {
+      begin_ += which.front();
+    }
+    batch_ = static_cast<Index>(which.size());
+  }
 
  private:
-  std::shared_ptr<const State<S>> y_;
+  std::shared_ptr<State<S>> y_;
+  Index begin_ = 0, batch_;
 };
 
 }  // namespace detail
@@ -56,7 +76,11 @@ class SquaredError : public detail::Targets<S> {
                               StateRef<S> out) const {
     out = v;
   }
-  SquaredError select(Samples which) const { return SquaredError(columns_of<S>(this->y(), which)); }
+  SquaredError select(Samples which) const {
+    SquaredError some(*this);
+    some.narrow(which);
+    return some;
+  }
 };
 
 /// C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
@@ -90,7 +114,11 @@ class CrossEntropy : public detail::Targets<S> {
       out.col(j).array() *= (v.col(j).array() - mean) * this->y().col(j).sum();
     }
   }
-  CrossEntropy select(Samples which) const { return CrossEntropy(columns_of<S>(this->y(), which)); }
+  CrossEntropy select(Samples which) const {
+    CrossEntropy some(*this);
+    some.narrow(which);
+    return some;
+  }
 
  private:
   /// Shifting the logits changes nothing but the range of exp.

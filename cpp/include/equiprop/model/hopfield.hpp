@@ -22,8 +22,8 @@
 namespace [[gnu::visibility("default")]] equiprop {
 
 /// A network with its input fixed: an Energy. The input's drive and the packed weights are taken when it is
-/// made: change the parameters, then clamp again. It owns what it refers to, and its parameters are the
-/// network's own memory, also where its states are dual or complex and its weights W are real. Each
+/// made: change the parameters, then clamp again, anew or in place. It owns what it refers to, and its parameters
+/// are the network's own memory, also where its states are dual or complex and its weights W are real. Each
 /// object has scratch space: use it from one thread at a time, and give each thread its own samples().
 template <class S, class W = S>
 class ClampedHopfield {
@@ -33,6 +33,10 @@ class ClampedHopfield {
   ClampedHopfield(std::shared_ptr<const Topology> topology,
                   std::shared_ptr<const Parameters<W>> parameters,
                   const Eigen::Ref<const State<S>>& x);
+
+  /// Fixes another input of the same shape and takes the parameters as they are now, in the memory of the old ones:
+  /// copies share it, and so do ranges of samples, on whatever energy or solver they were put in.
+  void reclamp(const Eigen::Ref<const State<S>>& x);
 
   Index num_units() const { return topology_->state().size(); }
   Index num_inputs() const { return topology_->num_inputs(); }
@@ -114,26 +118,42 @@ class ClampedHopfield {
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                    StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
+  Signal weighted_signal(std::size_t free_layer, const ConstStateRef<S>& s, const State<S>& signals,
+                         S weight) const;
+  template <class States>
+  Signal summed_signal(std::size_t free_layer, const States& states,
+                       const std::vector<S>& weights) const;
+  template <class States>
+  void prepare_contrast(const States& states, const std::vector<S>& weights) const;
+  template <class States, class Sink>
+  void show_contrast(const States& states, const std::vector<S>& weights, Sink& sink) const;
+  template <class States>
+  void add_contrast(const States& states, const std::vector<S>& weights,
+                    ParametersRef<S>& grad) const;
+  void prepare_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                S weight) const;
   template <class Sink>
-  void contrast_into(const std::vector<ConstStateRef<S>>& states, const std::vector<S>& weights,
-                     Sink&& sink) const;
+  void show_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                             Sink& sink) const;
+  ParametersRef<S> bias_gradient(std::size_t free_layer) const;
   template <class Sink>
-  void mixed_derivative_into(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                             Sink&& sink) const;
+  void show_biases(Sink& sink) const;
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
-  std::shared_ptr<const State<S>> x_;      // (inputs, batch), of the whole batch
-  std::shared_ptr<const State<S>> drive_;  // (units, batch): bias + W^T x, which never changes
-  std::vector<Index> x_samples_;           // those of x that are these samples
+  std::shared_ptr<State<S>> x_;      // (inputs, batch), of the whole batch
+  std::shared_ptr<State<S>> drive_;  // (units, batch): bias + W^T x
+  std::vector<Index> x_samples_;     // those of x that are these samples
   Index drive_begin_ = 0;
-  std::shared_ptr<const PackedWeights<RealOf<S>>>
-      packed_;  ///< real scalars and linear signals only
+  std::shared_ptr<PackedWeights<RealOf<S>>> packed_;  ///< real scalars and linear signals only
 
   /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
   struct Scratch {
     State<S> drive, signal, slope, tangent, pulls, response, x, change;
     std::vector<State<S>> signals;  // of several states
+    State<S> sum;                   // of these signals, weighted
+    Parameters<S> biases;           // (units,): a gradient
+    std::vector<OuterProduct<S>> products;
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }

@@ -13,14 +13,21 @@ namespace [[gnu::visibility("default")]] equiprop {
 template <class T>
 class PackedWeights {
  public:
-  PackedWeights(const Topology& topology, const Parameters<T>& parameters)
-      : neighbours_(topology.num_free()) {
+  /// Room for one; `pack` takes it.
+  explicit PackedWeights(const Topology& topology) : neighbours_(topology.num_free()) {
     for (const auto e : topology.inner()) {
       const auto source = static_cast<std::size_t>(topology.couplings()[e].source) - 1;
       const auto target = static_cast<std::size_t>(topology.couplings()[e].target) - 1;
-      add(topology, parameters, topology.weights(e), false, source, target);
-      add(topology, parameters, topology.feedback_weights(e), true, target, source);
+      add(topology, topology.weights(e), false, source, target);
+      add(topology, topology.feedback_weights(e), true, target, source);
     }
+  }
+
+  void pack(const Parameters<T>& parameters) {
+    for (auto& layer : neighbours_)
+      for (auto& [offset, depth, weights, transposed, rows, gain, packed] : layer)
+        kernels<T>().pack(parameters.data() + weights, transposed ? depth : rows, transposed, rows,
+                          depth, gain, packed.data());
   }
 
   /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch); an empty
@@ -63,19 +70,19 @@ class PackedWeights {
  private:
   struct Neighbour {
     Index offset, depth;  ///< its rows of a state
+    Index weights;        ///< where they begin in the parameters
+    bool transposed;
+    Index rows;  ///< of the layer it pulls
+    T gain;
     Parameters<T> packed;
   };
 
-  void add(const Topology& topology, const Parameters<T>& parameters, const Block& weights,
-           bool transposed, std::size_t from, std::size_t to) {
+  void add(const Topology& topology, const Block& weights, bool transposed, std::size_t from,
+           std::size_t to) {
     const Block &source = topology.state()[from], &target = topology.state()[to];
-    Neighbour neighbour{source.offset, source.rows, {}};
-    const Kernels<T>& kernel = kernels<T>();
-    neighbour.packed.resize(kernel.packed_size(target.rows, source.rows));
-    kernel.pack(parameters.data() + weights.offset, weights.rows, transposed, target.rows,
-                source.rows, static_cast<T>(topology.units(from).signal_gain()),
-                neighbour.packed.data());
-    neighbours_[to].push_back(std::move(neighbour));
+    neighbours_[to].push_back({source.offset, source.rows, weights.offset, transposed, target.rows,
+                               static_cast<T>(topology.units(from).signal_gain()),
+                               Parameters<T>(kernels<T>().packed_size(target.rows, source.rows))});
   }
 
   std::vector<std::vector<Neighbour>> neighbours_;

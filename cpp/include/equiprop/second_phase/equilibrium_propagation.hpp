@@ -9,6 +9,41 @@
 
 namespace [[gnu::visibility("default")]] equiprop {
 
+/// Equilibrium Propagation on one energy and cost, again and again: where inputs, targets and parameters change in
+/// place (ClampedHopfield::reclamp, Targets::retarget), and batches are what Relaxation keeps memory for, the first
+/// time takes all the memory there is need of.
+template <class S>
+class EquilibriumPropagation {
+ public:
+  EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,
+                         const Solver& solver);
+
+  /// Adds the estimate at the free state s_star (units, batch) to those derivatives of `gradient` that have a size;
+  /// its report becomes the worst of the nudged phases, sample by sample. See equilibrium_propagation.
+  void add_to(Gradient<S>& gradient, const ConstStateRef<S>& s_star);
+
+  /// The step of descent along the estimate at s_star. If a sample diverged, the parameters stay as they are.
+  const Report& descend(const ConstStateRef<S>& s_star,
+                        const Descending<S>& descending) requires std::floating_point<S>;
+
+ private:
+  void relax(const ConstStateRef<S>& s_star);
+  void start(std::size_t k, const ConstStateRef<S>& s_star);
+  void displace(const ConstStateRef<S>& s_star);
+  void add_contrast(const ConstStateRef<S>& s_star, Gradient<S>& gradient);
+
+  AnyEnergy<S> energy_;
+  AnyCost<S> cost_;
+  NudgingRule<S> nudging_;
+  bool anywhere_;
+  std::vector<Relaxation<S>> phases_;  // one for each node
+  std::vector<State<S>> states_;       // s^{beta_k}
+  std::vector<S> weights_;             // w_k over the number of samples
+  State<S> displacement_;              // sum_k w_k (s^{beta_k} - s*), of a vector field
+  Gradient<S> sums_;                   // where no step can be taken in place
+  Report report_;
+};
+
 /// dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}), each s^{beta_k} relaxed from the free state s_star
 /// (units, batch). The report holds the worst of the nudged phases, sample by sample. A vector field has
 /// no dE/dtheta; its rule is <sigma, d2E/dtheta ds> at s*, sigma = sum_k w_k s^{beta_k} (Scellier et al.

@@ -10,6 +10,7 @@ namespace [[gnu::visibility("default")]] equiprop {
 /// parameters on the way not even dJ/dtheta.
 enum class Wanted { nothing, parameters, everything };
 
+/// What a second phase returns; sums over samples are means.
 template <class S>
 struct Gradient {
   Parameters<S> parameters;  // (parameters,), or empty if none are wanted
@@ -18,10 +19,10 @@ struct Gradient {
   Report report;
 };
 
-/// Zero derivatives of the right shapes, and the objective at s_star (units, batch).
+/// Throws unless energy, cost and s_star (units, batch) fit one another.
 template <class S>
-Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                           const ConstStateRef<S>& s_star, Wanted wanted) {
+void check_fixed_point(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                       const ConstStateRef<S>& s_star) {
   require(cost.num_outputs() == energy.num_outputs(), "second_phase",
           "Targets have one row for each output unit.", cost.num_outputs(), " rows for ",
           energy.num_outputs(), " outputs");
@@ -30,6 +31,13 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
           s_star.cols());
   require(cost.batch() == s_star.cols(), "second_phase", "Each sample has one target.",
           cost.batch(), " targets for ", s_star.cols(), " samples");
+}
+
+/// Zero derivatives of the right shapes, and the objective at s_star (units, batch).
+template <class S>
+Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
+                           const ConstStateRef<S>& s_star, Wanted wanted) {
+  check_fixed_point<S>(energy, cost, s_star);
   PerSample<S> cost_value(s_star.cols());
   cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
   return {Parameters<S>::Zero(wanted == Wanted::nothing ? 0 : energy.num_parameters()),

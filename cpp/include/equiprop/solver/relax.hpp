@@ -97,7 +97,26 @@ void residual(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& i
   max_difference<S>(image, s, out);
 }
 
-/// Relaxes s (units, batch) in place. Threads share the batch unless an observer wants all of it.
+/// Relaxations of one energy by one solver, again and again. Threads share a batch, unless an observer wants all of
+/// it. A batch in one piece (up to 12 samples, or all on one thread up to 64) is relaxed in memory that is kept: a
+/// single sample, without `anderson`, needs no more of it after its first relaxation.
+template <class S>
+class Relaxation {
+ public:
+  Relaxation(AnyEnergy<S> energy, const Solver& solver);
+
+  /// Relaxes s (units, batch) in place.
+  const Report& run(StateRef<S> s, const Observer<S>& observe = {});
+
+ private:
+  AnyEnergy<S> energy_;
+  Solver solver_;
+  std::function<const Report&(StateRef<S>, const Observer<S>&)> whole_;  // the batch in one piece,
+  Index size_ = -1;                                                      // of so many samples
+  Report report_;                                                        // of several pieces
+};
+
+/// Relaxes s (units, batch) in place, once; the report has a status for each sample.
 template <class S>
 Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
              const Observer<S>& observe = {});

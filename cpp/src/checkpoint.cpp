@@ -1,0 +1,279 @@
+#include "equiprop/model/checkpoint.hpp"
+
+#include <array>
+#include <optional>
+
+#include "equiprop/base/safetensors.hpp"
+#include "equiprop/model/activation_fields.hpp"
+#include "json.hpp"
+
+namespace equiprop {
+namespace {
+
+using namespace std::string_literals;
+using namespace std::string_view_literals;
+using json::concatenated;
+
+constexpr auto format = "equiprop.HopfieldNetwork.1"sv;
+
+// What the words of a description mean.
+constexpr std::array potentials{std::pair{"legendre"sv, Potential::legendre},
+                                std::pair{"quadratic"sv, Potential::quadratic}};
+constexpr std::array feedbacks{std::pair{"tied"sv, Feedback::tied},
+                               std::pair{"separate"sv, Feedback::separate}};
+constexpr std::array precisions{std::pair{"float32"sv, TensorType::f32},
+                                std::pair{"float64"sv, TensorType::f64}};
+
+template <class S>
+constexpr TensorType precision = std::same_as<S, float> ? TensorType::f32 : TensorType::f64;
+
+template <class Words, class Meaning>
+std::string word(const Words& words, Meaning meaning) {
+  for (const auto& [text, means] : words)
+    if (means == meaning) return std::string(text);
+  return {};
+}
+
+// ---------------------------------------------------------------------------- descriptions, written
+
+std::string json_string(std::string_view text) {
+  return json::quoted(text, json::Characters::ascii, "save");
+}
+
+/// Infinity is no number of JSON.
+std::string bound_text(double bound) {
+  return std::isfinite(bound) ? json::number(bound) : "null"s;
+}
+
+std::string layer_text(const Layer& layer) {
+  const auto [kind, gain, shift, lower, upper] = fields_of(layer.activation);
+  return concatenated("{\"activation\": [", json_string(kind), ", ", json::number(gain), ", ",
+                      json::number(shift), ", ", bound_text(lower), ", ", bound_text(upper),
+                      "], \"name\": ", json_string(layer.name), ", \"units\": ", layer.units, "}");
+}
+
+std::string description_text(const Topology& topology, TensorType type) {
+  std::vector<std::string> layers, couplings;
+  for (const Layer& layer : topology.layers()) layers.push_back(layer_text(layer));
+  for (const auto& [source, target] : topology.couplings())
+    couplings.push_back(concatenated("[", source, ", ", target, "]"));
+  return concatenated("{\"couplings\": [", json::joined(couplings, ", "),
+                      "], \"dtype\": ", json_string(word(precisions, type)),
+                      ", \"feedback\": ", json_string(word(feedbacks, topology.feedback())),
+                      ", \"layers\": [", json::joined(layers, ", "),
+                      "], \"potential\": ", json_string(word(potentials, topology.potential())),
+                      "}");
+}
+
+// ---------------------------------------------------------------------------- descriptions, read
+
+struct Description {
+  TensorType type;
+  Topology topology;
+};
+
+template <class Words>
+auto read_word(json::Reader& reader, const Words& words, std::string_view rule) {
+  const std::string found = reader.string(rule);
+  for (const auto& [text, meaning] : words)
+    if (text == found) return meaning;
+  reader.refuse(rule, found);
+}
+
+Activation read_activation(json::Reader& reader) {
+  constexpr auto rule =
+      "An activation is a kind, gain, shift and two bounds, finite numbers or null."sv;
+  ActivationFields fields;
+  const auto bound = [&](double& value) {
+    return [&] {
+      if (!reader.null()) value = reader.number(rule);
+    };
+  };
+  reader.tuple(
+      rule, [&] { fields.kind = reader.string(rule); }, [&] { fields.gain = reader.number(rule); },
+      [&] { fields.shift = reader.number(rule); }, bound(fields.lower), bound(fields.upper));
+  return activation_of(fields);
+}
+
+Layer read_layer(json::Reader& reader) {
+  constexpr auto rule = "A layer has a name, units and an activation."sv;
+  Layer layer;
+  const auto member = [&](const std::string& name) {
+    if (name == "name")
+      layer.name = reader.string("The name of a layer is text.");
+    else if (name == "units")
+      layer.units = reader.count("The units of a layer are a non-negative integer.");
+    else if (name == "activation")
+      layer.activation = read_activation(reader);
+    else
+      reader.refuse(rule, name);
+  };
+  if (reader.object(rule, member) != 3) reader.refuse(rule, "fewer");
+  return layer;
+}
+
+Dense read_coupling(json::Reader& reader) {
+  constexpr auto rule = "A coupling is the positions of two layers."sv;
+  Dense coupling;
+  reader.tuple(
+      rule, [&] { coupling.source = reader.count(rule); },
+      [&] { coupling.target = reader.count(rule); });
+  return coupling;
+}
+
+Description read_description(std::string_view text) {
+  constexpr auto rule = "A network has a dtype, potential, feedback, layers and couplings."sv;
+  json::Reader reader(text, "network_of", "");
+  std::vector<Layer> layers;
+  std::vector<Dense> couplings;
+  std::optional<Potential> potential;
+  std::optional<TensorType> type;
+  Feedback feedback = Feedback::tied;  // where nothing is said of it
+  reader.object(rule, [&](const std::string& name) {
+    if (name == "layers")
+      reader.list("The layers are a list.", [&] { layers.push_back(read_layer(reader)); });
+    else if (name == "couplings")
+      reader.list("The couplings are a list.", [&] { couplings.push_back(read_coupling(reader)); });
+    else if (name == "potential")
+      potential = read_word(reader, potentials, "The potential is 'legendre' or 'quadratic'.");
+    else if (name == "feedback")
+      feedback = read_word(reader, feedbacks, "The feedback is 'tied' or 'separate'.");
+    else if (name == "dtype")
+      type = read_word(reader, precisions, "The dtype is 'float32' or 'float64'.");
+    else
+      reader.refuse(rule, name);
+  });
+  reader.end();
+  if (!potential || !type) reader.refuse(rule, "fewer");
+  return {*type, Topology(std::move(layers), std::move(couplings), *potential, feedback)};
+}
+
+template <class S>
+HopfieldNetwork<S> unset(const Topology& topology) {
+  return {topology.layers(), topology.couplings(), topology.potential(), topology.feedback()};
+}
+
+// ---------------------------------------------------------------------------- files
+
+/// (source, target) of weights, (units) of biases.
+std::vector<Index> shape_of(const Topology& topology, std::size_t block) {
+  const auto& blocks = topology.parameters().blocks();
+  if (block >= blocks.size() - topology.num_free()) return {blocks[block].rows};
+  return {blocks[block].columns, blocks[block].rows};
+}
+
+/// A file of a saved network, opened, its description found to fit its tensors.
+struct Saved {
+  SafetensorsFile file;
+  Description description;
+  std::string origin;
+};
+
+Description checked_description(const SafetensorsFile& file, const std::string& origin) {
+  const auto& metadata = file.metadata();
+  const auto found = metadata.find("format"), network = metadata.find("network");
+  require(found != metadata.end() && found->second == format && network != metadata.end(), "load",
+          concatenated("The file holds a network saved by equiprop (", format, ")."),
+          found == metadata.end() ? "none"s
+                                  : concatenated("'", json::printable(found->second, 80), "'"),
+          origin);
+  try {
+    return read_description(network->second);
+  } catch (const InvalidArgument& error) {
+    require(false, "load", "The metadata describe a network.", '"',
+            json::printable(error.what(), 250), '"', origin);
+    throw;
+  }
+}
+
+void check_tensors(const SafetensorsFile& file, const Description& description,
+                   const std::string& origin) {
+  const auto& blocks = description.topology.parameters().blocks();
+  constexpr auto rule = "The arrays of a saved network fit its layers."sv;
+  require(file.tensors().size() == blocks.size(), "load", rule, file.tensors().size(),
+          " arrays for ", blocks.size(), " blocks", origin);
+  for (std::size_t k = 0; k < blocks.size(); ++k) {
+    const auto found = file.tensors().find(blocks[k].name);
+    require(found != file.tensors().end() && found->second.type == description.type &&
+                found->second.shape == shape_of(description.topology, k),
+            "load", rule, found == file.tensors().end() ? "no " : "another type or shape of ",
+            blocks[k].name, origin);
+  }
+}
+
+Saved open(const std::filesystem::path& path) {
+  const std::string origin = concatenated(" in '", json::printable(path.native()), "'");
+  SafetensorsFile file(path, "load");
+  Description description = checked_description(file, origin);
+  check_tensors(file, description, origin);
+  return {std::move(file), std::move(description), origin};
+}
+
+template <class S>
+HopfieldNetwork<S> read(const Saved& saved) {
+  HopfieldNetwork<S> network = unset<S>(saved.description.topology);
+  for (const auto& block : network.topology().parameters().blocks())
+    saved.file.read(saved.file.tensors().at(block.name),
+                    reinterpret_cast<std::byte*>(network.parameters().data() + block.offset));
+  require(network.parameters().allFinite(), "load", "Parameters are finite.", "NaN or infinity",
+          saved.origin);
+  return network;
+}
+
+}  // namespace
+
+template <class S>
+std::string describe(const HopfieldNetwork<S>& network) {
+  return description_text(network.topology(), precision<S>);
+}
+
+SavedNetwork network_of(std::string_view description, Index num_parameters) {
+  const auto [type, topology] = read_description(description);
+  require(topology.parameters().size() == num_parameters, "network_of",
+          "The parameters fit the layers.", num_parameters, " for a network of ",
+          topology.parameters().size());
+  if (type == TensorType::f32) return unset<float>(topology);
+  return unset<double>(topology);
+}
+
+template <class S>
+void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path) {
+  const Topology& topology = network.topology();
+  const auto parameters = std::as_bytes(std::span(
+      network.parameters().data(), static_cast<std::size_t>(network.parameters().size())));
+  std::map<std::string, TensorView> tensors;
+  for (std::size_t k = 0; k < topology.parameters().blocks().size(); ++k) {
+    const Block& block = topology.parameters()[k];
+    tensors[block.name] = {precision<S>, shape_of(topology, k),
+                           parameters.subspan(sizeof(S) * static_cast<std::size_t>(block.offset),
+                                              sizeof(S) * static_cast<std::size_t>(block.size()))};
+  }
+  write_safetensors(path, tensors,
+                    {{"format", std::string(format)}, {"network", describe(network)}});
+}
+
+template <class S>
+HopfieldNetwork<S> load(const std::filesystem::path& path) {
+  const Saved saved = open(path);
+  const std::string other = precision<S> == TensorType::f32 ? "double" : "float";
+  require(saved.description.type == precision<S>, "load",
+          concatenated("A network is loaded in the precision it was saved in; use load<", other,
+                       ">, and cast() if another is needed."),
+          word(precisions, saved.description.type), saved.origin);
+  return read<S>(saved);
+}
+
+SavedNetwork load_as_saved(const std::filesystem::path& path) {
+  const Saved saved = open(path);
+  if (saved.description.type == TensorType::f32) return read<float>(saved);
+  return read<double>(saved);
+}
+
+template std::string describe(const HopfieldNetwork<float>&);
+template std::string describe(const HopfieldNetwork<double>&);
+template void save(const HopfieldNetwork<float>&, const std::filesystem::path&);
+template void save(const HopfieldNetwork<double>&, const std::filesystem::path&);
+template HopfieldNetwork<float> load(const std::filesystem::path&);
+template HopfieldNetwork<double> load(const std::filesystem::path&);
+
+}  // namespace equiprop

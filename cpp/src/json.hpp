@@ -1,0 +1,127 @@
+#pragma once
+/// Strict JSON (RFC 8259) in UTF-8, of a form that is known beforehand.
+///
+/// The reader is asked for one value after another and builds nothing else, so what a text claims costs no
+/// memory, and no nesting is followed but the caller's own. Repeated names, lone surrogates, and fractions or
+/// exponents where an integer is due are refused.
+
+#include <concepts>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "equiprop/base/arrays.hpp"
+
+namespace equiprop::json {
+
+/// One character at the start of a text: its code point and bytes, none if they are no UTF-8.
+struct Character {
+  char32_t code = 0;
+  std::size_t length = 0;
+};
+Character first_character(std::string_view text);
+
+/// At most `limit` bytes of any text for a message: valid UTF-8 on one line.
+std::string printable(std::string_view text, std::size_t limit = std::string_view::npos);
+
+class Reader {
+ public:
+  /// `where` and `origin` begin and end what is said of a refusal.
+  Reader(std::string_view text, std::string_view where, std::string_view origin)
+      : text_(text), where_(where), origin_(origin) {}
+
+  /// Calls member(name), which reads the value, for each member of an object; returns their number.
+  template <class Member>
+  std::size_t object(std::string_view rule, const Member& member);
+  /// Calls element(), which reads it, for each element of a list.
+  template <class Element>
+  void list(std::string_view rule, const Element& element);
+  /// Calls each of element(), ... once, for a list of just these.
+  template <class... Element>
+  void tuple(std::string_view rule, const Element&... element);
+
+  std::string string(std::string_view rule);
+  /// An integer from 0 to 2^63 - 1.
+  Index count(std::string_view rule);
+  /// A finite number.
+  double number(std::string_view rule);
+  /// Whether the next value is null, which is then read.
+  bool null();
+  /// Nothing may follow.
+  void end();
+
+  /// Throws InvalidArgument: `[where] rule. Received <received><origin>.`
+  [[noreturn]] void refuse(std::string_view rule, std::string_view received) const;
+  /// The same of what comes next.
+  [[noreturn]] void refuse(std::string_view rule) const;
+
+ private:
+  void skip_space();
+  bool take(char wanted);
+  void expect(char wanted, std::string_view rule) {
+    if (!take(wanted)) refuse(rule);
+  }
+  char32_t escaped();
+  char32_t four_digits();
+  std::size_t digits(std::size_t from) const;
+
+  static constexpr std::string_view well_formed = "The text is JSON in UTF-8.";
+  std::string_view text_, where_, origin_;
+};
+
+template <class Member>
+std::size_t Reader::object(std::string_view rule, const Member& member) {
+  expect('{', rule);
+  std::set<std::string> names;
+  if (take('}')) return 0;
+  do {
+    const auto [name, is_new] = names.insert(string(well_formed));
+    if (!is_new) refuse("Each name of an object occurs once.", *name);
+    expect(':', well_formed);
+    member(*name);
+  } while (take(','));
+  expect('}', well_formed);
+  return names.size();
+}
+
+template <class Element>
+void Reader::list(std::string_view rule, const Element& element) {
+  expect('[', rule);
+  if (take(']')) return;
+  do element();
+  while (take(','));
+  expect(']', well_formed);
+}
+
+template <class... Element>
+void Reader::tuple(std::string_view rule, const Element&... element) {
+  char before = '[';
+  ((expect(before, rule), element(), before = ','), ...);
+  expect(']', rule);
+}
+
+/// A string as Python's json.dumps writes it, with ensure_ascii for Characters::ascii; refused in the name of
+/// `where` if it is no UTF-8.
+enum class Characters { all, ascii };
+std::string quoted(std::string_view text, Characters characters, std::string_view where);
+
+/// A finite number as Python writes it: the fewest digits that read back the same.
+std::string number(double value);
+
+/// Text and integers, one after the other.
+template <class... Part>
+std::string concatenated(const Part&... parts) {
+  std::string out;
+  const auto append = [&](const auto& part) {
+    if constexpr (std::integral<std::remove_cvref_t<decltype(part)>>)
+      out += std::to_string(part);
+    else
+      out += part;
+  };
+  (append(parts), ...);
+  return out;
+}
+std::string joined(const std::vector<std::string>& values, std::string_view separator);
+
+}  // namespace equiprop::json

@@ -1,0 +1,40 @@
+/// Classifies the rows of a file by a network that Python or C++ has trained: classify model.safetensors digits.csv
+///
+/// Each row has the pixels of a digit, from 0 to 16, and perhaps the digit. The predictions are printed one a line.
+
+#include <cstdio>
+
+#include "../csv.hpp"
+
+namespace eq = equiprop;
+using eq::Index;
+
+int main(int argc, char** argv) try {
+  eq::require(argc == 3, "classify", "Usage: classify model.safetensors digits.csv.", argc - 1,
+              " arguments");
+  const eq::HopfieldNetwork<float> network = eq::load<float>(argv[1]);
+  const eq::State<float> table = read_csv(argv[2]);
+  const Index inputs = network.topology().num_inputs(), outputs = network.topology().num_outputs();
+  eq::require(table.rows() == inputs || table.rows() == inputs + 1, "classify",
+              "A row has one field for each input of the network, and perhaps the class.",
+              table.rows(), " fields for ", inputs, " inputs");
+
+  eq::State<float> state = network.initial_state(table.cols());
+  const eq::Report report = eq::relax<float>(network.clamp(table.topRows(inputs) / 16),
+                                             eq::BlockUpdate{{.tolerance = 5e-3}}, state);
+  const std::vector<Index> classes = classes_of(state.bottomRows(outputs));
+  Index wrong = 0;
+  for (Index j = 0; j < table.cols(); ++j) {
+    const Index predicted = classes[static_cast<std::size_t>(j)];
+    std::printf("%td\n", predicted);
+    if (table.rows() > inputs) wrong += static_cast<float>(predicted) != table(inputs, j);
+  }
+  const auto unsettled = (report.status != eq::Status::converged).count();
+  if (unsettled > 0) std::fprintf(stderr, "%td rows have not settled\n", unsettled);
+  if (table.rows() > inputs)
+    std::fprintf(stderr, "error %.2f %%\n",
+                 100 * static_cast<double>(wrong) / static_cast<double>(table.cols()));
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
+}

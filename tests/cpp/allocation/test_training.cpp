@@ -1,0 +1,139 @@
+/// Training by objects that stay, as on a device that learns from a stream: what a step needs exists after the
+/// first one, and the steps are those of the ordinary functions, to the last bit.
+
+#include "allocation/counters.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+struct Setting {
+  Activation activation;
+  Potential potential;
+  Feedback feedback = Feedback::tied;
+};
+
+const std::vector<Dense> skipping{{0, 1}, {1, 2}, {2, 3}, {0, 3}, {1, 3}};
+
+template <class S>
+HopfieldNetwork<S> network_of(const Setting& setting) {
+  HopfieldNetwork<S> network({{"x", 40},
+                              {"h", 70, setting.activation},
+                              {"g", 50, setting.activation},
+                              {"y", 10, setting.activation}},
+                             skipping, setting.potential, setting.feedback);
+  network.initialize(1, 0.3);
+  return network;
+}
+
+/// Batches of inputs and targets, one after the other, and how they are learned.
+template <class S>
+struct Lesson {
+  Lesson(const Solver& solver_, const NudgingRule<S>& nudging_, Index batch)
+      : solver(solver_), nudging(nudging_) {
+    Random random(7);
+    for (int i = 0; i < 20; ++i) {
+      inputs.push_back(random_state(random, 40, batch).cast<S>());
+      targets.push_back(random_state(random, 10, batch).cast<S>());
+    }
+  }
+  Descending<S> descending(HopfieldNetwork<S>& network, Parameters<S>& velocity) const {
+    return {{S(0.01), S(0.9), S(1e-4)}, network.parameters(), velocity};
+  }
+
+  Solver solver;
+  NudgingRule<S> nudging;
+  std::vector<State<S>> inputs, targets;
+};
+
+/// The parameters learned by functions, which begin anew each time.
+template <class S>
+State<double> learned_anew(HopfieldNetwork<S> network, const Lesson<S>& lesson) {
+  Parameters<S> velocity = Parameters<S>::Zero(network.parameters().size());
+  for (std::size_t i = 0; i < lesson.inputs.size(); ++i) {
+    const AnyEnergy<S> energy = network.clamp(lesson.inputs[i]);
+    State<S> s = network.initial_state(lesson.inputs[i].cols());
+    relax<S>(energy, lesson.solver, s);
+    descend_by_equilibrium_propagation<S>(energy, SquaredError<S>(lesson.targets[i]), s,
+                                          lesson.nudging, lesson.solver,
+                                          lesson.descending(network, velocity));
+  }
+  return network.parameters().template cast<double>();
+}
+
+/// The same by objects that stay; `allocated` counts from the second batch on.
+template <class S>
+State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& lesson,
+                               long& allocated) {
+  Parameters<S> velocity = Parameters<S>::Zero(network.parameters().size());
+  State<S> s = network.initial_state(lesson.inputs[0].cols());
+  ClampedHopfield<S> clamped = network.clamp(lesson.inputs[0]);
+  SquaredError<S> cost(lesson.targets[0]);
+  Relaxation<S> free_phase(clamped, lesson.solver);
+  EquilibriumPropagation<S> second_phase(clamped, cost, lesson.nudging, lesson.solver);
+  for (std::size_t i = 0; i < lesson.inputs.size(); ++i) {
+    if (i == 1) allocated = allocations;
+    clamped.reclamp(lesson.inputs[i]);
+    cost.retarget(lesson.targets[i]);
+    network.rest(s);
+    free_phase.run(s);
+    second_phase.descend(s, lesson.descending(network, velocity));
+  }
+  allocated = allocations - allocated;
+  return network.parameters().template cast<double>();
+}
+
+/// Calls check(setting, lesson) for networks with and without kernels, energies and vector fields, each solver, and
+/// rules whose phases start at s* and across it.
+template <class S, class Check>
+void for_each_lesson(Index batch, const Check& check) {
+  const StoppingRule rule{1e-3, 100};
+  for (const Setting& setting :
+       {Setting{hard_sigmoid(), Potential::legendre},
+        Setting{tanh_activation(), Potential::legendre}, Setting{sigmoid(), Potential::quadratic},
+        Setting{hard_sigmoid(), Potential::legendre, Feedback::separate}})
+    for (const Solver& solver : {Solver(BlockUpdate{rule}), Solver(FixedPointIteration{rule, 0.1}),
+                                 Solver(Euler{rule, 0.2})})
+      for (const auto& nudging : {one_sided<S>(0.2), centered<S>(0.2)}) {
+        if (setting.potential == Potential::quadratic && solver.index() == 0) continue;
+        SCOPED_TRACE("potential " + std::to_string(int(setting.potential)) + ", activation " +
+                     std::to_string(setting.activation.index()) + ", feedback " +
+                     std::to_string(int(setting.feedback)) + ", solver " +
+                     std::to_string(solver.index()));
+        check(setting, Lesson<S>(solver, nudging, batch));
+      }
+}
+
+/// Threads have to be told what they do, so one learns alone.
+template <class S>
+void check_stream() {
+  set_num_threads(1);
+  for_each_lesson<S>(1, [](const Setting& setting, const Lesson<S>& lesson) {
+    long allocated = 0;
+    const State<double> learned = learned_in_place<S>(network_of<S>(setting), lesson, allocated);
+    EXPECT_EQ(allocated, 0);
+    EXPECT_NE(learned, network_of<S>(setting).parameters().template cast<double>());
+    expect_identical(learned, learned_anew<S>(network_of<S>(setting), lesson), "parameters");
+  });
+  set_num_threads(0);
+}
+
+TEST(Training, OfOneSampleAtATimeAllocatesNothingAfterTheFirst) {
+  check_stream<float>();
+  check_stream<double>();
+}
+
+TEST(Training, InPlaceIsTheSameForBatchesAndThreads) {
+  for (const int threads : {1, 2, 3})
+    for (const Index batch : {3, 70}) {
+      set_num_threads(threads);
+      for_each_lesson<float>(batch, [](const Setting& setting, const Lesson<float>& lesson) {
+        long allocated = 0;
+        expect_identical(learned_in_place<float>(network_of<float>(setting), lesson, allocated),
+                         learned_anew<float>(network_of<float>(setting), lesson), "parameters");
+      });
+    }
+  set_num_threads(0);
+}
+
+}  // namespace
+}  // namespace equiprop::tests
