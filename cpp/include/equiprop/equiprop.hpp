@@ -35,6 +35,7 @@
 #include "equiprop/model/topology.hpp"
 #include "equiprop/model/total_energy.hpp"
 #include "equiprop/model/units.hpp"
+#include "equiprop/model/virtual_energy.hpp"
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/gradient.hpp"
