@@ -1,6 +1,7 @@
 # make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
 # make test   everything that must hold: C++ tests, Python tests, doctests, examples
 # make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
+# make fuzz   COUNT damaged model files through the readers of C++ and of Python, under sanitizers
 # make bench  training steps beside PyTorch's backprop (MNIST_DIR=... for real images)
 # make clean
 
@@ -17,7 +18,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize bench clean
+.PHONY: demo test cpp-test lint tidy sanitize fuzz bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -71,6 +72,24 @@ tidy: $(TEST)
 # The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize:
 	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
+
+# What a file claims must not be allocated, so large allocations end the run. Python loads both libraries before its
+# own, for the extension is compiled to find them there.
+COUNT ?= 1000000
+FUZZ_OPTIONS := max_allocation_size_mb=64:hard_rss_limit_mb=1024:quarantine_size_mb=16
+fuzz: $(TEST)
+	$(BIN)/python -m pip install --quiet pybind11
+	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	  -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
+	  -DEQUIPROP_BUILD_PYTHON=ON -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_SANITIZE=address,undefined >/dev/null
+	$(BIN)/cmake --build build/fuzz --target fuzz_model_file _core
+	ASAN_OPTIONS=$(FUZZ_OPTIONS) build/fuzz/tests/fuzz/fuzz_model_file $(COUNT)
+	$(BIN)/cmake --install build/fuzz --component python --prefix build/fuzz/package >/dev/null
+	cp -r python/equiprop build/fuzz/package
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=$(FUZZ_OPTIONS):detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=build/fuzz/package \
+	  $(BIN)/python tests/fuzz/fuzz_model_file.py $(COUNT)
 
 bench: $(TEST)
 	$(BIN)/python benchmarks/python/bench_training.py $(if $(MNIST_DIR),--data-dir $(MNIST_DIR)) \

@@ -69,15 +69,17 @@ Character first_character(std::string_view text) {
 }
 
 std::string printable(std::string_view text, std::size_t limit) {
+  constexpr std::string_view ellipsis = "...";
+  constexpr std::size_t longest = 4;  // of UTF-8, and \xff
   std::string out;
   while (!text.empty()) {
     const auto [code, length] = first_character(text);
     const bool plain = length > 1 || (length == 1 && code >= 0x20 && code != 0x7f);
-    const std::string next =
-        plain ? std::string(text.substr(0, length))
-              : concatenated("\\x", hexadecimal(static_cast<unsigned char>(text.front()), 2));
-    if (out.size() + next.size() > limit - 3) return out + "...";
-    out += next;
+    if (out.size() + longest > limit - ellipsis.size()) return out.append(ellipsis);
+    if (plain)
+      out += text.substr(0, length);
+    else
+      out += concatenated("\\x", hexadecimal(static_cast<unsigned char>(text.front()), 2));
     text.remove_prefix(plain ? length : 1);
   }
   return out;

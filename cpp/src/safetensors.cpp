@@ -182,8 +182,9 @@ class Replacement {
     if (file_ != nullptr) ::unlink(temporary_.c_str());
   }
 
-  void write(const void* bytes, std::size_t count) {
-    check(std::fwrite(bytes, 1, count, file_.get()) == count);
+  void write(std::span<const std::byte> bytes) {
+    if (bytes.empty()) return;  // from nowhere, which the library's function does not take
+    check(std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) == bytes.size());
   }
   void take_place() {
     check(std::fflush(file_.get()) == 0);
@@ -277,6 +278,7 @@ void SafetensorsFile::read(const Entry& entry, std::byte* out) const {
 }
 
 void SafetensorsFile::read_bytes(Index begin, std::span<std::byte> out) const {
+  if (out.empty()) return;
   const bool found = ::fseeko(file_.get(), begin, SEEK_SET) == 0;
   const std::size_t count = found ? std::fread(out.data(), 1, out.size(), file_.get()) : 0;
   if (!found || std::ferror(file_.get()) != 0) {
@@ -321,9 +323,8 @@ void write_safetensors(const std::filesystem::path& path,
   }
   const std::string header = header_text(entries, metadata);
   Replacement replacement(path);
-  replacement.write(header.data(), header.size());
-  for (const auto& [name, tensor] : order)
-    replacement.write(tensor->bytes.data(), tensor->bytes.size());
+  replacement.write(std::as_bytes(std::span(header)));
+  for (const auto& [name, tensor] : order) replacement.write(tensor->bytes);
   replacement.take_place();
 }
 

@@ -69,7 +69,7 @@ def get_include() -> str:
 
 
 def get_cmake_dir() -> str:
-    """Return the folder of the CMake package, for ``cmake -Dequiprop_DIR=...`` and ``find_package(equiprop)``.
+    """Return the folder of the CMake package, to be given as ``cmake -Dequiprop_DIR=...``.
 
     It has headers and a static library, for the compiler family that the package was built with.
 

@@ -164,9 +164,7 @@ class HopfieldNetwork:
 
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         self._network = network
-        self.layers = tuple(
-            Layer(units, Activation(*fields), name) for name, units, fields in network.layers
-        )
+        self.layers = tuple(Layer(units, Activation(*fields), name) for name, units, fields in network.layers)
         self.couplings = tuple(Dense(source, target) for source, target in network.couplings)
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"

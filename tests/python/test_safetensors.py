@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import re
 import resource
 import signal
@@ -97,6 +96,23 @@ def test_bytes_are_aligned_and_do_not_depend_on_the_order_of_names(
     assert all(header[name]["data_offsets"][0] % array.itemsize == 0 for name, array in tensors.items())
 
 
+@disk
+@given(tensor_maps, st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), names, max_size=3))
+def test_the_bytes_are_those_of_a_writer_in_python(
+    folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
+) -> None:
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    data = b""
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        offsets = [len(data), len(data) + tensors[name].nbytes]
+        code = f"{tensors[name].dtype.kind.upper()}{8 * tensors[name].itemsize}"
+        header[name] = {"dtype": code, "shape": tensors[name].shape, "data_offsets": offsets}
+        data += tensors[name].tobytes()
+    text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    write_safetensors(folder / "bytes", tensors, metadata)
+    assert (folder / "bytes").read_bytes() == encoded(text + b" " * (-len(text) % 8), data)
+
+
 def test_layout_and_byte_order_do_not_change_the_values(tmp_path: Path) -> None:
     grid = np.arange(12.0).reshape(3, 4)
     tensors = {"fortran": np.asfortranarray(grid), "strided": grid[::2, ::-1], "big": grid.astype(">f4")}
@@ -178,9 +194,10 @@ def entry(dtype: Any = "F32", shape: Any = (1,), offsets: Any = (0, 4), **more: 
         (encoded(b" {}"), "JSON object"),
         (encoded(b'{"a'), "JSON in UTF-8"),
         (encoded(b'{"\xff":{}}'), "JSON in UTF-8"),
-        (encoded(b'{"a":' + b"[" * 100_000), "JSON in UTF-8"),
-        (encoded(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"), "JSON in UTF-8|'a' has"),
-        (encoded(b'{"a":' + b"9" * 5000 + b"}"), "JSON in UTF-8|has "),
+        (encoded(b'{"\\ud800":{}}'), "JSON in UTF-8"),
+        (encoded(b'{"a":' + b"[" * 100_000), "'a' has"),
+        (encoded(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"), "'a' has"),
+        (encoded(b'{"a":' + b"9" * 5000 + b"}"), "'a' has"),
         (encoded(b'{"__metadata__":{},"__metadata__":{}}'), "occurs once"),
         (encoded(b'{"__metadata__":{"a":"x","a":"y"}}'), "occurs once"),
         (encoded({"__metadata__": []}), "object of strings"),
@@ -265,28 +282,11 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path: Path, count: in
     path = tmp_path / "model"
     write_safetensors(path, SAMPLE, {})
     with (
-        pytest.raises(OSError, match=r"^\[write_safetensors\] .*too large.* for '"),
+        pytest.raises(OSError, match=r"^\[write_safetensors\] .*too large.* for '") as refusal,
         largest_file(4096),
     ):
         write_safetensors(path, {"large": np.ones(count)}, {})
-    assert same(read_safetensors(path)[0], SAMPLE)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_failure_at_the_end_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
-) -> None:
-    path = tmp_path / "model"
-    write_safetensors(path, SAMPLE, {})
-
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(os, call, fail)
-    with pytest.raises(type(error)):
-        write_safetensors(path, {}, {})
+    assert refusal.value.errno == errno.EFBIG
     assert same(read_safetensors(path)[0], SAMPLE)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -296,5 +296,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "absent" / "model", tmp_path / "file" / "model", tmp_path):
         with pytest.raises(OSError, match=r"^\[write_safetensors\] .* choose another place"):
             write_safetensors(path, SAMPLE, {})
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"^\[read_safetensors\] .* Received No such file") as refusal:
         read_safetensors(tmp_path / "absent")
+    assert refusal.value.errno == errno.ENOENT
+    with pytest.raises(IsADirectoryError):
+        read_safetensors(tmp_path)
+    with pytest.raises(ValueError, match="zero byte"):
+        read_safetensors("nul\0")

@@ -61,6 +61,9 @@ TEST(Topology, RefusesMoreParametersThanCanBeAddressed) {
   const Index huge = Index{1} << 20;
   EXPECT_NE(refusal({{"x", huge}, {"y", huge}}, {{0, 1}}).find("at most 2^38 parameters"),
             std::string::npos);
+  const Index most = Index{1} << 31;  // two such matrices have 2^63 entries
+  EXPECT_NE(refusal({{"x", most}, {"y", most}, {"z", most}}, chain(3)).find("at most 2^38"),
+            std::string::npos);
 }
 
 TEST(Topology, ChainsAlternateBetweenTwoBlocks) {

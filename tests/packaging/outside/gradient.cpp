@@ -35,8 +35,9 @@ void run(const eq::HopfieldNetwork<T>& network, char** argv) {
   const eq::AnyCost<T> cost =
       eq::SquaredError<T>(read<T>(argv[3], network.topology().num_outputs()));
   const eq::StoppingRule rule{.tolerance = 1e-4, .max_iterations = 2000};
-  const eq::Solver solver = network.topology().has_block_update() ? eq::Solver(eq::BlockUpdate{rule})
-                                                                  : eq::Solver(eq::Euler{rule});
+  const eq::Solver solver = network.topology().has_block_update()
+                                ? eq::Solver(eq::BlockUpdate{rule})
+                                : eq::Solver(eq::Euler{rule});
   eq::State<T> state = network.initial_state(x.cols());
   eq::relax<T>(energy, solver, state);
   std::ofstream out(argv[4], std::ios::binary);

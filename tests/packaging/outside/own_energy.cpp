@@ -86,8 +86,8 @@ double error_of(const eq::AnyEnergy<double>& energy, const Derivatives& theta) {
   const eq::FixedPointIteration solver{{.tolerance = 1e-14, .max_iterations = 10000}};
   eq::State<double> state = eq::State<double>::Zero(theta.size(), 1);
   eq::relax<double>(energy, solver, state);
-  const auto eqprop = eq::equilibrium_propagation<double>(energy, cost, state,
-                                                          eq::centered<double>(beta), solver);
+  const auto eqprop =
+      eq::equilibrium_propagation<double>(energy, cost, state, eq::centered<double>(beta), solver);
   const auto rbp =
       eq::recurrent_backpropagation<double>(energy, cost, state, eq::ConjugateGradient{});
   const Derivatives exact = theta - y.col(0);
@@ -100,8 +100,8 @@ double error_of(const eq::AnyEnergy<double>& energy, const Derivatives& theta) {
 int main() {
   const Derivatives theta = Derivatives::LinSpaced(5, -1, 1);
   const auto subclass = std::make_shared<const VirtualLinear>(theta);
-  const double error = std::max(error_of(Linear(theta), theta),
-                                error_of(eq::SharedEnergy<double>(subclass), theta));
+  const double error =
+      std::max(error_of(Linear(theta), theta), error_of(eq::SharedEnergy<double>(subclass), theta));
   std::cout << "largest error " << error << '\n';
   return error < 1e-12 ? 0 : 1;
 }

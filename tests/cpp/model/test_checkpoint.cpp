@@ -1,0 +1,212 @@
+/// Saved networks come back as they were; false ones are refused before anything large is allocated.
+
+#include <fstream>
+
+#include "equiprop/model/checkpoint.hpp"
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+class CheckpointTest : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove(path); }
+
+  std::string content() const {
+    std::ifstream stream(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+  /// Why the file is not loaded, or "loaded".
+  std::string refusal() const {
+    try {
+      load<double>(path);
+      return "loaded";
+    } catch (const InvalidArgument& error) {
+      return error.what();
+    }
+  }
+  template <class S>
+  void expect_to_come_back(const HopfieldNetwork<S>& network) const {
+    save(network, path);
+    const std::string saved = content();
+    const HopfieldNetwork<S> copy = load<S>(path);
+    EXPECT_EQ(describe(copy), describe(network));
+    expect_identical(copy.parameters().template cast<double>(),
+                     network.parameters().template cast<double>(), "parameters");
+    save(copy, path);
+    EXPECT_EQ(content(), saved);
+    EXPECT_TRUE(std::holds_alternative<HopfieldNetwork<S>>(load_as_saved(path)));
+    const SavedNetwork unset = network_of(describe(network), network.parameters().size());
+    EXPECT_EQ(describe(std::get<HopfieldNetwork<S>>(unset)), describe(network));
+  }
+
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("equiprop_" + std::to_string(::getpid()));
+};
+
+TEST_F(CheckpointTest, EveryNetworkComesBackInBothPrecisions) {
+  for (const auto* cases : {&zoo(), &fields()})
+    for (const Case& c : *cases) {
+      SCOPED_TRACE(c.name);
+      const HopfieldNetwork<double> network = make_network(c);
+      expect_to_come_back(network);
+      expect_to_come_back(network.cast<float>());
+    }
+}
+
+/// The text of Python's json.dumps(..., sort_keys=True).
+TEST_F(CheckpointTest, TheDescriptionIsKnownToTheByte) {
+  const HopfieldNetwork<float> network(
+      {{"x", 2, linear()}, {"\xc3\x9f\"", 1, logistic(1e-5, -0.5)}, {"y", 1, relu()}},
+      {{0, 1}, {2, 1}, {2, 0}}, Potential::quadratic, Feedback::separate);
+  EXPECT_EQ(
+      describe(network),
+      R"({"couplings": [[0, 1], [2, 1], [0, 2]], "dtype": "float32", "feedback": "separate", )"
+      R"("layers": [{"activation": ["clip", 1.0, 0.0, null, null], "name": "x", "units": 2}, )"
+      R"({"activation": ["logistic", 1e-05, -0.5, null, null], "name": "\u00df\"", "units": 1}, )"
+      R"({"activation": ["clip", 1.0, 0.0, 0.0, null], "name": "y", "units": 1}], )"
+      R"("potential": "quadratic"})");
+}
+
+TEST_F(CheckpointTest, AnotherPrecisionIsRefusedAndTheRightOneNamed) {
+  const HopfieldNetwork<double> network({{"x", 2}, {"y", 1}}, chain(2));
+  save(network.cast<float>(), path);
+  EXPECT_EQ(refusal(),
+            "[load] A network is loaded in the precision it was saved in; use load<float>, and "
+            "cast() if another is needed. Received float32 in '" +
+                path.string() + "'.");
+  save(network, path);
+  EXPECT_THROW(load<float>(path), InvalidArgument);
+  EXPECT_THROW(load<double>(path / "absent"), FileError);
+}
+
+/// A saved chain whose metadata or tensors were changed.
+class FalseCheckpointTest : public CheckpointTest {
+ protected:
+  void SetUp() override {
+    HopfieldNetwork<double> network({{"x", 2}, {"h", 3, tanh_activation()}, {"y", 1}}, chain(3));
+    network.initialize(1);
+    save(network, path);
+    file = read_safetensors(path);
+  }
+  void expect_refused(const std::string& rule) const {
+    std::map<std::string, TensorView> tensors;
+    for (const auto& [name, tensor] : file.tensors)
+      tensors[name] = {tensor.type, tensor.shape, tensor.bytes};
+    write_safetensors(path, tensors, file.metadata);
+    const std::string sentence = refusal();
+    EXPECT_TRUE(sentence.starts_with("[load] " + rule)) << sentence;
+    EXPECT_TRUE(sentence.ends_with(" in '" + path.string() + "'.")) << sentence;
+  }
+
+  Safetensors file;
+};
+
+TEST_F(FalseCheckpointTest, ADescriptionOfNoNetworkIsRefused) {
+  const std::string description = file.metadata.at("network");
+  const std::pair<const char*, const char*> changes[] = {
+      {"\"units\": 3", "\"units\": 1000000000000000000"},
+      {"\"units\": 3", "\"units\": 9223372036854775808"},
+      {"\"units\": 3", "\"units\": 2147483649"},
+      {"\"units\": 3", "\"units\": 0"},
+      {"\"units\": 3", "\"units\": -3"},
+      {"\"units\": 3", "\"units\": 3.0"},
+      {"\"units\": 3", "\"units\": true"},
+      {"\"units\": 3", "\"units\": \"3\""},
+      {"\"units\": 3", "\"unit\": 3"},
+      {"\"units\": 3", "\"units\": 3, \"units\": 3"},
+      {", \"units\": 3", ""},
+      {"[\"tanh\", 1.0, ", "[\"tanh\", NaN, "},
+      {"[\"tanh\", 1.0, ", "[\"tanh\", -1.0, "},
+      {"[\"tanh\", 1.0, ", "[\"tanh\", 1e999, "},
+      {"[\"tanh\", 1.0, ", "[\"tanh\", null, "},
+      {"[\"tanh\", 1.0, ", "[\"tanh\", "},
+      {"[\"tanh\", 1.0, ", "[\"exec\", 1.0, "},
+      {"\"name\": \"h\"", "\"name\": \"y\""},
+      {"\"name\": \"h\"", "\"name\": null"},
+      {"\"name\": \"h\"", "\"name\": \"\\ud800\""},
+      {"[1, 2]", "[1, 3]"},
+      {"[1, 2]", "[1, -1]"},
+      {"[1, 2]", "[1, 1]"},
+      {"[1, 2]", "[1, 0]"},
+      {"[1, 2]", "[1, 9223372036854775807]"},
+      {"[1, 2]", "[1, 2, 3]"},
+      {"[[0, 1], [1, 2]]", "[]"},
+      {"[[0, 1], [1, 2]]", "7"},
+      {"\"potential\": \"legendre\"", "\"potential\": \"kinetic\""},
+      {", \"potential\": \"legendre\"", ""},
+      {"\"dtype\": \"float64\", ", ""},
+      {"\"dtype\": \"float64\"", "\"dtype\": \"float16\""},
+      {"\"feedback\": \"tied\"", "\"feedback\": true"},
+      {"\"feedback\": \"tied\"", "\"surprise\": \"tied\""},
+      {"}]", "}"},
+  };
+  for (const auto& [from, to] : changes) {
+    SCOPED_TRACE(to);
+    std::string& text = file.metadata["network"] = description;
+    const std::size_t at = text.find(from);
+    ASSERT_NE(at, text.npos) << from;
+    text.replace(at, std::strlen(from), to);
+    expect_refused("The metadata describe a network.");
+  }
+  for (const std::string& text : {std::string(), std::string("null"), std::string("[]"),
+                                  std::string(100'000, '['), description + "x"}) {
+    file.metadata["network"] = text;
+    expect_refused("The metadata describe a network.");
+  }
+}
+
+TEST_F(FalseCheckpointTest, TensorsThatDoNotFitTheLayersAreRefused) {
+  const auto valid = file;
+  const auto change = [&](const auto& act) {
+    file = valid;
+    act(file.tensors);
+    expect_refused("The arrays of a saved network fit its layers.");
+  };
+  change([](auto& tensors) { tensors.erase("b1"); });
+  change([](auto& tensors) { tensors["b3"] = tensors["b2"]; });
+  change([](auto& tensors) {
+    tensors["b3"] = tensors["b2"];
+    tensors.erase("b2");
+  });
+  change([](auto& tensors) { tensors["W1"].shape = {3, 2}; });
+  change([](auto& tensors) { tensors["b1"].shape = {3, 1}; });
+  change([](auto& tensors) { tensors["b1"].type = TensorType::i64; });
+  change([](auto& tensors) { std::swap(tensors["W1"], tensors["W2"]); });
+}
+
+TEST_F(FalseCheckpointTest, FilesOfSomethingElseAreRefused) {
+  const std::string rule = "The file holds a network saved by equiprop";
+  const auto valid = file;
+  file.metadata["format"] = "pt";
+  expect_refused(rule);
+  file.metadata.erase("format");
+  expect_refused(rule);
+  file = valid;
+  file.metadata.erase("network");
+  expect_refused(rule);
+}
+
+TEST_F(FalseCheckpointTest, ParametersThatAreNotFiniteAreRefused) {
+  for (const double value :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+    for (const auto* name : {"W1", "b2"}) {
+      HopfieldNetwork<double> network = load<double>(path);
+      Block block;
+      for (const Block& other : network.topology().parameters().blocks())
+        if (other.name == name) block = other;
+      network.parameters()(block.offset) = value;
+      save(network, path);
+      EXPECT_NE(refusal().find("Parameters are finite."), std::string::npos);
+      SetUp();
+    }
+}
+
+TEST(NetworkOf, RefusesAnotherNumberOfParameters) {
+  const std::string text = describe(HopfieldNetwork<float>({{"x", 2}, {"y", 1}}, chain(2)));
+  EXPECT_NO_THROW(network_of(text, 3));
+  for (const Index count : {0, 2, 4, -1}) EXPECT_THROW(network_of(text, count), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace equiprop::tests
