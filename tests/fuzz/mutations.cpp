@@ -65,7 +65,7 @@ std::vector<Parts> valid_files() {
                                             {"empty", {TensorType::i16, {0, 3}, {}}}};
   for (int k = 0; k <= static_cast<int>(TensorType::u64); ++k) {
     const auto type = static_cast<TensorType>(k);
-    tensors["t" + std::to_string(k)] = {type, {8 / bytes_of(type), 1}, bytes};
+    tensors[std::string(code_of(type))] = {type, {8 / bytes_of(type), 1}, bytes};
   }
   write_safetensors(path, tensors, {{"unit", "mV"}, {"", "\xc3\x9f\n\"\\"}});
   files.push_back(parts_of(path));

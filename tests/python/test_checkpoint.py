@@ -89,7 +89,7 @@ def networks(draw: st.DrawFn) -> HopfieldNetwork:
         Layer(
             draw(st.integers(1, 4)),
             draw(activations),
-            draw(st.just("") | names.map(lambda text: f"{text}{k}!")),
+            f"{draw(names)}{k}!" if draw(st.booleans()) else "",
         )
         for k in range(count)
     ]
