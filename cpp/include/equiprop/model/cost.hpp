@@ -92,26 +92,26 @@ class CrossEntropy : public detail::Targets<S> {
 
   double stiffness() const { return 0.5; }  // the Hessian diag(p) - p p^T is at most 1/2
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const {
-    using std::log;
+    using std::exp, std::log;
     for (Index j = 0; j < o.cols(); ++j) {
       const S top = largest(o, j);
-      const S sum = (o.col(j).array() - top).exp().sum();
-      out(j) = (top + log(sum)) * this->y().col(j).sum() -
-               (this->y().col(j).array() * o.col(j).array()).sum();
+      const S partition = sum(o.rows(), [&](Index i) { return exp(o(i, j) - top); });
+      out(j) = (top + log(partition)) * total_target(j) -
+               sum(o.rows(), [&](Index i) { return this->y()(i, j) * o(i, j); });
     }
   }
   void gradient(const ConstStateRef<S>& o, StateRef<S> out) const {
     for (Index j = 0; j < o.cols(); ++j) {
       softmax(o, j, out);
-      out.col(j) = out.col(j) * this->y().col(j).sum() - this->y().col(j);
+      out.col(j) = out.col(j) * total_target(j) - this->y().col(j);
     }
   }
   void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
                               StateRef<S> out) const {
     for (Index j = 0; j < o.cols(); ++j) {
       softmax(o, j, out);
-      const S mean = (out.col(j).array() * v.col(j).array()).sum();
-      out.col(j).array() *= (v.col(j).array() - mean) * this->y().col(j).sum();
+      const S mean = sum(o.rows(), [&](Index i) { return out(i, j) * v(i, j); });
+      out.col(j).array() *= (v.col(j).array() - mean) * total_target(j);
     }
   }
   CrossEntropy select(Samples which) const {
@@ -128,8 +128,21 @@ class CrossEntropy : public detail::Targets<S> {
     return S(top);
   }
   static void softmax(const ConstStateRef<S>& o, Index j, StateRef<S>& out) {
-    out.col(j) = (o.col(j).array() - largest(o, j)).exp();
-    out.col(j) /= S(out.col(j).sum());
+    using std::exp;
+    const S top = largest(o, j);
+    for (Index i = 0; i < o.rows(); ++i) out(i, j) = exp(o(i, j) - top);
+    out.col(j) /= sum(o.rows(), [&](Index i) { return out(i, j); });
+  }
+  S total_target(Index j) const {
+    return sum(this->y().rows(), [&](Index i) { return this->y()(i, j); });
+  }
+  /// In order and one by one: Eigen's vectors begin where memory is aligned, and a sample's bits would depend on where
+  /// it lies.
+  template <class Term>
+  static S sum(Index count, const Term& term) {
+    S total(0);
+    for (Index i = 0; i < count; ++i) total += term(i);
+    return total;
   }
 };
 
