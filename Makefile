@@ -2,6 +2,7 @@
 # make test   everything that must hold: C++ tests, Python tests, doctests, examples
 # make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
 # make fuzz   COUNT damaged model files through the readers of C++ and of Python, under sanitizers
+# make package-test   outside projects find, link and run the C++ library
 # make bench  training steps beside PyTorch's backprop (MNIST_DIR=... for real images)
 # make clean
 
@@ -18,7 +19,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize fuzz bench clean
+.PHONY: demo test cpp-test package-test lint tidy sanitize fuzz bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +56,10 @@ cpp-test: $(TEST)
 	  && $(BIN)/cmake --build $(BUILD) \
 	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \
 	else echo "C++ tests were left out: GoogleTest was not found (libgtest-dev)."; fi
+
+# Outside projects find, link and run the C++ library.
+package-test: $(TEST)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/packaging
 
 lint: $(TEST)
 	$(BIN)/ruff check .
