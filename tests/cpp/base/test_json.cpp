@@ -206,7 +206,7 @@ TEST(Json, NumbersComeBackToTheLastBit) {
 
 TEST(Json, StringsComeBackAndAreWrittenAsPythonDoes) {
   using json::Characters;
-  const std::string text("\"\\/\b\f\n\r\t\x01\x7f\xc3\x9f\xf0\x9f\x98\x80\0", 18);
+  const std::string text("\"\\/\b\f\n\r\t\x01\x7f\xc3\x9f\xf0\x9f\x98\x80\0", 17);
   const std::string all = json::quoted(text, Characters::all, "test");
   const std::string ascii = json::quoted(text, Characters::ascii, "test");
   EXPECT_EQ(all, "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\x7f\xc3\x9f\xf0\x9f\x98\x80\\u0000\"");
