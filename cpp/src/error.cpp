@@ -3,6 +3,7 @@
 #include "equiprop/base/error.hpp"
 
 #include "equiprop/base/interrupt.hpp"
+#include "equiprop/base/safetensors.hpp"
 
 namespace equiprop {
 
@@ -10,6 +11,10 @@ InvalidArgument::~InvalidArgument() = default;
 
 const char* Interrupted::what() const noexcept {
   return "[equiprop] interrupted by the program";
+}
+
+const char* FileError::what() const noexcept {
+  return message_.c_str();
 }
 
 }  // namespace equiprop

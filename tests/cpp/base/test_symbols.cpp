@@ -104,7 +104,7 @@ bool is_ours(const std::string& name) {
                      [&](const char* beginning) { return name.rfind(beginning, 0) == 0; });
 }
 
-std::set<std::string> not_ours(const std::set<std::string>& names) {
+[[maybe_unused]] std::set<std::string> not_ours(const std::set<std::string>& names) {
   std::set<std::string> others;
   std::copy_if(names.begin(), names.end(), std::inserter(others, others.end()),
                [](const std::string& name) { return !is_ours(name); });

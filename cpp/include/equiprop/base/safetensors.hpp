@@ -34,7 +34,7 @@ class EQUIPROP_EXPORT FileError : public std::system_error {
   FileError(int number, std::string message)
       : std::system_error(number, std::generic_category()), message_(std::move(message)) {}
   /// One sentence, `[where] rule. Received <the system's reason> for <path>.`
-  const char* what() const noexcept override { return message_.c_str(); }
+  const char* what() const noexcept override;
 
  private:
   std::string message_;
