@@ -1,6 +1,5 @@
 #include "equiprop/model/hopfield.hpp"
 
-
 namespace equiprop {
 namespace {
 
