@@ -228,7 +228,9 @@ def exported(library: Path) -> set[str]:
 def test_both_compilers_give_functions_the_same_names(gcc: Installed, clang: Installed) -> None:
     """A program compiled by one links the library compiled by the other."""
     both = [exported(installed.prefix / "lib/libequiprop.so") for installed in (gcc, clang)]
-    declared = [{name for name in names if "ClampedHopfield" not in name} for names in both]
+    # clang 14 also compiles members whose requires-clause does not hold for a scalar, and what they call.
+    partial = ("ClampedHopfield", "descend")
+    declared = [{name for name in names if not any(part in name for part in partial)} for names in both]
     assert declared[0] == declared[1]
     assert len(declared[0]) > 100
 
