@@ -1,6 +1,6 @@
 """The streamed comparison holds six states of the batch and four vectors of parameters, at any size.
 
-Beside it stand the two problems it compares, each with its input and the input's drive: in double, and in dual
+Beside it stand the two problems it compares, each with its input and the drive of it: in double, and in dual
 numbers, which are two doubles.
 """
 
