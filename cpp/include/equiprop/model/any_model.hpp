@@ -20,6 +20,7 @@ class AnyEnergy {
   template <class E>
   requires(Energy<E> && !std::same_as<E, AnyEnergy>) AnyEnergy(E energy)
       : model_(std::make_shared<Held<E>>(std::move(energy))) {}
+  /// So does one that is a subclass; copies share it.
   explicit AnyEnergy(std::shared_ptr<const EnergyInterface<S>> model) : model_(std::move(model)) {}
 
   /// As the concept Energy says, and its refinements in energy.hpp.

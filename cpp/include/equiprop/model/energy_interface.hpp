@@ -16,10 +16,12 @@ namespace equiprop {
 template <class S>
 class EnergyInterface {
  public:
-  using Scalar = S;
+  using Scalar = S;  ///< of states
 
   virtual ~EnergyInterface() = default;
 
+  /// As the concept Energy says.
+  ///@{
   virtual Index num_units() const = 0;
   virtual Index num_outputs() const = 0;
   virtual Index num_parameters() const = 0;
@@ -31,15 +33,19 @@ class EnergyInterface {
                                   ParametersRef<S> grad) const = 0;
   virtual void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                         S weight, ParametersRef<S> grad) const = 0;
+  ///@}
 
-  // MaybeNonconservative
+  /// As MaybeNonconservative says; by default the Hessian is symmetric.
+  ///@{
   virtual bool conservative() const { return true; }
   virtual void transposed_hessian_vector_product(const ConstStateRef<S>& s,
                                                  const ConstStateRef<S>& v, StateRef<S> out) const {
     hessian_vector_product(s, v, out);
   }
+  ///@}
 
-  // HasContrast, HasDescent
+  /// As HasContrast and HasDescent say; by default nothing descends.
+  ///@{
   virtual void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
                         ParametersRef<S> grad) const {
     for (std::size_t k = 0; k < states.size(); ++k) parameter_gradient(states[k], weights[k], grad);
@@ -52,14 +58,18 @@ class EnergyInterface {
                                         const Descending<S>&) const {
     return false;
   }
+  ///@}
 
-  // HasInputGradient
+  /// As HasInputGradient says; by default there is no input.
+  ///@{
   virtual Index num_inputs() const { return 0; }
   virtual void input_gradient(const ConstStateRef<S>&, S, StateRef<S>) const {}
   virtual void mixed_input_product(const ConstStateRef<S>&, const ConstStateRef<S>&, S,
                                    StateRef<S>) const {}
+  ///@}
 
-  // HasFixedPointMap
+  /// As HasFixedPointMap says; by default a step of the gradient, without a box.
+  ///@{
   virtual void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                StateRef<S> out) const {
     gradient(s, out);
@@ -77,18 +87,23 @@ class EnergyInterface {
     out.bottomRows(num_outputs()) -= nudge.stiffness * v.bottomRows(num_outputs());
   }
   virtual void project(StateRef<S>) const {}
+  ///@}
 
-  // HasMeasuredBlockUpdate
+  /// As HasMeasuredBlockUpdate says; by default there are no blocks.
+  ///@{
   virtual Index num_blocks() const { return 0; }
   virtual Index output_block() const { return 0; }
   virtual void block_update(Index, const Nudge<S>&, StateRef<S>, PerSample<RealOf<S>>*) const {}
+  ///@}
 
-  // Divisible, MaybeSeparable
+  /// As Divisible and MaybeSeparable say; by default a batch is one piece.
+  ///@{
   virtual bool divisible() const { return false; }
   virtual bool separable() const { return false; }
   virtual std::shared_ptr<const EnergyInterface> select(Samples) const {
     throw InvalidArgument("[samples] This energy works on its whole batch only.");
   }
+  ///@}
 };
 
 }  // namespace equiprop
