@@ -4,14 +4,20 @@
 set(EQUIPROP_NEEDS_EIGEN
     "equiprop needs Eigen 3.4: install it from your system (libeigen3-dev), or 'pip install cmeel-eigen' into \
 the Python that CMake finds (-DPython_EXECUTABLE=... names another).")
-find_package(Eigen3 3.4 CONFIG QUIET)
-if(NOT TARGET Eigen3::Eigen)
+
+# A function, for what find_package(Python) sets is its caller's.
+function(equiprop_find_eigen_of_python)
   find_package(Python COMPONENTS Interpreter QUIET)
   if(Python_EXECUTABLE)
     execute_process(
       COMMAND "${Python_EXECUTABLE}" -c
         "import sys, pathlib; print(';'.join(str(p) for p in (pathlib.Path(q) / 'cmeel.prefix' for q in sys.path) if p.is_dir()))"
-      OUTPUT_VARIABLE EQUIPROP_CMEEL_PREFIXES OUTPUT_STRIP_TRAILING_WHITESPACE)
-    find_package(Eigen3 3.4 CONFIG QUIET PATHS ${EQUIPROP_CMEEL_PREFIXES})
+      OUTPUT_VARIABLE prefixes OUTPUT_STRIP_TRAILING_WHITESPACE)
+    find_package(Eigen3 3.4 CONFIG QUIET PATHS ${prefixes})
   endif()
+endfunction()
+
+find_package(Eigen3 3.4 CONFIG QUIET)
+if(NOT TARGET Eigen3::Eigen)
+  equiprop_find_eigen_of_python()
 endif()

@@ -19,8 +19,15 @@ install(FILES "${PROJECT_BINARY_DIR}/equipropConfig.cmake"
   "${PROJECT_BINARY_DIR}/equipropConfigVersion.cmake" "${PROJECT_SOURCE_DIR}/cmake/eigen.cmake"
   DESTINATION "${package_dir}" COMPONENT sdk)
 
-# The file knows where it lies, so that an installation may be moved.
-file(RELATIVE_PATH prefix_from_pkgconfig "/${pkgconfig_dir}" "/")
+# The file knows where it lies, so that an installation may be moved, unless its folders are absolute.
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+  set(pc_includedir "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+  set(pc_libdir "${CMAKE_INSTALL_FULL_LIBDIR}")
+else()
+  file(RELATIVE_PATH prefix_from_pkgconfig "/${pkgconfig_dir}" "/")
+  set(pc_includedir "\${pcfiledir}/${prefix_from_pkgconfig}${CMAKE_INSTALL_INCLUDEDIR}")
+  set(pc_libdir "\${pcfiledir}/${prefix_from_pkgconfig}${CMAKE_INSTALL_LIBDIR}")
+endif()
 configure_file("${PROJECT_SOURCE_DIR}/cmake/equiprop.pc.in" "${PROJECT_BINARY_DIR}/equiprop.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/equiprop.pc" DESTINATION "${pkgconfig_dir}" COMPONENT sdk)
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT sdk)

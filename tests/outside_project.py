@@ -70,6 +70,7 @@ def build_and_install(compiler: str, way: str, prefix: Path, *options: str) -> I
         f"-DWAY={way}",
         f"-DSOURCE={ROOT}",
         *("-DCMAKE_BUILD_TYPE=Release", "-DEQUIPROP_BUILD_SHARED=ON", "-DEQUIPROP_INSTALL=ON"),
+        "-DCMAKE_INSTALL_LIBDIR=lib",
         *options,
     )
     make(build)

@@ -3,9 +3,17 @@
 
 #include <pybind11/pybind11.h>
 
+#include <filesystem>
+#include <string>
+
 namespace equiprop::bindings {
 
 namespace py = pybind11;
+
+/// The path that os.fsencode made bytes of, UTF-8 on Windows.
+inline std::filesystem::path path_of(const std::string& bytes) {
+  return std::u8string(bytes.begin(), bytes.end());
+}
 
 void bind_base(py::module_& m);
 void bind_solvers(py::module_& m);

@@ -38,7 +38,7 @@ TensorType type_of(const py::dtype& dtype) {
 }
 
 py::tuple read(const std::string& path) {
-  const SafetensorsFile file(path);
+  const SafetensorsFile file(path_of(path));
   py::dict tensors;
   for (const auto& [name, entry] : file.tensors()) {
     py::array array(dtype_of(entry.type), entry.shape);
@@ -62,7 +62,7 @@ void write(const std::string& path, const std::map<std::string, py::array>& tens
         {array.shape(), array.shape() + array.ndim()},
         {static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.nbytes())}};
   const py::gil_scoped_release release;
-  write_safetensors(path, views, metadata);
+  write_safetensors(path_of(path), views, metadata);
 }
 
 }  // namespace
@@ -74,7 +74,7 @@ void bind_files(py::module_& m) {
   m.def("write_safetensors", &write);
   m.def("load", [](const std::string& path) {
     const py::gil_scoped_release release;
-    return load_as_saved(path);
+    return load_as_saved(path_of(path));
   });
   m.def("network_of", &network_of);
 }

@@ -118,7 +118,7 @@ void bind_network(py::module_& m) {
       .def("save",
            [](const Network& n, const std::string& path) {
              const py::gil_scoped_release release;
-             save(n, path);
+             save(n, path_of(path));
            })
       .def("clamp",
            [](const Network& n, const Array<T>& x) {

@@ -6,13 +6,13 @@
 #include "equiprop/base/safetensors.hpp"
 #include "equiprop/model/activation_fields.hpp"
 #include "json.hpp"
+#include "text.hpp"
 
 namespace equiprop {
 namespace {
 
 using namespace std::string_literals;
 using namespace std::string_view_literals;
-using json::concatenated;
 
 constexpr auto format = "equiprop.HopfieldNetwork.1"sv;
 
@@ -57,10 +57,10 @@ std::string description_text(const Topology& topology, TensorType type) {
   for (const Layer& layer : topology.layers()) layers.push_back(layer_text(layer));
   for (const auto& [source, target] : topology.couplings())
     couplings.push_back(concatenated("[", source, ", ", target, "]"));
-  return concatenated("{\"couplings\": [", json::joined(couplings, ", "),
+  return concatenated("{\"couplings\": [", joined(couplings, ", "),
                       "], \"dtype\": ", json_string(word(precisions, type)),
                       ", \"feedback\": ", json_string(word(feedbacks, topology.feedback())),
-                      ", \"layers\": [", json::joined(layers, ", "),
+                      ", \"layers\": [", joined(layers, ", "),
                       "], \"potential\": ", json_string(word(potentials, topology.potential())),
                       "}");
 }
@@ -166,47 +166,42 @@ std::vector<Index> shape_of(const Topology& topology, std::size_t block) {
 struct Saved {
   SafetensorsFile file;
   Description description;
-  std::string origin;
 };
 
-Description checked_description(const SafetensorsFile& file, const std::string& origin) {
+Description checked_description(const SafetensorsFile& file) {
   const auto& metadata = file.metadata();
   const auto found = metadata.find("format"), network = metadata.find("network");
   require(found != metadata.end() && found->second == format && network != metadata.end(), "load",
           concatenated("The file holds a network saved by equiprop (", format, ")."),
-          found == metadata.end() ? "none"s
-                                  : concatenated("'", json::printable(found->second, 80), "'"),
-          origin);
+          found == metadata.end() ? "none"s : in_quotes(found->second), file.origin());
   try {
     return read_description(network->second);
   } catch (const InvalidArgument& error) {
-    require(false, "load", "The metadata describe a network.", '"',
-            json::printable(error.what(), 250), '"', origin);
+    require(false, "load", "The metadata describe a network.", '"', printable(error.what(), 250),
+            '"', file.origin());
     throw;
   }
 }
 
-void check_tensors(const SafetensorsFile& file, const Description& description,
-                   const std::string& origin) {
+void check_tensors(const SafetensorsFile& file, const Description& description) {
   const auto& blocks = description.topology.parameters().blocks();
   constexpr auto rule = "The arrays of a saved network fit its layers."sv;
   require(file.tensors().size() == blocks.size(), "load", rule, file.tensors().size(),
-          " arrays for ", blocks.size(), " blocks", origin);
+          " arrays for ", blocks.size(), " blocks", file.origin());
   for (std::size_t k = 0; k < blocks.size(); ++k) {
     const auto found = file.tensors().find(blocks[k].name);
     require(found != file.tensors().end() && found->second.type == description.type &&
                 found->second.shape == shape_of(description.topology, k),
             "load", rule, found == file.tensors().end() ? "no " : "another type or shape of ",
-            blocks[k].name, origin);
+            blocks[k].name, file.origin());
   }
 }
 
 Saved open(const std::filesystem::path& path) {
-  const std::string origin = concatenated(" in '", json::printable(path.native()), "'");
   SafetensorsFile file(path, "load");
-  Description description = checked_description(file, origin);
-  check_tensors(file, description, origin);
-  return {std::move(file), std::move(description), origin};
+  Description description = checked_description(file);
+  check_tensors(file, description);
+  return {std::move(file), std::move(description)};
 }
 
 template <class S>
@@ -216,7 +211,7 @@ HopfieldNetwork<S> read(const Saved& saved) {
     saved.file.read(saved.file.tensors().at(block.name),
                     reinterpret_cast<std::byte*>(network.parameters().data() + block.offset));
   require(network.parameters().allFinite(), "load", "Parameters are finite.", "NaN or infinity",
-          saved.origin);
+          saved.file.origin());
   return network;
 }
 
@@ -238,6 +233,7 @@ SavedNetwork network_of(std::string_view description, Index num_parameters) {
 
 template <class S>
 void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path) {
+  require(network.parameters().allFinite(), "save", "Parameters are finite.", "NaN or infinity");
   const Topology& topology = network.topology();
   const auto parameters = std::as_bytes(std::span(
       network.parameters().data(), static_cast<std::size_t>(network.parameters().size())));
@@ -249,7 +245,7 @@ void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path) 
                                               sizeof(S) * static_cast<std::size_t>(block.size()))};
   }
   write_safetensors(path, tensors,
-                    {{"format", std::string(format)}, {"network", describe(network)}});
+                    {{"format", std::string(format)}, {"network", describe(network)}}, "save");
 }
 
 template <class S>
@@ -259,7 +255,7 @@ HopfieldNetwork<S> load(const std::filesystem::path& path) {
   require(saved.description.type == precision<S>, "load",
           concatenated("A network is loaded in the precision it was saved in; use load<", other,
                        ">, and cast() if another is needed."),
-          word(precisions, saved.description.type), saved.origin);
+          word(precisions, saved.description.type), saved.file.origin());
   return read<S>(saved);
 }
 

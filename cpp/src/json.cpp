@@ -1,9 +1,15 @@
 #include "json.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <locale>
+#include <sstream>
 
 #include "equiprop/base/error.hpp"
+#include "text.hpp"
 
 namespace equiprop::json {
 namespace {
@@ -33,14 +39,6 @@ void append_utf8(std::string& out, char32_t code) {
   }
 }
 
-/// The last `digits` hexadecimal digits of a code.
-std::string hexadecimal(char32_t code, int digits) {
-  std::string out;
-  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
-    out += "0123456789abcdef"[(code >> shift) & 0xf];
-  return out;
-}
-
 std::string escape(char32_t code) {
   if (code < 0x10000) return concatenated("\\u", hexadecimal(code, 4));
   return escape(0xd7c0 + (code >> 10)) + escape(0xdc00 + (code & 0x3ff));
@@ -48,45 +46,8 @@ std::string escape(char32_t code) {
 
 }  // namespace
 
-Character first_character(std::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return {first, text.empty() ? 0u : 1u};
-  if (first < 0xc2 || first > 0xf4) return {};
-  const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  // What the second byte may be leaves out longer forms than need be, surrogates, and codes past U+10FFFF.
-  const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) return {};
-  char32_t code = first & (0x7fu >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  return {code, length};
-}
-
-std::string printable(std::string_view text, std::size_t limit) {
-  constexpr std::string_view ellipsis = "...";
-  constexpr std::size_t longest = 4;  // of UTF-8, and \xff
-  std::string out;
-  while (!text.empty()) {
-    const auto [code, length] = first_character(text);
-    const bool plain = length > 1 || (length == 1 && code >= 0x20 && code != 0x7f);
-    if (out.size() + longest > limit - ellipsis.size()) return out.append(ellipsis);
-    if (plain)
-      out += text.substr(0, length);
-    else
-      out += concatenated("\\x", hexadecimal(static_cast<unsigned char>(text.front()), 2));
-    text.remove_prefix(plain ? length : 1);
-  }
-  return out;
-}
-
 void Reader::refuse(std::string_view rule, std::string_view received) const {
-  require(false, where_, rule, "'", printable(received, 80), "'", origin_);
+  require(false, where_, rule, in_quotes(received), origin_);
   std::abort();  // never reached
 }
 
@@ -146,7 +107,7 @@ char32_t Reader::four_digits() {
   const std::string_view four = text_.substr(1, 4);
   std::uint32_t code = 0;
   const auto [end, error] = std::from_chars(four.data(), four.data() + four.size(), code, 16);
-  if (error != std::errc() || end != four.data() + 4) refuse(well_formed);
+  if (four.size() < 4 || error != std::errc() || end != four.data() + 4) refuse(well_formed);
   text_.remove_prefix(5);
   return code;
 }
@@ -183,8 +144,10 @@ double Reader::number(std::string_view rule) {
     length += exponent;
   }
   double value = 0;
-  const auto [end, error] = std::from_chars(text_.data(), text_.data() + length, value);
-  if (error != std::errc()) refuse(rule);
+  std::istringstream stream{
+      std::string(text_.substr(0, length))};  // libc++ 19 has no from_chars of doubles
+  stream.imbue(std::locale::classic());
+  if (!(stream >> value)) refuse(rule);
   text_.remove_prefix(length);
   return value;
 }
@@ -213,8 +176,7 @@ std::string quoted(std::string_view text, Characters characters, std::string_vie
   std::string out = "\"";
   while (!text.empty()) {
     const auto [code, length] = first_character(text);
-    require(length > 0, where, "Names and metadata are valid UTF-8.", "'", printable(text, 80),
-            "'");
+    require(length > 0, where, "Names and metadata are valid UTF-8.", in_quotes(text));
     const std::size_t k = special.find(text.front());
     if (k != special.npos)
       (out += '\\') += letters[k];
@@ -234,15 +196,6 @@ std::string number(double value) {
   const auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
   std::string out(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
   return plain && out.find('.') == out.npos ? out + ".0" : out;
-}
-
-std::string joined(const std::vector<std::string>& values, std::string_view separator) {
-  std::string out;
-  for (const auto& value : values) {
-    if (&value != &values.front()) out += separator;
-    out += value;
-  }
-  return out;
 }
 
 }  // namespace equiprop::json

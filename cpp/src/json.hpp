@@ -5,25 +5,14 @@
 /// memory, and no nesting is followed but the caller's own. Repeated names, lone surrogates, and fractions or
 /// exponents where an integer is due are refused.
 
-#include <concepts>
+#include <cstddef>
 #include <set>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "equiprop/base/arrays.hpp"
 
 namespace equiprop::json {
-
-/// One character at the start of a text: its code point and bytes, none if they are no UTF-8.
-struct Character {
-  char32_t code = 0;
-  std::size_t length = 0;
-};
-Character first_character(std::string_view text);
-
-/// At most `limit` bytes of any text for a message: valid UTF-8 on one line.
-std::string printable(std::string_view text, std::size_t limit = std::string_view::npos);
 
 class Reader {
  public:
@@ -108,20 +97,5 @@ std::string quoted(std::string_view text, Characters characters, std::string_vie
 
 /// A finite number as Python writes it: the fewest digits that read back the same.
 std::string number(double value);
-
-/// Text and integers, one after the other.
-template <class... Part>
-std::string concatenated(const Part&... parts) {
-  std::string out;
-  const auto append = [&](const auto& part) {
-    if constexpr (std::integral<std::remove_cvref_t<decltype(part)>>)
-      out += std::to_string(part);
-    else
-      out += part;
-  };
-  (append(parts), ...);
-  return out;
-}
-std::string joined(const std::vector<std::string>& values, std::string_view separator);
 
 }  // namespace equiprop::json

@@ -1,22 +1,19 @@
 #include "equiprop/base/safetensors.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <functional>
 #include <limits>
 #include <random>
 
 #include "equiprop/base/error.hpp"
+#include "file_system.hpp"
 #include "json.hpp"
+#include "text.hpp"
 
 namespace equiprop {
 namespace {
-
-using json::concatenated;
 
 constexpr std::string_view metadata_name = "__metadata__";
 constexpr std::size_t max_dimensions = 64;
@@ -50,12 +47,8 @@ std::optional<Index> bytes_of(TensorType type, const std::vector<Index>& shape) 
   return empty ? 0 : spanned;
 }
 
-std::string in_quotes(std::string_view text) {
-  return concatenated("'", json::printable(text, 80), "'");
-}
-
 std::string path_in_quotes(const std::filesystem::path& path) {
-  return concatenated("'", json::printable(path.native()), "'");
+  return concatenated("'", printable(utf8(path)), "'");
 }
 
 [[noreturn]] void fail(int number, std::string_view where, std::string_view rule,
@@ -65,11 +58,11 @@ std::string path_in_quotes(const std::filesystem::path& path) {
                                        path_in_quotes(path), "."));
 }
 
-/// For the system, to which a path ends at the first zero byte.
-const char* system_path(const std::filesystem::path& path, std::string_view where) {
-  require(path.native().find('\0') == std::string::npos, where, "A path holds no zero byte.",
+/// The system takes a path to end at the first zero byte.
+const std::filesystem::path& whole(const std::filesystem::path& path, std::string_view where) {
+  require(path.native().find('\0') == path.native().npos, where, "A path holds no zero byte.",
           path_in_quotes(path));
-  return path.c_str();
+  return path;
 }
 
 // ---------------------------------------------------------------------------- header, as text
@@ -102,10 +95,10 @@ SafetensorsFile::Entry read_entry(json::Reader& reader, const std::string& name)
       reader.tuple(
           pair, [&] { entry.begin = reader.count(pair); }, [&] { end = reader.count(pair); });
     } else {
-      reader.refuse(fields);
+      reader.refuse(fields, key);
     }
   };
-  if (reader.object(fields, field) != 3) reader.refuse(fields);
+  if (reader.object(fields, field) != 3) reader.refuse(fields, "fewer");
   const auto bytes = bytes_of(entry.type, entry.shape);
   if (!bytes)
     reader.refuse(concatenated("The shape of ", what, " can be addressed."), "a larger one");
@@ -119,67 +112,84 @@ std::string entry_text(const SafetensorsFile::Entry& entry) {
   std::vector<std::string> shape;
   for (const Index count : entry.shape) shape.push_back(std::to_string(count));
   return concatenated("{\"data_offsets\":[", entry.begin, ",", entry.begin + entry.bytes,
-                      "],\"dtype\":\"", code_of(entry.type), "\",\"shape\":[",
-                      json::joined(shape, ","), "]}");
+                      "],\"dtype\":\"", code_of(entry.type), "\",\"shape\":[", joined(shape, ","),
+                      "]}");
 }
 
-std::string json_string(std::string_view text) {
-  return json::quoted(text, json::Characters::all, "write_safetensors");
+std::string json_string(std::string_view text, std::string_view where) {
+  return json::quoted(text, json::Characters::all, where);
 }
 
-std::string metadata_text(const std::map<std::string, std::string>& metadata) {
+std::string metadata_text(const std::map<std::string, std::string>& metadata,
+                          std::string_view where) {
   std::vector<std::string> members;
   for (const auto& [name, text] : metadata)
-    members.push_back(concatenated(json_string(name), ":", json_string(text)));
-  return concatenated("{", json::joined(members, ","), "}");
+    members.push_back(concatenated(json_string(name, where), ":", json_string(text, where)));
+  return concatenated("{", joined(members, ","), "}");
 }
 
 /// The header and the 8 bytes before it.
 std::string header_text(const std::map<std::string, SafetensorsFile::Entry>& entries,
-                        const std::map<std::string, std::string>& metadata) {
+                        const std::map<std::string, std::string>& metadata,
+                        std::string_view where) {
   std::map<std::string_view, std::string> members;
   for (const auto& [name, entry] : entries) members[name] = entry_text(entry);
-  if (!metadata.empty()) members[metadata_name] = metadata_text(metadata);
+  if (!metadata.empty()) members[metadata_name] = metadata_text(metadata, where);
   std::vector<std::string> parts;
   for (const auto& [name, text] : members)
-    parts.push_back(concatenated(json_string(name), ":", text));
-  std::string header = concatenated("{", json::joined(parts, ","), "}");
+    parts.push_back(concatenated(json_string(name, where), ":", text));
+  std::string header = concatenated("{", joined(parts, ","), "}");
   header.resize((header.size() + 7) / 8 * 8, ' ');
-  require(
-      header.size() <= max_header_bytes, "write_safetensors",
-      concatenated("The header takes at most ", max_header_bytes, " bytes; store less metadata."),
-      header.size());
+  require(header.size() <= max_header_bytes, where,
+          concatenated("The header takes at most ", max_header_bytes,
+                       " bytes; use fewer or shorter names and texts."),
+          header.size());
   const std::uint64_t length = header.size();
   return std::string(reinterpret_cast<const char*>(&length), sizeof length) + header;
 }
 
 // ---------------------------------------------------------------------------- writing
 
-void check(const std::string& name, const TensorView& tensor) {
-  require(name != metadata_name, "write_safetensors", "'__metadata__' is reserved.",
-          "a tensor of that name");
-  require(tensor.shape.size() <= max_dimensions, "write_safetensors",
-          "A tensor has at most 64 dimensions.", tensor.shape.size(), " for ", in_quotes(name));
-  require(bytes_of(tensor.type, tensor.shape) == static_cast<Index>(tensor.bytes.size()),
-          "write_safetensors", "A tensor holds as many numbers as its shape says.",
-          tensor.bytes.size(), " bytes of ", code_of(tensor.type), " for ", in_quotes(name));
+void check(const std::string& name, const TensorView& tensor, std::string_view where) {
+  require(name != metadata_name, where, "'__metadata__' is reserved.", "a tensor of that name");
+  require(tensor.shape.size() <= max_dimensions, where, "A tensor has at most 64 dimensions.",
+          tensor.shape.size(), " for ", in_quotes(name));
+  require(bytes_of(tensor.type, tensor.shape) == static_cast<Index>(tensor.bytes.size()), where,
+          "A tensor holds as many numbers as its shape says.", tensor.bytes.size(), " bytes of ",
+          code_of(tensor.type), " for ", in_quotes(name));
 }
 
-/// A file beside `path` that takes its place in the end, or goes.
+/// The file that a path leads to, behind links, or the path where there is none yet.
+std::filesystem::path target_of(const std::filesystem::path& path, std::string_view where) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  require(!std::filesystem::is_other(status), where, "A file is replaced, nothing else.",
+          "a device or pipe, ", path_in_quotes(path));
+  const auto target = std::filesystem::canonical(path, error);
+  return error ? path : target;
+}
+
+/// A file beside the one at `path` that takes its place in the end, or goes.
 class Replacement {
  public:
-  explicit Replacement(const std::filesystem::path& path) : path_(path), temporary_(path) {
+  Replacement(const std::filesystem::path& path, std::string_view where)
+      : where_(where), path_(target_of(whole(path, where), where)), temporary_(path_) {
     std::random_device random;
     char name[32];
     std::snprintf(name, sizeof name, ".%08x%08x.part", random(), random());
     temporary_.replace_filename(name);
-    file_.reset(std::fopen(system_path(temporary_, "write_safetensors"), "wbxe"));
+    file_ = open_file(temporary_, OpenMode::create);
     check(file_ != nullptr);
+    std::error_code error;
+    const auto old = std::filesystem::status(path_, error);
+    if (exists(old)) std::filesystem::permissions(temporary_, old.permissions(), error);
   }
   Replacement(const Replacement&) = delete;
   Replacement& operator=(const Replacement&) = delete;
   ~Replacement() {
-    if (file_ != nullptr) ::unlink(temporary_.c_str());
+    file_.reset();
+    std::error_code error;
+    if (!done_) std::filesystem::remove(temporary_, error);
   }
 
   void write(std::span<const std::byte> bytes) {
@@ -187,21 +197,23 @@ class Replacement {
     check(std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) == bytes.size());
   }
   void take_place() {
-    check(std::fflush(file_.get()) == 0);
-    check(::fsync(::fileno(file_.get())) == 0);
-    check(std::rename(temporary_.c_str(), path_.c_str()) == 0);
+    check(synchronize(file_.get()));
     file_.reset();
+    check(replace_file(temporary_, path_));
+    done_ = true;
   }
 
  private:
   void check(bool succeeded) const {
     if (!succeeded)
-      fail(errno, "write_safetensors",
+      fail(errno, where_,
            "The file is written whole or not at all; free space or choose another place.", path_);
   }
 
+  std::string_view where_;
   std::filesystem::path path_, temporary_;
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_{nullptr, &std::fclose};
+  FilePointer file_{nullptr, &std::fclose};
+  bool done_ = false;
 };
 
 }  // namespace
@@ -223,11 +235,13 @@ Index bytes_of(TensorType type) {
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, std::string_view where)
     : where_(where),
       origin_(concatenated(" in ", path_in_quotes(path))),
-      file_(std::fopen(system_path(path, where), "rbe"), &std::fclose) {
-  struct stat status {};
-  if (file_ == nullptr || ::fstat(::fileno(file_.get()), &status) != 0)
-    fail(errno, where_, "The file exists and can be read.", path);
-  size_ = status.st_size;
+      file_(open_file(whole(path, where), OpenMode::read)) {
+  constexpr std::string_view rule = "The file exists and can be read.";
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) fail(EISDIR, where_, rule, path);
+  const auto size = file_ == nullptr ? std::nullopt : size_of(file_.get());
+  if (!size) fail(errno, where_, rule, path);
+  size_ = *size;
   read_header();
   check_layout();
 }
@@ -279,7 +293,7 @@ void SafetensorsFile::read(const Entry& entry, std::byte* out) const {
 
 void SafetensorsFile::read_bytes(Index begin, std::span<std::byte> out) const {
   if (out.empty()) return;
-  const bool found = ::fseeko(file_.get(), begin, SEEK_SET) == 0;
+  const bool found = seek(file_.get(), begin);
   const std::size_t count = found ? std::fread(out.data(), 1, out.size(), file_.get()) : 0;
   if (!found || std::ferror(file_.get()) != 0) {
     const int number = errno;
@@ -305,10 +319,10 @@ Safetensors read_safetensors(const std::filesystem::path& path) {
 
 void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, TensorView>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata, std::string_view where) {
   std::vector<std::pair<std::string_view, const TensorView*>> order;
   for (const auto& [name, tensor] : tensors) {
-    check(name, tensor);
+    check(name, tensor, where);
     order.emplace_back(name, &tensor);
   }
   // Larger types first, then by name, as they stand in the map.
@@ -321,8 +335,8 @@ void write_safetensors(const std::filesystem::path& path,
     entries[std::string(name)] = {tensor->type, tensor->shape, end, bytes};
     end += bytes;
   }
-  const std::string header = header_text(entries, metadata);
-  Replacement replacement(path);
+  const std::string header = header_text(entries, metadata, where);
+  Replacement replacement(path, where);
   replacement.write(std::as_bytes(std::span(header)));
   for (const auto& [name, tensor] : order) replacement.write(tensor->bytes);
   replacement.take_place();

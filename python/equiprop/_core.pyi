@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class GMRES(_Options):
 _Solver = BlockUpdate | FixedPointIteration | Euler
 _LinearSolver = ConjugateGradient | Richardson | Neumann | GMRES
 
+@type_check_only
 class Energy:
     num_units: int
     num_outputs: int
@@ -86,15 +87,18 @@ class Energy:
     def mixed_derivative_product(self, s: _Array, v: _Array) -> _Array: ...
     def residual(self, s: _Array) -> NDArray[np.float64]: ...
 
+@type_check_only
 class DualEnergy:
     def symmetrized(self, s_star: NDArray[np.float64]) -> DualEnergy: ...
 
+@type_check_only
 class Cost:
     num_outputs: int
     batch: int
     def value(self, o: _Array) -> _Array: ...
     def state_gradient(self, s: _Array) -> _Array: ...
 
+@type_check_only
 class HopfieldNetwork:
     layers: list[tuple[str, int, tuple[str, float, float, float, float]]]
     couplings: list[tuple[int, int]]
@@ -122,6 +126,7 @@ class HopfieldNetwork:
 
 _Network = HopfieldNetwork
 
+@type_check_only
 class Precision:
     """The submodules f32 and f64; an instance stands for the module here."""
 

@@ -22,7 +22,7 @@ else:
         filename_prefixes = ("_core",)
         check_symbols = ("equiprop_get_num_threads", "equiprop_set_num_threads")  # there are other _core's
 
-        def get_num_threads(self) -> int:
+        def get_num_threads(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
             """Return the number of threads."""
             return int(self.dynlib.equiprop_get_num_threads())
 
@@ -30,7 +30,7 @@ else:
             """Use so many threads from now on."""
             self.dynlib.equiprop_set_num_threads(num_threads)
 
-        def get_version(self) -> str:
+        def get_version(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
             """Return the version of equiprop."""
             return _core.version
 

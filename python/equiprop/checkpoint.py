@@ -30,6 +30,8 @@ def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
     ------
     TypeError
         For a model that is not a HopfieldNetwork.
+    ValueError
+        If a parameter is not finite: what was saved before stays.
     OSError
         If the file cannot be written; nothing is lost.
 

@@ -285,19 +285,21 @@ def _train(options: argparse.Namespace) -> int:
         callbacks=[log],
     )
     epochs = _DEFAULTS[options.data][1] if options.epochs is None else options.epochs
+    path = folder / "model.safetensors"
     try:
         trainer.fit(train, epochs=epochs, validation=options.validation, patience=options.patience)
-    except KeyboardInterrupt:
-        print(f"stopped; the model so far is in {folder}/model.safetensors", file=sys.stderr)
+    except BaseException:
+        if np.isfinite(model.parameters).all():
+            save(model, path)
+            print(f"stopped; the model so far is in {path}", file=sys.stderr)
         raise
-    finally:
-        save(model, folder / "model.safetensors")
+    save(model, path)
     error = trainer.evaluate(test).error
     if options.plot:
         _plot(trainer, log, test, folder)
     if options.json:
         result = {"command": "train", "data": options.data, "test_error": error, "history": log.records}
-        print(json.dumps({**result, "model": str(folder / "model.safetensors")}))
+        print(json.dumps({**result, "model": str(path)}))
     else:
         print(f"test error {100 * error:.2f} % ({100 * (1 - error):.2f} % accuracy)")
     return 0

@@ -38,7 +38,7 @@ class OwnModel(ABC):
     parameters: Array = field(default_factory=lambda: np.zeros(0))
     num_inputs: int | None = None
 
-    dtype = np.dtype(np.float64)
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64
     has_block_update: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
@@ -288,7 +288,7 @@ class _Complexified:
     def energy(self, x: Array, s: Array) -> Array:
         if self.model.accepts_complex:
             return self.model.energy(x, s)
-        slope = (self.model.gradient(x, _real(s)) * s.imag).sum(axis=1)
+        slope = (self.model.gradient(x, _real(s)) * _imag(s)).sum(axis=1)
         return np.asarray(self.model.energy(x, _real(s)) + 1j * slope)
 
     def gradient(self, x: Array, s: Array) -> Array:
@@ -320,11 +320,11 @@ class _Complexified:
 
 
 def _real(values: Array) -> Array:
-    return np.ascontiguousarray(values.real)
+    return np.ascontiguousarray(np.real(values))
 
 
 def _imag(values: Array) -> Array:
-    return np.ascontiguousarray(values.imag)
+    return np.ascontiguousarray(np.imag(values))
 
 
 def _complex(value: Any, name: str) -> Array:

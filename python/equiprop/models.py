@@ -164,8 +164,12 @@ class HopfieldNetwork:
 
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         self._network = network
-        self.layers = tuple(Layer(units, Activation(*fields), name) for name, units, fields in network.layers)
-        self.couplings = tuple(Dense(source, target) for source, target in network.couplings)
+        self.layers: tuple[Layer, ...] = tuple(
+            Layer(units, Activation(*fields), name) for name, units, fields in network.layers
+        )
+        self.couplings: tuple[Dense, ...] = tuple(
+            Dense(source, target) for source, target in network.couplings
+        )
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"
         self.dtype: np.dtype[Any] = network.parameters.dtype

@@ -27,7 +27,8 @@ def write_safetensors(
 ) -> None:
     """Write named arrays and text to a safetensors file, atomically: all of the new file or all of the old.
 
-    Equal content gives equal bytes. Data starts at a multiple of 8 bytes and larger number types come
+    A link is followed, and the permissions of a file that is replaced are kept. Equal content gives equal
+    bytes. Data starts at a multiple of 8 bytes and larger number types come
     first, so every tensor is aligned.
 
     Parameters
@@ -44,7 +45,8 @@ def write_safetensors(
     TypeError
         A name or text is no str, a tensor no array, or its type not listed above.
     ValueError
-        A name is ``__metadata__``, or names and text do not fit a header of ``MAX_HEADER_BYTES``.
+        A name is ``__metadata__``, a text has a lone surrogate, names and text do not fit a header of
+        ``MAX_HEADER_BYTES``, or the path leads to a device or pipe.
     OSError
         Writing failed, for example on a full disk; nothing is left behind and an old file is intact.
 
@@ -81,6 +83,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[An
     ------
     ValueError
         The file departs from the format in any way: cut, padded, overlapping, of unknown type, ...
+    OSError
+        It cannot be read.
 
     References
     ----------

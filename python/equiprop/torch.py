@@ -13,10 +13,10 @@ from equiprop.energies import Energy, OwnModel, VectorField
 
 try:
     import torch
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "[equiprop.torch] Models in PyTorch need it. Install it with pip install 'equiprop[torch]'."
-    ) from error
+    ) from _error
 
 Tensors = dict[str, "torch.Tensor"]
 Function = Callable[["torch.Tensor", "torch.Tensor", Tensors], "torch.Tensor"]
@@ -38,7 +38,7 @@ class _TorchModel(OwnModel):
         if not isinstance(params, Mapping) or not params:
             raise TypeError(f"[{type(self).__name__}] `params` maps names to tensors. Received {params!r}.")
         arrays = {name: np.asarray(torch.as_tensor(p).detach().cpu()) for name, p in params.items()}
-        self.block_shapes = {name: array.shape for name, array in arrays.items()}
+        self.block_shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in arrays.items()}
         flat = np.concatenate([array.astype(np.float64).ravel() for array in arrays.values()])
         super().__init__(num_units, num_outputs, flat, num_inputs)
         self.function = function

@@ -216,7 +216,7 @@ class Trainer:
 
     def _split(self, data: Dataset, validation: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
         """Return training and validation data."""
-        if isinstance(validation, float):
+        if isinstance(validation, (int, float)):
             data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
         if validation is not None:
             for part in (data, validation):

@@ -68,11 +68,11 @@ def damaged_file(number: int, files: list[tuple[str, bytes]]) -> bytes:
     choices = random.Random(number)
     text, data = choices.choice(files)
     header = json.loads(text)
+    network = header["__metadata__"].get("network")
     for _ in range(choices.randrange(3)):
         change(choices, header)
     description = header.get("__metadata__", {})
-    if choices.random() < 0.5 and isinstance(description, dict) and "network" in description:
-        network = json.loads(text)["__metadata__"]["network"]
+    if network and choices.random() < 0.5 and isinstance(description, dict):
         tree = json.loads(network)
         change(choices, tree)
         description["network"] = json.dumps(tree)

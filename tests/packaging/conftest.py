@@ -60,5 +60,6 @@ def installed_prefix(shell: Shell) -> Path:
     """Build and install the library by the first commands of docs/cpp.md; later runs find it built."""
     commands = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "cpp.md").read_text(), re.DOTALL)
     assert commands
+    shutil.rmtree(PREFIX, ignore_errors=True)
     shell(commands[1])
     return PREFIX

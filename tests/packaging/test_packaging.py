@@ -156,7 +156,7 @@ def test_pkg_config(gcc: Installed, tmp_path: Path) -> None:
 
 
 def test_the_installed_python_package(tmp_path: Path) -> None:
-    """What `pip install equiprop` brings is enough for a C++ program; its wheel stays small."""
+    """What `pip install equiprop` brings, and Eigen, is enough for a C++ program; its wheel stays small."""
     try:
         folder = eq.get_cmake_dir()
     except FileNotFoundError as error:
@@ -213,6 +213,7 @@ def test_component_sdk_is_complete(gcc: Installed, tmp_path: Path, path: str) ->
 def test_another_major_version_is_not_found(gcc: Installed, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.21)\nproject(old LANGUAGES CXX)\n"
+        "find_package(equiprop 0.1 CONFIG REQUIRED)\nunset(equiprop_DIR CACHE)\n"
         "find_package(equiprop 1.0 CONFIG QUIET)\n"
         "if(equiprop_FOUND)\n  message(FATAL_ERROR found)\nendif()\n"
     )

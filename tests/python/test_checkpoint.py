@@ -260,11 +260,24 @@ def test_any_change_gives_a_network_or_a_value_error(
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_parameters_that_are_not_finite_are_refused(bad: float, tmp_path: Path) -> None:
+def test_parameters_that_are_not_finite_are_neither_saved_nor_loaded(bad: float, tmp_path: Path) -> None:
     net = chain()
+    path = eq.save(net, tmp_path / "model")
+    good = path.read_bytes()
     net.parameters[5] = bad
-    with pytest.raises(ValueError, match=r"Parameters are finite\. Received NaN or infinity"):
-        eq.load(eq.save(net, tmp_path / "model"))
+    with pytest.raises(ValueError, match=r"^\[save\] Parameters are finite\. Received NaN or infinity"):
+        eq.save(net, path)
+    assert path.read_bytes() == good
+    tensors, metadata = read_safetensors(path)
+    tensors["b1"][0] = bad
+    write_safetensors(path, tensors, metadata)
+    with pytest.raises(ValueError, match=r"^\[load\] Parameters are finite\. Received NaN or infinity"):
+        eq.load(path)
+
+
+def test_a_failure_is_reported_in_the_name_of_save(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^\[save\] The file is written whole or not at all"):
+        eq.save(chain(), tmp_path / "absent" / "model")
 
 
 @pytest.mark.parametrize(

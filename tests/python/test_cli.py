@@ -159,6 +159,14 @@ def test_an_interrupted_training_keeps_its_model(
     assert (tmp_path / "history.jsonl").read_text().count("\n") == 1
 
 
+def test_a_training_that_diverges_leaves_the_old_model(tmp_path: Path, capsys: Capture) -> None:
+    assert main([*DIGITS, "--output", str(tmp_path)]) == 0
+    good = (tmp_path / "model.safetensors").read_bytes()
+    assert main([*DIGITS, "--output", str(tmp_path), "--learning-rate", "1e30"]) == 2
+    assert "diverge" in capsys.readouterr().err
+    assert (tmp_path / "model.safetensors").read_bytes() == good
+
+
 def rows(case: dict[str, Any], claim: str) -> dict[str, Any]:
     return {r["label"]: r["value"] for c in case["claims"] if c["claim"] == claim for r in c["rows"]}
 

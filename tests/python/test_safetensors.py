@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import resource
 import signal
@@ -291,6 +292,28 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path: Path, count: in
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_only_files_are_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path(os.devnull)):
+        with pytest.raises(ValueError, match=r"^\[write_safetensors\] A file is replaced, nothing else\."):
+            write_safetensors(path, SAMPLE, {})
+    assert pipe.is_fifo()
+
+
+def test_a_link_is_followed_and_permissions_stay(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    file, link = tmp_path / "folder" / "model", tmp_path / "link"
+    write_safetensors(file, {}, {})
+    file.chmod(0o600)
+    link.symlink_to(file)
+    write_safetensors(link, SAMPLE, {})
+    assert link.is_symlink()
+    assert same(read_safetensors(file)[0], SAMPLE)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "absent" / "model", tmp_path / "file" / "model", tmp_path):
@@ -301,5 +324,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert refusal.value.errno == errno.ENOENT
     with pytest.raises(IsADirectoryError):
         read_safetensors(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        read_safetensors("/proc")
     with pytest.raises(ValueError, match="zero byte"):
         read_safetensors("nul\0")

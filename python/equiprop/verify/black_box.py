@@ -47,7 +47,7 @@ class BlackBox:
     parameters_changed: Callable[[Array], None] | None = None
     block_slices: Mapping[str, slice] = field(default_factory=dict)
 
-    dtype = np.dtype(np.float64)
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64
 
     def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:

@@ -115,7 +115,7 @@ class Certificate:
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a self-contained page (.html; extra ``plot``) or the figures (.json).
+        """Write a self-contained page (.html; extra ``plot``) or the figures (.json), all of it or nothing.
 
         The JSON holds network, samples and settings, so that ``equiprop verify --replay`` repeats it.
         """
@@ -128,7 +128,12 @@ class Certificate:
             text = json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
         else:
             raise ValueError(f"[save] A certificate is a .html or a .json file. Received {str(path)!r}.")
-        path.write_text(text, encoding="utf-8")
+        part = path.with_name(f".{path.name}.part")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def __str__(self) -> str:
         return "\n".join([*(str(case) for case in self.cases), self.verdict])
@@ -218,6 +223,7 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
         raise type(error)(f"[replay] The certificate can be read. Received {error}.") from error
     except UnicodeDecodeError:
         text = ""
+    recorded: Any = None
     try:
         recorded = json.loads(text)
         complete = recorded["format"] == _FORMAT and isinstance(recorded["cases"], list)

@@ -217,12 +217,5 @@ TEST(Json, StringsComeBackAndAreWrittenAsPythonDoes) {
     EXPECT_THROW(json::quoted(bad, Characters::all, "test"), InvalidArgument);
 }
 
-TEST(Json, WhatIsPrintedIsOneLineOfUtf8) {
-  EXPECT_EQ(json::printable("a\n\xff\xc3\x9f"), "a\\x0a\\xff\xc3\x9f");
-  const std::string cut = json::printable(std::string(100, '\xff'), 20);
-  EXPECT_LE(cut.size(), 20u);
-  EXPECT_TRUE(cut.ends_with("..."));
-}
-
 }  // namespace
 }  // namespace equiprop::tests

@@ -1,6 +1,7 @@
 #pragma once
 /// Bad arguments: one exception type and one form of message, `[where] rule. Received ...`.
 
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -23,6 +24,7 @@ void require(bool condition, std::string_view where, std::string_view rule,
              const Received&... received) {
   if (condition) return;
   std::ostringstream message;
+  message.imbue(std::locale::classic());
   message << '[' << where << "] " << rule << " Received ";
   (message << ... << received);
   message << '.';

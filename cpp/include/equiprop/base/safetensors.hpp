@@ -92,6 +92,8 @@ class EQUIPROP_EXPORT SafetensorsFile {
   const std::map<std::string, Entry>& tensors() const { return tensors_; }
   /// Text under `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// How errors name the file: ` in '<path>'`.
+  const std::string& origin() const { return origin_; }
   /// Reads the bytes of a tensor of this file to `out`, which has room for entry.bytes.
   void read(const Entry& entry, std::byte* out) const;
 
@@ -116,14 +118,17 @@ class EQUIPROP_EXPORT SafetensorsFile {
 /// Throws InvalidArgument and FileError as SafetensorsFile does.
 EQUIPROP_EXPORT Safetensors read_safetensors(const std::filesystem::path& path);
 
-/// Writes named tensors and text, atomically: all of the new file or all of the old. Equal content gives equal
+/// Writes named tensors and text on behalf of `where`, atomically: all of the new file or all of the old. Equal content gives equal
 /// bytes. Data start at a multiple of 8 bytes and larger types come first, so that every tensor is aligned.
 ///
-/// Throws InvalidArgument if a name is `__metadata__`, bytes do not fit a shape, text is not UTF-8, or names and
+/// A link is followed, and the permissions of a file that is replaced are kept.
+///
+/// Throws InvalidArgument if the path leads to a device or pipe, a name is `__metadata__`, bytes do not fit a shape, text is not UTF-8, or names and
 /// text do not fit a header of max_header_bytes; FileError if writing failed, for example on a full disk: then
 /// nothing is left behind and an old file is intact.
 EQUIPROP_EXPORT void write_safetensors(const std::filesystem::path& path,
                                        const std::map<std::string, TensorView>& tensors,
-                                       const std::map<std::string, std::string>& metadata);
+                                       const std::map<std::string, std::string>& metadata,
+                                       std::string_view where = "write_safetensors");
 
 }  // namespace equiprop

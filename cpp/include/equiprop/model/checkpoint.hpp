@@ -32,7 +32,8 @@ EQUIPROP_EXPORT SavedNetwork network_of(std::string_view description, Index num_
 ///
 ///   save(network, "model.safetensors");
 ///
-/// Throws FileError if the file cannot be written; nothing is lost.
+/// Throws InvalidArgument if a parameter is not finite or the path leads to a device or pipe, FileError if the file
+/// cannot be written; nothing is lost.
 template <class S>
 EQUIPROP_EXPORT void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path);
 

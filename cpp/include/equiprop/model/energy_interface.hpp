@@ -101,7 +101,8 @@ class EnergyInterface {
   virtual bool divisible() const { return false; }
   virtual bool separable() const { return false; }
   virtual std::shared_ptr<const EnergyInterface> select(Samples) const {
-    throw InvalidArgument("[samples] This energy works on its whole batch only.");
+    throw InvalidArgument(
+        "[samples] This energy works on its whole batch only. Received a choice of its samples.");
   }
   ///@}
 };
