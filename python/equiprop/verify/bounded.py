@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop import _core
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import one_sided
@@ -120,7 +121,7 @@ def _error(problem: Problem, beta: float, reference: NDArray[np.float64]) -> flo
 
 def _changes(problem: Problem, beta: float) -> tuple[str, ...]:
     """Name the units that are held at beta and not at 0, or the other way round."""
-    core = problem.model.core
+    core = _core.f64
     energy = core.total_energy(problem.energy, problem.bound, beta)
     state, *_ = core.relax(energy, problem.solver.core, problem.state)
     free = energy.mobility(state) != 0

@@ -88,7 +88,7 @@ class Problem:
         """Return a step for finite differences: 3e-4, or less where a kink of a nudged state is near."""
         margin = np.inf
         for beta in betas:
-            energy = self.model.core.total_energy(self.energy, self.bound, beta)
+            energy = _core.f64.total_energy(self.energy, self.bound, beta)
             state, *_ = self.model.core.relax(energy, self.solver.core, self.state)
             margin = min(margin, float(kink_margins(self.model, energy, state).min()))
         return min(3e-4, margin / 20)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from equiprop import _core
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
@@ -112,6 +113,6 @@ def surrogate(
 def _minimum(problem: Problem, beta: float) -> float:
     """F*(beta), mean over the batch, under the model's present parameters."""
     model = problem.model
-    energy = model.core.total_energy(model.clamp(problem.x), problem.bound, beta)
+    energy = _core.f64.total_energy(model.clamp(problem.x), problem.bound, beta)
     state, *_ = model.core.relax(energy, problem.solver.core, problem.state)
     return float(energy.energy(state).mean())

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop import _core
 from equiprop.arrays import as_array
 from equiprop.checks import real
 from equiprop.costs import Cost, SquaredError
@@ -119,7 +120,7 @@ def _checked(problem: Problem, trajectories: Mapping[float, Any]) -> dict[float,
 
 def _flow(problem: Problem, beta: float, step_size: float, steps: int) -> _Floats:
     """Return the model's own states, (steps + 1, batch, units)."""
-    core = problem.model.core
+    core = _core.f64
     solver = Euler(tolerance=0, max_iterations=steps, step_size=step_size).core
     energy = core.total_energy(problem.energy, problem.bound, beta)
     *_, states = core.relax(energy, solver, problem.state, False, True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop import _core
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
@@ -100,7 +101,7 @@ def _against_stored(problem: Problem, free: FixedPoint, rule: Nudging, nudged: E
     model = problem.model
     energy = model.clamp(problem.x)
     beta = rule.beta
-    total = model.core.total_energy(energy, problem.bound, beta)
+    total = _core.f64.total_energy(energy, problem.bound, beta)
     state, *_ = model.core.relax(total, nudged.core, free.state)
     contrast = energy.parameter_gradient(state) - energy.parameter_gradient(free.state)
     return np.asarray(contrast / (beta * len(state)))

@@ -1,0 +1,211 @@
+"""What `make wheel` makes, where there is no compiler and no repository, and on an old processor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from collections.abc import Callable
+from email import message_from_bytes
+from pathlib import Path, PurePath
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DIST = os.environ.get("EQUIPROP_DIST")
+pytestmark = pytest.mark.skipif(DIST is None, reason="make wheel builds what is tested here")
+TEXT = {"", ".cff", ".cmake", ".cpp", ".css", ".hpp", ".in", ".inl", ".md", ".py", ".pyi", ".toml", ".txt"}
+TEXT |= {".typed", ".yml"}
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def distribution(pattern: str) -> Path:
+    (path,) = (ROOT / str(DIST)).glob(pattern)
+    return path
+
+
+@pytest.fixture(scope="session")
+def wheel() -> Path:
+    return distribution("*.whl")
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack the source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(distribution("*.tar.gz")) as archive:
+        archive.extractall(folder, filter="data")
+    (top,) = folder.iterdir()
+    return top
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Files of a wheel, without what repairing it writes."""
+    written = re.compile(r"equiprop-[^/]+\.dist-info/(WHEEL|RECORD|sboms/.*)")
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if not written.fullmatch(name)}
+
+
+# ---------------------------------------------------------------------------- what they hold
+
+
+def test_the_wheel_is_small_and_complete(wheel: Path) -> None:
+    assert wheel.stat().st_size <= 3e6
+    names = {re.sub(r"\.cpython[^.]+|\.cp[^.]+|\.abi3", "", name) for name in contents(wheel)}
+    sdk = "equiprop/sdk"
+    assert names >= {
+        *("equiprop/__init__.py", "equiprop/py.typed", "equiprop/_core.pyi"),
+        *(f"{sdk}/include/equiprop/equiprop.hpp", f"{sdk}/lib/cmake/equiprop/equipropConfig.cmake"),
+    }
+    assert any(name.startswith("equiprop/_core.") and not name.endswith(".pyi") for name in names)
+    assert {PurePath(name).parts[0] for name in names} <= {"equiprop"} | {
+        name.split("/")[0] for name in names if name.split("/")[0].endswith(".dist-info")
+    }
+
+
+def test_the_wheel_and_the_sources_are_of_one_version(wheel: Path, sources: Path) -> None:
+    (name,) = (name for name in contents(wheel) if name.endswith(".dist-info/METADATA"))
+    metadata = message_from_bytes(contents(wheel)[name])
+    version = re.search(r'^version = "(.*)"', (sources / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert metadata["Version"] == version[1]
+    assert metadata.get_all("License-File") == ["LICENSE"]
+
+
+def test_the_sources_hold_no_data(sources: Path) -> None:
+    files = [path for path in sources.rglob("*") if path.is_file()]
+    assert len(files) > 200
+    for path in files:
+        assert path.suffix in TEXT, path
+        assert path.stat().st_size < 100_000, path
+        path.read_text(encoding="utf-8")
+
+
+def test_the_tree_gives_the_wheel_of_the_sources(wheel: Path, tmp_path: Path) -> None:
+    """Bit for bit, the extension and the static library included."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*command, str(ROOT)], check=True)
+    (other,) = tmp_path.glob("*.whl")
+    here, there = contents(wheel), contents(other)
+    assert here.keys() == there.keys()
+    assert [name for name in here if here[name] != there[name]] == []
+
+
+# ---------------------------------------------------------------------------- without a compiler
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel and what its tests need into an environment of its own; where its programs are."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=True)
+    programs = folder / "bin"
+    install = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
+    subprocess.run([*install, f"{wheel}[test]"], check=True)
+    return programs
+
+
+@pytest.fixture
+def run(installed: Path, sources: Path) -> Run:
+    """Run a program of that environment in the unpacked sources; nothing else is on its PATH."""
+
+    def run(*command: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=sources,
+            env={**kept, "PATH": str(installed), **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, f"{command}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
+        return done
+
+    return run
+
+
+def test_the_demo_runs_without_a_compiler(installed: Path, sources: Path, run: Run) -> None:
+    for compiler in ("cc", "c++", "gcc", "g++", "clang", "clang++", "cmake", "ninja", "make"):
+        assert shutil.which(compiler, path=str(installed)) is None
+    demo = re.findall(r"^\t\$\(BIN\)/(equiprop .*)$", (sources / "Makefile").read_text(), re.MULTILINE)
+    assert len(demo) == 3
+    for command in demo:
+        program, *arguments = command.split()
+        run(installed / program, *arguments)
+    for picture in ("theorem.png", "eqprop/learning_curve.png", "rbp/relaxation.png"):
+        assert (sources / "demo" / picture).stat().st_size > 10_000
+
+
+def test_the_tests_pass_without_a_compiler(installed: Path, run: Run) -> None:
+    """Those of the package, not those that build programs."""
+    code = "import equiprop; print(equiprop.__file__)"
+    assert str(installed.parent) in run(installed / "python", "-c", code).stdout
+    done = run(installed / "python", "-m", "pytest", "-q", "--ignore", "tests/packaging")
+    assert re.search(r"\d{3,} passed", done.stdout)
+
+
+# ---------------------------------------------------------------------------- on a processor without AVX
+
+SMALL_WORK = """
+import equiprop as eq, numpy as np
+from equiprop.config import config
+random = np.random.default_rng(0)
+for dtype in ("float32", "float64"):
+    net = eq.HopfieldNetwork([20, 37, 10], dtype=dtype, seed=1)
+    x, y = random.uniform(0, 1, (23, 20)).astype(dtype), random.integers(0, 10, 23)
+    free = eq.free_phase(net, x)
+    solver = eq.BlockUpdate(tolerance=1e-6)
+    one = eq.equilibrium_propagation(net, free, y, nudging=eq.centered(0.01), solver=solver)
+    other = eq.recurrent_backpropagation(net, free, y)
+    a, b = one.parameters, other.parameters
+    assert a @ b > 0.99 * np.linalg.norm(a) * np.linalg.norm(b)
+    eq.Trainer(net).fit(eq.Dataset(x, y), epochs=2)
+net = eq.HopfieldNetwork([4, 5, 3], dtype="float64")
+report = eq.verify.equivalence(net, random.uniform(0, 1, (2, 4)), [0, 1])
+assert report.passed
+print(config()["kernels"])
+"""
+
+
+@pytest.fixture
+def old_processor(installed: Path, run: Run) -> Run:
+    """Run Python on an emulated Nehalem, of 2008: SSE4.2, but no AVX."""
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None or platform.machine() != "x86_64":
+        pytest.skip("qemu-x86_64 was not found, or this is another architecture")
+
+    def emulated(*arguments: str, **options: str | int) -> subprocess.CompletedProcess[str]:
+        return run(emulator, "-cpu", "Nehalem", installed / "python", *arguments, **options)
+
+    return emulated
+
+
+def test_the_emulated_processor_has_no_avx(old_processor: Run) -> None:
+    """It refuses vzeroupper; so what runs there has no such instruction on its way."""
+    code = (
+        "import ctypes, mmap; m = mmap.mmap(-1, 4096, prot=7); m.write(bytes.fromhex('c5f877c3'));"
+        "ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()"
+    )
+    old_processor("-c", code, status=-signal.SIGILL)
+
+
+@pytest.mark.parametrize("isa", ["", "x86-64-v2", "generic"])
+def test_an_old_processor_runs_what_it_can(old_processor: Run, isa: str) -> None:
+    variables = {"EQUIPROP_ISA": isa} if isa else {}
+    assert old_processor("-W", "ignore", "-c", SMALL_WORK, **variables).stdout.strip() == (isa or "x86-64-v2")
+
+
+@pytest.mark.parametrize("isa", ["x86-64-v3", "x86-64-v4"])
+def test_an_old_processor_refuses_what_it_cannot(old_processor: Run, isa: str) -> None:
+    told = old_processor("-c", SMALL_WORK, status=1, EQUIPROP_ISA=isa).stderr
+    assert "[EQUIPROP_ISA] " in told
+    assert f"Received {isa}" in told
