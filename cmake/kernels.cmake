@@ -1,3 +1,8 @@
+if(CMAKE_CXX_COMPILER_ID STREQUAL "MSVC")
+  message(FATAL_ERROR "[equiprop] The kernels use the vector types of gcc and clang: compile with clang-cl "
+                      "(-T ClangCL, or CMAKE_GENERATOR_TOOLSET=ClangCL for pip). Received cl.exe.")
+endif()
+
 # The kernels of each instruction set, in files of their own; the library picks one at run time. Everything else is
 # compiled for any processor of the architecture.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "arm64" IN_LIST CMAKE_OSX_ARCHITECTURES

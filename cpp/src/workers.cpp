@@ -140,7 +140,7 @@ class Pool {
  private:
   void grow(std::size_t size) {
     workers_.reserve(size);
-    const SignalsBlocked blocked;
+    [[maybe_unused]] const SignalsBlocked blocked;  // on Windows an empty object
     while (workers_.size() < size) {
       auto worker = std::make_unique<Worker>();
       try {

@@ -285,11 +285,11 @@ def _train(options: argparse.Namespace) -> int:
         callbacks=[log],
     )
     epochs = _DEFAULTS[options.data][1] if options.epochs is None else options.epochs
-    path = folder / "model.safetensors"
+    path, start = folder / "model.safetensors", model.parameters.copy()
     try:
         trainer.fit(train, epochs=epochs, validation=options.validation, patience=options.patience)
     except BaseException:
-        if np.isfinite(model.parameters).all():
+        if (model.parameters != start).any() and np.isfinite(model.parameters).all():
             save(model, path)
             print(f"stopped; the model so far is in {path}", file=sys.stderr)
         raise

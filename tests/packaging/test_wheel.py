@@ -48,8 +48,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
-    """Files of a wheel, without what repairing it writes."""
-    written = re.compile(r"equiprop-[^/]+\.dist-info/(WHEEL|RECORD|sboms/.*)")
+    """Files of a wheel, without what repairing it writes, and adds: its folders."""
+    written = re.compile(r"equiprop-[^/]+\.dist-info/(WHEEL|RECORD|sboms/.*)|.*/")
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not written.fullmatch(name)}
 

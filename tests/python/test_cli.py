@@ -159,6 +159,14 @@ def test_an_interrupted_training_keeps_its_model(
     assert (tmp_path / "history.jsonl").read_text().count("\n") == 1
 
 
+def test_a_training_that_does_not_begin_leaves_the_old_model(tmp_path: Path, capsys: Capture) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"old")
+    assert main([*DIGITS, "--output", str(tmp_path), "--patience", "2"]) == 2
+    assert "stopped" not in capsys.readouterr().err
+    assert model.read_bytes() == b"old"
+
+
 def test_a_training_that_diverges_leaves_the_old_model(tmp_path: Path, capsys: Capture) -> None:
     assert main([*DIGITS, "--output", str(tmp_path)]) == 0
     good = (tmp_path / "model.safetensors").read_bytes()
