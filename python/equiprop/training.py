@@ -216,12 +216,13 @@ class Trainer:
 
     def _split(self, data: Dataset, validation: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
         """Return training and validation data."""
-        if isinstance(validation, (int, float)):
+        if isinstance(validation, float):
             data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
         if validation is not None:
             for part in (data, validation):
                 _check_data(part, "Trainer.fit", "Each of training and validation data")
-        return data, validation
+        # An int, which is a float to type checkers, was refused.
+        return data, validation  # pyright: ignore[reportReturnType]
 
     def _epoch(
         self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool
