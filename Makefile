@@ -63,7 +63,8 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python python/equiprop
-	$(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes equiprop >build/verifytypes.log || \
+	@mkdir -p build
+	PATH="$(abspath $(BIN)):$$PATH" pyright --ignoreexternal --verifytypes equiprop >build/verifytypes.log || \
 	  { cat build/verifytypes.log; exit 1; }
 	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest.txt equiprop._core
 	@if command -v clang-format >/dev/null; then \
