@@ -92,7 +92,7 @@ class EQUIPROP_EXPORT SafetensorsFile {
   const std::map<std::string, Entry>& tensors() const { return tensors_; }
   /// Text under `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  /// How errors name the file: ` in '<path>'`.
+  /// How errors name the file, for the end of a sentence.
   const std::string& origin() const { return origin_; }
   /// Reads the bytes of a tensor of this file to `out`, which has room for entry.bytes.
   void read(const Entry& entry, std::byte* out) const;
