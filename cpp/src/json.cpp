@@ -144,8 +144,8 @@ double Reader::number(std::string_view rule) {
     length += exponent;
   }
   double value = 0;
-  std::istringstream stream{
-      std::string(text_.substr(0, length))};  // libc++ 19 has no from_chars of doubles
+  // Not from_chars, which libc++ has for doubles only since version 20.
+  std::istringstream stream{std::string(text_.substr(0, length))};
   stream.imbue(std::locale::classic());
   if (!(stream >> value)) refuse(rule);
   text_.remove_prefix(length);

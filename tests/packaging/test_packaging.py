@@ -155,6 +155,15 @@ def test_pkg_config(gcc: Installed, tmp_path: Path) -> None:
     assert_programs_work(tmp_path, tmp_path)
 
 
+def test_the_file_for_pkg_config_names_absolute_folders(tmp_path: Path) -> None:
+    """As some systems install; elsewhere it says where it lies itself, see above."""
+    folders = ("-DCMAKE_INSTALL_LIBDIR=/opt/lib", "-DCMAKE_INSTALL_INCLUDEDIR=/opt/include")
+    configure(tmp_path, "g++", *folders, source=ROOT)
+    written = (tmp_path / "equiprop.pc").read_text()
+    assert written.splitlines()[:2] == ["includedir=/opt/include", "libdir=/opt/lib"]
+    assert "pcfiledir" not in written
+
+
 def test_the_installed_python_package(tmp_path: Path) -> None:
     """What `pip install equiprop` brings, and Eigen, is enough for a C++ program; its wheel stays small."""
     try:

@@ -118,7 +118,8 @@ def run(installed: Path, sources: Path) -> Run:
     """Run a program of that environment in the unpacked sources; nothing else is on its PATH."""
 
     def run(*command: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        ours = ("PYTHON", "EQUIPROP")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         done = subprocess.run(
             [str(word) for word in command],
             cwd=sources,

@@ -118,14 +118,13 @@ class EQUIPROP_EXPORT SafetensorsFile {
 /// Throws InvalidArgument and FileError as SafetensorsFile does.
 EQUIPROP_EXPORT Safetensors read_safetensors(const std::filesystem::path& path);
 
-/// Writes named tensors and text on behalf of `where`, atomically: all of the new file or all of the old. Equal content gives equal
-/// bytes. Data start at a multiple of 8 bytes and larger types come first, so that every tensor is aligned.
+/// Writes named tensors and text on behalf of `where`, atomically: all of the new file or all of the old. Equal
+/// content gives equal bytes. Data start at a multiple of 8 bytes and larger types come first, so that every tensor
+/// is aligned. A link is followed, and the permissions of a file that is replaced are kept.
 ///
-/// A link is followed, and the permissions of a file that is replaced are kept.
-///
-/// Throws InvalidArgument if the path leads to a device or pipe, a name is `__metadata__`, bytes do not fit a shape, text is not UTF-8, or names and
-/// text do not fit a header of max_header_bytes; FileError if writing failed, for example on a full disk: then
-/// nothing is left behind and an old file is intact.
+/// Throws InvalidArgument if the path leads to a device or pipe, a name is `__metadata__`, bytes do not fit a shape,
+/// text is not UTF-8, or names and text do not fit a header of max_header_bytes; FileError if writing failed, for
+/// example on a full disk: then nothing is left behind and an old file is intact.
 EQUIPROP_EXPORT void write_safetensors(const std::filesystem::path& path,
                                        const std::map<std::string, TensorView>& tensors,
                                        const std::map<std::string, std::string>& metadata,
