@@ -142,7 +142,8 @@ def test_find_package(
     assert_programs_work(tmp_path / "build", tmp_path)
 
 
-def test_pkg_config(gcc: Installed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_pkg_config(gcc: Installed, tmp_path: Path, compiler: str) -> None:
     moved = tmp_path / "another prefix"
     shutil.copytree(gcc.prefix, moved, symlinks=True)
     folders = [moved / "lib/pkgconfig", *(Path(p) / "cmeel.prefix/share/pkgconfig" for p in sys.path)]
@@ -151,7 +152,7 @@ def test_pkg_config(gcc: Installed, tmp_path: Path) -> None:
     for program in ("gradient", "own_energy"):
         source = PROJECT / f"{program}.cpp"
         rpath = f"-Wl,-rpath,{moved / 'lib'}"
-        run(tool("g++"), "-std=c++20", "-O1", source, "-o", tmp_path / program, *flags, rpath)
+        run(tool(compiler), "-std=c++20", "-O1", source, "-o", tmp_path / program, *flags, rpath)
     assert_programs_work(tmp_path, tmp_path)
 
 
