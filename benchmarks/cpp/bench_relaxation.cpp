@@ -54,10 +54,14 @@ struct Setup {
 class Packed {
  public:
   Packed(Setup& layer, std::string_view isa) : kernels_(kernels<float>(isa)) {
+    Size depth = 0;
+    for (const State<float>& w : layer.weights) depth += w.cols();
+    const bool by_rows = kernels_.by_rows(layer.shape.rows, depth);
+    const auto pack = by_rows ? kernels_.pack_by_rows : kernels_.pack;
     for (std::size_t i = 0; i < layer.weights.size(); ++i) {
       const State<float>& w = layer.weights[i];
       packed_.emplace_back(kernels_.packed_size(w.rows(), w.cols()));
-      kernels_.pack(w.data(), w.rows(), false, w.rows(), w.cols(), 1, packed_.back().data());
+      pack(w.data(), w.rows(), false, w.rows(), w.cols(), 1, packed_.back().data());
       pulls_.push_back({packed_.back().data(), w.cols(),
                         layer.state.data() + layer.shape.neighbours[i].first, layer.shape.units});
     }
@@ -70,6 +74,7 @@ class Packed {
              &box_,
              layer.state.data() + layer.shape.row,
              layer.shape.units};
+    step_.by_rows = by_rows;
   }
   void run() { kernels_.accumulate(step_); }
 

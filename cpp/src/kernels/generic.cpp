@@ -5,10 +5,12 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 #define EQUIPROP_TILE_COLUMNS 12
+#define EQUIPROP_REGISTER "w"
 #define EQUIPROP_MULTIPLY_ADD_FLOAT(a, b, c) vfmaq_f32(c, a, b)
 #define EQUIPROP_MULTIPLY_ADD_DOUBLE(a, b, c) vfmaq_f64(c, a, b)
 #elif defined(__x86_64__)
 #define EQUIPROP_TILE_COLUMNS 5
+#define EQUIPROP_REGISTER "x"
 #else
 #define EQUIPROP_TILE_COLUMNS 4
 #endif

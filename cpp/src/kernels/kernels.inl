@@ -24,6 +24,7 @@ using Size = std::ptrdiff_t;
 
 constexpr int tile_columns = EQUIPROP_TILE_COLUMNS;
 constexpr int panel_vectors = 2;
+constexpr Size first_cache = 1 << 15;  ///< bytes of it that weights may take
 
 template <class T>
 struct Simd;
@@ -58,6 +59,14 @@ EQUIPROP_INLINE Vector<T> load(const T* from) {
 template <class T>
 EQUIPROP_INLINE void store(T* to, const Vector<T>& v) {
   __builtin_memcpy(to, &v, sizeof v);
+}
+
+/// Keeps v in a register: compilers would rather load it again for each of its uses, at twice the loads.
+template <class T>
+EQUIPROP_INLINE void keep([[maybe_unused]] Vector<T>& v) {
+#ifdef EQUIPROP_REGISTER
+  asm("" : "+" EQUIPROP_REGISTER(v));
+#endif
 }
 
 /// c += a * b. Fused by name where the processor can, since the project compiles with contraction off (and the
@@ -97,6 +106,16 @@ struct Tile {
   Vector<T> at[columns][vectors];
 };
 
+/// What a tile meets at its end comes to the first cache meanwhile: for few samples it is a tenth of the time.
+template <class T, int vectors, int columns>
+EQUIPROP_INLINE void expect_tile(const T* at, Size stride) {
+  EQUIPROP_UNROLL
+  for (int j = 0; j < columns; ++j) {
+    EQUIPROP_UNROLL
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(at + j * stride + v * lanes<T>, 1);
+  }
+}
+
 template <class T, int vectors, int columns>
 EQUIPROP_INLINE void begin_tile(const T* start, Size stride, Tile<T, vectors, columns>& tile) {
   EQUIPROP_UNROLL
@@ -107,27 +126,73 @@ EQUIPROP_INLINE void begin_tile(const T* start, Size stride, Tile<T, vectors, co
   }
 }
 
+/// The signals of a tile's columns, three to a pointer: p, p + stride and p + 2 stride are addresses that cost no
+/// register of their own. The compiler is not to know how the pointers are related, or it computes one from another
+/// in the innermost loop.
+template <class T, int columns>
+struct Streams {
+  const T* at[(columns + 2) / 3];
+  Size stride;
+
+  EQUIPROP_INLINE Streams(const T* u, Size stride) : stride(stride) {
+    EQUIPROP_UNROLL
+    for (int i = 0; i < (columns + 2) / 3; ++i) {
+      at[i] = u + 3 * i * stride;
+      asm("" : "+r"(at[i]));
+    }
+  }
+  EQUIPROP_INLINE T operator()(int j, Size k) const { return at[j / 3][j % 3 * stride + k]; }
+  EQUIPROP_INLINE void advance(Size step) {
+    EQUIPROP_UNROLL
+    for (int i = 0; i < (columns + 2) / 3; ++i) at[i] += step;
+  }
+};
+
+/// Signals of a tile's columns that lie side by side.
+template <class T>
+struct Adjacent {
+  const T* at;
+
+  EQUIPROP_INLINE T operator()(int j, Size) const { return at[j]; }
+  EQUIPROP_INLINE void advance(Size step) { at += step; }
+};
+
+/// What unit k of a neighbour adds.
+template <class T, int vectors, int columns, class Signals>
+EQUIPROP_INLINE void add_unit(const T* w, const Signals& u, Size k,
+                              Tile<T, vectors, columns>& tile) {
+  Vector<T> weights[vectors];
+  EQUIPROP_UNROLL
+  for (int v = 0; v < vectors; ++v) weights[v] = load(w + v * lanes<T>);
+  EQUIPROP_UNROLL
+  for (int j = 0; j < columns; ++j) {
+    const Vector<T> signal = u(j, k) - Vector<T>{};  // in every lane
+    EQUIPROP_UNROLL
+    for (int v = 0; v < vectors; ++v) multiply_add<T>(signal, weights[v], tile.at[j][v]);
+  }
+}
+
 template <class T, int vectors, int columns>
 EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride, Size step,
                               Tile<T, vectors, columns>& tile) {
-  // A tenth faster for few samples.
-  EQUIPROP_UNROLL_BY_4
-  for (Size k = 0; k < depth; ++k, w += vectors * lanes<T>, u += step) {
-    Vector<T> weights[vectors];
-    EQUIPROP_UNROLL
-    for (int v = 0; v < vectors; ++v) weights[v] = load(w + v * lanes<T>);
-    EQUIPROP_UNROLL
-    for (int j = 0; j < columns; ++j) {
-      const Vector<T> signal = u[j * stride] - Vector<T>{};  // in every lane
+  constexpr Size width = vectors * lanes<T>;
+  if (step == 1) {
+    Streams<T, columns> signals(u, stride);
+    for (; depth >= 4; depth -= 4, w += 4 * width, signals.advance(4)) {
       EQUIPROP_UNROLL
-      for (int v = 0; v < vectors; ++v) multiply_add<T>(signal, weights[v], tile.at[j][v]);
+      for (Size k = 0; k < 4; ++k) add_unit(w + k * width, signals, k, tile);
     }
+    for (; depth > 0; --depth, w += width, signals.advance(1)) add_unit(w, signals, 0, tile);
+  } else {
+    Adjacent<T> signals{u};
+    EQUIPROP_UNROLL_BY_4
+    for (; depth > 0; --depth, w += width, signals.advance(step)) add_unit(w, signals, 0, tile);
   }
 }
 
 template <class T>
 EQUIPROP_INLINE void respond(const Response<T>& box, const T* force, Vector<T>& p) {
-  p = box.gain * p;
+  if (box.gain != 1) p = box.gain * p;
   if (force) p = (p + box.force_gain * load(force)) / box.curvature;
   const Vector<T> lower = box.lower - Vector<T>{}, upper = box.upper - Vector<T>{};
   p = p < lower ? lower : p;  // this way round a NaN passes
@@ -213,6 +278,7 @@ struct Place {
 template <class T, int vectors, int columns>
 [[gnu::noinline]] void run_tile(const LayerStep<T>& step, const Place<T>& place) {
   Tile<T, vectors, columns> tile;
+  if (place.theta) expect_tile<T, vectors, columns>(place.theta, step.descent->stride);
   begin_tile(place.start, step.start_stride, tile);
   for (Size i = 0; i < step.num_pulls; ++i) {
     const Pull<T>& pull = step.pulls[i];
@@ -238,7 +304,7 @@ EQUIPROP_INLINE void run_columns(const LayerStep<T>& step, const Place<T>& place
   run_tile<T, vectors, columns>(step, place);
 }
 
-// ---------------------------------------------------------------------------- all tiles
+// ---------------------------------------------------------------------------- any tile
 
 template <class T>
 EQUIPROP_INLINE const T* copy_columns(const T* from, Size stride, Size rows, Size columns, T* to,
@@ -349,32 +415,201 @@ template <class T, int vectors>
     __builtin_memcpy(place.out + j * step.out_stride, drive + j * stride, sizeof(T) * rows);
 }
 
-/// `smooth` is the response where `step` has none.
-template <class T, int vectors>
-void run_panel(const LayerStep<T>& step, const Response<T>* smooth, Size row) {
-  const Size rows = step.rows - row < vectors * lanes<T> ? step.rows - row : vectors * lanes<T>;
-  // Tiles of nearly equal width: a narrow one at the end would wait for its few accumulators.
-  const Size tiles = (step.batch + tile_columns - 1) / tile_columns;
+template <class T>
+EQUIPROP_INLINE Place<T> place_of(const LayerStep<T>& step, Size row, Size column) {
   const bool forced = step.response && step.response->force;
+  return {row,
+          column,
+          step.start ? step.start + row + column * step.start_stride : nullptr,
+          forced ? step.response->force + row + column * step.response->stride : nullptr,
+          step.out ? step.out + row + column * step.out_stride : nullptr,
+          step.change ? step.before + row + column * step.before_stride : nullptr,
+          step.descent ? step.descent->theta + row + column * step.descent->stride : nullptr};
+}
+
+/// One tile; `smooth` is the response where `step` has none.
+template <class T, int vectors>
+EQUIPROP_INLINE void run_at(const LayerStep<T>& step, const Response<T>* smooth,
+                            const Place<T>& place, Size columns) {
+  const Size left = step.rows - place.row,
+             rows = left < vectors * lanes<T> ? left : vectors * lanes<T>;
+  if (smooth)
+    run_smooth<T, vectors>(step, *smooth, place, rows, columns);
+  else
+    run<T, vectors>(step, place, rows, columns);
+}
+
+/// The same where a panel may have one vector.
+template <class T>
+EQUIPROP_INLINE void run_any(const LayerStep<T>& step, const Response<T>* smooth,
+                             const Place<T>& place, Size columns) {
+  if (step.rows - place.row <= lanes<T>)
+    run_at<T, 1>(step, smooth, place, columns);
+  else
+    run_at<T, panel_vectors>(step, smooth, place, columns);
+}
+
+// ---------------------------------------------------------------------------- by rows
+
+/// A layer of few units leaves lanes of a panel empty. There each unit of it has accumulators of its own, whose lanes
+/// are units of the neighbour, for two samples at once; their lanes are summed at the end.
+
+template <class T>
+constexpr Size group_rows = lanes<T> < tile_columns ? lanes<T> : tile_columns;
+constexpr int row_columns = 2;
+
+template <int... i>
+struct Numbers {};
+template <int count, int... i>
+struct CountedNumbers : CountedNumbers<count - 1, count - 1, i...> {};
+template <int... i>
+struct CountedNumbers<0, i...> {
+  using Type = Numbers<i...>;
+};
+
+/// Lanes of a where lane & distance is 0, of b elsewhere; from `distance` away, or from the lane itself.
+template <class T, int distance, bool away, int... lane>
+EQUIPROP_INLINE Vector<T> interleave(const Vector<T>& a, const Vector<T>& b, Numbers<lane...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(
+      a, b, ((away ? lane ^ distance : lane) + (lane & distance ? int(lanes<T>) : 0))...);
+#else
+  return __builtin_shuffle(a, b,
+                           typename Simd<T>::Integers{((away ? lane ^ distance : lane) +
+                                                       (lane & distance ? int(lanes<T>) : 0))...});
+#endif
+}
+
+/// Sums of the lanes of `count` vectors, the i-th in lane i; they are folded onto one another in pairs.
+template <class T, int count, int distance = 1>
+EQUIPROP_INLINE Vector<T> lane_sums(Vector<T>* v) {
+  if constexpr (distance == lanes<T>) {
+    return v[0];
+  } else {
+    using All = typename CountedNumbers<lanes<T>>::Type;
+    EQUIPROP_UNROLL
+    for (int i = 0; i < count; i += 2) {
+      const Vector<T> other = i + 1 < count ? v[i + 1] : Vector<T>{};
+      v[i / 2] = interleave<T, distance, false>(v[i], other, All{}) +
+                 interleave<T, distance, true>(v[i], other, All{});
+    }
+    return lane_sums<T, (count + 1) / 2, 2 * distance>(v);
+  }
+}
+
+/// The products of `rows` rows with some samples, over the neighbours; `skip` numbers into each pull's weights.
+template <class T, int rows, int columns>
+[[gnu::noinline]] void multiply_rows(const LayerStep<T>& step, Size skip, Size column, T* out,
+                                     Size stride) {
+  Vector<T> sum[columns][rows] = {};
+  for (Size i = 0; i < step.num_pulls; ++i) {
+    const Pull<T>& pull = step.pulls[i];
+    const T* w = pull.packed + skip;
+    const T* u = pull.signal + column * pull.stride;
+    const auto add = [&](const Vector<T>* signals) {
+      EQUIPROP_UNROLL
+      for (int r = 0; r < rows; ++r) {
+        Vector<T> weights = load(w + r * lanes<T>);
+        keep<T>(weights);
+        EQUIPROP_UNROLL
+        for (int j = 0; j < columns; ++j) multiply_add<T>(signals[j], weights, sum[j][r]);
+      }
+      w += step.rows * lanes<T>;
+    };
+    Vector<T> signals[columns];
+    Size k = 0;
+    for (; k + lanes<T> <= pull.depth; k += lanes<T>) {
+      for (int j = 0; j < columns; ++j) signals[j] = load(u + j * pull.stride + k);
+      add(signals);
+    }
+    if (k == pull.depth) continue;
+    for (int j = 0; j < columns; ++j) {
+      alignas(64) T last[lanes<T>] = {};
+      copy_numbers(u + j * pull.stride + k, last, pull.depth - k);
+      signals[j] = load(last);
+    }
+    add(signals);
+  }
+  EQUIPROP_UNROLL
+  for (int j = 0; j < columns; ++j) {
+    T* to = out + j * stride;
+    store(to, load(to) + lane_sums<T, rows>(sum[j]));
+  }
+}
+
+/// multiply_rows for numbers of rows and samples known at run time.
+template <class T, int rows, int columns = row_columns>
+EQUIPROP_INLINE void multiply_columns(const LayerStep<T>& step, Size count, Size skip, Size column,
+                                      T* out, Size stride) {
+  if constexpr (columns > 1)
+    if (count < columns)
+      return multiply_columns<T, rows, columns - 1>(step, count, skip, column, out, stride);
+  multiply_rows<T, rows, columns>(step, skip, column, out, stride);
+}
+template <class T, int rows = group_rows<T>>
+EQUIPROP_INLINE void multiply_group(const LayerStep<T>& step, Size count, Size columns, Size skip,
+                                    Size column, T* out, Size stride) {
+  if constexpr (rows > 1)
+    if (count < rows)
+      return multiply_group<T, rows - 1>(step, count, columns, skip, column, out, stride);
+  multiply_columns<T, rows>(step, columns, skip, column, out, stride);
+}
+
+/// The drives of a tile are products by rows; the rest is that of a panel without neighbours.
+template <class T>
+[[gnu::noinline]] void run_by_rows(const LayerStep<T>& step, const Response<T>* smooth, Size column,
+                                   Size columns) {
+  constexpr Size stride = panel_rows<T>;
+  alignas(64) T drive[stride * tile_columns] = {};
+  if (step.start)
+    copy_columns(step.start + column * step.start_stride, step.start_stride, step.rows, columns,
+                 drive, stride);
+  const Size groups = (step.rows + group_rows<T> - 1) / group_rows<T>;
+  for (Size group = 0, row = 0; group < groups; ++group) {
+    const Size rows = (step.rows - row + groups - group - 1) / (groups - group),
+               skip = row * lanes<T>;
+    for (Size j = 0; j < columns; j += row_columns)
+      multiply_group<T>(step, rows, columns - j, skip, column + j, drive + j * stride + row,
+                        stride);
+    row += rows;
+  }
+  Place<T> place = place_of(step, 0, column);
+  LayerStep<T> rest = step;
+  rest.num_pulls = 0;
+  rest.start_stride = stride;
+  place.start = drive;
+  run_any(rest, smooth, place, columns);
+}
+
+// ---------------------------------------------------------------------------- all tiles
+
+/// Calls run(column, columns) with tiles of nearly equal width: a narrow one at the end would wait for its few
+/// accumulators.
+template <class Run>
+EQUIPROP_INLINE void for_each_tile(Size batch, const Run& run) {
+  const Size tiles = (batch + tile_columns - 1) / tile_columns;
   for (Size tile = 0, column = 0; tile < tiles; ++tile) {
-    const Size columns = (step.batch - column + tiles - tile - 1) / (tiles - tile);
-    const Place<T> place{
-        row,
-        column,
-        step.start ? step.start + row + column * step.start_stride : nullptr,
-        forced ? step.response->force + row + column * step.response->stride : nullptr,
-        step.out ? step.out + row + column * step.out_stride : nullptr,
-        step.change ? step.before + row + column * step.before_stride : nullptr,
-        step.descent ? step.descent->theta + row + column * step.descent->stride : nullptr};
-    if (smooth)
-      run_smooth<T, vectors>(step, *smooth, place, rows, columns);
-    else
-      run<T, vectors>(step, place, rows, columns);
+    const Size columns = (batch - column + tiles - tile - 1) / (tiles - tile);
+    run(column, columns);
     column += columns;
   }
 }
 
-/// A tile responds in its registers only where few instructions do it.
+template <class T, class Run>
+EQUIPROP_INLINE void for_each_panel(Size rows, const Run& run) {
+  for (Size row = 0; row < rows; row += panel_rows<T>) run(row);
+}
+
+/// Whether all of a step's weights stay in the first cache beside a few samples.
+template <class T>
+bool is_small(const LayerStep<T>& step) {
+  Size depth = 0;
+  for (Size i = 0; i < step.num_pulls; ++i) depth += step.pulls[i].depth;
+  return step.rows * depth * Size(sizeof(T)) <= first_cache;
+}
+
+/// A tile responds in its registers only where few instructions do it. What is larger, a panel or the samples, goes
+/// by once: a panel meets all samples, and samples all panels where these are few numbers.
 template <class T>
 void accumulate(const LayerStep<T>& step) {
   LayerStep<T> tiles = step;
@@ -383,26 +618,43 @@ void accumulate(const LayerStep<T>& step) {
     smooth = step.response;
     tiles.response = nullptr;
   }
-  for (Size row = 0; row < step.rows; row += panel_rows<T>) {
-    if (step.rows - row <= lanes<T>)
-      run_panel<T, 1>(tiles, smooth, row);
-    else
-      run_panel<T, panel_vectors>(tiles, smooth, row);
-  }
+  const auto run = [&](Size row, Size column, Size columns) {
+    run_any(tiles, smooth, place_of(tiles, row, column), columns);
+  };
+  if (step.by_rows)
+    for (Size column = 0; column < step.batch; column += tile_columns)
+      run_by_rows(tiles, smooth, column,
+                  step.batch - column < tile_columns ? step.batch - column : tile_columns);
+  else if (is_small(step))
+    for_each_tile(step.batch, [&](Size column, Size columns) {
+      for_each_panel<T>(step.rows, [&](Size row) { run(row, column, columns); });
+    });
+  else
+    for_each_panel<T>(step.rows, [&](Size row) {
+      for_each_tile(step.batch, [&](Size column, Size columns) { run(row, column, columns); });
+    });
 }
 
 // ---------------------------------------------------------------------------- packing
 
 template <class T>
 Size packed_size(Size rows, Size depth) {
-  return (rows + lanes<T> - 1) / lanes<T> * lanes<T> * depth;
+  const Size rounded = (rows + lanes<T> - 1) / lanes<T> * lanes<T>,
+             by_rows = (depth + lanes<T> - 1) / lanes<T> * lanes<T> * rows;
+  return rounded * depth > by_rows ? rounded * depth : by_rows;
 }
 
-/// Columns [begin, end) of a panel of `width` rows, of which `rows` exist.
+/// Columns [begin, end) of a panel of `width` rows, of which `rows` exist; whole ones are copied by vectors.
 template <class T>
 void pack_columns(const T* w, Size row_step, Size column_step, Size rows, Size width, Size begin,
                   Size end, T scale, T* packed) {
-  if (row_step == 1) {  // whole columns at once
+  if (row_step == 1 && rows == panel_rows<T>) {
+    for (Size k = begin; k < end; ++k) {
+      EQUIPROP_UNROLL
+      for (int v = 0; v < panel_vectors; ++v)
+        store(packed + k * width + v * lanes<T>, scale * load(w + k * column_step + v * lanes<T>));
+    }
+  } else if (row_step == 1) {  // whole columns at once
     for (Size k = begin; k < end; ++k)
       for (Size r = 0; r < rows; ++r) packed[k * width + r] = scale * w[r + k * column_step];
   } else {
@@ -426,9 +678,27 @@ void pack(const T* w, Size stride, bool transposed, Size rows, Size depth, T sca
   }
 }
 
+/// For each vector of k, each row's.
 template <class T>
-constexpr Kernels<T> table = {packed_size<T>, pack<T>, accumulate<T>, lanes<T>,
-                              exp<T>,         tanh<T>, logistic<T>};
+void pack_by_rows(const T* w, Size stride, bool transposed, Size rows, Size depth, T scale,
+                  T* packed) {
+  const Size row_step = transposed ? stride : 1, column_step = transposed ? 1 : stride;
+  for (Size k = 0; k < depth; k += lanes<T>)
+    for (Size r = 0; r < rows; ++r)
+      for (Size i = 0; i < lanes<T>; ++i)
+        *packed++ = k + i < depth ? scale * w[r * row_step + (k + i) * column_step] : T(0);
+}
+
+/// Where a panel would leave a quarter of its lanes empty, and a few more instructions for each sample do not count.
+template <class T>
+bool by_rows(Size rows, Size depth) {
+  const Size vectors = (rows + lanes<T> - 1) / lanes<T>;
+  return rows <= 2 * group_rows<T> && 4 * rows < 3 * vectors * lanes<T> && depth >= 4 * lanes<T>;
+}
+
+template <class T>
+constexpr Kernels<T> table = {packed_size<T>, pack<T>, by_rows<T>, pack_by_rows<T>, accumulate<T>,
+                              lanes<T>,       exp<T>,  tanh<T>,    logistic<T>};
 
 }  // namespace
 

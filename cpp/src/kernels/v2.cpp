@@ -3,4 +3,5 @@
 #define EQUIPROP_KERNEL_ISA x86_64_v2
 #define EQUIPROP_VECTOR_BYTES 16
 #define EQUIPROP_TILE_COLUMNS 5
+#define EQUIPROP_REGISTER "x"
 #include "kernels.inl"

@@ -7,4 +7,5 @@
 #define EQUIPROP_TILE_COLUMNS 6
 #define EQUIPROP_MULTIPLY_ADD_FLOAT _mm256_fmadd_ps
 #define EQUIPROP_MULTIPLY_ADD_DOUBLE _mm256_fmadd_pd
+#define EQUIPROP_REGISTER "x"
 #include "kernels.inl"

@@ -7,4 +7,5 @@
 #define EQUIPROP_TILE_COLUMNS 12
 #define EQUIPROP_MULTIPLY_ADD_FLOAT _mm512_fmadd_ps
 #define EQUIPROP_MULTIPLY_ADD_DOUBLE _mm512_fmadd_pd
+#define EQUIPROP_REGISTER "v"
 #include "kernels.inl"

@@ -66,6 +66,7 @@ struct LayerStep {
   /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
   /// sample, which together cover all rows. A NaN is larger than any number.
   T* change = nullptr;
+  bool by_rows = false;  ///< how the weights of all neighbours are packed; each signal's step is then 1
   const Descent<T>* descent = nullptr;  ///< the response is then nullptr, and `out` may be
 };
 
@@ -79,6 +80,11 @@ struct Kernels {
   /// packed = scale * w, or scale * w^T of a (depth, rows) w. The scale is the gain of the neighbour's signal.
   void (*pack)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
                std::ptrdiff_t depth, T scale, T* packed);
+  /// Whether a layer under neighbours of `depth` units together is faster with weights from pack_by_rows.
+  bool (*by_rows)(std::ptrdiff_t rows, std::ptrdiff_t depth);
+  /// `pack` for a layer of few units.
+  void (*pack_by_rows)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
+                       std::ptrdiff_t depth, T scale, T* packed);
   /// Takes the step.
   void (*accumulate)(const LayerStep<T>& step);
   std::ptrdiff_t lanes;  ///< rows of LayerStep::change
