@@ -34,13 +34,6 @@ Array<T> new_state(Index units, Index batch) {
   return Array<T>({batch, units});
 }
 
-template <class T>
-Array<T> copy_state(const Array<T>& array, Index units, const char* name) {
-  Array<T> copy = new_state<T>(units, array.ndim() == 2 ? array.shape(0) : 0);
-  as_state<T>(copy) = as_state<T>(array, units, name);
-  return copy;
-}
-
 /// A one-dimensional copy.
 template <class Vector>
 auto as_vector(const Vector& values) {

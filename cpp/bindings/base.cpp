@@ -70,6 +70,16 @@ py::dict build_info() {
   return info;
 }
 
+template <class T>
+void bind_all_finite(py::module_& m) {
+  m.def(
+      "all_finite",
+      [](const Array<T>& array) {
+        return std::isfinite(kernels<T>().largest_size(array.size(), array.data()));
+      },
+      py::arg().noconvert());
+}
+
 }  // namespace
 
 void bind_base(py::module_& m) {
@@ -92,6 +102,8 @@ void bind_base(py::module_& m) {
     const auto order = Random(seed, stream).permutation(n);
     return py::array_t<std::int64_t>(n, order.data());
   });
+  bind_all_finite<float>(m);
+  bind_all_finite<double>(m);
   m.def("uniform", [](std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
     require(n >= 0, "uniform", "The length is at least 0.", n);
     Random random(seed, stream);

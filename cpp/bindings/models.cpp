@@ -234,8 +234,7 @@ void bind_energy(py::module_& m) {
         PerSample<double> out(state.cols());
         {
           const py::gil_scoped_release release;
-          State<T> image;
-          residual<T>(e, state, image, out);
+          Residual<T>().measure(e, state, out);
         }
         return as_vector(out);
       });
@@ -254,21 +253,25 @@ Array<T> stacked(const std::vector<State<T>>& states, Index units, Index batch) 
 template <class T>
 py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Array<T>& start,
                      bool trace, bool record) {
-  auto state = copy_state<T>(start, energy.num_units(), "relax");
+  const auto from = as_state<T>(start, energy.num_units(), "relax");
+  auto state = new_state<T>(from.rows(), from.cols());
   auto s = as_state<T>(state);
   std::vector<PerSample<double>> residuals;
   std::vector<State<T>> states;
-  State<T> image;
+  Residual<T> residual;
   const auto observe = [&](Index, const ConstStateRef<T>& at) {
     if (record) states.emplace_back(at);
     if (!trace) return;
     residuals.emplace_back(at.cols());
-    residual<T>(energy, at, image, residuals.back());
+    residual.measure(energy, at, residuals.back());
   };
   Report report;
   {
     const py::gil_scoped_release release;
-    report = relax<T>(energy, solver, s, trace || record ? Observer<T>(observe) : Observer<T>());
+    report = relax<T>(energy, solver, s, trace || record ? Observer<T>(observe) : Observer<T>(),
+                      [&](Index begin, StateRef<T> piece) {
+                        piece = from.middleCols(begin, piece.cols());
+                      });
   }
   const py::object trajectory =
       record ? py::object(stacked<T>(states, s.rows(), s.cols())) : py::none();

@@ -8,13 +8,6 @@ S real_scalar(double number) {
   return S(static_cast<RealOf<S>>(number));
 }
 
-/// out_j <- the largest of out_j and column j, or NaN.
-template <class S>
-void raise_to_largest(const State<S>& numbers, PerSample<S>& out) {
-  for (Index j = 0; j < numbers.cols(); ++j)
-    raise_to(numbers.col(j).template maxCoeff<Eigen::PropagateNaN>(), out(j));
-}
-
 template <class Matrix>
 void resize_like(Matrix& a, Index rows, Index columns) {
   if (a.rows() != rows || a.cols() != columns) a.resize(rows, columns);
@@ -29,11 +22,12 @@ ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
     : topology_(std::move(topology)),
       parameters_(std::move(parameters)),
       x_(std::make_shared<State<S>>(x.rows(), x.cols())),
-      drive_(std::make_shared<State<S>>(num_units(), x.cols())),
+      drive_(std::make_shared<State<S>>(padded_rows<S>(num_units()), x.cols())),
       x_samples_(sample_range(0, x.cols())) {
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
           topology_->num_inputs(), " units");
+  drive_->bottomRows(drive_->rows() - num_units()).setZero();
   if constexpr (std::floating_point<S>)
     if (topology_->has_block_update()) packed_ = std::make_shared<PackedWeights<S>>(*topology_);
   reclamp(x);
@@ -45,7 +39,7 @@ void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
           "The new input has the shape of the old one.", x.rows(), " x ", x.cols(), " for ",
           x_->rows(), " x ", x_->cols());
   *x_ = x;
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) drive_by_input(k, *drive_);
+  for (std::size_t k = 0; k < topology_->num_free(); ++k) drive_by_input(k, drive_->topRows(num_units()));
   if constexpr (std::floating_point<S>)
     if (packed_) packed_->pack(*parameters_);
 }
@@ -328,7 +322,8 @@ ClampedHopfield<S, W> ClampedHopfield<S, W>::select(Samples which) const {
   if (contiguous(which)) {
     part.drive_begin_ += which.empty() ? 0 : which.front();
   } else {
-    part.drive_ = std::make_shared<State<S>>(columns_of<S>(clamped_drive(), which));
+    part.drive_ = std::make_shared<State<S>>(
+        columns_of<S>(drive_->middleCols(drive_begin_, batch()), which));
     part.drive_begin_ = 0;
   }
   return part;

@@ -41,18 +41,24 @@ struct Bounded {
 
   void weights(const Block&, Products<S> products) {
     double sum = 0;
-    for (const auto& [scale, a, b] : products) sum += std::abs(scale) * norm(a) * norm(b);
+    for (const auto& [scale, a, b] : products)
+      sum += static_cast<double>(a.cols()) * std::abs(scale) * size(a) * size(b);
     raise_to(sum, bound);
   }
-  void bias(const Block&, const Biases<S>& g) { raise_to(norm(g), bound); }
+  void bias(const Block&, const Biases<S>& g) { raise_to(size(g), bound); }
   bool holds() const {
     constexpr auto limits = std::numeric_limits<S>();
     return bound <= static_cast<double>(limits.max()) * static_cast<double>(limits.epsilon());
   }
 
  private:
-  /// sum |a_ij|: no entry of a b^T exceeds the product of two of them.
-  static double norm(const ConstStateRef<S>& a) { return static_cast<double>(a.cwiseAbs().sum()); }
+  /// max |a_ij|: no entry of a b^T exceeds the product of two of them for each sample.
+  static double size(const ConstStateRef<S>& a) {
+    double largest = 0;
+    for (Index j = 0; j < a.cols(); ++j)
+      raise_to(static_cast<double>(kernels<S>().largest_size(a.rows(), a.col(j).data())), largest);
+    return largest;
+  }
 };
 
 /// Takes the step of the gradient that `show` shows to a sink; false, and no step, where it has no bound.

@@ -30,10 +30,12 @@ State<S> HopfieldNetwork<S>::initial_state(Index batch) const {
 
 template <class S>
 void HopfieldNetwork<S>::rest(StateRef<S> s) const {
+  if (s.cols() == 0) return;
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Block& block = topology_->state()[k];
-    topology_->units(k).template rest<S>(s.middleRows(block.offset, block.rows));
+    topology_->units(k).template rest<S>(s.block(block.offset, 0, block.rows, 1));
   }
+  s.rightCols(s.cols() - 1).colwise() = s.col(0);
 }
 
 template class HopfieldNetwork<float>;

@@ -76,21 +76,50 @@ void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, Sta
     relax_layer(k, s, nudge, s, change);
 }
 
+/// The response of a layer that a kernel computes, if one does.
+template <class S, class W>
+std::optional<Response<S>> ClampedHopfield<S, W>::kernel_response(
+    std::size_t free_layer, const Nudge<S>& nudge) const requires std::floating_point<S> {
+  const bool inside = free_layer + 1 == topology_->num_free();
+  return topology_->units(free_layer)
+      .template kernel_response<S>(force_on(free_layer, nudge), inside ? nudge.stiffness : S(0));
+}
+
+template <class S, class W>
+bool ClampedHopfield<S, W>::residual(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                     Index settled, PerSample<RealOf<S>>& largest) const {
+  if constexpr (std::floating_point<S>) {
+    if (packed_ == nullptr) return false;
+    largest.setZero(s.cols());
+    scratch_.change.setZero(kernels<S>().lanes, s.cols());
+    for (Index block = 0; block < num_blocks(); ++block) {
+      if (block == settled) continue;
+      for (const auto k : topology_->blocks()[static_cast<std::size_t>(block)]) {
+        const auto response = kernel_response(k, nudge);
+        if (!response || !packed_->measure(topology_->state()[k], k, s, clamped_drive(), &*response,
+                                           scratch_.change.data()))
+          return false;
+      }
+    }
+    kernels<S>().largest_change(s.cols(), scratch_.change.data(), largest.data());
+    return true;
+  }
+  return false;
+}
+
 /// Rows of a layer in out = T(s), by a kernel that responds as it stores; false where none does.
 template <class S, class W>
 bool ClampedHopfield<S, W>::relax_in_kernel(std::size_t free_layer, const ConstStateRef<S>& s,
                                             const Nudge<S>& nudge, StateRef<S>& out,
                                             PerSample<RealOf<S>>* change) const {
   if constexpr (std::floating_point<S>) {
-    const bool inside = free_layer + 1 == topology_->num_free();
-    const auto response = topology_->units(free_layer)
-                              .template kernel_response<S>(force_on(free_layer, nudge),
-                                                           inside ? nudge.stiffness : S(0));
+    const auto response = kernel_response(free_layer, nudge);
     if (!response) return false;
     if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
     packed_->step(topology_->state()[free_layer], free_layer, s, clamped_drive(), &*response, out,
                   change != nullptr ? scratch_.change.data() : nullptr);
-    if (change != nullptr) raise_to_largest<S>(scratch_.change, *change);
+    if (change != nullptr)
+      kernels<S>().largest_change(s.cols(), scratch_.change.data(), change->data());
     return true;
   }
   return false;

@@ -148,11 +148,13 @@ EquilibriumPropagation<S>::EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S
 
 /// The phase of a node starts at s*, or across it from where the opposite beta has led.
 template <class S>
-void EquilibriumPropagation<S>::start(std::size_t k, const ConstStateRef<S>& s_star) {
+void EquilibriumPropagation<S>::start(std::size_t k, const ConstStateRef<S>& s_star, Index begin,
+                                      StateRef<S> s) const {
+  const auto free = s_star.middleCols(begin, s.cols());
   if (k > 0 && anywhere_ && nudging_[k].beta == -nudging_[k - 1].beta)
-    states_[k] = S(2) * s_star - states_[k - 1];
+    s = S(2) * free - states_[k - 1].middleCols(begin, s.cols());
   else
-    states_[k] = s_star;
+    s = free;
 }
 
 template <class S>
@@ -162,8 +164,9 @@ void EquilibriumPropagation<S>::relax(const ConstStateRef<S>& s_star) {
   report_.status.setConstant(Status::converged);
   const S samples(static_cast<RealOf<S>>(s_star.cols()));
   for (std::size_t k = 0; k < nudging_.size(); ++k) {
-    start(k, s_star);
-    report_.merge(phases_[k].run(states_[k]));
+    states_[k].resize(s_star.rows(), s_star.cols());
+    const auto start_samples = [&](Index begin, StateRef<S> s) { start(k, s_star, begin, s); };
+    report_.merge(phases_[k].run(states_[k], {}, std::cref(start_samples)));
     weights_[k] = nudging_[k].weight / samples;
   }
   if (!energy_.conservative()) displace(s_star);

@@ -10,7 +10,7 @@ class SolverSteps {
   SolverSteps(AnyEnergy<S> energy, const Chosen& solver)
       : energy_(std::move(energy)), solver_(solver) {}
   SolverSteps(const SolverSteps& other) : energy_(other.energy_), solver_(other.solver_) {}
-  SolverSteps& operator=(const SolverSteps& other) {  // the image is scratch, and stays
+  SolverSteps& operator=(const SolverSteps& other) {  // the rest is scratch, and stays
     energy_ = other.energy_;
     solver_ = other.solver_;
     return *this;
@@ -25,8 +25,9 @@ class SolverSteps {
       accept<S>(image_, s, change);
     }
   }
-  void residual(const ConstStateRef<S>& s, PerSample<double>& out) {
-    equiprop::residual<S>(energy_, s, image_, out);
+  void residual(const ConstStateRef<S>& s, bool stepped, PerSample<double>& out) {
+    const bool swept = stepped && std::same_as<Chosen, BlockUpdate>;
+    residual_.measure(energy_, s, out, swept ? energy_.num_blocks() - 1 : -1);
   }
   void project(StateRef<S> s) const { energy_.project(s); }
   bool separable() const { return energy_.separable(); }
@@ -37,6 +38,7 @@ class SolverSteps {
   AnyEnergy<S> energy_;
   Chosen solver_;
   State<S> image_;
+  Residual<S> residual_;
 };
 
 template <class S>
@@ -82,7 +84,8 @@ Relaxation<S>::Relaxation(AnyEnergy<S> energy, const Solver& solver)
 }
 
 template <class S>
-const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe) {
+const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe,
+                                 const Start<S>& start) {
   require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy_.num_units(), " units");
   const Index size = s.cols(), at_once = samples_per_task(energy_.separable(), size);
@@ -93,22 +96,25 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe) {
       whole_ = relaxation_of<S>(own, solver_, size);
       size_ = size;
     }
+    if (start) start(0, s);
     energy_.project(s);
     return whole_(s, observe);
   }
   report_.restart(size);
   for_each_chunk(size, at_once, [&](Index begin, Index count) {
     const AnyEnergy<S> piece = energy_.samples(begin, count);
-    piece.project(s.middleCols(begin, count));
-    report_.place(begin, relaxation_of<S>(piece, solver_, count)(s.middleCols(begin, count), {}));
+    StateRef<S> states = s.middleCols(begin, count);
+    if (start) start(begin, states);
+    piece.project(states);
+    report_.place(begin, relaxation_of<S>(piece, solver_, count)(states, {}));
   });
   return report_;
 }
 
 template <class S>
 Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
-             const Observer<S>& observe) {
-  return Relaxation<S>(energy, solver).run(s, observe);
+             const Observer<S>& observe, const Start<S>& start) {
+  return Relaxation<S>(energy, solver).run(s, observe, start);
 }
 
 template class Relaxation<float>;
@@ -116,12 +122,12 @@ template class Relaxation<double>;
 template class Relaxation<Complex>;
 template class Relaxation<Dual<double>>;
 template Report relax(const AnyEnergy<float>&, const Solver&, StateRef<float>,
-                      const Observer<float>&);
+                      const Observer<float>&, const Start<float>&);
 template Report relax(const AnyEnergy<double>&, const Solver&, StateRef<double>,
-                      const Observer<double>&);
+                      const Observer<double>&, const Start<double>&);
 template Report relax(const AnyEnergy<Complex>&, const Solver&, StateRef<Complex>,
-                      const Observer<Complex>&);
+                      const Observer<Complex>&, const Start<Complex>&);
 template Report relax(const AnyEnergy<Dual<double>>&, const Solver&, StateRef<Dual<double>>,
-                      const Observer<Dual<double>>&);
+                      const Observer<Dual<double>>&, const Start<Dual<double>>&);
 
 }  // namespace equiprop

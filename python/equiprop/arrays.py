@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop import _core
+
 Array = NDArray[Any]
 
 
@@ -34,7 +36,7 @@ def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: st
         raise ValueError(f"[{where}] `{name}` holds at least one sample. Received shape {array.shape}.")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=dtype)
-    if not np.isfinite(array).all():
+    if not _core.all_finite(array):
         bad = np.argwhere(~np.isfinite(array))[0]
         raise ValueError(
             f"[{where}] `{name}` holds finite numbers. "

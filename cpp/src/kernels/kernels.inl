@@ -32,13 +32,15 @@ template <>
 struct Simd<float> {
   typedef float Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef int Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
-  static constexpr int magnitude = 0x7fffffff;
+  using Integer = int;
+  static constexpr Integer magnitude = 0x7fffffff;
 };
 template <>
 struct Simd<double> {
   typedef double Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef long long Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
-  static constexpr long long magnitude = 0x7fffffffffffffff;
+  using Integer = long long;
+  static constexpr Integer magnitude = 0x7fffffffffffffff;
 };
 template <class T>
 using Vector = typename Simd<T>::Vector;
@@ -222,11 +224,17 @@ EQUIPROP_INLINE void end_tile(const Tile<T, vectors, columns>& tile, T* out, Siz
 /// Each number of `change` becomes the larger of itself and of |difference|. Without their signs the bits of numbers
 /// are ordered as the numbers are, with NaN above infinity.
 template <class T>
-EQUIPROP_INLINE void raise(const Vector<T>& difference, T* change) {
+EQUIPROP_INLINE void raise(const Vector<T>& difference, Vector<T>& change) {
   typedef typename Simd<T>::Integers Integers;
   const Integers size = (Integers)difference & Simd<T>::magnitude;
-  const Integers largest = (Integers)load(change);
-  store(change, (Vector<T>)(size > largest ? size : largest));
+  const Integers largest = (Integers)change;
+  change = (Vector<T>)(size > largest ? size : largest);
+}
+template <class T>
+EQUIPROP_INLINE void raise(const Vector<T>& difference, T* change) {
+  Vector<T> largest = load(change);
+  raise<T>(difference, largest);
+  store(change, largest);
 }
 
 template <class T, int vectors, int columns>
@@ -293,7 +301,7 @@ template <class T, int vectors, int columns>
     return descend_tile(*step.descent, tile, place.theta, place.out, step.out_stride);
   if (place.before)
     measure_tile(tile, place.before, step.before_stride, step.change + place.column * lanes<T>);
-  end_tile(tile, place.out, step.out_stride);
+  if (place.out) end_tile(tile, place.out, step.out_stride);
 }
 
 /// run_tile for a number of columns known at run time.
@@ -323,8 +331,8 @@ void measure_columns(const T* out, Size stride, const T* before, Size before_str
     if (i == rows) continue;
     alignas(64) T last[lanes<T>] = {},
                   last_before[lanes<T>] = {};  // where there is no row, no difference
-    __builtin_memcpy(last, out + i, sizeof(T) * (rows - i));
-    __builtin_memcpy(last_before, before + i, sizeof(T) * (rows - i));
+    copy_numbers(out + i, last, rows - i);
+    copy_numbers(before + i, last_before, rows - i);
     raise(load(last) - load(last_before), change);
   }
 }
@@ -371,7 +379,7 @@ template <class T, int vectors>
   if (place.theta)
     descend_columns(*step.descent, start, stride, rows, columns, place.theta, place.out,
                     step.out_stride);
-  else
+  else if (place.out)
     copy_columns(start, stride, rows, columns, place.out, step.out_stride);
 }
 
@@ -411,7 +419,7 @@ template <class T, int vectors>
   respond_smoothly(smooth, drive, rows, columns, drive, stride, stride);
   measure_columns(drive, stride, place.before, step.before_stride, rows, columns,
                   step.change + place.column * lanes<T>);
-  for (Size j = 0; j < columns; ++j)
+  for (Size j = 0; place.out && j < columns; ++j)
     __builtin_memcpy(place.out + j * step.out_stride, drive + j * stride, sizeof(T) * rows);
 }
 
@@ -635,6 +643,44 @@ void accumulate(const LayerStep<T>& step) {
     });
 }
 
+/// By their bits, as `raise` has it.
+template <class T>
+void largest_change(Size samples, const T* change, T* largest) {
+  using Integer = typename Simd<T>::Integer;
+  for (Size j = 0; j < samples; ++j) {
+    Integer sizes[lanes<T>], most;
+    __builtin_memcpy(sizes, change + j * lanes<T>, sizeof sizes);
+    __builtin_memcpy(&most, largest + j, sizeof most);
+    for (Size i = 0; i < lanes<T>; ++i) most = sizes[i] > most ? sizes[i] : most;
+    __builtin_memcpy(largest + j, &most, sizeof most);
+  }
+}
+
+/// By their bits, as `raise` has it.
+template <class T>
+T largest_size(Size count, const T* in) {
+  constexpr Size at_once = 4;
+  alignas(64) T largest[at_once * lanes<T>] = {}, last[panel_rows<T>] = {};
+  T most = 0;
+  Size i = 0;
+  if (count >= at_once * lanes<T>) {
+    Vector<T> sizes[at_once] = {};
+    for (; i + at_once * lanes<T> <= count; i += at_once * lanes<T>) {
+      EQUIPROP_UNROLL
+      for (Size v = 0; v < at_once; ++v) raise<T>(load(in + i + v * lanes<T>), sizes[v]);
+    }
+    for (Size v = 0; v < at_once; ++v) store(largest + v * lanes<T>, sizes[v]);
+  }
+  for (; i < count; i += lanes<T>) {
+    const Size left = count - i < lanes<T> ? count - i : lanes<T>;
+    store(last, Vector<T>{});
+    copy_numbers(in + i, last, left);
+    raise(load(last), largest);
+  }
+  for (Size v = 0; v < at_once; ++v) largest_change(1, largest + v * lanes<T>, &most);
+  return most;
+}
+
 // ---------------------------------------------------------------------------- packing
 
 template <class T>
@@ -697,7 +743,7 @@ bool by_rows(Size rows, Size depth) {
 }
 
 template <class T>
-constexpr Kernels<T> table = {packed_size<T>, pack<T>, by_rows<T>, pack_by_rows<T>, accumulate<T>,
+constexpr Kernels<T> table = {packed_size<T>, pack<T>, by_rows<T>, pack_by_rows<T>, accumulate<T>, largest_change<T>, largest_size<T>,
                               lanes<T>,       exp<T>,  tanh<T>,    logistic<T>};
 
 }  // namespace

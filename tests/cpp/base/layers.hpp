@@ -1,6 +1,8 @@
 #pragma once
 /// A layer and its neighbours as the kernels see them, for the tests of the packed kernels.
 
+#include <numeric>
+
 #include "support.hpp"
 
 namespace equiprop::tests {
@@ -41,13 +43,14 @@ struct Neighbour {
   std::vector<T> packed;
 
   Neighbour(const Kernels<T>& kernels, Random& random, Size rows, Size depth, Size batch, Size gap,
-            bool transposed, T scale)
+            bool transposed, T scale, bool by_rows)
       : weights(random, transposed ? depth : rows, transposed ? rows : depth, gap),
         transposed(transposed),
         scale(scale),
         signal(random, depth, batch, gap),
         packed(static_cast<std::size_t>(kernels.packed_size(rows, depth))) {
-    kernels.pack(weights.data(), weights.stride, transposed, rows, depth, scale, packed.data());
+    const auto pack = by_rows ? kernels.pack_by_rows : kernels.pack;
+    pack(weights.data(), weights.stride, transposed, rows, depth, scale, packed.data());
   }
 
   Pull<T> pull() const { return {packed.data(), signal.rows, signal.data(), signal.stride}; }
@@ -55,6 +58,12 @@ struct Neighbour {
     return static_cast<double>(transposed ? weights.at(k, i) : weights.at(i, k));
   }
 };
+
+/// Whether a layer's weights are packed by rows.
+template <class T>
+bool by_rows(const Kernels<T>& kernels, Size rows, const std::vector<Size>& depths) {
+  return kernels.by_rows(rows, std::accumulate(depths.begin(), depths.end(), Size{0}));
+}
 
 /// Instruction sets this machine runs.
 inline std::vector<std::string> isas() {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/layers.hpp"
 
@@ -12,6 +13,7 @@ template <class T>
 struct Problem {
   Size rows, batch;
   std::vector<Neighbour<T>> neighbours;
+  bool few;  ///< units: by rows
   Strided<T> start, force, out;
   Response<T> box;
 
@@ -19,6 +21,7 @@ struct Problem {
           const std::vector<Size>& depths, Size gap)
       : rows(rows),
         batch(batch),
+        few(by_rows(kernels, rows, depths)),
         start(random, rows, batch, gap),
         force(random, rows, batch, gap + 2),
         out(rows, batch, gap + 1),
@@ -32,7 +35,7 @@ struct Problem {
             .curvature = T(1.5)} {
     for (const Size depth : depths)
       neighbours.emplace_back(kernels, random, rows, depth, batch, gap, neighbours.size() % 2 == 1,
-                              neighbours.size() % 2 == 1 ? T(1) : T(0.75));
+                              neighbours.size() % 2 == 1 ? T(1) : T(0.75), few);
   }
 
   void run(const Kernels<T>& kernels, const T* begin, Size begin_stride,
@@ -49,10 +52,17 @@ struct Problem {
     }
     Response<T> part = response ? *response : Response<T>{};
     if (part.force) part.force += first * part.stride;
-    kernels.accumulate({rows, count, pulls.data(), static_cast<Size>(pulls.size()),
-                        begin ? begin + first * begin_stride : nullptr, begin_stride,
-                        response ? &part : nullptr, out.numbers.data() + first * out.stride,
-                        out.stride});
+    LayerStep<T> step{rows,
+                      count,
+                      pulls.data(),
+                      static_cast<Size>(pulls.size()),
+                      begin ? begin + first * begin_stride : nullptr,
+                      begin_stride,
+                      response ? &part : nullptr,
+                      out.numbers.data() + first * out.stride,
+                      out.stride};
+    step.by_rows = few;
+    kernels.accumulate(step);
   }
 
   /// The drive without rounding, and how far off it may be: each of the products and additions of an entry
@@ -162,6 +172,25 @@ TYPED_TEST(KernelTest, AgreesWithPlainLoopsForTheOutputLayerAndItsPull) {
     }
 }
 
+TYPED_TEST(KernelTest, AgreesWithPlainLoopsForFewUnitsUnderMany) {
+  Random random(11);
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<TypeParam>(isa);
+    Size seen = 0;
+    for (Size rows = 1; rows <= 2 * kernel.lanes; ++rows)
+      for (const Size depth : {4 * kernel.lanes, 6 * kernel.lanes - 1, 9 * kernel.lanes + 1}) {
+        const std::vector<Size> depths{depth, 3, kernel.lanes + 2};
+        if (!by_rows(kernel, rows, depths)) continue;
+        ++seen;
+        for (const Size batch : {1, 2, 13}) {
+          Problem<TypeParam> problem(kernel, random, rows, batch, depths, 1);
+          expect_every_kind_of_step(isa, problem);
+        }
+      }
+    EXPECT_GT(seen, 0) << isa;
+  }
+}
+
 TYPED_TEST(KernelTest, EmptyBatchesLayersAndNeighboursAreNothing) {
   Random random(4);
   for (const auto& isa : isas()) {
@@ -194,9 +223,10 @@ TYPED_TEST(KernelTest, BitsOfASampleDoNotDependOnTheBatchAroundIt) {
   using T = TypeParam;
   Random random(6);
   for (const auto& isa : isas())
-    for (const Size rows : {10, 37, 64}) {
+    for (const auto& [rows, depth] :
+         {std::pair<Size, Size>{10, 33}, {37, 33}, {64, 33}, {9, 150}}) {
       const auto& kernel = kernels<T>(isa);
-      Problem<T> problem(kernel, random, rows, 61, {33, 10}, 1);
+      Problem<T> problem(kernel, random, rows, 61, {depth, 10}, 1);
       const auto run = [&](Size first, Size count) {
         problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box, first, count);
       };
@@ -243,10 +273,11 @@ TYPED_TEST(KernelTest, SmoothUnitsRespondAsTheFunctionsOfTheirDrive) {
   const Response<T> tanh{ResponseKind::tanh, T(1)};
   const Response<T> logistic{ResponseKind::logistic, T(3.7), T(0.4)};
   for (const auto& isa : isas())
-    for (const Size rows : {1, 10, 16, 37, 64})
+    for (const auto& [rows, depth] :
+         {std::pair<Size, Size>{1, 33}, {10, 33}, {16, 33}, {37, 33}, {64, 33}, {9, 150}})
       for (const Size batch : {1, 7, 25}) {
         const auto& kernel = kernels<T>(isa);
-        Problem<T> problem(kernel, random, rows, batch, {33, 10}, 1);
+        Problem<T> problem(kernel, random, rows, batch, {depth, 10}, 1);
         const auto run = [&](const Response<T>* response) {
           problem.run(kernel, problem.start.data(), problem.start.stride, response);
           problem.expect_gaps_untouched(isa);
@@ -304,6 +335,57 @@ TYPED_TEST(KernelTest, NaNPassesTheClip) {
     problem.run(kernel, problem.start.data(), problem.start.stride, &problem.box);
     for (Size i = 0; i < 33; ++i)
       EXPECT_EQ(std::isnan(problem.out.at(i, 1)), i == 5 || i == 32) << isa << ' ' << i;
+  }
+}
+
+template <class T>
+void expect_largest(const Kernels<T>& kernel, const std::vector<T>& numbers, T expected) {
+  const T largest = kernel.largest_size(static_cast<Size>(numbers.size()), numbers.data());
+  EXPECT_TRUE(std::isnan(expected) ? std::isnan(largest) : largest == expected)
+      << largest << " of " << numbers.size();
+}
+
+TYPED_TEST(KernelTest, LargestSizeSeesEveryNumberAndEveryNaN) {
+  using T = TypeParam;
+  Random random(12);
+  constexpr T nan = std::numeric_limits<T>::quiet_NaN(),
+              infinity = std::numeric_limits<T>::infinity();
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<T>(isa);
+    expect_largest<T>(kernel, {}, T(0));
+    for (std::size_t count = 1; count < 150; ++count) {
+      std::vector<T> numbers(count);
+      for (T& number : numbers) number = static_cast<T>(random.symmetric());
+      for (std::size_t i = 0; i < count; ++i)
+        for (const T special : {T(-2), T(2), infinity, -infinity, nan, -nan}) {
+          const T kept = std::exchange(numbers[i], special);
+          expect_largest<T>(kernel, numbers, std::abs(special));
+          numbers[i] = kept;
+        }
+    }
+  }
+}
+
+TYPED_TEST(KernelTest, LargestChangeIsThatOfAllLanesAndOfWhatWasThere) {
+  using T = TypeParam;
+  Random random(13);
+  constexpr T nan = std::numeric_limits<T>::quiet_NaN();
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<T>(isa);
+    for (Size lane = 0; lane < kernel.lanes; ++lane) {
+      std::vector<T> change(static_cast<std::size_t>(3 * kernel.lanes));
+      for (T& number : change) number = static_cast<T>(random.uniform());
+      change[static_cast<std::size_t>(lane)] = 2;
+      T largest[] = {1, 1, 3};
+      change[static_cast<std::size_t>(kernel.lanes + lane)] = nan;
+      kernel.largest_change(3, change.data(), largest);
+      EXPECT_EQ(largest[0], T(2)) << isa;
+      EXPECT_TRUE(std::isnan(largest[1])) << isa;
+      EXPECT_EQ(largest[2], T(3)) << isa;
+      std::fill(change.begin(), change.end(), T(0));
+      kernel.largest_change(3, change.data(), largest);
+      EXPECT_TRUE(std::isnan(largest[1])) << isa << ": a NaN stays";
+    }
   }
 }
 

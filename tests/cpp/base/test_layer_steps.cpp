@@ -27,26 +27,35 @@ std::vector<std::optional<Response<T>>> responses(const Strided<T>& force) {
           Response<T>{ResponseKind::logistic, T(3.7), T(0.4)}};
 }
 
+constexpr Size last_depth = 70;
+
 /// A layer that is measured while it steps, against `before` or, in place, against `out`.
 template <class T>
 struct Layer {
   const Kernels<T>& kernel;
   Size rows, batch;
+  bool few;  ///< units: by rows
   std::vector<Neighbour<T>> neighbours;
   Strided<T> start, force, before, out;
   std::vector<T> change;  ///< (lanes, batch)
+  bool stored = true;
 
-  Layer(const Kernels<T>& kernel, Random& random, Size rows, Size batch, Size num_pulls)
+  /// The last neighbour may be so large that a layer of few units is packed by rows.
+  Layer(const Kernels<T>& kernel, Random& random, Size rows, Size batch, Size num_pulls,
+        bool deep = false)
       : kernel(kernel),
         rows(rows),
         batch(batch),
+        few(deep && num_pulls > 0 && kernel.by_rows(rows, last_depth)),
         start(random, rows, batch, 1),
         force(random, rows, batch, 2),
         before(random, rows, batch, 3),
         out(rows, batch, 4),
         change(static_cast<std::size_t>(kernel.lanes * batch), T(0)) {
     for (Size i = 0; i < num_pulls; ++i)
-      neighbours.emplace_back(kernel, random, rows, 3 + 4 * i, batch, i, i % 2 == 1, T(0.5));
+      neighbours.emplace_back(kernel, random, rows,
+                              deep && i == num_pulls - 1 ? last_depth : 3 + 4 * i, batch, i,
+                              i % 2 == 1, T(0.5), few);
   }
 
   T& change_at(Size lane, Size j) {
@@ -64,8 +73,9 @@ struct Layer {
                       start.data(),
                       start.stride,
                       response ? &*response : nullptr,
-                      out.numbers.data(),
+                      stored ? out.numbers.data() : nullptr,
                       out.stride};
+    step.by_rows = few;
     if (measured) {
       step.before = in_place ? out.data() : before.data();
       step.before_stride = in_place ? out.stride : before.stride;
@@ -100,7 +110,8 @@ void for_each_step(const Check& check) {
     const Kernels<T>& kernel = kernels<T>(isa);
     for (const Size rows : sizes_around_panels(kernel.lanes))
       for (const Size batch : {1, 5, 13, 27}) {
-        Layer<T> layer(kernel, random, rows, batch, trial++ % 6);
+        const bool deep = trial % 2 == 1;
+        Layer<T> layer(kernel, random, rows, batch, trial++ % 6, deep);
         for (const auto& response : responses(layer.force))
           for (const bool in_place : {false, true}) {
             SCOPED_TRACE(isa + ' ' + std::to_string(rows) + 'x' + std::to_string(batch));
@@ -145,6 +156,20 @@ TYPED_TEST(LayerStepTest, MeasuringChangesNoBitOfTheState) {
     layer.step(response, in_place);
     ASSERT_EQ(std::memcmp(layer.out.data(), expected.data(), sizeof(T) * expected.numbers.size()),
               0);
+  });
+}
+
+TYPED_TEST(LayerStepTest, AChangeIsMeasuredWithoutStoringTheState) {
+  using T = TypeParam;
+  for_each_step<T>([](Layer<T>& layer, const auto& response, bool) {
+    std::fill(layer.change.begin(), layer.change.end(), T(0));
+    layer.step(response, false);
+    const std::vector<T> expected =
+        std::exchange(layer.change, std::vector<T>(layer.change.size()));
+    layer.stored = false;
+    layer.step(response, false);
+    layer.stored = true;
+    ASSERT_EQ(layer.change, expected);
   });
 }
 

@@ -18,7 +18,7 @@ class MapStepper {
     EXPECT_FALSE((s.array() > upper_).any()) << "a step from outside the box";
     accept<double>(image(s), s, change);
   }
-  void residual(const ConstStateRef<double>& s, PerSample<double>& out) {
+  void residual(const ConstStateRef<double>& s, bool, PerSample<double>& out) {
     max_difference<double>(image(s), s, out);
   }
   void project(StateRef<double> s) const { s = s.cwiseMin(upper_); }

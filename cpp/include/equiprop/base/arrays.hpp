@@ -26,6 +26,15 @@ using Eigen::Index;
 /// (units, batch)
 template <Scalar S>
 using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;
+/// Rows to allocate for a state of `rows` that kernels work on again and again: each sample then begins at a cache
+/// line, and those beside it in other sets of the cache.
+template <Scalar S>
+constexpr Index padded_rows(Index rows) {
+  constexpr Index line = 64 / static_cast<Index>(sizeof(S));
+  const Index lines = (rows + line - 1) / line;
+  return (lines | 1) * line;
+}
+
 /// (parameters,)
 template <Scalar S>
 using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;

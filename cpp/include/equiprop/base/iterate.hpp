@@ -43,7 +43,7 @@ template <class P, class S>
 concept Stepper = requires(P p, const P c, State<S> s, PerSample<RealOf<S>> change,
                            PerSample<double> residual) {
   p.step(s, &change);       // s <- step(s); unless nullptr, change = max |step(s) - s| per sample
-  p.residual(s, residual);  // the solver's residual of each sample, (batch,)
+  p.residual(s, true, residual);  // of each sample, (batch,); whether all are as a step left them
   { c.separable() } -> std::convertible_to<bool>;         // no sample's bits depend on the others
   { c.fell_back(Index{}) } -> std::convertible_to<bool>;  // a sample, in the last step
   { c.select(Samples{}) } -> std::convertible_to<P>;      // the same for some samples, if separable
@@ -74,7 +74,7 @@ class Iteration {
         rate_(rate),
         scale_(std::move(scale)),
         stepper_(std::move(stepper)),
-        group_{{}, {}, {}, stepper_} {}
+        group_{{}, {}, stepper_, {}} {}
 
   /// Iterates s, in place. Another run of states of this shape has all its memory already.
   const Report& run(StateRef<S> s, const Observer<S>& observe) {
@@ -84,7 +84,7 @@ class Iteration {
     pending_.setConstant(s.cols(), limit_ > 0);
     do {
       if (pending_.any()) settle(s, observe);
-      stepper_.residual(s, report_.residual);
+      stepper_.residual(s, stepped(), report_.residual);
       find_unconfirmed();
     } while (pending_.any());
     conclude();
@@ -95,10 +95,12 @@ class Iteration {
   /// Samples side by side. Those not `moving` have stopped and only fill their place.
   struct Group {
     std::vector<Index> samples;  // their numbers in the batch
-    State<S> state;
     PerSample<bool> moving;
     P stepper;
+    State<S> memory;  // of their states, and more
   };
+
+  StateRef<S> state() { return group_.memory.topLeftCorner(units_, group_.moving.size()); }
 
   void settle(StateRef<S>& s, const Observer<S>& observe) {
     gather(s);
@@ -114,8 +116,11 @@ class Iteration {
   void gather(const StateRef<S>& s) {
     group_.samples.resize(static_cast<std::size_t>(s.cols()));
     std::iota(group_.samples.begin(), group_.samples.end(), Index{0});
-    group_.state = s;
     group_.moving = pending_;
+    units_ = s.rows();
+    if (group_.memory.rows() < units_ || group_.memory.cols() < s.cols())
+      group_.memory.resize(padded_rows<S>(units_), s.cols());
+    state() = s;
     group_.stepper = stepper_;
   }
 
@@ -123,40 +128,46 @@ class Iteration {
   void close_ranks() {
     const Index size = group_.moving.size(), moving = group_.moving.count();
     if (3 * moving > 2 * size) return;
-    std::vector<Index> kept, samples;
-    for (Index j = 0; j < size; ++j)
-      if (group_.moving(j)) {
-        kept.push_back(j);
-        samples.push_back(group_.samples[static_cast<std::size_t>(j)]);
-      }
-    group_ = {std::move(samples), columns_of<S>(group_.state, kept),
-              PerSample<bool>::Constant(moving, true), group_.stepper.select(kept)};
+    std::vector<Index> kept;
+    StateRef<S> states = state();
+    for (Index j = 0; j < size; ++j) {
+      if (!group_.moving(j)) continue;
+      const auto place = static_cast<Index>(kept.size());
+      if (place < j) states.col(place) = states.col(j);
+      group_.samples[kept.size()] = group_.samples[static_cast<std::size_t>(j)];
+      kept.push_back(j);
+    }
+    group_.samples.resize(kept.size());
+    group_.moving.setConstant(moving, true);
+    group_.stepper = group_.stepper.select(kept);
   }
 
   void advance() {
     poll_interrupt();
     ++steps_;
     const bool look = tolerance_ > 0 || steps_ % steps_between_checks == 0;
-    change_.setZero(group_.state.cols());
-    group_.stepper.step(group_.state, look ? &change_ : nullptr);
+    change_.setZero(group_.moving.size());
+    group_.stepper.step(state(), look ? &change_ : nullptr);
   }
 
   /// Gives s the states of moving samples that stop here, or of all that move. One that diverged in place
   /// leaves there what it started from.
   void hand_over(StateRef<S>& s, bool all) {
+    const StateRef<S> states = state();
     for (Index j = 0; j < group_.moving.size(); ++j) {
       if (!group_.moving(j)) continue;
       const Index sample = group_.samples[static_cast<std::size_t>(j)];
       report_.fallbacks(sample) += group_.stepper.fell_back(j) ? 1 : 0;
       group_.moving(j) = !stops(sample, change_(j));
       if (group_.moving(j) ? all : report_.status(sample) != Status::diverged || finite(j))
-        s.col(sample) = group_.state.col(j);
+        s.col(sample) = states.col(j);
     }
   }
 
-  bool finite(Index j) const {
+  bool finite(Index j) {
     const auto finite = [](const S& v) { return std::isfinite(magnitude(v)); };
-    return std::all_of(group_.state.col(j).begin(), group_.state.col(j).end(), finite);
+    const auto sample = state().col(j);
+    return std::all_of(sample.begin(), sample.end(), finite);
   }
 
   bool stops(Index sample, RealOf<S> change) {
@@ -173,6 +184,11 @@ class Iteration {
     for (Index j = 0; j < report_.batch(); ++j)
       pending_(j) = tolerance_ > 0 && report_.status(j) != Status::diverged &&
                     report_.iterations(j) < limit_ && report_.residual(j) > tolerance_ * scale_(j);
+  }
+
+  /// Whether every sample is as a step left it.
+  bool stepped() const {
+    return steps_ > 0 && !(report_.status == Status::diverged).any();
   }
 
   void conclude() {
@@ -193,6 +209,7 @@ class Iteration {
   PerSample<double> scale_;
   P stepper_;
   Group group_;
+  Index units_ = 0;
   PerSample<bool> pending_;
   PerSample<RealOf<S>> change_;
   Report report_;
@@ -213,7 +230,7 @@ class Stepping {
     (*step_)(s, next_);
     accept<S>(next_, s, change);
   }
-  void residual(const ConstStateRef<S>& s, PerSample<double>& out) { (*residual_)(s, out); }
+  void residual(const ConstStateRef<S>& s, bool, PerSample<double>& out) { (*residual_)(s, out); }
   bool separable() const { return false; }
   bool fell_back(Index) const { return false; }
   Stepping select(Samples) const { return *this; }

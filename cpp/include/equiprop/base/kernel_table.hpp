@@ -59,7 +59,8 @@ struct LayerStep {
   const T* start;               ///< (rows, batch), may be `out`; nullptr for zeros
   std::ptrdiff_t start_stride;  ///< 0 where all samples share one start, a bias
   const Response<T>* response;  ///< nullptr to store the drive itself
-  T* out;                     ///< (rows, batch); the step must not read what another sample writes
+  /// (rows, batch), or nullptr where `change` is all that is wanted; the step must not read what another sample writes
+  T* out;
   std::ptrdiff_t out_stride;  ///< from one sample of `out` to the next
   const T* before = nullptr;  ///< (rows, batch), may be `out`; what `change` compares with
   std::ptrdiff_t before_stride = 0;  ///< from one sample of `before` to the next
@@ -87,6 +88,10 @@ struct Kernels {
                        std::ptrdiff_t depth, T scale, T* packed);
   /// Takes the step.
   void (*accumulate)(const LayerStep<T>& step);
+  /// largest[j] becomes the larger of itself and of sample j's numbers in LayerStep::change.
+  void (*largest_change)(std::ptrdiff_t samples, const T* change, T* largest);
+  /// The largest |in[i]|, 0 of none; NaN is larger than any number.
+  T (*largest_size)(std::ptrdiff_t count, const T* in);
   std::ptrdiff_t lanes;  ///< rows of LayerStep::change
 
   /// out[i] = e^in[i]. Errors are in units in the last place of the exact result, subnormal ones included: here at

@@ -77,6 +77,10 @@ class AnyEnergy {
     model_->transposed_map_product(s, nudge, v, out);
   }
   void project(StateRef<S> s) const { model_->project(s); }
+  bool residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
+                PerSample<RealOf<S>>& largest) const {
+    return model_->residual(s, nudge, settled, largest);
+  }
   Index num_blocks() const { return model_->num_blocks(); }
   Index output_block() const { return model_->output_block(); }
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
@@ -187,6 +191,13 @@ class AnyEnergy {
     }
     void project(StateRef<S> s) const override {
       if constexpr (HasFixedPointMap<E>) e.project(s);
+    }
+    bool residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
+                  PerSample<RealOf<S>>& largest) const override {
+      if constexpr (HasResidual<E>)
+        return e.residual(s, nudge, settled, largest);
+      else
+        return Default::residual(s, nudge, settled, largest);
     }
     Index num_blocks() const override {
       if constexpr (HasBlockUpdate<E>)

@@ -89,6 +89,12 @@ class EnergyInterface {
   virtual void project(StateRef<S>) const {}
   ///@}
 
+  /// As HasResidual says; by default there is no such pass.
+  virtual bool residual(const ConstStateRef<S>&, const Nudge<S>&, Index,
+                        PerSample<RealOf<S>>&) const {
+    return false;
+  }
+
   /// As HasMeasuredBlockUpdate says; by default there are no blocks.
   ///@{
   virtual Index num_blocks() const { return 0; }

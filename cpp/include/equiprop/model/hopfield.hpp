@@ -73,6 +73,8 @@ class EQUIPROP_EXPORT ClampedHopfield {
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                               const ConstStateRef<S>& v, StateRef<S> out) const;
   void project(StateRef<S> s) const;
+  bool residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
+                PerSample<RealOf<S>>& largest) const;
 
   Index num_blocks() const;
   Index output_block() const;
@@ -116,8 +118,10 @@ class EQUIPROP_EXPORT ClampedHopfield {
   void add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s, State<S>& out) const;
   void drive(const ConstStateRef<S>& s) const;
   Index batch() const { return static_cast<Index>(x_samples_.size()); }
-  auto clamped_drive() const { return drive_->middleCols(drive_begin_, batch()); }
+  auto clamped_drive() const { return drive_->block(0, drive_begin_, num_units(), batch()); }
   ConstStateRef<S> clamped_x() const;
+  std::optional<Response<S>> kernel_response(
+      std::size_t free_layer, const Nudge<S>& nudge) const requires std::floating_point<S>;
   bool relax_in_kernel(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                        StateRef<S>& out, PerSample<RealOf<S>>* change) const;
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
@@ -147,7 +151,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
   std::shared_ptr<State<S>> x_;      // (inputs, batch), of the whole batch
-  std::shared_ptr<State<S>> drive_;  // (units, batch): bias + W^T x
+  std::shared_ptr<State<S>> drive_;  // (padded units, batch): bias + W^T x
   std::vector<Index> x_samples_;     // those of x that are these samples
   Index drive_begin_ = 0;
   std::shared_ptr<PackedWeights<RealOf<S>>> packed_;  ///< real scalars and linear signals only

@@ -14,21 +14,26 @@ template <class T>
 class PackedWeights {
  public:
   /// Room for one; `pack` takes it.
-  explicit PackedWeights(const Topology& topology) : neighbours_(topology.num_free()) {
+  explicit PackedWeights(const Topology& topology)
+      : neighbours_(topology.num_free()), by_rows_(topology.num_free()) {
     for (const auto e : topology.inner()) {
       const auto source = static_cast<std::size_t>(topology.couplings()[e].source) - 1;
       const auto target = static_cast<std::size_t>(topology.couplings()[e].target) - 1;
       add(topology, topology.weights(e), false, source, target);
       add(topology, topology.feedback_weights(e), true, target, source);
     }
+    for (std::size_t k = 0; k < neighbours_.size(); ++k)
+      by_rows_[k] = kernels<T>().by_rows(topology.state()[k].rows, depth(neighbours_[k]));
   }
 
   /// Takes the weights as they are now.
   void pack(const Parameters<T>& parameters) {
-    for (auto& layer : neighbours_)
-      for (auto& [offset, depth, weights, transposed, rows, gain, packed] : layer)
-        kernels<T>().pack(parameters.data() + weights, transposed ? depth : rows, transposed, rows,
-                          depth, gain, packed.data());
+    for (std::size_t k = 0; k < neighbours_.size(); ++k) {
+      const auto pack = by_rows_[k] ? kernels<T>().pack_by_rows : kernels<T>().pack;
+      for (auto& [offset, depth, weights, transposed, rows, gain, packed] : neighbours_[k])
+        pack(parameters.data() + weights, transposed ? depth : rows, transposed, rows, depth, gain,
+             packed.data());
+    }
   }
 
   /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch); an empty
@@ -37,8 +42,24 @@ class PackedWeights {
   void step(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
             const ConstStateRef<T>& start, const Response<T>* response, StateRef<T> out,
             T* change) const {
+    run(rows, layer, s, start, response, out.data() + rows.offset, out.outerStride(), change);
+  }
+  /// Only the change; false, and nothing, where a layer has too many neighbours for that.
+  bool measure(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
+               const ConstStateRef<T>& start, const Response<T>* response, T* change) const {
+    if (neighbours_[layer].size() > at_once) return false;
+    run(rows, layer, s, start, response, nullptr, 0, change);
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t at_once = 4;  ///< neighbours; a layer has two in a chain
+
+  void run(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
+           const ConstStateRef<T>& start, const Response<T>* response, T* out, Index out_stride,
+           T* change) const {
     const std::vector<Neighbour>& all = neighbours_[layer];
-    std::array<Pull<T>, 4> pulls;
+    std::array<Pull<T>, at_once> pulls;
     LayerStep<T> step{rows.rows,
                       s.cols(),
                       pulls.data(),
@@ -46,10 +67,11 @@ class PackedWeights {
                       start.size() > 0 ? start.data() + rows.offset : nullptr,
                       start.outerStride(),
                       nullptr,
-                      out.data() + rows.offset,
-                      out.outerStride()};
+                      out,
+                      out_stride};
+    step.by_rows = by_rows_[layer];
     std::size_t done = 0;
-    do {  // nearly always once: a layer has two neighbours in a chain
+    do {
       const std::size_t count = std::min(pulls.size(), all.size() - done);
       for (std::size_t i = 0; i < count; ++i)
         pulls[i] = {all[done + i].packed.data(), all[done + i].depth,
@@ -68,7 +90,6 @@ class PackedWeights {
     } while (done < all.size());
   }
 
- private:
   struct Neighbour {
     Index offset, depth;  ///< its rows of a state
     Index weights;        ///< where they begin in the parameters
@@ -86,7 +107,14 @@ class PackedWeights {
                                Parameters<T>(kernels<T>().packed_size(target.rows, source.rows))});
   }
 
-  std::vector<std::vector<Neighbour>> neighbours_;
+  static Index depth(const std::vector<Neighbour>& neighbours) {
+    Index units = 0;
+    for (const auto& neighbour : neighbours) units += neighbour.depth;
+    return units;
+  }
+
+  std::vector<std::vector<Neighbour>> neighbours_;  // of each layer
+  std::vector<bool> by_rows_;                       // how these are packed
 };
 
 }  // namespace equiprop

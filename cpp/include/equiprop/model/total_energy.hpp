@@ -83,6 +83,11 @@ class TotalEnergy {
   /// As the refinements of Energy say.
   ///@{
   void project(StateRef<S> s) const { energy_.project(s); }
+  /// The outputs' block comes first, and settles only in the quadratic model of the cost.
+  bool residual(const ConstStateRef<S>& s, const Nudge<S>& outer, Index settled,
+                PerSample<RealOf<S>>& largest) const {
+    return energy_.residual(s, nudge(s, outer, 0.0), settled > 0 ? turned(settled) : -1, largest);
+  }
 
   Index num_blocks() const { return energy_.num_blocks(); }
   Index output_block() const { return 0; }
@@ -92,8 +97,7 @@ class TotalEnergy {
   /// majoriser otherwise (so each update still lowers F).
   void block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                     PerSample<RealOf<S>>* change = nullptr) const {
-    const Index turned = (energy_.output_block() + block) % num_blocks();
-    energy_.block_update(turned, block == 0 ? nudge(s, outer, cost_.stiffness()) : outer, s,
+    energy_.block_update(turned(block), block == 0 ? nudge(s, outer, cost_.stiffness()) : outer, s,
                          change);
   }
 
@@ -107,6 +111,8 @@ class TotalEnergy {
   ///@}
 
  private:
+  /// The energy's number of a block.
+  Index turned(Index block) const { return (energy_.output_block() + block) % num_blocks(); }
   auto outputs(const ConstStateRef<S>& s) const { return s.bottomRows(num_outputs()); }
   void add_cost_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                         StateRef<S>& out) const {

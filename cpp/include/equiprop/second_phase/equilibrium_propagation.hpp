@@ -30,7 +30,7 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
 
  private:
   void relax(const ConstStateRef<S>& s_star);
-  void start(std::size_t k, const ConstStateRef<S>& s_star);
+  void start(std::size_t k, const ConstStateRef<S>& s_star, Index begin, StateRef<S> s) const;
   void displace(const ConstStateRef<S>& s_star);
   void add_contrast(const ConstStateRef<S>& s_star, Gradient<S>& gradient);
 

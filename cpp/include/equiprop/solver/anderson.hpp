@@ -88,7 +88,9 @@ class Anderson {
     stepper_.step(s, change);
     for (Index j = 0; j < s.cols(); ++j) learn(j, s, change);
   }
-  void residual(const ConstStateRef<S>& s, PerSample<double>& out) { stepper_.residual(s, out); }
+  void residual(const ConstStateRef<S>& s, bool stepped, PerSample<double>& out) {
+    stepper_.residual(s, stepped, out);
+  }
   bool separable() const { return stepper_.separable(); }
   bool fell_back(Index j) const { return past(j).fell_back; }
 

@@ -99,14 +99,30 @@ struct BlockUpdate : StoppingRule {
 using Solver = std::variant<BlockUpdate, FixedPointIteration, Euler>;
 
 /// |T(s) - s| of each sample, the one meaning of "residual": the projected gradient where the leak is
-/// quadratic, |sigma(drive) - s| for a Legendre potential. `image` is scratch and ends as T(s).
+/// quadratic, |sigma(drive) - s| for a Legendre potential. It keeps its memory.
 template <class S>
-void residual(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& image,
-              PerSample<double>& out) {
-  image.resize(s.rows(), s.cols());
-  energy.fixed_point_map(s, {}, image);
-  max_difference<S>(image, s, out);
-}
+class Residual {
+ public:
+  /// out (batch,). `settled` is the block that was updated last, or -1.
+  void measure(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, PerSample<double>& out,
+               Index settled = -1) {
+    if (energy.residual(s, {}, settled, largest_)) {
+      out = largest_.template cast<double>();
+    } else {
+      image_.resize(s.rows(), s.cols());
+      energy.fixed_point_map(s, {}, image_);
+      max_difference<S>(image_, s, out);
+    }
+  }
+
+ private:
+  PerSample<RealOf<S>> largest_;
+  State<S> image_;
+};
+
+/// Stores where samples [begin, begin + s.cols()) of a batch begin.
+template <Scalar S>
+using Start = std::function<void(Index begin, StateRef<S> s)>;
 
 /// Relaxations of one energy by one solver, again and again. Threads share a batch, unless an observer wants all of
 /// it. A batch in one piece (up to 12 samples, or all on one thread up to 64) is relaxed in memory that is kept: a
@@ -118,8 +134,9 @@ class EQUIPROP_EXPORT Relaxation {
   /// cannot be.
   Relaxation(AnyEnergy<S> energy, const Solver& solver);
 
-  /// Relaxes s (units, batch) in place; the report lasts until the next run.
-  const Report& run(StateRef<S> s, const Observer<S>& observe = {});
+  /// Relaxes s (units, batch) in place; the report lasts until the next run. With `start` s is what that stores, piece
+  /// by piece, on the threads that relax the pieces.
+  const Report& run(StateRef<S> s, const Observer<S>& observe = {}, const Start<S>& start = {});
 
  private:
   AnyEnergy<S> energy_;
@@ -129,18 +146,18 @@ class EQUIPROP_EXPORT Relaxation {
   Report report_;                                                        // of several pieces
 };
 
-/// Relaxes s (units, batch) in place, once; the report has a status for each sample.
+/// Relaxes s (units, batch) in place, once; the report has a status for each sample. `start` is Relaxation's.
 template <class S>
 EQUIPROP_EXPORT Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
-                             const Observer<S>& observe = {});
+                             const Observer<S>& observe = {}, const Start<S>& start = {});
 
 extern template Report relax(const AnyEnergy<float>&, const Solver&, StateRef<float>,
-                             const Observer<float>&);
+                             const Observer<float>&, const Start<float>&);
 extern template Report relax(const AnyEnergy<double>&, const Solver&, StateRef<double>,
-                             const Observer<double>&);
+                             const Observer<double>&, const Start<double>&);
 extern template Report relax(const AnyEnergy<Complex>&, const Solver&, StateRef<Complex>,
-                             const Observer<Complex>&);
+                             const Observer<Complex>&, const Start<Complex>&);
 extern template Report relax(const AnyEnergy<Dual<double>>&, const Solver&, StateRef<Dual<double>>,
-                             const Observer<Dual<double>>&);
+                             const Observer<Dual<double>>&, const Start<Dual<double>>&);
 
 }  // namespace equiprop
