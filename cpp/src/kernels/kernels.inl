@@ -97,9 +97,10 @@ EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
   }
 }
 
-// ---------------------------------------------------------------------------- functions
+// ---------------------------------------------------------------------------- functions and vectors
 
 #include "functions.inl"
+#include "vectors.inl"
 
 // ---------------------------------------------------------------------------- one tile
 
@@ -221,22 +222,6 @@ EQUIPROP_INLINE void end_tile(const Tile<T, vectors, columns>& tile, T* out, Siz
   }
 }
 
-/// Each number of `change` becomes the larger of itself and of |difference|. Without their signs the bits of numbers
-/// are ordered as the numbers are, with NaN above infinity.
-template <class T>
-EQUIPROP_INLINE void raise(const Vector<T>& difference, Vector<T>& change) {
-  typedef typename Simd<T>::Integers Integers;
-  const Integers size = (Integers)difference & Simd<T>::magnitude;
-  const Integers largest = (Integers)change;
-  change = (Vector<T>)(size > largest ? size : largest);
-}
-template <class T>
-EQUIPROP_INLINE void raise(const Vector<T>& difference, T* change) {
-  Vector<T> largest = load(change);
-  raise<T>(difference, largest);
-  store(change, largest);
-}
-
 template <class T, int vectors, int columns>
 EQUIPROP_INLINE void measure_tile(const Tile<T, vectors, columns>& tile, const T* before,
                                   Size stride, T* change) {
@@ -329,11 +314,8 @@ void measure_columns(const T* out, Size stride, const T* before, Size before_str
     Size i = 0;
     for (; i + lanes<T> <= rows; i += lanes<T>) raise(load(out + i) - load(before + i), change);
     if (i == rows) continue;
-    alignas(64) T last[lanes<T>] = {},
-                  last_before[lanes<T>] = {};  // where there is no row, no difference
-    copy_numbers(out + i, last, rows - i);
-    copy_numbers(before + i, last_before, rows - i);
-    raise(load(last) - load(last_before), change);
+    // Where there is no row, there is no difference.
+    raise<T>(load_some(out + i, rows - i) - load_some(before + i, rows - i), change);
   }
 }
 
@@ -531,11 +513,8 @@ template <class T, int rows, int columns>
       add(signals);
     }
     if (k == pull.depth) continue;
-    for (int j = 0; j < columns; ++j) {
-      alignas(64) T last[lanes<T>] = {};
-      copy_numbers(u + j * pull.stride + k, last, pull.depth - k);
-      signals[j] = load(last);
-    }
+    for (int j = 0; j < columns; ++j)
+      signals[j] = load_some(u + j * pull.stride + k, pull.depth - k);
     add(signals);
   }
   EQUIPROP_UNROLL
@@ -643,44 +622,6 @@ void accumulate(const LayerStep<T>& step) {
     });
 }
 
-/// By their bits, as `raise` has it.
-template <class T>
-void largest_change(Size samples, const T* change, T* largest) {
-  using Integer = typename Simd<T>::Integer;
-  for (Size j = 0; j < samples; ++j) {
-    Integer sizes[lanes<T>], most;
-    __builtin_memcpy(sizes, change + j * lanes<T>, sizeof sizes);
-    __builtin_memcpy(&most, largest + j, sizeof most);
-    for (Size i = 0; i < lanes<T>; ++i) most = sizes[i] > most ? sizes[i] : most;
-    __builtin_memcpy(largest + j, &most, sizeof most);
-  }
-}
-
-/// By their bits, as `raise` has it.
-template <class T>
-T largest_size(Size count, const T* in) {
-  constexpr Size at_once = 4;
-  alignas(64) T largest[at_once * lanes<T>] = {}, last[panel_rows<T>] = {};
-  T most = 0;
-  Size i = 0;
-  if (count >= at_once * lanes<T>) {
-    Vector<T> sizes[at_once] = {};
-    for (; i + at_once * lanes<T> <= count; i += at_once * lanes<T>) {
-      EQUIPROP_UNROLL
-      for (Size v = 0; v < at_once; ++v) raise<T>(load(in + i + v * lanes<T>), sizes[v]);
-    }
-    for (Size v = 0; v < at_once; ++v) store(largest + v * lanes<T>, sizes[v]);
-  }
-  for (; i < count; i += lanes<T>) {
-    const Size left = count - i < lanes<T> ? count - i : lanes<T>;
-    store(last, Vector<T>{});
-    copy_numbers(in + i, last, left);
-    raise(load(last), largest);
-  }
-  for (Size v = 0; v < at_once; ++v) largest_change(1, largest + v * lanes<T>, &most);
-  return most;
-}
-
 // ---------------------------------------------------------------------------- packing
 
 template <class T>
@@ -743,8 +684,10 @@ bool by_rows(Size rows, Size depth) {
 }
 
 template <class T>
-constexpr Kernels<T> table = {packed_size<T>, pack<T>, by_rows<T>, pack_by_rows<T>, accumulate<T>, largest_change<T>, largest_size<T>,
-                              lanes<T>,       exp<T>,  tanh<T>,    logistic<T>};
+constexpr Kernels<T> table = {packed_size<T>, pack<T>,           by_rows<T>,      pack_by_rows<T>,
+                              accumulate<T>,  largest_change<T>, largest_size<T>, dot<T>,
+                              follow<T>,      turn<T>,           lanes<T>,        exp<T>,
+                              tanh<T>,        logistic<T>};
 
 }  // namespace
 

@@ -42,7 +42,7 @@ inline constexpr Index steps_between_checks = 16;
 template <class P, class S>
 concept Stepper = requires(P p, const P c, State<S> s, PerSample<RealOf<S>> change,
                            PerSample<double> residual) {
-  p.step(s, &change);       // s <- step(s); unless nullptr, change = max |step(s) - s| per sample
+  p.step(s, &change);  // s <- step(s); unless nullptr, change = max |step(s) - s| per sample
   p.residual(s, true, residual);  // of each sample, (batch,); whether all are as a step left them
   { c.separable() } -> std::convertible_to<bool>;         // no sample's bits depend on the others
   { c.fell_back(Index{}) } -> std::convertible_to<bool>;  // a sample, in the last step
@@ -187,9 +187,7 @@ class Iteration {
   }
 
   /// Whether every sample is as a step left it.
-  bool stepped() const {
-    return steps_ > 0 && !(report_.status == Status::diverged).any();
-  }
+  bool stepped() const { return steps_ > 0 && !(report_.status == Status::diverged).any(); }
 
   void conclude() {
     for (Index j = 0; j < report_.batch(); ++j) {

@@ -61,14 +61,29 @@ struct LayerStep {
   const Response<T>* response;  ///< nullptr to store the drive itself
   /// (rows, batch), or nullptr where `change` is all that is wanted; the step must not read what another sample writes
   T* out;
-  std::ptrdiff_t out_stride;  ///< from one sample of `out` to the next
-  const T* before = nullptr;  ///< (rows, batch), may be `out`; what `change` compares with
+  std::ptrdiff_t out_stride;         ///< from one sample of `out` to the next
+  const T* before = nullptr;         ///< (rows, batch), may be `out`; what `change` compares with
   std::ptrdiff_t before_stride = 0;  ///< from one sample of `before` to the next
   /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
   /// sample, which together cover all rows. A NaN is larger than any number.
   T* change = nullptr;
-  bool by_rows = false;  ///< how the weights of all neighbours are packed; each signal's step is then 1
+  bool by_rows =
+      false;  ///< how the weights of all neighbours are packed; each signal's step is then 1
   const Descent<T>* descent = nullptr;  ///< the response is then nullptr, and `out` may be
+};
+
+/// A step of conjugate gradients on one system, of arrays (count,): x += alpha p, r -= alpha q, z = d r.
+template <class T>
+struct ConjugateStep {
+  T alpha;      ///< as in the equations
+  const T* p;   ///< the direction
+  const T* q;   ///< its product with the matrix
+  const T* d;   ///< the preconditioner's diagonal
+  T* x;         ///< the solution
+  T* r;         ///< b - A x
+  T* z;         ///< preconditioned
+  T product{};  ///< <r, z> afterwards
+  T largest{};  ///< max |z| afterwards; NaN is larger than any number
 };
 
 /// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though
@@ -92,6 +107,12 @@ struct Kernels {
   void (*largest_change)(std::ptrdiff_t samples, const T* change, T* largest);
   /// The largest |in[i]|, 0 of none; NaN is larger than any number.
   T (*largest_size)(std::ptrdiff_t count, const T* in);
+  /// sum_i a[i] b[i]
+  T (*dot)(std::ptrdiff_t count, const T* a, const T* b);
+  /// Takes the step.
+  void (*follow)(std::ptrdiff_t count, ConjugateStep<T>& step);
+  /// p = z + beta p
+  void (*turn)(std::ptrdiff_t count, T beta, const T* z, T* p);
   std::ptrdiff_t lanes;  ///< rows of LayerStep::change
 
   /// out[i] = e^in[i]. Errors are in units in the last place of the exact result, subnormal ones included: here at

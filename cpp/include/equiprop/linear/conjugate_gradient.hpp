@@ -22,11 +22,11 @@ class ConjugateGradientRun {
       : system_(system),
         limit_(options.max_iterations),
         fixed_steps_(options.tolerance_for<S>() == 0),
-        unit_(system.scale().unaryExpr([](double scale) {
+        scale_(system.scale()),
+        unit_(scale_.unaryExpr([](double scale) {
           return scale > 0 && std::isfinite(scale) ? std::exp2(std::ilogb(scale)) : 1.0;
         })),
-        threshold_(system.scale() / unit_ * options.tolerance_for<S>()),
-        zero_(State<S>::Zero(system.b.rows(), system.b.cols())) {}
+        threshold_(scale_ / unit_ * options.tolerance_for<S>()) {}
 
   Report run(StateRef<S> x) {
     const Index batch = x.cols();
@@ -38,6 +38,7 @@ class ConjugateGradientRun {
     p_ = z_;
     q_.resizeLike(p_);
     rho_ = inner<S>(r_, z_);
+    largest_sizes<S>(z_, report.residual);
     moving_.setConstant(batch, true);
     measure(report);
     while (moving_.any()) {
@@ -55,21 +56,51 @@ class ConjugateGradientRun {
     system_.matrix(p_, q_);
     for (Index j = 0; j < x.cols(); ++j) {
       if (!moving_(j)) continue;
-      const S curvature = (p_.col(j).array() * q_.col(j).array()).sum();
+      const S curvature = product(p_, q_, j);
       if (real_part(curvature) <= 0) {
         moving_(j) = false;
         report.status(j) = Status::indefinite;
         continue;
       }
-      const S alpha = rho_(j) / curvature;
-      x.col(j) += alpha * p_.col(j);
-      r_.col(j) -= alpha * q_.col(j);
-      z_.col(j) = system_.diagonal.col(j).array() * r_.col(j).array();
-      const S rho = (r_.col(j).array() * z_.col(j).array()).sum();
-      p_.col(j) = z_.col(j) + (rho / rho_(j)) * p_.col(j);
-      rho_(j) = rho;
+      const S last = rho_(j);
+      follow(last / curvature, j, x, report);
+      turn(rho_(j) / last, j);
       ++report.iterations(j);
     }
+  }
+
+  // Of each sample alone, by the kernels where they know the numbers: the products with A leave little else to do.
+
+  static S product(const State<S>& a, const State<S>& b, Index j) {
+    if constexpr (std::floating_point<S>)
+      return kernels<S>().dot(a.rows(), a.col(j).data(), b.col(j).data());
+    else
+      return (a.col(j).array() * b.col(j).array()).sum();
+  }
+  /// A step along p: x, r, z = D r, <r, z>, and the residual max |z|.
+  void follow(S alpha, Index j, StateRef<S>& x, Report& report) {
+    const auto d = system_.diagonal.col(j);
+    if constexpr (std::floating_point<S>) {
+      ConjugateStep<S> step{alpha,           p_.col(j).data(), q_.col(j).data(), d.data(),
+                            x.col(j).data(), r_.col(j).data(), z_.col(j).data()};
+      kernels<S>().follow(x.rows(), step);
+      rho_(j) = step.product;
+      report.residual(j) = static_cast<double>(step.largest);
+    } else {
+      x.col(j) += alpha * p_.col(j);
+      r_.col(j) -= alpha * q_.col(j);
+      z_.col(j) = d.array() * r_.col(j).array();
+      rho_(j) = product(r_, z_, j);
+      largest_sizes<S>(z_.col(j), size_);
+      report.residual(j) = size_(0);
+    }
+  }
+  /// p <- z + beta p
+  void turn(S beta, Index j) {
+    if constexpr (std::floating_point<S>)
+      kernels<S>().turn(p_.rows(), beta, z_.col(j).data(), p_.col(j).data());
+    else
+      p_.col(j) = z_.col(j) + beta * p_.col(j);
   }
 
   S unit(Index j) const { return S(static_cast<equiprop::RealOf<S>>(unit_(j))); }
@@ -79,7 +110,6 @@ class ConjugateGradientRun {
   void measure(Report& report) {
     using Limits = std::numeric_limits<equiprop::RealOf<S>>;
     static const double vanishing = std::sqrt(double{Limits::min()}) / Limits::epsilon();
-    max_difference<S>(z_, zero_, report.residual);
     for (Index j = 0; j < moving_.size(); ++j) {
       if (!moving_(j)) continue;
       const double residual = report.residual(j);
@@ -98,10 +128,11 @@ class ConjugateGradientRun {
   const LinearSystem<S>& system_;
   const Index limit_;
   const bool fixed_steps_;
+  const PerSample<double> scale_;
   const PerSample<double> unit_;  ///< a power of two that makes |D b| about 1: squares stay normal
   const PerSample<double> threshold_;
-  const State<S> zero_;
   State<S> r_, z_, p_, q_;
+  PerSample<double> size_;  // of one sample
   PerSample<S> rho_;
   PerSample<bool> moving_;
 };

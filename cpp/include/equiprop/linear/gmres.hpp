@@ -32,7 +32,6 @@ class GMRESRun {
           return scale > 0 && std::isfinite(scale) ? std::exp2(std::ilogb(scale)) : 1.0;
         })),
         threshold_(system.scale() / unit_ * tolerance_),
-        zero_(State<S>::Zero(system.b.rows(), system.b.cols())),
         basis_(static_cast<std::size_t>(dimensions_ + 1),
                State<S>::Zero(system.b.rows(), system.b.cols())),
         cycles_(static_cast<std::size_t>(system.b.cols()), Cycle(dimensions_)),
@@ -97,7 +96,7 @@ class GMRESRun {
     for (Index j = 0; j < x.cols(); ++j)
       r.col(j) = system_.diagonal.col(j).array() *
                  (system_.b.col(j) / static_cast<S>(unit_(j)) - r.col(j)).array();
-    max_difference<S>(r, zero_, report.residual);
+    largest_sizes<S>(r, report.residual);
     if (moving_.size() == 0) moving_.setConstant(x.cols(), true);
     for (Index j = 0; j < x.cols(); ++j) {
       if (!moving_(j)) continue;
@@ -192,7 +191,6 @@ class GMRESRun {
   const double tolerance_;
   const PerSample<double> unit_;  ///< a power of two that makes |D b| about 1
   const PerSample<double> threshold_;
-  const State<S> zero_;
   std::vector<State<S>> basis_;
   std::vector<Cycle> cycles_;
   PerSample<S> length_;  ///< |D (b - A x)|_2

@@ -28,10 +28,9 @@ struct Richardson : StoppingRule {
       next = at + S(RealOf<S>(step_size)) * next;
     };
     State<S> scratch(x.rows(), x.cols());
-    const State<S> zero = State<S>::Zero(x.rows(), x.cols());
     const auto residual = [&](const ConstStateRef<S>& at, PerSample<double>& out) {
       correction(at, scratch);
-      max_difference<S>(scratch, zero, out);
+      largest_sizes<S>(scratch, out);
     };
     x.setZero();
     return iterate<S>(*this, step_size, system.scale(), step, residual, x);
