@@ -3,6 +3,10 @@
 namespace equiprop {
 namespace {
 
+/// Relaxes states from where they begin, or as they are.
+template <class S>
+using Run = std::function<const Report&(StateRef<S>, const Observer<S>&, const Beginning<S>&)>;
+
 /// A solver at work on an energy, as a Stepper.
 template <class S, class Chosen>
 class SolverSteps {
@@ -41,15 +45,13 @@ class SolverSteps {
   Residual<S> residual_;
 };
 
-template <class S>
-using Run = std::function<const Report&(StateRef<S>, const Observer<S>&)>;
-
 template <class S, class P>
 Run<S> repeated(const StoppingRule& rule, double rate, Index batch, P stepper) {
   return
       [iteration = Iteration<S, P>(rule, rate, PerSample<double>::Ones(batch), std::move(stepper))](
-          StateRef<S> s, const Observer<S>& observe) mutable -> const Report& {
-        return iteration.run(s, observe);
+          StateRef<S> s, const Observer<S>& observe,
+          const Beginning<S>& begin) mutable -> const Report& {
+        return iteration.run(s, observe, begin);
       };
 }
 
@@ -89,6 +91,17 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe,
   require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy_.num_units(), " units");
   const Index size = s.cols(), at_once = samples_per_task(energy_.separable(), size);
+  const auto relax_piece = [&](const AnyEnergy<S>& piece, const Run<S>& run, Index begin,
+                               StateRef<S> states) -> const Report& {
+    const auto start_piece = [&](StateRef<S> at) {
+      if (start)
+        start(begin, at);
+      else if (at.data() != states.data())
+        at = states;
+      piece.project(at);
+    };
+    return run(states, observe, std::cref(start_piece));
+  };
   if (observe || !energy_.divisible() || (size > 0 && size <= at_once)) {
     // Scratch of its own where there can be: others may relax the same energy on other threads.
     if (size != size_) {
@@ -96,17 +109,13 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe,
       whole_ = relaxation_of<S>(own, solver_, size);
       size_ = size;
     }
-    if (start) start(0, s);
-    energy_.project(s);
-    return whole_(s, observe);
+    return relax_piece(energy_, whole_, 0, s);
   }
   report_.restart(size);
   for_each_chunk(size, at_once, [&](Index begin, Index count) {
     const AnyEnergy<S> piece = energy_.samples(begin, count);
-    StateRef<S> states = s.middleCols(begin, count);
-    if (start) start(begin, states);
-    piece.project(states);
-    report_.place(begin, relaxation_of<S>(piece, solver_, count)(states, {}));
+    report_.place(begin, relax_piece(piece, relaxation_of<S>(piece, solver_, count), begin,
+                                     s.middleCols(begin, count)));
   });
   return report_;
 }

@@ -350,9 +350,9 @@ def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
 
 def _check_parameters(where: str, theta: _Array, blocks: Blocks, kept: _Array | None) -> None:
     _require(theta.flags.writeable, where, "parameters are updated in place", "a read-only array")
-    same = kept is None or (kept.dtype, kept.shape[1]) == (theta.dtype, theta.size)
-    rule = "An optimizer keeps to one vector; make a new one for another"
-    _require(same, where, rule, f"{theta.dtype} {theta.shape}")
+    if kept is not None and (kept.dtype, kept.shape[1]) != (theta.dtype, theta.size):
+        rule = "An optimizer keeps to one vector; make a new one for another"
+        _require(False, where, rule, f"{theta.dtype} {theta.shape}")
     _check_cover(where, blocks, theta.size)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from equiprop import _core
@@ -28,7 +29,7 @@ class Solver:
     tolerance: float | None = None
     max_iterations: int = _core.BlockUpdate().max_iterations
 
-    @property
+    @cached_property
     def core(self) -> Any:
         """The same options for the C++ core."""
         options = getattr(_core, type(self).__name__)()
@@ -41,6 +42,9 @@ class Solver:
                 value = real(value, where, option.name)
             setattr(options, option.name, value)
         return options
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {option.name: getattr(self, option.name) for option in fields(self)}  # the core's cannot be pickled
 
 
 @dataclass(frozen=True, kw_only=True)

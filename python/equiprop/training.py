@@ -112,8 +112,8 @@ class Trainer:
         return Metrics(
             gradient.objective,
             _error(_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
-            float(free.iterations.mean()),
-            float(gradient.iterations.mean()),
+            int(free.iterations.sum()) / len(x),
+            int(gradient.iterations.sum()) / len(x),
             float(free.residual.max()),
             int(failed.sum()),
         )

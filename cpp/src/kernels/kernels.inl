@@ -85,7 +85,31 @@ EQUIPROP_INLINE void multiply_add(const Vector<T>& a, const Vector<T>& b, Vector
 #endif
 }
 
-/// The first `count` numbers, fewer than a vector, in a few moves of fixed size.
+#ifdef EQUIPROP_LOAD_SOME_FLOAT
+/// The first `count` numbers, at most a vector; zeros follow them.
+template <class T>
+EQUIPROP_INLINE Vector<T> load_some(const T* from, Size count) {
+  if constexpr (sizeof(T) == sizeof(float))
+    return EQUIPROP_LOAD_SOME_FLOAT(count, from);
+  else
+    return EQUIPROP_LOAD_SOME_DOUBLE(count, from);
+}
+template <class T>
+EQUIPROP_INLINE void store_some(T* to, const Vector<T>& v, Size count) {
+  if constexpr (sizeof(T) == sizeof(float))
+    EQUIPROP_STORE_SOME_FLOAT(count, to, v);
+  else
+    EQUIPROP_STORE_SOME_DOUBLE(count, to, v);
+}
+/// Fewer numbers than a panel has rows.
+template <class T>
+EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
+  if (count > lanes<T>) store(to, load(from));
+  const Size begin = count > lanes<T> ? lanes<T> : 0;
+  store_some(to + begin, load_some(from + begin, count - begin), count - begin);
+}
+#else
+/// The same in a few moves of fixed size.
 template <class T>
 EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
   EQUIPROP_UNROLL
@@ -96,6 +120,19 @@ EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
     to += size;
   }
 }
+template <class T>
+EQUIPROP_INLINE Vector<T> load_some(const T* from, Size count) {
+  alignas(64) T numbers[lanes<T>] = {};
+  copy_numbers(from, numbers, count);
+  return load(numbers);
+}
+template <class T>
+EQUIPROP_INLINE void store_some(T* to, const Vector<T>& v, Size count) {
+  alignas(64) T numbers[lanes<T>];
+  store(numbers, v);
+  copy_numbers(numbers, to, count);
+}
+#endif
 
 // ---------------------------------------------------------------------------- functions and vectors
 
@@ -542,7 +579,27 @@ EQUIPROP_INLINE void multiply_group(const LayerStep<T>& step, Size count, Size c
   multiply_columns<T, rows>(step, columns, skip, column, out, stride);
 }
 
-/// The drives of a tile are products by rows; the rest is that of a panel without neighbours.
+/// respond_tile for whole vectors in memory, which the layer's rows need not fill.
+template <class T>
+EQUIPROP_INLINE void respond_columns(const Response<T>& box, Size rows, Size column, Size columns,
+                                     T* drive, Size stride) {
+  for (Size j = 0; j < columns; ++j)
+    for (Size i = 0; i < rows; i += lanes<T>) {
+      T* at = drive + i + j * stride;
+      Vector<T> p = load(at);
+      if (box.force) {
+        const Size left = rows - i < lanes<T> ? rows - i : lanes<T>;
+        alignas(64) T force[lanes<T>];
+        store(force, load_some(box.force + i + (column + j) * box.stride, left));
+        respond<T>(box, force, p);
+      } else {
+        respond<T>(box, nullptr, p);
+      }
+      store(at, p);
+    }
+}
+
+/// The drives of a tile are products by rows, in memory, and so is what follows.
 template <class T>
 [[gnu::noinline]] void run_by_rows(const LayerStep<T>& step, const Response<T>* smooth, Size column,
                                    Size columns) {
@@ -560,12 +617,16 @@ template <class T>
                         stride);
     row += rows;
   }
-  Place<T> place = place_of(step, 0, column);
-  LayerStep<T> rest = step;
-  rest.num_pulls = 0;
-  rest.start_stride = stride;
-  place.start = drive;
-  run_any(rest, smooth, place, columns);
+  if (smooth)
+    respond_smoothly(*smooth, drive, step.rows, columns, drive, stride, stride);
+  else if (step.response)
+    respond_columns(*step.response, step.rows, column, columns, drive, stride);
+  if (step.change)
+    measure_columns(drive, stride, step.before + column * step.before_stride, step.before_stride,
+                    step.rows, columns, step.change + column * lanes<T>);
+  if (step.out)
+    copy_columns(drive, stride, step.rows, columns, step.out + column * step.out_stride,
+                 step.out_stride);
 }
 
 // ---------------------------------------------------------------------------- all tiles

@@ -1,19 +1,5 @@
 /// Passes over numbers in memory; part of kernels.inl.
 
-/// The first `count` numbers, fewer than a vector; zeros follow them.
-template <class T>
-EQUIPROP_INLINE Vector<T> load_some(const T* from, Size count) {
-  alignas(64) T numbers[lanes<T>] = {};
-  copy_numbers(from, numbers, count);
-  return load(numbers);
-}
-template <class T>
-EQUIPROP_INLINE void store_some(T* to, const Vector<T>& v, Size count) {
-  alignas(64) T numbers[lanes<T>];
-  store(numbers, v);
-  copy_numbers(numbers, to, count);
-}
-
 /// Each number of `change` becomes the larger of itself and of |difference|. Without their signs the bits of numbers
 /// are ordered as the numbers are, with NaN above infinity.
 template <class T>

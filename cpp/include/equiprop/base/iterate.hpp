@@ -35,6 +35,10 @@ struct StoppingRule {
 template <Scalar S>
 using Observer = std::function<void(Index iteration, const ConstStateRef<S>& s)>;
 
+/// Stores the states (units, batch) that an iteration begins with.
+template <Scalar S>
+using Beginning = std::function<void(StateRef<S> s)>;
+
 /// Without a tolerance the state is still examined this often, so divergence is noticed in time.
 inline constexpr Index steps_between_checks = 16;
 
@@ -76,10 +80,12 @@ class Iteration {
         stepper_(std::move(stepper)),
         group_{{}, {}, stepper_, {}} {}
 
-  /// Iterates s, in place. Another run of states of this shape has all its memory already.
-  const Report& run(StateRef<S> s, const Observer<S>& observe) {
+  /// Iterates s, in place, or from what `begin` stores. Another run of states of this shape has all its memory already.
+  const Report& run(StateRef<S> s, const Observer<S>& observe, const Beginning<S>& begin = {}) {
     report_.restart(s.cols());
     steps_ = 0;
+    begin_ = observe || limit_ == 0 ? nullptr : &begin;
+    if (begin && begin_ == nullptr) begin(s);
     if (observe) observe(0, s);
     pending_.setConstant(s.cols(), limit_ > 0);
     do {
@@ -120,7 +126,10 @@ class Iteration {
     units_ = s.rows();
     if (group_.memory.rows() < units_ || group_.memory.cols() < s.cols())
       group_.memory.resize(padded_rows<S>(units_), s.cols());
-    state() = s;
+    if (steps_ == 0 && begin_ != nullptr && *begin_)
+      (*begin_)(state());
+    else
+      state() = s;
     group_.stepper = stepper_;
   }
 
@@ -161,7 +170,17 @@ class Iteration {
       group_.moving(j) = !stops(sample, change_(j));
       if (group_.moving(j) ? all : report_.status(sample) != Status::diverged || finite(j))
         s.col(sample) = states.col(j);
+      else if (!group_.moving(j))
+        leave(sample, s);
     }
+  }
+
+  /// Where a sample began, for one that has nothing better to give.
+  void leave(Index sample, StateRef<S>& s) const {
+    if (begin_ == nullptr || !*begin_) return;  // it is there
+    State<S> beginning(s.rows(), s.cols());
+    (*begin_)(beginning);
+    s.col(sample) = beginning.col(sample);
   }
 
   bool finite(Index j) {
@@ -212,6 +231,7 @@ class Iteration {
   PerSample<RealOf<S>> change_;
   Report report_;
   Index steps_ = 0;
+  const Beginning<S>* begin_ = nullptr;  // during a run, where s does not hold what it stores
 };
 
 /// A Stepper made of two functions, step(s, next) and residual(s, out), which it refers to.

@@ -141,9 +141,10 @@ class EQUIPROP_EXPORT Relaxation {
  private:
   AnyEnergy<S> energy_;
   Solver solver_;
-  std::function<const Report&(StateRef<S>, const Observer<S>&)> whole_;  // the batch in one piece,
-  Index size_ = -1;                                                      // of so many samples
-  Report report_;                                                        // of several pieces
+  std::function<const Report&(StateRef<S>, const Observer<S>&, const Beginning<S>&)>
+      whole_;        // the batch in one piece,
+  Index size_ = -1;  // of so many samples
+  Report report_;    // of several pieces
 };
 
 /// Relaxes s (units, batch) in place, once; the report has a status for each sample. `start` is Relaxation's.
