@@ -39,7 +39,8 @@ void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
           "The new input has the shape of the old one.", x.rows(), " x ", x.cols(), " for ",
           x_->rows(), " x ", x_->cols());
   *x_ = x;
-  for (std::size_t k = 0; k < topology_->num_free(); ++k) drive_by_input(k, drive_->topRows(num_units()));
+  for (std::size_t k = 0; k < topology_->num_free(); ++k)
+    drive_by_input(k, drive_->topRows(num_units()));
   if constexpr (std::floating_point<S>)
     if (packed_) packed_->pack(*parameters_);
 }
@@ -259,9 +260,40 @@ void ClampedHopfield<S, W>::pull_tangents(const ConstStateRef<S>& v, Op op) cons
   add_pulls([&](std::size_t k) { return tangent(k, v); }, scratch_.pulls, op);
 }
 
+/// out = H v, or the rows of one block of it, where all slopes are constants: by a kernel that combines v and its pulls
+/// as it stores; false, and nothing, elsewhere.
+template <class S, class W>
+bool ClampedHopfield<S, W>::multiply_in_kernel(const ConstStateRef<S>& v, Index block,
+                                               StateRef<S>& out) const {
+  if constexpr (std::floating_point<S>) {
+    if (packed_ == nullptr) return false;
+    for (std::size_t k = 0; k < topology_->num_free(); ++k)
+      if (!topology_->units(k).template kernel_curvature<S>(v)) return false;
+    for (Index b = 0; b < num_blocks(); ++b)
+      for (const auto k : topology_->blocks()[static_cast<std::size_t>(b)]) {
+        if (block >= 0 && b != block) {
+          rows(out, k).setZero();
+          continue;
+        }
+        const auto response = topology_->units(k).template kernel_curvature<S>(rows(v, k));
+        packed_->step(topology_->state()[k], k, v, State<S>(), &*response, out, nullptr);
+      }
+    return true;
+  }
+  return false;
+}
+
+template <class S, class W>
+bool ClampedHopfield<S, W>::block_hessian_product(Index block, const ConstStateRef<S>&,
+                                                  const ConstStateRef<S>& v,
+                                                  StateRef<S> out) const {
+  return multiply_in_kernel(v, block, out);
+}
+
 template <class S, class W>
 void ClampedHopfield<S, W>::hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                             Op op, StateRef<S>& out) const {
+  if ((op == Op::none || conservative()) && multiply_in_kernel(v, -1, out)) return;
   const bool linear = topology_->has_block_update();  // every signal linear: no drive needed
   if (!linear) drive(s);
   pull_tangents(v, op);
@@ -322,8 +354,8 @@ ClampedHopfield<S, W> ClampedHopfield<S, W>::select(Samples which) const {
   if (contiguous(which)) {
     part.drive_begin_ += which.empty() ? 0 : which.front();
   } else {
-    part.drive_ = std::make_shared<State<S>>(
-        columns_of<S>(drive_->middleCols(drive_begin_, batch()), which));
+    part.drive_ =
+        std::make_shared<State<S>>(columns_of<S>(drive_->middleCols(drive_begin_, batch()), which));
     part.drive_begin_ = 0;
   }
   return part;

@@ -233,7 +233,8 @@ EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride, S
 template <class T>
 EQUIPROP_INLINE void respond(const Response<T>& box, const T* force, Vector<T>& p) {
   if (box.gain != 1) p = box.gain * p;
-  if (force) p = (p + box.force_gain * load(force)) / box.curvature;
+  if (force) p = p + box.force_gain * load(force);
+  if (force && box.curvature != 1) p = p / box.curvature;
   const Vector<T> lower = box.lower - Vector<T>{}, upper = box.upper - Vector<T>{};
   p = p < lower ? lower : p;  // this way round a NaN passes
   p = p > upper ? upper : p;

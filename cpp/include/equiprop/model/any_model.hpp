@@ -87,6 +87,10 @@ class AnyEnergy {
                     PerSample<RealOf<S>>* change = nullptr) const {
     model_->block_update(block, nudge, s, change);
   }
+  bool block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                             StateRef<S> out) const {
+    return model_->block_hessian_product(block, s, v, out);
+  }
   bool divisible() const { return model_->divisible(); }
   bool separable() const { return model_->separable(); }
   AnyEnergy select(Samples which) const { return AnyEnergy(model_->select(which)); }
@@ -221,6 +225,14 @@ class AnyEnergy {
         if (change != nullptr) raise_to_difference<S>(s, before, *change);
       }
     }
+    bool block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                               StateRef<S> out) const override {
+      if constexpr (HasBlockHessian<E>)
+        return e.block_hessian_product(block, s, v, out);
+      else
+        return Default::block_hessian_product(block, s, v, out);
+    }
+
     bool divisible() const override {
       if constexpr (requires { e.divisible(); })
         return e.divisible();  // it wraps another energy

@@ -90,6 +90,14 @@ concept HasMeasuredBlockUpdate = HasBlockUpdate<E> &&
   e.block_update(Index{0}, nudge, s, &change);  // nullptr where nobody asks
 };
 
+/// Products with the Hessian, the rows of one block alone, the others 0; false, and nothing, where it cannot or where
+/// mobility is not the inverse of the block's own part of the Hessian, a diagonal, on the units that it lets move.
+template <class E>
+concept HasBlockHessian = HasMeasuredBlockUpdate<E> &&
+    requires(const E e, const State<typename E::Scalar> s, State<typename E::Scalar> out) {
+  { e.block_hessian_product(Index{0}, s, s, out) } -> std::same_as<bool>;  // (block, s, v, out)
+};
+
 /// The parameter gradients of several states at once, each with its weight:
 /// grad += sum_k weights_k sum_batch dE/dtheta(states_k). Products that the states share are then one.
 template <class E>

@@ -102,6 +102,12 @@ class EnergyInterface {
   virtual void block_update(Index, const Nudge<S>&, StateRef<S>, PerSample<RealOf<S>>*) const {}
   ///@}
 
+  /// As HasBlockHessian says; by default it cannot.
+  virtual bool block_hessian_product(Index, const ConstStateRef<S>&, const ConstStateRef<S>&,
+                                     StateRef<S>) const {
+    return false;
+  }
+
   /// As Divisible and MaybeSeparable say; by default a batch is one piece.
   ///@{
   virtual bool divisible() const { return false; }

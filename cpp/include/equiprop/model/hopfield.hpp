@@ -80,6 +80,8 @@ class EQUIPROP_EXPORT ClampedHopfield {
   Index output_block() const;
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                     PerSample<RealOf<S>>* change = nullptr) const;
+  bool block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                             StateRef<S> out) const;
 
   bool separable() const { return packed_ != nullptr; }  // see Kernels
   ClampedHopfield select(Samples which) const;
@@ -113,6 +115,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
 
   template <class SignalOf>
   void add_pulls(const SignalOf& signal_of, State<S>& out, Op op = Op::none) const;
+  bool multiply_in_kernel(const ConstStateRef<S>& v, Index block, StateRef<S>& out) const;
   void hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Op op,
                        StateRef<S>& out) const;
   void add_pulls_on(std::size_t free_layer, const ConstStateRef<S>& s, State<S>& out) const;

@@ -115,6 +115,23 @@ class Units {
                          static_cast<T>(rho->shift)};
     return {};
   }
+  /// leak''(s) v - signal'(s) p as what a layer responds to the pull p of v with, where both slopes are constants and a
+  /// kernel computes it; v (units, batch).
+  template <class T>
+  requires std::floating_point<T> std::optional<Response<T>> kernel_curvature(
+      const ConstStateRef<T>& v)
+  const {
+    if (clip() == nullptr) return {};
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    return Response<T>{.kind = ResponseKind::box,
+                       .gain = static_cast<T>(-signal_gain()),
+                       .lower = -infinity,
+                       .upper = infinity,
+                       .force = v.data(),
+                       .stride = v.outerStride(),
+                       .force_gain = static_cast<T>(legendre() ? 1 / clip()->gain : 1),
+                       .curvature = T(1)};
+  }
   /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping). The box of
   /// a quadratic potential is that of rho divided by the gain, hence the gain on the drive.
   template <Scalar S>
