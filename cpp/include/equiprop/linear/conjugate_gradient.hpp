@@ -6,7 +6,8 @@
 namespace equiprop {
 
 /// Hestenes & Stiefel (1952) with the diagonal preconditioner D. Products p^T A p <= 0 end a sample
-/// with Status::indefinite: the fixed point A was taken at is not a stable one.
+/// with Status::indefinite: the fixed point A was taken at is not a stable one. It keeps what it has, or D b where that is
+/// nothing, as truncated Newton methods do (Dembo & Steihaug 1983).
 struct ConjugateGradient : StoppingRule {
   /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
   template <Scalar S>
@@ -60,6 +61,7 @@ class ConjugateGradientRun {
       if (real_part(curvature) <= 0) {
         moving_(j) = false;
         report.status(j) = Status::indefinite;
+        if (report.iterations(j) == 0) x.col(j) = z_.col(j);
         continue;
       }
       const S last = rho_(j);
