@@ -44,7 +44,8 @@ class Solver:
         return options
 
     def __getstate__(self) -> dict[str, Any]:
-        return {option.name: getattr(self, option.name) for option in fields(self)}  # the core's cannot be pickled
+        # Without `core`, which cannot be pickled.
+        return {option.name: getattr(self, option.name) for option in fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def small(seed: int = 0, dtype: str = "float32") -> eq.HopfieldNetwork:
 @pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")  # a sample at a kink may be indefinite
 def test_both_second_phases_learn(phase: Any, cost: Any) -> None:
     optimizer = eq.SGD(0.02, momentum=0.5)
-    # From seed 0 cross-entropy leads into a fold of the fixed points, where the last digits of a gradient decide.
+    # From seed 0 cross-entropy leads into a fold of the fixed points, where a gradient's last digits decide.
     net = small(seed=1)
     trainer = Trainer(net, second_phase=phase, optimizer=optimizer, cost=cost, batch_size=20)
     before = trainer.evaluate(blobs(seed=1))
