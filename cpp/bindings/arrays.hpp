@@ -6,6 +6,7 @@
 
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/report.hpp"
+#include "equiprop/base/spare_states.hpp"
 
 namespace equiprop::bindings {
 
@@ -31,7 +32,15 @@ Eigen::Map<State<T>> as_state(Array<T>& array) {
 
 template <class T>
 Array<T> new_state(Index units, Index batch) {
-  return Array<T>({batch, units});
+  if (units * batch * static_cast<Index>(sizeof(T)) < fewest_spare_bytes)
+    return Array<T>({batch, units});
+  auto* owned = new State<T>(take_state<T>(units, batch));
+  const py::capsule owner(owned, [](void* given) {
+    auto* state = static_cast<State<T>*>(given);
+    keep_state<T>(std::move(*state));
+    delete state;
+  });
+  return Array<T>({batch, units}, owned->data(), owner);
 }
 
 /// A one-dimensional copy.

@@ -1,5 +1,7 @@
 #include "equiprop/model/hopfield.hpp"
 
+#include "equiprop/base/spare_states.hpp"
+
 namespace equiprop {
 namespace {
 
@@ -21,8 +23,9 @@ ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
                                        const ConstStateRef<S>& x)
     : topology_(std::move(topology)),
       parameters_(std::move(parameters)),
-      x_(std::make_shared<State<S>>(x.rows(), x.cols())),
-      drive_(std::make_shared<State<S>>(padded_rows<S>(num_units()), x.cols())),
+      x_(shared_state<S>(x.rows(), x.cols())),
+      drive_(shared_state<S>(padded_rows<S>(num_units()), x.cols())),
+      x_size_(std::make_shared<double>(0)),
       x_samples_(sample_range(0, x.cols())) {
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
@@ -38,7 +41,10 @@ void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
   require(x.rows() == x_->rows() && x.cols() == x_->cols(), "reclamp",
           "The new input has the shape of the old one.", x.rows(), " x ", x.cols(), " for ",
           x_->rows(), " x ", x_->cols());
-  *x_ = x;
+  for_each_chunk(x.cols(), chunk_columns, [&](Index begin, Index count) {
+    x_->middleCols(begin, count) = x.middleCols(begin, count);
+  });
+  if constexpr (std::floating_point<S>) *x_size_ = static_cast<double>(largest_size<S>(*x_));
   for (std::size_t k = 0; k < topology_->num_free(); ++k)
     drive_by_input(k, drive_->topRows(num_units()));
   if constexpr (std::floating_point<S>)

@@ -37,12 +37,18 @@ struct Descended {
 /// once it is known that no sum can overflow, nor the update it takes part in at any rate below 1e6.
 template <class S>
 struct Bounded {
+  struct Known {
+    const S* data;
+    double size;
+  };
+  Known x;           // the input, which need not be looked through again
   double bound = 0;  // NaN is none
 
   void weights(const Block&, Products<S> products) {
     double sum = 0;
     for (const auto& [scale, a, b] : products)
-      sum += static_cast<double>(a.cols()) * std::abs(scale) * size(a) * size(b);
+      sum += static_cast<double>(a.cols()) * std::abs(scale) * size(a) *
+             (b.data() == x.data ? x.size : size(b));
     raise_to(sum, bound);
   }
   void bias(const Block&, const Biases<S>& g) { raise_to(size(g), bound); }
@@ -52,20 +58,16 @@ struct Bounded {
   }
 
  private:
-  /// max |a_ij|: no entry of a b^T exceeds the product of two of them for each sample.
-  static double size(const ConstStateRef<S>& a) {
-    double largest = 0;
-    for (Index j = 0; j < a.cols(); ++j)
-      raise_to(static_cast<double>(kernels<S>().largest_size(a.rows(), a.col(j).data())), largest);
-    return largest;
-  }
+  /// No entry of a b^T exceeds the product of two of them for each sample.
+  static double size(const ConstStateRef<S>& a) { return static_cast<double>(largest_size<S>(a)); }
 };
 
 /// Takes the step of the gradient that `show` shows to a sink; false, and no step, where it has no bound.
 template <class S, class Show>
-bool descend_shown(const Show& show, const Descending<S>& descending) {
+bool descend_shown(const Show& show, const typename Bounded<S>::Known& x,
+                   const Descending<S>& descending) {
   if constexpr (std::floating_point<S>) {  // clang 14 compiles this for other scalars too
-    Bounded<S> bounded;
+    Bounded<S> bounded{x};
     show(bounded);
     if (!bounded.holds()) return false;
     Descended<S> descended{descending};
@@ -92,7 +94,15 @@ auto ClampedHopfield<S, W>::summed_signal(std::size_t free_layer, const States& 
                                           const std::vector<S>& weights) const -> Signal {
   if (states.size() == 1)
     return weighted_signal(free_layer, states[0], scratch_.signals[0], weights[0]);
-  return {S(1), rows(ConstStateRef<S>(scratch_.sum), free_layer)};
+  return {S(1), rows(ConstStateRef<S>(*scratch_.sum), free_layer)};
+}
+
+/// out = the sum over samples; threads share its rows.
+template <class S, class W>
+void ClampedHopfield<S, W>::sum_samples(const Signal& u, ParametersRef<S> out) {
+  for_each_chunk(out.size(), chunk_columns, [&](Index begin, Index count) {
+    out.segment(begin, count) = u.scale * u.rows.middleRows(begin, count).rowwise().sum();
+  });
 }
 
 /// What show_contrast shows apart from the states: their signals, the sum of several, the gradient by the biases.
@@ -104,9 +114,10 @@ void ClampedHopfield<S, W>::prepare_contrast(const States& states,
   signals.resize(states.size());
   for (std::size_t j = 0; j < states.size(); ++j) take_signals(states[j], signals[j]);
   if (states.size() > 1) {
-    resize_like(scratch_.sum, num_units(), batch());
+    if (scratch_.sum == nullptr || scratch_.sum->cols() != batch())
+      scratch_.sum = shared_state<S>(num_units(), batch());
     for_each_chunk(batch(), chunk_columns, [&](Index begin, Index count) {
-      StateRef<S> part = scratch_.sum.middleCols(begin, count);
+      StateRef<S> part = scratch_.sum->middleCols(begin, count);
       for (std::size_t k = 0; k < topology_->num_free(); ++k)
         for (std::size_t j = 0; j < states.size(); ++j) {
           const Signal u = weighted_signal(k, states[j], signals[j], weights[j]);
@@ -119,7 +130,7 @@ void ClampedHopfield<S, W>::prepare_contrast(const States& states,
   }
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Signal u = summed_signal(k, states, weights);
-    bias_gradient(k) = u.scale * u.rows.rowwise().sum();
+    sum_samples(u, bias_gradient(k));
   }
 }
 
@@ -157,7 +168,7 @@ void ClampedHopfield<S, W>::prepare_mixed_derivative(const ConstStateRef<S>& s,
   prepare_tangents(v);
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
     const Signal t = tangent(k, v);
-    bias_gradient(k) = -weight * t.scale * t.rows.rowwise().sum();
+    sum_samples({-weight * t.scale, t.rows}, bias_gradient(k));
   }
 }
 
@@ -239,7 +250,8 @@ bool ClampedHopfield<S, W>::descend_contrast(
     const Descending<S>& descending) const requires std::floating_point<S> {
   require_energy(conservative());
   prepare_contrast(states, weights);
-  return descend_shown([&](auto& sink) { show_contrast(states, weights, sink); }, descending);
+  return descend_shown([&](auto& sink) { show_contrast(states, weights, sink); },
+                       {clamped_x().data(), *x_size_}, descending);
 }
 
 template <class S, class W>
@@ -247,7 +259,8 @@ bool ClampedHopfield<S, W>::descend_mixed_derivative(
     const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
     const Descending<S>& descending) const requires std::floating_point<S> {
   prepare_mixed_derivative(s, v, weight);
-  return descend_shown([&](auto& sink) { show_mixed_derivative(s, v, weight, sink); }, descending);
+  return descend_shown([&](auto& sink) { show_mixed_derivative(s, v, weight, sink); },
+                       {clamped_x().data(), *x_size_}, descending);
 }
 
 }  // namespace equiprop

@@ -169,6 +169,17 @@ Index aligned(Index numbers) {
   return (numbers + 15) / 16 * 16;
 }
 
+/// Kernels::pack, whose panels threads share.
+template <class S>
+void pack_panels(const ConstStateRef<S>& a, S scale, S* to) {
+  const Kernels<S>& kernel = kernels<S>();
+  const Index panel = 8 * kernel.lanes;
+  parallel_for((a.rows() + panel - 1) / panel, [&](Index task) {
+    const Index row = task * panel, rows = std::min(panel, a.rows() - row);
+    kernel.pack(a.data() + row, a.outerStride(), false, rows, a.cols(), scale, to + row * a.cols());
+  });
+}
+
 /// The left factors of products, packed one behind the other, until the thread asks for others.
 template <class S>
 const std::vector<Pull<S>>& packed_factors(std::span<const OuterProduct<S>> products) {
@@ -180,7 +191,7 @@ const std::vector<Pull<S>>& packed_factors(std::span<const OuterProduct<S>> prod
   thread_local std::vector<Pull<S>> pulls(2);  // as most gradients need, so that it does not grow
   pulls.clear();
   for (const auto& [scale, a, b] : products) {
-    kernel.pack(a.data(), a.outerStride(), false, a.rows(), a.cols(), scale, to);
+    pack_panels<S>(a, scale, to);
     pulls.push_back({to, a.cols(), nullptr, 1});
     to += aligned(kernel.packed_size(a.rows(), a.cols()));
   }
@@ -300,7 +311,27 @@ void affine(const ConstStateRef<S>& w, const ConstStateRef<S>& u, const ConstPar
   });
 }
 
+template <std::floating_point S>
+S largest_size(const ConstStateRef<S>& a) {
+  const Kernels<S>& kernel = kernels<S>();
+  const Index chunks = (a.cols() + chunk_columns - 1) / chunk_columns;
+  const auto largest = [&](const ConstStateRef<S>& part) {
+    S size = 0;
+    for (Index j = 0; j < part.cols(); ++j)
+      raise_to(kernel.largest_size(part.rows(), part.col(j).data()), size);
+    return size;
+  };
+  if (chunks <= 1) return largest(a);
+  Parameters<S> sizes(chunks);
+  parallel_for(chunks, [&](Index chunk) {
+    const Index begin = a.cols() * chunk / chunks, end = a.cols() * (chunk + 1) / chunks;
+    sizes(chunk) = largest(a.middleCols(begin, end - begin));
+  });
+  return kernel.largest_size(chunks, sizes.data());
+}
+
 #define INSTANTIATE(S)                                                                     \
+  template S largest_size<S>(const ConstStateRef<S>&);                                     \
   template void add_outer_products<S>(std::span<const OuterProduct<S>>, StateRef<S>);      \
   template void descend<S>(std::span<const OuterProduct<S>>, const Descending<S>&, Index); \
   template void affine<S>(const ConstStateRef<S>&, const ConstStateRef<S>&,                \

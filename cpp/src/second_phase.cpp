@@ -213,6 +213,8 @@ void EquilibriumPropagation<S>::relax(const ConstStateRef<S>& s_star) {
   report_.status.setConstant(Status::converged);
   const S samples(static_cast<RealOf<S>>(s_star.cols()));
   for (std::size_t k = 0; k < nudging_.size(); ++k) {
+    if (states_[k].size() != s_star.size())
+      states_[k] = take_state<S>(s_star.rows(), s_star.cols());
     states_[k].resize(s_star.rows(), s_star.cols());
     const auto start_samples = [&](Index begin, StateRef<S> s) { start(k, s_star, begin, s); };
     report_.merge(phases_[k].run(states_[k], {}, std::cref(start_samples)));

@@ -17,6 +17,7 @@
 #include "equiprop/base/report.hpp"
 #include "equiprop/base/safetensors.hpp"
 #include "equiprop/base/scalar.hpp"
+#include "equiprop/base/spare_states.hpp"
 #include "equiprop/base/update.hpp"
 #include "equiprop/linear/conjugate_gradient.hpp"
 #include "equiprop/linear/gmres.hpp"

@@ -43,6 +43,10 @@ EQUIPROP_EXPORT void affine(const ConstStateRef<S>& w,          // (m, k)
                             const ConstParametersRef<S>& bias,  // (m,)
                             StateRef<S> out);                   // (m, n)
 
+/// max |a_ij|, NaN if any entry is NaN. Threads share its columns.
+template <std::floating_point S>
+EQUIPROP_EXPORT S largest_size(const ConstStateRef<S>& a);
+
 /// out += scale * op_a(a) * b with a real `a`: one real product over both parts of the dual or complex `b`.
 template <Scalar S>
 EQUIPROP_EXPORT void add_real_product(S scale, const ConstStateRef<double>& a,

@@ -147,6 +147,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   template <class Sink>
   void show_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                              Sink& sink) const;
+  static void sum_samples(const Signal& u, ParametersRef<S> out);
   ParametersRef<S> bias_gradient(std::size_t free_layer) const;
   template <class Sink>
   void show_biases(Sink& sink) const;
@@ -155,6 +156,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   std::shared_ptr<const Parameters<W>> parameters_;
   std::shared_ptr<State<S>> x_;      // (inputs, batch), of the whole batch
   std::shared_ptr<State<S>> drive_;  // (padded units, batch): bias + W^T x
+  std::shared_ptr<double> x_size_;   // max |x|, of real numbers
   std::vector<Index> x_samples_;     // those of x that are these samples
   Index drive_begin_ = 0;
   std::shared_ptr<PackedWeights<RealOf<S>>> packed_;  ///< real scalars and linear signals only
@@ -163,7 +165,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   struct Scratch {
     State<S> drive, signal, slope, tangent, pulls, response, x, change;
     std::vector<State<S>> signals;  // of several states
-    State<S> sum;                   // of these signals, weighted
+    std::shared_ptr<State<S>> sum;  // of these signals, weighted
     Parameters<S> biases;           // (units,): a gradient
     std::vector<OuterProduct<S>> products;
     Scratch() = default;

@@ -2,6 +2,7 @@
 /// Equilibrium Propagation (Scellier & Bengio 2017): relax again, nudged, and compare.
 
 #include "equiprop/base/export.hpp"
+#include "equiprop/base/spare_states.hpp"
 #include "equiprop/model/symmetrized.hpp"
 #include "equiprop/model/total_energy.hpp"
 #include "equiprop/second_phase/gradient.hpp"
@@ -39,7 +40,7 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
   NudgingRule<S> nudging_;
   bool anywhere_;
   std::vector<Relaxation<S>> phases_;  // one for each node
-  std::vector<State<S>> states_;       // s^{beta_k}
+  KeptStates<S> states_;               // s^{beta_k}
   std::vector<S> weights_;             // w_k over the number of samples
   State<S> displacement_;              // sum_k w_k (s^{beta_k} - s*), of a vector field
   Gradient<S> sums_;                   // where no step can be taken in place
