@@ -8,6 +8,7 @@
 #include "equiprop/base/interrupt.hpp"
 #include "equiprop/base/kernels.hpp"
 #include "equiprop/base/parallel.hpp"
+#include "equiprop/base/product.hpp"
 #include "equiprop/base/random.hpp"
 
 #ifndef EQUIPROP_VERSION
@@ -75,7 +76,10 @@ void bind_all_finite(py::module_& m) {
   m.def(
       "all_finite",
       [](const Array<T>& array) {
-        return std::isfinite(kernels<T>().largest_size(array.size(), array.data()));
+        const Index columns = array.ndim() > 1 ? array.shape(0) : 1;
+        const Eigen::Map<const State<T>> numbers(
+            array.data(), array.size() / std::max(columns, Index{1}), columns);
+        return std::isfinite(largest_size<T>(numbers));
       },
       py::arg().noconvert());
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -305,3 +307,11 @@ def test_options_reach_the_core(solver: Any) -> None:
         assert "anderson=2" in repr(phase(anderson=2))
     with pytest.raises(TypeError):
         solver(0.1)
+
+
+@pytest.mark.parametrize("solver", [eq.BlockUpdate(tolerance=1e-3), eq.ConjugateGradient(max_iterations=7)])
+def test_a_solver_that_has_been_used_can_be_copied_and_pickled(solver: Any) -> None:
+    assert solver.core is solver.core
+    for other in (pickle.loads(pickle.dumps(solver)), copy.deepcopy(solver), replace(solver)):
+        assert other == solver
+        assert other.core.max_iterations == solver.max_iterations

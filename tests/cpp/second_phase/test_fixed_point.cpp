@@ -56,6 +56,33 @@ std::size_t check_gradients(const EnergyFamily& family, const State<double>& s,
   return all_linear.size();
 }
 
+/// One block of two is eliminated, and what is left is a unit matrix, scaled, and a matrix of the other block's rank.
+TEST(FixedPoint, ConjugateGradientsNeedAStepForEachUnitOfTheSmallerBlock) {
+  Index networks = 0;
+  for (const Case& c : zoo()) {
+    const HopfieldNetwork<double> network = make_network(c);
+    Random random(2);
+    const State<double> x = random_state(random, network.topology().num_inputs(), 3),
+                        y = random_state(random, network.topology().num_outputs(), 3);
+    const AnyEnergy<double> energy = network.clamp(x);
+    State<double> none(energy.num_units(), 0);
+    if (energy.num_blocks() != 2 || !energy.conservative() ||
+        !energy.block_hessian_product(0, none, none, none))
+      continue;
+    ++networks;
+    Index outputs = 0;
+    const auto kept = static_cast<std::size_t>(energy.output_block());
+    for (const auto k : network.topology().blocks()[kept])
+      outputs += network.topology().state()[k].rows;
+    const State<double> s = fixed_point(energy, network.initial_state(3));
+    const auto rbp = recurrent_backpropagation<double>(energy, SquaredError<double>(y), s,
+                                                       ConjugateGradient{{1e-12, 1000}});
+    EXPECT_LE(rbp.report.iterations.maxCoeff(), std::min(outputs, energy.num_units() - outputs) + 1)
+        << c.name;
+  }
+  EXPECT_GT(networks, 0);
+}
+
 TEST(FixedPoint, EveryGradientAgreesOnEveryNetwork) {
   Index held = 0;
   std::size_t linear_runs = 0;

@@ -66,6 +66,30 @@ TEST(Relax, ThreadsDoNotChangeABit) {
   });
 }
 
+TEST(Relax, BeginsAtWhatStartStores) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    for (const Index batch : {3, 150}) {
+      State<double> x = probe.input(batch);
+      x.col(1).setConstant(std::nan(""));  // a sample that diverges where it is
+      const AnyEnergy<double> energy = probe.network.clamp(x);
+      const State<double> beginning = interior_state(probe.network, probe.random, batch);
+      const auto start = [&](Index begin, StateRef<double> s) {
+        s = beginning.middleCols(begin, s.cols());
+      };
+      for (const Index limit : {0, 300})
+        for (const auto& solver : solvers_for(probe.c, 1e-8, limit)) {
+          State<double> expected = beginning;
+          State<double> s = State<double>::Constant(beginning.rows(), batch, std::nan(""));
+          const Report first = relax<double>(energy, solver, expected);
+          const Report second = relax<double>(energy, solver, s, {}, start);
+          expect_identical(s, expected, "s*");
+          EXPECT_TRUE((first.status == second.status).all());
+          EXPECT_TRUE((first.iterations == second.iterations).all());
+        }
+    }
+  });
+}
+
 TEST(Relax, AnEmptyBatchIsNoWork) {
   for_each<Probe>(is_any, [](Probe& probe) {
     for (const auto& solver : solvers_for(probe.c, 1e-8)) {
