@@ -25,7 +25,7 @@ ClampedHopfield<S, W>::ClampedHopfield(std::shared_ptr<const Topology> topology,
       parameters_(std::move(parameters)),
       x_(shared_state<S>(x.rows(), x.cols())),
       drive_(shared_state<S>(padded_rows<S>(num_units()), x.cols())),
-      x_size_(std::make_shared<double>(0)),
+      x_sizes_(std::make_shared<PerSample<double>>(x.cols())),
       x_samples_(sample_range(0, x.cols())) {
   require(x.rows() == topology_->num_inputs(), "clamp",
           "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
@@ -42,9 +42,13 @@ void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
           "The new input has the shape of the old one.", x.rows(), " x ", x.cols(), " for ",
           x_->rows(), " x ", x_->cols());
   for_each_chunk(x.cols(), chunk_columns, [&](Index begin, Index count) {
-    x_->middleCols(begin, count) = x.middleCols(begin, count);
+    for (Index j = begin; j < begin + count; ++j) {
+      x_->col(j) = x.col(j);
+      if constexpr (std::floating_point<S>)
+        (*x_sizes_)(j) =
+            static_cast<double>(kernels<S>().largest_size(x_->rows(), x_->col(j).data()));
+    }
   });
-  if constexpr (std::floating_point<S>) *x_size_ = static_cast<double>(largest_size<S>(*x_));
   for (std::size_t k = 0; k < topology_->num_free(); ++k)
     drive_by_input(k, drive_->topRows(num_units()));
   if constexpr (std::floating_point<S>)

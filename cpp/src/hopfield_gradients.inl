@@ -251,7 +251,7 @@ bool ClampedHopfield<S, W>::descend_contrast(
   require_energy(conservative());
   prepare_contrast(states, weights);
   return descend_shown([&](auto& sink) { show_contrast(states, weights, sink); },
-                       {clamped_x().data(), *x_size_}, descending);
+                       {clamped_x().data(), largest_input()}, descending);
 }
 
 template <class S, class W>
@@ -260,7 +260,7 @@ bool ClampedHopfield<S, W>::descend_mixed_derivative(
     const Descending<S>& descending) const requires std::floating_point<S> {
   prepare_mixed_derivative(s, v, weight);
   return descend_shown([&](auto& sink) { show_mixed_derivative(s, v, weight, sink); },
-                       {clamped_x().data(), *x_size_}, descending);
+                       {clamped_x().data(), largest_input()}, descending);
 }
 
 }  // namespace equiprop

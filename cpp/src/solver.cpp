@@ -72,7 +72,7 @@ Run<S> relaxation_of(const AnyEnergy<S>& energy, const Solver& solver, Index bat
 /// Samples that one thread relaxes together. Where they are separable each thread has its share of them, up to what
 /// its cache holds of their states beside the weights; elsewhere pieces are the same for any number of threads.
 Index samples_per_task(bool separable, Index batch) {
-  constexpr Index fewest = 12, most = 64;
+  constexpr Index fewest = 12, most = 128;
   const Index share = (batch + num_threads() - 1) / num_threads();
   return separable ? std::clamp(share, fewest, most) : chunk_columns;
 }

@@ -123,6 +123,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
   Index batch() const { return static_cast<Index>(x_samples_.size()); }
   auto clamped_drive() const { return drive_->block(0, drive_begin_, num_units(), batch()); }
   ConstStateRef<S> clamped_x() const;
+  double largest_input() const { return x_sizes_->template maxCoeff<Eigen::PropagateNaN>(); }
   std::optional<Response<S>> kernel_response(
       std::size_t free_layer, const Nudge<S>& nudge) const requires std::floating_point<S>;
   bool relax_in_kernel(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
@@ -154,10 +155,10 @@ class EQUIPROP_EXPORT ClampedHopfield {
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
-  std::shared_ptr<State<S>> x_;      // (inputs, batch), of the whole batch
-  std::shared_ptr<State<S>> drive_;  // (padded units, batch): bias + W^T x
-  std::shared_ptr<double> x_size_;   // max |x|, of real numbers
-  std::vector<Index> x_samples_;     // those of x that are these samples
+  std::shared_ptr<State<S>> x_;                 // (inputs, batch), of the whole batch
+  std::shared_ptr<State<S>> drive_;             // (padded units, batch): bias + W^T x
+  std::shared_ptr<PerSample<double>> x_sizes_;  // max |x| of each of them, of real numbers
+  std::vector<Index> x_samples_;                // those of x that are these samples
   Index drive_begin_ = 0;
   std::shared_ptr<PackedWeights<RealOf<S>>> packed_;  ///< real scalars and linear signals only
 

@@ -125,7 +125,7 @@ template <Scalar S>
 using Start = std::function<void(Index begin, StateRef<S> s)>;
 
 /// Relaxations of one energy by one solver, again and again. Threads share a batch, unless an observer wants all of
-/// it. A batch in one piece (up to 12 samples, or all on one thread up to 64) is relaxed in memory that is kept: a
+/// it. A batch in one piece (up to 12 samples, or all on one thread up to 128) is relaxed in memory that is kept: a
 /// single sample, without `anderson`, needs no more of it after its first relaxation.
 template <class S>
 class EQUIPROP_EXPORT Relaxation {
