@@ -1,6 +1,5 @@
 #pragma once
-/// What one core of this machine can do at most: multiply-and-add in each instruction set, and moving memory. For files
-/// compiled with -ffp-contract=fast, as equiprop_benchmarks compiles its own: the peak is one of fused operations.
+/// What one core of this machine can do at most: multiply-and-add in each instruction set, and moving memory.
 
 #include <benchmark/benchmark.h>
 
@@ -43,18 +42,27 @@ typedef float Vector16 __attribute__((vector_size(16)));
 typedef float Vector32 __attribute__((vector_size(32)));
 typedef float Vector64 __attribute__((vector_size(64)));
 
+/// The peak is one of fused operations, however the rest is compiled.
+#if defined(__clang__)
+#define FUSING
+#define FUSE _Pragma("clang fp contract(fast)")
+#else
+#define FUSING [[gnu::optimize("fp-contract=fast")]]
+#define FUSE
+#endif
+
 /// Defines a function of twelve chains of multiply-and-add; it returns the flops of `rounds` rounds. A macro, because
 /// a function is not inlined into one for another instruction set.
-#define CHAINS(name, Vector, ...)                                        \
-  __VA_ARGS__ [[gnu::noinline]] inline double name(int rounds) {         \
-    constexpr int chains = 12, lanes = sizeof(Vector) / sizeof(float);   \
-    Vector chain[chains] = {}, a = Vector{} + 0.5F, b = Vector{} + 1.0F; \
-    __asm__("" : "+m"(a), "+m"(b));                                      \
-    for (int i = 0; i < rounds; ++i) {                                   \
-      _Pragma("GCC unroll 16") for (auto& c : chain) c = c * a + b;      \
-    }                                                                    \
-    for (auto& c : chain) __asm__ volatile("" : : "m"(c));               \
-    return 2.0 * chains * lanes * rounds;                                \
+#define CHAINS(name, Vector, ...)                                           \
+  __VA_ARGS__ FUSING [[gnu::noinline]] inline double name(int rounds) {     \
+    FUSE constexpr int chains = 12, lanes = sizeof(Vector) / sizeof(float); \
+    Vector chain[chains] = {}, a = Vector{} + 0.5F, b = Vector{} + 1.0F;    \
+    __asm__("" : "+m"(a), "+m"(b));                                         \
+    for (int i = 0; i < rounds; ++i) {                                      \
+      _Pragma("GCC unroll 16") for (auto& c : chain) c = c * a + b;         \
+    }                                                                       \
+    for (auto& c : chain) __asm__ volatile("" : : "m"(c));                  \
+    return 2.0 * chains * lanes * rounds;                                   \
   }
 
 #if defined(__x86_64__)
@@ -65,6 +73,8 @@ CHAINS(peak_flops_v4, Vector64, [[gnu::target("arch=x86-64-v4")]])
 CHAINS(peak_flops_generic, Vector16)
 #endif
 #undef CHAINS
+#undef FUSING
+#undef FUSE
 
 inline double peak_flops(std::string_view isa, int rounds) {
 #if defined(__x86_64__)
