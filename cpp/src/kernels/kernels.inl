@@ -24,7 +24,8 @@ using Size = std::ptrdiff_t;
 
 constexpr int tile_columns = EQUIPROP_TILE_COLUMNS;
 constexpr int panel_vectors = 2;
-constexpr Size first_cache = 1 << 15;  ///< bytes of it that weights may take
+constexpr Size first_cache = 1 << 15;   ///< bytes of it that weights may take
+constexpr Size second_cache = 1 << 19;  ///< the same; a network has more weights than a layer
 
 template <class T>
 struct Simd;
@@ -212,13 +213,19 @@ EQUIPROP_INLINE void add_unit(const T* w, const Signals& u, Size k,
   }
 }
 
+/// `next` are the weights to fetch into the second cache meanwhile, `pace` numbers for each unit; or nullptr.
 template <class T, int vectors, int columns>
 EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride, Size step,
-                              Tile<T, vectors, columns>& tile) {
+                              const T* next, Size pace, Tile<T, vectors, columns>& tile) {
   constexpr Size width = vectors * lanes<T>;
   if (step == 1) {
     Streams<T, columns> signals(u, stride);
     for (; depth >= 4; depth -= 4, w += 4 * width, signals.advance(4)) {
+      if (next) {
+        __builtin_prefetch(next, 0, 2);
+        __builtin_prefetch(next + 2 * pace, 0, 2);
+        next += 4 * pace;
+      }
       EQUIPROP_UNROLL
       for (Size k = 0; k < 4; ++k) add_unit(w + k * width, signals, k, tile);
     }
@@ -302,8 +309,9 @@ struct Place {
   const T* start;
   const T* force;
   T* out;
-  const T* before;  ///< nullptr where no change is asked for
-  T* theta;         ///< nullptr where nothing descends
+  const T* before;     ///< nullptr where no change is asked for
+  T* theta;            ///< nullptr where nothing descends
+  bool ahead = false;  ///< whether the next panel's weights are fetched meanwhile
 };
 
 template <class T, int vectors, int columns>
@@ -313,8 +321,12 @@ template <class T, int vectors, int columns>
   begin_tile(place.start, step.start_stride, tile);
   for (Size i = 0; i < step.num_pulls; ++i) {
     const Pull<T>& pull = step.pulls[i];
-    add_pull(pull.packed + place.row * pull.depth, pull.depth,
-             pull.signal + place.column * pull.stride, pull.stride, pull.step, tile);
+    const T* w = pull.packed + place.row * pull.depth;
+    constexpr Size width = vectors * lanes<T>;
+    const Size pace = (width * columns + step.batch - 1) / step.batch;  // a tile's share of them
+    const T* next = w + (width + pace * (place.column / columns)) * pull.depth;
+    add_pull(w, pull.depth, pull.signal + place.column * pull.stride, pull.stride, pull.step,
+             place.ahead ? next : nullptr, pace, tile);
   }
   if (step.response && place.force)
     respond_tile(*step.response, place.force, tile);
@@ -649,16 +661,17 @@ EQUIPROP_INLINE void for_each_panel(Size rows, const Run& run) {
   for (Size row = 0; row < rows; row += panel_rows<T>) run(row);
 }
 
-/// Whether all of a step's weights stay in the first cache beside a few samples.
+/// Bytes of a step's weights.
 template <class T>
-bool is_small(const LayerStep<T>& step) {
+Size weight_bytes(const LayerStep<T>& step) {
   Size depth = 0;
   for (Size i = 0; i < step.num_pulls; ++i) depth += step.pulls[i].depth;
-  return step.rows * depth * Size(sizeof(T)) <= first_cache;
+  return step.rows * depth * Size(sizeof(T));
 }
 
 /// A tile responds in its registers only where few instructions do it. What is larger, a panel or the samples, goes
-/// by once: a panel meets all samples, and samples all panels where these are few numbers.
+/// by once: a panel meets all samples, and samples all panels where these are few numbers. Weights that come from
+/// beyond the second cache come while the panel before them is at work, if it has work for more than a tile or two.
 template <class T>
 void accumulate(const LayerStep<T>& step) {
   LayerStep<T> tiles = step;
@@ -667,14 +680,18 @@ void accumulate(const LayerStep<T>& step) {
     smooth = step.response;
     tiles.response = nullptr;
   }
+  const Size bytes = weight_bytes(step);
+  const bool ahead = bytes >= second_cache && step.batch >= 2 * tile_columns;
   const auto run = [&](Size row, Size column, Size columns) {
-    run_any(tiles, smooth, place_of(tiles, row, column), columns);
+    Place<T> place = place_of(tiles, row, column);
+    place.ahead = ahead && row + 2 * panel_rows<T> <= step.rows;
+    run_any(tiles, smooth, place, columns);
   };
   if (step.by_rows)
     for (Size column = 0; column < step.batch; column += tile_columns)
       run_by_rows(tiles, smooth, column,
                   step.batch - column < tile_columns ? step.batch - column : tile_columns);
-  else if (is_small(step))
+  else if (bytes <= first_cache)
     for_each_tile(step.batch, [&](Size column, Size columns) {
       for_each_panel<T>(step.rows, [&](Size row) { run(row, column, columns); });
     });
