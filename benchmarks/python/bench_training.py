@@ -27,6 +27,7 @@ import torch
 from equiprop.config import config
 from equiprop.costs import bind_cost
 from equiprop.second_phase import Problem
+from equiprop.solvers import start_of
 from pytorch_steps import BETA, RATE, Batch, Step, backprop, lean, straightforward
 from torch.nn import functional
 
@@ -58,7 +59,7 @@ def pieces(trainer: eq.Trainer, batch: Batch) -> np.ndarray:
     start = clock()
     energy = model.clamp(x)
     clamped = clock()
-    state, *_ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
+    state, *_ = model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
     relaxed = clock()
     problem = Problem(model, energy, x, state, cost, solver, trainer.steps, False)
     descent = trainer.optimizer.descent(model.parameters, model.block_slices)

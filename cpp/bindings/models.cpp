@@ -249,12 +249,14 @@ Array<T> stacked(const std::vector<State<T>>& states, Index units, Index batch) 
   return out;
 }
 
-/// (state, (status, iterations, residual, fallbacks), residual of every step or None, every state or None).
+/// (state, (status, iterations, residual, fallbacks), residual of every step or None, every state or None). One state may
+/// be where all samples start, of which there are then `samples`.
 template <class T>
 py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Array<T>& start,
-                     bool trace, bool record) {
+                     bool trace, bool record, Index samples) {
   const auto from = as_state<T>(start, energy.num_units(), "relax");
-  auto state = new_state<T>(from.rows(), from.cols());
+  const bool one = samples > 0 && from.cols() == 1;
+  auto state = new_state<T>(from.rows(), one ? samples : from.cols());
   auto s = as_state<T>(state);
   std::vector<PerSample<double>> residuals;
   std::vector<State<T>> states;
@@ -270,7 +272,10 @@ py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Arr
     const py::gil_scoped_release release;
     report = relax<T>(energy, solver, s, trace || record ? Observer<T>(observe) : Observer<T>(),
                       [&](Index begin, StateRef<T> piece) {
-                        piece = from.middleCols(begin, piece.cols());
+                        if (one)
+                          piece.colwise() = from.col(0);
+                        else
+                          piece = from.middleCols(begin, piece.cols());
                       });
   }
   const py::object trajectory =
@@ -323,7 +328,7 @@ void bind_models(py::module_& m) {
   bind_network<T>(m);
   bind_energy<T>(m);
   m.def("relax", &relax_copy<T>, py::arg("energy"), py::arg("solver"), py::arg("start"),
-        py::arg("trace") = false, py::arg("record") = false);
+        py::arg("trace") = false, py::arg("record") = false, py::arg("samples") = 0);
   if constexpr (std::same_as<T, double>) {
     m.def("python_energy", &python_energy<double>);
     m.def("total_energy", &total_energy<double>);

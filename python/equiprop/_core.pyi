@@ -132,7 +132,13 @@ class Precision:
 
     HopfieldNetwork: type[_Network]
     def relax(
-        self, energy: Energy, solver: _Solver, start: _Array, trace: bool = False, record: bool = False
+        self,
+        energy: Energy,
+        solver: _Solver,
+        start: _Array,
+        trace: bool = False,
+        record: bool = False,
+        samples: int = 0,
     ) -> _Relaxation: ...
     def backpropagation_through_time(
         self, energy: Energy, cost: Cost, trajectory: _Array, solver: _Solver, inputs: bool, record: bool

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from equiprop import _core
-from equiprop.arrays import as_states
+from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, real, whole
-from equiprop.models import Model
+from equiprop.models import HopfieldNetwork, Model
 from equiprop.results import FixedPoint
 
 
@@ -153,6 +153,12 @@ def default_solver(model: Model) -> FreeSolver:
     return BlockUpdate() if model.has_block_update else Euler()
 
 
+def start_of(model: Model, samples: int) -> Array:
+    """Return where a free phase starts, as the core takes it: one state where it is that of all samples."""
+    same = getattr(type(model), "initial_state", None) is HopfieldNetwork.initial_state
+    return model.initial_state(1 if same else samples)
+
+
 def free_phase(
     model: Model,
     x: Any,
@@ -201,8 +207,9 @@ def free_phase(
     solver = default_solver(model) if solver is None else solver
     check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
     x = model.as_input(x, "free_phase")
-    start = model.initial_state(len(x))
-    if initial is not None:
+    if initial is None:
+        start = start_of(model, len(x))
+    else:
         start = as_states(initial, model.num_units, model.dtype, "free_phase", "initial")
         if len(start) != len(x):
             raise ValueError(
@@ -210,7 +217,9 @@ def free_phase(
                 f"Received {len(start)} for {len(x)} samples."
             )
     energy = model.clamp(x)
-    state, outcome, history, states = model.core.relax(energy, solver.core, start, trace, record)
+    state, outcome, history, states = model.core.relax(
+        energy, solver.core, start, trace, record, samples=len(x)
+    )
     free = FixedPoint(*outcome, state, x, model, solver, energy.residual(state), history, states)
     free.report_failure("free_phase", on_failure)
     return free

@@ -21,7 +21,7 @@ from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import SGD, Optimizer, constant
 from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Gradient, Outcome, Status
 from equiprop.second_phase import EquilibriumPropagation, Problem, RecurrentBackpropagation, SecondPhase
-from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase
+from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase, start_of
 
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
@@ -101,7 +101,8 @@ class Trainer:
         x = model.as_input(x, "Trainer.step")
         cost = bind_cost(self.cost, model, y, len(x), "Trainer.step")
         energy = model.clamp(x)
-        state, outcome, *_ = model.core.relax(energy, solver.core, model.initial_state(len(x)))
+        start = start_of(model, len(x))
+        state, outcome, *_ = model.core.relax(energy, solver.core, start, samples=len(x))
         free = Outcome(*outcome)
         _refuse_divergence("free phase", free)
         problem = Problem(model, energy, x, state, cost, solver, self.steps, False)
