@@ -60,7 +60,8 @@ class Packed {
     const auto pack = by_rows ? kernels_.pack_by_rows : kernels_.pack;
     for (std::size_t i = 0; i < layer.weights.size(); ++i) {
       const State<float>& w = layer.weights[i];
-      packed_.emplace_back(kernels_.packed_size(w.rows(), w.cols()));
+      packed_.emplace_back(by_rows ? kernels_.packed_size(w.cols(), w.rows())
+                                   : kernels_.packed_size(w.rows(), w.cols()));
       pack(w.data(), w.rows(), false, w.rows(), w.cols(), 1, packed_.back().data());
       pulls_.push_back({packed_.back().data(), w.cols(),
                         layer.state.data() + layer.shape.neighbours[i].first, layer.shape.units});

@@ -138,20 +138,23 @@ def bytes_of_arrays(inputs: int, hidden: int, outputs: int, lanes: int) -> int:
     def aligned(n: int) -> int:
         return rounded(rounded(n), 16)
 
+    padded = 16 * (-(-units // 16) | 1)
+    by_rows = 4 * outputs < 3 * rounded(outputs) and hidden >= 4 * lanes
     floats = (
         parameters
         + (inputs + outputs + units)
-        + (inputs + units)
-        + (rounded(outputs) * hidden + rounded(hidden) * outputs)
+        + (inputs + padded)
+        + (rounded(hidden) * outputs if by_rows else rounded(outputs) * hidden)
+        + rounded(hidden) * outputs
         + outputs
-        + 3 * (2 * units + lanes)
+        + 3 * (padded + lanes)
         + 2 * (2 * outputs)
         + 2 * units
         + 2 * units
         + max(rounded(min(2 * lanes, hidden)) * inputs, aligned(hidden), 2 * aligned(outputs))
         + max(aligned(min(2 * lanes, inputs)), 2 * aligned(min(2 * lanes, hidden)))
     )
-    return 4 * floats + 3 * 39 + 25 + 56 * 64
+    return 4 * floats + 3 * 43 + 33 + 57 * 64
 
 
 def online(shell, example, *arguments: int, isa: str = "") -> tuple[str, dict[str, int]]:

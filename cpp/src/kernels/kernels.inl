@@ -705,9 +705,7 @@ void accumulate(const LayerStep<T>& step) {
 
 template <class T>
 Size packed_size(Size rows, Size depth) {
-  const Size rounded = (rows + lanes<T> - 1) / lanes<T> * lanes<T>,
-             by_rows = (depth + lanes<T> - 1) / lanes<T> * lanes<T> * rows;
-  return rounded * depth > by_rows ? rounded * depth : by_rows;
+  return (rows + lanes<T> - 1) / lanes<T> * lanes<T> * depth;
 }
 
 /// Columns [begin, end) of a panel of `width` rows, of which `rows` exist; whole ones are copied by vectors.

@@ -48,7 +48,8 @@ struct Neighbour {
         transposed(transposed),
         scale(scale),
         signal(random, depth, batch, gap),
-        packed(static_cast<std::size_t>(kernels.packed_size(rows, depth))) {
+        packed(static_cast<std::size_t>(by_rows ? kernels.packed_size(depth, rows)
+                                                : kernels.packed_size(rows, depth))) {
     const auto pack = by_rows ? kernels.pack_by_rows : kernels.pack;
     pack(weights.data(), weights.stride, transposed, rows, depth, scale, packed.data());
   }

@@ -98,7 +98,7 @@ struct Kernels {
                std::ptrdiff_t depth, T scale, T* packed);
   /// Whether a layer under neighbours of `depth` units together is faster with weights from pack_by_rows.
   bool (*by_rows)(std::ptrdiff_t rows, std::ptrdiff_t depth);
-  /// `pack` for a layer of few units.
+  /// `pack` for a layer of few units, into packed_size(depth, rows) numbers.
   void (*pack_by_rows)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
                        std::ptrdiff_t depth, T scale, T* packed);
   /// Takes the step.

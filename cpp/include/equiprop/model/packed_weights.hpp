@@ -22,8 +22,12 @@ class PackedWeights {
       add(topology, topology.weights(e), false, source, target);
       add(topology, topology.feedback_weights(e), true, target, source);
     }
-    for (std::size_t k = 0; k < neighbours_.size(); ++k)
+    for (std::size_t k = 0; k < neighbours_.size(); ++k) {
       by_rows_[k] = kernels<T>().by_rows(topology.state()[k].rows, depth(neighbours_[k]));
+      for (Neighbour& from : neighbours_[k])
+        from.packed.resize(by_rows_[k] ? kernels<T>().packed_size(from.depth, from.rows)
+                                       : kernels<T>().packed_size(from.rows, from.depth));
+    }
   }
 
   /// Takes the weights as they are now.
@@ -102,9 +106,13 @@ class PackedWeights {
   void add(const Topology& topology, const Block& weights, bool transposed, std::size_t from,
            std::size_t to) {
     const Block &source = topology.state()[from], &target = topology.state()[to];
-    neighbours_[to].push_back({source.offset, source.rows, weights.offset, transposed, target.rows,
+    neighbours_[to].push_back({source.offset,
+                               source.rows,
+                               weights.offset,
+                               transposed,
+                               target.rows,
                                static_cast<T>(topology.units(from).signal_gain()),
-                               Parameters<T>(kernels<T>().packed_size(target.rows, source.rows))});
+                               {}});
   }
 
   static Index depth(const std::vector<Neighbour>& neighbours) {
