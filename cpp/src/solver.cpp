@@ -86,8 +86,7 @@ Relaxation<S>::Relaxation(AnyEnergy<S> energy, const Solver& solver)
 }
 
 template <class S>
-const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe,
-                                 const Start<S>& start) {
+const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, const Start<S>& start) {
   require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy_.num_units(), " units");
   const Index size = s.cols(), at_once = samples_per_task(energy_.separable(), size);

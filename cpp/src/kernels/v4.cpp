@@ -11,6 +11,7 @@
 #define EQUIPROP_LOAD_SOME_DOUBLE(count, from) _mm512_maskz_loadu_pd(_bzhi_u32(0xff, count), from)
 #define EQUIPROP_STORE_SOME_FLOAT(count, to, v) \
   _mm512_mask_storeu_ps(to, _bzhi_u32(0xffff, count), v)
-#define EQUIPROP_STORE_SOME_DOUBLE(count, to, v) _mm512_mask_storeu_pd(to, _bzhi_u32(0xff, count), v)
+#define EQUIPROP_STORE_SOME_DOUBLE(count, to, v) \
+  _mm512_mask_storeu_pd(to, _bzhi_u32(0xff, count), v)
 #define EQUIPROP_REGISTER "v"
 #include "kernels.inl"
