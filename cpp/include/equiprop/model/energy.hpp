@@ -66,9 +66,9 @@ concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s
 /// The residual in one pass: largest(j) = max_i |T(s) - s|_ij, without the units of block `settled` (-1 for none), the
 /// last that was updated, where T(s) is s to the last bit. false, and nothing, where there is no such pass.
 template <class E>
-concept HasResidual = HasFixedPointMap<E> && requires(const E e, const State<typename E::Scalar> s,
-                                   const Nudge<typename E::Scalar> nudge,
-                                   PerSample<RealOf<typename E::Scalar>> largest) {
+concept HasResidual = HasFixedPointMap<E> &&
+    requires(const E e, const State<typename E::Scalar> s, const Nudge<typename E::Scalar> nudge,
+             PerSample<RealOf<typename E::Scalar>> largest) {
   { e.residual(s, nudge, Index{-1}, largest) } -> std::same_as<bool>;
 };
 
