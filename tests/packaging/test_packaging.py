@@ -282,11 +282,13 @@ def test_benchmarks_run_alone_and_in_a_program_of_ones_own(gcc: Installed) -> No
         pytest.skip("Google Benchmark was not found")
     listed = run(own, "--benchmark_list_tests").splitlines()
     assert len(listed) == len(set(listed)) > 50
-    arguments = ["--benchmark_filter=10<-512/batch:8/generic", "--benchmark_min_time=0.01"]
+    arguments = ["--benchmark_filter=512<-512/batch:8/(generic|x86)", "--benchmark_min_time=0.01"]
     alone = gcc.build / "equiprop" / "benchmarks" / "bench_relaxation"
     for program in (alone, own):
         done = subprocess.run(
             [program, *arguments, "--benchmark_format=json"], stdout=subprocess.PIPE, text=True, check=True
         )
-        (measured,) = json.loads(done.stdout)["benchmarks"]
-        assert measured["us"] > 0
+        for measured in json.loads(done.stdout)["benchmarks"]:
+            assert measured["us"] > 0
+            # A peak of multiplications and additions that are not fused would be half of what it is.
+            assert 0 < measured["percent"] < 140

@@ -102,7 +102,7 @@ EQUIPROP_INLINE void store_some(T* to, const Vector<T>& v, Size count) {
   else
     EQUIPROP_STORE_SOME_DOUBLE(count, to, v);
 }
-/// Fewer numbers than a panel has rows.
+/// Copies fewer numbers than a panel has rows.
 template <class T>
 EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
   if (count > lanes<T>) store(to, load(from));
@@ -110,7 +110,7 @@ EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
   store_some(to + begin, load_some(from + begin, count - begin), count - begin);
 }
 #else
-/// The same in a few moves of fixed size.
+/// Copies fewer numbers than a panel has rows, in a few moves of fixed size.
 template <class T>
 EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
   EQUIPROP_UNROLL
@@ -121,6 +121,7 @@ EQUIPROP_INLINE void copy_numbers(const T* from, T* to, Size count) {
     to += size;
   }
 }
+/// The first `count` numbers, at most a vector; zeros follow them.
 template <class T>
 EQUIPROP_INLINE Vector<T> load_some(const T* from, Size count) {
   alignas(64) T numbers[lanes<T>] = {};

@@ -7,7 +7,7 @@
 
 namespace equiprop {
 
-/// One neighbour's pull W u on a layer; W as `Kernels::pack` left it.
+/// One neighbour's pull W u on a layer; W as `Kernels::pack` left it. One of the two distances is 1.
 template <class T>
 struct Pull {
   const T* packed;          ///< (rows, depth)
