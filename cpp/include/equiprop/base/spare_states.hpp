@@ -34,10 +34,13 @@ std::shared_ptr<State<S>> shared_state(Index rows, Index columns) {
 template <Scalar S>
 struct KeptStates : std::vector<State<S>> {
   using std::vector<State<S>>::vector;  ///< so many empty ones
+  /// As a vector's.
+  ///@{
   KeptStates(const KeptStates&) = default;
   KeptStates(KeptStates&&) noexcept = default;
   KeptStates& operator=(const KeptStates&) = default;
   KeptStates& operator=(KeptStates&&) noexcept = default;
+  ///@}
   ~KeptStates() {
     for (State<S>& state : *this) keep_state<S>(std::move(state));
   }
