@@ -80,9 +80,12 @@ void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, Sta
 template <class S, class W>
 std::optional<Response<S>> ClampedHopfield<S, W>::kernel_response(
     std::size_t free_layer, const Nudge<S>& nudge) const requires std::floating_point<S> {
-  const bool inside = free_layer + 1 == topology_->num_free();
-  return topology_->units(free_layer)
-      .template kernel_response<S>(force_on(free_layer, nudge), inside ? nudge.stiffness : S(0));
+  if constexpr (std::floating_point<S>) {  // clang 14 compiles this for other scalars too
+    const bool inside = free_layer + 1 == topology_->num_free();
+    return topology_->units(free_layer)
+        .template kernel_response<S>(force_on(free_layer, nudge), inside ? nudge.stiffness : S(0));
+  }
+  return {};
 }
 
 template <class S, class W>

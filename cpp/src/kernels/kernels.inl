@@ -763,7 +763,7 @@ bool by_rows(Size rows, Size depth) {
 
 template <class T>
 constexpr Kernels<T> table = {packed_size<T>, pack<T>,           by_rows<T>,      pack_by_rows<T>,
-                              accumulate<T>,  largest_change<T>, largest_size<T>, dot<T>,
+                              accumulate<T>,  largest_change<T>, largest_size<T>, inner<T>,
                               follow<T>,      turn<T>,           lanes<T>,        exp<T>,
                               tanh<T>,        logistic<T>};
 

@@ -60,7 +60,7 @@ T largest_size(Size count, const T* in) {
 }
 
 template <class T>
-T dot(Size count, const T* a, const T* b) {
+T inner(Size count, const T* a, const T* b) {
   constexpr Size at_once = 4;
   Vector<T> sum[at_once] = {};
   Size i = 0;

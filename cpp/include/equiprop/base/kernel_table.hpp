@@ -108,7 +108,7 @@ struct Kernels {
   /// The largest |in[i]|, 0 of none; NaN is larger than any number.
   T (*largest_size)(std::ptrdiff_t count, const T* in);
   /// sum_i a[i] b[i]
-  T (*dot)(std::ptrdiff_t count, const T* a, const T* b);
+  T (*inner)(std::ptrdiff_t count, const T* a, const T* b);
   /// Takes the step.
   void (*follow)(std::ptrdiff_t count, ConjugateStep<T>& step);
   /// p = z + beta p

@@ -75,7 +75,7 @@ class ConjugateGradientRun {
 
   static S product(const State<S>& a, const State<S>& b, Index j) {
     if constexpr (std::floating_point<S>)
-      return kernels<S>().dot(a.rows(), a.col(j).data(), b.col(j).data());
+      return kernels<S>().inner(a.rows(), a.col(j).data(), b.col(j).data());
     else
       return (a.col(j).array() * b.col(j).array()).sum();
   }
