@@ -389,6 +389,51 @@ TYPED_TEST(KernelTest, LargestChangeIsThatOfAllLanesAndOfWhatWasThere) {
   }
 }
 
+/// Arrays that end with their buffer, for a read beyond them to be seen.
+template <class T>
+std::vector<T> random_numbers(Random& random, Size count) {
+  std::vector<T> numbers(static_cast<std::size_t>(count));
+  for (T& number : numbers) number = static_cast<T>(random.symmetric());
+  return numbers;
+}
+
+TYPED_TEST(KernelTest, StepsOfConjugateGradientsAreThoseOfPlainLoops) {
+  using T = TypeParam;
+  Random random(14);
+  constexpr double eps = std::numeric_limits<T>::epsilon();
+  const auto d = [](T v) { return static_cast<double>(v); };
+  for (const auto& isa : isas()) {
+    const auto& kernel = kernels<T>(isa);
+    for (Size count = 0; count < 100; ++count) {
+      SCOPED_TRACE(isa + ' ' + std::to_string(count));
+      const auto p = random_numbers<T>(random, count), q = random_numbers<T>(random, count),
+                 diagonal = random_numbers<T>(random, count);
+      auto x = random_numbers<T>(random, count), r = random_numbers<T>(random, count),
+           z = random_numbers<T>(random, count), turned = p;
+      const auto before_x = x, before_r = r;
+      ConjugateStep<T> step{T(0.7),   p.data(), q.data(), diagonal.data(),
+                            x.data(), r.data(), z.data()};
+      kernel.follow(count, step);
+      kernel.turn(count, T(0.3), z.data(), turned.data());
+      double product = 0, largest = 0, inner = 0;
+      for (std::size_t i = 0; i < p.size();
+           ++i) {  // each line rounds twice or thrice, of numbers below 2
+        EXPECT_NEAR(d(x[i]), d(before_x[i]) + d(T(0.7)) * d(p[i]), 2 * eps);
+        EXPECT_NEAR(d(r[i]), d(before_r[i]) - d(T(0.7)) * d(q[i]), 2 * eps);
+        EXPECT_NEAR(d(z[i]), d(diagonal[i]) * d(r[i]), 2 * eps);
+        EXPECT_NEAR(d(turned[i]), d(z[i]) + d(T(0.3)) * d(p[i]), 3 * eps);
+        product += d(r[i]) * d(z[i]);
+        inner += d(p[i]) * d(q[i]);
+        largest = std::max(largest, std::abs(d(z[i])));
+      }
+      const double rounding = static_cast<double>(count + 1) * 4 * eps * static_cast<double>(count);
+      EXPECT_NEAR(d(step.product), product, rounding);
+      EXPECT_NEAR(d(kernel.inner(count, p.data(), q.data())), inner, rounding);
+      EXPECT_EQ(d(step.largest), largest);
+    }
+  }
+}
+
 TEST(Kernels, AnyInstructionSetOfThisProcessorCanBeForced) {
   EXPECT_EQ(choose_kernel_isa(""), kernel_isas().back());
   for (const auto& isa : isas()) EXPECT_EQ(choose_kernel_isa(isa), isa);

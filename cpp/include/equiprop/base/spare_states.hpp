@@ -1,6 +1,6 @@
 #pragma once
 /// Memory of large states that have come to their end, for the next ones: a system that takes memory back clears every
-/// page of it before it gives it again, which costs a large batch a quarter of its training step.
+/// page of it before it gives it again, which costs a large batch a fifth of its training step.
 
 #include <memory>
 
