@@ -39,8 +39,8 @@ py::list layers(const Topology& topology) {
 /// (source, target) of every coupling.
 py::list couplings(const Topology& topology) {
   py::list couplings;
-  for (const auto& [source, target] : topology.couplings())
-    couplings.append(py::make_tuple(source, target));
+  for (const Coupling& coupling : topology.couplings())
+    couplings.append(py::make_tuple(coupling.source(), coupling.target()));
   return couplings;
 }
 
@@ -80,8 +80,9 @@ void bind_network(py::module_& m) {
   py::class_<Network, std::shared_ptr<Network>>(m, "HopfieldNetwork")
       .def(py::init([](std::vector<Layer> layers, const std::vector<std::pair<Index, Index>>& edges,
                        Potential potential, bool separate_feedback) {
-             std::vector<Dense> couplings;
-             for (const auto& [source, target] : edges) couplings.push_back({source, target});
+             std::vector<Coupling> couplings;
+             for (const auto& [source, target] : edges)
+               couplings.push_back(Dense{source, target});
              return std::make_shared<Network>(
                  std::move(layers), std::move(couplings), potential,
                  separate_feedback ? Feedback::separate : Feedback::tied);

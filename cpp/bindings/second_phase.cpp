@@ -146,14 +146,16 @@ Eigen::Map<Parameters<T>> memory_of(const py::handle& given, Index size) {
   return as_parameters<T>(array, size);
 }
 
-/// (theta, velocity or None, rate, momentum, decay)
+/// (theta, velocity or None, ((begin, rate), ...), momentum, decay)
 template <class T>
-Descending<T> as_descending(const py::tuple& given, Index size) {
+DescendSGD<T> as_sgd(const py::tuple& given, Index size) {
   const auto velocity =
       given[1].is_none() ? Eigen::Map<Parameters<T>>(nullptr, 0) : memory_of<T>(given[1], size);
-  return {{given[2].cast<T>(), given[3].cast<T>(), given[4].cast<T>()},
-          memory_of<T>(given[0], size),
-          velocity};
+  BlockRates<T> rates;
+  for (const auto& [begin, rate] : given[2].cast<std::vector<std::pair<Index, T>>>())
+    rates.push_back({begin, rate});
+  return {memory_of<T>(given[0], size), velocity, std::move(rates), given[3].cast<T>(),
+          given[4].cast<T>()};
 }
 
 template <class T>
@@ -164,19 +166,18 @@ void bind_descents(py::module_& m) {
            const py::tuple& descending) {
           const auto s = as_state<T>(state, energy.num_units(), "equilibrium_propagation");
           const NudgingRule<T> rule = rule_of<T>(nodes);
-          const auto to = as_descending<T>(descending, energy.num_parameters());
+          DescendSGD<T> sink = as_sgd<T>(descending, energy.num_parameters());
           return released<T>([&] {
-            return descend_by_equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver, to);
+            return equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver, sink);
           });
         });
   m.def("descend_by_recurrent_backpropagation",
         [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
            const LinearSolver& solver, const py::tuple& descending) {
           const auto s = as_state<T>(state, energy.num_units(), "recurrent_backpropagation");
-          const auto to = as_descending<T>(descending, energy.num_parameters());
-          return released<T>([&] {
-            return descend_by_recurrent_backpropagation<T>(energy, cost.cost(), s, solver, to);
-          });
+          DescendSGD<T> sink = as_sgd<T>(descending, energy.num_parameters());
+          return released<T>(
+              [&] { return recurrent_backpropagation<T>(energy, cost.cost(), s, solver, sink); });
         });
 }
 

@@ -55,8 +55,11 @@ std::string layer_text(const Layer& layer) {
 std::string description_text(const Topology& topology, TensorType type) {
   std::vector<std::string> layers, couplings;
   for (const Layer& layer : topology.layers()) layers.push_back(layer_text(layer));
-  for (const auto& [source, target] : topology.couplings())
-    couplings.push_back(concatenated("[", source, ", ", target, "]"));
+  for (const Coupling& coupling : topology.couplings()) {
+    require(coupling.as<Dense>() != nullptr, "save", "A model file holds dense couplings.",
+            coupling.kind());
+    couplings.push_back(concatenated("[", coupling.source(), ", ", coupling.target(), "]"));
+  }
   return concatenated("{\"couplings\": [", joined(couplings, ", "),
                       "], \"dtype\": ", json_string(word(precisions, type)),
                       ", \"feedback\": ", json_string(word(feedbacks, topology.feedback())),
@@ -125,7 +128,7 @@ Description read_description(std::string_view text) {
   constexpr auto rule = "A network has a dtype, potential, feedback, layers and couplings."sv;
   json::Reader reader(text, "network_of", "");
   std::vector<Layer> layers;
-  std::vector<Dense> couplings;
+  std::vector<Coupling> couplings;
   std::optional<Potential> potential;
   std::optional<TensorType> type;
   Feedback feedback = Feedback::tied;  // where nothing is said of it

@@ -42,7 +42,7 @@ class Descent(NamedTuple):
 
     parameters: _Array
     velocity: _Array | None
-    rate: float
+    rates: tuple[tuple[int, float], ...]
     momentum: float
     weight_decay: float
 
@@ -131,10 +131,9 @@ class SGD:
         """
         rates = self._prepare("SGD.descent", parameters, blocks, factor)
         assert self._buffers is not None
-        if len(rates) > 1:
-            return None
         velocity = self._buffers[0] if self.momentum > 0 else None
-        return Descent(parameters, velocity, rates[0][2], self.momentum, self.weight_decay)
+        pieces = tuple((begin, rate) for begin, _, rate in rates)
+        return Descent(parameters, velocity, pieces, self.momentum, self.weight_decay)
 
     def finish(self) -> None:
         """Count a step."""

@@ -6,258 +6,66 @@
 #include <utility>
 
 #include "equiprop/model/cost.hpp"
-#include "equiprop/model/energy_interface.hpp"
+#include "equiprop/model/adapted_energy.hpp"
+#include "equiprop/model/energy_decorator.hpp"
 
 namespace equiprop {
 
-/// Any type that satisfies Energy, or a subclass of EnergyInterface. What the model does not offer is derived there.
+/// Any model: a subclass of EnergyInterface, or a type that satisfies Energy. Copies share it.
 template <class S>
-class AnyEnergy {
+class AnyEnergy final : public EnergyDecorator<S> {
  public:
-  using Scalar = S;  ///< of states
-
-  /// Any energy converts.
+  /// Every energy converts.
   template <class E>
   requires(Energy<E> && !std::same_as<E, AnyEnergy>) AnyEnergy(E energy)
-      : model_(std::make_shared<Held<E>>(std::move(energy))) {}
-  /// So does one that is a subclass; copies share it.
-  explicit AnyEnergy(std::shared_ptr<const EnergyInterface<S>> model) : model_(std::move(model)) {}
+      : EnergyDecorator<S>(std::make_shared<Held<E>>(std::move(energy))) {}
+  /// Shares the model.
+  explicit AnyEnergy(std::shared_ptr<const EnergyInterface<S>> model)
+      : EnergyDecorator<S>(std::move(model)) {}
 
-  /// As the concept Energy says, and its refinements in energy.hpp.
+  /// Functions of capabilities, with what holds where there is none: no inputs, no blocks, a batch in one piece.
   ///@{
-  Index num_units() const { return model_->num_units(); }
-  Index num_inputs() const { return model_->num_inputs(); }
-  Index num_outputs() const { return model_->num_outputs(); }
-  Index num_parameters() const { return model_->num_parameters(); }
-  void energy(const ConstStateRef<S>& s, PerSample<S>& out) const { model_->energy(s, out); }
-  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const { model_->gradient(s, out); }
-  void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                              StateRef<S> out) const {
-    model_->hessian_vector_product(s, v, out);
-  }
-  bool conservative() const { return model_->conservative(); }
-  void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                                         StateRef<S> out) const {
-    model_->transposed_hessian_vector_product(s, v, out);
-  }
-  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
-    model_->parameter_gradient(s, weight, grad);
-  }
-  void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
-                ParametersRef<S> grad) const {
-    model_->contrast(states, weights, grad);
-  }
-  bool descend_contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
-                        const Descending<S>& descending) const {
-    return model_->descend_contrast(states, weights, descending);
-  }
-  bool descend_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                                const Descending<S>& descending) const {
-    return model_->descend_mixed_derivative(s, v, weight, descending);
-  }
-  void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                                ParametersRef<S> grad) const {
-    model_->mixed_derivative_product(s, v, weight, grad);
-  }
+  Index num_inputs() const { return inputs() == nullptr ? 0 : inputs()->num_inputs(); }
   void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const {
-    model_->input_gradient(s, weight, out);
+    if (inputs() != nullptr) inputs()->input_gradient(s, weight, out);
   }
   void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                            StateRef<S> out) const {
-    model_->mixed_input_product(s, v, weight, out);
+    if (inputs() != nullptr) inputs()->mixed_input_product(s, v, weight, out);
   }
-  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
-    model_->fixed_point_map(s, nudge, out);
-  }
-  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
-    model_->mobility(s, nudge, out);
-  }
-  void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                              const ConstStateRef<S>& v, StateRef<S> out) const {
-    model_->transposed_map_product(s, nudge, v, out);
-  }
-  void project(StateRef<S> s) const { model_->project(s); }
-  bool residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
-                PerSample<RealOf<S>>& largest) const {
-    return model_->residual(s, nudge, settled, largest);
-  }
-  Index num_blocks() const { return model_->num_blocks(); }
-  Index output_block() const { return model_->output_block(); }
+  Index num_blocks() const { return blocks() == nullptr ? 0 : blocks()->num_blocks(); }
+  Index output_block() const { return blocks() == nullptr ? 0 : blocks()->output_block(); }
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                     PerSample<RealOf<S>>* change = nullptr) const {
-    model_->block_update(block, nudge, s, change);
+    if (blocks() != nullptr) blocks()->block_update(block, nudge, s, change);
   }
-  bool block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                             StateRef<S> out) const {
-    return model_->block_hessian_product(block, s, v, out);
-  }
-  bool divisible() const { return model_->divisible(); }
-  bool separable() const { return model_->separable(); }
-  AnyEnergy select(Samples which) const { return AnyEnergy(model_->select(which)); }
+  bool divisible() const { return this->selection() != nullptr; }
+  bool separable() const { return divisible() && this->selection()->separable(); }
   ///@}
-  /// The same problem for samples [begin, begin + count). Throws InvalidArgument unless divisible().
+  /// The problem of these samples, in the order given. Throws InvalidArgument unless divisible().
+  AnyEnergy select(Samples which) const {
+    require(divisible(), "samples", "This energy works on its whole batch only.",
+            "a choice of its samples");
+    return AnyEnergy(this->selection()->part(which));
+  }
+  /// The problem of samples [begin, begin + count). Throws InvalidArgument unless divisible().
   AnyEnergy samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
   template <class E>
-  struct Model final : EnergyInterface<S> {
-    using Default = EnergyInterface<S>;
-
-    explicit Model(E energy) : e(std::move(energy)) {}
-
-    Index num_units() const override { return e.num_units(); }
-    Index num_outputs() const override { return e.num_outputs(); }
-    Index num_parameters() const override { return e.num_parameters(); }
-    void energy(const ConstStateRef<S>& s, PerSample<S>& out) const override { e.energy(s, out); }
-    void gradient(const ConstStateRef<S>& s, StateRef<S> out) const override { e.gradient(s, out); }
-    void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                                StateRef<S> out) const override {
-      e.hessian_vector_product(s, v, out);
-    }
-    void parameter_gradient(const ConstStateRef<S>& s, S weight,
-                            ParametersRef<S> grad) const override {
-      e.parameter_gradient(s, weight, grad);
-    }
-    void contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
-                  ParametersRef<S> grad) const override {
-      if constexpr (HasContrast<E>)
-        e.contrast(states, weights, grad);
-      else
-        Default::contrast(states, weights, grad);
-    }
-    bool descend_contrast(const std::vector<State<S>>& states, const std::vector<S>& weights,
-                          const Descending<S>& descending) const override {
-      if constexpr (HasDescent<E>)
-        return e.descend_contrast(states, weights, descending);
-      else
-        return Default::descend_contrast(states, weights, descending);
-    }
-    bool descend_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                                  const Descending<S>& descending) const override {
-      if constexpr (HasDescent<E>)
-        return e.descend_mixed_derivative(s, v, weight, descending);
-      else
-        return Default::descend_mixed_derivative(s, v, weight, descending);
-    }
-    void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                                  ParametersRef<S> grad) const override {
-      e.mixed_derivative_product(s, v, weight, grad);
-    }
-
-    bool conservative() const override {
-      if constexpr (MaybeNonconservative<E>)
-        return e.conservative();
-      else
-        return Default::conservative();
-    }
-    void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                                           StateRef<S> out) const override {
-      if constexpr (MaybeNonconservative<E>)
-        e.transposed_hessian_vector_product(s, v, out);
-      else
-        Default::transposed_hessian_vector_product(s, v, out);
-    }
-
-    Index num_inputs() const override {
-      if constexpr (HasInputGradient<E>)
-        return e.num_inputs();
-      else
-        return Default::num_inputs();
-    }
-    void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const override {
-      if constexpr (HasInputGradient<E>) e.input_gradient(s, weight, out);
-    }
-    void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                             StateRef<S> out) const override {
-      if constexpr (HasInputGradient<E>) e.mixed_input_product(s, v, weight, out);
-    }
-
-    void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                         StateRef<S> out) const override {
-      if constexpr (HasFixedPointMap<E>)
-        e.fixed_point_map(s, nudge, out);
-      else
-        Default::fixed_point_map(s, nudge, out);
-    }
-    void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                  StateRef<S> out) const override {
-      if constexpr (HasFixedPointMap<E>)
-        e.mobility(s, nudge, out);
-      else
-        Default::mobility(s, nudge, out);
-    }
-    void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                                const ConstStateRef<S>& v, StateRef<S> out) const override {
-      if constexpr (HasFixedPointMap<E>)
-        e.transposed_map_product(s, nudge, v, out);
-      else
-        Default::transposed_map_product(s, nudge, v, out);
-    }
-    void project(StateRef<S> s) const override {
-      if constexpr (HasFixedPointMap<E>) e.project(s);
-    }
-    bool residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
-                  PerSample<RealOf<S>>& largest) const override {
-      if constexpr (HasResidual<E>)
-        return e.residual(s, nudge, settled, largest);
-      else
-        return Default::residual(s, nudge, settled, largest);
-    }
-    Index num_blocks() const override {
-      if constexpr (HasBlockUpdate<E>)
-        return e.num_blocks();
-      else
-        return Default::num_blocks();
-    }
-    Index output_block() const override {
-      if constexpr (HasMeasuredBlockUpdate<E>)
-        return e.output_block();
-      else
-        return Default::output_block();
-    }
-    void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
-                      PerSample<RealOf<S>>* change) const override {
-      if constexpr (HasMeasuredBlockUpdate<E>) {
-        e.block_update(block, nudge, s, change);
-      } else if constexpr (HasBlockUpdate<E>) {
-        const State<S> before = s;
-        e.block_update(block, nudge, s);
-        if (change != nullptr) raise_to_difference<S>(s, before, *change);
-      }
-    }
-    bool block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                               StateRef<S> out) const override {
-      if constexpr (HasBlockHessian<E>)
-        return e.block_hessian_product(block, s, v, out);
-      else
-        return Default::block_hessian_product(block, s, v, out);
-    }
-
-    bool divisible() const override {
-      if constexpr (requires { e.divisible(); })
-        return e.divisible();  // it wraps another energy
-      else
-        return Divisible<E>;
-    }
-    bool separable() const override {
-      if constexpr (MaybeSeparable<E>)
-        return e.separable();
-      else
-        return Default::separable();
-    }
-    std::shared_ptr<const EnergyInterface<S>> select(Samples which) const override {
-      if constexpr (Divisible<E>)
-        return std::make_shared<Model>(e.select(which));
-      else
-        return Default::select(which);
-    }
-
-    E e;
+  struct Kept {
+    using Type = AdaptedEnergy<E>;
   };
   template <class E>
-  using Held = std::conditional_t<std::derived_from<E, EnergyInterface<S>>, E, Model<E>>;
+  requires std::derived_from<E, EnergyInterface<S>>
+  struct Kept<E> {
+    using Type = E;
+  };
+  template <class E>
+  using Held = typename Kept<E>::Type;
 
-  std::shared_ptr<const EnergyInterface<S>> model_;
+  const InputDerivatives<S>* inputs() const { return this->input_derivatives(); }
+  const BlockUpdates<S>* blocks() const { return this->block_updates(); }
 };
 
 /// Any type that satisfies Cost, held by value.

@@ -1,69 +1,125 @@
 #pragma once
-/// Couplings: bilinear edges -<u_source, W u_target> of the energy, between two layers.
+/// Couplings: the terms -<u_target, W u_source> of a network's energy, as geometry without arithmetic.
 ///
-/// Every product of the library's networks is one of the three functions below; another kind of
-/// edge (convolution, pooling) is another type with the same functions.
+/// `Dense` is the first kind. Another kind is a type like it: see `Coupling`.
+
+#include <concepts>
+#include <memory>
+#include <string_view>
+#include <utility>
 
 #include "equiprop/base/arrays.hpp"
-#include "equiprop/base/layout.hpp"
-#include "equiprop/base/product.hpp"
+#include "equiprop/base/export.hpp"
+#include "equiprop/model/edge.hpp"
 
 namespace equiprop {
 
-/// All-to-all weights W (source, target) in C order, which is (target, source) column-major.
-struct Dense {
-  Index source = 0;  ///< index of a layer
-  Index target = 0;  ///< index of another
+/// The array of a coupling's weights, and the fans that their initial scale depends on.
+struct WeightShape {
+  Index rows = 0;      ///< of the block; (rows, columns) column-major is (columns, rows) in NumPy
+  Index columns = 1;   ///< of the block
+  double fan_in = 0;   ///< terms in the sum that drives a target unit
+  double fan_out = 0;  ///< terms in the sum that drives a source unit
+};
 
-  /// The shape of its weights, (target, source).
-  ///@{
-  static Index rows(Index /*source_units*/, Index target_units) { return target_units; }
-  static Index columns(Index source_units, Index /*target_units*/) { return source_units; }
-  ///@}
+/// A kind of coupling: a value with the positions of two layers, the shape of its weights between layers of given
+/// sizes (an exception where they do not fit), and, for each scalar, the Edge that computes with them.
+template <class K>
+concept CouplingKind = std::copyable<K> && requires(K kind, const K fixed, Index units,
+                                                    const EdgeEnds<float>& ends) {
+  { kind.source } -> std::same_as<Index&>;
+  { kind.target } -> std::same_as<Index&>;
+  { K::kind_name() } -> std::convertible_to<std::string_view>;
+  { fixed.weights_of(units, units) } -> std::same_as<WeightShape>;
+  { fixed.bind(ends) } -> std::convertible_to<std::unique_ptr<const Edge<float>>>;
+};
 
-  /// to_target += scale * W^T u_source. The weights may be real where the states are dual or complex.
-  template <Scalar S, Scalar W>
-  static void pull_target(S scale, const ConstStateRef<W>& w,  // (target, source)
-                          const ConstStateRef<S>& u_source,    // (source, batch)
-                          StateRef<S> to_target) {             // (target, batch)
-    weigh<S, W>(scale, w, Op::none, u_source, to_target);
-  }
-  /// to_source += scale * W u_target
-  template <Scalar S, Scalar W>
-  static void pull_source(S scale, const ConstStateRef<W>& w,  // (target, source)
-                          const ConstStateRef<S>& u_target,    // (target, batch)
-                          StateRef<S> to_source) {             // (source, batch)
-    weigh<S, W>(scale, w, Op::transpose, u_target, to_source);
-  }
-  /// grad += sums over the batch of scale * u_target u_source^T
+/// All-to-all weights W (target, source); NumPy sees (source, target).
+struct EQUIPROP_EXPORT Dense {
+  Index source = 0;  ///< position of a layer
+  Index target = 0;  ///< position of another
+
+  static std::string_view kind_name() { return "dense"; }  ///< of this kind
+  /// (target units, source units)
+  WeightShape weights_of(Index source_units, Index target_units) const;
+  /// The edge that computes with these weights.
   template <Scalar S>
-  static void add_outer(std::span<const OuterProduct<S>> products,
-                        StateRef<S> grad) {  // (target, source)
-    if constexpr (std::floating_point<S>)
-      add_outer_products<S>(products, grad);
-    else
-      for_each_chunk(grad.cols(), Index{128}, [&](Index begin, Index count) {
-        for (const auto& [scale, u_target, u_source] : products)
-          add_product<S>(scale, u_target, Op::none, u_source.middleRows(begin, count),
-                         Op::transpose, grad.middleCols(begin, count));
-      });
+  std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const;
+};
+
+/// Any kind of coupling, held by value. A program adds a kind by passing a type that satisfies CouplingKind.
+class Coupling {
+ public:
+  /// Every kind converts.
+  template <class K>
+  requires(!std::same_as<K, Coupling> && CouplingKind<K>) Coupling(K kind) : held_(std::make_shared<Held<K>>(std::move(kind))) {}
+
+  /// All-to-all weights between the layers at two positions.
+  Coupling(Index source, Index target) : Coupling(Dense{source, target}) {}
+
+  Index source() const { return held_->source(); }                 ///< position of a layer
+  Index target() const { return held_->target(); }                 ///< position of another
+  std::string_view kind() const { return held_->kind_name(); }     ///< K::kind_name()
+  /// Shape of the weights between layers of these numbers of units. Throws InvalidArgument if they do not fit.
+  WeightShape weights_of(Index source_units, Index target_units) const {
+    return held_->weights_of(source_units, target_units);
   }
-  /// The update of W in place of such a sum.
-  template <std::floating_point S>
-  static void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
-                      const Block& w) {
-    equiprop::descend<S>(products, descending, w.offset);
+  /// The edge that computes with these weights.
+  template <Scalar S>
+  std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const {
+    return held_->bind(ends);
+  }
+  /// The same coupling with its ends exchanged.
+  Coupling reversed() const { return held_->reversed(); }
+  /// The coupling as K, or nullptr if it is of another kind.
+  template <CouplingKind K>
+  const K* as() const {
+    const auto* held = dynamic_cast<const Held<K>*>(held_.get());
+    return held != nullptr ? &held->kind : nullptr;
   }
 
  private:
-  template <Scalar S, Scalar W>
-  static void weigh(S scale, const ConstStateRef<W>& w, Op op, const ConstStateRef<S>& u,
-                    StateRef<S>& to) {
-    if constexpr (std::same_as<S, W>)
-      add_product<S>(scale, w, op, u, Op::none, to);
-    else
-      add_real_product<S>(scale, w, op, u, to);
-  }
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual Index source() const = 0;
+    virtual Index target() const = 0;
+    virtual std::string_view kind_name() const = 0;
+    virtual WeightShape weights_of(Index, Index) const = 0;
+    virtual Coupling reversed() const = 0;
+    virtual std::unique_ptr<const Edge<float>> bind(const EdgeEnds<float>&) const = 0;
+    virtual std::unique_ptr<const Edge<double>> bind(const EdgeEnds<double>&) const = 0;
+    virtual std::unique_ptr<const Edge<Complex>> bind(const EdgeEnds<Complex>&) const = 0;
+    virtual std::unique_ptr<const Edge<Dual<double>>> bind(const EdgeEnds<Dual<double>>&) const = 0;
+  };
+  template <class K>
+  struct Held final : Interface {
+    explicit Held(K held) : kind(std::move(held)) {}
+    Index source() const override { return kind.source; }
+    Index target() const override { return kind.target; }
+    std::string_view kind_name() const override { return K::kind_name(); }
+    WeightShape weights_of(Index from, Index to) const override { return kind.weights_of(from, to); }
+    Coupling reversed() const override {
+      K other = kind;
+      std::swap(other.source, other.target);
+      return other;
+    }
+    std::unique_ptr<const Edge<float>> bind(const EdgeEnds<float>& ends) const override {
+      return kind.bind(ends);
+    }
+    std::unique_ptr<const Edge<double>> bind(const EdgeEnds<double>& ends) const override {
+      return kind.bind(ends);
+    }
+    std::unique_ptr<const Edge<Complex>> bind(const EdgeEnds<Complex>& ends) const override {
+      return kind.bind(ends);
+    }
+    std::unique_ptr<const Edge<Dual<double>>> bind(
+        const EdgeEnds<Dual<double>>& ends) const override {
+      return kind.bind(ends);
+    }
+    K kind;
+  };
+
+  std::shared_ptr<const Interface> held_;
 };
 
 }  // namespace equiprop

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "equiprop/base/arrays.hpp"
-#include "equiprop/base/update.hpp"
 
 namespace equiprop {
 
@@ -38,7 +37,8 @@ struct Nudge {
   S stiffness = S(0);  ///< beta times that of the cost
 };
 
-// Refinements. A model offers those it can; the erased AnyEnergy supplies what can be derived.
+// Refinements. A model offers those it can; AnyEnergy derives the rest (energy_interface.hpp). A subclass of
+// EnergyInterface may offer more.
 
 /// Derivatives with respect to the input: out (inputs, batch), one column per sample.
 template <class E>
@@ -63,15 +63,6 @@ concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s
   e.project(out);  // clips to the box, in place
 };
 
-/// The residual in one pass: largest(j) = max_i |T(s) - s|_ij, without the units of block `settled` (-1 for none), the
-/// last that was updated, where T(s) is s to the last bit. false, and nothing, where there is no such pass.
-template <class E>
-concept HasResidual = HasFixedPointMap<E> &&
-    requires(const E e, const State<typename E::Scalar> s, const Nudge<typename E::Scalar> nudge,
-             PerSample<RealOf<typename E::Scalar>> largest) {
-  { e.residual(s, nudge, Index{-1}, largest) } -> std::same_as<bool>;
-};
-
 /// Exact minimisation over one block of mutually uncoupled units, the others held, in place.
 template <class E>
 concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nudge,
@@ -88,34 +79,6 @@ concept HasMeasuredBlockUpdate = HasBlockUpdate<E> &&
              PerSample<RealOf<typename E::Scalar>> change) {
   { e.output_block() } -> std::convertible_to<Index>;
   e.block_update(Index{0}, nudge, s, &change);  // nullptr where nobody asks
-};
-
-/// Products with the Hessian, the rows of one block alone, the others 0; false, and nothing, where it cannot or where
-/// mobility is not the inverse of the block's own part of the Hessian, a diagonal, on the units that it lets move.
-template <class E>
-concept HasBlockHessian = HasMeasuredBlockUpdate<E> &&
-    requires(const E e, const State<typename E::Scalar> s, State<typename E::Scalar> out) {
-  { e.block_hessian_product(Index{0}, s, s, out) } -> std::same_as<bool>;  // (block, s, v, out)
-};
-
-/// The parameter gradients of several states at once, each with its weight:
-/// grad += sum_k weights_k sum_batch dE/dtheta(states_k). Products that the states share are then one.
-template <class E>
-concept HasContrast = requires(const E e, const std::vector<State<typename E::Scalar>> states,
-                               const std::vector<typename E::Scalar> weights,
-                               Parameters<typename E::Scalar> grad) {
-  e.contrast(states, weights, grad);
-};
-
-/// The update of the parameters in place of those two gradients, the sums taken straight into it; false, and nothing
-/// touched, where they might overflow.
-template <class E>
-concept HasDescent = HasContrast<E> &&
-    requires(const E e, const std::vector<State<typename E::Scalar>> states,
-             const std::vector<typename E::Scalar> weights, const State<typename E::Scalar> s,
-             const Descending<typename E::Scalar> descending) {
-  { e.descend_contrast(states, weights, descending) } -> std::same_as<bool>;
-  { e.descend_mixed_derivative(s, s, weights[0], descending) } -> std::same_as<bool>;
 };
 
 /// A vector field enters as minus its velocity: `gradient` is -mu, its Hessian -dmu/ds is not symmetric,

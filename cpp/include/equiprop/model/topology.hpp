@@ -27,13 +27,13 @@ class EQUIPROP_EXPORT Topology {
  public:
   /// Throws InvalidArgument unless names differ, sizes are positive, and each layer is coupled, by one coupling at
   /// most to any other.
-  Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential,
+  Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
            Feedback feedback = Feedback::tied);
 
   /// What it was made of.
   ///@{
   const std::vector<Layer>& layers() const { return layers_; }
-  const std::vector<Dense>& couplings() const { return couplings_; }
+  const std::vector<Coupling>& couplings() const { return couplings_; }
   Potential potential() const { return potential_; }
   Feedback feedback() const { return feedback_; }
   ///@}
@@ -53,6 +53,8 @@ class EQUIPROP_EXPORT Topology {
   ///@}
   /// Where the parameters have the weights of a coupling, (target, source).
   const Block& weights(std::size_t coupling) const { return parameters_[coupling]; }
+  /// Fan in + fan out of a coupling, which the scale of its initial weights depends on.
+  double fans(std::size_t coupling) const { return fans_[coupling]; }
   /// The weights an inner coupling pulls its source by.
   const Block& feedback_weights(std::size_t coupling) const {
     return parameters_[feedback_of_[coupling]];
@@ -78,16 +80,17 @@ class EQUIPROP_EXPORT Topology {
   void color();
 
   std::vector<Layer> layers_;
-  std::vector<Dense> couplings_;
+  std::vector<Coupling> couplings_;
   Potential potential_;
   Feedback feedback_;
   Layout state_, parameters_;
   std::vector<Units> units_;
   std::vector<std::size_t> inner_, from_input_, feedback_of_;
+  std::vector<double> fans_;  // of each coupling
   std::vector<std::vector<std::size_t>> blocks_;
 };
 
 /// input - hidden - ... - output, each coupled to the next.
-EQUIPROP_EXPORT std::vector<Dense> chain(std::size_t num_layers);
+EQUIPROP_EXPORT std::vector<Coupling> chain(std::size_t num_layers);
 
 }  // namespace equiprop

@@ -115,13 +115,12 @@ class Units {
                          static_cast<T>(rho->shift)};
     return {};
   }
-  /// leak''(s) v - signal'(s) p as what a layer responds to the pull p of v with, where both slopes are constants and a
-  /// kernel computes it; v (units, batch).
+  /// True if leak'' and signal' are constants, so that a kernel multiplies by the Hessian.
+  bool has_constant_slopes() const { return clip() != nullptr; }
+  /// The response to the pull p of v that is leak''(s) v - signal'(s) p, v (units, batch); needs has_constant_slopes().
   template <class T>
-  requires std::floating_point<T> std::optional<Response<T>> kernel_curvature(
-      const ConstStateRef<T>& v)
+  requires std::floating_point<T> Response<T> kernel_curvature(const ConstStateRef<T>& v)
   const {
-    if (clip() == nullptr) return {};
     constexpr T infinity = std::numeric_limits<T>::infinity();
     return Response<T>{.kind = ResponseKind::box,
                        .gain = static_cast<T>(-signal_gain()),

@@ -6,14 +6,14 @@
 
 namespace equiprop {
 
-/// dJ/dx costs one more product with the input's weights; training does not need it, and where it updates its
-/// parameters on the way not even dJ/dtheta.
-enum class Wanted { nothing, parameters, everything };
+/// Derivatives that a second phase returns. dJ/dx costs one more product with the input's weights, and training does
+/// not need it.
+enum class Wanted { parameters, everything };
 
 /// What a second phase returns; sums over samples are means.
 template <class S>
 struct Gradient {
-  Parameters<S> parameters;  ///< dJ/dtheta, (parameters,), or empty if none are wanted
+  Parameters<S> parameters;  ///< dJ/dtheta, (parameters,), or empty if it went to a sink
   State<S> inputs;  ///< dJ/dx, (inputs, batch), or (0, batch) if only parameters are wanted
   S objective{};    ///< J = mean over the batch of C(s*)
   Report report;    ///< of the second phase
@@ -40,7 +40,7 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   check_fixed_point<S>(energy, cost, s_star);
   PerSample<S> cost_value(s_star.cols());
   cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
-  return {Parameters<S>::Zero(wanted == Wanted::nothing ? 0 : energy.num_parameters()),
+  return {Parameters<S>::Zero(energy.num_parameters()),
           State<S>::Zero(wanted == Wanted::everything ? energy.num_inputs() : 0, s_star.cols()),
           S(cost_value.sum() / S(static_cast<RealOf<S>>(s_star.cols()))), Report(s_star.cols())};
 }

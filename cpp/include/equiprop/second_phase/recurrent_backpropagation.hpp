@@ -2,25 +2,39 @@
 /// Recurrent Backpropagation (Almeida 1987; Pineda 1987): solve the side network A lambda = dC/ds.
 
 #include "equiprop/base/export.hpp"
-#include "equiprop/linear/linear_solver.hpp"
-#include "equiprop/second_phase/gradient.hpp"
+#include "equiprop/second_phase/equilibrium_propagation.hpp"
 
 namespace equiprop {
 
-/// dJ/dtheta = -<lambda, d2E/dtheta ds>, A = d2E/ds2 at s_star restricted to the free units
-/// (Scellier & Bengio 2019, sec. 4; the implicit function theorem).
-template <class S>
-EQUIPROP_EXPORT Gradient<S> recurrent_backpropagation(
-    const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-    const ConstStateRef<S>& s_star,  // (units, batch)
-    const LinearSolver& linear_solver, Wanted wanted = Wanted::everything);
+/// Recurrent Backpropagation on a batch whose free state is in free_slot: dJ/dtheta = -<lambda, d2E/dtheta ds> goes to
+/// the sink, lambda to adjoint_slot. A sink that changes parameters receives nothing if a sample diverged or the sums
+/// overflow; the status says so.
+template <SolvingBatch B>
+void recurrent_backpropagation(B& batch, const LinearSolver& linear_solver,
+                               ParameterSink<typename B::Scalar>& sink, Report& report) {
+  using S = typename B::Scalar;
+  report = batch.solve(linear_solver, free_slot, adjoint_slot);
+  if (sink.needs_bound() && any_diverged(report)) return;
+  const S weight = S(-1) / S(static_cast<RealOf<S>>(batch.samples()));
+  if (!batch.mixed(free_slot, adjoint_slot, weight, sink)) mark_overflow(report);
+}
 
-/// The same, and the step of descent that follows; see descend_by_equilibrium_propagation.
+/// dJ/dtheta = -<lambda, d2E/dtheta ds>, A = d2E/ds2 at s_star (units, batch) restricted to the free units
+/// (Scellier & Bengio 2019, sec. 4; the implicit function theorem).
 template <std::floating_point S>
-EQUIPROP_EXPORT Gradient<S> descend_by_recurrent_backpropagation(const AnyEnergy<S>& energy,
-                                                                 const AnyCost<S>& cost,
-                                                                 const ConstStateRef<S>& s_star,
-                                                                 const LinearSolver& linear_solver,
-                                                                 const Descending<S>& descending);
+EQUIPROP_EXPORT Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy,
+                                                      const AnyCost<S>& cost,
+                                                      const ConstStateRef<S>& s_star,
+                                                      const LinearSolver& linear_solver,
+                                                      Wanted wanted = Wanted::everything);
+
+/// Hands dJ/dtheta to a sink; the gradient that is returned has no derivatives. A sink that changes parameters receives
+/// nothing if a sample diverged.
+template <std::floating_point S>
+EQUIPROP_EXPORT Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy,
+                                                      const AnyCost<S>& cost,
+                                                      const ConstStateRef<S>& s_star,
+                                                      const LinearSolver& linear_solver,
+                                                      ParameterSink<S>& sink);
 
 }  // namespace equiprop

@@ -23,6 +23,8 @@ struct Euler : StoppingRule {
   double step_size = 0.5;  ///< positive
   Index anderson = 0;      ///< steps that an acceleration remembers, 0 for none
 
+  friend bool operator==(const Euler&, const Euler&) = default;  ///< all options equal
+
   /// Throws InvalidArgument unless every option can be.
   void check() const {
     StoppingRule::check("Euler");
@@ -46,6 +48,8 @@ struct FixedPointIteration : StoppingRule {
   double damping = 0;  ///< in [0, 1)
   Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
 
+  friend bool operator==(const FixedPointIteration&,
+                         const FixedPointIteration&) = default;  ///< all options equal
   /// Throws InvalidArgument unless every option can be.
   void check() const {
     StoppingRule::check("FixedPointIteration");
@@ -69,6 +73,7 @@ struct FixedPointIteration : StoppingRule {
 struct BlockUpdate : StoppingRule {
   Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
 
+  friend bool operator==(const BlockUpdate&, const BlockUpdate&) = default;  ///< all options equal
   /// Throws InvalidArgument unless every option can be.
   void check() const {
     StoppingRule::check("BlockUpdate");
@@ -106,7 +111,8 @@ class Residual {
   /// out (batch,). `settled` is the block that was updated last, or -1.
   void measure(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, PerSample<double>& out,
                Index settled = -1) {
-    if (energy.residual(s, {}, settled, largest_)) {
+    if (const OnePassResidual<S>* pass = energy.one_pass_residual()) {
+      pass->residual(s, {}, settled, largest_);
       out = largest_.template cast<double>();
     } else {
       image_.resize(s.rows(), s.cols());

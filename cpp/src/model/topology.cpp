@@ -16,7 +16,7 @@ std::string numbered(char letter, std::size_t number) {
 
 }  // namespace
 
-Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Potential potential,
+Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
                    Feedback feedback)
     : layers_(std::move(layers)),
       couplings_(std::move(couplings)),
@@ -34,12 +34,14 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Dense> couplings, Pote
             "A network has at most 2^38 parameters.", parameters_.size());
   };
   for (std::size_t e = 0; e < couplings_.size(); ++e) {
-    auto& [source, target] = couplings_[e];
-    if (target == 0) std::swap(source, target);
-    const Index from = layers_[static_cast<std::size_t>(source)].units;
-    const Index to = layers_[static_cast<std::size_t>(target)].units;
-    append('W', e + 1, Dense::rows(from, to), Dense::columns(from, to));
-    (source == 0 ? from_input_ : inner_).push_back(e);
+    Coupling& coupling = couplings_[e];
+    if (coupling.target() == 0) coupling = coupling.reversed();
+    const WeightShape weights =
+        coupling.weights_of(layers_[static_cast<std::size_t>(coupling.source())].units,
+                            layers_[static_cast<std::size_t>(coupling.target())].units);
+    append('W', e + 1, weights.rows, weights.columns);
+    fans_.push_back(weights.fan_in + weights.fan_out);
+    (coupling.source() == 0 ? from_input_ : inner_).push_back(e);
     feedback_of_.push_back(e);
   }
   if (feedback_ == Feedback::separate)
@@ -65,7 +67,8 @@ void Topology::check() const {
   const auto count = static_cast<Index>(layers_.size());
   std::set<std::pair<Index, Index>> seen;
   std::set<Index> coupled;
-  for (const auto& [source, target] : couplings_) {
+  for (const Coupling& coupling : couplings_) {
+    const Index source = coupling.source(), target = coupling.target();
     require(source >= 0 && source < count && target >= 0 && target < count, "Topology",
             "A coupling joins two layers of the network.", source, " -> ", target, " among ", count,
             " layers");
@@ -85,7 +88,8 @@ void Topology::check() const {
 void Topology::color() {
   std::vector<std::vector<std::size_t>> earlier(num_free());  // layers coupled to each
   for (const auto e : inner_) {
-    const auto [first, second] = std::minmax(couplings_[e].source, couplings_[e].target);
+    const Index source = couplings_[e].source(), target = couplings_[e].target();
+    const auto [first, second] = std::minmax(source, target);
     earlier[static_cast<std::size_t>(second) - 1].push_back(static_cast<std::size_t>(first) - 1);
   }
   std::vector<std::size_t> color(num_free());
@@ -108,10 +112,10 @@ bool Topology::holomorphic() const {
                      [](const Units& units) { return units.holomorphic(); });
 }
 
-std::vector<Dense> chain(std::size_t num_layers) {
-  std::vector<Dense> couplings;
+std::vector<Coupling> chain(std::size_t num_layers) {
+  std::vector<Coupling> couplings;
   for (std::size_t k = 1; k < num_layers; ++k)
-    couplings.push_back({static_cast<Index>(k) - 1, static_cast<Index>(k)});
+    couplings.push_back(Dense{static_cast<Index>(k) - 1, static_cast<Index>(k)});
   return couplings;
 }
 

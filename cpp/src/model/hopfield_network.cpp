@@ -3,16 +3,16 @@
 
 namespace equiprop {
 
-template <class S>
+template <std::floating_point S>
 void HopfieldNetwork<S>::initialize(std::uint64_t seed, double gain) {
   require(gain >= 0 && std::isfinite(gain), "initialize", "The gain is at least 0.", gain);
   parameters_->setZero();
   for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
     const Block& block = topology_->weights(e);
-    const double limit = gain * std::sqrt(6.0 / static_cast<double>(block.rows + block.columns));
+    const double limit = gain * std::sqrt(6.0 / topology_->fans(e));
     Random random(seed, e);
     for (Index i = 0; i < block.size(); ++i)
-      (*parameters_)(block.offset + i) = S(static_cast<RealOf<S>>(limit * random.symmetric()));
+      (*parameters_)(block.offset + i) = static_cast<S>(limit * random.symmetric());
   }
   for (const auto e : topology_->inner()) {
     const Block& back = topology_->feedback_weights(e);
@@ -21,14 +21,14 @@ void HopfieldNetwork<S>::initialize(std::uint64_t seed, double gain) {
   }
 }
 
-template <class S>
+template <std::floating_point S>
 State<S> HopfieldNetwork<S>::initial_state(Index batch) const {
   State<S> s(topology_->state().size(), batch);
   rest(s);
   return s;
 }
 
-template <class S>
+template <std::floating_point S>
 void HopfieldNetwork<S>::rest(StateRef<S> s) const {
   if (s.cols() == 0) return;
   for (std::size_t k = 0; k < topology_->num_free(); ++k) {
@@ -40,7 +40,5 @@ void HopfieldNetwork<S>::rest(StateRef<S> s) const {
 
 template class HopfieldNetwork<float>;
 template class HopfieldNetwork<double>;
-template class HopfieldNetwork<Complex>;
-template class HopfieldNetwork<Dual<double>>;
 
 }  // namespace equiprop

@@ -1,0 +1,70 @@
+#pragma once
+/// How a clamped network relaxes: its fixed-point map, exact block updates, and residual.
+
+#include "equiprop/model/energy_interface.hpp"
+#include "equiprop/model/hopfield_fields.hpp"
+
+namespace equiprop {
+
+/// T(s) = response to the drive at s, layer by layer. See EnergyInterface for the functions.
+template <Scalar S>
+class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public OnePassResidual<S> {
+ public:
+  /// Shares the fields, scratch memory included.
+  explicit HopfieldRelaxation(std::shared_ptr<HopfieldFields<S>> fields)
+      : fields_(std::move(fields)) {}
+
+  /// See EnergyInterface.
+  ///@{
+  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S>& out) const;
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S>& out) const;
+  void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                              const ConstStateRef<S>& v, StateRef<S>& out) const;
+  void project(StateRef<S>& s) const;
+  ///@}
+
+  /// See BlockUpdates and OnePassResidual.
+  ///@{
+  Index num_blocks() const override;
+  Index output_block() const override;
+  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
+                    PerSample<RealOf<S>>* change) const override;
+  bool has_block_hessian() const override { return fields_->multiplies_in_kernel(); }
+  void block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                             StateRef<S> out) const override;
+  void residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
+                PerSample<RealOf<S>>& largest) const override;
+  ///@}
+
+ private:
+  const BoundNetwork<S>& network() const { return fields_->network(); }
+  const State<S>* force_on(std::size_t layer, const Nudge<S>& nudge) const;
+  S stiffness_on(std::size_t layer, const Nudge<S>& nudge) const;
+  std::optional<Response<S>> kernel_response(
+      std::size_t layer, const Nudge<S>& nudge) const requires std::floating_point<S>;
+  bool relax_in_kernel(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                       StateRef<S>& out, PerSample<RealOf<S>>* change) const;
+  void relax_layer(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                   StateRef<S>& out, PerSample<RealOf<S>>* change = nullptr) const;
+  void take_layer_drive(std::size_t layer, const ConstStateRef<S>& s) const;
+  bool measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s,
+                         const Nudge<S>& nudge) const;
+
+  std::shared_ptr<HopfieldFields<S>> fields_;
+  /// Buffers of one thread; a copy starts with empty ones.
+  struct Scratch {
+    State<S> drive, response, before, force;
+    State<RealOf<S>> change;  // (lanes, batch), LayerStep's
+    Scratch() = default;
+    Scratch(const Scratch&) {}
+    Scratch& operator=(const Scratch&) { return *this; }
+  };
+  mutable Scratch scratch_;
+};
+
+extern template class HopfieldRelaxation<float>;
+extern template class HopfieldRelaxation<double>;
+extern template class HopfieldRelaxation<Complex>;
+extern template class HopfieldRelaxation<Dual<double>>;
+
+}  // namespace equiprop

@@ -1,0 +1,66 @@
+#pragma once
+/// The derivatives of a Hopfield energy by its parameters, block by block, as terms for a sink.
+
+#include "equiprop/model/energy_interface.hpp"
+#include "equiprop/model/hopfield_fields.hpp"
+
+namespace equiprop {
+
+/// dE/dW = -u_target u_source^T and dE/db = -u, of several states, and their derivatives along a direction v of the
+/// state. States are (units, batch).
+template <Scalar S>
+class EQUIPROP_EXPORT HopfieldTerms {
+ public:
+  /// Shares the input; scratch memory is its own.
+  explicit HopfieldTerms(std::shared_ptr<const ClampedInput<S>> input)
+      : fields_(std::move(input)) {}
+
+  /// Hands sum_k weights_k sum_batch dE/dtheta(states_k) to a sink; see EnergyInterface. At the input the signals of all
+  /// states are summed first; elsewhere the states stand side by side: one pass for each coupling.
+  ///@{
+  bool contrast(std::span<const State<S>> states, std::span<const S> weights,
+                ParameterSink<S>& sink);
+  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParameterSink<S>& sink);
+  ///@}
+  /// Hands weight sum_batch <v, d2E/dtheta ds> to a sink; see EnergyInterface. Tied weights have both their products in
+  /// one pass.
+  bool mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                        ParameterSink<S>& sink);
+
+ private:
+  /// A state with its weight in a sum.
+  struct Term {
+    ConstStateRef<S> state;
+    S weight;
+  };
+
+  const BoundNetwork<S>& network() const { return fields_.network(); }
+  void prepare_contrast(std::span<const Term> terms);
+  void sum_signals(std::span<const Term> terms);
+  void show_contrast(std::span<const Term> terms, ParameterSink<S>& sink);
+  void prepare_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight);
+  void show_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                             ParameterSink<S>& sink);
+  void show_biases(ParameterSink<S>& sink);
+  template <class Show>
+  bool give(ParameterSink<S>& sink, const Show& show);
+
+  Signal<S> weighted_signal(std::size_t layer, std::span<const Term> terms, std::size_t k) const;
+  Signal<S> summed_signal(std::size_t layer, std::span<const Term> terms) const;
+  ParametersRef<S> bias_gradient(std::size_t layer);
+
+  HopfieldFields<S> fields_;
+  std::vector<Term> terms_;
+  std::vector<State<S>> signals_;       // of several states
+  std::shared_ptr<State<S>> sum_;       // of these signals, weighted
+  Parameters<S> biases_;                // (units,): a gradient
+  std::vector<OuterProduct<S>> products_;
+  State<S> x_;
+};
+
+extern template class HopfieldTerms<float>;
+extern template class HopfieldTerms<double>;
+extern template class HopfieldTerms<Complex>;
+extern template class HopfieldTerms<Dual<double>>;
+
+}  // namespace equiprop

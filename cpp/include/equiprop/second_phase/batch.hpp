@@ -1,0 +1,56 @@
+#pragma once
+/// The interface of a clamped mini-batch: all that a second phase asks for. A device brings a class of its own.
+
+#include <concepts>
+#include <span>
+
+#include "equiprop/linear/linear_solver.hpp"
+#include "equiprop/model/any_model.hpp"
+#include "equiprop/solver/relax.hpp"
+
+namespace equiprop {
+
+/// Number of a state (units, batch) that a batch keeps. States stay where the batch computes unless they are read.
+using Slot = std::size_t;
+
+/// A clamped energy E and a cost C with the targets of a mini-batch. "Delivers" means: hands a sum over the samples to a
+/// sink; returns false, and hands nothing over, if the sink changes parameters and the sum is not finite.
+template <class B>
+concept Batch = requires(B batch, const B fixed, const Solver solver,
+                         typename B::Scalar number, Slot slot, State<typename B::Scalar> out,
+                         std::span<const typename B::Scalar> weights,
+                         ParameterSink<typename B::Scalar>& sink) {
+  { fixed.samples() } -> std::convertible_to<Index>;      // of the mini-batch
+  { fixed.conservative() } -> std::convertible_to<bool>;  // see EnergyInterface
+  // Relaxes E + beta C from the state in one slot into another.
+  { batch.relax(solver, number, slot, slot) } -> std::convertible_to<const Report&>;
+  // slot = sum_k weights_k (s_k - s), s_k in the slots from the second one on, s in the third.
+  batch.displacement(slot, slot, slot, weights);
+  // Delivers sum_k weights_k dE/dtheta(s_k), s_k in the slots from this one on.
+  { batch.contrast(slot, weights, sink) } -> std::same_as<bool>;
+  // Delivers weight <v, d2E/dtheta ds> at the state in the first slot, v in the second.
+  { batch.mixed(slot, slot, number, sink) } -> std::same_as<bool>;
+  // The same by the input: out (inputs, batch) += ...
+  batch.input_contrast(slot, weights, out);
+  batch.mixed_input(slot, slot, number, out);
+  // Mean of C over the batch, at the state in a slot.
+  { batch.objective(slot) } -> std::same_as<typename B::Scalar>;
+  batch.write(slot, out);  // slot = out
+  batch.read(slot, out);   // out = slot
+};
+
+/// A batch with the side network of RBP: it solves A lambda = dC/ds at the state in the first slot, A the transposed
+/// Hessian on the units that no bound holds, and stores lambda in the second.
+template <class B>
+concept SolvingBatch = Batch<B> && requires(B batch, const LinearSolver solver, Slot slot) {
+  { batch.solve(solver, slot, slot) } -> std::convertible_to<const Report&>;
+};
+
+/// Slots of a second phase.
+///@{
+inline constexpr Slot free_slot = 0;     ///< the free state s*
+inline constexpr Slot adjoint_slot = 1;  ///< lambda of RBP, or the displacement of a vector field's EqProp
+inline constexpr Slot nudged_slot = 2;   ///< the first nudged state
+///@}
+
+}  // namespace equiprop

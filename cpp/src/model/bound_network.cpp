@@ -1,0 +1,79 @@
+#include "equiprop/model/bound_network.hpp"
+
+namespace equiprop {
+
+template <Scalar S>
+BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
+                              std::shared_ptr<const Parameters<W>> parameters)
+    : topology_(std::move(topology)), parameters_(std::move(parameters)) {
+  for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
+    const Coupling& coupling = topology_->couplings()[e];
+    edges_.push_back(coupling.bind<S>({parameters_->data(), topology_->weights(e),
+                                       topology_->feedback_weights(e), end_of(coupling.source()),
+                                       end_of(coupling.target())}));
+  }
+  if constexpr (std::floating_point<S>) {
+    if (!topology_->has_block_update()) return;
+    plan_ = std::make_unique<LayerPlan<S>>(topology_->state());
+    for (const auto e : topology_->inner())
+      if (plan_ != nullptr && !edges_[e]->plan(*plan_)) plan_.reset();
+  }
+}
+
+template <Scalar S>
+EdgeEnd BoundNetwork<S>::end_of(Index layer) const {
+  if (layer == 0) return {-1, 0, topology_->num_inputs(), 1};
+  const auto k = static_cast<std::size_t>(layer) - 1;
+  return {layer - 1, block(k).offset, block(k).rows, units(k).signal_gain()};
+}
+
+template <Scalar S>
+std::size_t BoundNetwork<S>::source(std::size_t coupling) const {
+  return static_cast<std::size_t>(topology_->couplings()[coupling].source()) - 1;
+}
+
+template <Scalar S>
+std::size_t BoundNetwork<S>::target(std::size_t coupling) const {
+  return static_cast<std::size_t>(topology_->couplings()[coupling].target()) - 1;
+}
+
+template <Scalar S>
+void BoundNetwork<S>::pack() {
+  if (plan_ != nullptr) plan_->pack();
+}
+
+template <Scalar S>
+void BoundNetwork<S>::take_signals(const ConstStateRef<S>& s, State<S>& signals) const {
+  for (std::size_t k = 0; k < num_free(); ++k) {
+    if (units(k).signal_is_linear()) continue;
+    resize_to(signals, s.rows(), s.cols());
+    units(k).template signal<S>(rows_of(s, block(k)), rows_of(signals, block(k)));
+  }
+}
+
+template <Scalar S>
+void BoundNetwork<S>::take_tangents(const State<S>& signals, const ConstStateRef<S>& v,
+                                    State<S>& slopes, State<S>& tangents) const {
+  for (std::size_t k = 0; k < num_free(); ++k) {
+    if (units(k).signal_is_linear()) continue;
+    resize_to(slopes, v.rows(), v.cols());
+    resize_to(tangents, v.rows(), v.cols());
+    units(k).template signal_slope<S>(rows_of(signals, block(k)), rows_of(slopes, block(k)));
+    rows_of(tangents, block(k)) = rows_of(slopes, block(k)).cwiseProduct(rows_of(v, block(k)));
+  }
+}
+
+template <Scalar S>
+Signal<S> BoundNetwork<S>::signal(std::size_t k, const ConstStateRef<S>& s,
+                                  const State<S>& signals) const {
+  if (units(k).signal_is_linear())
+    return {real_scalar<S>(units(k).signal_gain()), rows_of(s, block(k))};
+  return {S(1), rows_of(signals, block(k))};
+}
+
+template class BoundNetwork<float>;
+template class BoundNetwork<double>;
+template class BoundNetwork<Complex>;
+template class BoundNetwork<Dual<double>>;
+
+}  // namespace equiprop

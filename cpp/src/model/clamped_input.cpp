@@ -1,0 +1,86 @@
+#include "equiprop/model/clamped_input.hpp"
+
+#include "equiprop/base/parallel.hpp"
+#include "equiprop/base/spare_states.hpp"
+
+namespace equiprop {
+
+template <Scalar S>
+ClampedInput<S>::ClampedInput(std::shared_ptr<BoundNetwork<S>> network, const ConstStateRef<S>& x)
+    : network_(std::move(network)),
+      x_(shared_state<S>(x.rows(), x.cols())),
+      drive_(shared_state<S>(padded_rows<S>(network_->topology().state().size()), x.cols())),
+      sizes_(std::make_shared<PerSample<double>>(x.cols())),
+      samples_(sample_range(0, x.cols())) {
+  const Topology& topology = network_->topology();
+  require(x.rows() == topology.num_inputs(), "clamp",
+          "The input has one row for each unit of the input layer.", x.rows(), " rows for ",
+          topology.num_inputs(), " units");
+  drive_->bottomRows(drive_->rows() - topology.state().size()).setZero();
+  reclamp(x);
+}
+
+template <Scalar S>
+void ClampedInput<S>::reclamp(const ConstStateRef<S>& x) {
+  require(x.rows() == x_->rows() && x.cols() == x_->cols(), "reclamp",
+          "The new input has the shape of the old one.", x.rows(), " x ", x.cols(), " for ",
+          x_->rows(), " x ", x_->cols());
+  for_each_chunk(x.cols(), chunk_columns, [&](Index begin, Index count) {
+    for (Index j = begin; j < begin + count; ++j) {
+      x_->col(j) = x.col(j);
+      if constexpr (std::floating_point<S>)
+        (*sizes_)(j) =
+            static_cast<double>(kernels<S>().largest_size(x_->rows(), x_->col(j).data()));
+    }
+  });
+  for (std::size_t k = 0; k < network_->num_free(); ++k)
+    drive_layer(k, rows_of(*drive_, network_->block(k)));
+  network_->pack();
+}
+
+/// out = bias + the pulls of the input over all couplings from it to the layer, (units of the layer, batch).
+template <Scalar S>
+void ClampedInput<S>::drive_layer(std::size_t free_layer, StateRef<S> out) const {
+  const Block& block = network_->topology().bias(free_layer);
+  const auto bias = network_->parameters().segment(block.offset, block.rows);
+  bool driven = false;
+  for (const auto e : network_->topology().from_input()) {
+    if (network_->target(e) != free_layer) continue;
+    if (driven)
+      network_->edge(e).pull(End::target, Op::none, {S(1), *x_}, out);
+    else
+      network_->edge(e).drive(*x_, bias, out);
+    driven = true;
+  }
+  if (!driven) out.colwise() = bias.template cast<S>();
+}
+
+template <Scalar S>
+ConstStateRef<S> ClampedInput<S>::x(State<S>& scratch) const {
+  if (contiguous(samples_))
+    return x_->middleCols(samples_.empty() ? 0 : samples_.front(), batch());
+  scratch = columns_of<S>(*x_, samples_);
+  return scratch;
+}
+
+template <Scalar S>
+ClampedInput<S> ClampedInput<S>::select(Samples which) const {
+  ClampedInput part(*this);
+  part.samples_.clear();
+  for (const Index j : which) part.samples_.push_back(samples_[static_cast<std::size_t>(j)]);
+  if (contiguous(which)) {
+    part.drive_begin_ += which.empty() ? 0 : which.front();
+  } else {
+    part.drive_ =
+        std::make_shared<State<S>>(columns_of<S>(drive_->middleCols(drive_begin_, batch()), which));
+    part.drive_begin_ = 0;
+  }
+  return part;
+}
+
+template class ClampedInput<float>;
+template class ClampedInput<double>;
+template class ClampedInput<Complex>;
+template class ClampedInput<Dual<double>>;
+
+}  // namespace equiprop

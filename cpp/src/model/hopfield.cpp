@@ -1,0 +1,156 @@
+#include "equiprop/model/hopfield.hpp"
+
+namespace equiprop {
+namespace {
+
+void require_energy(bool conservative) {
+  require(conservative, "parameter_gradient",
+          "dE/dtheta belongs to an energy; a vector field has <v, dmu/dtheta> alone.",
+          "a network with separate feedback weights");
+}
+
+}  // namespace
+
+template <Scalar S>
+ClampedHopfield<S>::ClampedHopfield(std::shared_ptr<const Topology> topology,
+                                    std::shared_ptr<const Parameters<WeightOf<S>>> parameters,
+                                    const ConstStateRef<S>& x)
+    : ClampedHopfield(std::make_shared<ClampedInput<S>>(
+          std::make_shared<BoundNetwork<S>>(std::move(topology), std::move(parameters)), x)) {}
+
+template <Scalar S>
+ClampedHopfield<S>::ClampedHopfield(std::shared_ptr<ClampedInput<S>> input)
+    : input_(std::move(input)),
+      fields_(std::make_shared<HopfieldFields<S>>(input_)),
+      relaxation_(fields_),
+      terms_(input_) {}
+
+template <Scalar S>
+ClampedHopfield<S>& ClampedHopfield<S>::operator=(const ClampedHopfield& other) {
+  input_ = other.input_;
+  fields_ = std::make_shared<HopfieldFields<S>>(input_);
+  relaxation_ = HopfieldRelaxation<S>(fields_);
+  terms_ = HopfieldTerms<S>(input_);
+  return *this;
+}
+
+template <Scalar S>
+ClampedHopfield<S> ClampedHopfield<S>::select(Samples which) const {
+  return ClampedHopfield(std::make_shared<ClampedInput<S>>(input_->select(which)));
+}
+
+template <Scalar S>
+std::shared_ptr<const EnergyInterface<S>> ClampedHopfield<S>::part(Samples which) const {
+  return std::make_shared<ClampedHopfield>(select(which));
+}
+
+/// sum leak(s) - <u, drive by input and bias> - 1/2 <u, inner pulls>.
+template <Scalar S>
+void ClampedHopfield<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
+  if (!conservative()) {
+    out.setConstant(s.cols(), S(std::numeric_limits<RealOf<S>>::quiet_NaN()));
+    return;
+  }
+  State<S>& p = fields_->drive(s);
+  out.setZero(s.cols());
+  p = S(0.5) * (p + input_->drive());
+  for (std::size_t k = 0; k < topology().num_free(); ++k) {
+    const Block& block = topology().state()[k];
+    topology().units(k).template add_leak<S>(rows_of(s, block), out);
+    const Signal<S> u = fields_->signal(k, s);
+    out -= u.scale * inner<S>(u.rows, rows_of(p, block));
+  }
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
+  fields_->gradient(s, out);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::hessian_vector_product(const ConstStateRef<S>& s,
+                                                const ConstStateRef<S>& v, StateRef<S> out) const {
+  fields_->hessian_product(s, v, Op::none, out);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::transposed_hessian_vector_product(const ConstStateRef<S>& s,
+                                                           const ConstStateRef<S>& v,
+                                                           StateRef<S> out) const {
+  fields_->hessian_product(s, v, Op::transpose, out);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::parameter_gradient(const ConstStateRef<S>& s, S weight,
+                                            ParametersRef<S> grad) const {
+  require_energy(conservative());
+  AddTo<S> sum(grad);
+  terms_.parameter_gradient(s, weight, sum);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::mixed_derivative_product(const ConstStateRef<S>& s,
+                                                  const ConstStateRef<S>& v, S weight,
+                                                  ParametersRef<S> grad) const {
+  AddTo<S> sum(grad);
+  terms_.mixed_derivative(s, v, weight, sum);
+}
+
+template <Scalar S>
+bool ClampedHopfield<S>::contrast(std::span<const State<S>> states, std::span<const S> weights,
+                                  ParameterSink<S>& sink) const {
+  require_energy(conservative());
+  return terms_.contrast(states, weights, sink);
+}
+
+template <Scalar S>
+bool ClampedHopfield<S>::mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                          S weight, ParameterSink<S>& sink) const {
+  return terms_.mixed_derivative(s, v, weight, sink);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                         StateRef<S> out) const {
+  relaxation_.fixed_point_map(s, nudge, out);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                  StateRef<S> out) const {
+  relaxation_.mobility(s, nudge, out);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                                const ConstStateRef<S>& v, StateRef<S> out) const {
+  relaxation_.transposed_map_product(s, nudge, v, out);
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::input_gradient(const ConstStateRef<S>& s, S weight,
+                                        StateRef<S> out) const {
+  fields_->take_signals(s);
+  for (const auto e : topology().from_input()) {
+    const Signal<S> u = fields_->signal(input_->network().target(e), s);
+    input_->network().edge(e).pull(End::source, Op::none, {-weight * u.scale, u.rows}, out);
+  }
+}
+
+template <Scalar S>
+void ClampedHopfield<S>::mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                             S weight, StateRef<S> out) const {
+  fields_->take_signals(s);
+  fields_->take_tangents(v);
+  for (const auto e : topology().from_input()) {
+    const Signal<S> t = fields_->tangent(input_->network().target(e), v);
+    input_->network().edge(e).pull(End::source, Op::none, {-weight * t.scale, t.rows}, out);
+  }
+}
+
+template class ClampedHopfield<float>;
+template class ClampedHopfield<double>;
+template class ClampedHopfield<Complex>;
+template class ClampedHopfield<Dual<double>>;
+
+}  // namespace equiprop

@@ -1,0 +1,202 @@
+#include "equiprop/model/hopfield_relaxation.hpp"
+
+#include <algorithm>
+
+namespace equiprop {
+
+template <Scalar S>
+void HopfieldRelaxation<S>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                            StateRef<S>& out) const {
+  const Topology& topology = network().topology();
+  if (network().plan() != nullptr) {
+    const Index forced = std::max(topology.num_outputs(), nudge.force.rows());
+    out.bottomRows(forced) = s.bottomRows(forced);  // smooth units respond to a force from there
+    for (std::size_t k = 0; k < network().num_free(); ++k) relax_layer(k, s, nudge, out);
+    return;
+  }
+  const State<S>& p = fields_->drive(s);
+  out = s;
+  for (std::size_t k = 0; k < network().num_free(); ++k) {
+    const Block& block = network().block(k);
+    network().units(k).template respond<S>(rows_of(p, block), force_on(k, nudge),
+                                           stiffness_on(k, nudge), rows_of(out, block));
+  }
+}
+
+template <Scalar S>
+void HopfieldRelaxation<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                     StateRef<S>& out) const {
+  State<S>& p = fields_->drive(s);
+  for (std::size_t k = 0; k < network().num_free(); ++k) {
+    const Units& units = network().units(k);
+    const Block& block = network().block(k);
+    if (const State<S>* force = force_on(k, nudge))
+      rows_of(p, block) += *force / real_scalar<S>(units.signal_gain());
+    units.template mobility<S>(rows_of(p, block), rows_of(out, block));
+  }
+}
+
+/// M^T D v for a Legendre potential; (1 - H^T) D v where T is a step along -dE/ds.
+template <Scalar S>
+void HopfieldRelaxation<S>::transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                                   const ConstStateRef<S>& v,
+                                                   StateRef<S>& out) const {
+  resize_to(scratch_.response, s.rows(), s.cols());
+  StateRef<S> response(scratch_.response);
+  mobility(s, nudge, response);
+  response.array() *= v.array();
+  if (network().topology().potential() == Potential::legendre) {
+    out = fields_->tangent_pulls(response, Op::transpose);
+  } else {
+    fields_->hessian_product(s, response, Op::transpose, out);
+    out = response - out;
+  }
+}
+
+template <Scalar S>
+void HopfieldRelaxation<S>::project(StateRef<S>& s) const {
+  for (std::size_t k = 0; k < network().num_free(); ++k)
+    network().units(k).template project<S>(rows_of(s, network().block(k)));
+}
+
+template <Scalar S>
+Index HopfieldRelaxation<S>::num_blocks() const {
+  return static_cast<Index>(network().topology().blocks().size());
+}
+
+template <Scalar S>
+Index HopfieldRelaxation<S>::output_block() const {
+  const auto holds_outputs = [&](const std::vector<std::size_t>& layers) {
+    return std::find(layers.begin(), layers.end(), network().num_free() - 1) != layers.end();
+  };
+  const auto& blocks = network().topology().blocks();
+  return std::find_if(blocks.begin(), blocks.end(), holds_outputs) - blocks.begin();
+}
+
+template <Scalar S>
+void HopfieldRelaxation<S>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
+                                         PerSample<RealOf<S>>* change) const {
+  for (const auto k : network().topology().blocks()[static_cast<std::size_t>(block)])
+    relax_layer(k, s, nudge, s, change);
+}
+
+template <Scalar S>
+void HopfieldRelaxation<S>::block_hessian_product(Index block, const ConstStateRef<S>&,
+                                                  const ConstStateRef<S>& v,
+                                                  StateRef<S> out) const {
+  fields_->multiply_in_kernel(v, block, out);
+}
+
+/// The force on a layer, or nullptr. A force on all units is copied to scratch memory, which the next call overwrites.
+template <Scalar S>
+const State<S>* HopfieldRelaxation<S>::force_on(std::size_t layer, const Nudge<S>& nudge) const {
+  if (nudge.force.rows() > network().topology().num_outputs()) {
+    scratch_.force = rows_of(nudge.force, network().block(layer));
+    return &scratch_.force;
+  }
+  return layer + 1 == network().num_free() && nudge.force.size() > 0 ? &nudge.force : nullptr;
+}
+
+template <Scalar S>
+S HopfieldRelaxation<S>::stiffness_on(std::size_t layer, const Nudge<S>& nudge) const {
+  return layer + 1 == network().num_free() ? nudge.stiffness : S(0);
+}
+
+/// The response of a layer that a kernel computes, if one does.
+template <Scalar S>
+std::optional<Response<S>> HopfieldRelaxation<S>::kernel_response(
+    std::size_t layer, const Nudge<S>& nudge) const requires std::floating_point<S> {
+  if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
+    return network().units(layer).template kernel_response<S>(force_on(layer, nudge),
+                                                              stiffness_on(layer, nudge));
+  return {};
+}
+
+/// Computes the rows of one layer of T(s) with the fused kernel. Returns false if this layer has none.
+template <Scalar S>
+bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateRef<S>& s,
+                                            const Nudge<S>& nudge, StateRef<S>& out,
+                                            PerSample<RealOf<S>>* change) const {
+  if constexpr (std::floating_point<S>) {
+    if (network().plan() == nullptr) return false;
+    const auto response = kernel_response(layer, nudge);
+    if (!response) return false;
+    if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
+    network().plan()->step(layer, s, fields_->input().drive(), &*response, out,
+                           change != nullptr ? scratch_.change.data() : nullptr,
+                           fields_->plan_pulls());
+    if (change != nullptr)
+      kernels<S>().largest_change(s.cols(), scratch_.change.data(), change->data());
+    return true;
+  }
+  return false;
+}
+
+/// Rows of one layer of scratch_.drive = the drive at s.
+template <Scalar S>
+void HopfieldRelaxation<S>::take_layer_drive(std::size_t layer, const ConstStateRef<S>& s) const {
+  resize_to(scratch_.drive, s.rows(), s.cols());
+  const ConstStateRef<S> input = fields_->input().drive();
+  if constexpr (std::floating_point<S>)
+    if (network().plan() != nullptr)
+      return network().plan()->step(layer, s, input, nullptr, scratch_.drive, nullptr,
+                                    fields_->plan_pulls());
+  rows_of(scratch_.drive, network().block(layer)) = rows_of(input, network().block(layer));
+  fields_->add_pulls_on(layer, s, scratch_.drive);
+}
+
+/// Computes the rows of one layer of T(s). `out` may be s, which `change` is measured from.
+template <Scalar S>
+void HopfieldRelaxation<S>::relax_layer(std::size_t layer, const ConstStateRef<S>& s,
+                                        const Nudge<S>& nudge, StateRef<S>& out,
+                                        PerSample<RealOf<S>>* change) const {
+  if (relax_in_kernel(layer, s, nudge, out, change)) return;
+  take_layer_drive(layer, s);
+  const Block& block = network().block(layer);
+  if (change != nullptr) scratch_.before = rows_of(s, block);
+  network().units(layer).template respond<S>(rows_of(scratch_.drive, block),
+                                             force_on(layer, nudge), stiffness_on(layer, nudge),
+                                             rows_of(out, block));
+  if (change != nullptr) raise_to_difference<S>(rows_of(out, block), scratch_.before, *change);
+}
+
+/// Raises scratch_.change by |T(s) - s| of one layer, with the fused kernel. Returns false if this layer has none.
+template <Scalar S>
+bool HopfieldRelaxation<S>::measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s,
+                                              const Nudge<S>& nudge) const {
+  if constexpr (std::floating_point<S>) {
+    const auto response = kernel_response(layer, nudge);
+    if (!response) return false;
+    network().plan()->measure(layer, s, fields_->input().drive(), *response,
+                              scratch_.change.data(), fields_->plan_pulls());
+    return true;
+  }
+  return false;
+}
+
+template <Scalar S>
+void HopfieldRelaxation<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                                     Index settled, PerSample<RealOf<S>>& largest) const {
+  if constexpr (std::floating_point<S>) {
+    largest.setZero(s.cols());
+    scratch_.change.setZero(kernels<S>().lanes, s.cols());
+    for (Index block = 0; block < num_blocks(); ++block) {
+      if (block == settled) continue;
+      for (const auto k : network().topology().blocks()[static_cast<std::size_t>(block)]) {
+        if (measure_in_kernel(k, s, nudge)) continue;
+        resize_to(scratch_.response, s.rows(), s.cols());
+        StateRef<S> image(scratch_.response);
+        rows_of(image, network().block(k)) = rows_of(s, network().block(k));
+        relax_layer(k, s, nudge, image, &largest);
+      }
+    }
+    kernels<S>().largest_change(s.cols(), scratch_.change.data(), largest.data());
+  }
+}
+
+template class HopfieldRelaxation<float>;
+template class HopfieldRelaxation<double>;
+template class HopfieldRelaxation<Complex>;
+template class HopfieldRelaxation<Dual<double>>;
+
+}  // namespace equiprop

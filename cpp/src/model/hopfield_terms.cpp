@@ -1,0 +1,186 @@
+#include "equiprop/model/hopfield_terms.hpp"
+
+#include <array>
+
+#include "equiprop/base/parallel.hpp"
+#include "equiprop/base/spare_states.hpp"
+
+namespace equiprop {
+namespace {
+
+/// out = the sum over samples; threads share its rows.
+template <class S>
+void sum_samples(const Signal<S>& u, ParametersRef<S> out) {
+  for_each_chunk(out.size(), chunk_columns, [&](Index begin, Index count) {
+    out.segment(begin, count) = u.scale * u.rows.middleRows(begin, count).rowwise().sum();
+  });
+}
+
+}  // namespace
+
+/// -weight_k signal(state_k) of a layer: the slope of the weighted energy along what it is multiplied with.
+template <Scalar S>
+Signal<S> HopfieldTerms<S>::weighted_signal(std::size_t layer, std::span<const Term> terms,
+                                            std::size_t k) const {
+  const Signal<S> u = network().signal(layer, terms[k].state, signals_[k]);
+  return {-terms[k].weight * u.scale, u.rows};
+}
+
+/// The sum of weighted_signal over all states.
+template <Scalar S>
+Signal<S> HopfieldTerms<S>::summed_signal(std::size_t layer, std::span<const Term> terms) const {
+  if (terms.size() == 1) return weighted_signal(layer, terms, 0);
+  return {S(1), rows_of(*sum_, network().block(layer))};
+}
+
+template <Scalar S>
+ParametersRef<S> HopfieldTerms<S>::bias_gradient(std::size_t layer) {
+  resize_to(biases_, network().topology().state().size(), 1);
+  const Block& block = network().block(layer);
+  return biases_.segment(block.offset, block.rows);
+}
+
+/// sum_ = the weighted signals of several states, summed.
+template <Scalar S>
+void HopfieldTerms<S>::sum_signals(std::span<const Term> terms) {
+  const Index batch = fields_.input().batch();
+  if (sum_ == nullptr || sum_->cols() != batch)
+    sum_ = shared_state<S>(network().topology().state().size(), batch);
+  for_each_chunk(batch, chunk_columns, [&](Index begin, Index count) {
+    for (std::size_t layer = 0; layer < network().num_free(); ++layer) {
+      auto part = rows_of(*sum_, network().block(layer)).middleCols(begin, count);
+      for (std::size_t k = 0; k < terms.size(); ++k) {
+        const Signal<S> u = weighted_signal(layer, terms, k);
+        if (k == 0)
+          part = u.scale * u.rows.middleCols(begin, count);
+        else
+          part += u.scale * u.rows.middleCols(begin, count);
+      }
+    }
+  });
+}
+
+/// Signals of the states, their weighted sum, and the derivative by the biases.
+template <Scalar S>
+void HopfieldTerms<S>::prepare_contrast(std::span<const Term> terms) {
+  signals_.resize(terms.size());
+  for (std::size_t k = 0; k < terms.size(); ++k)
+    network().take_signals(terms[k].state, signals_[k]);
+  if (terms.size() > 1) sum_signals(terms);
+  for (std::size_t layer = 0; layer < network().num_free(); ++layer)
+    sum_samples<S>(summed_signal(layer, terms), bias_gradient(layer));
+}
+
+template <Scalar S>
+void HopfieldTerms<S>::show_contrast(std::span<const Term> terms, ParameterSink<S>& sink) {
+  const Topology& topology = network().topology();
+  const ConstStateRef<S> x = fields_.input().x(x_);
+  for (const auto e : topology.from_input()) {
+    const Signal<S> to = summed_signal(network().target(e), terms);
+    const OuterProduct<S> product{to.scale, to.rows, x};
+    network().edge(e).add_products(topology.weights(e), {&product, 1}, sink);
+  }
+  for (const auto e : topology.inner()) {
+    products_.clear();
+    products_.reserve(terms.size());
+    for (std::size_t k = 0; k < terms.size(); ++k) {
+      const Signal<S> to = weighted_signal(network().target(e), terms, k);
+      const Signal<S> from = network().signal(network().source(e), terms[k].state, signals_[k]);
+      products_.push_back({to.scale * from.scale, to.rows, from.rows});
+    }
+    network().edge(e).add_products(topology.weights(e), products_, sink);
+  }
+  show_biases(sink);
+}
+
+/// Signals at s, tangents along v, and the derivative by the biases.
+template <Scalar S>
+void HopfieldTerms<S>::prepare_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                                S weight) {
+  fields_.take_signals(s);
+  fields_.take_tangents(v);
+  for (std::size_t layer = 0; layer < network().num_free(); ++layer) {
+    const Signal<S> t = fields_.tangent(layer, v);
+    sum_samples<S>({-weight * t.scale, t.rows}, bias_gradient(layer));
+  }
+}
+
+template <Scalar S>
+void HopfieldTerms<S>::show_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                             S weight, ParameterSink<S>& sink) {
+  const Topology& topology = network().topology();
+  const auto product = [&](const Signal<S>& to, const Signal<S>& from) {
+    return OuterProduct<S>{-weight * to.scale * from.scale, to.rows, from.rows};
+  };
+  const ConstStateRef<S> x = fields_.input().x(x_);
+  for (const auto e : topology.from_input()) {
+    const OuterProduct<S> forward = product(fields_.tangent(network().target(e), v), {S(1), x});
+    network().edge(e).add_products(topology.weights(e), {&forward, 1}, sink);
+  }
+  for (const auto e : topology.inner()) {
+    const std::size_t a = network().source(e), b = network().target(e);
+    const Edge<S>& edge = network().edge(e);
+    const std::array both{product(fields_.signal(b, s), fields_.tangent(a, v)),
+                          product(fields_.tangent(b, v), fields_.signal(a, s))};
+    if (topology.feedback() == Feedback::tied) {
+      edge.add_products(topology.weights(e), both, sink);
+    } else {
+      edge.add_products(topology.feedback_weights(e), {&both[0], 1}, sink);
+      edge.add_products(topology.weights(e), {&both[1], 1}, sink);
+    }
+  }
+  show_biases(sink);
+}
+
+template <Scalar S>
+void HopfieldTerms<S>::show_biases(ParameterSink<S>& sink) {
+  for (std::size_t layer = 0; layer < network().num_free(); ++layer)
+    sink.numbers(network().topology().bias(layer).offset, bias_gradient(layer));
+}
+
+/// Shows a derivative to a sink, after its bound where the sink needs that.
+template <Scalar S>
+template <class Show>
+bool HopfieldTerms<S>::give(ParameterSink<S>& sink, const Show& show) {
+  if constexpr (std::floating_point<S>)
+    if (sink.needs_bound()) {
+      Bound<S> bound(fields_.input().x(x_).data(), fields_.input().largest_size());
+      show(bound);
+      if (!sink.bounded(bound.value())) return false;
+    }
+  show(sink);
+  return true;
+}
+
+template <Scalar S>
+bool HopfieldTerms<S>::contrast(std::span<const State<S>> states, std::span<const S> weights,
+                                ParameterSink<S>& sink) {
+  terms_.clear();
+  terms_.reserve(states.size());
+  for (std::size_t k = 0; k < states.size(); ++k) terms_.push_back({states[k], weights[k]});
+  prepare_contrast(terms_);
+  return give(sink, [&](ParameterSink<S>& to) { show_contrast(terms_, to); });
+}
+
+template <Scalar S>
+void HopfieldTerms<S>::parameter_gradient(const ConstStateRef<S>& s, S weight,
+                                          ParameterSink<S>& sink) {
+  const Term term{s, weight};
+  prepare_contrast({&term, 1});
+  show_contrast({&term, 1}, sink);
+}
+
+template <Scalar S>
+bool HopfieldTerms<S>::mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                        S weight, ParameterSink<S>& sink) {
+  prepare_mixed_derivative(s, v, weight);
+  return give(sink,
+              [&](ParameterSink<S>& to) { show_mixed_derivative(s, v, weight, to); });
+}
+
+template class HopfieldTerms<float>;
+template class HopfieldTerms<double>;
+template class HopfieldTerms<Complex>;
+template class HopfieldTerms<Dual<double>>;
+
+}  // namespace equiprop
