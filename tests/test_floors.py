@@ -16,6 +16,7 @@ CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification
 
 #: Lowest first; a module may import what stands above it in this list.
 PYTHON_FLOORS = [
+    ["_extension"],
     ["_core"],
     ["checks"],
     [
