@@ -60,6 +60,11 @@ PYTHON_FLOORS = [
         "verify",
     ],
     ["plotting"],
+    ["cli.options", "cli.termination", "cli.run_folder"],
+    ["cli.data"],
+    ["cli.trainer"],
+    ["cli.train", "cli.evaluate", "cli.verify", "cli.info"],
+    ["cli.command"],
     ["cli"],
     ["__main__", "__init__"],
 ]

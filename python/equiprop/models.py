@@ -154,8 +154,8 @@ class HopfieldNetwork:
         named, pairs, precision = _named(layers), _pairs(couplings), _checked_dtype(dtype)
         separate = feedback == "separate"
         size = _num_parameters(named, pairs, separate) * precision.itemsize
-        sizes = "-".join(str(layer.units) for layer in named)
-        with enough_memory(size, "HopfieldNetwork", f"{precision.name} parameters of layers {sizes}"):
+        units = "-".join(str(layer.units) for layer in named)
+        with enough_memory(size, "HopfieldNetwork", f"{precision.name} parameters of layers {units}"):
             self._adopt(
                 _CORES[precision.name].HopfieldNetwork(
                     [_layer_core(layer) for layer in named],
