@@ -16,6 +16,7 @@ CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification
 
 #: Lowest first; a module may import what stands above it in this list.
 PYTHON_FLOORS = [
+    ["_extension"],
     ["_core"],
     ["checks"],
     [
@@ -59,6 +60,11 @@ PYTHON_FLOORS = [
         "verify",
     ],
     ["plotting"],
+    ["cli.options", "cli.termination", "cli.run_folder"],
+    ["cli.data"],
+    ["cli.trainer"],
+    ["cli.train", "cli.evaluate", "cli.verify", "cli.info"],
+    ["cli.command"],
     ["cli"],
     ["__main__", "__init__"],
 ]
