@@ -26,8 +26,8 @@ class Dataset:
 
     Parameters
     ----------
-    x : array, shape (samples, features), floating or uint8
-        Inputs, finite, kept in the type given.
+    x : array, shape (samples, features), of integers, floats or booleans
+        Inputs, finite, kept in the type given; a batch converts them to the type of the network.
     y : array, shape (samples,) of integers or (samples, outputs) of floats
         Class labels in 0 .. num_classes - 1, or finite targets.
     scale : float, positive
@@ -221,24 +221,21 @@ def _require(holds: bool, rule: str, received: object) -> None:
         raise ValueError(f"{rule} Received {received}.")
 
 
-def _check_kind(name: str, array: object, kinds: str) -> None:
+def _check_kind(name: str, array: object, kinds: str, numbers: str) -> None:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
         received = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        rule = f"[Dataset] {name} is a NumPy array of integers or floats."
-        raise TypeError(f"{rule} Received {received}.")
+        raise TypeError(f"[Dataset] {name} is a NumPy array of {numbers}. Received {received}.")
 
 
 def _check_inputs(x: NDArray[Any], scale: float) -> None:
-    _check_kind("x", x, "uf")
-    if x.dtype.kind == "u" and x.dtype != np.uint8:
-        raise TypeError(f"[Dataset] x is floating or uint8; convert it. Received {x.dtype}.")
+    _check_kind("x", x, "biuf", "integers, floats or booleans")
     _require(x.ndim == 2 and x.shape[1] > 0, "[Dataset] x has shape (samples, features).", x.shape)
     _require(bool(np.isfinite(x).all()), "[Dataset] x is finite; clean the inputs.", "NaN or infinity")
     _require(math.isfinite(scale) and scale > 0, "[Dataset] scale is positive and finite.", scale)
 
 
 def _checked_num_classes(y: NDArray[Any], num_classes: int) -> int:
-    _check_kind("y", y, "iuf")
+    _check_kind("y", y, "iuf", "integers or floats")
     if y.dtype.kind == "f":
         _require(y.ndim == 2 and y.shape[1] > 0, "[Dataset] Real y has shape (samples, outputs).", y.shape)
         _require(bool(np.isfinite(y).all()), "[Dataset] y is finite; clean the targets.", "NaN or infinity")
