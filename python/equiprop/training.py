@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array
-from equiprop.checks import check_type, whole
+from equiprop.arrays import Array, as_array
+from equiprop.checks import check_type, real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
-from equiprop.data import Dataset
+from equiprop.data import Dataset, checked_scale, scaled
 from equiprop.history import Epoch, Evaluation, Metrics
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import SGD, Optimizer, constant
@@ -53,6 +53,15 @@ class Trainer:
     callbacks : callables
         Each called as ``callback(trainer, epoch)`` after every epoch.
 
+    Attributes
+    ----------
+    history : list of Epoch
+        Records of all epochs so far.
+    steps : int
+        Mini-batches taken so far.
+    scale : float
+        That of the Dataset last given to `fit`, for `predict`; 1 before.
+
     Examples
     --------
     >>> import equiprop as eq
@@ -74,6 +83,7 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
+    scale: float = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
@@ -170,6 +180,7 @@ class Trainer:
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
         _check_data(data, "Trainer.fit", "`data`")
+        self.scale = data.scale
         data, validation = self._split(data, validation)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
@@ -190,8 +201,7 @@ class Trainer:
         """Return error and mean cost on `data`, by free phases alone."""
         _check_data(data, "Trainer.evaluate", "`data`")
         errors, objectives, unconverged = [], [], 0
-        for indices in np.array_split(np.arange(len(data)), -(-len(data) // _EVALUATION_BATCH)):
-            x, y = data.batch(indices, self.model.dtype)
+        for x, y in _batches(data, self.model.dtype):
             free = self._free(x)
             cost = bind_cost(self.cost, self.model, y, len(x), "Trainer.evaluate")
             objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
@@ -203,9 +213,58 @@ class Trainer:
             unconverged,
         )
 
-    def predict(self, x: Any) -> Array:
-        """Return the outputs (batch, outputs) of the free phase for x (batch, inputs)."""
-        return self._free(x).outputs
+    def predict(self, x: Any, *, scale: float | None = None) -> Array:
+        """Return the outputs of the free phase, (samples, outputs).
+
+        `evaluate` and `predict` present a Dataset in the same way. The numbers of an array are multiplied by
+        `scale`, so that ``predict(data)`` and ``predict(data.x, scale=data.scale)`` are equal.
+
+        Parameters
+        ----------
+        x : Dataset, or array (samples, inputs)
+        scale : float, optional
+            Factor from the numbers of an array to presented inputs; 1 for inputs that `Dataset.batch`
+            returned. By default that of the training data, `Trainer.scale`, for integers and booleans.
+            Floats can be stored or presented ones: they need no factor if that of the training data is 1.
+
+        Raises
+        ------
+        ValueError
+            `x` holds floats without `scale`, and the training data have a scale other than 1; or `x` is a
+            Dataset, which has a scale, and `scale` is given.
+
+        Examples
+        --------
+        >>> import equiprop as eq
+        >>> pixels, labels = np.array([[0, 255], [255, 0]] * 20, dtype=np.uint8), np.array([0, 1] * 20)
+        >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1))
+        >>> history = trainer.fit(eq.Dataset(pixels, labels, scale=1 / 255), epochs=1)
+        >>> trainer.predict(pixels).shape
+        (40, 2)
+        """
+        if isinstance(x, Dataset):
+            _check_data(x, "Trainer.predict", "`x`")
+            if scale is not None:
+                raise ValueError(f"[Trainer.predict] A Dataset has a scale of its own. Received scale={scale}.")
+            return np.concatenate([self._free(part).outputs for part, _ in _batches(x, self.model.dtype)])
+        presented = self.model.as_input(self._presented(x, scale), "Trainer.predict")
+        parts = np.array_split(presented, _batch_count(len(presented)))
+        return np.concatenate([self._free(part).outputs for part in parts])
+
+    def _presented(self, x: Any, scale: float | None) -> Any:
+        """Return the inputs that an array given to `predict` stands for."""
+        where = "Trainer.predict"
+        array = as_array(x, where, "x")
+        if scale is None:
+            if array.dtype.kind == "f" and self.scale != 1:
+                raise ValueError(
+                    f"[{where}] An array of floats needs its `scale`: {self.scale:g}, as in training, or 1 for "
+                    "inputs from Dataset.batch; or give a Dataset. "
+                    f"Received {array.dtype} and no scale, after training with scale {self.scale:g}."
+                )
+            scale = self.scale
+        scale = checked_scale(where, real(scale, where, "scale"))
+        return array if scale == 1 else scaled(array, scale, self.model.dtype)
 
     @property
     def _solver(self) -> FreeSolver:
@@ -248,6 +307,16 @@ def _check_data(data: Any, where: str, name: str) -> None:
     check_type(data, Dataset, where, f"{name} is a Dataset")
     if len(data) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
+
+
+def _batch_count(samples: int) -> int:
+    return max(1, -(-samples // _EVALUATION_BATCH))
+
+
+def _batches(data: Dataset, dtype: np.dtype[Any]) -> Iterator[tuple[Array, Array]]:
+    """Yield the inputs and labels or targets of all samples, in order."""
+    for indices in np.array_split(np.arange(len(data)), _batch_count(len(data))):
+        yield data.batch(indices, dtype)
 
 
 def training_solver(model: Model) -> FreeSolver:
