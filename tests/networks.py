@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import equiprop as eq
 import numpy as np
-from equiprop import Dense, Layer
+from equiprop import Dataset, Dense, Layer
 
 SMOOTH = ["tanh", "sigmoid", "steep_sigmoid", "softplus"]
 CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu", "linear"]
@@ -60,6 +60,14 @@ def inputs(net: eq.HopfieldNetwork, batch: int = 3, seed: int = 0) -> np.ndarray
 
 def labels(net: eq.HopfieldNetwork, batch: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(2000 + seed).integers(0, net.num_outputs, batch)
+
+
+def blobs(samples: int = 260, seed: int = 0) -> Dataset:
+    """Three noisy classes in four dimensions."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, samples)
+    centres = np.array([[1.0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0]])
+    return Dataset(centres[labels] + random.normal(0, 0.3, (samples, 4)), labels)
 
 
 class Oracle:

@@ -154,7 +154,8 @@ class Dataset:
 
 def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return ``scale * x``, multiplied in ``dtype``, as a C-contiguous array of ``dtype``."""
-    return np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
+    presented: NDArray[Any] = np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
+    return presented
 
 
 def checked_scale(where: str, scale: float) -> float:

@@ -44,6 +44,9 @@ class ConvergenceError(RuntimeError):
         super().__init__(message)
         self.outcome = outcome
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.outcome), vars(self)
+
 
 @dataclass(frozen=True)
 class Outcome:

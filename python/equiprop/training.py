@@ -245,7 +245,7 @@ class Trainer:
         if isinstance(x, Dataset):
             _check_data(x, "Trainer.predict", "`x`")
             if scale is not None:
-                raise ValueError(f"[Trainer.predict] A Dataset has a scale of its own. Received scale={scale}.")
+                raise ValueError(f"[Trainer.predict] A Dataset has its own scale. Received scale={scale}.")
             return np.concatenate([self._free(part).outputs for part, _ in _batches(x, self.model.dtype)])
         presented = self.model.as_input(self._presented(x, scale), "Trainer.predict")
         parts = np.array_split(presented, _batch_count(len(presented)))
@@ -258,8 +258,8 @@ class Trainer:
         if scale is None:
             if array.dtype.kind == "f" and self.scale != 1:
                 raise ValueError(
-                    f"[{where}] An array of floats needs its `scale`: {self.scale:g}, as in training, or 1 for "
-                    "inputs from Dataset.batch; or give a Dataset. "
+                    f"[{where}] An array of floats needs its `scale`: {self.scale:g}, as in training, or 1 "
+                    "for inputs from Dataset.batch; or give a Dataset. "
                     f"Received {array.dtype} and no scale, after training with scale {self.scale:g}."
                 )
             scale = self.scale
