@@ -54,6 +54,18 @@ def skip(
     return randomize(net, seed)
 
 
+def small_net(
+    activation: str = "tanh", potential: str = "legendre", gain: float = 0.5, dtype: str = "float64"
+) -> eq.HopfieldNetwork:
+    return eq.HopfieldNetwork([4, 8, 3], activation=activation, potential=potential, gain=gain, dtype=dtype)
+
+
+def scaled_down(net: eq.HopfieldNetwork, factor: float = 0.25) -> eq.HopfieldNetwork:
+    smaller = net.astype(net.dtype)
+    smaller.parameters[:] *= factor
+    return smaller
+
+
 def inputs(net: eq.HopfieldNetwork, batch: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(1000 + seed).uniform(0, 1, (batch, net.num_inputs))
 

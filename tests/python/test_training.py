@@ -214,7 +214,7 @@ def test_a_diverging_step_leaves_the_parameters_alone(where: str) -> None:
     trainer = Trainer(net, second_phase=phase, solver=wild if where == "free phase" else None)
     start, data = net.parameters.copy(), blobs()
     with pytest.raises(
-        eq.ConvergenceError, match=rf"^\[Trainer.step\] The {where} .* Received 20 samples"
+        eq.ConvergenceError, match=rf"^\[Trainer.step\] The {where} diverged; .* Received 20 samples"
     ) as failure:
         trainer.step(data.x[:20], data.y[:20])
     assert (failure.value.outcome.status == eq.Status.DIVERGED).any()
