@@ -110,14 +110,15 @@ def _of_failures(
 ) -> list[str]:
     if not len(failed):
         return []
-    if spectrum.smallest > 0 or not lost.any():
-        sentence = _of_step_size(free, spectrum, by_map)
-        if sentence:
-            return [sentence]
+    sentence = _of_step_size(free, spectrum, by_map)
+    # With negative curvature at the start, the Hessian there does not tell what follows.
+    known = spectrum.smallest > 0 or not lost.any()
+    if sentence and (known or _trial(free, model, lost, start, _gentle(spectrum)).converged):
+        return [sentence]
     rate = _rate(free, spectrum, by_map)
     if lost.any() or not 0 < rate < 1:
         restless = lost if lost.any() else free.status > Status.FIXED_STEPS
-        return [_by_trial(free, model, restless, start[restless], spectrum)]
+        return [_by_trial(free, model, restless, start, spectrum)]
     return [_of_too_few_steps(free, failed, rate)]
 
 
@@ -147,17 +148,13 @@ def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str
 def _by_trial(
     free: FixedPoint, model: Model, restless: NDArray[np.bool_], start: Array, spectrum: Spectrum
 ) -> str:
-    """Say which solver brings samples to rest that did not come nearer to it.
-
-    The solvers are tried, because the Hessian at one state does not tell what follows.
-    """
+    """Say which solver brings samples to rest that did not come nearer to it, by trial."""
     count = restless.sum()
-    steps = (fraction / max(spectrum.largest, 1e-300) for fraction in (1.0, 0.2))
-    solvers: list[FreeSolver] = [Euler(step_size=step, max_iterations=_PATIENCE) for step in steps]
+    solvers: list[FreeSolver] = [_gentle(spectrum), _gentle(spectrum, 0.2)]
     if model.has_block_update:
         solvers.insert(0, BlockUpdate(max_iterations=_PATIENCE))
     for solver in solvers:
-        trial = free_phase(model, free.x[restless], solver=solver, initial=start, on_failure="ignore")
+        trial = _trial(free, model, restless, start, solver)
         if trial.converged:
             step = f"step_size={solver.step_size:.2g}, " if isinstance(solver, Euler) else ""
             name, enough = type(solver).__name__, f"max_iterations={trial.iterations.max()}"
@@ -168,6 +165,18 @@ def _by_trial(
         f"{count} samples did not come nearer to rest, and no solver that was tried brings them there: "
         "scale the weights down."
     )
+
+
+def _gentle(spectrum: Spectrum, fraction: float = 1.0) -> Euler:
+    """Return Euler with a step that is a fraction of half the largest stable one."""
+    return Euler(step_size=fraction / max(spectrum.largest, 1e-300), max_iterations=_PATIENCE)
+
+
+def _trial(
+    free: FixedPoint, model: Model, samples: NDArray[np.bool_], start: Array, solver: FreeSolver
+) -> FixedPoint:
+    x = free.x[samples]
+    return free_phase(model, x, solver=solver, initial=start[samples], on_failure="ignore")
 
 
 def _rate(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> float:
