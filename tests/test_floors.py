@@ -1,9 +1,10 @@
-"""The architecture as a test: an include or an import points only downward."""
+"""The architecture as a test: every include and every import points downward, except those listed here."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,52 @@ ROOT = Path(__file__).parents[1]
 HEADERS = ROOT / "cpp" / "include" / "equiprop"
 PACKAGE = ROOT / "python" / "equiprop"
 
-CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification"]
+#: Lowest first; files outside the library stand above it.
+CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification", "umbrella", "outside"]
 
-#: Lowest first; a module may import what stands above it in this list.
+#: The floor of every source file of the library.
+SOURCES = {
+    "base": [
+        "error.cpp",
+        "file_system.cpp",
+        "file_system.hpp",
+        "json.cpp",
+        "json.hpp",
+        "kernels.cpp",
+        "kernels/functions.inl",
+        "kernels/generic.cpp",
+        "kernels/kernels.inl",
+        "kernels/tables.hpp",
+        "kernels/v2.cpp",
+        "kernels/v3.cpp",
+        "kernels/v4.cpp",
+        "kernels/vectors.inl",
+        "parallel.cpp",
+        "product.cpp",
+        "safetensors.cpp",
+        "spare_states.cpp",
+        "text.cpp",
+        "text.hpp",
+        "workers.cpp",
+        "workers.hpp",
+    ],
+    "model": [
+        "activation_fields.cpp",
+        "checkpoint.cpp",
+        "cost.cpp",
+        "hopfield.cpp",
+        "hopfield_gradients.inl",
+        "hopfield_network.cpp",
+        "hopfield_steps.inl",
+        "topology.cpp",
+    ],
+    "solver": ["solver.cpp"],
+    "second_phase": ["second_phase.cpp"],
+    "verification": ["verification.cpp"],
+}
+SOURCE_FLOOR = {name: floor for floor, names in SOURCES.items() for name in names}
+
+#: Lowest first; a module may import what stands above it in this list, and its own floor.
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
@@ -29,36 +73,35 @@ PYTHON_FLOORS = [
         "optimizers",
         "nudging",
         "history",
+        "progress",
         "_threadpool",
     ],
     ["models", "data"],
     ["energies", "costs", "results", "torch"],
     ["solvers"],
     ["second_phase"],
-    ["checkpoint", "training"],
+    ["checkpoint", "early_stopping", "training"],
+    ["verify.spectrum"],
+    ["verify.problem"],
+    ["verify.diagnosis"],
+    ["verify.report"],
+    ["verify.gradients", "verify.derivatives", "verify.discrete_time"],
+    ["verify.equivalence"],
     [
-        "verify.spectrum",
-        "verify.problem",
-        "verify.report",
-        "verify.diagnosis",
-        "verify.derivatives",
-        "verify.equivalence",
-        "verify.gradients",
+        "verify.asymmetry",
+        "verify.black_box",
+        "verify.bounded",
         "verify.limit",
         "verify.orders",
-        "verify.surrogate",
-        "verify.discrete_time",
         "verify.projected_cost",
-        "verify.bounded",
-        "verify.asymmetry",
-        "verify.unconverged",
+        "verify.surrogate",
         "verify.traces",
-        "verify.black_box",
-        "verify.html",
-        "verify.certificate",
-        "verify.suite",
-        "verify",
+        "verify.unconverged",
     ],
+    ["verify.html"],
+    ["verify.certificate"],
+    ["verify.suite"],
+    ["verify"],
     ["plotting"],
     ["cli.options", "cli.termination", "cli.run_folder"],
     ["cli.data"],
@@ -70,6 +113,46 @@ PYTHON_FLOORS = [
 ]
 PYTHON_LEVEL = {name: level for level, names in enumerate(PYTHON_FLOORS) for name in names}
 
+#: Imports that point upward, and why they still stand.
+UPWARD = {
+    ("results", "verify.diagnosis"): "FixedPoint.explain() calls it",
+    ("verify.report", "plotting"): "Report.plot() calls it",
+    ("verify.report", "verify.certificate"): "Report.save() writes a certificate of one claim",
+    ("verify.equivalence", "plotting"): "EquivalenceReport.plot() calls it",
+    ("verify.orders", "plotting"): "OrdersReport.plot() calls it",
+    ("verify.certificate", "verify.suite"): "a certificate is replayed by the claims of the suite",
+    ("verify.html", "verify.certificate"): "the types of the arguments",
+}
+
+#: Modules that reach each other by imports, each circle by way of an import of `UPWARD`.
+CIRCLES: list[set[str]] = [
+    {
+        "plotting",
+        "verify.asymmetry",
+        "verify.bounded",
+        "verify.certificate",
+        "verify.derivatives",
+        "verify.discrete_time",
+        "verify.equivalence",
+        "verify.gradients",
+        "verify.html",
+        "verify.limit",
+        "verify.orders",
+        "verify.projected_cost",
+        "verify.report",
+        "verify.suite",
+        "verify.surrogate",
+        "verify.unconverged",
+    },
+    {
+        "results",
+        "second_phase",
+        "solvers",
+        "verify.diagnosis",
+        "verify.problem",
+    },
+]
+
 
 def test_every_header_belongs_to_a_floor_and_to_the_umbrella() -> None:
     umbrella = (HEADERS / "equiprop.hpp").read_text()
@@ -80,31 +163,129 @@ def test_every_header_belongs_to_a_floor_and_to_the_umbrella() -> None:
             assert f'#include "{name}"' in umbrella
 
 
-@pytest.mark.parametrize("header", sorted(HEADERS.glob("*/*.hpp")), ids=lambda p: f"{p.parent.name}/{p.name}")
-def test_headers_include_only_downward(header: Path) -> None:
-    level = CPP_FLOORS.index(header.parent.name)
-    for floor in re.findall(r'#include "equiprop/(\w+)/', header.read_text()):
-        assert CPP_FLOORS.index(floor) <= level
+def cpp_files() -> list[Path]:
+    folders = (HEADERS, ROOT / "cpp" / "src", ROOT / "cpp" / "bindings", ROOT / "examples")
+    return sorted(f for folder in folders for f in folder.rglob("*") if f.suffix in {".hpp", ".cpp", ".inl"})
 
 
-def imports(source: Path) -> list[str]:
-    """Modules of the package that a module imports when it is loaded."""
-    tree = ast.parse(source.read_text())
-    found: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("equiprop"):
-            inside = node.module.removeprefix("equiprop").removeprefix(".")
-            found += [inside] if inside else [alias.name for alias in node.names]
-        assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
+def cpp_floor(path: Path) -> str:
+    if path.is_relative_to(HEADERS):
+        return "umbrella" if path.parent == HEADERS else path.parent.name
+    if path.is_relative_to(ROOT / "cpp" / "src"):
+        return SOURCE_FLOOR[path.relative_to(ROOT / "cpp" / "src").as_posix()]
+    return "outside"
+
+
+def includes(path: Path) -> Iterator[Path]:
+    """The project's own files that a file includes."""
+    for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE):
+        folders = (HEADERS.parent, path.parent, ROOT / "cpp" / "src")
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        assert found or not name.startswith("equiprop/"), f"{path} includes {name}"
+        yield from (file.resolve() for file in found[:1])
+
+
+def test_every_source_has_a_floor() -> None:
+    folder = ROOT / "cpp" / "src"
+    assert {f.relative_to(folder).as_posix() for f in folder.rglob("*.*")} == set(SOURCE_FLOOR)
+
+
+@pytest.mark.parametrize("path", cpp_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_include_only_downward(path: Path) -> None:
+    for file in includes(path):
+        assert CPP_FLOORS.index(cpp_floor(file)) <= CPP_FLOORS.index(cpp_floor(path)), file
+        public = file.is_relative_to(HEADERS)
+        assert public or cpp_floor(file) != "outside" or cpp_floor(path) == "outside", file
+        inside = file.is_relative_to(ROOT / "cpp" / "src")
+        assert not inside or path.is_relative_to(ROOT / "cpp" / "src"), f"{file} is private"
+
+
+def test_no_includes_form_a_circle() -> None:
+    assert circles({str(path): {str(file) for file in includes(path)} for path in cpp_files()}) == []
+
+
+def module_of(source: Path, package: Path = PACKAGE) -> str:
+    name = ".".join(source.relative_to(package).with_suffix("").parts)
+    return name if name == "__init__" else name.removesuffix(".__init__")
+
+
+def imports(code: str) -> set[str]:
+    """Modules of the package that code imports anywhere: at its top, in functions, or for types only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        own = (name.removeprefix("equiprop.") for name in names if name.startswith("equiprop."))
+        found |= {name if name in PYTHON_LEVEL else name.rpartition(".")[0] or name for name in own}
     return found
 
 
-@pytest.mark.parametrize("source", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
-def test_modules_import_only_downward(source: Path) -> None:
-    name = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
-    name = name if name == "__init__" else name.removesuffix(".__init__")
-    for imported in imports(source):
-        assert PYTHON_LEVEL[imported] <= PYTHON_LEVEL[name], f"{name} imports {imported}"
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The largest sets of nodes that reach each other."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            for node in graph.get(ahead.pop(), set()) - seen:
+                seen.add(node)
+                ahead.append(node)
+        return seen
+
+    reach = {node: reached(node) for node in graph}
+    found: list[set[str]] = []
+    for node in sorted(graph):
+        circle = {other for other in reach[node] if node in reach.get(other, set())}
+        if circle and circle not in found:
+            found.append(circle)
+    return found
+
+
+GRAPH = {module_of(source): imports(source.read_text()) for source in sorted(PACKAGE.rglob("*.py"))}
+
+
+def test_every_module_has_a_floor() -> None:
+    assert set(GRAPH) == set(PYTHON_LEVEL) - {"_core"}
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_modules_import_only_downward(name: str) -> None:
+    upward = {(name, other) for other in GRAPH[name] if PYTHON_LEVEL[other] > PYTHON_LEVEL[name]}
+    assert upward == {pair for pair in UPWARD if pair[0] == name}
+
+
+def test_modules_form_only_the_circles_listed() -> None:
+    assert circles(GRAPH) == CIRCLES
+    downward = {name: {o for o in GRAPH[name] if (name, o) not in UPWARD} for name in GRAPH}
+    assert circles(downward) == []
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    code = """
+import equiprop.models
+import equiprop.verify.html as page, json
+from equiprop import costs, __version__
+from equiprop.verify import suite, equivalence
+if TYPE_CHECKING:
+    from equiprop.results import FixedPoint
+
+def function():
+    class Inside:
+        from equiprop.verify.traces import traces
+"""
+    inside = {"models", "verify.html", "costs", "__version__", "results", "verify.traces"}
+    assert imports(code) == inside | {"verify.suite", "verify.equivalence"}
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"d"}, "e": {"a"}}
+    assert circles(graph) == [{"a", "b", "c"}, {"d"}]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_models_use_no_conjugating_product() -> None:
