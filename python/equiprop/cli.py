@@ -39,8 +39,9 @@ from equiprop.solvers import (
     free_phase,
 )
 from equiprop.training import Trainer, training_solver
-from equiprop.verify.certificate import Certificate, replay
+from equiprop.verify.certificate import Certificate
 from equiprop.verify.problem import prepare
+from equiprop.verify.replay import replay
 from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
 
 _SOLVERS: dict[str, type[FreeSolver]] = {

@@ -14,8 +14,7 @@ from equiprop.verify.bounded import BoundedReport as BoundedReport
 from equiprop.verify.bounded import bounded as bounded
 from equiprop.verify.certificate import Case as Case
 from equiprop.verify.certificate import Certificate as Certificate
-from equiprop.verify.certificate import Replay as Replay
-from equiprop.verify.certificate import replay as replay
+from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.derivatives import DerivativesReport as DerivativesReport
 from equiprop.verify.derivatives import derivatives as derivatives
 from equiprop.verify.diagnosis import Diagnosis as Diagnosis
@@ -38,12 +37,13 @@ from equiprop.verify.problem import Problem as Problem
 from equiprop.verify.problem import prepare as prepare
 from equiprop.verify.projected_cost import ProjectedCostReport as ProjectedCostReport
 from equiprop.verify.projected_cost import projected_cost as projected_cost
+from equiprop.verify.replay import Replay as Replay
+from equiprop.verify.replay import replay as replay
 from equiprop.verify.report import Report as Report
 from equiprop.verify.report import Row as Row
 from equiprop.verify.report import Verdict as Verdict
 from equiprop.verify.spectrum import Spectrum as Spectrum
 from equiprop.verify.spectrum import Symmetry as Symmetry
-from equiprop.verify.suite import CLAIMS as CLAIMS
 from equiprop.verify.suite import certify as certify
 from equiprop.verify.surrogate import SurrogateReport as SurrogateReport
 from equiprop.verify.surrogate import surrogate as surrogate

@@ -138,7 +138,11 @@ def gradients(
     ways.append(GradientRow("central finite differences", error, _DIFFERENCES, problem.free.converged))
     return GradientsReport(
         problem=problem,
-        settings={"betas": list(betas), "max_differences": max_differences},
+        settings={
+            "betas": list(betas),
+            "linear_solvers": None if linear_solvers is None else list(linear_solvers),
+            "max_differences": max_differences,
+        },
         rows=tuple(way.row for way in ways),
         ways=tuple(ways),
         objective=problem.objective(problem.state),

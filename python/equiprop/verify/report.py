@@ -48,8 +48,8 @@ class Row:
         return {
             "label": self.label,
             "value": finite_only(float(self.value)),
-            "low": self.low,
-            "high": self.high,
+            "low": finite_only(self.low),
+            "high": finite_only(self.high),
             "passed": self.passed,
             "note": self.note,
         }
