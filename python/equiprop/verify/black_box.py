@@ -13,8 +13,9 @@ from equiprop import _core
 from equiprop.arrays import Array, as_array
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
-from equiprop.verify.gradients import central_differences
-from equiprop.verify.report import Row, Verdict, relation
+from equiprop.verify.reference import central_differences
+from equiprop.verify.relation import relation
+from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
 #: The smallest slope that is not 0.

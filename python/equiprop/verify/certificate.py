@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +12,7 @@ from equiprop.config import config
 from equiprop.verify.claims import CLAIMS
 from equiprop.verify.encoding import encode, encode_problem
 from equiprop.verify.problem import Problem
-from equiprop.verify.report import Verdict
+from equiprop.verify.verdict import Verdict, write
 
 #: Name and version of the JSON form.
 FORMAT = "equiprop-certificate-2"
@@ -116,21 +114,7 @@ class Certificate:
 
         The JSON holds network, samples and settings, so that ``equiprop verify --replay`` repeats it.
         """
-        path = Path(path)
-        if path.suffix == ".html":
-            from equiprop.verify.html import page
-
-            text = page(self)
-        elif path.suffix == ".json":
-            text = json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
-        else:
-            raise ValueError(f"[save] A certificate is a .html or a .json file. Received {str(path)!r}.")
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write(self, path)
 
     def __str__(self) -> str:
         return "\n".join([*(str(case) for case in self.cases), self.verdict])

@@ -18,9 +18,9 @@ from equiprop.verify.limit import limit
 from equiprop.verify.orders import orders
 from equiprop.verify.problem import Problem
 from equiprop.verify.projected_cost import projected_cost
-from equiprop.verify.report import Report
 from equiprop.verify.surrogate import surrogate
 from equiprop.verify.unconverged import unconverged
+from equiprop.verify.verdict import Report
 
 Applies = Callable[[Problem], "str | None"]
 

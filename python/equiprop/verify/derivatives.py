@@ -16,9 +16,11 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.inert import find_inert
-from equiprop.verify.problem import Problem, in_double, parameter_name, prepare, unit_name
-from equiprop.verify.report import Report, Row, relation
+from equiprop.verify.model_parts import in_double, parameter_name, unit_name
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import symmetry
+from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
 

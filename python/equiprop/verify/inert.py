@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from equiprop.arrays import Array
 from equiprop.models import Model
-from equiprop.verify.problem import parameter_name
+from equiprop.verify.model_parts import parameter_name
 
 #: A parameter changes by this share of itself, or by this much if it is small.
 _CHANGE = 1e-3

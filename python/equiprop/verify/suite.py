@@ -18,7 +18,7 @@ from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.limit import limit
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report
+from equiprop.verify.verdict import Report
 
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
