@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from equiprop.history import Epoch
 from equiprop.results import FixedPoint
-
-if TYPE_CHECKING:
-    from equiprop.verify.equivalence import EquivalenceReport
-    from equiprop.verify.orders import OrdersReport
-    from equiprop.verify.report import Verdict
+from equiprop.verify.equivalence import EquivalenceReport
+from equiprop.verify.orders import OrdersReport
+from equiprop.verify.verdict import Picture, Verdict, pictures
 
 #: What stands for 0 on a logarithmic axis.
 _INVISIBLE = 1e-18
@@ -184,6 +182,22 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
         title=f"{verdict.claim}: {'holds' if verdict.passed else 'fails'}",
     )
     return axes
+
+
+@pictures.register
+def _(verdict: Verdict) -> Iterator[Picture]:
+    yield Picture(verdict.claim, lambda axes=None: margins(verdict, axes))
+
+
+@pictures.register
+def _(report: EquivalenceReport) -> Iterator[Picture]:
+    yield Picture("Two second phases, one process", lambda axes=None, units=6: theorem(report, units, axes))
+    yield Picture("Difference at every step", lambda axes=None: step_errors(report, axes))
+
+
+@pictures.register
+def _(report: OrdersReport) -> Iterator[Picture]:
+    yield Picture("Bias of a finite nudging", lambda axes=None: orders(report, axes))
 
 
 def save(axes: Any, path: Any) -> None:

@@ -13,10 +13,10 @@ from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import exact_limit
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.spectrum import symmetry
+from equiprop.verify.verdict import Report, Row
 
 _TOLERANCE = 1e-10
 

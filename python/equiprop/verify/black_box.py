@@ -13,10 +13,13 @@ from equiprop import _core
 from equiprop.arrays import Array, as_array
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
-from equiprop.verify.gradients import central_differences
-from equiprop.verify.report import Row, Verdict, relation
+from equiprop.verify.reference import central_differences
+from equiprop.verify.relation import relation
+from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
+#: The smallest slope that is not 0.
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass
@@ -146,6 +149,7 @@ def black_box(
         Row("last change of the state, over its whole change", measured.unrest(beta), high=tolerance * beta),
         Row("cost at -beta less cost at 0", above - free, low=0.0),
         Row("cost at 0 less cost at beta", free - below, low=0.0),
+        Row("largest |dJ/dtheta|", float(np.abs(objective).max(initial=0.0)), low=_TINY),
     )
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
     advice = tuple(_advice(box, chosen, estimate, differences, rows, beta))
@@ -233,6 +237,12 @@ def _advice(
     if not (rows[3].passed and rows[4].passed):
         sentences.append(
             "Nudging does not lower the cost: the nudge has the wrong sign, or pulls to another target."
+        )
+    if not rows[5].passed:
+        sentences.insert(
+            0,
+            "None of the parameters looked at changes the cost: `relax` does not read `parameters`, or "
+            "`parameters_changed` does not send them to the device.",
         )
     return sentences
 

@@ -15,9 +15,10 @@ from equiprop.models import Model
 from equiprop.nudging import one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.gradients import implicit_gradient, relative_error
-from equiprop.verify.problem import Problem, kink_margins, prepare, unit_name
-from equiprop.verify.report import Report, Row
+from equiprop.verify.model_parts import kink_margins, unit_name
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.verdict import Report, Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,12 @@ from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.verify.diagnosis import of_symmetry
-from equiprop.verify.problem import Problem, in_double, parameter_name, prepare, unit_name
-from equiprop.verify.report import Report, Row, relation
+from equiprop.verify.inert import find_inert
+from equiprop.verify.model_parts import in_double, parameter_name, unit_name
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import symmetry
+from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
 
@@ -25,6 +28,8 @@ _Floats = NDArray[np.float64]
 _STEP, _DIFFERENCES = 1e-3, 1e-9
 #: A complex step loses nothing.
 _COMPLEX_STEP, _EXACT = 1e-100, 1e-12
+#: Random inputs and states at which a parameter that seems to have no effect is tried again.
+_POINTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,7 @@ class DerivativesReport(Report):
     claim: ClassVar[str] = "derivatives"
     statement: ClassVar[str] = (
         "Every derivative of the model is the derivative of the function one level below it; the Hessian is "
-        "symmetric; a batch is its samples."
+        "symmetric; a batch is its samples; every parameter has an effect."
     )
 
     @property
@@ -86,22 +91,23 @@ def derivatives(
     True
     """
     where = "derivatives"
-    random = np.random.default_rng(whole(seed, where, "seed", 0))
+    seed = whole(seed, where, "seed", 0)
+    random = np.random.default_rng(seed)
     if not isinstance(model, Problem):
         model = in_double(model)
-        x = _invented(model, random) if x is None else x
+        x = _invented(model, np.random.default_rng([seed, 1])) if x is None else x
         x = model.as_input(x, where)
         y = np.zeros((len(x), model.num_outputs)) if y is None else y
     problem = prepare(where, model, x, y, cost, None)
     if state is None:
-        state = _interior(problem, random)
+        at = _interior(problem, random)
     else:
-        state = as_states(state, problem.model.num_units, np.dtype(np.float64), where, "state")
-    checks = _Checks(problem, state, whole(max_parameters, where, "max_parameters", 1), random)
-    checks.run()
+        state = at = as_states(state, problem.model.num_units, np.dtype(np.float64), where, "state")
+    checks = _Checks(problem, at, whole(max_parameters, where, "max_parameters", 1), random)
+    checks.run(np.random.default_rng([seed, 2]))
     return DerivativesReport(
         problem=problem,
-        settings={"max_parameters": max_parameters, "seed": seed},
+        settings={"state": state, "max_parameters": max_parameters, "seed": seed},
         rows=tuple(checks.rows),
         advice=tuple(checks.advice),
     )
@@ -136,15 +142,29 @@ class _Checks:
         count = len(self.model.parameters)
         self.chosen = np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
 
-    def run(self) -> None:
+    def run(self, random: np.random.Generator) -> None:
         """Check what the model offers, from the lowest level up."""
+        points = [(self.x, self.state), *(self._point(random) for _ in range(_POINTS))]
+        inert = find_inert(self.model, points, self.chosen)
         if self.model.conservative:
             self._gradient()
         self._hessian()
         self._symmetry()
-        self._by_parameters()
+        some_act = inert.count < len(self.model.parameters)
+        if some_act:
+            self._by_parameters()
         self._by_inputs()
         self._batch()
+        if some_act:
+            self._batch_of_parameters()
+        if len(self.chosen):
+            self.rows.append(Row("parameters without effect", float(inert.count), high=0.0))
+        self.advice = [*inert.advice(self.model), *self.advice]  # the cause before its traces
+
+    def _point(self, random: np.random.Generator) -> tuple[_Floats, _Floats]:
+        """Return inputs drawn from the range of the given ones and [0, 1], and a state of the model."""
+        low, high = min(0.0, self.x.min(initial=0.0)), max(1.0, self.x.max(initial=1.0))
+        return random.uniform(low, high, self.x.shape), _interior(self.problem, random)
 
     def _judge(
         self,
@@ -191,21 +211,34 @@ class _Checks:
     def _parameter(self, flat: int) -> str:
         return parameter_name(self.model, int(self.chosen[flat]))
 
-    def _along(self, function: Callable[[_core.Energy, Any], Any], v: _Floats) -> tuple[_Floats, float]:
-        """Return the derivative of a function of the state along v, and the accuracy of that."""
+    def _along(
+        self, function: Callable[[_core.Energy, Any], Any], v: _Floats, value: _Floats, scale: float
+    ) -> tuple[_Floats, float]:
+        """Return the derivative of a function of the state along v, and the accuracy of that.
+
+        If differences contradict `value`, whose largest entry is `scale`, a step of a quarter decides: near
+        the end of an activation's range the first one may lose too much to the fifth derivative.
+        """
         if self.model.holomorphic:
-            value = function(self.model.clamp_complex(self.x), self.state + 1j * _COMPLEX_STEP * v)
-            return np.asarray(value.imag) / _COMPLEX_STEP, _EXACT
-        values = [function(self.energy, self.state + k * _STEP * v) for k in (-2, -1, 1, 2)]
-        return _five_points(values), _DIFFERENCES
+            image = function(self.model.clamp_complex(self.x), self.state + 1j * _COMPLEX_STEP * v)
+            return np.asarray(image.imag) / _COMPLEX_STEP, _EXACT
+        slope = value
+        for step in (_STEP, _STEP / 4):
+            images = [function(self.energy, self.state + k * step * v) for k in (-2, -1, 1, 2)]
+            slope = _five_points(images, step)
+            if np.abs(slope - value).max(initial=0.0) <= _DIFFERENCES * scale:
+                break
+        return slope, _DIFFERENCES
 
     def _gradient(self) -> None:
+        value = self.energy.gradient(self.state)
         expected, limit = np.zeros_like(self.state), _EXACT
         for unit in range(self.state.shape[1]):
             direction = np.zeros_like(self.state)
             direction[:, unit] = 1
-            expected[:, unit], limit = self._along(lambda e, s: e.energy(s), direction)
-        value = self.energy.gradient(self.state)
+            expected[:, unit], limit = self._along(
+                lambda e, s: e.energy(s), direction, value[:, unit], _largest(value)
+            )
         self._judge("gradient = dE/ds", value, expected, limit, self._unit, self._layers())
         self._constant_difference(value - expected)
 
@@ -232,8 +265,8 @@ class _Checks:
             line = "hessian_vector_product = d gradient / ds . v"
         else:
             line = "jacobian_vector_product = d velocity / ds . v"
-        expected, limit = self._along(lambda e, s: e.gradient(s), self.v)
         value = self.energy.hessian_vector_product(self.state, self.v)
+        expected, limit = self._along(lambda e, s: e.gradient(s), self.v, value, _largest(value))
         self._judge(line, value, expected, limit, self._unit, self._layers())
         if self.model.conservative:
             return
@@ -256,9 +289,8 @@ class _Checks:
         self.advice = [*of_symmetry(self.model, even), *self.advice]  # the cause before its traces
 
     def _by_parameters(self) -> None:
-        if not len(self.chosen):
-            return
-        mixed = self.energy.mixed_derivative_product(self.state, self.v)[self.chosen]
+        product = self.energy.mixed_derivative_product(self.state, self.v)
+        mixed = product[self.chosen]
         name, blocks = self._parameter, self._blocks()
         slopes = self._slopes(lambda e: (self.v * e.gradient(self.state)).sum())
         if not self.model.conservative:
@@ -270,7 +302,7 @@ class _Checks:
         self._judge(
             "parameter_gradient = dE/dtheta", value[self.chosen], expected, _DIFFERENCES, name, blocks
         )
-        along, limit = self._along(lambda e, s: e.parameter_gradient(s), self.v)
+        along, limit = self._along(lambda e, s: e.parameter_gradient(s), self.v, product, _largest(product))
         line = "mixed_derivative_product = d parameter_gradient / ds . v"
         self._judge(line, mixed, along[self.chosen], limit, name, blocks)
         line = "mixed_derivative_product = d <v, gradient> / dtheta"
@@ -318,13 +350,10 @@ class _Checks:
         return slopes
 
     def _batch(self) -> None:
-        """Each sample alone gives its row of the batch; sums over the batch are sums over samples."""
+        """Each sample alone gives its row of the batch."""
         if len(self.x) < 2:
             return
-        alone = [
-            (self.model.clamp(self.x[j : j + 1]), self.state[j : j + 1], self.v[j : j + 1])
-            for j in range(len(self.x))
-        ]
+        alone = self._alone()
         rows = {
             "gradient": (
                 self.energy.gradient(self.state),
@@ -339,14 +368,27 @@ class _Checks:
             self._judge(
                 f"{line}: a batch is its samples", value, expected, _EXACT, self._unit, self._layers()
             )
-        if len(self.chosen):
-            value = self.energy.mixed_derivative_product(self.state, self.v)[self.chosen]
-            summed = sum(e.mixed_derivative_product(s, v)[self.chosen] for e, s, v in alone)
-            line = "mixed_derivative_product: a batch is the sum of its samples"
-            self._judge(line, value, np.asarray(summed), _EXACT, self._parameter, self._blocks())
+
+    def _alone(self) -> list[tuple[_core.Energy, _Floats, _Floats]]:
+        """Return energy, state and v of each sample as a batch of one."""
+        samples = [slice(j, j + 1) for j in range(len(self.x))]
+        return [(self.model.clamp(self.x[j]), self.state[j], self.v[j]) for j in samples]
+
+    def _batch_of_parameters(self) -> None:
+        """Sums over the batch are sums over samples."""
+        if len(self.x) < 2:
+            return
+        value = self.energy.mixed_derivative_product(self.state, self.v)[self.chosen]
+        summed = sum(e.mixed_derivative_product(s, v)[self.chosen] for e, s, v in self._alone())
+        line = "mixed_derivative_product: a batch is the sum of its samples"
+        self._judge(line, value, np.asarray(summed), _EXACT, self._parameter, self._blocks())
 
 
-def _five_points(values: Sequence[Any]) -> _Floats:
+def _five_points(values: Sequence[Any], step: float = _STEP) -> _Floats:
     """Return the derivative from values at -2, -1, 1, 2 steps, to fourth order."""
     far_below, below, above, far_above = values
-    return np.asarray((far_below - far_above + 8 * (above - below)) / (12 * _STEP))
+    return np.asarray((far_below - far_above + 8 * (above - below)) / (12 * step))
+
+
+def _largest(values: _Floats) -> float:
+    return float(np.abs(values).max(initial=0.0))

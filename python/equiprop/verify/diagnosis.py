@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.models import Model
-from equiprop.results import FixedPoint, Status
+from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, free_phase
-from equiprop.verify.problem import in_double, kink_margins, unit_name
+from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
 #: A unit this close to a bound may be held or free after any rounding.
@@ -255,3 +255,8 @@ def _of_kinks(kinks: tuple[str, ...]) -> list[str]:
 def _kinks(model: Model, energy: _core.Energy, state: NDArray[np.float64]) -> tuple[str, ...]:
     margins = kink_margins(model, energy, state)
     return tuple(f"sample {j}: {unit_name(model, i)}" for j, i in np.argwhere(margins <= KINK))
+
+
+@explanation.register
+def _(free: FixedPoint) -> str:
+    return str(diagnose(free))

@@ -14,7 +14,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.solvers import Euler, FixedPointIteration, FreeSolver
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
 _TOLERANCE = 1e-12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,9 +16,11 @@ from equiprop.models import Model
 from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.diagnosis import of_symmetry
-from equiprop.verify.problem import Problem, prepare, unit_name
-from equiprop.verify.report import Report, Row, relation
+from equiprop.verify.model_parts import unit_name
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import skewness, symmetry
+from equiprop.verify.verdict import Report, Row
 
 #: Every step of every number is kept as long as that takes no more than this; else a few traces are.
 _EVERYTHING = 2**26
@@ -106,13 +108,6 @@ class EquivalenceReport(Report):
         """The largest difference over all steps, states and parameters; nan if a number was not finite."""
         return float(np.maximum(self.state_errors.max(), self.parameter_errors.max()))
 
-    def pictures(self) -> Iterator[tuple[str, Any]]:
-        """Yield the theorem's own picture, and the errors against time."""
-        from equiprop import plotting
-
-        yield "Two second phases, one process", lambda axes=None: plotting.theorem(self, axes=axes)
-        yield "Difference at every step", lambda axes=None: plotting.step_errors(self, axes)
-
     def series(self) -> dict[str, Any]:
         """Return the errors against time, and both processes of the liveliest units of the first sample."""
         chosen = self.liveliest(6)
@@ -136,9 +131,7 @@ class EquivalenceReport(Report):
 
     def plot(self, axes: Any = None, units: int = 6) -> Any:
         """Draw the theorem for a few units; see `equiprop.plotting.theorem`."""
-        from equiprop.plotting import theorem
-
-        return theorem(self, units, axes)
+        return next(self.pictures()).draw(axes, units=units)
 
     @property
     def summary(self) -> str:

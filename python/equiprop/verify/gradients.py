@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equiprop.arrays import Array
 from equiprop.checks import whole
@@ -30,8 +29,9 @@ from equiprop.solvers import (
     free_phase,
 )
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
-from equiprop.verify.spectrum import DENSE, dense_hessian, stable_step
+from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error
+from equiprop.verify.spectrum import stable_step
+from equiprop.verify.verdict import Report, Row
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,11 @@ def gradients(
     ways.append(GradientRow("central finite differences", error, _DIFFERENCES, problem.free.converged))
     return GradientsReport(
         problem=problem,
-        settings={"betas": list(betas), "max_differences": max_differences},
+        settings={
+            "betas": list(betas),
+            "linear_solvers": None if linear_solvers is None else list(linear_solvers),
+            "max_differences": max_differences,
+        },
         rows=tuple(way.row for way in ways),
         ways=tuple(ways),
         objective=problem.objective(problem.state),
@@ -206,61 +210,3 @@ def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
     free = free_phase(problem.model, problem.x, solver=unrolled, initial=problem.state, record=True)
     result = backpropagation_through_time(problem.model, free, problem.y, cost=problem.cost)
     return [_compared(f"BPTT, {steps} Euler steps", result, reference)]
-
-
-def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
-    """Return dJ/dtheta by solving with the Hessian on the free units: the oracle of the others.
-
-    Up to 512 units it is formed and solved densely; beyond, by GMRES to rounding.
-    """
-    energy, state, batch = problem.energy, problem.state, len(problem.state)
-    if problem.model.num_units > DENSE:
-        return recurrent_backpropagation(
-            problem.model,
-            problem.free,
-            problem.y,
-            cost=problem.cost,
-            linear_solver=GMRES(tolerance=1e-14, max_iterations=5000),
-            on_failure="ignore",
-        ).parameters
-    hessian, adjoint = dense_hessian(energy, state), np.zeros_like(state)
-    for j in range(batch):
-        loose = problem.free_units[j]
-        adjoint[j, loose] = np.linalg.solve(hessian[j][np.ix_(loose, loose)].T, problem.force[j, loose])
-    return np.asarray(-energy.mixed_derivative_product(state, adjoint) / batch)
-
-
-def finite_differences(
-    problem: Problem, chosen: NDArray[np.int64], step: float = 1e-5
-) -> NDArray[np.float64]:
-    """Return central differences of the objective J for the parameters `chosen`, each by two free phases."""
-    model = problem.model
-
-    def objective() -> float:
-        free = free_phase(model, problem.x, solver=problem.solver, initial=problem.state, on_failure="ignore")
-        return problem.objective(free.state)
-
-    return central_differences(objective, model.parameters, chosen, step)
-
-
-def central_differences(
-    function: Any, theta: Array, chosen: NDArray[np.int64], step: float
-) -> NDArray[np.float64]:
-    """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for `chosen` entries; theta is restored."""
-    slopes = np.empty(len(chosen))
-    for k, i in enumerate(chosen):
-        kept = theta[i]
-        try:
-            theta[i] = kept + step
-            above = function()
-            theta[i] = kept - step
-            slopes[k] = (above - function()) / (2 * step)
-        finally:
-            theta[i] = kept
-    return slopes
-
-
-def relative_error(value: Array, reference: Array) -> float:
-    """Return max |value - reference| / max |reference|."""
-    with np.errstate(all="ignore"):  # a diverged value is as wrong as infinity
-        return float(np.abs(value - reference).max() / (np.abs(reference).max() or 1.0))

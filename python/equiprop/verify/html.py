@@ -6,13 +6,11 @@ import io
 import re
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from equiprop.config import config
-from equiprop.verify.report import Row, Verdict
-
-if TYPE_CHECKING:
-    from equiprop.verify.certificate import Case, Certificate
+from equiprop.verify.certificate import Case, Certificate
+from equiprop.verify.verdict import Row, Verdict
 
 #: Colours are written into the pictures as these, and turned into variables of the page.
 _SERIES = [f"#a0b0c{k:x}" for k in range(8)]

@@ -9,9 +9,9 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
-from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.verdict import Report, Row
 
 _STEP = 1e-100
 #: The fixed point is found to 1e-14 and its Hessian solved with: two digits are left to their condition.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,9 +13,9 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered, holomorphic, one_sided
 from equiprop.solvers import FreeSolver
-from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.verdict import Report, Row
 
 _BETAS = (*(0.5 / 2 ** (k / 2) for k in range(12)), *(2.0**-k for k in range(7, 18)))
 _POINTS = (2, 4, 8, 16)
@@ -51,12 +51,6 @@ class OrdersReport(Report):
     errors: dict[str, NDArray[np.float64]] = field(repr=False)
     slopes: dict[str, float]
     radius: float
-
-    def pictures(self) -> Iterator[tuple[str, Any]]:
-        """Yield the errors against beta."""
-        from equiprop import plotting
-
-        yield "Bias of a finite nudging", lambda axes=None: plotting.orders(self, axes)
 
     def series(self) -> dict[str, Any]:
         """Return the errors by nudging, beside their betas."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.activations import activation
 from equiprop.arrays import Array
 from equiprop.costs import Cost, bind_cost
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.models import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
 from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, free_phase
+from equiprop.verify.diagnosis import Diagnosis, diagnose
+from equiprop.verify.model_parts import in_double, kink_margins
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
 _RESIDUAL = 1e-14
@@ -80,6 +81,11 @@ class Problem:
         return ritz_values(self.energy, self.state, self.free_units)
 
     @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """Figures and advice on the free phase."""
+        return diagnose(self.free)
+
+    @cached_property
     def force(self) -> NDArray[np.float64]:
         """dC/ds at the fixed point, (batch, units)."""
         return self.bound.state_gradient(self.state)
@@ -118,42 +124,6 @@ class Problem:
         return stable_step(self.energy, self.state) if wanted is None else wanted
 
 
-def kink_margins(model: Model, energy: _core.Energy, state: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far each unit is from its nearest bound before clipping, (batch, units); inf without one."""
-    margins = np.full(state.shape, np.inf)
-    if not isinstance(model, HopfieldNetwork):
-        return margins
-    gradient = energy.gradient(state)
-    for layer, where in zip(model.layers[1:], model.layer_slices.values(), strict=True):
-        rho = activation(layer.activation)
-        if rho.kind != "clip":
-            continue
-        legendre = model.potential == "legendre"
-        divisor = 1.0 if legendre else rho.gain
-        unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
-        for bound in (rho.lower / divisor, rho.upper / divisor):
-            margins[:, where] = np.minimum(margins[:, where], np.abs(unclipped - bound))
-    return margins
-
-
-def unit_name(model: Model, index: int) -> str:
-    """Return the name of a unit, such as hidden1[3]."""
-    layer, at = _position(model.layer_slices, index)
-    return f"{layer}[{at}]"
-
-
-def parameter_name(model: Model, index: int) -> str:
-    """Return the name of a parameter, such as W1[2, 3]."""
-    block, at = _position(model.block_slices, index)
-    position = np.unravel_index(at, model.blocks[block].shape) if block in model.blocks else (at,)
-    return f"{block}[{', '.join(str(i) for i in position)}]"
-
-
-def _position(slices: Mapping[str, slice], index: int) -> tuple[str, int]:
-    name = next((name for name, at in slices.items() if at.start <= index < at.stop), None)
-    return ("", index) if name is None else (name, index - slices[name].start)
-
-
 def prepare(
     where: str, model: Model | Problem, x: Any, y: Any, cost: Cost, solver: FreeSolver | None
 ) -> Problem:
@@ -165,13 +135,6 @@ def prepare(
     bind_cost(cost, model, y, len(x), where)
     free = precise_free_phase(model, x, solver)
     return Problem(model, x, y, cost, free.solver, free)
-
-
-def in_double(model: Model) -> Model:
-    """Return the model itself, or a double-precision copy."""
-    if isinstance(model, HopfieldNetwork) and model.dtype != np.float64:
-        return model.astype("float64")
-    return model
 
 
 def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None) -> FixedPoint:

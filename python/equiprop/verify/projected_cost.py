@@ -14,9 +14,9 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.gradients import central_differences
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.reference import central_differences
+from equiprop.verify.verdict import Report, Row
 
 #: As for surrogates: extrapolated differences.
 _TOLERANCE, _ROUNDING = 1e-9, 1e-13

@@ -13,9 +13,9 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import centered, one_sided
 from equiprop.solvers import FreeSolver
-from equiprop.verify.gradients import central_differences
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.reference import central_differences
+from equiprop.verify.verdict import Report, Row
 
 #: Differences of steps h and 2 h, extrapolated, lose h^4 f^(5) / 30, about 1e-16 f^(5) at h = 3e-4; and a
 #: few roundings of F* over h and over the interval of beta.

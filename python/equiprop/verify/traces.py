@@ -18,7 +18,8 @@ from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row, relation
+from equiprop.verify.relation import relation
+from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
 

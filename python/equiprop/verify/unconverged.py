@@ -16,9 +16,9 @@ from equiprop.models import Model
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided
 from equiprop.results import FixedPoint
 from equiprop.solvers import Euler, FreeSolver, free_phase
-from equiprop.verify.gradients import implicit_gradient, relative_error
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Row
+from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.verdict import Report, Row
 
 
 @dataclass(frozen=True, kw_only=True)
