@@ -27,5 +27,8 @@ template <class T>
 void bind_models(py::module_& m);
 template <class T>
 void bind_second_phase(py::module_& m);
+void bind_second_phases(py::module_& m);
+template <class T>
+void bind_steps(py::module_& m);
 
 }  // namespace equiprop::bindings

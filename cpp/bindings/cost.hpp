@@ -8,6 +8,18 @@ namespace equiprop::bindings {
 
 enum class CostKind { squared_error, cross_entropy };
 
+/// targets (outputs, batch) = a one at the label of each sample, zeros elsewhere. Throws InvalidArgument where a label
+/// is not one of 0 .. outputs - 1.
+template <class T, class Labels>
+void take_one_hot(const Labels& labels, Index outputs, State<T>& targets, std::string_view where) {
+  require(labels.size() == 0 || (labels.minCoeff() >= 0 && labels.maxCoeff() < outputs), where,
+          "Class labels are 0 to " + std::to_string(outputs - 1) + ".",
+          labels.size() > 0 ? labels.minCoeff() : 0, " to ",
+          labels.size() > 0 ? labels.maxCoeff() : 0);
+  targets.setZero(outputs, labels.size());
+  for (Index j = 0; j < labels.size(); ++j) targets(static_cast<Index>(labels(j)), j) = T(1);
+}
+
 template <class S, class Targets>
 AnyCost<S> make_cost(CostKind kind, const Targets& y) {
   const State<S> targets = y.template cast<S>();

@@ -8,6 +8,7 @@
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
+#include "step.hpp"
 
 namespace equiprop::bindings {
 namespace {
@@ -32,17 +33,6 @@ py::tuple nodes_of(const NudgingRule<S>& rule) {
   for (std::size_t k = 0; k < rule.size(); ++k)
     nodes[k] = py::make_tuple(rule[k].beta, rule[k].weight);
   return nodes;
-}
-
-template <class T>
-NudgingRule<T> rule_of(const std::vector<std::pair<double, double>>& nodes) {
-  NudgingRule<T> rule;
-  for (const auto& [beta, weight] : nodes) {
-    rule.push_back({static_cast<T>(beta), static_cast<T>(weight)});
-    require((beta == 0) == (rule.back().beta == 0) && std::isfinite(rule.back().weight),
-            "equilibrium_propagation", "beta has a value in the precision of the network.", beta);
-  }
-  return rule;
 }
 
 template <class T, class Compute>
@@ -136,51 +126,6 @@ void bind_updates(py::module_& m) {
   });
 }
 
-/// An array's own memory, not that of a copy in another type or order.
-template <class T>
-Eigen::Map<Parameters<T>> memory_of(const py::handle& given, Index size) {
-  auto array = given.cast<Vector<T>>();
-  require(array.is(given), "descend",
-          "Parameters and averages are contiguous and of the model's type.",
-          std::string(py::str(py::type::handle_of(given))));
-  return as_parameters<T>(array, size);
-}
-
-/// (theta, velocity or None, ((begin, rate), ...), momentum, decay)
-template <class T>
-DescendSGD<T> as_sgd(const py::tuple& given, Index size) {
-  const auto velocity =
-      given[1].is_none() ? Eigen::Map<Parameters<T>>(nullptr, 0) : memory_of<T>(given[1], size);
-  BlockRates<T> rates;
-  for (const auto& [begin, rate] : given[2].cast<std::vector<std::pair<Index, T>>>())
-    rates.push_back({begin, rate});
-  return {memory_of<T>(given[0], size), velocity, std::move(rates), given[3].cast<T>(),
-          given[4].cast<T>()};
-}
-
-template <class T>
-void bind_descents(py::module_& m) {
-  m.def("descend_by_equilibrium_propagation",
-        [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
-           const std::vector<std::pair<double, double>>& nodes, const Solver& solver,
-           const py::tuple& descending) {
-          const auto s = as_state<T>(state, energy.num_units(), "equilibrium_propagation");
-          const NudgingRule<T> rule = rule_of<T>(nodes);
-          DescendSGD<T> sink = as_sgd<T>(descending, energy.num_parameters());
-          return released<T>([&] {
-            return equilibrium_propagation<T>(energy, cost.cost(), s, rule, solver, sink);
-          });
-        });
-  m.def("descend_by_recurrent_backpropagation",
-        [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
-           const LinearSolver& solver, const py::tuple& descending) {
-          const auto s = as_state<T>(state, energy.num_units(), "recurrent_backpropagation");
-          DescendSGD<T> sink = as_sgd<T>(descending, energy.num_parameters());
-          return released<T>(
-              [&] { return recurrent_backpropagation<T>(energy, cost.cost(), s, solver, sink); });
-        });
-}
-
 template <class T>
 void bind_cost(py::module_& m) {
   using C = BoundCost<T>;
@@ -198,6 +143,16 @@ void bind_cost(py::module_& m) {
         c.cost().value(as_state<T>(o, c.targets.rows(), "cost"), out);
         return as_vector(out);
       });
+  m.def("one_hot", [](const py::array_t<std::int64_t, py::array::c_style>& labels, Index outputs,
+                      const std::string& where) {
+    const Eigen::Map<const Eigen::Array<std::int64_t, Eigen::Dynamic, 1>> numbers(labels.data(),
+                                                                                 labels.size());
+    State<T> targets;
+    take_one_hot<T>(numbers, outputs, targets, where);
+    auto out = new_state<T>(targets.rows(), targets.cols());
+    as_state<T>(out) = targets;
+    return out;
+  });
   m.def("squared_error", [](const Array<T>& y) { return C(CostKind::squared_error, y); });
   m.def("cross_entropy", [](const Array<T>& y) { return C(CostKind::cross_entropy, y); });
 }
@@ -208,7 +163,6 @@ template <class T>
 void bind_second_phase(py::module_& m) {
   bind_cost<T>(m);
   bind_updates<T>(m);
-  bind_descents<T>(m);
   m.def("equilibrium_propagation",
         [](const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& state,
            const std::vector<std::pair<double, double>>& nodes, const Solver& solver, bool inputs) {

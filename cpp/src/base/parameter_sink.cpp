@@ -94,6 +94,40 @@ void DescendSGD<S>::numbers(Index begin, const ConstParametersRef<S>& sums) {
 }
 
 template <std::floating_point S>
+DescendAdam<S>::DescendAdam(ParametersRef<S> theta, ParametersRef<S> mean, ParametersRef<S> square,
+                            BlockRates<S> rates, const AdamStep<S>& step)
+    : theta_(theta), mean_(mean), square_(square), rates_(std::move(rates)), step_(step) {
+  check_rates(rates_);
+  require(mean_.size() == theta_.size() && square_.size() == theta_.size(), "DescendAdam",
+          "The averages have one number for each parameter.", mean_.size(), " and ",
+          square_.size(), " for ", theta_.size());
+}
+
+template <std::floating_point S>
+bool DescendAdam<S>::bounded(double bound) {
+  return leaves_room<S>(bound);
+}
+
+template <std::floating_point S>
+void DescendAdam<S>::products(const Block& weights, std::span<const OuterProduct<S>> terms) {
+  sum_.setZero(weights.rows, weights.columns);
+  add_outer_products<S>(terms, sum_);
+  numbers(weights.offset, Eigen::Map<const Parameters<S>>(sum_.data(), sum_.size()));
+}
+
+template <std::floating_point S>
+void DescendAdam<S>::numbers(Index begin, const ConstParametersRef<S>& sums) {
+  for_each_rate(rates_, begin, sums.size(), [&](Index at, Index count, S rate) {
+    AdamStep<S> step = step_;
+    step.rate = rate;
+    for_each_chunk(count, update_chunk, [&](Index from, Index size) {
+      step.apply(theta_.segment(at + from, size), sums.segment(at - begin + from, size),
+                 mean_.segment(at + from, size), square_.segment(at + from, size));
+    });
+  });
+}
+
+template <std::floating_point S>
 void Bound<S>::products(const Block&, std::span<const OuterProduct<S>> terms) {
   // No entry of a b^T exceeds the product of two entries for each sample.
   const auto size = [&](const ConstStateRef<S>& a) {
@@ -116,6 +150,8 @@ template class AddTo<Complex>;
 template class AddTo<Dual<double>>;
 template class DescendSGD<float>;
 template class DescendSGD<double>;
+template class DescendAdam<float>;
+template class DescendAdam<double>;
 template class Bound<float>;
 template class Bound<double>;
 

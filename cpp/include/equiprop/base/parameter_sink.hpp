@@ -82,6 +82,30 @@ class EQUIPROP_EXPORT DescendSGD final : public ParameterSink<S> {
   S momentum_, decay_;
 };
 
+/// Descends by Adam (AdamStep) while the gradient is summed.
+template <std::floating_point S>
+class EQUIPROP_EXPORT DescendAdam final : public ParameterSink<S> {
+ public:
+  /// Views of theta and of the averages of the gradient and of its square, (parameters,). `step` holds everything but
+  /// the rate. Throws InvalidArgument unless there are rates from parameter 0 on and the sizes agree.
+  DescendAdam(ParametersRef<S> theta, ParametersRef<S> mean, ParametersRef<S> square,
+              BlockRates<S> rates, const AdamStep<S>& step);
+
+  /// See ParameterSink.
+  ///@{
+  bool needs_bound() const override { return true; }
+  bool bounded(double bound) override;
+  void products(const Block& weights, std::span<const OuterProduct<S>> terms) override;
+  void numbers(Index begin, const ConstParametersRef<S>& sums) override;
+  ///@}
+
+ private:
+  ParametersRef<S> theta_, mean_, square_;
+  BlockRates<S> rates_;
+  AdamStep<S> step_;
+  State<S> sum_;  // of one block
+};
+
 /// A bound of the numbers that a model hands over; changes nothing.
 template <std::floating_point S>
 class EQUIPROP_EXPORT Bound final : public ParameterSink<S> {
@@ -108,6 +132,8 @@ extern template class AddTo<Complex>;
 extern template class AddTo<Dual<double>>;
 extern template class DescendSGD<float>;
 extern template class DescendSGD<double>;
+extern template class DescendAdam<float>;
+extern template class DescendAdam<double>;
 extern template class Bound<float>;
 extern template class Bound<double>;
 

@@ -43,6 +43,8 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   /// copies share it, and so do ranges of samples, in whatever energy or solver they were put. Throws InvalidArgument
   /// if the shape is another, and where a parameter is not finite: then reclamp before any other use.
   void reclamp(const ConstStateRef<S>& x) { input_->reclamp(x); }
+  /// max |x| of the clamped input, of real scalars; NaN if a number is NaN.
+  double largest_input() const { return input_->largest_size(); }
   /// The network with these samples of its input.
   ClampedHopfield select(Samples which) const;
 
