@@ -76,6 +76,13 @@ std::vector<Dense> skip_couplings() {
   return {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {2, 0}, {1, 3}, {4, 1}};
 }
 
+/// input 0 to each of 1 ... 5, and each of these to 6: a layer of five neighbours.
+std::vector<Dense> star_couplings() {
+  std::vector<Dense> couplings;
+  for (Index k = 1; k <= 5; ++k) couplings.insert(couplings.end(), {{0, k}, {k, 6}});
+  return couplings;
+}
+
 std::vector<Case> make_zoo() {
   std::vector<Case> all;
   const auto add = [&](const std::string& name, const std::vector<Activation>& cycle) {
@@ -86,6 +93,8 @@ std::vector<Case> make_zoo() {
       all.push_back({full + "_chain", make_layers({3, 5, 1, 3}, cycle), chain(4), potential});
       all.push_back(
           {full + "_skip", make_layers({2, 3, 4, 5, 2}, cycle), skip_couplings(), potential});
+      all.push_back(
+          {full + "_star", make_layers({2, 1, 2, 1, 2, 1, 3}, cycle), star_couplings(), potential});
     }
   };
   for (const auto& [name, activation] : activations()) add(name, {activation});
