@@ -93,12 +93,14 @@ std::vector<Case> make_zoo() {
       all.push_back({full + "_chain", make_layers({3, 5, 1, 3}, cycle), chain(4), potential});
       all.push_back(
           {full + "_skip", make_layers({2, 3, 4, 5, 2}, cycle), skip_couplings(), potential});
-      all.push_back(
-          {full + "_star", make_layers({2, 1, 2, 1, 2, 1, 3}, cycle), star_couplings(), potential});
     }
   };
   for (const auto& [name, activation] : activations()) add(name, {activation});
   add("mixed", {tanh_activation(), hard_sigmoid(), linear(), logistic(4, 0.5)});
+  for (const auto& [name, activation] :
+       {NamedActivation{"tanh", tanh_activation()}, {"hard_sigmoid", hard_sigmoid()}})
+    all.push_back({name + "_star", make_layers({2, 1, 2, 1, 2, 1, 3}, {activation}),
+                   star_couplings(), Potential::legendre});
   return all;
 }
 
