@@ -158,29 +158,10 @@ class Sweep {
   State<S> response_, image_;
 };
 
-/// Nothing is known of the shares of a sweep's samples but whether their relaxations stayed finite.
-template <class S>
-void check_sweep(Gradient<S>& gradient, const State<S>& last) {
-  for (Index j = 0; j < last.cols(); ++j)
-    if (!all_finite(last.col(j))) gradient.report.status(j) = Status::diverged;
-  if (!finite_parameters<S>(gradient.parameters) && !any_diverged(gradient.report))
-    gradient.report.status.setConstant(Status::diverged);
-}
-
 /// The step along a gradient that is finite.
 template <class S>
 void descend_along(const Gradient<S>& gradient, const Descending<S>& descending) {
   if (!any_diverged(gradient.report)) descending.apply(0, gradient.parameters);
-}
-
-/// check_sums of weight <v, d2E/dtheta ds>.
-template <class S>
-void check_product(Gradient<S>& gradient, const AnyEnergy<S>& energy, const ConstStateRef<S>& s,
-                   const ConstStateRef<S>& v, S weight) {
-  check_sums<S>(gradient, energy, [&](Index j, ParametersRef<S> grad) {
-    energy.samples(j, 1).mixed_derivative_product(s.middleCols(j, 1), v.middleCols(j, 1), weight,
-                                                  grad);
-  });
 }
 
 }  // namespace
