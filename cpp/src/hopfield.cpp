@@ -55,24 +55,30 @@ void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
     if (packed_) packed_->pack(*parameters_);
 }
 
-/// Rows of a layer in out = bias + W^T x.
+/// Rows of a layer in out = bias + sum of W^T x over its couplings to the input.
 template <class S, class W>
 void ClampedHopfield<S, W>::drive_by_input(std::size_t free_layer, StateRef<S> out) const {
   const auto& inputs = topology_->from_input();
-  const auto coupling = std::find_if(inputs.begin(), inputs.end(),
-                                     [&](std::size_t e) { return target(e) == free_layer; });
+  const auto next = [&](auto from) {
+    return std::find_if(from, inputs.end(), [&](std::size_t e) { return target(e) == free_layer; });
+  };
+  auto coupling = next(inputs.begin());
   const Block& block = topology_->bias(free_layer);
   const auto bias = parameters_->segment(block.offset, block.rows);
+  bool biased = false;
   if constexpr (std::same_as<S, W> && std::floating_point<S>) {
-    if (coupling != inputs.end())
-      return affine<S>(weights(*coupling), *x_, bias, rows(out, free_layer));
+    if (coupling != inputs.end()) {
+      affine<S>(weights(*coupling), *x_, bias, rows(out, free_layer));
+      coupling = next(coupling + 1);
+      biased = true;
+    }
   }
-  rows(out, free_layer).colwise() = bias.template cast<S>();
-  if (coupling == inputs.end()) return;
-  for_each_chunk(out.cols(), chunk_columns, [&](Index begin, Index count) {
-    Dense::pull_target<S, W>(S(1), weights(*coupling), x_->middleCols(begin, count),
-                             rows(out, free_layer).middleCols(begin, count));
-  });
+  if (!biased) rows(out, free_layer).colwise() = bias.template cast<S>();
+  for (; coupling != inputs.end(); coupling = next(coupling + 1))
+    for_each_chunk(out.cols(), chunk_columns, [&](Index begin, Index count) {
+      Dense::pull_target<S, W>(S(1), weights(*coupling), x_->middleCols(begin, count),
+                               rows(out, free_layer).middleCols(begin, count));
+    });
 }
 
 template <class S, class W>
@@ -191,7 +197,7 @@ void ClampedHopfield<S, W>::drive(const ConstStateRef<S>& s) const {
       resize_like(scratch_.drive, s.rows(), s.cols());
       for (std::size_t k = 0; k < topology_->num_free(); ++k)
         packed_->step(topology_->state()[k], k, s, clamped_drive(), nullptr, scratch_.drive,
-                      nullptr);
+                      nullptr, scratch_.neighbours);
       return;
     }
   scratch_.drive = clamped_drive();
@@ -262,7 +268,8 @@ void ClampedHopfield<S, W>::pull_tangents(const ConstStateRef<S>& v, Op op) cons
   if constexpr (std::floating_point<S>)
     if (packed_ && (op == Op::none || conservative())) {
       for (std::size_t k = 0; k < topology_->num_free(); ++k)
-        packed_->step(topology_->state()[k], k, v, State<S>(), nullptr, scratch_.pulls, nullptr);
+        packed_->step(topology_->state()[k], k, v, State<S>(), nullptr, scratch_.pulls, nullptr,
+                      scratch_.neighbours);
       return;
     }
   prepare_tangents(v);
@@ -286,7 +293,8 @@ bool ClampedHopfield<S, W>::multiply_in_kernel(const ConstStateRef<S>& v, Index 
           continue;
         }
         const auto response = topology_->units(k).template kernel_curvature<S>(rows(v, k));
-        packed_->step(topology_->state()[k], k, v, State<S>(), &*response, out, nullptr);
+        packed_->step(topology_->state()[k], k, v, State<S>(), &*response, out, nullptr,
+                      scratch_.neighbours);
       }
     return true;
   }

@@ -99,9 +99,9 @@ bool ClampedHopfield<S, W>::residual(const ConstStateRef<S>& s, const Nudge<S>& 
       if (block == settled) continue;
       for (const auto k : topology_->blocks()[static_cast<std::size_t>(block)]) {
         const auto response = kernel_response(k, nudge);
-        if (!response || !packed_->measure(topology_->state()[k], k, s, clamped_drive(), &*response,
-                                           scratch_.change.data()))
-          return false;
+        if (!response) return false;
+        packed_->measure(topology_->state()[k], k, s, clamped_drive(), &*response,
+                         scratch_.change.data(), scratch_.neighbours);
       }
     }
     kernels<S>().largest_change(s.cols(), scratch_.change.data(), largest.data());
@@ -120,7 +120,7 @@ bool ClampedHopfield<S, W>::relax_in_kernel(std::size_t free_layer, const ConstS
     if (!response) return false;
     if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
     packed_->step(topology_->state()[free_layer], free_layer, s, clamped_drive(), &*response, out,
-                  change != nullptr ? scratch_.change.data() : nullptr);
+                  change != nullptr ? scratch_.change.data() : nullptr, scratch_.neighbours);
     if (change != nullptr)
       kernels<S>().largest_change(s.cols(), scratch_.change.data(), change->data());
     return true;
@@ -138,7 +138,8 @@ void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstState
   StateRef<S> p(scratch_.drive);
   const ConstStateRef<S> input = clamped_drive();
   if constexpr (std::floating_point<S>) {
-    packed_->step(topology_->state()[free_layer], free_layer, s, input, nullptr, p, nullptr);
+    packed_->step(topology_->state()[free_layer], free_layer, s, input, nullptr, p, nullptr,
+                  scratch_.neighbours);
   } else {
     rows(p, free_layer) = rows(input, free_layer);
     add_pulls_on(free_layer, s, scratch_.drive);

@@ -2,6 +2,7 @@
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
+#include "finite_sums.hpp"
 
 namespace equiprop {
 namespace {
@@ -157,25 +158,9 @@ class Sweep {
   State<S> response_, image_;
 };
 
-/// Sums over the batch can overflow although every state is finite: no such gradient is "converged".
-template <class S>
-void check_sums(Gradient<S>& gradient) {
-  bool finite = true;
-  if constexpr (std::same_as<S, Dual<double>>)
-    for (const S& v : gradient.parameters) finite = finite && std::isfinite(magnitude(v));
-  else
-    finite = all_finite(gradient.parameters);
-  if (!finite) gradient.report.status.setConstant(Status::diverged);
-}
-
-bool any_diverged(const Report& report) {
-  return (report.status == Status::diverged).any();
-}
-
 /// The step along a gradient that is finite.
 template <class S>
-void descend_along(Gradient<S>& gradient, const Descending<S>& descending) {
-  check_sums<S>(gradient);
+void descend_along(const Gradient<S>& gradient, const Descending<S>& descending) {
   if (!any_diverged(gradient.report)) descending.apply(0, gradient.parameters);
 }
 
@@ -247,11 +232,22 @@ void EquilibriumPropagation<S>::add_contrast(const ConstStateRef<S>& s_star,
 }
 
 template <class S>
+void EquilibriumPropagation<S>::check(Gradient<S>& gradient, const ConstStateRef<S>& s_star) const {
+  if (!energy_.conservative())
+    return check_product<S>(gradient, energy_, s_star, displacement_, S(1));
+  check_sums<S>(gradient, energy_, [&](Index j, ParametersRef<S> grad) {
+    std::vector<State<S>> states;
+    for (const State<S>& state : states_) states.push_back(state.middleCols(j, 1));
+    energy_.samples(j, 1).contrast(states, weights_, grad);
+  });
+}
+
+template <class S>
 void EquilibriumPropagation<S>::add_to(Gradient<S>& gradient, const ConstStateRef<S>& s_star) {
   relax(s_star);
   gradient.report = report_;
   add_contrast(s_star, gradient);
-  check_sums<S>(gradient);
+  check(gradient, s_star);
 }
 
 template <class S>
@@ -268,6 +264,7 @@ const Report& EquilibriumPropagation<S>::descend(
   sums_.parameters.setZero(energy_.num_parameters());
   sums_.report = report_;
   add_contrast(s_star, sums_);
+  check(sums_, s_star);
   descend_along<S>(sums_, descending);
   return sums_.report;
 }
@@ -323,7 +320,7 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
   if (wanted == Wanted::everything)
     energy.mixed_input_product(s_star, lambda, weight, gradient.inputs);
-  check_sums<S>(gradient);
+  check_product<S>(gradient, energy, s_star, lambda, weight);
   return gradient;
 }
 
@@ -341,6 +338,7 @@ Gradient<S> descend_by_recurrent_backpropagation(const AnyEnergy<S>& energy, con
     return gradient;
   gradient.parameters.setZero(energy.num_parameters());
   energy.mixed_derivative_product(s_star, lambda, weight, gradient.parameters);
+  check_product<S>(gradient, energy, s_star, lambda, weight);
   descend_along<S>(gradient, descending);
   gradient.parameters.resize(0);
   return gradient;
@@ -371,7 +369,7 @@ Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCo
     if (t == steps) break;
     sweep.step(trajectory[static_cast<std::size_t>(steps - t - 1)], weight, adjoint, gradient);
   }
-  check_sums<S>(gradient);
+  check_sweep<S>(gradient, trajectory.back());
   return gradient;
 }
 

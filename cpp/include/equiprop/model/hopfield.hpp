@@ -169,6 +169,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
     std::shared_ptr<State<S>> sum;  // of these signals, weighted
     Parameters<S> biases;           // (units,): a gradient
     std::vector<OuterProduct<S>> products;
+    std::vector<Pull<S>> neighbours;  // of one layer
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }

@@ -1,8 +1,7 @@
 #pragma once
 /// The weights between free layers as the kernels read them: packed once, for both directions.
 
-#include <algorithm>
-#include <array>
+#include <vector>
 
 #include "equiprop/base/kernels.hpp"
 #include "equiprop/model/topology.hpp"
@@ -42,56 +41,42 @@ class PackedWeights {
 
   /// Rows of `layer` in out: response(start + sum over its neighbours of W u) at s, all (units, batch); an empty
   /// start is 0.
-  /// `change` is LayerStep's, from s, or nullptr.
+  /// `change` is LayerStep's, from s, or nullptr. `pulls` is scratch memory of the calling thread.
   void step(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
-            const ConstStateRef<T>& start, const Response<T>* response, StateRef<T> out,
-            T* change) const {
-    run(rows, layer, s, start, response, out.data() + rows.offset, out.outerStride(), change);
+            const ConstStateRef<T>& start, const Response<T>* response, StateRef<T> out, T* change,
+            std::vector<Pull<T>>& pulls) const {
+    run(rows, layer, s, start, response, out.data() + rows.offset, out.outerStride(), change,
+        pulls);
   }
-  /// Only the change; false, and nothing, where a layer has too many neighbours for that.
-  bool measure(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
-               const ConstStateRef<T>& start, const Response<T>* response, T* change) const {
-    if (neighbours_[layer].size() > at_once) return false;
-    run(rows, layer, s, start, response, nullptr, 0, change);
-    return true;
+  /// Computes only the change of such a step.
+  void measure(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
+               const ConstStateRef<T>& start, const Response<T>* response, T* change,
+               std::vector<Pull<T>>& pulls) const {
+    run(rows, layer, s, start, response, nullptr, 0, change, pulls);
   }
 
  private:
-  static constexpr std::size_t at_once = 4;  ///< neighbours; a layer has two in a chain
-
+  /// All neighbours in one pass: the response and the change belong to their complete sum.
   void run(const Block& rows, std::size_t layer, const ConstStateRef<T>& s,
            const ConstStateRef<T>& start, const Response<T>* response, T* out, Index out_stride,
-           T* change) const {
-    const std::vector<Neighbour>& all = neighbours_[layer];
-    std::array<Pull<T>, at_once> pulls;
+           T* change, std::vector<Pull<T>>& pulls) const {
+    pulls.clear();
+    for (const Neighbour& from : neighbours_[layer])
+      pulls.push_back({from.packed.data(), from.depth, s.data() + from.offset, s.outerStride()});
     LayerStep<T> step{rows.rows,
                       s.cols(),
                       pulls.data(),
-                      0,
+                      static_cast<std::ptrdiff_t>(pulls.size()),
                       start.size() > 0 ? start.data() + rows.offset : nullptr,
                       start.outerStride(),
-                      nullptr,
+                      response,
                       out,
                       out_stride};
     step.by_rows = by_rows_[layer];
-    std::size_t done = 0;
-    do {
-      const std::size_t count = std::min(pulls.size(), all.size() - done);
-      for (std::size_t i = 0; i < count; ++i)
-        pulls[i] = {all[done + i].packed.data(), all[done + i].depth,
-                    s.data() + all[done + i].offset, s.outerStride()};
-      done += count;
-      step.num_pulls = static_cast<std::ptrdiff_t>(count);
-      if (done == all.size()) {
-        step.response = response;
-        step.before = s.data() + rows.offset;
-        step.before_stride = s.outerStride();
-        step.change = change;
-      }
-      kernels<T>().accumulate(step);
-      step.start = step.out;
-      step.start_stride = step.out_stride;
-    } while (done < all.size());
+    step.before = s.data() + rows.offset;
+    step.before_stride = s.outerStride();
+    step.change = change;
+    kernels<T>().accumulate(step);
   }
 
   struct Neighbour {

@@ -34,6 +34,7 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
   void start(std::size_t k, const ConstStateRef<S>& s_star, Index begin, StateRef<S> s) const;
   void displace(const ConstStateRef<S>& s_star);
   void add_contrast(const ConstStateRef<S>& s_star, Gradient<S>& gradient);
+  void check(Gradient<S>& gradient, const ConstStateRef<S>& s_star) const;
 
   AnyEnergy<S> energy_;
   AnyCost<S> cost_;
