@@ -61,7 +61,7 @@ class Case:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim holds."""
+        """True if every claim holds."""
         return all(report.passed for report in self.reports)
 
     @property
@@ -103,7 +103,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether at least one claim was made, and every claim holds on every model."""
+        """True if at least one claim was made, and every claim holds on every model."""
         made = any(case.reports for case in self.cases)
         return made and all(case.passed for case in self.cases)
 

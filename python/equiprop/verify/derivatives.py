@@ -32,7 +32,7 @@ class DerivativesReport(Report):
 
     @property
     def passed(self) -> bool:
-        """Whether every row keeps its limits; derivatives do not need a fixed point."""
+        """True if every row keeps its limits; derivatives do not need a fixed point."""
         return all(row.passed for row in self.rows)
 
 

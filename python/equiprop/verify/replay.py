@@ -45,7 +45,7 @@ class Replay:
 
     @property
     def identical(self) -> bool:
-        """Whether the content of the file is exactly that of the repeated checks."""
+        """True if the content of the file is exactly that of the repeated checks."""
         return not self.differences
 
     def __str__(self) -> str:

@@ -124,7 +124,7 @@ class Symmetry:
     factors : (units,) or None
         Factors such that H becomes symmetric when column i is divided by factors[i], if there are any.
     exact : bool
-        Whether every entry was examined; otherwise the figures are estimates from random vectors.
+        True if every entry was examined; otherwise the figures are estimates from random vectors.
     """
 
     asymmetry: float
