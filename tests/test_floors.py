@@ -17,6 +17,7 @@ CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification
 
 #: Lowest first; a module may import what stands above it in this list.
 PYTHON_FLOORS = [
+    ["_extension"],
     ["_core"],
     ["checks"],
     [
@@ -64,6 +65,11 @@ PYTHON_FLOORS = [
     ["verify.html", "verify.suite", "verify.replay"],
     ["verify.saving"],
     ["verify"],
+    ["cli.options", "cli.termination", "cli.run_folder"],
+    ["cli.data"],
+    ["cli.trainer"],
+    ["cli.train", "cli.evaluate", "cli.verify", "cli.info"],
+    ["cli.command"],
     ["cli"],
     ["__main__", "__init__"],
 ]

@@ -6,6 +6,7 @@ derivatives in a linear side network. The two are equal at every moment (Scellie
 `equiprop.verify` shows it to machine precision.
 """
 
+from equiprop import _extension as _extension
 from equiprop import _threadpool as _threadpool
 from equiprop import data as data
 from equiprop import optimizers as optimizers

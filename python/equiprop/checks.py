@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) ->
     """Return a whole number from `low` to `high` as an int."""
     check_type(value, (int, np.integer), where, f"{name} is a whole number")
     if not low <= value <= high:
-        bound = f"at least {low}" if high == 2**63 - 1 else f"{low} to {high}"
+        bound = f"at least {low}" if value < low and high == 2**63 - 1 else f"{low} to {high}"
         raise ValueError(f"[{where}] {name} is {bound}. Received {value}.")
     return int(value)
 
@@ -31,3 +34,35 @@ def real(value: Any, where: str, name: str) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+@contextmanager
+def enough_memory(size: int, where: str, what: str) -> Iterator[None]:
+    """Refuse to allocate `size` bytes, for `what`, that this machine does not have.
+
+    Raises
+    ------
+    ValueError
+        If no address space holds that many bytes.
+    MemoryError
+        If the machine has less memory, or the allocation inside the block fails.
+    """
+    rule = f"[{where}] The parameters fit in memory"
+    received = f"Received {what}, which need {size / 1e9:.3g} GB"
+    if size >= 2**63:
+        raise ValueError(f"{rule}. {received}.")
+    memory = physical_memory()
+    if memory is not None and size > memory:
+        raise MemoryError(f"{rule}. {received}; this machine has {memory / 1e9:.3g} GB.")
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{rule}. {received}; this much is not free.") from error
+
+
+def physical_memory() -> int | None:
+    """Return the bytes of memory of this machine, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None

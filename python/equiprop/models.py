@@ -11,7 +11,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.activations import Activation, activation, activation_name
 from equiprop.arrays import Array, as_states
-from equiprop.checks import check_type, real, whole
+from equiprop.checks import check_type, enough_memory, real, whole
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
@@ -151,15 +151,19 @@ class HopfieldNetwork:
             )
         if feedback not in ("tied", "separate"):
             raise ValueError(f"[HopfieldNetwork] feedback is 'tied' or 'separate'. Received {feedback!r}.")
-        core = _CORES[_checked_dtype(dtype).name]
-        self._adopt(
-            core.HopfieldNetwork(
-                [_core.Layer(layer.name, layer.units, _activation_core(layer)) for layer in _named(layers)],
-                _pairs(couplings),
-                _POTENTIALS[potential],
-                feedback == "separate",
+        named, pairs, precision = _named(layers), _pairs(couplings), _checked_dtype(dtype)
+        separate = feedback == "separate"
+        size = _num_parameters(named, pairs, separate) * precision.itemsize
+        units = "-".join(str(layer.units) for layer in named)
+        with enough_memory(size, "HopfieldNetwork", f"{precision.name} parameters of layers {units}"):
+            self._adopt(
+                _CORES[precision.name].HopfieldNetwork(
+                    [_layer_core(layer) for layer in named],
+                    pairs,
+                    _POTENTIALS[potential],
+                    separate,
+                )
             )
-        )
         self.initialize(seed, gain)
 
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
@@ -347,12 +351,23 @@ def _pairs(couplings: Sequence[Dense]) -> list[tuple[int, int]]:
     return [(_position(coupling.source), _position(coupling.target)) for coupling in couplings]
 
 
+def _num_parameters(layers: Sequence[Layer], couplings: Sequence[tuple[int, int]], separate: bool) -> int:
+    """Return how many parameters a network has, from couplings that the core has not checked yet."""
+    units = [layer.units for layer in layers]
+    count = sum(units[1:])
+    for pair in couplings:
+        if max(pair) < len(units):
+            count += units[pair[0]] * units[pair[1]] * (2 if separate and 0 not in pair else 1)
+    return count
+
+
 def _position(layer: Any) -> int:
     return whole(layer, "HopfieldNetwork", "The position of a layer", 0)
 
 
-def _activation_core(layer: Layer) -> _core.Tanh | _core.Logistic | _core.Softplus | _core.Clip:
-    return activation(layer.activation).core
+def _layer_core(layer: Layer) -> _core.Layer:
+    units = whole(layer.units, "HopfieldNetwork", "The size of a layer", 1)
+    return _core.Layer(layer.name, units, activation(layer.activation).core)
 
 
 def _whole(units: Any) -> int:

@@ -17,17 +17,22 @@ from equiprop.verify.verdict import Picture, Verdict, pictures
 _INVISIBLE = 1e-18
 
 
-def _axes(axes: Any, where: str) -> Any:
-    """Return the given axes, or those of a new figure that needs no screen."""
-    if axes is not None:
-        return axes
+def require_matplotlib(where: str) -> Any:
+    """Return matplotlib's class of figures that need no screen, or raise ImportError with the cure."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
             f"[{where}] A plot needs matplotlib. Install it with pip install 'equiprop[plot]'."
         ) from error
-    return Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
+    return Figure
+
+
+def _axes(axes: Any, where: str) -> Any:
+    """Return the given axes, or those of a new figure."""
+    if axes is not None:
+        return axes
+    return require_matplotlib(where)(figsize=(6.4, 4.0), layout="constrained").subplots()
 
 
 def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:

@@ -52,6 +52,9 @@ CASES: list[tuple[str, type[Exception], Callable[[], Any]]] = [
     ("a fractional size", TypeError, lambda: HopfieldNetwork([3, 2.5])),
     ("a negative size", ValueError, lambda: HopfieldNetwork([3, -1])),
     ("an absurd size", ValueError, lambda: HopfieldNetwork([2**31, 2**31])),
+    ("a size beyond 64 bits", ValueError, lambda: HopfieldNetwork([3, 10**20, 2])),
+    ("an uncoupled size beyond 64 bits", ValueError, lambda: graph([Layer(10**20), *PAIR], [Dense(1, 2)])),
+    ("more parameters than memory", MemoryError, lambda: HopfieldNetwork([10**4, 10**10, 10])),
     ("an unknown activation", ValueError, lambda: HopfieldNetwork([3, 2, 1], activation="swish")),
     ("an activation of another type", ValueError, lambda: HopfieldNetwork([3, 2, 1], activation=3)),
     ("too many activations", ValueError, lambda: HopfieldNetwork([3, 2], activation=["tanh"])),
@@ -216,6 +219,8 @@ def test_bad_input_is_refused_with_a_sentence(kind: type[Exception], call: Calla
 TRAIN = "train digits --layers 4 --epochs 1 --output {folder} "
 COMMANDS = [
     TRAIN + "--layers -3",
+    TRAIN + "--layers 10000000000",
+    TRAIN + "--layers 100000000000000000000",
     TRAIN + "--threads 100000",
     TRAIN + "--threads 100000000000000",
     TRAIN + "--epochs 0",
@@ -247,6 +252,7 @@ COMMANDS = [
     "verify --steps -1",
     "verify --samples 0",
     "verify --samples -1",
+    "verify --samples 1000000000000000",
     "verify --step-size 0",
     "verify --seed -1",
     "verify --model {folder}/missing",

@@ -1,9 +1,8 @@
-"""The command line: what it prints, writes and returns."""
+"""The command line: what `verify`, `evaluate` and `info` print, write and return."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,167 +11,13 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
-from equiprop import cli, training
-from equiprop.cli import main
+from commands import Capture, error_of, run, run_json
+from equiprop.cli import data
+from equiprop.cli import verify as verify_command
 from idx_files import write_mnist
 from networks import chain
 
-KEYS = {
-    "epoch",
-    "train_error",
-    "test_error",
-    "validation_error",
-    "objective",
-    "free_iterations",
-    "second_iterations",
-    "residual",
-    "unconverged",
-    "seconds",
-}
-DIGITS = ["train", "digits", "--layers", "12", "--epochs", "2"]
-Capture = pytest.CaptureFixture[str]
-
-
-def run(capsys: Capture, *words: Any, status: int = 0) -> str:
-    """Run a command, check its exit status, and return what it printed."""
-    assert main([str(word) for word in words]) == status
-    output = capsys.readouterr()
-    assert (output.err == "") == (status in (0, 1))
-    return output.out
-
-
-def run_json(capsys: Capture, *words: Any, status: int = 0) -> dict[str, Any]:
-    output = run(capsys, *words, "--json", status=status)
-    assert output.count("\n") == 1
-    result: dict[str, Any] = json.loads(output)
-    assert result["command"] == words[0]
-    return result
-
-
-def test_training_prints_a_table_and_keeps_model_and_history(tmp_path: Path, capsys: Capture) -> None:
-    output = run(capsys, *DIGITS, "--output", tmp_path / "new" / "folder")
-    folder = tmp_path / "new" / "folder"
-    lines = output.splitlines()
-    assert "64-12-10" in lines[0]
-    assert lines[1].split()[0] == "epoch"
-    assert [line.split()[0] for line in lines[2:4]] == ["1", "2"]
-    error = float(re.fullmatch(r"test error (\S+) % .*", lines[4]).group(1))  # type: ignore[union-attr]
-    model = eq.load(folder / "model.safetensors")
-    test = eq.load_digits()[1]
-    assert error == pytest.approx(100 * eq.Trainer(model).evaluate(test).error, abs=0.006)
-    records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in records] == [1, 2]
-    assert all(record.keys() == KEYS for record in records)
-    assert records[-1]["test_error"] == pytest.approx(error / 100, abs=6e-5)
-    assert sorted(path.name for path in folder.iterdir()) == ["history.jsonl", "model.safetensors"]
-
-
-def test_training_as_json_is_one_object(tmp_path: Path, capsys: Capture) -> None:
-    result = run_json(capsys, *DIGITS, "--output", tmp_path, "--validation", "0.2")
-    records = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-    assert result["history"] == records
-    assert result["test_error"] == records[-1]["test_error"]
-    assert all(0 <= record["validation_error"] <= 1 for record in records)
-    evaluated = run_json(capsys, "evaluate", result["model"], "digits")
-    assert evaluated["test_error"] == result["test_error"]
-    assert evaluated["objective"] > 0
-
-
-def test_two_runs_give_the_same_bytes_and_another_seed_others(tmp_path: Path, capsys: Capture) -> None:
-    contents = []
-    for folder, words in [("a", ["--threads", 1]), ("b", ["--threads", 2]), ("c", ["--seed", 1])]:
-        run(capsys, *DIGITS, "--output", tmp_path / folder, *words)
-        contents.append((tmp_path / folder / "model.safetensors").read_bytes())
-    eq.set_num_threads(0)
-    assert contents[0] == contents[1]
-    assert contents[0] != contents[2]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "--second-phase rbp --linear-solver cg",
-        "--second-phase rbp --linear-solver richardson",
-        "--nudging exact --dtype float64",
-        "--nudging random_sign --beta 0.1 --cost cross-entropy",
-        "--nudging one_sided --optimizer adam --schedule constant --weight-decay 1e-4",
-        "--solver fixed-point --activation tanh --output-activation sigmoid",
-        "--solver euler --activation tanh --potential quadratic --tolerance 0 --max-iterations 20",
-        "--layers 8 6 --batch-size 100 --validation 0.1 --patience 1",
-    ],
-)
-@pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")
-def test_every_option_trains(words: str, tmp_path: Path, capsys: Capture) -> None:
-    first, second = run_json(capsys, *DIGITS, "--output", tmp_path, *words.split())["history"]
-    assert 0 < second["objective"] < first["objective"]
-
-
-def test_a_learning_rate_of_zero_changes_nothing(tmp_path: Path, capsys: Capture) -> None:
-    for optimizer in ("sgd", "adam"):
-        run(capsys, *DIGITS, "--output", tmp_path, "--learning-rate", 0, "--optimizer", optimizer)
-        trained = eq.load(tmp_path / "model.safetensors")
-        fresh = eq.HopfieldNetwork([64, 12, 10], seed=0)
-        np.testing.assert_array_equal(trained.parameters, fresh.parameters)
-
-
-def test_mnist_is_read_from_its_files(tmp_path: Path, capsys: Capture) -> None:
-    write_mnist(tmp_path, count=20)
-    words = ["--data-dir", tmp_path]
-    result = run_json(
-        capsys, "train", "mnist", *words, "--layers", 5, "--epochs", 1, "--output", tmp_path / "o"
-    )
-    assert eq.load(result["model"]).num_inputs == 784
-    line = run(capsys, "evaluate", result["model"], "mnist", *words)
-    assert "of 20" in line
-    assert f"{100 * result['test_error']:.2f} %" in line
-
-
-def test_plots_are_drawn(tmp_path: Path, capsys: Capture) -> None:
-    run(capsys, *DIGITS, "--output", tmp_path, "--plot")
-    run(capsys, "verify", "--layers", 3, 2, "--activation", "tanh", "--plot", tmp_path / "theorem.png")
-    for name in ("learning_curve.png", "relaxation.png", "theorem.png"):
-        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
-
-
-def test_an_interrupted_training_keeps_its_model(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = training.Trainer.step
-    count = 0
-
-    def step(self: Any, *arguments: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == 40:
-            raise KeyboardInterrupt
-        return original(self, *arguments, **options)
-
-    monkeypatch.setattr(training.Trainer, "step", step)
-    assert main([*DIGITS, "--output", str(tmp_path)]) == 130
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
-        f"stopped; the model so far is in {tmp_path}/model.safetensors",
-        "equiprop train: interrupted",
-    ]
-    model = eq.load(tmp_path / "model.safetensors")
-    assert (model.parameters != eq.HopfieldNetwork([64, 12, 10], seed=0).parameters).any()
-    assert (tmp_path / "history.jsonl").read_text().count("\n") == 1
-
-
-def test_a_training_that_does_not_begin_leaves_the_old_model(tmp_path: Path, capsys: Capture) -> None:
-    model = tmp_path / "model.safetensors"
-    model.write_bytes(b"old")
-    assert main([*DIGITS, "--output", str(tmp_path), "--patience", "2"]) == 2
-    assert "stopped" not in capsys.readouterr().err
-    assert model.read_bytes() == b"old"
-
-
-def test_a_training_that_diverges_leaves_the_old_model(tmp_path: Path, capsys: Capture) -> None:
-    assert main([*DIGITS, "--output", str(tmp_path)]) == 0
-    good = (tmp_path / "model.safetensors").read_bytes()
-    assert main([*DIGITS, "--output", str(tmp_path), "--learning-rate", "1e30"]) == 2
-    assert "diverge" in capsys.readouterr().err
-    assert (tmp_path / "model.safetensors").read_bytes() == good
+SMALL = ["verify", "--layers", 3, 4, 2, "--activation", "tanh"]
 
 
 def rows(case: dict[str, Any], claim: str) -> dict[str, Any]:
@@ -180,17 +25,22 @@ def rows(case: dict[str, Any], claim: str) -> dict[str, Any]:
 
 
 def test_verification_passes_on_random_networks(capsys: Capture) -> None:
-    result = run_json(capsys, "verify", "--steps", 50)
+    result = run_json(capsys, "verify", "--claims", "equality", "gradients", "bounded", "--steps", 20)
     assert result["passed"] is True
     assert len(result["cases"]) == 9
     for case in result["cases"]:
         assert case["passed"]
-        assert {c["claim"] for c in case["claims"]} | set(case["not_claimed"]) == set(eq.verify.CLAIMS)
         assert rows(case, "equality")["states, largest over all steps"] < 1e-12
         assert rows(case, "gradients")["EqProp, exact_limit"] < 1e-10
-    text = run(capsys, "verify", "--layers", 3, 4, 2, "--activation", "tanh", "--samples", 1)
+
+
+def test_every_claim_is_checked_unless_told_otherwise(capsys: Capture) -> None:
+    text = run(capsys, *SMALL, "--samples", 1)
     assert text.startswith("HopfieldNetwork(3-4-2")
     assert text.endswith("All 11 claims hold, on 1 model.\n")
+    (case,) = run_json(capsys, *SMALL, "--samples", 1)["cases"]
+    assert {c["claim"] for c in case["claims"]} | set(case["not_claimed"]) == set(eq.verify.CLAIMS)
+    assert set(case["not_claimed"]) == {"bounded"}
 
 
 @pytest.mark.parametrize("claim", sorted(eq.verify.CLAIMS))
@@ -218,21 +68,20 @@ def test_verification_on_images(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_a_failed_verification_ends_with_1(capsys: Capture) -> None:
-    words = ["verify", "--layers", 3, 4, 2, "--activation", "tanh", "--claims", "equality", "limit"]
-    text = run(capsys, *words, "--step-size", 50, status=1)
+    words = [*SMALL, "--claims", "equality", "limit", "--step-size", 50]
+    text = run(capsys, *words, status=1)
     assert "DOES NOT HOLD" in text
     assert "The step size 50 is beyond stability" in text
     assert text.endswith("1 of 2 claims hold, on 1 model.\n")
-    assert run_json(capsys, *words, "--step-size", 50, status=1)["passed"] is False
+    assert run_json(capsys, *words, status=1)["passed"] is False
 
 
 def test_certificates_are_written_and_replayed(tmp_path: Path, capsys: Capture) -> None:
-    page, figures = tmp_path / "report.html", tmp_path / "report.json"
-    words = ["verify", "--layers", 3, 4, 2, "--activation", "tanh", "--claims", "equality", "limit"]
-    run(capsys, *words, "--report", page, figures, "--plot", tmp_path / "theorem.png")
+    page, figures, picture = tmp_path / "report.html", tmp_path / "report.json", tmp_path / "theorem.png"
+    words = [*SMALL, "--claims", "equality", "limit"]
+    run(capsys, *words, "--report", page, figures, "--plot", picture)
     assert "equiprop verify --layers 3 4 2" in page.read_text()
-    assert "--seed 0" in json.loads(figures.read_text())["repeat_with"]
-    assert (tmp_path / "theorem.png").stat().st_size > 1000
+    assert picture.read_bytes()[:4] == b"\x89PNG"
     text = run(capsys, "verify", "--replay", figures)
     assert "the bits of all 7 figures agree" in text
     stored = json.loads(figures.read_text())
@@ -240,6 +89,45 @@ def test_certificates_are_written_and_replayed(tmp_path: Path, capsys: Capture) 
     figures.write_text(json.dumps(stored))
     assert "1 of 7 figures differ" in run(capsys, "verify", "--replay", figures, status=1)
     assert run_json(capsys, "verify", "--replay", figures, status=1)["identical"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        ([*SMALL], " --seed 0"),
+        ([*SMALL, "--seed", 3], ""),
+        ([*SMALL, "--see", 3], ""),
+        (["verify", "--model", "m"], " --seed 0"),
+        (["verify", "--model", "m", "--data", "digits"], ""),
+    ],
+)
+def test_a_certificate_names_the_command_that_repeats_it(
+    words: list[Any], added: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    eq.save(chain(64, 3, 10), tmp_path / "m")
+    first = run_json(capsys, *words, "--claims", "limit", "--samples", 1)
+    command = first["repeat_with"]
+    asked = ["equiprop", *words, "--claims", "limit", "--samples", 1, "--json"]
+    assert command == " ".join(map(str, asked)) + added
+    again = run_json(capsys, *(word for word in command.split()[1:] if word != "--json"))
+    assert again["cases"] == first["cases"]
+
+
+@pytest.mark.parametrize("outputs", ["--report r.txt", "--report r.json no/r.html", "--plot no/t.png"])
+def test_files_that_cannot_be_written_are_refused_before_the_claims_are_checked(
+    outputs: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verify_command, "examine", lambda *_: pytest.fail("claims were checked"))
+    (line,) = error_of(capsys, *SMALL, *outputs.split())
+    assert outputs.split()[-1] in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_needs_a_claim_that_applies(tmp_path: Path, capsys: Capture) -> None:
+    (line,) = error_of(capsys, *SMALL, "--claims", "bounded", "--plot", tmp_path / "t.png")
+    assert line.endswith("[verify] A picture shows a claim that was checked. Received none that applies.")
 
 
 def test_info_tells_of_the_build_and_of_a_model(tmp_path: Path, capsys: Capture) -> None:
@@ -267,8 +155,11 @@ def test_missing_libraries_end_with_2(
     def missing() -> Any:
         raise ImportError("[load_digits] needs scikit-learn")
 
-    monkeypatch.setattr(cli, "load_digits", missing)
-    run(capsys, *DIGITS, "--output", tmp_path, status=2)
+    monkeypatch.setattr(data, "load_digits", missing)
+    assert error_of(capsys, "train", "digits", "--output", tmp_path / "out") == [
+        "equiprop train: error: [load_digits] needs scikit-learn"
+    ]
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_module_is_the_command() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import equiprop as eq
 import numpy as np
 import pytest
-from equiprop import Activation, Dense, HopfieldNetwork, Layer
+from equiprop import Activation, Dense, HopfieldNetwork, Layer, checks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import CLIPPED, POTENTIALS, SMOOTH, Oracle, chain, inputs, skip
@@ -183,3 +186,53 @@ def test_what_a_network_can_do_follows_from_its_units(activation: str, potential
     assert net.holomorphic == (activation in SMOOTH or activation == "linear")
     rest = np.zeros((2, 4)) if potential == "quadratic" else net.layers[1].activation.value(np.zeros((2, 4)))
     np.testing.assert_allclose(net.initial_state(2)[:, :4], rest, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("feedback", ["tied", "separate"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parameters_are_refused_by_the_first_byte_that_memory_lacks(
+    dtype: str, feedback: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = HopfieldNetwork(
+        layers=[Layer(3), Layer(5), Layer(4), Layer(2)],
+        couplings=[Dense(0, 1), Dense(2, 1), Dense(2, 3), Dense(0, 3)],
+        feedback=feedback,
+        dtype=dtype,
+    )
+    size = net.parameters.nbytes
+    monkeypatch.setattr(checks, "physical_memory", lambda: size)
+    net.variant()
+    monkeypatch.setattr(checks, "physical_memory", lambda: size - 1)
+    message = rf"\[HopfieldNetwork\] .* Received {dtype} .* layers 3-5-4-2, which need {size / 1e9:.3g} GB; "
+    with pytest.raises(MemoryError, match=message):
+        net.variant()
+
+
+LIMITED = """
+import resource
+import equiprop as eq
+from equiprop import checks
+from equiprop.cli import main
+
+checks.physical_memory = lambda: None  # as on a system that does not say
+resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+try:
+    eq.HopfieldNetwork([64, 10**8, 10])
+except MemoryError as error:
+    print(error)
+print(main("train digits --layers 100000000".split()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are those of Linux")
+def test_an_allocation_that_fails_says_what_it_was_for(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    message = (
+        "[HopfieldNetwork] The parameters fit in memory. Received float32 parameters of layers "
+        "64-100000000-10, which need 30 GB; this much is not free."
+    )
+    assert run.stdout.splitlines() == [message, "2"]
+    assert run.stderr == f"equiprop train: error: {message}\n"
+    assert list(tmp_path.iterdir()) == []

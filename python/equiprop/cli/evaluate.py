@@ -1,0 +1,31 @@
+"""``equiprop evaluate``: the test error of a saved model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from equiprop.checkpoint import load
+from equiprop.cli.data import add_data, load_data
+from equiprop.cli.options import Options
+from equiprop.training import Trainer
+
+
+def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
+    """Declare the arguments of the command."""
+    command.add_argument("model", type=Path, help="model.safetensors of `equiprop train`")
+    add_data(command, options)
+    command.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Print the test error."""
+    model = load(options.model)
+    _, test = load_data(options)
+    result = Trainer(model).evaluate(test)
+    if options.json:
+        print(json.dumps({"command": "evaluate", "test_error": result.error, "objective": result.objective}))
+    else:
+        print(f"{model}: test error {100 * result.error:.2f} % of {len(test)}, cost {result.objective:.5f}")
+    return 0

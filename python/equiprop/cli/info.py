@@ -1,0 +1,38 @@
+"""``equiprop info``: facts about this build, or about a saved model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from equiprop.checkpoint import load
+from equiprop.cli.options import Options
+from equiprop.config import config
+
+
+def add_info(command: argparse.ArgumentParser, _: Options) -> None:
+    """Declare the arguments of the command."""
+    command.add_argument("model", type=Path, nargs="?", help="a saved model instead of this build")
+    command.set_defaults(run=run_info)
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """Print the facts."""
+    facts = config()
+    if options.model:
+        model = load(options.model)
+        facts = {
+            "model": repr(model),
+            "parameters": model.num_parameters,
+            "blocks": {name: list(block.shape) for name, block in model.blocks.items()},
+            "largest_parameter": float(np.abs(model.parameters).max()),
+        }
+    if options.json:
+        print(json.dumps({"command": "info", **facts}))
+    else:
+        for name, value in facts.items():
+            print(f"{name:<18} {value}")
+    return 0

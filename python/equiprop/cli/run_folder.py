@@ -1,0 +1,92 @@
+"""Files of a training run. A model that is there is replaced only by one that is complete."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from equiprop.checkpoint import save
+from equiprop.models import HopfieldNetwork
+
+
+class RunFolder:
+    """Holds model.safetensors and history.jsonl of the last complete run.
+
+    While a run goes on, its history grows in a file of its own: unfinished.jsonl, or unfinished-2.jsonl and
+    so on if earlier runs left such files. Nothing is written before the first epoch ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first file is written.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = folder / "model.safetensors"
+        self.history = folder / "history.jsonl"
+        self._running: Path | None = None  # history of this run
+        _check_writable(folder)
+
+    def record(self, epoch: Mapping[str, Any]) -> None:
+        """Append an epoch to the history of this run."""
+        if self._running is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._running = self._unused().with_suffix(".jsonl")
+        with self._running.open("a") as stream:
+            stream.write(json.dumps(epoch) + "\n")
+
+    def complete(self, net: HopfieldNetwork) -> None:
+        """Replace model and history by those of this run."""
+        save(net, self.model)
+        if self._running is not None:
+            self._running.replace(self.history)
+
+    def keep(self, net: HopfieldNetwork | None, *, beside: bool) -> list[Path]:
+        """Keep what an incomplete run has, and return the files that hold it.
+
+        Parameters
+        ----------
+        net : HopfieldNetwork, optional
+            None if its parameters are not worth keeping.
+        beside : bool
+            Never use the names of a complete run. They are not used either where a file has one of them.
+        """
+        model, history = self.model, self.history
+        if beside or model.exists() or history.exists():
+            history = self._running or self._unused().with_suffix(".jsonl")
+            model = history.with_suffix(".safetensors")
+        files = []
+        if net is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.append(save(net, model))
+        if self._running is not None:
+            files.append(self._running.replace(history))
+        return files
+
+    def _unused(self) -> Path:
+        """Return a path without suffix, of which neither parameters nor a history exist."""
+        for number in itertools.count(1):
+            path = self.folder / ("unfinished" if number == 1 else f"unfinished-{number}")
+            if not any(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".jsonl")):
+                return path
+        raise AssertionError
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "cannot be written" if existing.is_dir() else "is a file"
+        raise ValueError(
+            "[train] --output is a folder that can be made and written. "
+            f"Received {str(folder)!r}, but {str(existing)!r} {reason}."
+        )

@@ -1,0 +1,195 @@
+"""Options of a `Trainer`, and the `Trainer` that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from equiprop.activations import ACTIVATIONS
+from equiprop.cli.data import DATA
+from equiprop.cli.options import COSTS, Condition, Options
+from equiprop.data import Dataset
+from equiprop.models import HopfieldNetwork
+from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
+from equiprop.optimizers import SGD, Adam, Optimizer, constant, cosine
+from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
+from equiprop.solvers import (
+    GMRES,
+    BlockUpdate,
+    ConjugateGradient,
+    Euler,
+    FixedPointIteration,
+    FreeSolver,
+    LinearSolver,
+    Neumann,
+    Richardson,
+)
+from equiprop.training import Trainer, training_solver
+
+_SOLVERS: dict[str, type[FreeSolver]] = {
+    "block": BlockUpdate,
+    "fixed-point": FixedPointIteration,
+    "euler": Euler,
+}
+_LINEAR: dict[str, type[LinearSolver]] = {
+    "cg": ConjugateGradient,
+    "gmres": GMRES,
+    "richardson": Richardson,
+    "neumann": Neumann,
+}
+_NUDGINGS = ["centered", "one_sided", "random_sign", "exact"]
+_EQPROP = Condition("with --second-phase eqprop", lambda o: o.second_phase == "eqprop")
+_RBP = Condition("with --second-phase rbp", lambda o: o.second_phase == "rbp")
+_FINITE_BETA = Condition("with a --nudging other than exact", lambda o: o.nudging != "exact")
+_SGD = Condition("with --optimizer sgd", lambda o: o.optimizer == "sgd")
+_VALIDATION = Condition("with --validation", lambda o: o.validation is not None)
+
+
+def add_trainer(options: Options) -> None:
+    """Declare the options of network, phases and optimization."""
+    _add_network(options)
+    _add_phases(options)
+    _add_optimization(options)
+
+
+def _add_network(options: Options) -> None:
+    options.section("network")
+    sizes = ", ".join(f"{' '.join(map(str, d.hidden))} for {name}" for name, d in sorted(DATA.items()))
+    options.add(
+        "--layers",
+        type=int,
+        nargs="+",
+        metavar="UNITS",
+        help=f"units of each hidden layer (default: {sizes})",
+    )
+    words = {"choices": sorted(ACTIVATIONS)}
+    options.add("--activation", default="hard_sigmoid", **words, help="activation of the hidden layers")
+    options.add("--output-activation", default="linear", **words, help="activation of the output layer")
+    options.add(
+        "--potential", default="legendre", choices=["legendre", "quadratic"], help="convention of the energy"
+    )
+    options.add(
+        "--dtype",
+        default="float32",
+        choices=["float32", "float64"],
+        help="precision of parameters and states",
+    )
+
+
+def _add_phases(options: Options) -> None:
+    options.section("phases")
+    options.add(
+        "--second-phase",
+        default="eqprop",
+        choices=["eqprop", "rbp"],
+        help="method that computes the gradient",
+    )
+    options.add(
+        "--nudging",
+        _EQPROP,
+        default="centered",
+        choices=_NUDGINGS,
+        help="values of beta in the nudged phases",
+    )
+    options.add("--beta", _EQPROP, _FINITE_BETA, default=0.25, type=float, help="nudging factor")
+    options.add(
+        "--linear-solver",
+        _RBP,
+        default="cg",
+        choices=sorted(_LINEAR),
+        help="solver of the linear side network",
+    )
+    options.add("--cost", default="squared-error", choices=sorted(COSTS), help="cost to be minimised")
+    options.add(
+        "--solver",
+        choices=sorted(_SOLVERS),
+        help="solver of free and nudged phases (default: block if the network allows it)",
+    )
+    options.add(
+        "--tolerance", type=float, help="largest residual of a converged phase; 0 runs --max-iterations steps"
+    )
+    options.add("--max-iterations", type=int, help="limit of the steps of each phase")
+
+
+def _add_optimization(options: Options) -> None:
+    options.section("optimization")
+    epochs = ", ".join(f"{defaults.epochs} for {name}" for name, defaults in sorted(DATA.items()))
+    options.add("--epochs", type=int, help=f"passes over the training data (default: {epochs})")
+    options.add("--batch-size", default=50, type=int, help="samples per step")
+    options.add(
+        "--optimizer", default="sgd", choices=["sgd", "adam"], help="stochastic gradient descent or Adam"
+    )
+    options.add(
+        "--learning-rate", type=float, help="factor of the gradient (default: 0.05 for sgd, 0.001 for adam)"
+    )
+    options.add(
+        "--momentum", _SGD, default=0.9, type=float, help="share of the last step's direction that is kept"
+    )
+    options.add("--weight-decay", default=0.0, type=float, help="strength of the L2 penalty")
+    options.add(
+        "--schedule", default="cosine", choices=["cosine", "constant"], help="schedule of the learning rate"
+    )
+    options.add("--validation", type=float, help="fraction of the training data that is held out")
+    options.add(
+        "--patience",
+        _VALIDATION,
+        type=int,
+        help="epochs without a lower validation error after which training stops",
+    )
+    options.add(
+        "--seed", default=0, type=int, help="seed of the weights, the order of samples and random signs"
+    )
+
+
+def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
+    """Return the `Trainer` of the options: what is not given is as Python users get it, but the schedule."""
+    hidden = options.layers or DATA[options.data].hidden
+    model = HopfieldNetwork(
+        [data.num_features, *hidden, data.num_outputs],
+        activation=options.activation,
+        output_activation=options.output_activation,
+        potential=options.potential,
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    return Trainer(
+        model,
+        second_phase=_second_phase(options),
+        optimizer=_optimizer(options),
+        cost=COSTS[options.cost](),
+        solver=_solver(options, model),
+        schedule=cosine() if options.schedule == "cosine" else constant(),
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+
+
+def _solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
+    default = training_solver(model)
+    kind = _SOLVERS[options.solver] if options.solver else type(default)
+    if kind is not type(default):
+        default = kind(tolerance=default.tolerance, max_iterations=default.max_iterations)
+    given = {name: getattr(options, name) for name in {"tolerance", "max_iterations"} & options.given}
+    return replace(default, **given)
+
+
+def _nudging(options: argparse.Namespace) -> Nudging:
+    if options.nudging == "exact":
+        return exact_limit()
+    if options.nudging == "random_sign":
+        return random_sign(options.beta, options.seed)
+    return {"centered": centered, "one_sided": one_sided}[options.nudging](options.beta)
+
+
+def _second_phase(options: argparse.Namespace) -> SecondPhase:
+    if options.second_phase == "rbp":
+        return RecurrentBackpropagation(_LINEAR[options.linear_solver](tolerance=1e-2))
+    return EquilibriumPropagation(_nudging(options))
+
+
+def _optimizer(options: argparse.Namespace) -> Optimizer:
+    if options.optimizer == "adam":
+        rate = 1e-3 if options.learning_rate is None else options.learning_rate
+        return Adam(rate, weight_decay=options.weight_decay)
+    rate = 0.05 if options.learning_rate is None else options.learning_rate
+    return SGD(rate, options.momentum, options.weight_decay)

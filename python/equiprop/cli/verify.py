@@ -1,0 +1,180 @@
+"""``equiprop verify``: checks the claims of the theory, and writes or repeats certificates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equiprop import plotting
+from equiprop.activations import ACTIVATIONS
+from equiprop.checkpoint import load
+from equiprop.cli.data import DATA, add_folder, load_data
+from equiprop.cli.options import COSTS, Condition, Options
+from equiprop.models import HopfieldNetwork
+from equiprop.verify.certificate import Case, Certificate
+from equiprop.verify.problem import prepare
+from equiprop.verify.replay import replay
+from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
+
+#: The claims that --steps and --step-size are settings of.
+_PROCESSES = ("equality", "runge-kutta")
+_NEW = Condition("without --replay", lambda o: o.replay is None)
+_RANDOM_NETWORKS = Condition("without --model", lambda o: o.model is None)
+_KNOWN_INPUTS = Condition("with --layers or --model", lambda o: o.layers is not None or o.model is not None)
+_RANDOM = Condition("without --model or without --data", lambda o: o.model is None or o.data is None)
+_PROCESS_CLAIMS = Condition(
+    f"with --claims {' or '.join(_PROCESSES)}", lambda o: not set(_PROCESSES).isdisjoint(o.claims or CLAIMS)
+)
+
+
+def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
+    """Declare the arguments of the command."""
+    options.add("--replay", type=Path, metavar="FILE", help="repeat a .json certificate bit for bit")
+    options.section("claims", _NEW)
+    options.add(
+        "--claims", nargs="+", metavar="CLAIM", help=f"claims to check (default: all): {', '.join(CLAIMS)}"
+    )
+    options.add(
+        "--steps", _PROCESS_CLAIMS, default=200, type=int, help="steps of the two processes that are compared"
+    )
+    options.add(
+        "--step-size",
+        _PROCESS_CLAIMS,
+        type=float,
+        help="step size of both (default: 0.3, or a stable one if that is less)",
+    )
+    _add_problem(options)
+    options.section("output", _NEW)
+    options.add(
+        "--report", type=Path, nargs="+", metavar="FILE", help="certificates to write, as .html or .json"
+    )
+    options.add(
+        "--plot", type=Path, metavar="FILE", help="picture to write: the theorem on the first network"
+    )
+    command.set_defaults(run=run_verify)
+
+
+def _add_problem(options: Options) -> None:
+    options.section("networks and samples", _NEW)
+    options.add("--model", type=Path, metavar="FILE", help="a saved model instead of random networks")
+    options.add(
+        "--layers",
+        _RANDOM_NETWORKS,
+        type=int,
+        nargs="+",
+        metavar="UNITS",
+        help="units of every layer, input first (default: three networks)",
+    )
+    options.add(
+        "--activation",
+        _RANDOM_NETWORKS,
+        choices=sorted(ACTIVATIONS),
+        help="activation of every layer (default: one network for each of three)",
+    )
+    potentials = ["legendre", "quadratic"]
+    options.add(
+        "--potential",
+        _RANDOM_NETWORKS,
+        default="quadratic",
+        choices=potentials,
+        help="convention of the energy",
+    )
+    options.add(
+        "--cost", default="squared-error", choices=sorted(COSTS), help="cost whose gradient is checked"
+    )
+    options.add("--samples", default=3, type=int, help="number of samples")
+    options.add("--data", _KNOWN_INPUTS, choices=sorted(DATA), help="test images instead of random samples")
+    add_folder(options, "with --data mnist")
+    options.add("--seed", _RANDOM, default=0, type=int, help="seed of random networks and samples")
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Check the claims, write what was asked for, and say whether they hold."""
+    if options.replay:
+        return _replay(options)
+    claims = options.claims or list(CLAIMS)
+    check_claims(claims)
+    _check_outputs(options)
+    model = load(options.model) if options.model else None
+    samples = _samples(options)
+    cases = []
+    for net in networks(model, options.layers, options.activation, options.potential, options.seed):
+        problem = prepare("verify", net, *samples(net), COSTS[options.cost](), None)
+        _say(options, problem.model)
+        settings = {"steps": options.steps, "step_size": options.step_size}
+        each = {name: settings for name in _PROCESSES}
+        cases.append(examine(problem, claims, each, lambda report: _say(options, _indented(report))))
+    certificate = Certificate(tuple(cases), _repeating(options))
+    for path in options.report or ():
+        certificate.save(path)
+    if options.plot:
+        _plot(cases, options.plot)
+    return _conclude(options, certificate)
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse, before the claims are checked, files that cannot be written after it."""
+    for path in options.report or ():
+        if path.suffix not in (".html", ".json"):
+            raise ValueError(f"[verify] A certificate is a .html or a .json file. Received {str(path)!r}.")
+    if options.plot or any(path.suffix == ".html" for path in options.report or ()):
+        plotting.require_matplotlib("verify")
+    for path in (*(options.report or ()), *([options.plot] if options.plot else ())):
+        if not path.parent.is_dir():
+            raise ValueError(f"[verify] Files are written to a folder that exists. Received {str(path)!r}.")
+
+
+def _samples(options: argparse.Namespace) -> Callable[[HopfieldNetwork], tuple[Any, Any]]:
+    """Return a function from a network to inputs and targets."""
+    if options.data is None:
+        return lambda net: random_samples(net, options.samples, options.seed)
+    _, test = load_data(options)
+    batch = test.batch(np.arange(options.samples), "float64")
+    return lambda _: batch
+
+
+def _repeating(options: argparse.Namespace) -> str:
+    """Return the command that makes the same certificate: this one, with the seed it took."""
+    seeded = "seed" in options.given or not _RANDOM.holds(options)
+    command: str = options.command_line
+    return command if seeded else f"{command} --seed {options.seed}"
+
+
+def _plot(cases: list[Case], path: Path) -> None:
+    reports = [report for case in cases for report in case.reports]
+    if not reports:
+        raise ValueError("[verify] A picture shows a claim that was checked. Received none that applies.")
+    shown = next((report for report in reports if report.claim == "equality"), reports[0])
+    plotting.save(shown.plot(), path)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    result = replay(options.replay)
+    _say(options, result.certificate)
+    _say(options, result)
+    status = _conclude(options, result.certificate, {"replay": str(result), "identical": result.identical})
+    return status if result.identical else 1
+
+
+def _conclude(
+    options: argparse.Namespace, certificate: Certificate, more: dict[str, Any] | None = None
+) -> int:
+    if options.json:
+        print(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
+    else:
+        print(certificate.verdict)
+    return 0 if certificate.passed else 1
+
+
+def _say(options: argparse.Namespace, text: Any) -> None:
+    if not options.json:
+        print(text, flush=True)
+
+
+def _indented(text: Any) -> str:
+    return "    " + "\n    ".join(str(text).splitlines())

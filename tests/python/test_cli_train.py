@@ -1,0 +1,381 @@
+"""`equiprop train`: what it prints, writes and returns, and what is left of a run that ends early."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import equiprop as eq
+import numpy as np
+import pytest
+from commands import Capture, error_of, run, run_json
+from equiprop import plotting, training
+from equiprop.cli import data, main, run_folder
+from idx_files import write_mnist
+
+KEYS = {
+    "epoch",
+    "train_error",
+    "test_error",
+    "validation_error",
+    "objective",
+    "free_iterations",
+    "second_iterations",
+    "residual",
+    "unconverged",
+    "seconds",
+}
+DIGITS = ["train", "digits", "--layers", "12", "--epochs", "2"]
+STEPS = 29  # per epoch: 1442 samples by 50
+Files = dict[str, bytes]
+
+
+def contents(folder: Path) -> Files:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Files of a good model."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main([*DIGITS, "--output", str(folder), "--json"]) == 0
+    return contents(folder)
+
+
+@pytest.fixture
+def good(tmp_path: Path, trained: Files) -> Path:
+    """A folder that holds a good model."""
+    for name, content in trained.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.fixture
+def end_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], None]], None]:
+    """Make a training end at a step, by a function of the trainer."""
+    original = training.Trainer.step
+
+    def end_at(step: int, end: Callable[[Any], None]) -> None:
+        def stepped(trainer: Any, *arguments: Any, **options: Any) -> Any:
+            if trainer.steps == step:
+                end(trainer)
+            return original(trainer, *arguments, **options)
+
+        monkeypatch.setattr(training.Trainer, "step", stepped)
+
+    return end_at
+
+
+def ctrl_c(_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def sigterm(_: Any) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def diverge(trainer: Any) -> None:
+    raise eq.ConvergenceError("[Trainer.step] The free phase must stay finite. Received infinity.", None)
+
+
+def overflow(trainer: Any) -> None:
+    trainer.model.parameters[0] = np.inf
+    diverge(trainer)
+
+
+def test_training_prints_a_table_and_keeps_model_and_history(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "new" / "folder"
+    lines = run(capsys, *DIGITS, "--output", folder).splitlines()
+    assert "64-12-10" in lines[0]
+    assert lines[0].endswith(f"results go to {folder}/")
+    assert lines[1].split()[0] == "epoch"
+    assert [line.split()[0] for line in lines[2:4]] == ["1", "2"]
+    error = float(re.fullmatch(r"test error (\S+) % .*", lines[4]).group(1))  # type: ignore[union-attr]
+    model = eq.load(folder / "model.safetensors")
+    test = eq.load_digits()[1]
+    assert error == pytest.approx(100 * eq.Trainer(model).evaluate(test).error, abs=0.006)
+    records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert all(record.keys() == KEYS for record in records)
+    assert records[-1]["test_error"] == pytest.approx(error / 100, abs=6e-5)
+    assert sorted(contents(folder)) == ["history.jsonl", "model.safetensors"]
+
+
+def test_training_as_json_is_one_object(tmp_path: Path, capsys: Capture) -> None:
+    result = run_json(capsys, *DIGITS, "--output", tmp_path, "--validation", "0.2")
+    records = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert result["history"] == records
+    assert result["test_error"] == records[-1]["test_error"]
+    assert all(0 <= record["validation_error"] <= 1 for record in records)
+    evaluated = run_json(capsys, "evaluate", result["model"], "digits")
+    assert evaluated["test_error"] == result["test_error"]
+    assert evaluated["objective"] > 0
+
+
+def test_two_runs_give_the_same_bytes_and_another_seed_others(
+    trained: Files, tmp_path: Path, capsys: Capture
+) -> None:
+    models = []
+    for folder, words in [("a", ["--threads", 1]), ("b", ["--threads", 2]), ("c", ["--seed", 1])]:
+        run(capsys, *DIGITS, "--output", tmp_path / folder, *words)
+        models.append((tmp_path / folder / "model.safetensors").read_bytes())
+    eq.set_num_threads(0)
+    assert models[0] == models[1] == trained["model.safetensors"]
+    assert models[0] != models[2]
+
+
+@pytest.mark.parametrize("layers", [[12], [9, 8, 7]])
+def test_the_parameters_are_those_of_the_trainer_to_the_bit(
+    layers: list[int], tmp_path: Path, capsys: Capture
+) -> None:
+    run(capsys, *DIGITS, "--layers", *layers, "--output", tmp_path)
+    net = eq.HopfieldNetwork([64, *layers, 10], seed=0)
+    eq.Trainer(net, schedule=eq.optimizers.cosine()).fit(eq.load_digits()[0], epochs=2)
+    np.testing.assert_array_equal(eq.load(tmp_path / "model.safetensors").parameters, net.parameters)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--second-phase rbp --linear-solver cg",
+        "--second-phase rbp --linear-solver richardson",
+        "--nudging exact --dtype float64",
+        "--nudging random_sign --beta 0.1 --cost cross-entropy",
+        "--nudging one_sided --optimizer adam --schedule constant --weight-decay 1e-4",
+        "--solver fixed-point --activation tanh --output-activation sigmoid",
+        "--solver euler --activation tanh --potential quadratic --tolerance 0 --max-iterations 20",
+        "--layers 8 6 --batch-size 100 --validation 0.1 --patience 1",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")
+def test_every_option_trains(words: str, tmp_path: Path, capsys: Capture) -> None:
+    first, second = run_json(capsys, *DIGITS, "--output", tmp_path, *words.split())["history"]
+    assert 0 < second["objective"] < first["objective"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_learning_rate_of_zero_changes_nothing(optimizer: str, tmp_path: Path, capsys: Capture) -> None:
+    run(capsys, *DIGITS, "--output", tmp_path, "--learning-rate", 0, "--optimizer", optimizer)
+    trained = eq.load(tmp_path / "model.safetensors")
+    fresh = eq.HopfieldNetwork([64, 12, 10], seed=0)
+    np.testing.assert_array_equal(trained.parameters, fresh.parameters)
+
+
+def test_mnist_is_read_from_its_files(tmp_path: Path, capsys: Capture) -> None:
+    write_mnist(tmp_path, count=20)
+    words = ["--data-dir", tmp_path]
+    result = run_json(
+        capsys, "train", "mnist", *words, "--layers", 5, "--epochs", 1, "--output", tmp_path / "o"
+    )
+    assert eq.load(result["model"]).num_inputs == 784
+    line = run(capsys, "evaluate", result["model"], "mnist", *words)
+    assert "of 20" in line
+    assert f"{100 * result['test_error']:.2f} %" in line
+
+
+def test_plots_are_drawn(tmp_path: Path, capsys: Capture) -> None:
+    run(capsys, *DIGITS, "--epochs", 1, "--output", tmp_path, "--plot")
+    for name in ("learning_curve.png", "relaxation.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--layers -3",
+        "--layers 100000000000",
+        "--beta 2",
+        "--momentum 1",
+        "--max-iterations -1",
+        "--batch-size 0",
+        "--epochs 0",
+        "--validation 1.0",
+        "--patience 2",
+        "--solver block --activation tanh --potential quadratic",
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_touched(
+    words: str, trained: Files, good: Path, capsys: Capture
+) -> None:
+    for folder in (good, good / "new" / "folder"):
+        (line,) = error_of(capsys, *DIGITS, "--output", folder, *words.split())
+        assert line.startswith("equiprop train: error: [")
+    assert contents(good) == trained
+
+
+def unreadable(*_: Any) -> Any:
+    raise FileNotFoundError("[load_digits] no data")
+
+
+def missing(where: str) -> Any:
+    raise ImportError(f"[{where}] A plot needs matplotlib.")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "function"),
+    [(data, "load_digits", unreadable), (plotting, "require_matplotlib", missing)],
+)
+def test_data_and_libraries_that_are_missing_end_a_run_before_anything_is_touched(
+    module: Any,
+    name: str,
+    function: Any,
+    trained: Files,
+    good: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, name, function)
+    for folder in (good, good / "new"):
+        error_of(capsys, *DIGITS, "--plot", "--output", folder)
+    assert contents(good) == trained
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(
+    locked: bool, tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    if locked and os.geteuid() == 0:
+        pytest.skip("root can write everywhere")
+    end_at(0, lambda _: pytest.fail("training began"))
+    taken = tmp_path / "taken"
+    if locked:
+        taken.mkdir(0o500)
+    else:
+        taken.write_text("")
+    (line,) = error_of(capsys, *DIGITS, "--output", taken / "new")
+    assert repr(str(taken)) in line
+
+
+@pytest.mark.parametrize(("end", "status"), [(diverge, 2), (ctrl_c, 130), (sigterm, 143)])
+def test_a_run_that_ends_early_never_touches_a_good_model(
+    end: Any, status: int, trained: Files, good: Path, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    end_at(40, end)
+    for stem in ("unfinished", "unfinished-2"):
+        told = error_of(capsys, *DIGITS, "--output", good, "--seed", 1, status=status)
+        paths = [good / f"{stem}.safetensors", good / f"{stem}.jsonl"]
+        assert told[0] == (
+            f"training stopped early; its results so far are in {paths[0]} and {paths[1]}; "
+            f"{good}/model.safetensors is unchanged"
+        )
+        parameters = eq.load(paths[0]).parameters
+        assert (parameters != eq.HopfieldNetwork([64, 12, 10], seed=1).parameters).any()
+        assert paths[1].read_text().count("\n") == 1
+        assert {name: contents(good)[name] for name in trained} == trained
+    assert len(contents(good)) == 6
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "message"), [(ctrl_c, 130, "interrupted"), (sigterm, 143, "terminated")]
+)
+def test_an_interrupted_run_keeps_its_model_where_there_is_none(
+    end: Any, status: int, message: str, tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    end_at(40, end)
+    model, history = tmp_path / "model.safetensors", tmp_path / "history.jsonl"
+    assert error_of(capsys, *DIGITS, "--output", tmp_path, status=status) == [
+        f"training stopped early; its results so far are in {model} and {history}",
+        f"equiprop train: {message}",
+    ]
+    assert (eq.load(model).parameters != eq.HopfieldNetwork([64, 12, 10], seed=0).parameters).any()
+    assert history.read_text().count("\n") == 1
+    assert len(contents(tmp_path)) == 2
+
+
+def test_an_interrupt_before_the_first_epoch_ends_keeps_the_parameters(
+    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    folder = tmp_path / "new"
+    end_at(0, ctrl_c)
+    assert error_of(capsys, *DIGITS, "--output", folder, status=130) == ["equiprop train: interrupted"]
+    assert not folder.exists()
+    end_at(1, ctrl_c)
+    error_of(capsys, *DIGITS, "--output", folder, status=130)
+    assert list(contents(folder)) == ["model.safetensors"]
+
+
+def test_a_failed_run_never_passes_for_a_complete_one(
+    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    end_at(40, diverge)
+    told = error_of(capsys, *DIGITS, "--output", tmp_path)
+    assert told[0].endswith("unfinished.jsonl")
+    assert told[1].startswith("equiprop train: error: [Trainer.step]")
+    assert sorted(contents(tmp_path)) == ["unfinished.jsonl", "unfinished.safetensors"]
+
+
+def test_a_complete_run_replaces_the_model_and_leaves_unfinished_ones(
+    trained: Files, good: Path, capsys: Capture
+) -> None:
+    (good / "unfinished.safetensors").write_bytes(b"earlier work")
+    run(capsys, *DIGITS, "--output", good, "--seed", 1)
+    after = contents(good)
+    assert after.pop("unfinished.safetensors") == b"earlier work"
+    assert after.keys() == trained.keys()
+    assert all(after[name] != trained[name] for name in trained)
+
+
+def test_the_last_finite_parameters_are_kept(
+    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    words = [*DIGITS, "--schedule", "constant"]
+    run(capsys, *words, "--epochs", 1, "--output", tmp_path / "one")
+    end_at(40, overflow)
+    error_of(capsys, *words, "--output", tmp_path / "failed")
+    kept, expected = (
+        eq.load(tmp_path / name).parameters
+        for name in ("failed/unfinished.safetensors", "one/model.safetensors")
+    )
+    np.testing.assert_array_equal(kept, expected)
+
+
+def test_a_training_that_really_diverges_leaves_the_good_model(
+    trained: Files, good: Path, capsys: Capture
+) -> None:
+    told = error_of(capsys, *DIGITS, "--output", good, "--learning-rate", "1e30")
+    assert "diverge" in " ".join(told)
+    assert {name: contents(good)[name] for name in trained} == trained
+
+
+@pytest.fixture
+def handler() -> Iterator[Any]:
+    """A handler of SIGTERM that the program had before."""
+    received: list[int] = []
+    kept = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    yield received
+    signal.signal(signal.SIGTERM, kept)
+
+
+def test_a_second_sigterm_does_not_stop_the_saving(
+    handler: list[int],
+    tmp_path: Path,
+    capsys: Capture,
+    end_at: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def save(*arguments: Any) -> Path:
+        sigterm(None)
+        return eq.save(*arguments)
+
+    monkeypatch.setattr(run_folder, "save", save)
+    end_at(40, sigterm)
+    told = error_of(capsys, *DIGITS, "--output", tmp_path, status=143)
+    assert told[-1] == "equiprop train: terminated"
+    eq.load(tmp_path / "model.safetensors")
+    assert handler == []
+    sigterm(None)
+    assert handler == [signal.SIGTERM]
+
+
+def test_a_command_runs_in_any_thread(capsys: Capture) -> None:
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(main(["info"])))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
