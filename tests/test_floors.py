@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,15 @@ PYTHON_FLOORS = [
     ["solvers"],
     ["second_phase"],
     ["checkpoint", "training"],
+    ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison"],
+    ["verify.diagnosis"],
+    ["verify.problem"],
+    ["verify.verdict"],
     [
-        "verify.spectrum",
-        "verify.problem",
-        "verify.report",
-        "verify.diagnosis",
+        "verify.reference",
+        "verify.processes",
+        "verify.inert",
+        "verify.derivative_checks",
         "verify.derivatives",
         "verify.equivalence",
         "verify.gradients",
@@ -54,12 +59,12 @@ PYTHON_FLOORS = [
         "verify.unconverged",
         "verify.traces",
         "verify.black_box",
-        "verify.html",
-        "verify.certificate",
-        "verify.suite",
-        "verify",
     ],
-    ["plotting"],
+    ["verify.claims", "verify.encoding", "plotting"],
+    ["verify.certificate"],
+    ["verify.html", "verify.suite", "verify.replay"],
+    ["verify.saving"],
+    ["verify"],
     ["cli.options", "cli.termination", "cli.run_folder"],
     ["cli.data"],
     ["cli.trainer"],
@@ -87,24 +92,39 @@ def test_headers_include_only_downward(header: Path) -> None:
         assert CPP_FLOORS.index(floor) <= level
 
 
+def module_name(source: Path) -> str:
+    name = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
+    return name if name == "__init__" else name.removesuffix(".__init__")
+
+
 def imports(source: Path) -> list[str]:
-    """Modules of the package that a module imports when it is loaded."""
-    tree = ast.parse(source.read_text())
+    """Modules of the package that a module imports: when it is loaded, inside functions, and for types."""
     found: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("equiprop"):
-            inside = node.module.removeprefix("equiprop").removeprefix(".")
-            found += [inside] if inside else [alias.name for alias in node.names]
+    for node in ast.walk(ast.parse(source.read_text())):
         assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "equiprop":
+            inside = node.module.removeprefix("equiprop").removeprefix(".")
+            submodules = [f"{inside}.{alias.name}".removeprefix(".") for alias in node.names]
+            found += [name if name in PYTHON_LEVEL else inside for name in submodules]
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.split(".")[0] == "equiprop" for alias in node.names), (
+                "use from ... import"
+            )
     return found
 
 
-@pytest.mark.parametrize("source", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=module_name)
 def test_modules_import_only_downward(source: Path) -> None:
-    name = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
-    name = name if name == "__init__" else name.removesuffix(".__init__")
+    name = module_name(source)
     for imported in imports(source):
         assert PYTHON_LEVEL[imported] <= PYTHON_LEVEL[name], f"{name} imports {imported}"
+
+
+def test_no_modules_import_each_other_in_circles() -> None:
+    TopologicalSorter({module_name(source): imports(source) for source in SOURCES}).prepare()
 
 
 def test_models_use_no_conjugating_product() -> None:

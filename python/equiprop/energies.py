@@ -122,7 +122,15 @@ class OwnModel(ABC):
         probe.parameters = self.parameters.astype(np.complex128)
         for i in range(len(slopes)):
             probe.parameters[i] += 1j * _STEP
-            slopes[i] = np.imag(_complex(function(probe), type(self).__name__)) / _STEP
+            value = function(probe)
+            if not np.iscomplexobj(value):
+                raise TypeError(
+                    "[Energy] Derivatives by complex step need methods that read `parameters` at each call, "
+                    f"and keep their imaginary part. Received a real array from {type(self).__name__} for "
+                    "complex parameters: read `parameters` there, or override the derivative that is missing "
+                    "and set accepts_complex = False."
+                )
+            slopes[i] = np.imag(value) / _STEP
             probe.parameters[i] = self.parameters[i]
         return slopes
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from equiprop.history import Epoch
 from equiprop.results import FixedPoint
+from equiprop.verify.equivalence import EquivalenceReport
+from equiprop.verify.orders import OrdersReport
+from equiprop.verify.verdict import Picture, Verdict, pictures
 
-if TYPE_CHECKING:
-    from equiprop.verify.equivalence import EquivalenceReport
-    from equiprop.verify.orders import OrdersReport
-    from equiprop.verify.report import Verdict
-
-#: What stands for 0 on a logarithmic axis.
+#: Value drawn for 0 on a logarithmic axis.
 _INVISIBLE = 1e-18
 
 
@@ -43,7 +41,7 @@ def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:
     Parameters
     ----------
     history : sequence of Epoch
-        From `Trainer.fit`.
+        The result of `Trainer.fit`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "learning_curve")
@@ -64,7 +62,7 @@ def relaxation(free: FixedPoint, axes: Any = None) -> Any:
     Parameters
     ----------
     free : FixedPoint
-        From ``free_phase(..., trace=True)``.
+        The result of ``free_phase(..., trace=True)``.
     axes : matplotlib Axes, optional
     """
     if free.residual_trace is None:
@@ -88,7 +86,7 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     Parameters
     ----------
     report : EquivalenceReport
-        From `equiprop.verify.equivalence`.
+        The result of `equiprop.verify.equivalence`.
     units : int
         How many units of the first sample to draw.
     axes : matplotlib Axes, optional
@@ -122,7 +120,7 @@ def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
     Parameters
     ----------
     report : EquivalenceReport
-        From `equiprop.verify.equivalence`.
+        The result of `equiprop.verify.equivalence`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "step_errors")
@@ -143,7 +141,7 @@ def orders(report: OrdersReport, axes: Any = None) -> Any:
     Parameters
     ----------
     report : OrdersReport
-        From `equiprop.verify.orders`.
+        The result of `equiprop.verify.orders`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "orders")
@@ -167,7 +165,7 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
     Parameters
     ----------
     verdict : Verdict
-        What a function of `equiprop.verify` returned.
+        The result of a function of `equiprop.verify`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "margins")
@@ -186,6 +184,22 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
     return axes
 
 
+@pictures.register
+def _(verdict: Verdict) -> Iterator[Picture]:
+    yield Picture(verdict.claim, lambda axes=None: margins(verdict, axes))
+
+
+@pictures.register
+def _(report: EquivalenceReport) -> Iterator[Picture]:
+    yield Picture("Two second phases, one process", lambda axes=None, units=6: theorem(report, units, axes))
+    yield Picture("Difference at every step", lambda axes=None: step_errors(report, axes))
+
+
+@pictures.register
+def _(report: OrdersReport) -> Iterator[Picture]:
+    yield Picture("Bias of a finite nudging", lambda axes=None: orders(report, axes))
+
+
 def save(axes: Any, path: Any) -> None:
-    """Write the figure of `axes` to a file; the ending names the format."""
+    """Write the figure of `axes` to a file; the suffix of the name chooses the format."""
     axes.figure.savefig(path, dpi=150)

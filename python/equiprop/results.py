@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +101,12 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
+@singledispatch
+def explanation(outcome: Outcome) -> str:
+    """Say why a phase ended as it did; `equiprop.verify.diagnosis` registers more than a summary."""
+    return outcome.summary()
+
+
 @dataclass(frozen=True)
 class FixedPoint(Outcome):
     """The state a free phase ended in.
@@ -133,9 +140,7 @@ class FixedPoint(Outcome):
 
     def explain(self) -> None:
         """Print why this free phase ended as it did: spectrum, stable steps, kinks, and what to do."""
-        from equiprop.verify.diagnosis import diagnose
-
-        print(diagnose(self))
+        print(explanation(self))
 
     def __str__(self) -> str:
         return f"Free phase of {self.model}\n{self.summary()}"

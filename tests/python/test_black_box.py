@@ -87,6 +87,13 @@ def test_a_wrong_sign_of_one_contrast_is_named() -> None:
     assert "EqProp of B" not in text
 
 
+def test_a_device_that_ignores_its_parameters_is_named() -> None:
+    box = device(Valley(), contrast=lambda x, s: np.zeros(9))
+    box.parameters = box.parameters.copy()
+    text = advice(verify.black_box(box, X, Y, max_differences=1))
+    assert "None of the parameters looked at changes the cost" in text
+
+
 def test_a_device_not_at_rest_is_named() -> None:
     assert "The device was not at rest" in advice(verify.black_box(device(steps=25), X, Y))
 

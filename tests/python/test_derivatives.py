@@ -20,7 +20,8 @@ Y = np.array([[0.3, -0.2], [0.1, 0.4]])
 def test_every_network_passes(build: Any, activation: str, potential: str) -> None:
     report = verify.derivatives(build(activation=activation, potential=potential))
     assert report.passed, str(report)
-    assert len(report.rows) == 11
+    assert len(report.rows) == 12
+    assert report["parameters without effect"] == 0
     assert report.advice == ()
 
 
@@ -44,7 +45,7 @@ def test_the_right_energy_passes() -> None:
 
 
 class RealOnly(Valley):
-    """The same without complex states: differences take the place of complex steps."""
+    """`Valley` without complex states: differences take the place of complex steps."""
 
     accepts_complex = False
 
@@ -140,6 +141,87 @@ def test_a_certificate_of_it_fails(mistake: type[Valley]) -> None:
     certificate = verify.certify(mistake(), X, Y, claims=["derivatives", "gradients"])
     assert not certificate.passed
     assert "FAIL" in str(certificate)
+
+
+class Deaf(Valley):
+    """Parts of the parameters are read from a copy that is made once."""
+
+    def __init__(self, ignored: slice) -> None:
+        super().__init__()
+        self.ignored, self.copy = ignored, self.parameters.copy()
+
+    @property
+    def block_slices(self) -> dict[str, slice]:
+        return {"a": slice(0, 3), "B": slice(3, 9)}
+
+    def read(self) -> np.ndarray:
+        theta = self.parameters.copy()
+        theta[self.ignored] = self.copy[self.ignored]
+        return theta
+
+    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        a, b = self.read()[:3], self.read()[3:].reshape(3, 2)
+        return (s**2 / 2 + s**4 / 4 - s * (x @ b.T)).sum(axis=1) + (s @ a) ** 2 / 2
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        a, b = self.read()[:3], self.read()[3:].reshape(3, 2)
+        return s + s**3 + np.outer(s @ a, a) - x @ b.T
+
+    def parameter_gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        slopes = np.concatenate([(s @ self.read()[:3]) @ s, -(s.T @ x).ravel()])
+        slopes[self.ignored] = 0
+        return slopes
+
+
+@pytest.mark.parametrize(
+    ("ignored", "count", "words"),
+    [
+        (slice(0, 9), 9, "No parameter has an effect: changes leave every bit of energy and gradient"),
+        (slice(3, 9), 6, "No parameter of block B has an effect"),
+        (slice(0, 3), 3, "No parameter of block a has an effect"),
+        (slice(4, 5), 1, "Parameters without effect are B[1]:"),
+        (slice(2, 4), 2, "Parameters without effect are a[2], B[0]:"),
+    ],
+)
+def test_parameters_that_nothing_depends_on_are_named(ignored: slice, count: int, words: str) -> None:
+    report = verify.derivatives(Deaf(ignored), X)
+    assert report["parameters without effect"] == count
+    assert [row.label for row in report.rows if not row.passed] == ["parameters without effect"]
+    assert report.advice[0].startswith(words)
+    assert "not a copy that is kept elsewhere" in report.advice[0]
+
+
+def test_a_small_block_among_many_parameters_is_looked_at_as_a_whole() -> None:
+    report = verify.derivatives(Deaf(slice(0, 3)), X, max_parameters=1)
+    assert report["parameters without effect"] == 3
+
+
+class DeafField(eq.VectorField):
+    def velocity(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return x - s + 0.3 * np.tanh(np.roll(s, 1, axis=1))
+
+
+def test_a_vector_field_that_ignores_its_parameters_is_named() -> None:
+    report = verify.derivatives(DeafField(3, 1, np.array([0.1, 0.2]), 3))
+    assert not report.passed
+    assert report.advice[0].startswith("No parameter has an effect: changes leave every bit of the velocity")
+
+
+def test_weights_of_an_input_that_is_always_zero_have_an_effect() -> None:
+    net = chain(4, 6, 3)
+    x = inputs(net)
+    x[:, 1] = 0
+    kept = net.parameters.copy()
+    assert verify.derivatives(net, x).passed
+    np.testing.assert_array_equal(net.parameters, kept)
+
+
+@pytest.mark.parametrize("seed", [24, 27, 29, 30, 34, 35])
+@pytest.mark.parametrize("activation", CLIPPED)
+def test_a_state_near_the_end_of_a_range_is_no_mistake(activation: str, seed: int) -> None:
+    """There the fifth derivative is so large that one step of the differences does not suit every sample."""
+    report = verify.derivatives(skip(activation=activation, potential="legendre"), seed=seed)
+    assert report.passed, str(report)
 
 
 class WrongTranspose(eq.VectorField):

@@ -1,10 +1,11 @@
-"""Verification: what the theory claims, as functions that return numbers.
+"""Verification: the claims of the theory as functions that return numbers.
 
-Each claim is a function of a model and samples that returns a report: rows of numbers with their limits, a
-verdict, and advice where something does not hold. `certify` runs them all. Everything is computed in
-double precision, on a copy if the network is in single precision.
+Each claim is a function of a model and samples. It returns a report: rows of numbers with their limits, a
+verdict, and advice if something does not hold. `certify` runs all claims. Everything is computed in double
+precision, on a copy if the network is in single precision.
 """
 
+from equiprop.verify import saving as saving
 from equiprop.verify.asymmetry import AsymmetryReport as AsymmetryReport
 from equiprop.verify.asymmetry import asymmetry as asymmetry
 from equiprop.verify.black_box import BlackBox as BlackBox
@@ -14,8 +15,7 @@ from equiprop.verify.bounded import BoundedReport as BoundedReport
 from equiprop.verify.bounded import bounded as bounded
 from equiprop.verify.certificate import Case as Case
 from equiprop.verify.certificate import Certificate as Certificate
-from equiprop.verify.certificate import Replay as Replay
-from equiprop.verify.certificate import replay as replay
+from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.derivatives import DerivativesReport as DerivativesReport
 from equiprop.verify.derivatives import derivatives as derivatives
 from equiprop.verify.diagnosis import Diagnosis as Diagnosis
@@ -23,27 +23,25 @@ from equiprop.verify.diagnosis import diagnose as diagnose
 from equiprop.verify.discrete_time import DiscreteTimeReport as DiscreteTimeReport
 from equiprop.verify.discrete_time import discrete_time as discrete_time
 from equiprop.verify.equivalence import EquivalenceReport as EquivalenceReport
-from equiprop.verify.equivalence import Process as Process
 from equiprop.verify.equivalence import equivalence as equivalence
 from equiprop.verify.gradients import GradientRow as GradientRow
 from equiprop.verify.gradients import GradientsReport as GradientsReport
-from equiprop.verify.gradients import finite_differences as finite_differences
 from equiprop.verify.gradients import gradients as gradients
-from equiprop.verify.gradients import implicit_gradient as implicit_gradient
 from equiprop.verify.limit import LimitReport as LimitReport
 from equiprop.verify.limit import limit as limit
 from equiprop.verify.orders import OrdersReport as OrdersReport
 from equiprop.verify.orders import orders as orders
 from equiprop.verify.problem import Problem as Problem
 from equiprop.verify.problem import prepare as prepare
+from equiprop.verify.processes import Process as Process
 from equiprop.verify.projected_cost import ProjectedCostReport as ProjectedCostReport
 from equiprop.verify.projected_cost import projected_cost as projected_cost
-from equiprop.verify.report import Report as Report
-from equiprop.verify.report import Row as Row
-from equiprop.verify.report import Verdict as Verdict
+from equiprop.verify.reference import finite_differences as finite_differences
+from equiprop.verify.reference import implicit_gradient as implicit_gradient
+from equiprop.verify.replay import Replay as Replay
+from equiprop.verify.replay import replay as replay
 from equiprop.verify.spectrum import Spectrum as Spectrum
 from equiprop.verify.spectrum import Symmetry as Symmetry
-from equiprop.verify.suite import CLAIMS as CLAIMS
 from equiprop.verify.suite import certify as certify
 from equiprop.verify.surrogate import SurrogateReport as SurrogateReport
 from equiprop.verify.surrogate import surrogate as surrogate
@@ -51,3 +49,6 @@ from equiprop.verify.traces import TracesReport as TracesReport
 from equiprop.verify.traces import traces as traces
 from equiprop.verify.unconverged import UnconvergedReport as UnconvergedReport
 from equiprop.verify.unconverged import unconverged as unconverged
+from equiprop.verify.verdict import Report as Report
+from equiprop.verify.verdict import Row as Row
+from equiprop.verify.verdict import Verdict as Verdict

@@ -1,40 +1,54 @@
-"""Certificates: what was checked, what held, and all that is needed to check it again."""
+"""Certificates: the claims that were checked, their figures, and all data needed to check them again."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
-
-from equiprop.arrays import Array
-from equiprop.checkpoint import describe, rebuild
 from equiprop.config import config
-from equiprop.costs import Cost, CrossEntropy, SquaredError
-from equiprop.models import HopfieldNetwork
-from equiprop.nudging import Nudging, centered, exact_limit, one_sided
-from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver
-from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.report import Report, Verdict, finite_only
+from equiprop.verify.claims import CLAIMS
+from equiprop.verify.encoding import ProblemRecord, encode, encode_problem
+from equiprop.verify.problem import Problem
+from equiprop.verify.verdict import JSON, Verdict, VerdictRecord, write
 
-_FORMAT = "equiprop-certificate-1"
-_COSTS: Mapping[str, Cost] = {"SquaredError": SquaredError(), "CrossEntropy": CrossEntropy()}
-_SOLVERS: Mapping[str, type[FreeSolver]] = {
-    kind.__name__: kind for kind in (BlockUpdate, FixedPointIteration, Euler)
-}
-_NUDGINGS: Mapping[str, Any] = {"one_sided": one_sided, "centered": centered}
+#: Name and version of the JSON form.
+FORMAT = "equiprop-certificate-2"
+
+
+class ClaimRecord(VerdictRecord):
+    """A claim in a JSON file: a `Verdict`, and the settings that repeat it."""
+
+    settings: dict[str, JSON]
+
+
+class CaseRecord(TypedDict):
+    """A `Case` in a JSON file; every claim is in one of `claims`, `not_claimed` and `not_asked_for`."""
+
+    network: str
+    passed: bool
+    claims: list[ClaimRecord]
+    not_claimed: dict[str, str]
+    not_asked_for: list[str]
+    problem: ProblemRecord | None
+
+
+class CertificateRecord(TypedDict):
+    """A `Certificate` in a JSON file."""
+
+    format: str
+    passed: bool
+    verdict: str
+    repeat_with: str
+    environment: dict[str, Any]
+    cases: list[CaseRecord]
 
 
 @dataclass(frozen=True)
 class Case:
-    """The reports on one model; `skipped` says which claims were not made of it, and why."""
+    """The reports on one model; `skipped` names the claims that do not apply to it, with the reason."""
 
     problem: Problem | None
     reports: tuple[Verdict, ...]
@@ -47,17 +61,23 @@ class Case:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim holds."""
+        """True if every claim holds."""
         return all(report.passed for report in self.reports)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the case for a machine."""
+    @property
+    def _decided(self) -> set[str]:
+        """Names of the claims that were made, or left out for a reason."""
+        return {report.name for report in self.reports} | set(self.skipped)
+
+    def as_dict(self) -> CaseRecord:
+        """Return the case for JSON."""
         return {
             "network": self.name,
             "passed": self.passed,
-            "claims": [{**r.as_dict(), "settings": _encode(r.settings)} for r in self.reports],
+            "claims": [_claim(report) for report in self.reports],
             "not_claimed": dict(self.skipped),
-            "problem": None if self.problem is None else _encode_problem(self.problem),
+            "not_asked_for": [name for name in CLAIMS if name not in self._decided],
+            "problem": None if self.problem is None else encode_problem(self.problem),
         }
 
     def __str__(self) -> str:
@@ -75,7 +95,7 @@ class Certificate:
     ----------
     cases : tuple of Case
     command : str
-        That repeats it.
+        Command that repeats the verification.
     """
 
     cases: tuple[Case, ...]
@@ -83,8 +103,9 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim holds of every model."""
-        return bool(self.cases) and all(case.passed for case in self.cases)
+        """True if at least one claim was made, and every claim holds on every model."""
+        made = any(case.reports for case in self.cases)
+        return made and all(case.passed for case in self.cases)
 
     @property
     def verdict(self) -> str:
@@ -92,21 +113,23 @@ class Certificate:
         reports = [report for case in self.cases for report in case.reports]
         held = sum(report.passed for report in reports)
         models = f"{len(self.cases)} model{'s' if len(self.cases) != 1 else ''}"
+        if not reports:
+            return f"No claim was made, on {models}."
         outcome = "All" if held == len(reports) else f"{held} of"
         return f"{outcome} {len(reports)} claims hold, on {models}."
 
     def explain(self) -> None:
-        """Print every claim that does not hold, with where and why; then the verdict."""
+        """Print every claim that does not hold and its causes; then the verdict."""
         for case in self.cases:
             for report in case.reports:
                 if not report.passed:
                     report.explain()
         print(self.verdict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the certificate for a machine."""
+    def as_dict(self) -> CertificateRecord:
+        """Return the certificate for JSON."""
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "passed": self.passed,
             "verdict": self.verdict,
             "repeat_with": self.command,
@@ -115,190 +138,17 @@ class Certificate:
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a self-contained page (.html; extra ``plot``) or the figures (.json), all of it or nothing.
+        """Write a self-contained page (.html; extra ``plot``) or the figures (.json).
 
-        The JSON holds network, samples and settings, so that ``equiprop verify --replay`` repeats it.
+        The JSON holds network, samples and settings, so that ``equiprop verify --replay`` can repeat it. An
+        existing file stays as it is until the new one is complete.
         """
-        path = Path(path)
-        if path.suffix == ".html":
-            from equiprop.verify.html import page
-
-            text = page(self)
-        elif path.suffix == ".json":
-            text = json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
-        else:
-            raise ValueError(f"[save] A certificate is a .html or a .json file. Received {str(path)!r}.")
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write(self, path)
 
     def __str__(self) -> str:
         return "\n".join([*(str(case) for case in self.cases), self.verdict])
 
 
-@dataclass(frozen=True)
-class Replay:
-    """A certificate made again.
-
-    Attributes
-    ----------
-    certificate : Certificate
-    differences : tuple of str
-        Figures that are not the same to the last bit.
-    environment : dict of str to (recorded, present)
-        What differs in the environment.
-    compared : int
-        How many figures were compared.
-    """
-
-    certificate: Certificate
-    differences: tuple[str, ...]
-    environment: Mapping[str, tuple[Any, Any]]
-    compared: int
-
-    @property
-    def identical(self) -> bool:
-        """Whether every figure has the same bits."""
-        return not self.differences
-
-    def __str__(self) -> str:
-        if self.identical:
-            return f"replayed: the bits of all {self.compared} figures agree"
-        lines = [
-            f"replayed: {len(self.differences)} of {self.compared} figures differ",
-            *self.differences[:20],
-        ]
-        lines += [f"{name} was {old}, is {new}" for name, (old, new) in self.environment.items()]
-        return "\n    ".join(lines)
-
-
-def replay(path: str | PathLike[str]) -> Replay:
-    """Repeat the checks of a saved JSON certificate, and compare every figure bit for bit."""
-    recorded = _read(path)
-    try:
-        repeated = [_repeat(case, path) for case in recorded["cases"]]
-        here = config()
-        changed = {k: (v, here.get(k)) for k, v in recorded["environment"].items() if here.get(k) != v}
-        command = str(recorded["repeat_with"])
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        if str(error).startswith("["):
-            raise
-        raise ValueError(
-            f"[replay] The certificate holds a network, samples and figures. Received a damaged '{path}'."
-        ) from error
-    differences = tuple(line for _, lines, _ in repeated for line in lines)
-    certificate = Certificate(tuple(case for case, _, _ in repeated), command)
-    return Replay(certificate, differences, changed, sum(count for _, _, count in repeated))
-
-
-def _repeat(case: Mapping[str, Any], path: str | PathLike[str]) -> tuple[Case, list[str], int]:
-    """Return the case made again, the figures that differ in words, and how many were compared."""
-    from equiprop.verify.suite import CLAIMS
-
-    problem = _decode_problem(case, path)
-    reports: list[Report] = []
-    differences, compared = [], 0
-    for claim in case["claims"]:
-        if claim["claim"] not in CLAIMS:
-            raise ValueError(f"[replay] A claim is one of {', '.join(CLAIMS)}. Received {claim['claim']!r}.")
-        report = CLAIMS[claim["claim"]].check(problem, **_decode(claim["settings"]))
-        reports.append(report)
-        now = {row["label"]: row["value"] for row in report.as_dict()["rows"]}
-        for row in claim["rows"]:
-            compared += 1
-            label, old, new = row["label"], row["value"], now.get(row["label"])
-            if new != old:
-                where = f"{case['network']}, {claim['claim']}, {label}"
-                differences.append(f"{where}: was {old}, is {new}")
-    return Case(problem, tuple(reports), dict(case["not_claimed"])), differences, compared
-
-
-def _read(path: str | PathLike[str]) -> dict[str, Any]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise type(error)(f"[replay] The certificate can be read. Received {error}.") from error
-    except UnicodeDecodeError:
-        text = ""
-    recorded: Any = None
-    try:
-        recorded = json.loads(text)
-        complete = recorded["format"] == _FORMAT and isinstance(recorded["cases"], list)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        complete = False
-    if not complete:
-        raise ValueError(f"[replay] The file is a certificate saved as JSON ({_FORMAT}). Received '{path}'.")
-    return dict(recorded)
-
-
-def _encode_problem(problem: Problem) -> dict[str, Any]:
-    parameters = problem.model.parameters
-    digest = hashlib.sha256(np.ascontiguousarray(parameters).tobytes()).hexdigest()
-    own = not isinstance(problem.model, HopfieldNetwork)
-    return {
-        "model": None if own else describe(problem.model),  # type: ignore[arg-type]
-        "parameters": None if own else _encode_array(parameters),
-        "parameters_sha256": digest,
-        "x": _encode_array(problem.x),
-        "y": _encode_array(np.asarray(problem.y)),
-        "cost": type(problem.cost).__name__,
-        "solver": {"name": type(problem.solver).__name__, **asdict(problem.solver)},
-    }
-
-
-def _decode_problem(case: Mapping[str, Any], path: str | PathLike[str]) -> Problem:
-    stored = case["problem"]
-    if stored is None or stored["model"] is None:
-        raise ValueError(
-            "[replay] A network can be replayed; a model of one's own needs its code. "
-            f"Received a certificate of {case['network']} in '{path}'."
-        )
-    parameters = _decode_array(stored["parameters"])
-    net = rebuild(stored["model"], parameters.size)
-    net.parameters[:] = parameters
-    options = dict(stored["solver"])
-    solver = _SOLVERS[options.pop("name")](**options)
-    x, y = _decode_array(stored["x"]), _decode_array(stored["y"])
-    return prepare("replay", net, x, y, _COSTS[stored["cost"]], solver)
-
-
-def _encode_array(array: Array) -> dict[str, Any]:
-    array = np.ascontiguousarray(array)
-    array = array.astype(array.dtype.newbyteorder("<"))
-    return {
-        "dtype": array.dtype.str,
-        "shape": list(array.shape),
-        "data": base64.b64encode(array.tobytes()).decode("ascii"),
-    }
-
-
-def _decode_array(stored: Mapping[str, Any]) -> Array:
-    dtype = np.dtype(stored["dtype"])
-    if dtype.kind not in "iuf":
-        raise TypeError("numbers")
-    array = np.frombuffer(base64.b64decode(stored["data"]), dtype).reshape(stored["shape"])
-    return array.astype(dtype.newbyteorder("="))
-
-
-def _encode(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _encode_value(value) for name, value in settings.items()}
-
-
-def _encode_value(value: Any) -> Any:
-    if isinstance(value, Nudging):
-        return {"nudging": value.name, "beta": value.beta}
-    return finite_only(value)
-
-
-def _decode(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _decode_value(value) for name, value in settings.items()}
-
-
-def _decode_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        name = value.get("nudging")
-        return exact_limit() if name == "exact_limit" else _NUDGINGS[str(name)](value["beta"])
-    return value
+def _claim(report: Verdict) -> ClaimRecord:
+    settings = {name: encode(value) for name, value in report.settings.items()}
+    return {**report.as_dict(), "settings": settings}

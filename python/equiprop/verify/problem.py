@@ -1,8 +1,8 @@
-"""Where every check starts: a double-precision model, at a fixed point found to rounding."""
+"""The start of every check: a double-precision model at a fixed point with a residual of rounding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.activations import activation
 from equiprop.arrays import Array
 from equiprop.costs import Cost, bind_cost
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.models import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
 from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, free_phase
+from equiprop.verify.diagnosis import Diagnosis, diagnose
+from equiprop.verify.model_parts import in_double, kink_margins
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
 _RESIDUAL = 1e-14
@@ -27,17 +28,18 @@ _ITERATIONS = 200_000
 
 @dataclass(frozen=True)
 class Problem:
-    """A model with samples and a cost, at its fixed point; made by `prepare`.
+    """A model with samples and a cost, at its fixed point; `prepare` makes it.
 
     Attributes
     ----------
     model : Model
-        In double precision.
+        The model in double precision.
     x : (batch, inputs)
-    y : targets as they were given
+    y : (batch, outputs) or (batch,) labels
+        Targets as the caller gave them.
     cost : Cost
     solver : FreeSolver
-        Of the free phase, and of phases that a check runs.
+        Solver of the free phase, and of other phases that a check runs.
     free : FixedPoint
     """
 
@@ -70,14 +72,19 @@ class Problem:
 
     @cached_property
     def free_units(self) -> NDArray[np.bool_]:
-        """Which units no bound holds, (batch, units)."""
+        """True for units that no bound holds, (batch, units)."""
         held: NDArray[np.bool_] = self.energy.mobility(self.state) != 0
         return held
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """Of the Hessian at the fixed point, on the free units."""
+        """The spectrum of the Hessian at the fixed point, on the free units."""
         return ritz_values(self.energy, self.state, self.free_units)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """Figures and advice on the free phase."""
+        return diagnose(self.free)
 
     @cached_property
     def force(self) -> NDArray[np.float64]:
@@ -85,7 +92,7 @@ class Problem:
         return self.bound.state_gradient(self.state)
 
     def difference_step(self, betas: Sequence[float] = (0.0,)) -> float:
-        """Return a step for finite differences: 3e-4, or less where a kink of a nudged state is near."""
+        """Return a step for finite differences: 3e-4, or less if a nudged state is near a kink."""
         margin = np.inf
         for beta in betas:
             energy = _core.f64.total_energy(self.energy, self.bound, beta)
@@ -114,50 +121,14 @@ class Problem:
         )
 
     def step_size(self, wanted: float | None) -> float:
-        """Return `wanted`, or 0.3, or what is stable if that is less."""
+        """Return `wanted` if it is given, else 0.3, or the largest stable step if that is less."""
         return stable_step(self.energy, self.state) if wanted is None else wanted
-
-
-def kink_margins(model: Model, energy: _core.Energy, state: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far each unit is from its nearest bound before clipping, (batch, units); inf without one."""
-    margins = np.full(state.shape, np.inf)
-    if not isinstance(model, HopfieldNetwork):
-        return margins
-    gradient = energy.gradient(state)
-    for layer, where in zip(model.layers[1:], model.layer_slices.values(), strict=True):
-        rho = activation(layer.activation)
-        if rho.kind != "clip":
-            continue
-        legendre = model.potential == "legendre"
-        divisor = 1.0 if legendre else rho.gain
-        unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
-        for bound in (rho.lower / divisor, rho.upper / divisor):
-            margins[:, where] = np.minimum(margins[:, where], np.abs(unclipped - bound))
-    return margins
-
-
-def unit_name(model: Model, index: int) -> str:
-    """Return the name of a unit, such as hidden1[3]."""
-    layer, at = _position(model.layer_slices, index)
-    return f"{layer}[{at}]"
-
-
-def parameter_name(model: Model, index: int) -> str:
-    """Return the name of a parameter, such as W1[2, 3]."""
-    block, at = _position(model.block_slices, index)
-    position = np.unravel_index(at, model.blocks[block].shape) if block in model.blocks else (at,)
-    return f"{block}[{', '.join(str(i) for i in position)}]"
-
-
-def _position(slices: Mapping[str, slice], index: int) -> tuple[str, int]:
-    name = next((name for name, at in slices.items() if at.start <= index < at.stop), None)
-    return ("", index) if name is None else (name, index - slices[name].start)
 
 
 def prepare(
     where: str, model: Model | Problem, x: Any, y: Any, cost: Cost, solver: FreeSolver | None
 ) -> Problem:
-    """Relax a model to rounding, unless that has been done already and `model` is a Problem."""
+    """Return a `Problem` with a model at its fixed point; a `Problem` is returned as it is."""
     if isinstance(model, Problem):
         return model
     model = in_double(model)
@@ -167,17 +138,10 @@ def prepare(
     return Problem(model, x, y, cost, free.solver, free)
 
 
-def in_double(model: Model) -> Model:
-    """Return the model itself, or a double-precision copy."""
-    if isinstance(model, HopfieldNetwork) and model.dtype != np.float64:
-        return model.astype("float64")
-    return model
-
-
 def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None) -> FixedPoint:
     """Relax to a residual of 1e-14, by block updates if the model has them, else by Euler; then polish.
 
-    As many steps again square the residual of a linear rate, which ends at rounding.
+    Polishing takes as many steps again. At a linear rate they square the residual, so that rounding is left.
     """
     if solver is None and model.has_block_update:
         solver = BlockUpdate(tolerance=_RESIDUAL, max_iterations=_ITERATIONS)

@@ -1,9 +1,8 @@
-"""The claims by name, where each applies, and the networks `equiprop verify` runs them on."""
+"""Run claims on a model, and make the random networks that `equiprop verify` checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -14,77 +13,15 @@ from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.solvers import FreeSolver
-from equiprop.verify.asymmetry import asymmetry
-from equiprop.verify.bounded import bounded
 from equiprop.verify.certificate import Case, Certificate
-from equiprop.verify.derivatives import derivatives
-from equiprop.verify.discrete_time import discrete_time
+from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.gradients import gradients
 from equiprop.verify.limit import limit
-from equiprop.verify.orders import orders
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.projected_cost import projected_cost
-from equiprop.verify.report import Report
-from equiprop.verify.surrogate import surrogate
-from equiprop.verify.unconverged import unconverged
+from equiprop.verify.verdict import Report
 
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
-
-Applies = Callable[[Problem], "str | None"]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A check by name: the function, the settings that make it this claim, and where it is not made."""
-
-    check: Callable[..., Report]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    excluded: Applies = lambda _: None
-
-
-def _without_energy(problem: Problem) -> str | None:
-    return None if problem.model.conservative else "the model has no energy"
-
-
-def _with_kinks(problem: Problem) -> str | None:
-    if isinstance(problem.model, HopfieldNetwork) and not problem.model.holomorphic:
-        return "kinks allow no expansion in beta; see bounded"
-    return _without_energy(problem)
-
-
-def _with_held_units(problem: Problem) -> str | None:
-    return None if problem.free_units.all() else "a bound holds some units"
-
-
-def _without_held_units(problem: Problem) -> str | None:
-    return "no bound holds a unit" if problem.free_units.all() else None
-
-
-def _not_asymmetric(problem: Problem) -> str | None:
-    if isinstance(problem.model, HopfieldNetwork) or not problem.model.conservative:
-        return None
-    return "the model has no couplings that could be made asymmetric"
-
-
-#: Every claim, in the order of a certificate.
-CLAIMS: Mapping[str, Claim] = MappingProxyType(
-    {
-        "derivatives": Claim(derivatives),
-        "equality": Claim(equivalence),
-        "runge-kutta": Claim(equivalence, {"integrator": "runge-kutta"}, _with_held_units),
-        "limit": Claim(limit),
-        "orders": Claim(orders, excluded=_with_kinks),
-        "surrogate": Claim(surrogate, excluded=_without_energy),
-        "discrete-time": Claim(discrete_time, excluded=_without_energy),
-        "gradients": Claim(gradients),
-        "bounded": Claim(bounded, excluded=_without_held_units),
-        "asymmetry": Claim(asymmetry, excluded=_not_asymmetric),
-        "unconverged": Claim(unconverged, excluded=_without_energy),
-        "projected-cost": Claim(projected_cost),
-    }
-)
 
 
 def examine(
@@ -93,9 +30,9 @@ def examine(
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     show: Callable[[Report], None] = lambda _: None,
 ) -> Case:
-    """Run the claims on one problem; `show` sees each report as it is made.
+    """Run claims on one problem, and call `show` with each report.
 
-    A model without an energy is nudged with its antisymmetric term, in the claims that are exact only so.
+    A model without an energy is nudged with its antisymmetric term where a claim is exact only with it.
     """
     reports, skipped = [], {}
     for name in claims:
@@ -132,7 +69,7 @@ def certify(
         Keys of `CLAIMS`.
     cost : SquaredError or CrossEntropy
     solver : FreeSolver, optional
-        Of the free phase; by default one that reaches a residual of 1e-14.
+        Solver of the free phase; by default one that reaches a residual of 1e-14.
 
     Returns
     -------
@@ -151,7 +88,7 @@ def certify(
 
 
 def check_claims(claims: Sequence[str]) -> None:
-    """Refuse names that are no claims."""
+    """Raise ValueError for names that are not in `CLAIMS`."""
     unknown = [name for name in claims if name not in CLAIMS]
     if unknown or isinstance(claims, str):
         raise ValueError(

@@ -1,21 +1,46 @@
-"""What every check returns: rows of numbers with their limits, and advice where one is not kept."""
+"""The result of every check: rows of numbers with their limits, and advice where a limit is not kept."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import singledispatch
+from os import PathLike
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from equiprop.verify.problem import Problem
 
-if TYPE_CHECKING:
-    from os import PathLike
+#: Content of a JSON file.
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+
+
+class RowRecord(TypedDict):
+    """A `Row` in a JSON file."""
+
+    label: str
+    value: float | str
+    low: float | str | None
+    high: float | str | None
+    passed: bool
+    note: str
+
+
+class VerdictRecord(TypedDict):
+    """A `Verdict` in a JSON file; `series` holds what its pictures show."""
+
+    claim: str
+    statement: str
+    passed: bool
+    summary: str
+    rows: list[RowRecord]
+    advice: list[str]
+    series: JSON
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a check, and what it must lie between; without limits it is shown, not judged."""
+    """One number of a check and its limits; without limits it is shown and not judged."""
 
     label: str
     value: float
@@ -25,12 +50,12 @@ class Row:
 
     @property
     def judged(self) -> bool:
-        """Whether anything is promised of the value."""
+        """True if the value has a limit."""
         return self.low is not None or self.high is not None
 
     @property
     def passed(self) -> bool:
-        """Whether the value keeps its limits; NaN keeps none."""
+        """True if the value keeps its limits; NaN keeps none."""
         above = self.low is None or self.value >= self.low
         return bool(above and (self.high is None or self.value <= self.high))
 
@@ -43,22 +68,29 @@ class Row:
             return f">= {self.low:.3g}"
         return "" if self.high is None else f"<= {self.high:.3g}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row for a machine; numbers that are not finite as text."""
+    def as_dict(self) -> RowRecord:
+        """Return the row for JSON; numbers that are not finite become text."""
         return {
             "label": self.label,
-            "value": finite_only(float(self.value)),
-            "low": self.low,
-            "high": self.high,
+            "value": _number(float(self.value)),
+            "low": None if self.low is None else _number(self.low),
+            "high": None if self.high is None else _number(self.high),
             "passed": self.passed,
             "note": self.note,
         }
 
     def text(self, width: int) -> str:
-        """Return the row as a line, its label padded to a width."""
+        """Return the row as a line, its label padded to `width` characters."""
         mark = "" if not self.judged else "ok" if self.passed else "FAILED"
         note = f"  {self.note}" if self.note else ""
         return f"{self.label:<{width}} {self.value:>10.3g}  {self.limit:<12} {mark:<6}{note}".rstrip()
+
+
+class Picture(NamedTuple):
+    """A picture of a check: its title, and a function that draws it on matplotlib axes and returns them."""
+
+    title: str
+    draw: Callable[..., Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,23 +100,23 @@ class Verdict:
     Attributes
     ----------
     settings : dict
-        The arguments that repeat it.
+        The arguments of the check, enough to repeat it.
     rows : tuple of Row
         The figures.
     advice : tuple of str
-        Where and why something does not hold, and what to do; empty if all is well.
+        Where and why the claim does not hold, and what to do; empty if it holds.
     """
 
     claim: ClassVar[str]
     statement: ClassVar[str]
 
-    settings: dict[str, Any] = field(repr=False, default_factory=dict)
+    settings: Mapping[str, Any] = field(repr=False, default_factory=dict)
     rows: tuple[Row, ...] = ()
     advice: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every row keeps its limits."""
+        """True if every row keeps its limits."""
         return all(row.passed for row in self.rows)
 
     def __getitem__(self, label: str) -> float:
@@ -103,7 +135,7 @@ class Verdict:
         return f"{self.name}: {verdict}. {self.statement}"
 
     def all_advice(self) -> tuple[str, ...]:
-        """Return everything there is to say about what does not hold."""
+        """Return the advice of the check and of the phases it rests on."""
         return self.advice
 
     def explain(self) -> None:
@@ -116,23 +148,20 @@ class Verdict:
         lines += [f"    -> {sentence}" for sentence in self.all_advice()]
         return "\n".join(lines)
 
-    def pictures(self) -> Iterator[tuple[str, Any]]:
-        """Yield (title, draw(axes)) of each picture of this check."""
-        from equiprop import plotting
-
-        yield self.claim, lambda axes=None: plotting.margins(self, axes)
+    def pictures(self) -> Iterator[Picture]:
+        """Yield the pictures of this check (extra ``plot``)."""
+        return pictures(self)
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the check's first picture (extra ``plot``); return the matplotlib axes."""
-        _, draw = next(self.pictures())
-        return draw(axes)
+        return next(self.pictures()).draw(axes)
 
-    def series(self) -> dict[str, Any]:
+    def series(self) -> JSON:
         """Return what the pictures show, as lists of numbers."""
         return {}
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures for a machine."""
+    def as_dict(self) -> VerdictRecord:
+        """Return the figures for JSON."""
         return {
             "claim": self.name,
             "statement": self.statement,
@@ -145,9 +174,7 @@ class Verdict:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a certificate of this check: a page if `path` ends in .html, figures if in .json."""
-        from equiprop.verify.certificate import Case, Certificate
-
-        Certificate((Case(None, (self,)),)).save(path)
+        write(self, path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,58 +184,53 @@ class Report(Verdict):
     Attributes
     ----------
     problem : Problem
-        What was checked.
+        The model, its samples and its fixed point.
     settings, rows, advice
-        As of any `Verdict`.
+        See `Verdict`.
     """
 
     problem: Problem = field(repr=False)
 
     @property
     def passed(self) -> bool:
-        """Whether the fixed point was found and every row keeps its limits."""
+        """True if the fixed point was found and every row keeps its limits."""
         return self.problem.free.converged and all(row.passed for row in self.rows)
 
     def all_advice(self) -> tuple[str, ...]:
-        """Return the advice of the check, after that on a free phase that did not converge."""
+        """Return the advice on a free phase that did not converge, then the advice of the check."""
         if self.problem.free.converged:
             return self.advice
-        from equiprop.verify.diagnosis import diagnose
-
-        return (*diagnose(self.problem.free).advice, *self.advice)
+        return (*self.problem.diagnosis.advice, *self.advice)
 
     def explain(self) -> None:
         """Print the figures, where and why the claim fails, and the state of the fixed point."""
-        from equiprop.verify.diagnosis import diagnose
-
         print(self)
-        print(diagnose(self.problem.free))
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write a certificate of this check: a page if `path` ends in .html, figures if in .json."""
-        from equiprop.verify.certificate import Case, Certificate
-
-        Certificate((Case(self.problem, (self,)),)).save(path)
+        print(self.problem.diagnosis)
 
 
-def finite_only(value: Any) -> Any:
-    """Return nested lists and dictionaries with numbers that are not finite as text, as JSON wants it."""
-    if isinstance(value, dict):
+@singledispatch
+def pictures(verdict: object) -> Iterator[Picture]:
+    """Yield the pictures of a verdict; `equiprop.plotting` registers one function for each kind."""
+    raise TypeError(f"[pictures] A check's verdict is drawn. Received {type(verdict).__name__}.")
+
+
+@singledispatch
+def write(verdict: object, path: str | PathLike[str]) -> None:
+    """Write a verdict or a certificate; `equiprop.verify.saving` registers one function for each kind."""
+    raise TypeError(
+        f"[save] A check's verdict or a certificate is saved to {str(path)!r}. "
+        f"Received {type(verdict).__name__}."
+    )
+
+
+def finite_only(value: JSON) -> JSON:
+    """Return nested lists and dictionaries with numbers that are not finite as text, for JSON has none."""
+    if isinstance(value, Mapping):
         return {str(key): finite_only(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [finite_only(entry) for entry in value]
-    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+    return _number(value) if isinstance(value, float) else value
 
 
-def relation(product: float, power: float, value_power: float) -> str:
-    """Say in words how values relate to their references, given <v, r>, <r, r> and <v, v>."""
-    if not (math.isfinite(power) and math.isfinite(value_power)):
-        return "grows beyond all bounds"
-    if power == 0 or value_power == 0:
-        return "is missing" if power > 0 else "should be zero" if value_power > 0 else "is zero"
-    factor, cosine = product / power, product / math.sqrt(power * value_power)
-    if abs(cosine) < 0.999:
-        return f"points elsewhere (cosine {cosine:.3f})"
-    if abs(factor + 1) < 1e-3:
-        return "has the opposite sign"
-    return f"is {factor:.4g} times what it should be"
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else repr(value)

@@ -1,0 +1,162 @@
+"""Problems and settings of checks as JSON and back; every number keeps its bits."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypedDict, cast, get_args
+
+import numpy as np
+
+from equiprop.arrays import Array
+from equiprop.checkpoint import describe, rebuild
+from equiprop.costs import CrossEntropy, SquaredError
+from equiprop.models import HopfieldNetwork
+from equiprop.nudging import Nudging
+from equiprop.solvers import FreeSolver, LinearSolver
+from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.verdict import JSON
+
+_COSTS = (SquaredError, CrossEntropy)
+#: Dataclasses that are stored as their name and their fields.
+_STORED: Mapping[str, Any] = {
+    kind.__name__: kind for kind in (Nudging, *_COSTS, *get_args(FreeSolver), *get_args(LinearSolver))
+}
+
+
+class ArrayRecord(TypedDict):
+    """An array in a JSON file."""
+
+    type: str
+    dtype: str
+    shape: list[int]
+    data: str
+
+
+class ProblemRecord(TypedDict):
+    """A `Problem` in a JSON file; without `model` and `parameters` if the model is the user's own."""
+
+    model: JSON
+    parameters: ArrayRecord | None
+    parameters_sha256: str
+    x: ArrayRecord
+    y: ArrayRecord
+    cost: JSON
+    solver: JSON
+
+
+def encode(value: Any) -> JSON:
+    """Return a setting as JSON: numbers, text, lists, arrays, nudgings, costs and solvers."""
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, np.ndarray):
+        return cast(JSON, encode_array(value))
+    if isinstance(value, list | tuple):
+        return [encode(entry) for entry in value]
+    if isinstance(value, complex):
+        return {"type": "complex", "real": encode(value.real), "imag": encode(value.imag)}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"type": "float", "value": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    name = type(value).__name__
+    if _STORED.get(name) is not type(value):  # a class of the user's own: `decode` asks for its code
+        return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
+    return {"type": name, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
+
+
+def decode(stored: Any) -> Any:
+    """Return the setting that `encode` stored.
+
+    Raises
+    ------
+    ValueError
+        For an object of a class that is not the library's.
+    """
+    if isinstance(stored, list):
+        return [decode(entry) for entry in stored]
+    if not isinstance(stored, dict):
+        return stored
+    content = {key: entry for key, entry in stored.items() if key != "type"}
+    name = str(stored["type"])
+    if name == "array":
+        return decode_array(stored)
+    if name == "float":
+        return float(content["value"])
+    if name == "complex":
+        return complex(decode(content["real"]), decode(content["imag"]))
+    if name not in _STORED:
+        raise ValueError(
+            "[replay] Costs, nudgings and solvers of the library can be replayed; one of one's own needs "
+            f"its code. Received {name!r}."
+        )
+    return _STORED[name](**{key: _as_tuple(decode(entry)) for key, entry in content.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(entry) for entry in value) if isinstance(value, list) else value
+
+
+def encode_array(array: Array) -> ArrayRecord:
+    """Return an array as JSON, its bytes in base64, least significant first."""
+    array = np.ascontiguousarray(array)
+    array = array.astype(array.dtype.newbyteorder("<"))
+    return {
+        "type": "array",
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "data": base64.b64encode(array.tobytes()).decode("ascii"),
+    }
+
+
+def decode_array(stored: Mapping[str, Any]) -> Array:
+    """Return the array that `encode_array` stored."""
+    dtype = np.dtype(stored["dtype"])
+    if dtype.kind not in "biuf":
+        raise TypeError("numbers")
+    array = np.frombuffer(base64.b64decode(stored["data"]), dtype).reshape(stored["shape"])
+    return array.astype(dtype.newbyteorder("="))
+
+
+def encode_problem(problem: Problem) -> ProblemRecord:
+    """Return model, samples, cost and solver as JSON.
+
+    A model of the user's own is stored as the digest of its parameters.
+    """
+    parameters = np.ascontiguousarray(problem.model.parameters)
+    own = not isinstance(problem.model, HopfieldNetwork)
+    return {
+        "model": None if own else describe(problem.model),  # type: ignore[arg-type]
+        "parameters": None if own else encode_array(parameters),
+        "parameters_sha256": hashlib.sha256(parameters.tobytes()).hexdigest(),
+        "x": encode_array(problem.x),
+        "y": encode_array(np.asarray(problem.y)),
+        "cost": encode(problem.cost),
+        "solver": encode(problem.solver),
+    }
+
+
+def decode_problem(stored: Mapping[str, Any] | None, name: str) -> Problem:
+    """Return the problem that `encode_problem` stored, relaxed again; `name` is its model in words.
+
+    Raises
+    ------
+    ValueError
+        For a model, a cost or a solver of the user's own.
+    """
+    if stored is None or stored["model"] is None:
+        raise ValueError(
+            "[replay] A network can be replayed; a model of one's own needs its code. "
+            f"Received a certificate of {name}."
+        )
+    parameters = decode_array(stored["parameters"])
+    net = rebuild(stored["model"], parameters.size)
+    net.parameters[:] = parameters
+    cost, solver = decode(stored["cost"]), decode(stored["solver"])
+    if not (isinstance(cost, _COSTS) and isinstance(solver, FreeSolver)):
+        raise TypeError("a cost and a solver")
+    x, y = decode_array(stored["x"]), decode_array(stored["y"])
+    return prepare("replay", net, x, y, cost, solver)

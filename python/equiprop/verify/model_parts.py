@@ -1,0 +1,58 @@
+"""Functions of a model that checks share: a copy in double precision, names, distances from kinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.activations import activation
+from equiprop.models import HopfieldNetwork, Model
+
+
+def in_double(model: Model) -> Model:
+    """Return the model itself, or a double-precision copy of a network in single precision."""
+    if isinstance(model, HopfieldNetwork) and model.dtype != np.float64:
+        return model.astype("float64")
+    return model
+
+
+def unit_name(model: Model, index: int) -> str:
+    """Return the name of a unit, such as hidden1[3]."""
+    layer, at = _position(model.layer_slices, index)
+    return f"{layer}[{at}]"
+
+
+def parameter_name(model: Model, index: int) -> str:
+    """Return the name of a parameter, such as W1[2, 3]."""
+    block, at = _position(model.block_slices, index)
+    position = np.unravel_index(at, model.blocks[block].shape) if block in model.blocks else (at,)
+    return f"{block}[{', '.join(str(i) for i in position)}]"
+
+
+def _position(slices: Mapping[str, slice], index: int) -> tuple[str, int]:
+    name = next((name for name, at in slices.items() if at.start <= index < at.stop), None)
+    return ("", index) if name is None else (name, index - slices[name].start)
+
+
+def kink_margins(model: Model, energy: _core.Energy, state: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distance of each unit from its nearest bound before clipping, (batch, units).
+
+    It is infinite for units without a bound.
+    """
+    margins = np.full(state.shape, np.inf)
+    if not isinstance(model, HopfieldNetwork):
+        return margins
+    gradient = energy.gradient(state)
+    for layer, where in zip(model.layers[1:], model.layer_slices.values(), strict=True):
+        rho = activation(layer.activation)
+        if rho.kind != "clip":
+            continue
+        legendre = model.potential == "legendre"
+        divisor = 1.0 if legendre else rho.gain
+        unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
+        for bound in (rho.lower / divisor, rho.upper / divisor):
+            margins[:, where] = np.minimum(margins[:, where], np.abs(unclipped - bound))
+    return margins

@@ -1,0 +1,85 @@
+"""Gradients by implicit differentiation and by finite differences, which claims are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.arrays import Array
+from equiprop.second_phase import recurrent_backpropagation
+from equiprop.solvers import GMRES, free_phase
+from equiprop.verify.problem import Problem
+from equiprop.verify.spectrum import DENSE, dense_hessian
+
+
+def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
+    """Return dJ/dtheta by solving with the Hessian on the free units.
+
+    Up to 512 units the Hessian is formed and solved densely; larger systems are solved by GMRES to rounding.
+    """
+    energy, state, batch = problem.energy, problem.state, len(problem.state)
+    if problem.model.num_units > DENSE:
+        return recurrent_backpropagation(
+            problem.model,
+            problem.free,
+            problem.y,
+            cost=problem.cost,
+            linear_solver=GMRES(tolerance=1e-14, max_iterations=5000),
+            on_failure="ignore",
+        ).parameters
+    hessian, adjoint = dense_hessian(energy, state), np.zeros_like(state)
+    for j in range(batch):
+        loose = problem.free_units[j]
+        adjoint[j, loose] = np.linalg.solve(hessian[j][np.ix_(loose, loose)].T, problem.force[j, loose])
+    return np.asarray(-energy.mixed_derivative_product(state, adjoint) / batch)
+
+
+def finite_differences(
+    problem: Problem, chosen: NDArray[np.int64], step: float = 1e-5
+) -> NDArray[np.float64]:
+    """Return central differences of the objective J by the parameters `chosen`, each from two free phases."""
+    model = problem.model
+
+    def objective() -> float:
+        free = free_phase(model, problem.x, solver=problem.solver, initial=problem.state, on_failure="ignore")
+        return problem.objective(free.state)
+
+    return central_differences(objective, model.parameters, chosen, step)
+
+
+def central_differences(
+    function: Callable[[], float], theta: Array, chosen: NDArray[np.int64], step: float
+) -> NDArray[np.float64]:
+    """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for `chosen` entries; theta is restored."""
+    slopes = np.empty(len(chosen))
+    for k, i in enumerate(chosen):
+        kept = theta[i]
+        try:
+            theta[i] = kept + step
+            above = function()
+            theta[i] = kept - step
+            slopes[k] = (above - function()) / (2 * step)
+        finally:
+            theta[i] = kept
+    return slopes
+
+
+def extrapolated_differences(
+    function: Callable[[], float], theta: Array, chosen: NDArray[np.int64], step: float
+) -> NDArray[np.float64]:
+    """Return central differences of steps h and 2 h, extrapolated to an error of order h^4."""
+    fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
+    return np.asarray((4 * fine - coarse) / 3)
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` indices, spread evenly over `count` entries."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
+
+
+def relative_error(value: Array, reference: Array) -> float:
+    """Return max |value - reference| / max |reference|."""
+    with np.errstate(all="ignore"):  # a diverged value gives infinity or NaN
+        return float(np.abs(value - reference).max() / (np.abs(reference).max() or 1.0))

@@ -1,0 +1,39 @@
+"""Certificates as files: a page or figures."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+
+from equiprop.verify.certificate import Case, Certificate
+from equiprop.verify.html import page
+from equiprop.verify.verdict import Report, Verdict, write
+
+
+@write.register
+def _(certificate: Certificate, path: str | PathLike[str]) -> None:
+    """Write the whole file or nothing: the old file stays until the new one is complete."""
+    path = Path(path)
+    if path.suffix == ".html":
+        text = page(certificate)
+    elif path.suffix == ".json":
+        text = json.dumps(certificate.as_dict(), indent=1, allow_nan=False) + "\n"
+    else:
+        raise ValueError(f"[save] A certificate is a .html or a .json file. Received {str(path)!r}.")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@write.register
+def _(verdict: Verdict, path: str | PathLike[str]) -> None:
+    write(Certificate((Case(None, (verdict,)),)), path)
+
+
+@write.register
+def _(report: Report, path: str | PathLike[str]) -> None:
+    write(Certificate((Case(report.problem, (report,)),)), path)
