@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import equiprop as eq
 import numpy as np
-from equiprop import Dense, Layer
+from equiprop import Dataset, Dense, Layer
 
 SMOOTH = ["tanh", "sigmoid", "steep_sigmoid", "softplus"]
 CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu", "linear"]
@@ -54,12 +54,32 @@ def skip(
     return randomize(net, seed)
 
 
+def small_net(
+    activation: str = "tanh", potential: str = "legendre", gain: float = 0.5, dtype: str = "float64"
+) -> eq.HopfieldNetwork:
+    return eq.HopfieldNetwork([4, 8, 3], activation=activation, potential=potential, gain=gain, dtype=dtype)
+
+
+def scaled_down(net: eq.HopfieldNetwork, factor: float = 0.25) -> eq.HopfieldNetwork:
+    smaller = net.astype(net.dtype)
+    smaller.parameters[:] *= factor
+    return smaller
+
+
 def inputs(net: eq.HopfieldNetwork, batch: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(1000 + seed).uniform(0, 1, (batch, net.num_inputs))
 
 
 def labels(net: eq.HopfieldNetwork, batch: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(2000 + seed).integers(0, net.num_outputs, batch)
+
+
+def blobs(samples: int = 260, seed: int = 0) -> Dataset:
+    """Three noisy classes in four dimensions."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, samples)
+    centres = np.array([[1.0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0]])
+    return Dataset(centres[labels] + random.normal(0, 0.3, (samples, 4)), labels)
 
 
 class Oracle:

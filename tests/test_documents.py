@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -11,24 +12,96 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from figures import NUMBER, agree
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 
 
-def agree(shown: str, printed: str) -> bool:
-    """Equal texts; numbers may differ by a third, or freely below 1e-11, as between processors."""
-    if NUMBER.sub("#", shown).split() != NUMBER.sub("#", printed).split():
-        return False
-    pairs = zip(map(float, NUMBER.findall(shown)), map(float, NUMBER.findall(printed)), strict=True)
-    return all(max(a, b) < 1e-11 or abs(a - b) <= max(a, b) / 3 for a, b in pairs)
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("accuracy 98.3%", "accuracy 98.3%", True),
+        ("accuracy 98.3%", "accuracy  97.8%", True),
+        ("accuracy 98.3%", "accuracy 97.5%", False),
+        ("accuracy 98.3%", "accuracy 66.0%", False),
+        ("98 % of them", "98.6 % of them", True),
+        ("98 % of them", "95 % of them", False),
+        ("over 200 steps", "over 200 steps", True),
+        ("over 200 steps", "over 201 steps", False),
+        ("within 6.1e-16", "within 2.2e-15", True),
+        ("within 6.1e-16", "within 0.0", True),
+        ("within 6.1e-16", "within 7.1e-15", False),
+        ("tolerance 1e-12", "tolerance 1e-12", True),
+        ("tolerance 1e-12", "tolerance 2e-12", False),
+        ("took 1.00 s", "took 1.04 s", True),
+        ("took 1.00 s", "took 1.06 s", False),
+        ("took 1.00 s", "lasted 1.00 s", False),
+        ("took 1.00 s", "took 1.00 s 2", False),
+    ],
+)
+def test_figures_are_compared_as_numbers(shown: str, printed: str, same: bool) -> None:
+    assert agree(shown, printed) == same
 
 
-@pytest.mark.parametrize(("other", "same"), [("a 1.2", True), ("a 9.9", False), ("b 1.1", False)])
-def test_outputs_are_compared(other: str, same: bool) -> None:
-    assert agree("a 1.1", other) == same
+def outputs() -> list[str]:
+    return [output for path in DOCUMENTS for _, output in blocks(path) if output]
+
+
+def test_every_wrong_figure_in_a_document_is_noticed() -> None:
+    for output in outputs():
+        assert agree(output, output)
+        for figure in NUMBER.finditer(output):
+            wrong = f"{20 * float(figure[0]) + 1:g}"
+            assert not agree(output, output[: figure.start()] + wrong + output[figure.end() :]), figure[0]
+
+
+def times_backprop(method: str, batch: int, hidden: int = 1) -> tuple[float, float]:
+    """Milliseconds of a step and its ratio to backprop, as they were measured."""
+    for case in json.loads(RESULTS.read_text())["cases"]:
+        if case["batch"] == batch and len(case["sizes"]) == hidden + 2:
+            (row,) = [row for row in case["rows"] if re.fullmatch(method, row["method"])]
+            return row["milliseconds"], row["to_backprop"]
+    raise LookupError(batch)
+
+
+#: The method in the record, and the label of its row in docs/performance.md.
+ROWS = {
+    r"PyTorch, backprop": "PyTorch, plain backprop",
+    r"ours, EqProp": "EqProp, to the trainer's tolerance",
+    r"ours, RBP": "RBP",
+    r"ours, EqProp, 30 \+ 2 x 10": "EqProp, 30 + 2 x 10 sweeps",
+    r"PyTorch, lean EqProp, .* as ours": "PyTorch, lean EqProp, step counts as ours",
+    r"PyTorch, lean EqProp, 30 \+ 2 x 10": "PyTorch, lean EqProp, 30 + 2 x 10",
+    r"PyTorch, straightforward EqProp, 30 \+ 2 x 10": "PyTorch, straightforward EqProp, 30 + 2 x 10",
+}
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_the_table_of_training_steps_shows_what_was_measured(method: str) -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    (row,) = re.findall(rf"^\| {re.escape(ROWS[method])} \| (.*) \|$", text, re.MULTILINE)
+    shown = [float(figure) for figure in NUMBER.findall(row)]
+    cases = ((50, 1), (200, 1), (50, 2))
+    measured = [figure for batch, hidden in cases for figure in times_backprop(method, batch, hidden)]
+    assert shown == pytest.approx(measured, rel=0, abs=0.0051)  # rounded to two digits
+
+
+def test_the_readme_names_the_measured_ratios_to_backprop() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    pattern = r"at batch 50 takes ([\d.]+) times that of plain backprop .* at batch 200 ([\d.]+) times"
+    ((first, second),) = re.findall(pattern, text)
+    assert float(first) == pytest.approx(times_backprop("ours, EqProp", 50)[1], rel=0, abs=0.0051)
+    assert float(second) == pytest.approx(times_backprop("ours, EqProp", 200)[1], rel=0, abs=0.0051)
+
+
+def test_the_readme_names_one_accuracy() -> None:
+    text = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"test accuracy ([\d.]+)%", text)
+    (said,) = re.findall(r"# ([\d.]+) % on the held-out digits", text)
+    assert float(said) == pytest.approx(float(shown), rel=0, abs=0.5)
 
 
 def needs(example: Path) -> pytest.MarkDecorator:

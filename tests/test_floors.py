@@ -1,10 +1,10 @@
-"""The architecture as a test: an include or an import points only downward."""
+"""The architecture as a test: every include and every import points downward."""
 
 from __future__ import annotations
 
 import ast
 import re
-from graphlib import TopologicalSorter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[1]
 HEADERS = ROOT / "cpp" / "include" / "equiprop"
 PACKAGE = ROOT / "python" / "equiprop"
 
-CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification"]
+#: Lowest first; files outside the library stand above it.
+CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification", "umbrella", "outside"]
 
-#: Lowest first; a module may import what stands above it in this list.
+#: Lowest first; a module may import what stands above it in this list, and its own floor.
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
@@ -30,13 +31,14 @@ PYTHON_FLOORS = [
         "optimizers",
         "nudging",
         "history",
+        "progress",
         "_threadpool",
     ],
     ["models", "data"],
     ["energies", "costs", "results", "torch"],
     ["solvers"],
     ["second_phase"],
-    ["checkpoint", "training"],
+    ["checkpoint", "early_stopping", "training"],
     ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison"],
     ["verify.diagnosis"],
     ["verify.problem"],
@@ -81,50 +83,130 @@ def test_every_header_belongs_to_a_floor_and_to_the_umbrella() -> None:
     for header in HEADERS.rglob("*.hpp"):
         name = header.relative_to(HEADERS.parent).as_posix()
         if header.name != "equiprop.hpp":
-            assert header.parent.name in CPP_FLOORS
+            assert cpp_floor(header) in CPP_FLOORS
             assert f'#include "{name}"' in umbrella
 
 
-@pytest.mark.parametrize("header", sorted(HEADERS.glob("*/*.hpp")), ids=lambda p: f"{p.parent.name}/{p.name}")
-def test_headers_include_only_downward(header: Path) -> None:
-    level = CPP_FLOORS.index(header.parent.name)
-    for floor in re.findall(r'#include "equiprop/(\w+)/', header.read_text()):
-        assert CPP_FLOORS.index(floor) <= level
+def cpp_files() -> list[Path]:
+    folders = (HEADERS, ROOT / "cpp" / "src", ROOT / "cpp" / "bindings", ROOT / "examples")
+    return sorted(f for folder in folders for f in folder.rglob("*") if f.suffix in {".hpp", ".cpp", ".inl"})
 
 
-def module_name(source: Path) -> str:
-    name = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
+def cpp_floor(path: Path) -> str:
+    if path.is_relative_to(HEADERS):
+        return "umbrella" if path.parent == HEADERS else path.relative_to(HEADERS).parts[0]
+    if path.is_relative_to(ROOT / "cpp" / "src"):
+        return path.relative_to(ROOT / "cpp" / "src").parts[0]
+    return "outside"
+
+
+def includes(path: Path) -> Iterator[Path]:
+    """The project's own files that a file includes."""
+    for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE):
+        folders = (HEADERS.parent, path.parent, ROOT / "cpp" / "src")
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        assert found or not name.startswith("equiprop/"), f"{path} includes {name}"
+        yield from (file.resolve() for file in found[:1])
+
+
+def test_every_source_has_a_floor() -> None:
+    folder = ROOT / "cpp" / "src"
+    assert {f.relative_to(folder).parts[0] for f in folder.rglob("*.*")} <= set(CPP_FLOORS)
+
+
+@pytest.mark.parametrize("path", cpp_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_include_only_downward(path: Path) -> None:
+    for file in includes(path):
+        assert CPP_FLOORS.index(cpp_floor(file)) <= CPP_FLOORS.index(cpp_floor(path)), file
+        public = file.is_relative_to(HEADERS)
+        assert public or cpp_floor(file) != "outside" or cpp_floor(path) == "outside", file
+        inside = file.is_relative_to(ROOT / "cpp" / "src")
+        assert not inside or path.is_relative_to(ROOT / "cpp" / "src"), f"{file} is private"
+
+
+def test_no_includes_form_a_circle() -> None:
+    assert circles({str(path): {str(file) for file in includes(path)} for path in cpp_files()}) == []
+
+
+def module_of(source: Path, package: Path = PACKAGE) -> str:
+    name = ".".join(source.relative_to(package).with_suffix("").parts)
     return name if name == "__init__" else name.removesuffix(".__init__")
 
 
-def imports(source: Path) -> list[str]:
-    """Modules of the package that a module imports: when it is loaded, inside functions, and for types."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(source.read_text())):
-        assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "equiprop":
-            inside = node.module.removeprefix("equiprop").removeprefix(".")
-            submodules = [f"{inside}.{alias.name}".removeprefix(".") for alias in node.names]
-            found += [name if name in PYTHON_LEVEL else inside for name in submodules]
+def imports(code: str) -> set[str]:
+    """Modules of the package that code imports anywhere: at its top, in functions, or for types only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            assert not any(alias.name.split(".")[0] == "equiprop" for alias in node.names), (
-                "use from ... import"
-            )
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        own = (name.removeprefix("equiprop.") for name in names if name.startswith("equiprop."))
+        found |= {name if name in PYTHON_LEVEL else name.rpartition(".")[0] or name for name in own}
     return found
 
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The largest sets of nodes that reach each other."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            for node in graph.get(ahead.pop(), set()) - seen:
+                seen.add(node)
+                ahead.append(node)
+        return seen
+
+    reach = {node: reached(node) for node in graph}
+    found: list[set[str]] = []
+    for node in sorted(graph):
+        circle = {other for other in reach[node] if node in reach.get(other, set())}
+        if circle and circle not in found:
+            found.append(circle)
+    return found
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=module_name)
-def test_modules_import_only_downward(source: Path) -> None:
-    name = module_name(source)
-    for imported in imports(source):
-        assert PYTHON_LEVEL[imported] <= PYTHON_LEVEL[name], f"{name} imports {imported}"
+GRAPH = {module_of(source): imports(source.read_text()) for source in sorted(PACKAGE.rglob("*.py"))}
 
 
-def test_no_modules_import_each_other_in_circles() -> None:
-    TopologicalSorter({module_name(source): imports(source) for source in SOURCES}).prepare()
+def test_every_module_has_a_floor() -> None:
+    assert set(GRAPH) == set(PYTHON_LEVEL) - {"_core"}
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_modules_import_only_downward(name: str) -> None:
+    assert [other for other in GRAPH[name] if PYTHON_LEVEL[other] > PYTHON_LEVEL[name]] == []
+
+
+def test_no_modules_form_a_circle() -> None:
+    assert circles(GRAPH) == []
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    code = """
+import equiprop.models
+import equiprop.verify.html as page, json
+from equiprop import costs, __version__
+from equiprop.verify import suite, equivalence
+if TYPE_CHECKING:
+    from equiprop.results import FixedPoint
+
+def function():
+    class Inside:
+        from equiprop.verify.traces import traces
+"""
+    inside = {"models", "verify.html", "costs", "__version__", "results", "verify.traces"}
+    assert imports(code) == inside | {"verify.suite", "verify.equivalence"}
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"d"}, "e": {"a"}}
+    assert circles(graph) == [{"a", "b", "c"}, {"d"}]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_models_use_no_conjugating_product() -> None:

@@ -26,8 +26,8 @@ class Dataset:
 
     Parameters
     ----------
-    x : array, shape (samples, features), floating or uint8
-        Inputs, finite, kept in the type given.
+    x : array, shape (samples, features), of integers, floats or booleans
+        Inputs, finite, kept in the type given; a batch converts them to the type of the network.
     y : array, shape (samples,) of integers or (samples, outputs) of floats
         Class labels in 0 .. num_classes - 1, or finite targets.
     scale : float, positive
@@ -114,8 +114,8 @@ class Dataset:
         if real not in (np.float32, np.float64):
             raise TypeError(f"[Dataset.batch] A batch is float32 or float64. Received {real}.")
         rows = _checked_indices("Dataset.batch", indices, len(self))
-        x = np.multiply(self.x[rows], np.asarray(self.scale, dtype=real), dtype=real, order="C")
         y = self.y[rows]
+        x = scaled(self.x[rows], self.scale, real)
         return x, y if self.is_classification else y.astype(real, order="C")
 
     def split(self, fraction: float, order: NDArray[Any]) -> tuple[Dataset, Dataset]:
@@ -150,6 +150,18 @@ class Dataset:
         _require(is_permutation, f"[Dataset.split] order is a permutation of 0 .. {len(self) - 1}.", rows)
         kept = len(self) - round(fraction * len(self))
         return self.take(rows[:kept]), self.take(rows[kept:])
+
+
+def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return ``scale * x``, multiplied in ``dtype``, as a C-contiguous array of ``dtype``."""
+    presented: NDArray[Any] = np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
+    return presented
+
+
+def checked_scale(where: str, scale: float) -> float:
+    """Return ``scale`` if it is positive and finite, or raise ValueError."""
+    _require(math.isfinite(scale) and scale > 0, f"[{where}] scale is positive and finite.", scale)
+    return scale
 
 
 def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -221,24 +233,21 @@ def _require(holds: bool, rule: str, received: object) -> None:
         raise ValueError(f"{rule} Received {received}.")
 
 
-def _check_kind(name: str, array: object, kinds: str) -> None:
+def _check_kind(name: str, array: object, kinds: str, numbers: str) -> None:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
         received = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        rule = f"[Dataset] {name} is a NumPy array of integers or floats."
-        raise TypeError(f"{rule} Received {received}.")
+        raise TypeError(f"[Dataset] {name} is a NumPy array of {numbers}. Received {received}.")
 
 
 def _check_inputs(x: NDArray[Any], scale: float) -> None:
-    _check_kind("x", x, "uf")
-    if x.dtype.kind == "u" and x.dtype != np.uint8:
-        raise TypeError(f"[Dataset] x is floating or uint8; convert it. Received {x.dtype}.")
+    _check_kind("x", x, "biuf", "integers, floats or booleans")
     _require(x.ndim == 2 and x.shape[1] > 0, "[Dataset] x has shape (samples, features).", x.shape)
     _require(bool(np.isfinite(x).all()), "[Dataset] x is finite; clean the inputs.", "NaN or infinity")
-    _require(math.isfinite(scale) and scale > 0, "[Dataset] scale is positive and finite.", scale)
+    checked_scale("Dataset", scale)
 
 
 def _checked_num_classes(y: NDArray[Any], num_classes: int) -> int:
-    _check_kind("y", y, "iuf")
+    _check_kind("y", y, "iuf", "integers or floats")
     if y.dtype.kind == "f":
         _require(y.ndim == 2 and y.shape[1] > 0, "[Dataset] Real y has shape (samples, outputs).", y.shape)
         _require(bool(np.isfinite(y).all()), "[Dataset] y is finite; clean the targets.", "NaN or infinity")

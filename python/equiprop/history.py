@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Metrics:
         Largest residual of a free state.
     unconverged : int
         Samples either phase left above its tolerance.
+    advice : tuple of str
+        Sentences that name the cures; none if every sample converged.
     """
 
     objective: float
@@ -30,6 +36,7 @@ class Metrics:
     second_iterations: float
     residual: float
     unconverged: int
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,3 +68,35 @@ class Evaluation:
     error: float
     objective: float
     unconverged: int
+
+
+def summarise(
+    epoch: int, steps: Sequence[Metrics], weights: NDArray[np.int64], error: float | None, seconds: float
+) -> Epoch:
+    """Return the record of an epoch.
+
+    Parameters
+    ----------
+    epoch : int
+    steps : sequence of Metrics
+    weights : (steps,) integers
+        Samples of each step.
+    error : float, optional
+        On validation data.
+    seconds : float
+    """
+
+    def mean(name: str) -> float:
+        return float(np.average([getattr(m, name) for m in steps], weights=weights))
+
+    return Epoch(
+        epoch=epoch,
+        train_error=mean("error"),
+        validation_error=error,
+        objective=mean("objective"),
+        free_iterations=mean("free_iterations"),
+        second_iterations=mean("second_iterations"),
+        residual=max(m.residual for m in steps),
+        unconverged=sum(m.unconverged for m in steps),
+        seconds=seconds,
+    )

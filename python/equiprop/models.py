@@ -84,7 +84,8 @@ class HopfieldNetwork:
 
     with u = s and leak the Legendre potential of rho (``potential="legendre"``, Ernoult et al. 2019,
     Scellier et al. 2023), or u = rho(s) and leak = s^2 / 2 (``"quadratic"``, Scellier & Bengio 2017,
-    2019). For clipping activations the two are the same network.
+    2019). For clipping activations the two are the same network. Networks can be pickled and copied; every
+    copy has parameters of its own.
 
     Parameters
     ----------
@@ -121,6 +122,9 @@ class HopfieldNetwork:
     >>> eq.free_phase(net, [[0.1, 0.2, 0.3, 0.4]]).outputs.shape
     (1, 3)
     """
+
+    #: Attributes that follow from the structure and the parameters.
+    _DERIVED = frozenset({"_network", "layers", "couplings", "potential", "feedback", "dtype", "core"})
 
     def __init__(
         self,
@@ -186,6 +190,19 @@ class HopfieldNetwork:
         net = cls.__new__(cls)
         net._adopt(network)
         return net
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `pickle` and `copy` keep: the structure as JSON, the parameters, other attributes."""
+        own = {name: value for name, value in vars(self).items() if name not in self._DERIVED}
+        return {**own, "description": self._network.description(), "parameters": self.parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the network anew, so that a copy never shares memory with the original."""
+        own = dict(state)
+        description, parameters = own.pop("description"), own.pop("parameters")
+        self._adopt(_core.network_of(description, len(parameters)))
+        self.parameters[:] = parameters
+        vars(self).update(own)
 
     def initialize(self, seed: int, gain: float = 0.5) -> None:
         """Draw the weights anew from `seed` and set the biases to zero."""

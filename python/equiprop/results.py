@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,21 @@ _MEANING: Mapping[Status, str] = {
     Status.INDEFINITE: "met negative curvature",
     Status.DIVERGED: "diverged to infinity or NaN",
 }
-_ADVICE: Mapping[Status, str] = {
-    Status.MAX_ITERATIONS: "Raise max_iterations or the tolerance; lower the step size or raise the damping "
-    "if the residual oscillates; BlockUpdate needs no step size.",
-    Status.INDEFINITE: "The state is not a stable fixed point, or was not relaxed far enough: tighten the "
-    "free phase, or use Richardson.",
-    Status.DIVERGED: "Lower the step size (Euler) or |beta|, raise the damping (FixedPointIteration), or use "
-    "BlockUpdate; check the scale of the weights.",
-}
+
+
+def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str, ...]:
+    """Return the cure of every kind of failure among the samples.
+
+    Parameters
+    ----------
+    status : (batch,) int8
+        Values of `Status`.
+    cure : callable
+        Maps MAX_ITERATIONS, INDEFINITE or DIVERGED to a sentence.
+    """
+    if status.max(initial=0) <= Status.FIXED_STEPS:
+        return ()
+    return tuple(cure(s) for s in Status if s > Status.FIXED_STEPS and (status == s).any())
 
 
 class ConvergenceWarning(UserWarning):
@@ -44,6 +51,9 @@ class ConvergenceError(RuntimeError):
     def __init__(self, message: str, outcome: Outcome) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.outcome), vars(self)
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,15 @@ class Outcome:
         Distance from the solution, in the solver's own measure (see docs/notation.md).
     fallbacks : (batch,) int64
         Steps that Anderson acceleration took back or left plain; 0 without it.
+    advice : tuple of str
+        For each kind of failure a sentence that names its cure.
     """
 
     status: NDArray[np.int8]
     iterations: NDArray[np.int64]
     residual: NDArray[np.float64]
     fallbacks: NDArray[np.int64]
+    advice: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def converged(self) -> bool:
@@ -73,16 +86,15 @@ class Outcome:
         return bool((self.status <= Status.FIXED_STEPS).all())
 
     def summary(self) -> str:
-        """Return one line of counts and numbers, and a line of advice for each kind of failure."""
+        """Return one line of counts and numbers, and a line for each sentence of advice."""
         counts = {s: int((self.status == s).sum()) for s in Status}
         parts = [f"{n} {_MEANING[s]}" for s, n in counts.items() if n]
-        lines = [
+        counted = (
             f"{len(self.status)} samples: {', '.join(parts)}; "
             f"iterations {self.iterations.mean():.1f} on average, {self.iterations.max()} at most; "
             f"largest residual {self.residual.max():.1e}{self._fallbacks()}."
-        ]
-        lines += [_ADVICE[s] for s, n in counts.items() if n and s in _ADVICE]
-        return "\n".join(lines)
+        )
+        return "\n".join([counted, *self.advice])
 
     def _fallbacks(self) -> str:
         if not self.fallbacks.any():

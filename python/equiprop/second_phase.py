@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +16,8 @@ from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered
 from equiprop.optimizers import Descent
-from equiprop.results import FixedPoint, Gradient
-from equiprop.solvers import FREE_SOLVER_RULE, ConjugateGradient, FreeSolver, LinearSolver
+from equiprop.results import FixedPoint, Gradient, Status, advise
+from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, ConjugateGradient, FreeSolver, LinearSolver
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,27 @@ class EquilibriumPropagation:
         check_type(self.nudging, Nudging, where, "A nudging is made by centered(beta), exact_limit(), ...")
         check_type(self.solver, FreeSolver | None, where, FREE_SOLVER_RULE)
 
+    def cure(self, problem: Problem, failure: Status) -> str:
+        """Return what helps where a nudged phase failed."""
+        solver = self.solver or problem.solver
+        model = problem.model
+        if self.nudging.exact:
+            block_update = model.has_block_update and model.conservative and not self.symmetrize
+            return solver.cure(failure, model, change=solver.change(block_update))
+        # The free phase converged: as beta falls to zero, so do nudged phases by the same solver.
+        as_free = solver == problem.solver or isinstance(solver, BlockUpdate)
+        change = "" if as_free else solver.change(block_update=False)
+        beta = f"lower |beta| ({abs(self.nudging.beta):g})"
+        return solver.cure(failure, model, change=change, otherwise=beta)
+
     def descend(self, problem: Problem, descent: Descent) -> Gradient | None:
         """Take the step itself and return how it went, without dJ/dtheta; None if this rule cannot."""
         if self.nudging.exact or self.nudging.circle or self.symmetrize:
             return None
         p, options, nodes = problem, (self.solver or problem.solver).core, self.nudging.nodes(problem.step)
         step = p.model.core.descend_by_equilibrium_propagation
-        return _gradient(p.model, step(p.energy, p.cost, p.state, nodes, options, descent))
+        result = step(p.energy, p.cost, p.state, nodes, options, descent)
+        return _gradient(p.model, result, partial(self.cure, p))
 
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
@@ -95,7 +111,7 @@ class EquilibriumPropagation:
             energy = p.energy.symmetrized(_double(p.state)) if self.symmetrize else p.energy
             nodes = self.nudging.nodes(p.step)
             result = core.equilibrium_propagation(energy, p.cost, p.state, nodes, options, p.inputs)
-            return _gradient(p.model, result)
+            return _gradient(p.model, result, partial(self.cure, p))
         state = _double(p.state)
         if self.nudging.exact:
             dual = p.model.clamp_dual(p.x)
@@ -109,7 +125,7 @@ class EquilibriumPropagation:
             result = core.holomorphic_equilibrium_propagation(
                 energy, p.cost, state, circle, options, p.inputs
             )
-        return _gradient(p.model, result)
+        return _gradient(p.model, result, partial(self.cure, p))
 
 
 @dataclass(frozen=True)
@@ -132,13 +148,18 @@ class RecurrentBackpropagation:
     def descend(self, problem: Problem, descent: Descent) -> Gradient:
         """Take the step itself and return how it went, without dJ/dtheta."""
         p, step = problem, problem.model.core.descend_by_recurrent_backpropagation
-        return _gradient(p.model, step(p.energy, p.cost, p.state, self.linear_solver.core, descent))
+        result = step(p.energy, p.cost, p.state, self.linear_solver.core, descent)
+        return _gradient(p.model, result, partial(self.cure, p))
 
     def gradient(self, problem: Problem) -> Gradient:
         """Return the gradient at the free state."""
         p, options = problem, self.linear_solver.core
         result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, options, p.inputs)
-        return _gradient(p.model, result)
+        return _gradient(p.model, result, partial(self.cure, p))
+
+    def cure(self, problem: Problem, failure: Status) -> str:
+        """Return what helps where the side network failed."""
+        return self.linear_solver.cure(failure, problem.model)
 
 
 def _double(state: Array) -> Array:
@@ -153,7 +174,11 @@ def _check_holomorphic(model: Model) -> None:
         )
 
 
-def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, Any, Any]]) -> Gradient:
+def _gradient(
+    model: Model,
+    result: tuple[Array, Array, float, tuple[Any, Any, Any, Any]],
+    cure: Callable[[Status], str],
+) -> Gradient:
     parameters, inputs, objective, outcome = result
     return Gradient(
         *outcome,
@@ -161,6 +186,7 @@ def _gradient(model: Model, result: tuple[Array, Array, float, tuple[Any, Any, A
         inputs.astype(model.dtype, copy=False),
         objective,
         model,
+        advice=advise(outcome[0], cure),
     )
 
 
@@ -357,4 +383,4 @@ def backpropagation_through_time(
     bound = bind_cost(cost, model, y, len(free.state), where)
     sweep = model.core.backpropagation_through_time
     result, _, _ = sweep(energy, bound, free.trajectory, free.solver.core, True, False)
-    return _gradient(model, result)
+    return _gradient(model, result, partial(free.solver.cure, model=model))

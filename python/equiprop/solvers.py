@@ -6,11 +6,13 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from equiprop import _core
 from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, real, whole
 from equiprop.models import HopfieldNetwork, Model
-from equiprop.results import FixedPoint
+from equiprop.results import FixedPoint, Status, advise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,17 @@ class Solver:
             setattr(options, option.name, value)
         return options
 
+    def more_steps(self, model: Model) -> str:
+        """Return the advice to take more steps, and to compute more precisely if the tolerance needs it."""
+        text = f"Raise max_iterations ({self.max_iterations})."
+        limit = 4 * float(np.finfo(model.dtype).eps)
+        if self.tolerance is None or self.tolerance >= limit:
+            return text
+        precise = "take a network in float64" if model.dtype == np.float32 else "leave it at None"
+        return (
+            f"{text} Rounding errors of {model.dtype} can exceed the tolerance {self.tolerance:g}: {precise}."
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         # Without `core`, which cannot be pickled.
         return {option.name: getattr(self, option.name) for option in fields(self)}
@@ -67,6 +80,42 @@ class Relaxation(Solver):
 
     anderson: int = _core.BlockUpdate().anderson
 
+    def cure(
+        self,
+        failure: Status,
+        model: Model,
+        *,
+        change: str | None = None,
+        otherwise: str = "scale weights and inputs down, for no stable fixed point is in reach",
+    ) -> str:
+        """Return what helps where a phase of this solver failed on `model`.
+
+        Parameters
+        ----------
+        failure : Status
+            MAX_ITERATIONS or DIVERGED.
+        model : Model
+        change : str
+            Change of the solver against states that grow or oscillate; by default that for a free phase.
+        otherwise : str
+            What helps where no solver would.
+        """
+        change = self.change(model.has_block_update and model.conservative) if change is None else change
+        unstable = f"{change}; if the states grow all the same, {otherwise}." if change else f"{otherwise}."
+        if failure == Status.DIVERGED:
+            return unstable[0].upper() + unstable[1:]
+        return f"{self.more_steps(model)} If the residual does not fall then, {unstable}"
+
+    def change(self, block_update: bool) -> str:
+        """Return the change of this solver that helps against states that grow or oscillate; "" for none.
+
+        Parameters
+        ----------
+        block_update : bool
+            Whether `BlockUpdate` brings samples to rest wherever there is a place to rest.
+        """
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockUpdate(Relaxation):
@@ -76,6 +125,10 @@ class BlockUpdate(Relaxation):
     other move together. No step size, and E never rises. Needs ``potential="legendre"`` or clipping
     activations (Scellier et al. 2023).
     """
+
+    def change(self, block_update: bool) -> str:
+        """Return the change of this solver that helps against states that grow or oscillate."""
+        return "" if block_update else "use Euler() with a small step_size"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +146,10 @@ class FixedPointIteration(Relaxation):
 
     damping: float = _core.FixedPointIteration().damping
 
+    def change(self, block_update: bool) -> str:
+        """Return the change of this solver that helps against states that grow or oscillate."""
+        return _instead(block_update) + f"raise the damping ({self.damping:g})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Euler(Relaxation):
@@ -106,17 +163,60 @@ class Euler(Relaxation):
 
     step_size: float = _core.Euler().step_size
 
+    def change(self, block_update: bool) -> str:
+        """Return the change of this solver that helps against states that grow or oscillate."""
+        return _instead(block_update) + f"lower step_size ({self.step_size:g})"
+
+
+def _instead(block_update: bool) -> str:
+    return "use BlockUpdate(), which has no step size, or " if block_update else ""
+
 
 @dataclass(frozen=True, kw_only=True)
-class ConjugateGradient(Solver):
+class Linear(Solver):
+    """Options of the solvers of linear side networks."""
+
+    def cure(self, failure: Status, model: Model) -> str:
+        """Return what helps where the side network of this solver failed at a free state of `model`.
+
+        Parameters
+        ----------
+        failure : Status
+            MAX_ITERATIONS, INDEFINITE or DIVERGED.
+        model : Model
+        """
+        change = self.change(model)
+        if failure == Status.MAX_ITERATIONS:
+            other = f" If the residual does not fall then, {change}." if change else ""
+            return self.more_steps(model) + other
+        if change:
+            return f"{change[0].upper()}{change[1:]}."
+        return f"Scale targets and weights down: numbers overflowed in {model.dtype}."
+
+    def change(self, model: Model) -> str:  # noqa: ARG002
+        """Return the change of this solver that helps against iterates that grow; it may be none."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConjugateGradient(Linear):
     """Preconditioned conjugate gradients, one system per sample (Hestenes & Stiefel 1952).
 
     Tolerances of linear solvers are relative to the right-hand side.
     """
 
+    def cure(self, failure: Status, model: Model) -> str:
+        """Return what helps where the side network of this solver failed at a free state of `model`."""
+        if failure == Status.INDEFINITE:
+            return (
+                "The free state is not at a minimum of the energy: lower the tolerance of the free phase; "
+                "if it rests at a saddle, scale the weights down."
+            )
+        return super().cure(failure, model)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Richardson(Solver):
+class Richardson(Linear):
     """lambda <- lambda + step_size D (c - H lambda): the side network of Almeida (1987) and Pineda (1987).
 
     D is 1 on free units and 0 on units held by a bound (rho' for a Legendre potential, 0 where it saturates).
@@ -124,14 +224,22 @@ class Richardson(Solver):
 
     step_size: float = _core.Richardson().step_size
 
+    def change(self, model: Model) -> str:
+        """Return the change of this solver that helps against iterates that grow."""
+        return f"use {_krylov(model)}, or lower step_size ({self.step_size:g})"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Neumann(Solver):
+class Neumann(Linear):
     """The Neumann series sum_k (I - D H)^k D c (Liao et al. 2018): Richardson with step size 1."""
 
+    def change(self, model: Model) -> str:
+        """Return the change of this solver that helps against iterates that grow."""
+        return f"use {_krylov(model)}, or Richardson() with a step_size below 1"
+
 
 @dataclass(frozen=True, kw_only=True)
-class GMRES(Solver):
+class GMRES(Linear):
     """Restarted GMRES (Saad & Schultz 1986), for side networks that are not symmetric.
 
     Parameters
@@ -141,6 +249,17 @@ class GMRES(Solver):
     """
 
     restart: int = _core.GMRES().restart
+
+    def cure(self, failure: Status, model: Model) -> str:
+        """Return what helps where the side network of this solver failed at a free state of `model`."""
+        restarts = failure == Status.MAX_ITERATIONS and self.restart < self.max_iterations
+        more = f" A higher restart ({self.restart}) needs fewer." if restarts else ""
+        return super().cure(failure, model) + more
+
+
+def _krylov(model: Model) -> str:
+    """Return the solver that needs no step size and suits the symmetry of the Hessian."""
+    return "ConjugateGradient()" if model.conservative else "GMRES()"
 
 
 FreeSolver = BlockUpdate | FixedPointIteration | Euler
@@ -220,6 +339,8 @@ def free_phase(
     state, outcome, history, states = model.core.relax(
         energy, solver.core, start, trace, record, samples=len(x)
     )
-    free = FixedPoint(*outcome, state, x, model, solver, energy.residual(state), history, states)
+    cures = advise(outcome[0], lambda failure: solver.cure(failure, model))
+    fingerprint = energy.residual(state)
+    free = FixedPoint(*outcome, state, x, model, solver, fingerprint, history, states, advice=cures)
     free.report_failure("free_phase", on_failure)
     return free

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array
-from equiprop.checks import check_type, whole
+from equiprop.arrays import Array, as_array
+from equiprop.checks import check_type, real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
-from equiprop.data import Dataset
-from equiprop.history import Epoch, Evaluation, Metrics
+from equiprop.data import Dataset, checked_scale, scaled
+from equiprop.early_stopping import BestEpoch
+from equiprop.history import Epoch, Evaluation, Metrics, summarise
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import SGD, Optimizer, constant
-from equiprop.results import ConvergenceError, ConvergenceWarning, FixedPoint, Gradient, Outcome, Status
+from equiprop.progress import progress_bar
+from equiprop.results import (
+    ConvergenceError,
+    ConvergenceWarning,
+    FixedPoint,
+    Gradient,
+    Outcome,
+    Status,
+    advise,
+)
 from equiprop.second_phase import EquilibriumPropagation, Problem, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase, start_of
 
@@ -27,6 +38,7 @@ from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_
 _SPLIT_STREAM = 2**40
 _EVALUATION_BATCH = 1000
 _SHALLOW = 2  # free layers: one hidden, and the outputs
+_GROWTH = 1.5  # of the largest parameter, beyond which a divergence is laid to training
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
@@ -53,6 +65,15 @@ class Trainer:
     callbacks : callables
         Each called as ``callback(trainer, epoch)`` after every epoch.
 
+    Attributes
+    ----------
+    history : list of Epoch
+        Records of all epochs so far.
+    steps : int
+        Mini-batches taken so far.
+    scale : float
+        That of the Dataset last given to `fit`, for `predict`; 1 before.
+
     Examples
     --------
     >>> import equiprop as eq
@@ -74,6 +95,8 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
+    scale: float = field(default=1.0, init=False)
+    _largest_at_start: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
@@ -81,6 +104,7 @@ class Trainer:
         if self.solver is None:
             self.solver = training_solver(self.model)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
+        self._largest_at_start = _largest(self.model)
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take one mini-batch: free phase, second phase, update in place.
@@ -103,8 +127,8 @@ class Trainer:
         energy = model.clamp(x)
         start = start_of(model, len(x))
         state, outcome, *_ = model.core.relax(energy, solver.core, start, samples=len(x))
-        free = Outcome(*outcome)
-        _refuse_divergence("free phase", free)
+        free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
+        self._refuse_divergence("free phase", free)
         problem = Problem(model, energy, x, state, cost, solver, self.steps, False)
         gradient = self._update(problem, self.schedule(progress))
         self.steps += 1
@@ -117,6 +141,7 @@ class Trainer:
             int(gradient.iterations.sum()) / len(x),
             float(free.residual.max()),
             int(failed.sum()),
+            tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 
     def _update(self, problem: Problem, factor: float) -> Gradient:
@@ -124,7 +149,7 @@ class Trainer:
         gradient = self._descend(problem, factor)
         if gradient is None:
             gradient = self.second_phase.gradient(problem)
-            _refuse_divergence("second phase", gradient)
+            self._refuse_divergence("second phase", gradient)
             model = self.model
             self.optimizer.step(model.parameters, gradient.parameters, model.block_slices, factor)
         return gradient
@@ -139,9 +164,29 @@ class Trainer:
         descent = optimizer.descent(model.parameters, model.block_slices, factor)
         gradient = phase.descend(problem, descent) if descent else None
         if gradient is not None:
-            _refuse_divergence("second phase", gradient)
+            self._refuse_divergence("second phase", gradient)
             optimizer.finish()
         return gradient
+
+    def _refuse_divergence(self, phase: str, outcome: Outcome) -> None:
+        if outcome.status.max() == _DIVERGED:  # the worst
+            outcome = replace(outcome, advice=(*self._if_training_diverges(), *outcome.advice))
+            raise ConvergenceError(
+                f"[Trainer.step] The {phase} diverged; the parameters were left as they are. "
+                f"Received {outcome.summary()}",
+                outcome,
+            )
+
+    def _if_training_diverges(self) -> list[str]:
+        """Return the advice to lower the learning rate, if it is training that made the parameters large."""
+        largest = _largest(self.model)
+        if largest <= _GROWTH * self._largest_at_start:
+            return []
+        rate = getattr(self.optimizer, "learning_rate", None)
+        return [
+            f"Lower the learning rate{'' if rate is None else f' ({rate})'} and begin anew: the largest "
+            f"parameter grew from {self._largest_at_start:.2g} to {largest:.2g} in {self.steps} steps."
+        ]
 
     def fit(
         self,
@@ -170,11 +215,12 @@ class Trainer:
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
         _check_data(data, "Trainer.fit", "`data`")
+        self.scale = data.scale
         data, validation = self._split(data, validation)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             _check_data(validation, "Trainer.fit", "patience needs validation data, which")
-        best = _Best(patience)
+        best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
             records.append(self._epoch(data, validation, epoch, epochs, progress))
@@ -190,8 +236,7 @@ class Trainer:
         """Return error and mean cost on `data`, by free phases alone."""
         _check_data(data, "Trainer.evaluate", "`data`")
         errors, objectives, unconverged = [], [], 0
-        for indices in np.array_split(np.arange(len(data)), -(-len(data) // _EVALUATION_BATCH)):
-            x, y = data.batch(indices, self.model.dtype)
+        for x, y in _batches(data, self.model.dtype):
             free = self._free(x)
             cost = bind_cost(self.cost, self.model, y, len(x), "Trainer.evaluate")
             objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
@@ -203,9 +248,58 @@ class Trainer:
             unconverged,
         )
 
-    def predict(self, x: Any) -> Array:
-        """Return the outputs (batch, outputs) of the free phase for x (batch, inputs)."""
-        return self._free(x).outputs
+    def predict(self, x: Any, *, scale: float | None = None) -> Array:
+        """Return the outputs of the free phase, (samples, outputs).
+
+        `evaluate` and `predict` present a Dataset in the same way. The numbers of an array are multiplied by
+        `scale`, so that ``predict(data)`` and ``predict(data.x, scale=data.scale)`` are equal.
+
+        Parameters
+        ----------
+        x : Dataset, or array (samples, inputs)
+        scale : float, optional
+            Factor from the numbers of an array to presented inputs; 1 for inputs that `Dataset.batch`
+            returned. By default that of the training data, `Trainer.scale`, for integers and booleans.
+            Floats can be stored or presented ones: they need no factor if that of the training data is 1.
+
+        Raises
+        ------
+        ValueError
+            `x` holds floats without `scale`, and the training data have a scale other than 1; or `x` is a
+            Dataset, which has a scale, and `scale` is given.
+
+        Examples
+        --------
+        >>> import equiprop as eq
+        >>> pixels, labels = np.array([[0, 255], [255, 0]] * 20, dtype=np.uint8), np.array([0, 1] * 20)
+        >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1))
+        >>> history = trainer.fit(eq.Dataset(pixels, labels, scale=1 / 255), epochs=1)
+        >>> trainer.predict(pixels).shape
+        (40, 2)
+        """
+        if isinstance(x, Dataset):
+            _check_data(x, "Trainer.predict", "`x`")
+            if scale is not None:
+                raise ValueError(f"[Trainer.predict] A Dataset has its own scale. Received scale={scale}.")
+            return np.concatenate([self._free(part).outputs for part, _ in _batches(x, self.model.dtype)])
+        presented = self.model.as_input(self._presented(x, scale), "Trainer.predict")
+        parts = np.array_split(presented, _batch_count(len(presented)))
+        return np.concatenate([self._free(part).outputs for part in parts])
+
+    def _presented(self, x: Any, scale: float | None) -> Any:
+        """Return the inputs that an array given to `predict` stands for."""
+        where = "Trainer.predict"
+        array = as_array(x, where, "x")
+        if scale is None:
+            if array.dtype.kind == "f" and self.scale != 1:
+                raise ValueError(
+                    f"[{where}] An array of floats needs its `scale`: {self.scale:g}, as in training, or 1 "
+                    "for inputs from Dataset.batch; or give a Dataset. "
+                    f"Received {array.dtype} and no scale, after training with scale {self.scale:g}."
+                )
+            scale = self.scale
+        scale = checked_scale(where, real(scale, where, "scale"))
+        return array if scale == 1 else scaled(array, scale, self.model.dtype)
 
     @property
     def _solver(self) -> FreeSolver:
@@ -233,7 +327,7 @@ class Trainer:
         start = time.perf_counter()
         steps: list[Metrics] = []
         weights: list[int] = []
-        for k in _progress_bar(range(count), f"epoch {epoch}/{epochs}", progress):
+        for k in progress_bar(range(count), f"epoch {epoch}/{epochs}", progress):
             indices = order[k * self.batch_size : (k + 1) * self.batch_size]
             x, y = data.batch(indices, self.model.dtype)
             steps.append(self.step(x, y, progress=((epoch - 1) * count + k) / (epochs * count)))
@@ -241,13 +335,23 @@ class Trainer:
         seconds = time.perf_counter() - start
         _warn_unconverged(steps, len(data), epoch)
         error = None if validation is None else self.evaluate(validation).error
-        return _summarise(epoch, steps, np.array(weights), error, seconds)
+        return summarise(epoch, steps, np.array(weights), error, seconds)
 
 
 def _check_data(data: Any, where: str, name: str) -> None:
     check_type(data, Dataset, where, f"{name} is a Dataset")
     if len(data) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
+
+
+def _batch_count(samples: int) -> int:
+    return max(1, -(-samples // _EVALUATION_BATCH))
+
+
+def _batches(data: Dataset, dtype: np.dtype[Any]) -> Iterator[tuple[Array, Array]]:
+    """Yield the inputs and labels or targets of all samples, in order."""
+    for indices in np.array_split(np.arange(len(data)), _batch_count(len(data))):
+        yield data.batch(indices, dtype)
 
 
 def training_solver(model: Model) -> FreeSolver:
@@ -264,28 +368,6 @@ def training_solver(model: Model) -> FreeSolver:
     return BlockUpdate(tolerance=2e-3, max_iterations=200, anderson=1)
 
 
-@dataclass
-class _Best:
-    """The best epoch so far, for early stopping."""
-
-    patience: int | None
-    error: float = float("inf")
-    epoch: int = 0
-    parameters: Array | None = None
-
-    def should_stop(self, record: Epoch, model: Model) -> bool:
-        if self.patience is None or record.validation_error is None:
-            return False
-        if record.validation_error < self.error:
-            self.error, self.epoch = record.validation_error, record.epoch
-            self.parameters = model.parameters.copy()
-        return record.epoch - self.epoch >= self.patience
-
-    def restore(self, model: Model) -> None:
-        if self.parameters is not None:
-            model.parameters[:] = self.parameters
-
-
 def _errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float64]:
     """Return 0 or 1 per sample, or mean squared errors."""
     if classification:
@@ -298,52 +380,17 @@ def _error(errors: NDArray[np.float64], classification: bool) -> float:
     return mean if classification else mean**0.5
 
 
-def _refuse_divergence(phase: str, outcome: Outcome) -> None:
-    if outcome.status.max() == _DIVERGED:  # the worst
-        raise ConvergenceError(
-            f"[Trainer.step] The {phase} must stay finite; the parameters were left as they are. "
-            f"Received {outcome.summary()}",
-            outcome,
-        )
+def _largest(model: Model) -> float:
+    return float(np.abs(model.parameters).max(initial=0))
 
 
 def _warn_unconverged(steps: Sequence[Metrics], samples: int, epoch: int) -> None:
     unconverged = sum(m.unconverged for m in steps)
     if unconverged:
+        advice = dict.fromkeys(sentence for m in steps for sentence in m.advice)
         warnings.warn(
-            f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples stayed above the tolerance: "
-            "their gradients are approximate. Raise max_iterations or the tolerance.",
+            f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge: "
+            f"their gradients are approximate. {' '.join(advice)}",
             ConvergenceWarning,
             stacklevel=4,
         )
-
-
-def _summarise(
-    epoch: int, steps: Sequence[Metrics], weights: NDArray[np.int64], error: float | None, seconds: float
-) -> Epoch:
-    def mean(name: str) -> float:
-        return float(np.average([getattr(m, name) for m in steps], weights=weights))
-
-    return Epoch(
-        epoch=epoch,
-        train_error=mean("error"),
-        validation_error=error,
-        objective=mean("objective"),
-        free_iterations=mean("free_iterations"),
-        second_iterations=mean("second_iterations"),
-        residual=max(m.residual for m in steps),
-        unconverged=sum(m.unconverged for m in steps),
-        seconds=seconds,
-    )
-
-
-def _progress_bar(steps: Iterable[int], label: str, wanted: bool) -> Iterator[int]:
-    if not wanted:
-        return iter(steps)
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise ImportError(
-            "[Trainer.fit] A progress bar needs tqdm. Install it with pip install 'equiprop[progress]'."
-        ) from error
-    return iter(tqdm(steps, desc=label, leave=False, unit="batch"))

@@ -18,7 +18,7 @@ Y = np.array([[0.3, -0.2], [0.1, 0.4]])
 def device(
     valley: Valley | None = None,
     *,
-    steps: int = 600,
+    steps: int = 200,
     force: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda o, y: o - y,
     contrast: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> verify.BlackBox:

@@ -50,6 +50,27 @@ def test_batches_of_targets_follow_the_formula(
     assert not samples.is_classification
 
 
+REAL_TYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "g", ">i4", ">f8"]
+
+
+@given(st.sampled_from(REAL_TYPES), reals, st.sampled_from([1.0, 1 / 255]))
+def test_inputs_of_every_real_type_give_the_batch_of_the_same_numbers_in_double_precision(
+    stored: str, dtype: type, scale: float
+) -> None:
+    numbers = np.random.default_rng(0).integers(0, 2 if stored == "?" else 128, (6, 4)).astype(float)
+    rows, labels = np.array([5, 0, 3]), np.arange(6)
+    x, _ = Dataset(numbers.astype(stored), labels, scale).batch(rows, dtype)
+    expected, _ = Dataset(numbers, labels, scale).batch(rows, dtype)
+    np.testing.assert_array_equal(x, expected)
+    assert x.dtype == dtype
+
+
+@pytest.mark.parametrize("stored", ["i1", "i2", "i4", "i8"])
+def test_negative_integers_keep_their_sign(stored: str) -> None:
+    x, _ = Dataset(np.array([[-128, 127]], stored), np.array([0]), 0.5).batch(np.array([0]), np.float32)
+    assert x.tolist() == [[-64.0, 63.5]]
+
+
 @given(st.floats(0, 1), st.permutations(range(10)))
 def test_a_split_shares_out_every_sample_once_in_order(fraction: float, order: list[int]) -> None:
     samples = labelled()
@@ -96,7 +117,15 @@ def test_values_that_make_no_data_set_are_refused(arguments: tuple[Any, ...], re
 
 @pytest.mark.parametrize(
     "arguments",
-    [(X.tolist(), LABELS), (X.astype(int), LABELS), (X.astype("u2"), LABELS), (X, [0, 1, 2]), (X, X > 0)],
+    [
+        (X.tolist(), LABELS),
+        (X.astype(complex), LABELS),
+        (X.astype(object), LABELS),
+        (X.astype(str), LABELS),
+        (X.astype("M8[s]"), LABELS),
+        (X, [0, 1, 2]),
+        (X, X > 0),
+    ],
 )
 def test_types_that_make_no_data_set_are_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError, match=r"^\[Dataset\] .* Received "):

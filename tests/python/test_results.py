@@ -8,7 +8,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop import Status
-from equiprop.results import Outcome
+from equiprop.results import Outcome, advise
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import chain, inputs, labels
@@ -24,8 +24,9 @@ WORDS = {
 
 
 def outcome(status: list[Status]) -> Outcome:
-    n = len(status)
-    return Outcome(np.array(status, np.int8), np.arange(n), np.linspace(0.1, 1, n), np.zeros(n, np.int64))
+    n, statuses = len(status), np.array(status, np.int8)
+    advice = advise(statuses, lambda failure: f"Cure {failure.name}.")
+    return Outcome(statuses, np.arange(n), np.linspace(0.1, 1, n), np.zeros(n, np.int64), advice=advice)
 
 
 @given(statuses)
@@ -35,7 +36,7 @@ def test_a_summary_counts_every_kind_and_advises_on_failures(status: list[Status
     for kind, words in WORDS.items():
         assert (f"{status.count(kind)} {words}" in first) == (kind in status)
     failures = {kind for kind in status if kind > Status.FIXED_STEPS}
-    assert len(advice) == len(failures)
+    assert advice == [f"Cure {kind.name}." for kind in sorted(failures)]
     assert f"{len(status) - 1} at most" in first
     assert outcome(status).converged == (not failures)
 

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.arrays import Array
 from equiprop.models import Model
 from equiprop.results import FixedPoint, Status, explanation
-from equiprop.solvers import Euler, FixedPointIteration
+from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, free_phase
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
 #: Rounding decides whether a unit that is this close to a bound is held or free.
 KINK = 1e-9
+#: Steps of a solver that is tried.
+_PATIENCE = 20_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def diagnose(free: FixedPoint) -> Diagnosis:
     """
     model = in_double(free.model)
     energy = model.clamp(np.ascontiguousarray(free.x, dtype=np.float64))
-    state = np.ascontiguousarray(free.state, dtype=np.float64)
+    state = np.array(free.state, dtype=np.float64, order="C")  # a copy: states that were lost are replaced
     start = model.initial_state(len(state))
     lost = (free.status == Status.DIVERGED) | (energy.residual(state) > energy.residual(start))
     state[lost] = start[lost]
@@ -88,8 +91,8 @@ def diagnose(free: FixedPoint) -> Diagnosis:
     kinks = _kinks(model, energy, state)
     failed = np.flatnonzero(free.status > Status.FIXED_STEPS)
     advice = (
-        *_of_failures(free, failed, spectrum, by_map),
-        *([] if lost.any() else _of_stability(spectrum)),
+        *_of_failures(free, failed, model, start, lost, spectrum, by_map),
+        *([] if lost.any() or len(failed) else _of_stability(spectrum)),
         *of_symmetry(model, even),
         *_of_kinks(kinks),
     )
@@ -97,45 +100,108 @@ def diagnose(free: FixedPoint) -> Diagnosis:
 
 
 def _of_failures(
-    free: FixedPoint, failed: NDArray[np.int64], spectrum: Spectrum, by_map: Spectrum
+    free: FixedPoint,
+    failed: NDArray[np.int64],
+    model: Model,
+    start: Array,
+    lost: NDArray[np.bool_],
+    spectrum: Spectrum,
+    by_map: Spectrum,
 ) -> list[str]:
     if not len(failed):
         return []
-    solver, worst = free.solver, float(np.nanmax(free.residual[failed], initial=0.0))
+    sentence = _of_step_size(free, spectrum, by_map)
+    # With negative curvature at the start, the Hessian there does not tell what follows.
+    known = spectrum.smallest > 0 or not lost.any()
+    if sentence and (known or _trial(free, model, lost, start, _gentle(spectrum)).converged):
+        return [sentence]
+    rate = _rate(free, spectrum, by_map)
+    if lost.any() or not 0 < rate < 1:
+        restless = lost if lost.any() else free.status > Status.FIXED_STEPS
+        return [_by_trial(free, model, restless, start, spectrum)]
+    return [_of_too_few_steps(free, failed, rate)]
+
+
+def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str:
+    """Say that the step is beyond stability; nothing if it is not."""
+    solver = free.solver
     if isinstance(solver, Euler):
         # A moving state may have negative curvature; the largest curvature limits the step there, too.
-        stable, rate = 2 / max(spectrum.largest, 1e-300), spectrum.rate(solver.step_size)
+        stable = 2 / max(spectrum.largest, 1e-300)
         if solver.step_size > stable:
-            return [
+            return (
                 f"The step size {solver.step_size:g} is beyond stability: Euler diverges above {stable:.3g} "
                 f"here, 2 / (largest eigenvalue). Use step_size={0.5 * stable:.2g}."
-            ]
+            )
     elif isinstance(solver, FixedPointIteration):
-        rate = by_map.rate(1 - solver.damping)
-        if rate > 1:
-            stable = by_map.largest_stable_step
-            return [
+        rate, stable = by_map.rate(1 - solver.damping), by_map.largest_stable_step
+        if rate > 1 and stable > 0:
+            has_block_update = free.model.has_block_update and free.model.conservative
+            block_update = "BlockUpdate() or " if has_block_update else ""
+            return (
                 f"The fixed-point map grows errors by {rate:.3g} a step: raise the damping above "
-                f"{max(0.0, 1 - stable):.2g}, or use BlockUpdate or Euler(step_size={0.5 * stable:.2g})."
-            ]
-    else:
-        rate = by_map.rate(1.0) ** 2  # a sweep of an even and an odd block squares the rate of the map
-    return [_of_too_few_steps(free, worst, rate)]
+                f"{max(0.0, 1 - stable):.2g}, or use {block_update}Euler(step_size={0.5 * stable:.2g})."
+            )
+    return ""
 
 
-def _of_too_few_steps(free: FixedPoint, worst: float, rate: float) -> str:
-    tolerance = free.solver.tolerance
+def _by_trial(
+    free: FixedPoint, model: Model, restless: NDArray[np.bool_], start: Array, spectrum: Spectrum
+) -> str:
+    """Say which solver brings samples to rest that did not come nearer to it, by trial."""
+    count = restless.sum()
+    solvers: list[FreeSolver] = [_gentle(spectrum), _gentle(spectrum, 0.2)]
+    if model.has_block_update:
+        solvers.insert(0, BlockUpdate(max_iterations=_PATIENCE))
+    for solver in solvers:
+        trial = _trial(free, model, restless, start, solver)
+        if trial.converged:
+            step = f"step_size={solver.step_size:.2g}, " if isinstance(solver, Euler) else ""
+            name, enough = type(solver).__name__, f"max_iterations={trial.iterations.max()}"
+            known = isinstance(solver, BlockUpdate) and isinstance(free.solver, BlockUpdate)
+            cure = f"take {enough}" if known else f"use {name}({step}{enough})"
+            return f"{count} samples did not come nearer to rest: {cure}, or more steps."
+    return (
+        f"{count} samples did not come nearer to rest, and no solver that was tried brings them there: "
+        "scale the weights down."
+    )
+
+
+def _gentle(spectrum: Spectrum, fraction: float = 1.0) -> Euler:
+    """Return Euler with a step that is a fraction of half the largest stable one."""
+    return Euler(step_size=fraction / max(spectrum.largest, 1e-300), max_iterations=_PATIENCE)
+
+
+def _trial(
+    free: FixedPoint, model: Model, samples: NDArray[np.bool_], start: Array, solver: FreeSolver
+) -> FixedPoint:
+    x = free.x[samples]
+    return free_phase(model, x, solver=solver, initial=start[samples], on_failure="ignore")
+
+
+def _rate(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> float:
+    """Return the factor that a step of the solver leaves of a small residual."""
+    solver = free.solver
+    if isinstance(solver, Euler):
+        return spectrum.rate(solver.step_size)
+    if isinstance(solver, FixedPointIteration):
+        return by_map.rate(1 - solver.damping)
+    return by_map.rate(1.0) ** 2  # a sweep of an even and an odd block squares the rate of the map
+
+
+def _of_too_few_steps(free: FixedPoint, failed: NDArray[np.int64], rate: float) -> str:
+    worst, tolerance = float(np.nanmax(free.residual[failed], initial=0.0)), free.solver.tolerance
     tolerance = float(np.finfo(free.state.dtype).eps) ** (2 / 3) if tolerance is None else tolerance
     text = (
         f"Too few free steps: after {int(free.iterations.max())} the largest residual is {worst:.1e}, the "
         f"tolerance {tolerance:.1e}; a gradient at nudging factor beta is then off by about "
         f"{worst:.1e} / beta."
     )
-    if 0 < rate < 1 and worst > tolerance > 0:
+    if worst > tolerance > 0:
         more = int(np.ceil(np.log(tolerance / worst) / np.log(rate)))
         text += (
             f" A plain step leaves {rate:.4g} of the residual, so about {more} more would do: raise "
-            f"max_iterations{'' if free.solver.anderson else ', or accelerate: anderson=2'}."
+            "max_iterations."
         )
     return text
 
