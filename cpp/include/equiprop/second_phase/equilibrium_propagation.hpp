@@ -31,14 +31,12 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
 
  private:
   void relax(const ConstStateRef<S>& s_star);
-  void start(std::size_t k, const ConstStateRef<S>& s_star, Index begin, StateRef<S> s) const;
   void displace(const ConstStateRef<S>& s_star);
   void add_contrast(const ConstStateRef<S>& s_star, Gradient<S>& gradient);
 
   AnyEnergy<S> energy_;
   AnyCost<S> cost_;
   NudgingRule<S> nudging_;
-  bool anywhere_;
   std::vector<Relaxation<S>> phases_;  // one for each node
   KeptStates<S> states_;               // s^{beta_k}
   std::vector<S> weights_;             // w_k over the number of samples
