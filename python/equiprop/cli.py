@@ -98,6 +98,12 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data-dir", type=Path, help="folder of the MNIST files (mnist only)")
 
 
+def _add_solver(phases: Any) -> None:
+    phases.add_argument("--solver", choices=sorted(_SOLVERS), help="of the relaxations (default: block)")
+    phases.add_argument("--tolerance", type=float, help="of the residual; 0 for a fixed number of steps")
+    phases.add_argument("--max-iterations", type=int, help="of each phase")
+
+
 def _add_train(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "train",
@@ -118,10 +124,8 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     )
     phases.add_argument("--beta", type=float, default=0.25, help="nudging factor")
     phases.add_argument("--cost", choices=sorted(_COSTS), default="squared-error")
-    phases.add_argument("--solver", choices=sorted(_SOLVERS), help="free and nudged phase (default: block)")
+    _add_solver(phases)
     phases.add_argument("--linear-solver", choices=sorted(_LINEAR), default="cg", help="of rbp")
-    phases.add_argument("--tolerance", type=float, help="of the residual; 0 for a fixed number of steps")
-    phases.add_argument("--max-iterations", type=int, help="of each phase")
     training = command.add_argument_group("training")
     training.add_argument("--epochs", type=int)
     training.add_argument("--batch-size", type=int, default=50)
@@ -143,6 +147,7 @@ def _add_evaluate(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser("evaluate", help="test error of a saved model")
     command.add_argument("model", type=Path)
     _add_data(command)
+    _add_solver(command.add_argument_group("free phase"))
     command.set_defaults(run=_evaluate)
     return command
 
@@ -319,9 +324,11 @@ def _plot(trainer: Trainer, log: _Log, test: Dataset, folder: Path) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     model = load(options.model)
     _, test = _load_data(options)
-    result = Trainer(model).evaluate(test)
+    named = any(value is not None for value in (options.solver, options.tolerance, options.max_iterations))
+    result = Trainer(model, solver=_solver(options, model) if named else None).evaluate(test)
     if options.json:
-        print(json.dumps({"command": "evaluate", "test_error": result.error, "objective": result.objective}))
+        numbers = {"objective": result.objective, "unconverged": result.unconverged}
+        print(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
     else:
         print(f"{model}: test error {100 * result.error:.2f} % of {len(test)}, cost {result.objective:.5f}")
     return 0

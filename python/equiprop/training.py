@@ -187,25 +187,35 @@ class Trainer:
         return records
 
     def evaluate(self, data: Dataset) -> Evaluation:
-        """Return error and mean cost on `data`, by free phases alone."""
+        """Return error and mean cost on `data`, by free phases alone.
+
+        Warns (`ConvergenceWarning`) of samples that the trainer's solver did not bring to rest.
+        """
         _check_data(data, "Trainer.evaluate", "`data`")
-        errors, objectives, unconverged = [], [], 0
+        errors, objectives, phases = [], [], []
         for indices in np.array_split(np.arange(len(data)), -(-len(data) // _EVALUATION_BATCH)):
             x, y = data.batch(indices, self.model.dtype)
             free = self._free(x)
             cost = bind_cost(self.cost, self.model, y, len(x), "Trainer.evaluate")
             objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
             errors.append(_errors(free.outputs, y, data.is_classification))
-            unconverged += int((free.status > Status.FIXED_STEPS).sum())
+            phases.append(free)
+        outcome = _joined(phases)
+        outcome.report_failure("Trainer.evaluate", "warn")
         return Evaluation(
             _error(np.concatenate(errors), data.is_classification),
             float(np.concatenate(objectives).mean(dtype=np.float64)),
-            unconverged,
+            int((outcome.status > Status.FIXED_STEPS).sum()),
         )
 
     def predict(self, x: Any) -> Array:
-        """Return the outputs (batch, outputs) of the free phase for x (batch, inputs)."""
-        return self._free(x).outputs
+        """Return the outputs (batch, outputs) of the free phase for x (batch, inputs).
+
+        Warns (`ConvergenceWarning`) of samples that the trainer's solver did not bring to rest.
+        """
+        free = self._free(x)
+        free.report_failure("Trainer.predict", "warn")
+        return free.outputs
 
     @property
     def _solver(self) -> FreeSolver:
@@ -296,6 +306,16 @@ def _errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float6
 def _error(errors: NDArray[np.float64], classification: bool) -> float:
     mean = float(errors.mean())
     return mean if classification else mean**0.5
+
+
+def _joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return the outcome of several batches as that of one."""
+    return Outcome(
+        np.concatenate([o.status for o in outcomes]),
+        np.concatenate([o.iterations for o in outcomes]),
+        np.concatenate([o.residual for o in outcomes]),
+        np.concatenate([o.fallbacks for o in outcomes]),
+    )
 
 
 def _refuse_divergence(phase: str, outcome: Outcome) -> None:

@@ -76,6 +76,18 @@ def test_training_as_json_is_one_object(tmp_path: Path, capsys: Capture) -> None
     evaluated = run_json(capsys, "evaluate", result["model"], "digits")
     assert evaluated["test_error"] == result["test_error"]
     assert evaluated["objective"] > 0
+    assert evaluated["unconverged"] == 0
+
+
+def test_an_error_rate_of_states_that_are_not_at_rest_comes_with_a_warning(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    model = tmp_path / "model.safetensors"
+    eq.save(eq.HopfieldNetwork([64, 20, 20, 10], seed=0), model)
+    words = ["evaluate", model, "digits", "--tolerance", 1e-6, "--max-iterations"]
+    with pytest.warns(eq.ConvergenceWarning, match="did not reach the tolerance.*\nRaise max_iterations"):
+        assert run_json(capsys, *words, 1)["unconverged"] > 0
+    assert run_json(capsys, *words, 1000)["unconverged"] == 0
 
 
 def test_two_runs_give_the_same_bytes_and_another_seed_others(tmp_path: Path, capsys: Capture) -> None:
