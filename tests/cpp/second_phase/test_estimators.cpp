@@ -98,7 +98,7 @@ TEST(EquilibriumPropagation, IsTheSumOfItsNodes) {
     for (const double gain : {0.5, 1.0, 1.5, 2.0})
       for (const double tolerance : {1e-10, 0.0}) {
         SCOPED_TRACE("gain " + std::to_string(gain) + ", tolerance " + std::to_string(tolerance));
-        HopfieldNetwork<double> network({{"x", 4}, {"h", 8, activation}, {"y", 3}}, chain(2));
+        HopfieldNetwork<double> network({{"x", 4}, {"h", 8, activation}, {"y", 3}}, chain(3));
         network.initialize(0, gain);
         Random random(16);
         const AnyEnergy<double> energy = network.clamp(random_state(random, 4, 64, 2));
