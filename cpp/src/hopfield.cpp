@@ -51,8 +51,26 @@ void ClampedHopfield<S, W>::reclamp(const Eigen::Ref<const State<S>>& x) {
   });
   for (std::size_t k = 0; k < topology_->num_free(); ++k)
     drive_by_input(k, drive_->topRows(num_units()));
+  check_parameters();
   if constexpr (std::floating_point<S>)
     if (packed_) packed_->pack(*parameters_);
+}
+
+/// Throws InvalidArgument unless every parameter is finite. Weights of the input and biases are judged by the drive,
+/// which is not finite in any sample where one of them is not; only then are they read.
+template <class S, class W>
+void ClampedHopfield<S, W>::check_parameters() const {
+  bool finite = all_finite(*drive_);
+  for (const auto e : topology_->inner()) {
+    finite = finite && all_finite(weights(e));
+    finite = finite && (conservative() || all_finite(feedback_weights(e)));
+  }
+  if (finite) return;
+  for (const Block& block : topology_->parameters().blocks())
+    require(all_finite(matrix(block)), "clamp",
+            "All parameters are finite. Initialize or load them again; if training diverged, lower "
+            "the learning rate.",
+            "NaN or infinity in ", block.name);
 }
 
 /// Rows of a layer in out = bias + sum of W^T x over its couplings to the input.
@@ -205,9 +223,14 @@ void ClampedHopfield<S, W>::drive(const ConstStateRef<S>& s) const {
   add_pulls([&](std::size_t k) { return signal(k, s); }, scratch_.drive);
 }
 
+/// The force on a layer, or nullptr; it stays until the next call.
 template <class S, class W>
 const State<S>* ClampedHopfield<S, W>::force_on(std::size_t free_layer,
                                                 const Nudge<S>& nudge) const {
+  if (nudge.force.rows() > num_outputs()) {
+    scratch_.force = rows(ConstStateRef<S>(nudge.force), free_layer);
+    return &scratch_.force;
+  }
   return free_layer + 1 == topology_->num_free() && nudge.force.size() > 0 ? &nudge.force : nullptr;
 }
 

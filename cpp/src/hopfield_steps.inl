@@ -6,7 +6,8 @@ template <class S, class W>
 void ClampedHopfield<S, W>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                             StateRef<S> out) const {
   if (packed_ != nullptr) {
-    out.bottomRows(num_outputs()) = s.bottomRows(num_outputs());  // smooth ones are forced there
+    const Index forced = std::max(num_outputs(), nudge.force.rows());
+    out.bottomRows(forced) = s.bottomRows(forced);  // smooth ones respond to a force from there
     for (std::size_t k = 0; k < topology_->num_free(); ++k) relax_layer(k, s, nudge, out);
     return;
   }
@@ -14,7 +15,7 @@ void ClampedHopfield<S, W>::fixed_point_map(const ConstStateRef<S>& s, const Nud
   const ConstStateRef<S> p(scratch_.drive);
   out = s;
   for (std::size_t k = 0; k < topology_->num_free(); ++k)
-    topology_->units(k).template respond<S>(rows(p, k), force_on(k, nudge), nudge.stiffness,
+    topology_->units(k).template respond<S>(rows(p, k), force_on(k, nudge), stiffness_on(k, nudge),
                                             rows(out, k));
 }
 
@@ -80,11 +81,9 @@ void ClampedHopfield<S, W>::block_update(Index block, const Nudge<S>& nudge, Sta
 template <class S, class W>
 std::optional<Response<S>> ClampedHopfield<S, W>::kernel_response(
     std::size_t free_layer, const Nudge<S>& nudge) const requires std::floating_point<S> {
-  if constexpr (std::floating_point<S>) {  // clang 14 compiles this for other scalars too
-    const bool inside = free_layer + 1 == topology_->num_free();
+  if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
     return topology_->units(free_layer)
-        .template kernel_response<S>(force_on(free_layer, nudge), inside ? nudge.stiffness : S(0));
-  }
+        .template kernel_response<S>(force_on(free_layer, nudge), stiffness_on(free_layer, nudge));
   return {};
 }
 
@@ -146,8 +145,8 @@ void ClampedHopfield<S, W>::relax_layer(std::size_t free_layer, const ConstState
   }
   const auto respond = [&] {
     topology_->units(free_layer)
-        .template respond<S>(rows(p, free_layer), force_on(free_layer, nudge), nudge.stiffness,
-                             rows(out, free_layer));
+        .template respond<S>(rows(p, free_layer), force_on(free_layer, nudge),
+                             stiffness_on(free_layer, nudge), rows(out, free_layer));
   };
   if (change == nullptr) return respond();
   scratch_.response = rows(s, free_layer);

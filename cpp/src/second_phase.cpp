@@ -102,15 +102,6 @@ Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
           real_part(gradient.objective), gradient.report};
 }
 
-/// Whether a relaxation may begin at any state and runs to a tolerance, so that where it begins changes only the
-/// number of its steps.
-template <class S>
-bool begins_anywhere(const Solver& solver) {
-  const StoppingRule& rule =
-      std::visit([](const auto& chosen) -> const StoppingRule& { return chosen; }, solver);
-  return !std::holds_alternative<Euler>(solver) && rule.tolerance_for<S>() > 0;
-}
-
 /// One step of the reverse sweep.
 template <class S>
 class Sweep {
@@ -173,22 +164,10 @@ EquilibriumPropagation<S>::EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S
     : energy_(std::move(energy)),
       cost_(std::move(cost)),
       nudging_(nudging),
-      anywhere_(begins_anywhere<S>(solver)),
       states_(nudging.size()),
       weights_(nudging.size()) {
   for (const auto& node : nudging_)
     phases_.emplace_back(TotalEnergy<S>(energy_, cost_, node.beta), solver);
-}
-
-/// The phase of a node starts at s*, or across it from where the opposite beta has led.
-template <class S>
-void EquilibriumPropagation<S>::start(std::size_t k, const ConstStateRef<S>& s_star, Index begin,
-                                      StateRef<S> s) const {
-  const auto free = s_star.middleCols(begin, s.cols());
-  if (k > 0 && anywhere_ && nudging_[k].beta == -nudging_[k - 1].beta)
-    s = S(2) * free - states_[k - 1].middleCols(begin, s.cols());
-  else
-    s = free;
 }
 
 template <class S>
@@ -197,12 +176,13 @@ void EquilibriumPropagation<S>::relax(const ConstStateRef<S>& s_star) {
   report_.restart(s_star.cols());
   report_.status.setConstant(Status::converged);
   const S samples(static_cast<RealOf<S>>(s_star.cols()));
+  // Every phase starts at s*: what it finds then depends on its own beta alone.
+  const auto start = [&](Index begin, StateRef<S> s) { s = s_star.middleCols(begin, s.cols()); };
   for (std::size_t k = 0; k < nudging_.size(); ++k) {
     if (states_[k].size() != s_star.size())
       states_[k] = take_state<S>(s_star.rows(), s_star.cols());
     states_[k].resize(s_star.rows(), s_star.cols());
-    const auto start_samples = [&](Index begin, StateRef<S> s) { start(k, s_star, begin, s); };
-    report_.merge(phases_[k].run(states_[k], {}, std::cref(start_samples)));
+    report_.merge(phases_[k].run(states_[k], {}, std::cref(start)));
     weights_[k] = nudging_[k].weight / samples;
   }
   if (!energy_.conservative()) displace(s_star);

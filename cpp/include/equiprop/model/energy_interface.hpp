@@ -74,8 +74,9 @@ class EnergyInterface {
                                StateRef<S> out) const {
     gradient(s, out);
     out = s - out;
-    if (nudge.force.size() > 0)
-      out.bottomRows(num_outputs()) += nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
+    if (nudge.force.size() == 0) return;
+    out.bottomRows(nudge.force.rows()) += nudge.force;
+    out.bottomRows(num_outputs()) -= nudge.stiffness * s.bottomRows(num_outputs());
   }
   virtual void mobility(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S> out) const {
     out.setOnes();

@@ -30,13 +30,13 @@ class EQUIPROP_EXPORT ClampedHopfield {
  public:
   using Scalar = S;  ///< of states
 
-  /// HopfieldNetwork::clamp makes one. Throws InvalidArgument unless x is (inputs, batch).
+  /// HopfieldNetwork::clamp makes one. Throws InvalidArgument unless x is (inputs, batch) and all parameters are finite.
   ClampedHopfield(std::shared_ptr<const Topology> topology,
                   std::shared_ptr<const Parameters<W>> parameters, const ConstStateRef<S>& x);
 
   /// Fixes another input of the same shape and takes the parameters as they are now, in the memory of the old ones:
   /// copies share it, and so do ranges of samples, in whatever energy or solver they were put. Throws InvalidArgument
-  /// if the shape is another.
+  /// if the shape is another, and where a parameter is not finite: then reclamp before any other use.
   void reclamp(const Eigen::Ref<const State<S>>& x);
 
   /// As the concept Energy says, and its refinements in energy.hpp. A network of separate feedback weights is a vector
@@ -131,6 +131,10 @@ class EQUIPROP_EXPORT ClampedHopfield {
   void relax_layer(std::size_t free_layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                    StateRef<S> out, PerSample<RealOf<S>>* change = nullptr) const;
   const State<S>* force_on(std::size_t free_layer, const Nudge<S>& nudge) const;
+  S stiffness_on(std::size_t free_layer, const Nudge<S>& nudge) const {
+    return free_layer + 1 == topology_->num_free() ? nudge.stiffness : S(0);
+  }
+  void check_parameters() const;
   Signal weighted_signal(std::size_t free_layer, const ConstStateRef<S>& s, const State<S>& signals,
                          S weight) const;
   template <class States>
@@ -164,7 +168,7 @@ class EQUIPROP_EXPORT ClampedHopfield {
 
   /// Buffers of one thread, (units, batch), sized on first use; a copy starts with empty ones.
   struct Scratch {
-    State<S> drive, signal, slope, tangent, pulls, response, x, change;
+    State<S> drive, signal, slope, tangent, pulls, response, x, change, force;
     std::vector<State<S>> signals;  // of several states
     std::shared_ptr<State<S>> sum;  // of these signals, weighted
     Parameters<S> biases;           // (units,): a gradient

@@ -64,29 +64,24 @@ class Symmetrized {
   }
   ///@}
 
-  /// A plain step along the velocity, in both potentials.
+  /// T(s) of the energy under the force -(H^T - H)(s - s*) on all units: it rests where the gradient above is 0. With
+  /// D its mobility, the Jacobian at s* turns from 1 - D H into 1 - D H^T, which has the same eigenvalues: near s* the
+  /// map contracts as fast as the energy's own.
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
-    step(s, nudge, out);
-    project(out);
-  }
-  /// 1 where that step stays inside the box.
-  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
-    step(s, nudge, out);
-    distance_ = out;
-    project(distance_);
-    out = out.binaryExpr(distance_,
-                         [](const S& raw, const S& kept) { return S(raw == kept ? 1 : 0); });
+    energy_.fixed_point_map(s, with_turn(s, nudge), out);
   }
   /// As the refinements say.
   ///@{
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
+    energy_.mobility(s, with_turn(s, nudge), out);
+  }
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                               const ConstStateRef<S>& v, StateRef<S> out) const {
     State<S> response(s.rows(), s.cols());
     mobility(s, nudge, response);
     response.array() *= v.array();
-    transposed_hessian_vector_product(s, response, out);
-    out = response - out;
-    out.bottomRows(num_outputs()) -= nudge.stiffness * response.bottomRows(num_outputs());
+    energy_.transposed_map_product(s, with_turn(s, nudge), v, out);
+    add_turn(response, 1, out);
   }
   void project(StateRef<S> s) const { energy_.project(s); }
 
@@ -97,12 +92,15 @@ class Symmetrized {
   ///@}
 
  private:
-  /// s - gradient + force, before clipping
-  void step(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S>& out) const {
-    gradient(s, out);
-    out = s - out;
-    if (nudge.force.size() > 0)
-      out.bottomRows(num_outputs()) += nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
+  /// The nudge with the force -(H^T - H)(s - s*).
+  const Nudge<S>& with_turn(const ConstStateRef<S>& s, const Nudge<S>& nudge) const {
+    distance_ = s - s_star_;
+    nudge_.force.setZero(s.rows(), s.cols());
+    StateRef<S> force(nudge_.force);
+    add_turn(distance_, -1, force);
+    if (nudge.force.size() > 0) force.bottomRows(nudge.force.rows()) += nudge.force;
+    nudge_.stiffness = nudge.stiffness;
+    return nudge_;
   }
   /// out += sign (H^T - H) v
   void add_turn(const ConstStateRef<S>& v, int sign, StateRef<S>& out) const {
@@ -115,6 +113,7 @@ class Symmetrized {
   AnyEnergy<S> energy_;
   State<S> s_star_;
   mutable State<S> distance_, product_;  // scratch, see ClampedHopfield
+  mutable Nudge<S> nudge_;               // scratch
 };
 
 }  // namespace equiprop

@@ -31,7 +31,6 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
 
  private:
   void relax(const ConstStateRef<S>& s_star);
-  void start(std::size_t k, const ConstStateRef<S>& s_star, Index begin, StateRef<S> s) const;
   void displace(const ConstStateRef<S>& s_star);
   void add_contrast(const ConstStateRef<S>& s_star, Gradient<S>& gradient);
   void check(Gradient<S>& gradient, const ConstStateRef<S>& s_star) const;
@@ -39,7 +38,6 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
   AnyEnergy<S> energy_;
   AnyCost<S> cost_;
   NudgingRule<S> nudging_;
-  bool anywhere_;
   std::vector<Relaxation<S>> phases_;  // one for each node
   KeptStates<S> states_;               // s^{beta_k}
   std::vector<S> weights_;             // w_k over the number of samples
