@@ -1,5 +1,5 @@
 # make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
-# make test   everything that must hold: C++ tests, Python tests, doctests, examples
+# make test   C++ tests, Python tests, doctests, examples; then .venv/bin/python -m pytest -m slow for long sweeps
 # make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
 # make wheel  source distribution and wheel in dist/, checked, tried where there is no compiler and on an old processor
 # make fuzz   COUNT damaged model files through the readers of C++ and of Python, under sanitizers

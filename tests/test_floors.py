@@ -45,7 +45,9 @@ PYTHON_FLOORS = [
     ["verify.verdict"],
     [
         "verify.reference",
+        "verify.processes",
         "verify.inert",
+        "verify.derivative_checks",
         "verify.derivatives",
         "verify.equivalence",
         "verify.gradients",

@@ -199,7 +199,8 @@ void TrainingStep<T>::run_in_double(const NudgedPhases& phases, ParameterSink<T>
     const py::gil_scoped_release release;
     const Gradient<double> gradient = gradient_of(energy);
     second_ = gradient.report;
-    if (any_diverged(second_) || !deliver<T>(gradient.parameters, sink)) mark_overflow(second_);
+    if (any_diverged(second_) || !deliver<T>(gradient.parameters, sink))
+      explain_overflow(second_, [](Report&) {});
   };
   if (phases.kind == NudgedPhases::Kind::exact_limit) {
     const auto cost = make_cost<Dual<double>>(kind_, targets_);

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import Any, type_check_only
+from typing import Any, TypedDict, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,6 +222,21 @@ class _Complex:
     ) -> Energy: ...
     def total_energy(self, energy: Energy, cost: Cost, beta: complex) -> Energy: ...
 
+class _Groups(TypedDict):
+    difference: NDArray[np.float64]
+    size: NDArray[np.float64]
+    product: NDArray[np.float64]
+    power: NDArray[np.float64]
+    value_power: NDArray[np.float64]
+
+class _Comparison(TypedDict):
+    states: _Groups
+    parameters: _Groups
+    error_states: NDArray[np.float64]
+    temporal_states: NDArray[np.float64]
+    error_parameters: NDArray[np.float64]
+    temporal_parameters: NDArray[np.float64]
+
 class _Request:
     steps: int
     step_size: float
@@ -236,10 +251,10 @@ class _Verification:
     Request: type[_Request]
     def compare(
         self, energy: Energy, cost: Cost, nudged: Energy, state: _Array, nodes: _Nodes, request: _Request, /
-    ) -> dict[str, Any]: ...
+    ) -> _Comparison: ...
     def compare_limit(
         self, energy: Energy, cost: Cost, nudged: DualEnergy, state: _Array, request: _Request, /
-    ) -> dict[str, Any]: ...
+    ) -> _Comparison: ...
     def nudged_tangents(
         self, energy: DualEnergy, cost: Cost, state: _Array, solver: _Solver, steps: int, outside: bool, /
     ) -> _Recording: ...

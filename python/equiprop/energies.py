@@ -99,18 +99,33 @@ class OwnModel(ABC):
         return np.zeros((batch, self.num_units))
 
     def clamp(self, x: Array) -> _core.Energy:
-        """Return the core's view of this model with x fixed."""
-        return _core.f64.python_energy(self, x, self.num_units, self.num_outputs, len(self.parameters))
+        """Return the core's view of this model with x fixed.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is NaN or infinite.
+        """
+        return _core.f64.python_energy(self, x, *self._sizes())
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the same on dual numbers."""
-        model = _Complexified(self)
-        return _core.dual.python_energy(model, x, self.num_units, self.num_outputs, len(self.parameters))
+        return _core.dual.python_energy(_Complexified(self), x, *self._sizes())
 
     def clamp_complex(self, x: Array) -> _core.Energy:
         """Return the same with complex states, which the methods then see."""
-        model = _Complexified(self)
-        return _core.c128.python_energy(model, x, self.num_units, self.num_outputs, len(self.parameters))
+        return _core.c128.python_energy(_Complexified(self), x, *self._sizes())
+
+    def _sizes(self) -> tuple[int, int, int]:
+        """Return the lengths of state, outputs and parameters, which are checked to be finite."""
+        finite = np.isfinite(self.parameters)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            raise ValueError(
+                "[clamp] All parameters are finite. Set them again; if training diverged, lower the learning "
+                f"rate. Received parameters[{bad}] = {self.parameters[bad]}."
+            )
+        return self.num_units, self.num_outputs, len(self.parameters)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_units} units, {len(self.parameters)} parameters)"

@@ -96,7 +96,8 @@ class HopfieldNetwork:
     output_activation : str or Activation
         Activation of the last layer of a chain. Linear outputs keep a nudge from vanishing at a bound.
     layers, couplings : sequence of Layer, of Dense
-        Any graph: the first layer is the clamped input, the last one the output.
+        A graph: any two different layers, the input among them, may be coupled, at most once in either
+        direction, and every layer is coupled. The first layer is the clamped input, the last one the output.
     potential : {"legendre", "quadratic"}
         The energy's convention.
     feedback : {"tied", "separate"}

@@ -13,7 +13,7 @@ from equiprop.verify.equivalence import EquivalenceReport
 from equiprop.verify.orders import OrdersReport
 from equiprop.verify.verdict import Picture, Verdict, pictures
 
-#: What stands for 0 on a logarithmic axis.
+#: Value drawn for 0 on a logarithmic axis.
 _INVISIBLE = 1e-18
 
 
@@ -41,7 +41,7 @@ def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:
     Parameters
     ----------
     history : sequence of Epoch
-        From `Trainer.fit`.
+        The result of `Trainer.fit`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "learning_curve")
@@ -62,7 +62,7 @@ def relaxation(free: FixedPoint, axes: Any = None) -> Any:
     Parameters
     ----------
     free : FixedPoint
-        From ``free_phase(..., trace=True)``.
+        The result of ``free_phase(..., trace=True)``.
     axes : matplotlib Axes, optional
     """
     if free.residual_trace is None:
@@ -86,7 +86,7 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     Parameters
     ----------
     report : EquivalenceReport
-        From `equiprop.verify.equivalence`.
+        The result of `equiprop.verify.equivalence`.
     units : int
         How many units of the first sample to draw.
     axes : matplotlib Axes, optional
@@ -120,7 +120,7 @@ def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
     Parameters
     ----------
     report : EquivalenceReport
-        From `equiprop.verify.equivalence`.
+        The result of `equiprop.verify.equivalence`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "step_errors")
@@ -141,7 +141,7 @@ def orders(report: OrdersReport, axes: Any = None) -> Any:
     Parameters
     ----------
     report : OrdersReport
-        From `equiprop.verify.orders`.
+        The result of `equiprop.verify.orders`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "orders")
@@ -165,7 +165,7 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
     Parameters
     ----------
     verdict : Verdict
-        What a function of `equiprop.verify` returned.
+        The result of a function of `equiprop.verify`.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "margins")
@@ -201,5 +201,5 @@ def _(report: OrdersReport) -> Iterator[Picture]:
 
 
 def save(axes: Any, path: Any) -> None:
-    """Write the figure of `axes` to a file; the ending names the format."""
+    """Write the figure of `axes` to a file; the suffix of the name chooses the format."""
     axes.figure.savefig(path, dpi=150)

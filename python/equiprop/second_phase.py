@@ -70,7 +70,8 @@ class EquilibriumPropagation:
     symmetrize : bool
         Add the term -(A - A^T)(s - s*) to the nudged dynamics, A the Jacobian of the velocity at s*. The
         gradient is then exact for any Jacobian (Scurria et al. 2026), at the price of two more products
-        a step. Not for BlockUpdate.
+        a step. FixedPointIteration takes its map T under that term as a force on all units, which keeps
+        the eigenvalues of its Jacobian at s*. Not for BlockUpdate.
     """
 
     nudging: Nudging = centered(0.25)  # noqa: RUF009

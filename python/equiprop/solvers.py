@@ -219,7 +219,7 @@ class ConjugateGradient(Linear):
 class Richardson(Linear):
     """lambda <- lambda + step_size D (c - H lambda): the side network of Almeida (1987) and Pineda (1987).
 
-    D is 1 on free units and 0 on units held by a bound (rho' for a Legendre potential).
+    D is 1 on free units and 0 on units held by a bound (rho' for a Legendre potential, 0 where it saturates).
     """
 
     step_size: float = _core.Richardson().step_size

@@ -233,23 +233,30 @@ class Trainer:
         return records
 
     def evaluate(self, data: Dataset) -> Evaluation:
-        """Return error and mean cost on `data`, by free phases alone."""
+        """Return error and mean cost on `data`, by free phases alone.
+
+        Warns (`ConvergenceWarning`) of samples that the trainer's solver did not bring to rest.
+        """
         _check_data(data, "Trainer.evaluate", "`data`")
-        errors, objectives, unconverged = [], [], 0
+        errors, objectives, phases = [], [], []
         for x, y in _batches(data, self.model.dtype):
             free = self._free(x)
             cost = bind_cost(self.cost, self.model, y, len(x), "Trainer.evaluate")
             objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
             errors.append(_errors(free.outputs, y, data.is_classification))
-            unconverged += int((free.status > Status.FIXED_STEPS).sum())
+            phases.append(free)
+        outcome = _joined(phases)
+        outcome.report_failure("Trainer.evaluate", "warn")
         return Evaluation(
             _error(np.concatenate(errors), data.is_classification),
             float(np.concatenate(objectives).mean(dtype=np.float64)),
-            unconverged,
+            int((outcome.status > Status.FIXED_STEPS).sum()),
         )
 
     def predict(self, x: Any, *, scale: float | None = None) -> Array:
         """Return the outputs of the free phase, (samples, outputs).
+
+        Warns (`ConvergenceWarning`) of samples that the trainer's solver did not bring to rest.
 
         `evaluate` and `predict` present a Dataset in the same way. The numbers of an array are multiplied by
         `scale`, so that ``predict(data)`` and ``predict(data.x, scale=data.scale)`` are equal.
@@ -281,10 +288,13 @@ class Trainer:
             _check_data(x, "Trainer.predict", "`x`")
             if scale is not None:
                 raise ValueError(f"[Trainer.predict] A Dataset has its own scale. Received scale={scale}.")
-            return np.concatenate([self._free(part).outputs for part, _ in _batches(x, self.model.dtype)])
-        presented = self.model.as_input(self._presented(x, scale), "Trainer.predict")
-        parts = np.array_split(presented, _batch_count(len(presented)))
-        return np.concatenate([self._free(part).outputs for part in parts])
+            parts = [part for part, _ in _batches(x, self.model.dtype)]
+        else:
+            presented = self.model.as_input(self._presented(x, scale), "Trainer.predict")
+            parts = np.array_split(presented, _batch_count(len(presented)))
+        phases = [self._free(part) for part in parts]
+        _joined(phases).report_failure("Trainer.predict", "warn")
+        return np.concatenate([free.outputs for free in phases])
 
     def _presented(self, x: Any, scale: float | None) -> Any:
         """Return the inputs that an array given to `predict` stands for."""
@@ -382,6 +392,17 @@ def _error(errors: NDArray[np.float64], classification: bool) -> float:
 
 def _largest(model: Model) -> float:
     return float(np.abs(model.parameters).max(initial=0))
+
+
+def _joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return the outcome of several batches as that of one."""
+    return Outcome(
+        np.concatenate([o.status for o in outcomes]),
+        np.concatenate([o.iterations for o in outcomes]),
+        np.concatenate([o.residual for o in outcomes]),
+        np.concatenate([o.fallbacks for o in outcomes]),
+        advice=tuple(dict.fromkeys(sentence for o in outcomes for sentence in o.advice)),
+    )
 
 
 def _warn_unconverged(steps: Sequence[Metrics], samples: int, epoch: int) -> None:

@@ -200,25 +200,40 @@ void check_samples(const EnergyFamily& family, const State<double>& s) {
                "mixed_input_product of some samples");
 }
 
-/// On the outputs, where a force can be applied, mobility = dT/d(force).
+/// mobility = dT/d(force), of a force on the outputs and of one on all units.
 void check_mobility(const EnergyFamily& family, const State<double>& s) {
   const AnyEnergy<D> energy = family.dual_energy();
-  const Index outputs = energy.num_outputs(), batch = s.cols();
-  const Nudge<D> nudge{
-      dual(State<double>::Zero(outputs, batch), State<double>::Ones(outputs, batch)), D(0)};
-  State<D> image(s.rows(), batch);
-  energy.fixed_point_map(s.cast<D>(), nudge, image);
+  const Index batch = s.cols();
   State<double> mobility(s.rows(), batch);
   family.energy().mobility(s, {}, mobility);
-  expect_close(mobility.bottomRows(outputs), derivative(image).bottomRows(outputs), rounding,
-               "mobility = d fixed_point_map / d force");
+  for (const Index forced : {energy.num_outputs(), energy.num_units()}) {
+    const Nudge<D> nudge{
+        dual(State<double>::Zero(forced, batch), State<double>::Ones(forced, batch)), D(0)};
+    State<D> image(s.rows(), batch);
+    energy.fixed_point_map(s.cast<D>(), nudge, image);
+    expect_close(mobility.bottomRows(forced), derivative(image).bottomRows(forced), rounding,
+                 "mobility = d fixed_point_map / d force");
+  }
 }
 
-/// (dT/ds)^T v, one unit of s at a time, without a force on the outputs and with one.
+/// Kernels and dual numbers agree on T(s) under a force on the outputs, and under one on all units.
+void check_forced_map(const EnergyFamily& family, const State<double>& s, Random& random) {
+  for (const Index forced : {family.energy().num_outputs(), s.rows()}) {
+    const State<double> force = random_state(random, forced, s.cols());
+    State<double> image(s.rows(), s.cols());
+    State<D> expected(s.rows(), s.cols());
+    family.energy().fixed_point_map(s, {force}, image);
+    family.dual_energy().fixed_point_map(s.cast<D>(), {force.cast<D>()}, expected);
+    expect_close(image, value(expected), rounding, "T(s) under a force");
+  }
+}
+
+/// (dT/ds)^T v, one unit of s at a time, without a force, with one on the outputs and with one on all units.
 void check_transposed_map(const EnergyFamily& family, const State<double>& s, Random& random) {
   const State<double> v = random_state(random, s.rows(), s.cols());
   const Index outputs = family.energy().num_outputs();
-  for (const auto& force : {State<double>(0, 0), random_state(random, outputs, s.cols())}) {
+  for (const auto& force : {State<double>(0, 0), random_state(random, outputs, s.cols()),
+                            random_state(random, s.rows(), s.cols())}) {
     const Nudge<double> nudge{force};
     const Nudge<D> dual_nudge{force.cast<D>()};
     State<double> expected(s.rows(), s.cols()), actual(s.rows(), s.cols());
@@ -259,6 +274,7 @@ void check_energy(const EnergyFamily& family, const State<double>& s) {
   check_batch(family, s, random);
   check_samples(family, s);
   check_mobility(family, s);
+  check_forced_map(family, s, random);
   check_transposed_map(family, s, random);
   check_projection(family, s);
 }

@@ -76,6 +76,13 @@ std::vector<Dense> skip_couplings() {
   return {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {2, 0}, {1, 3}, {4, 1}};
 }
 
+/// input 0 to each of 1 ... 5, and each of these to 6: a layer of five neighbours.
+std::vector<Dense> star_couplings() {
+  std::vector<Dense> couplings;
+  for (Index k = 1; k <= 5; ++k) couplings.insert(couplings.end(), {{0, k}, {k, 6}});
+  return couplings;
+}
+
 std::vector<Case> make_zoo() {
   std::vector<Case> all;
   const auto add = [&](const std::string& name, const std::vector<Activation>& cycle) {
@@ -90,6 +97,10 @@ std::vector<Case> make_zoo() {
   };
   for (const auto& [name, activation] : activations()) add(name, {activation});
   add("mixed", {tanh_activation(), hard_sigmoid(), linear(), logistic(4, 0.5)});
+  for (const auto& [name, activation] :
+       {NamedActivation{"tanh", tanh_activation()}, {"hard_sigmoid", hard_sigmoid()}})
+    all.push_back({name + "_star", make_layers({2, 1, 2, 1, 2, 1, 3}, {activation}),
+                   star_couplings(), Potential::legendre});
   return all;
 }
 

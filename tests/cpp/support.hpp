@@ -49,7 +49,8 @@ struct NamedActivation {
 const std::vector<NamedActivation>& activations();
 
 /// Every activation under both potentials, on chains of several shapes (1-1 among them) and on a
-/// graph with a skip and an odd cycle; and networks whose layers differ in activation.
+/// graph with a skip and an odd cycle; networks whose layers differ in activation; and graphs with a
+/// layer of five neighbours.
 const std::vector<Case>& zoo();
 /// The zoo with feedback weights of their own: vector fields.
 const std::vector<Case>& fields();

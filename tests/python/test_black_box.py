@@ -18,7 +18,7 @@ Y = np.array([[0.3, -0.2], [0.1, 0.4]])
 def device(
     valley: Valley | None = None,
     *,
-    steps: int = 600,
+    steps: int = 200,
     force: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda o, y: o - y,
     contrast: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> verify.BlackBox:
@@ -90,7 +90,8 @@ def test_a_wrong_sign_of_one_contrast_is_named() -> None:
 def test_a_device_that_ignores_its_parameters_is_named() -> None:
     box = device(Valley(), contrast=lambda x, s: np.zeros(9))
     box.parameters = box.parameters.copy()
-    assert "None of the parameters looked at changes the cost" in advice(verify.black_box(box, X, Y))
+    text = advice(verify.black_box(box, X, Y, max_differences=1))
+    assert "None of the parameters looked at changes the cost" in text
 
 
 def test_a_device_not_at_rest_is_named() -> None:

@@ -20,6 +20,17 @@ from networks import chain
 SMALL = ["verify", "--layers", 3, 4, 2, "--activation", "tanh"]
 
 
+def test_an_error_rate_of_states_that_are_not_at_rest_comes_with_a_warning(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    model = tmp_path / "model.safetensors"
+    eq.save(eq.HopfieldNetwork([64, 20, 20, 10], seed=0), model)
+    words = ["evaluate", model, "digits", "--tolerance", 1e-6, "--max-iterations"]
+    with pytest.warns(eq.ConvergenceWarning, match="did not reach the tolerance"):
+        assert run_json(capsys, *words, 1)["unconverged"] > 0
+    assert run_json(capsys, *words, 1000)["unconverged"] == 0
+
+
 def rows(case: dict[str, Any], claim: str) -> dict[str, Any]:
     return {r["label"]: r["value"] for c in case["claims"] if c["claim"] == claim for r in c["rows"]}
 

@@ -45,7 +45,7 @@ def test_the_right_energy_passes() -> None:
 
 
 class RealOnly(Valley):
-    """The same without complex states: differences take the place of complex steps."""
+    """`Valley` without complex states: differences take the place of complex steps."""
 
     accepts_complex = False
 

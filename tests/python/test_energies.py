@@ -368,3 +368,29 @@ def test_models_are_told_apart_by_identity() -> None:
     assert valley == valley
     assert valley != Valley()
     assert repr(valley) == "Valley(3 units, 9 parameters)"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_refused(bad: float) -> None:
+    valley = Valley(3, 2, 2, 0)
+    x, y = np.ones((2, 2)), np.zeros((2, 2))
+    trainer, free, good = eq.Trainer(valley), eq.free_phase(valley, x), valley.parameters.copy()
+    valley.parameters[1] = bad
+    rule = rf"^\[clamp\] All parameters are finite\. Set them again; .* Received parameters\[1\] = {bad}\.$"
+    for call in (
+        lambda: trainer.predict(x),
+        lambda: trainer.evaluate(eq.Dataset(x, y)),
+        lambda: trainer.step(x, y),
+        lambda: eq.free_phase(valley, x),
+        lambda: eq.equilibrium_propagation(valley, free, y),
+        lambda: eq.equilibrium_propagation(valley, free, y, nudging=eq.exact_limit()),
+        lambda: eq.recurrent_backpropagation(valley, free, y),
+        lambda: eq.verify.derivatives(valley, x),
+        lambda: eq.verify.equivalence(valley, x, y),
+        lambda: valley.clamp_dual(x),
+        lambda: valley.clamp_complex(x),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            call()
+    valley.parameters[:] = good
+    np.testing.assert_array_equal(eq.free_phase(valley, x).state, free.state)

@@ -36,7 +36,15 @@ print(peak - before, 8 * (6 * batch * net.num_units + 4 * net.num_parameters + p
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells of peaks")
-@pytest.mark.parametrize(("batch", "steps"), [(8, 5), (64, 5), (256, 3), (8, 100)])
+@pytest.mark.parametrize(
+    ("batch", "steps"),
+    [
+        (8, 5),
+        (32, 5),
+        (8, 20),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in [(64, 5), (256, 3), (8, 100)]),
+    ],
+)
 def test_the_peak_is_bounded_whatever_the_batch_and_the_steps(batch: int, steps: int) -> None:
     # Each large array is mapped on its own: the peak does not depend on what a fragmented heap can use again.
     run = subprocess.run(

@@ -236,3 +236,32 @@ def test_an_allocation_that_fails_says_what_it_was_for(tmp_path: Path) -> None:
     assert run.stdout.splitlines() == [message, "2"]
     assert run.stderr == f"equiprop train: error: {message}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("couplings", "message"),
+    [
+        (
+            [(0, 1), (1, 1), (1, 2)],
+            r"Couplings within a layer do not exist: .* 1 -> 1, within layer 'hidden1'",
+        ),
+        ([(0, 1), (1, 2), (1, 2)], r"At most one dense coupling .* 1 -> 2, .* 'hidden1' and 'output'"),
+        ([(0, 1), (1, 2), (2, 1)], r"At most one dense coupling .* 2 -> 1, .* 'output' and 'hidden1'"),
+        ([(0, 1), (0, 1), (1, 2)], r"At most one dense coupling .* 0 -> 1, .* 'input' and 'hidden1'"),
+        ([(0, 1), (1, 0), (1, 2)], r"At most one dense coupling .* 1 -> 0, .* 'hidden1' and 'input'"),
+    ],
+)
+def test_a_graph_couples_two_different_layers_at_most_once(couplings: Any, message: str) -> None:
+    layers = [eq.Layer(3), eq.Layer(4), eq.Layer(2)]
+    with pytest.raises(ValueError, match=rf"^\[Topology\] .*{message}\.$"):
+        eq.HopfieldNetwork(layers=layers, couplings=[eq.Dense(a, b) for a, b in couplings])
+
+
+def test_the_input_may_be_coupled_to_every_layer() -> None:
+    """And every pair of free layers to one another: the oracle writes out the energy of that graph."""
+    layers = [eq.Layer(3), eq.Layer(4), eq.Layer(5), eq.Layer(2, "linear")]
+    couplings = [eq.Dense(a, b) for a in range(4) for b in range(a)]
+    net = eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype="float64", seed=0, gain=0.3)
+    x = inputs(net)
+    free = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=1e-14))
+    np.testing.assert_allclose(free.state, Oracle(net).relax(x), rtol=0, atol=1e-12)

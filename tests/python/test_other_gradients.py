@@ -194,6 +194,13 @@ def separate(activation: str = "tanh", potential: str = "quadratic", seed: int =
     return net
 
 
+SYMMETRIZED = [
+    eq.Euler(tolerance=1e-14, max_iterations=100_000, step_size=0.1),
+    eq.FixedPointIteration(tolerance=1e-14, max_iterations=100_000, damping=0.5),
+    eq.FixedPointIteration(tolerance=1e-14, max_iterations=100_000, damping=0.5, anderson=3),
+]
+
+
 def differences(net: eq.HopfieldNetwork, x: np.ndarray, y: np.ndarray, solver: Any) -> np.ndarray:
     """dJ/dtheta by central differences of the relaxed cost: no derivative of the library."""
 
@@ -225,17 +232,41 @@ def test_gmres_and_the_antisymmetric_term_give_the_gradient_of_a_vector_field(
     scale = np.abs(expected).max()
     rbp = eq.recurrent_backpropagation(net, free, y, linear_solver=eq.GMRES(tolerance=1e-13))
     assert_allclose(rbp.parameters, expected, rtol=0, atol=1e-8 * scale)
-    nudged = eq.Euler(tolerance=1e-14, max_iterations=100_000, step_size=0.1)
-    arguments: dict[str, Any] = {"nudging": eq.exact_limit(), "solver": nudged}
-    repaired = eq.equilibrium_propagation(net, free, y, symmetrize=True, **arguments)
-    assert_allclose(repaired.parameters, rbp.parameters, rtol=0, atol=1e-10 * scale)
-    assert_allclose(repaired.inputs, rbp.inputs, rtol=0, atol=1e-10)
-    plain = eq.equilibrium_propagation(net, free, y, **arguments)
-    assert np.abs(plain.parameters - rbp.parameters).max() > 1e-4 * scale
-    finite = eq.equilibrium_propagation(
-        net, free, y, symmetrize=True, nudging=eq.centered(1e-3), solver=nudged
+    for nudged in SYMMETRIZED:
+        arguments: dict[str, Any] = {"nudging": eq.exact_limit(), "solver": nudged}
+        repaired = eq.equilibrium_propagation(net, free, y, symmetrize=True, **arguments)
+        assert_allclose(repaired.parameters, rbp.parameters, rtol=0, atol=1e-10 * scale)
+        assert_allclose(repaired.inputs, rbp.inputs, rtol=0, atol=1e-10)
+        plain = eq.equilibrium_propagation(net, free, y, **arguments)
+        assert np.abs(plain.parameters - rbp.parameters).max() > 1e-4 * scale
+        finite = eq.equilibrium_propagation(
+            net, free, y, symmetrize=True, nudging=eq.centered(1e-3), solver=nudged
+        )
+        assert_allclose(finite.parameters, rbp.parameters, rtol=0, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize("potential", POTENTIALS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_antisymmetric_term_rests_at_one_point_for_every_solver(seed: int, potential: str) -> None:
+    """Where explicit steps of size 1 along the velocity would diverge, the damped map does not."""
+    net = eq.HopfieldNetwork(
+        [4, 8, 6, 3],
+        activation="tanh",
+        potential=potential,
+        feedback="separate",
+        gain=0.5 if potential == "legendre" else 0.3,
+        seed=seed,
+        dtype="float64",
     )
-    assert_allclose(finite.parameters, rbp.parameters, rtol=0, atol=1e-3 * scale)
+    x, y = np.random.default_rng(seed).normal(size=(20, 4)), np.arange(20) % 3
+    free = eq.free_phase(net, x, solver=SYMMETRIZED[1])
+    euler, *others = (
+        eq.equilibrium_propagation(net, free, y, nudging=eq.centered(0.05), solver=solver, symmetrize=True)
+        for solver in SYMMETRIZED
+    )
+    for other in others:
+        assert other.converged
+        assert_allclose(other.parameters, euler.parameters, rtol=0, atol=1e-9)
 
 
 def test_backpropagation_through_time_needs_no_energy() -> None:

@@ -300,3 +300,22 @@ def test_negative_curvature_is_reported_by_conjugate_gradients() -> None:
     with pytest.warns(eq.ConvergenceWarning, match="met negative curvature"):
         gradient = eq.recurrent_backpropagation(net, free, [0, 1, 0])
     assert (gradient.status == eq.Status.INDEFINITE).any()
+
+
+@pytest.mark.parametrize("activation", ["hard_sigmoid", "tanh", "sigmoid"])
+@pytest.mark.parametrize("gain", [0.5, 1.0, 1.5, 2.0])
+def test_the_centered_rule_is_the_mean_of_its_sides_sample_by_sample(gain: float, activation: str) -> None:
+    """Strong weights have several fixed points: each side is relaxed from s*, whatever the other one does."""
+    for seed in range(3):
+        net = eq.HopfieldNetwork([4, 8, 3], activation=activation, seed=seed, gain=gain, dtype="float64")
+        random = np.random.default_rng(seed)
+        x, y = random.normal(size=(64, 4)), random.integers(0, 3, 64)
+        patient = eq.BlockUpdate(tolerance=1e-11, max_iterations=5000)
+        free = eq.free_phase(net, x, solver=patient, on_failure="ignore")
+
+        def by_input(beta: float, rule: Any, net: Any = net, free: Any = free, y: Any = y) -> np.ndarray:
+            arguments: dict[str, Any] = {"cost": eq.CrossEntropy(), "on_failure": "ignore"}
+            return eq.equilibrium_propagation(net, free, y, nudging=rule(beta), **arguments).inputs
+
+        mean = (by_input(0.25, eq.one_sided) + by_input(-0.25, eq.one_sided)) / 2
+        close(by_input(0.25, eq.centered), mean, 1e-12)

@@ -49,6 +49,27 @@ def test_every_solver_reaches_the_oracles_fixed_point(
         np.testing.assert_array_equal(free.outputs, free.state[:, -net.num_outputs :])
 
 
+@pytest.mark.parametrize("dtype", sorted(TOLERANCE))
+@pytest.mark.parametrize("neighbours", [4, 5, 8, 9, 13])
+@pytest.mark.parametrize("activation", ["hard_sigmoid", "tanh"])
+def test_a_layer_may_have_any_number_of_neighbours(activation: str, neighbours: int, dtype: str) -> None:
+    hidden = range(1, neighbours + 1)
+    net = eq.HopfieldNetwork(
+        layers=[eq.Layer(6), *(eq.Layer(8, activation) for _ in hidden), eq.Layer(5, "linear")],
+        couplings=[eq.Dense(0, k) for k in hidden] + [eq.Dense(k, neighbours + 1) for k in hidden],
+        seed=0,
+        dtype=dtype,
+        gain=0.4 / np.sqrt(neighbours),
+    )
+    x = inputs(net).astype(dtype)
+    expected = Oracle(net).relax(x.astype(np.float64))
+    for solver in (eq.BlockUpdate(), eq.BlockUpdate(anderson=2), eq.FixedPointIteration(damping=0.3)):
+        free = eq.free_phase(net, x, solver=replace(solver, tolerance=TOLERANCE[dtype]))
+        assert free.converged
+        assert free.iterations.max() < 150
+        np.testing.assert_allclose(free.state, expected, rtol=0, atol=50 * TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("potential", POTENTIALS)
 @pytest.mark.parametrize("activation", ["tanh", "hard_sigmoid", "relu"])
 def test_every_solver_agrees_on_a_graph_with_skips(activation: str, potential: str) -> None:

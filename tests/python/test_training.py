@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import io
 import sys
 from typing import Any
@@ -204,6 +205,51 @@ def test_predict_and_evaluate_are_free_phases() -> None:
         ((expected - np.eye(3)[data.y]) ** 2).sum(axis=1).mean() / 2, rel=1e-5
     )
     assert result.unconverged == 0
+
+
+def test_predictions_that_are_not_at_rest_are_told_and_the_advice_cures_them() -> None:
+    net, data = eq.HopfieldNetwork([4, 20, 20, 3], seed=0), blobs(1200)
+    hasty = eq.BlockUpdate(tolerance=1e-6, max_iterations=3)
+    trainer = Trainer(net, solver=hasty)
+    told = r"\[Trainer\.{}\] 1200 samples: 1200 did not reach .*\nRaise max_iterations or the tolerance"
+    with pytest.warns(eq.ConvergenceWarning, match=told.format("predict")) as caught:
+        trainer.predict(data.x)
+    assert caught[0].filename == __file__
+    with pytest.warns(eq.ConvergenceWarning, match=told.format("evaluate")) as caught:
+        assert trainer.evaluate(data).unconverged == 1200
+    assert [warning.filename for warning in caught] == [__file__]
+    for cure in ({"max_iterations": 1000}, {"tolerance": 0.9}):
+        cured = Trainer(net, solver=dataclasses.replace(hasty, **cure))  # a warning would be an error
+        cured.predict(data.x)
+        assert cured.evaluate(data).unconverged == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("block", ["W1", "b1", "W2", "b2"])
+def test_parameters_that_are_not_finite_are_refused_everywhere(block: str, bad: float) -> None:
+    net, data = small(), blobs(20)
+    trainer, free = Trainer(net), eq.free_phase(net, data.x)
+    net.blocks[block].flat[0] = bad
+    rule = rf"^\[clamp\] All parameters are finite\. .* Received NaN or infinity in {block}\.$"
+    damaged = net.parameters.copy()
+    for call in (
+        lambda: trainer.predict(data.x),
+        lambda: trainer.evaluate(data),
+        lambda: trainer.step(data.x, data.y),
+        lambda: eq.free_phase(net, data.x),
+        lambda: eq.equilibrium_propagation(net, free, data.y),
+        lambda: eq.equilibrium_propagation(net, free, data.y, nudging=eq.exact_limit()),
+        lambda: eq.recurrent_backpropagation(net, free, data.y),
+        lambda: eq.verify.derivatives(net),
+        lambda: eq.verify.equivalence(net, data.x, data.y),
+        lambda: eq.verify.gradients(net, data.x, data.y),
+        lambda: eq.verify.limit(net, data.x, data.y),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            call()
+    np.testing.assert_array_equal(net.parameters, damaged)
+    net.initialize(0)
+    np.testing.assert_array_equal(eq.free_phase(net, data.x).state, free.state)
 
 
 @pytest.mark.parametrize("where", ["free phase", "second phase"])

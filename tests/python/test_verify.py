@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import equiprop as eq
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from equiprop import verify
 from equiprop.verify.suite import CLAIMS, examine, networks, random_network, random_samples
+from equiprop.verify.verdict import pictures, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import CLIPPED, POTENTIALS, SMOOTH, Oracle, chain, inputs, labels, skip
@@ -227,3 +229,22 @@ def test_unknown_claims_are_refused() -> None:
             ValueError, match=r"\[verify\] Claims are a list of derivatives, equality, .*Received"
         ):
             verify.certify(net, inputs(net), labels(net), claims=wrong)
+
+
+def test_what_is_no_verdict_is_neither_drawn_nor_saved(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"^\[pictures\] A check's verdict is drawn. Received int"):
+        pictures(3)
+    with pytest.raises(
+        TypeError, match=r"^\[save\] A check's verdict or a certificate is saved .*Received int"
+    ):
+        write(3, tmp_path / "report.json")
+
+
+def test_advice_on_an_unfinished_free_phase_is_computed_once() -> None:
+    net = chain(potential="quadratic")
+    few = eq.Euler(tolerance=1e-14, max_iterations=5, step_size=0.3)
+    with pytest.warns(eq.ConvergenceWarning):
+        report = verify.equivalence(net, inputs(net), labels(net), solver=few, steps=5)
+    assert any("Too few free steps" in sentence for sentence in report.all_advice())
+    assert report.problem.diagnosis is report.problem.diagnosis
+    assert report.problem.diagnosis.advice == verify.diagnose(report.free).advice

@@ -16,7 +16,7 @@ CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu"]
 
 
 def is_lateral(seed: int) -> bool:
-    """Whether two hidden layers of the same depth are coupled; no coupling skips a depth then, either."""
+    """True if two hidden layers of the same depth are coupled; no coupling skips a depth then, either."""
     return seed % 3 == 1 and seed % 4 > 0
 
 

@@ -187,7 +187,7 @@ def test_8_a_cost_scaled_by_two_is_named() -> None:
     def relax(x: np.ndarray, beta: float, y: np.ndarray) -> np.ndarray:
         s = np.zeros((len(x), model.num_units))
         states = [s]
-        for _ in range(400):
+        for _ in range(150):
             slope = model.gradient(x, s)
             slope[:, -2:] += 2 * beta * (s[:, -2:] - y)
             s = s - 0.3 * slope

@@ -35,7 +35,30 @@ void ClampedInput<S>::reclamp(const ConstStateRef<S>& x) {
   });
   for (std::size_t k = 0; k < network_->num_free(); ++k)
     drive_layer(k, rows_of(*drive_, network_->block(k)));
+  check_parameters();
   network_->pack();
+}
+
+/// Throws InvalidArgument unless every parameter is finite. Weights of the input and biases are judged by the drive,
+/// which is not finite in any sample where one of them is not; only then are they read.
+template <Scalar S>
+void ClampedInput<S>::check_parameters() const {
+  const Topology& topology = network_->topology();
+  const auto is_finite = [&](const Block& block) {
+    return all_finite(network_->parameters().segment(block.offset, block.size()));
+  };
+  bool finite = all_finite(*drive_);
+  for (const auto e : topology.inner()) {
+    finite = finite && is_finite(topology.weights(e));
+    if (topology.feedback() == Feedback::separate)
+      finite = finite && is_finite(topology.feedback_weights(e));
+  }
+  if (finite) return;
+  for (const Block& block : topology.parameters().blocks())
+    require(is_finite(block), "clamp",
+            "All parameters are finite. Initialize or load them again; if training diverged, lower "
+            "the learning rate.",
+            "NaN or infinity in ", block.name);
 }
 
 /// out = bias + the pulls of the input over all couplings from it to the layer, (units of the layer, batch).

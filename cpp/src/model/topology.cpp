@@ -72,10 +72,18 @@ void Topology::check() const {
     require(source >= 0 && source < count && target >= 0 && target < count, "Topology",
             "A coupling joins two layers of the network.", source, " -> ", target, " among ", count,
             " layers");
-    require(source != target, "Topology", "A dense coupling joins two different layers.", source,
-            " -> ", target);
-    require(seen.insert(std::minmax(source, target)).second, "Topology",
-            "Two layers are joined by one coupling.", source, " -> ", target, " a second time");
+    const std::string &first = layers_[static_cast<std::size_t>(source)].name,
+                      &second = layers_[static_cast<std::size_t>(target)].name;
+    require(source != target, "Topology",
+            "A dense coupling joins two different layers. Couplings within a layer do not exist: a "
+            "graph couples any pair of layers, the input among them, at most once, and every layer "
+            "to another.",
+            source, " -> ", target, ", within layer '", first, "'");
+    require(
+        seen.insert(std::minmax(source, target)).second, "Topology",
+        "At most one dense coupling joins a pair of layers, in either direction: the sum of two "
+        "is one dense coupling.",
+        source, " -> ", target, ", a second one of layers '", first, "' and '", second, "'");
     coupled.insert({source, target});
   }
   for (Index k = 0; k < count; ++k)

@@ -52,6 +52,14 @@ class Sweep {
   State<S> response_, image_;
 };
 
+/// Only the last state tells which samples diverged: the shares of a sweep's samples are not known one by one.
+template <class S>
+void check_sweep(Gradient<S>& gradient, const State<S>& last) {
+  for (Index j = 0; j < last.cols(); ++j)
+    if (!all_finite(last.col(j))) gradient.report.status(j) = Status::diverged;
+  if (!all_finite(gradient.parameters)) explain_overflow(gradient.report, [](Report&) {});
+}
+
 }  // namespace
 
 template <class S>
@@ -79,7 +87,7 @@ Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCo
     if (t == steps) break;
     sweep.step(trajectory[static_cast<std::size_t>(steps - t - 1)], weight, adjoint, gradient);
   }
-  if (!all_parts_finite<S>(gradient.parameters)) mark_overflow(gradient.report);
+  check_sweep<S>(gradient, trajectory.back());
   return gradient;
 }
 

@@ -25,7 +25,8 @@ void EquilibriumPropagation<S>::add_to(Gradient<S>& gradient, const ConstStateRe
   equiprop::equilibrium_propagation(batch_, nudging_, solver_, sum, gradient.report, weights_);
   if (gradient.inputs.size() > 0)
     add_input_contrast(batch_, std::span<const S>(weights_), StateRef<S>(gradient.inputs));
-  if (!all_parts_finite<S>(gradient.parameters)) mark_overflow(gradient.report);
+  if (!all_parts_finite<S>(gradient.parameters))
+    explain_contrast(batch_, std::span<const S>(weights_), gradient.report);
 }
 
 template <class S>

@@ -189,6 +189,35 @@ bool HostBatch<S>::mixed(Slot at, Slot v, S weight, ParameterSink<S>& sink) {
   });
 }
 
+/// Marks each sample whose share, as `add_share(energy of the sample, sample, sum)` adds it, is not finite.
+template <Scalar S>
+template <class AddShare>
+void HostBatch<S>::mark_shares(Report& report, const AddShare& add_share) const {
+  if (!energy_.divisible()) return;
+  Parameters<S> share(energy_.num_parameters());
+  for (Index j = 0; j < samples(); ++j) {
+    share.setZero();
+    add_share(energy_.samples(j, 1), j, ParametersRef<S>(share));
+    if (!all_parts_finite<S>(share)) report.status(j) = Status::diverged;
+  }
+}
+
+template <Scalar S>
+void HostBatch<S>::mark_contrast(Slot first, std::span<const S> weights, Report& report) const {
+  mark_shares(report, [&](const AnyEnergy<S>& sample, Index j, ParametersRef<S> share) {
+    for (std::size_t k = 0; k < weights.size(); ++k)
+      sample.parameter_gradient(states_[first + k].middleCols(j, 1), weights[k], share);
+  });
+}
+
+template <Scalar S>
+void HostBatch<S>::mark_mixed(Slot at, Slot v, S weight, Report& report) const {
+  mark_shares(report, [&](const AnyEnergy<S>& sample, Index j, ParametersRef<S> share) {
+    sample.mixed_derivative_product(states_[at].middleCols(j, 1), states_[v].middleCols(j, 1),
+                                    weight, share);
+  });
+}
+
 template <Scalar S>
 void HostBatch<S>::input_contrast(Slot first, std::span<const S> weights, StateRef<S> out) const {
   for (std::size_t k = 0; k < weights.size(); ++k)

@@ -11,10 +11,10 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   batch.write(free_slot, s_star);
   AddTo<S> sum(gradient.parameters);
   recurrent_backpropagation(batch, linear_solver, sum, gradient.report);
+  const S weight = S(-1) / static_cast<S>(s_star.cols());
   if (wanted == Wanted::everything)
-    batch.mixed_input(free_slot, adjoint_slot, S(-1) / static_cast<S>(s_star.cols()),
-                      gradient.inputs);
-  if (!all_finite(gradient.parameters)) mark_overflow(gradient.report);
+    batch.mixed_input(free_slot, adjoint_slot, weight, gradient.inputs);
+  if (!all_finite(gradient.parameters)) explain_product(batch, weight, gradient.report);
   return gradient;
 }
 

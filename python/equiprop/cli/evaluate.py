@@ -9,6 +9,7 @@ from pathlib import Path
 from equiprop.checkpoint import load
 from equiprop.cli.data import add_data, load_data
 from equiprop.cli.options import Options
+from equiprop.cli.trainer import add_solver, build_solver
 from equiprop.training import Trainer
 
 
@@ -16,6 +17,8 @@ def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
     command.add_argument("model", type=Path, help="model.safetensors of `equiprop train`")
     add_data(command, options)
+    options.section("free phase")
+    add_solver(options)
     command.set_defaults(run=run_evaluate)
 
 
@@ -23,9 +26,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """Print the test error."""
     model = load(options.model)
     _, test = load_data(options)
-    result = Trainer(model).evaluate(test)
+    result = Trainer(model, solver=build_solver(options, model)).evaluate(test)
     if options.json:
-        print(json.dumps({"command": "evaluate", "test_error": result.error, "objective": result.objective}))
+        numbers = {"objective": result.objective, "unconverged": result.unconverged}
+        print(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
     else:
         print(f"{model}: test error {100 * result.error:.2f} % of {len(test)}, cost {result.objective:.5f}")
     return 0

@@ -100,6 +100,11 @@ def _add_phases(options: Options) -> None:
         help="solver of the linear side network",
     )
     options.add("--cost", default="squared-error", choices=sorted(COSTS), help="cost to be minimised")
+    add_solver(options)
+
+
+def add_solver(options: Options) -> None:
+    """Declare the options of the solver of phases."""
     options.add(
         "--solver",
         choices=sorted(_SOLVERS),
@@ -157,14 +162,15 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         second_phase=_second_phase(options),
         optimizer=_optimizer(options),
         cost=COSTS[options.cost](),
-        solver=_solver(options, model),
+        solver=build_solver(options, model),
         schedule=cosine() if options.schedule == "cosine" else constant(),
         batch_size=options.batch_size,
         seed=options.seed,
     )
 
 
-def _solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
+def build_solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
+    """Return the solver of the options: what is not given is as a `Trainer` has it."""
     default = training_solver(model)
     kind = _SOLVERS[options.solver] if options.solver else type(default)
     if kind is not type(default):

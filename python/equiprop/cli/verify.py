@@ -17,8 +17,8 @@ from equiprop.cli.data import DATA, add_folder, load_data
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.certificate import Case, Certificate
-from equiprop.verify.replay import replay
 from equiprop.verify.problem import prepare
+from equiprop.verify.replay import replay
 from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
 
 #: The claims that --steps and --step-size are settings of.

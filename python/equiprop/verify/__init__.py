@@ -1,8 +1,8 @@
-"""Verification: what the theory claims, as functions that return numbers.
+"""Verification: the claims of the theory as functions that return numbers.
 
-Each claim is a function of a model and samples that returns a report: rows of numbers with their limits, a
-verdict, and advice where something does not hold. `certify` runs them all. Everything is computed in
-double precision, on a copy if the network is in single precision.
+Each claim is a function of a model and samples. It returns a report: rows of numbers with their limits, a
+verdict, and advice if something does not hold. `certify` runs all claims. Everything is computed in double
+precision, on a copy if the network is in single precision.
 """
 
 from equiprop.verify import saving as saving
@@ -23,7 +23,6 @@ from equiprop.verify.diagnosis import diagnose as diagnose
 from equiprop.verify.discrete_time import DiscreteTimeReport as DiscreteTimeReport
 from equiprop.verify.discrete_time import discrete_time as discrete_time
 from equiprop.verify.equivalence import EquivalenceReport as EquivalenceReport
-from equiprop.verify.equivalence import Process as Process
 from equiprop.verify.equivalence import equivalence as equivalence
 from equiprop.verify.gradients import GradientRow as GradientRow
 from equiprop.verify.gradients import GradientsReport as GradientsReport
@@ -34,6 +33,7 @@ from equiprop.verify.orders import OrdersReport as OrdersReport
 from equiprop.verify.orders import orders as orders
 from equiprop.verify.problem import Problem as Problem
 from equiprop.verify.problem import prepare as prepare
+from equiprop.verify.processes import Process as Process
 from equiprop.verify.projected_cost import ProjectedCostReport as ProjectedCostReport
 from equiprop.verify.projected_cost import projected_cost as projected_cost
 from equiprop.verify.reference import finite_differences as finite_differences

@@ -1,4 +1,4 @@
-"""Couplings that are not symmetric: the first-order error of Equilibrium Propagation, and its repair."""
+"""Asymmetric couplings: the first-order error of Equilibrium Propagation, and the term that removes it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class AsymmetryReport(Report):
 
     claim: ClassVar[str] = "asymmetry"
     statement: ClassVar[str] = (
-        "Without symmetric couplings EqProp errs in first order of |A - A^T| (Scellier et al. 2018); "
-        "with the "
-        "term -(A - A^T)(s - s*) in the nudged dynamics it is exact (Scurria et al. 2026)."
+        "Without symmetric couplings EqProp errs in first order of |A - A^T| (Scellier et al. 2018); with "
+        "the term -(A - A^T)(s - s*) in the nudged dynamics it is exact (Scurria et al. 2026)."
     )
 
 
@@ -43,19 +42,19 @@ def asymmetry(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> AsymmetryReport:
-    """Measure what asymmetric feedback does to EqProp, and that the antisymmetric term repairs it.
+    """Measure the error of EqProp with asymmetric feedback, without and with the antisymmetric term.
 
-    A network with tied weights is given feedback weights W (1 + delta noise) for each delta; a vector
-    field is taken as it is.
+    A network with tied weights gets feedback weights W (1 + delta noise) for each delta. A vector field is
+    measured as it is.
 
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`; the model is a HopfieldNetwork or a vector field.
+        See `equivalence`; the model is a HopfieldNetwork or a vector field.
     deltas : sequence of float
-        Relative sizes of the noise; the two smallest give the order.
+        Relative sizes of the noise; the two smallest determine the order.
     seed : int
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
@@ -102,7 +101,7 @@ def _with_noise(base: HopfieldNetwork, delta: float, seed: int) -> HopfieldNetwo
 
 
 def _measure(problem: Problem, suffix: str) -> tuple[list[Row], tuple[float, float]]:
-    """Return the rows of one vector field, and its asymmetry with the plain error."""
+    """Return the rows of one vector field, its asymmetry and the error of plain EqProp."""
     size = symmetry(problem.energy, problem.state, problem.model.layer_slices).asymmetry
     reference = implicit_gradient(problem)
     plain, repaired = (_error(problem, reference, symmetrize) for symmetrize in (False, True))

@@ -1,4 +1,4 @@
-"""A simulator or a device known only by what it does: Equilibrium Propagation against finite differences."""
+"""A simulator or device known only by its relaxations: Equilibrium Propagation and finite differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equiprop import _core
 from equiprop.arrays import Array, as_array
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
-from equiprop.verify.reference import central_differences
+from equiprop.verify.reference import extrapolated_differences, spread
 from equiprop.verify.relation import relation
 from equiprop.verify.verdict import Row, Verdict
 
@@ -24,7 +24,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass
 class BlackBox:
-    """A relaxing system of which nothing is known but its trajectories.
+    """A relaxing system that is known only by its trajectories.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ class BlackBox:
         ``relax(x, beta, y)`` returns the states (steps + 1, batch, units) of a relaxation nudged with beta
         towards y, the last one at rest; with beta = 0 the free phase. The outputs are the last units.
     contrast : callable
-        ``contrast(x, s)`` returns dE/dtheta(s), summed over the batch, (parameters,): what the learning
-        rule reads off the device, such as -rho(s_i) rho(s_j) at each coupling.
+        ``contrast(x, s)`` returns dE/dtheta(s), summed over the batch, (parameters,). The learning rule
+        reads it off the device, for example -rho(s_i) rho(s_j) at each coupling.
     parameters : (parameters,) array of float64
-        What `relax` reads; the check moves one entry at a time, and puts it back.
+        Parameters that `relax` reads; the check changes one entry at a time and restores it.
     num_outputs : int
     parameters_changed : callable, optional
         Called with `parameters` after every change, to send them to the device.
@@ -72,19 +72,18 @@ class BlackBox:
 
 @dataclass(frozen=True, kw_only=True)
 class BlackBoxReport(Verdict):
-    """EqProp of a black box against finite differences.
+    """EqProp of a black box compared with finite differences.
 
     Attributes
     ----------
     estimate, differences : (chosen,)
-        Centered EqProp, and the finite differences of its surrogate, for the parameters looked at.
+        Centered EqProp, and finite differences of its surrogate, for the chosen parameters.
     """
 
     claim: ClassVar[str] = "black-box"
     statement: ClassVar[str] = (
-        "EqProp between -beta and beta is the gradient of the mean of C(s^beta) over that interval, "
-        "as finite "
-        "differences of the device itself measure it (Scellier et al. 2023)."
+        "EqProp between -beta and beta is the gradient of the mean of C(s^beta) over that interval, as "
+        "finite differences of the device itself measure it (Scellier et al. 2023)."
     )
 
     estimate: _Floats = field(repr=False)
@@ -104,9 +103,9 @@ def black_box(
 ) -> BlackBoxReport:
     """Judge EqProp on a device of which only relaxations and contrasts are known.
 
-    Centered EqProp at a finite beta is an exact gradient: that of the mean of C(s^b) over b in
-    [-beta, beta], here by eight Gauss-Legendre points and five-point differences in each parameter. So it is
-    judged without the bias of beta, which is shown beside.
+    Centered EqProp at a finite beta is the exact gradient of the mean of C(s^b) over b in [-beta, beta].
+    The mean is taken with eight Gauss-Legendre points, its gradient by five-point differences in each
+    parameter. The bias of beta is shown and not judged.
 
     Parameters
     ----------
@@ -115,13 +114,13 @@ def black_box(
     y : (batch, outputs) array, or (batch,) integer labels
     beta : float
     step : float
-        Of the differences, in units of the parameters.
+        Step of the differences, in units of the parameters.
     cost : SquaredError or CrossEntropy
-        What the device is believed to be nudged with.
+        The cost that the device is nudged with.
     tolerance : float
         Relative to the largest entry of the gradient; raise it to the noise of a real device.
     max_differences : int
-        How many parameters are looked at, spread over all.
+        Differences are taken by at most this many parameters, spread over all.
 
     Returns
     -------
@@ -135,8 +134,7 @@ def black_box(
     x = np.atleast_2d(as_array(x, where, "x").astype(np.float64))
     bound = bind_cost(cost, box, y, len(x), where)  # type: ignore[arg-type]
     measured = _Measured(box, x, np.asarray(y), bound)
-    count = len(box.parameters)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    chosen = spread(len(box.parameters), most)
     differences = measured.slopes(lambda: measured.mean_cost(beta), chosen, step)
     objective = measured.slopes(lambda: measured.cost(0.0), chosen, step)
     estimate = measured.centered(beta)[chosen]
@@ -160,7 +158,7 @@ def black_box(
 
 @dataclass(frozen=True)
 class _Measured:
-    """A device under a batch."""
+    """A device with a batch of inputs and targets."""
 
     box: BlackBox
     x: Array
@@ -178,8 +176,7 @@ class _Measured:
 
     def slopes(self, function: Callable[[], float], chosen: NDArray[np.int64], step: float) -> _Floats:
         theta = self.box.parameters
-        fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
-        return np.asarray((4 * fine - coarse) / 3)
+        return extrapolated_differences(function, theta, chosen, step)
 
     def centered(self, beta: float) -> _Floats:
         above, below = (
@@ -195,7 +192,7 @@ class _Measured:
 
 
 def _unrest(path: _Floats) -> float:
-    """Return the last step's change over the whole change: how far from rest the device was stopped."""
+    """Return the change of the last step over the whole change, 0 for a device at rest."""
     if len(path) < 2:
         return 0.0
     whole_change = float(np.abs(path[-1] - path[0]).max()) or 1.0
@@ -215,9 +212,8 @@ def _advice(
     sentences = []
     if not rows[2].passed:
         sentences.append(
-            "The device was not at rest: its last step is still a share of the whole way. Let it "
-            "relax longer; a "
-            "gradient at beta is off by the rest over beta."
+            "The device was not at rest: its last step is still a share of the whole way. Let it relax "
+            "longer; a gradient at beta is off by the rest over beta."
         )
     product, power, square = (float(a @ b) for a, b in _pairs(estimate, differences))
     factor = product / power if power else 0.0
@@ -225,8 +221,8 @@ def _advice(
     if not rows[0].passed and aligned and abs(factor - 1) > 10 * beta**2:
         sentences.append(
             f"EqProp is {factor:.3g} times the gradient, everywhere: the cost in the device's nudge "
-            f"is scaled by "
-            f"{factor:.3g} against the cost given (such as |o - y|^2 for |o - y|^2 / 2), or beta is."
+            f"is scaled by {factor:.3g} against the cost given (such as |o - y|^2 for |o - y|^2 / 2), or "
+            "beta is."
         )
     elif not rows[0].passed:
         for name, at in (dict(box.block_slices) or {"theta": slice(0, len(box.parameters))}).items():

@@ -1,4 +1,4 @@
-"""States held by a bound: what a nudge lets go or catches, and what that does to the gradient."""
+"""Units held by a bound: the theorem for them, and the nudging factors that release or catch units."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ class BoundedReport(Report):
     Attributes
     ----------
     changes : dict of float to tuple of str
-        Which units change between held and free, at each beta.
+        Units that change between held and free, for each beta.
     """
 
     claim: ClassVar[str] = "bounded"
     statement: ClassVar[str] = (
-        "Held units have no temporal derivative and pass nothing on; all else holds while the set of "
-        "held units "
-        "stays the same."
+        "Held units have no temporal derivative and pass nothing on; all else holds while the set of held "
+        "units stays the same."
     )
 
     changes: dict[float, tuple[str, ...]]
@@ -50,15 +49,15 @@ def bounded(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> BoundedReport:
-    """Check the theorem with held units, and name those that a finite beta lets go or catches.
+    """Check the theorem with held units, and name the units that a finite beta releases or catches.
 
-    While the set of held units stays the same, the error of one-sided EqProp is proportional to beta;
-    beyond, the expansion in beta is not valid, and the error is shown and not judged.
+    The error of one-sided EqProp is proportional to beta while the set of held units stays the same. At a
+    larger beta the expansion in beta is not valid; the error is shown and not judged.
 
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`.
+        See `equivalence`.
     betas : sequence of float
         Positive nudging factors.
 
@@ -121,7 +120,7 @@ def _error(problem: Problem, beta: float, reference: NDArray[np.float64]) -> flo
 
 
 def _changes(problem: Problem, beta: float) -> tuple[str, ...]:
-    """Name the units that are held at beta and not at 0, or the other way round."""
+    """Name the units that are held at beta and free at 0, or free at beta and held at 0."""
     core = _core.f64
     energy = core.total_energy(problem.energy, problem.bound, beta)
     state, *_ = core.relax(energy, problem.solver.core, problem.state)

@@ -1,4 +1,4 @@
-"""Certificates: what was checked, what held, and all that is needed to check it again."""
+"""Certificates: the claims that were checked, their figures, and all data needed to check them again."""
 
 from __future__ import annotations
 
@@ -6,21 +6,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 from equiprop.config import config
 from equiprop.verify.claims import CLAIMS
-from equiprop.verify.encoding import encode, encode_problem
+from equiprop.verify.encoding import ProblemRecord, encode, encode_problem
 from equiprop.verify.problem import Problem
-from equiprop.verify.verdict import Verdict, write
+from equiprop.verify.verdict import JSON, Verdict, VerdictRecord, write
 
 #: Name and version of the JSON form.
 FORMAT = "equiprop-certificate-2"
 
 
+class ClaimRecord(VerdictRecord):
+    """A claim in a JSON file: a `Verdict`, and the settings that repeat it."""
+
+    settings: dict[str, JSON]
+
+
+class CaseRecord(TypedDict):
+    """A `Case` in a JSON file; every claim is in one of `claims`, `not_claimed` and `not_asked_for`."""
+
+    network: str
+    passed: bool
+    claims: list[ClaimRecord]
+    not_claimed: dict[str, str]
+    not_asked_for: list[str]
+    problem: ProblemRecord | None
+
+
+class CertificateRecord(TypedDict):
+    """A `Certificate` in a JSON file."""
+
+    format: str
+    passed: bool
+    verdict: str
+    repeat_with: str
+    environment: dict[str, Any]
+    cases: list[CaseRecord]
+
+
 @dataclass(frozen=True)
 class Case:
-    """The reports on one model; `skipped` says which claims were not made of it, and why."""
+    """The reports on one model; `skipped` names the claims that do not apply to it, with the reason."""
 
     problem: Problem | None
     reports: tuple[Verdict, ...]
@@ -33,7 +61,7 @@ class Case:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim holds."""
+        """True if every claim holds."""
         return all(report.passed for report in self.reports)
 
     @property
@@ -41,8 +69,8 @@ class Case:
         """Names of the claims that were made, or left out for a reason."""
         return {report.name for report in self.reports} | set(self.skipped)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the case for a machine."""
+    def as_dict(self) -> CaseRecord:
+        """Return the case for JSON."""
         return {
             "network": self.name,
             "passed": self.passed,
@@ -67,7 +95,7 @@ class Certificate:
     ----------
     cases : tuple of Case
     command : str
-        That repeats it.
+        Command that repeats the verification.
     """
 
     cases: tuple[Case, ...]
@@ -75,7 +103,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether a claim was made, and every claim holds of every model."""
+        """True if at least one claim was made, and every claim holds on every model."""
         made = any(case.reports for case in self.cases)
         return made and all(case.passed for case in self.cases)
 
@@ -91,15 +119,15 @@ class Certificate:
         return f"{outcome} {len(reports)} claims hold, on {models}."
 
     def explain(self) -> None:
-        """Print every claim that does not hold, with where and why; then the verdict."""
+        """Print every claim that does not hold and its causes; then the verdict."""
         for case in self.cases:
             for report in case.reports:
                 if not report.passed:
                     report.explain()
         print(self.verdict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the certificate for a machine."""
+    def as_dict(self) -> CertificateRecord:
+        """Return the certificate for JSON."""
         return {
             "format": FORMAT,
             "passed": self.passed,
@@ -110,9 +138,10 @@ class Certificate:
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a self-contained page (.html; extra ``plot``) or the figures (.json), all of it or nothing.
+        """Write a self-contained page (.html; extra ``plot``) or the figures (.json).
 
-        The JSON holds network, samples and settings, so that ``equiprop verify --replay`` repeats it.
+        The JSON holds network, samples and settings, so that ``equiprop verify --replay`` can repeat it. An
+        existing file stays as it is until the new one is complete.
         """
         write(self, path)
 
@@ -120,6 +149,6 @@ class Certificate:
         return "\n".join([*(str(case) for case in self.cases), self.verdict])
 
 
-def _claim(report: Verdict) -> dict[str, Any]:
+def _claim(report: Verdict) -> ClaimRecord:
     settings = {name: encode(value) for name, value in report.settings.items()}
     return {**report.as_dict(), "settings": settings}

@@ -1,4 +1,4 @@
-"""The table of claims: each one's name, its function, and the models it is not made of."""
+"""The table of claims: the name, the function and the scope of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Applies = Callable[[Problem], "str | None"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A check by name: the function, the settings that make it this claim, and where it is not made."""
+    """A claim: its function, settings, and a function that says why it does not apply to a problem."""
 
     check: Callable[..., Report]
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def is_figure(self) -> bool:
-        """Whether the entry is the value of a row of a claim."""
+        """True if the entry is the value of a row of a claim."""
         return "rows" in self.path and self.path[-1] == "value"
 
 

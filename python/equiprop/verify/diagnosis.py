@@ -1,4 +1,4 @@
-"""Why a phase ended as it did, and what to do about it."""
+"""Why a free phase ended as it did, and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
-#: A unit this close to a bound may be held or free after any rounding.
+#: Rounding decides whether a unit that is this close to a bound is held or free.
 KINK = 1e-9
 #: Steps of a solver that is tried.
 _PATIENCE = 20_000
@@ -28,9 +28,9 @@ class Diagnosis:
     Attributes
     ----------
     spectrum : Spectrum
-        Of the Hessian on the free units.
+        Spectrum of the Hessian on the free units.
     map_spectrum : Spectrum
-        Of D H: the fixed-point map leaves 1 - D H of an error.
+        Spectrum of D H; one step of the fixed-point map multiplies an error by 1 - D H.
     symmetry : Symmetry
     on_a_kink : tuple of str
         Units within 1e-9 of a bound, "sample 0: hidden1[3]".
@@ -66,8 +66,8 @@ class Diagnosis:
 def diagnose(free: FixedPoint) -> Diagnosis:
     """Examine the end of a free phase: spectral bounds, stable steps, symmetry, kinks, failed samples.
 
-    Everything comes from products with the Hessian. Samples that ended farther from rest than they
-    started are examined where they started.
+    All figures come from products with the Hessian. A sample whose residual has grown is examined at its
+    initial state.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str
     """Say that the step is beyond stability; nothing if it is not."""
     solver = free.solver
     if isinstance(solver, Euler):
-        # A state that wanders may have negative curvature; the largest one bounds the step there, too.
+        # A moving state may have negative curvature; the largest curvature limits the step there, too.
         stable = 2 / max(spectrum.largest, 1e-300)
         if solver.step_size > stable:
             return (
@@ -210,23 +210,21 @@ def _of_stability(spectrum: Spectrum) -> list[str]:
     if spectrum.smallest > 0:
         return []
     return [
-        f"The Hessian has an eigenvalue with real part {spectrum.smallest:.3g}: this is no stable "
-        f"fixed point. "
-        "Scale the weights down, or relax from another state."
+        f"The Hessian has an eigenvalue with real part {spectrum.smallest:.3g}: this is no stable fixed "
+        "point. Scale the weights down, or relax from another state."
     ]
 
 
 def of_symmetry(model: Model, even: Symmetry) -> list[str]:
-    """Say between which layers the Jacobian is not symmetric, and why that may be."""
+    """Say between which layers the Jacobian is not symmetric, and what the cause may be."""
     threshold = 1e-10 if even.exact else 1e-7
     if even.asymmetry <= threshold:
         return []
     if even.factors is not None:
         return [
-            "The dynamics are not the slope of an energy, but the Jacobian becomes symmetric when "
-            "each unit is "
-            f"given a factor of its own, from {even.factors.min():.3g} to 1: a diagonal factor is missing or "
-            "misplaced, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij rho(s_j) + b_i) - s_i."
+            "The dynamics are not the slope of an energy, but the Jacobian becomes symmetric when each unit "
+            f"is given a factor of its own, from {even.factors.min():.3g} to 1: a diagonal factor is missing "
+            "or misplaced, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij rho(s_j) + b_i) - s_i."
         ]
     worst = max(even.blocks, key=lambda pair: even.blocks[pair])
     where = f"between {worst[0]} and {worst[1]}" if worst[0] != worst[1] else f"within {worst[0]}"
@@ -246,9 +244,8 @@ def _of_kinks(kinks: tuple[str, ...]) -> list[str]:
     if not kinks:
         return []
     return [
-        f"On a kink: {', '.join(kinks[:4])}{' ...' if len(kinks) > 4 else ''}. Derivatives are "
-        f"one-sided there: "
-        "change the biases slightly, or use a smooth activation."
+        f"On a kink: {', '.join(kinks[:4])}{' ...' if len(kinks) > 4 else ''}. Derivatives are one-sided "
+        "there: change the biases slightly, or use a smooth activation."
     ]
 
 

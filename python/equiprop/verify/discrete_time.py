@@ -1,4 +1,4 @@
-"""Discrete time: the updates of Equilibrium Propagation are the gradients of backpropagation through time."""
+"""Discrete time: updates of Equilibrium Propagation and gradients of backpropagation through time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteTimeReport(Report):
-    """EqProp's updates against BPTT's gradients, step by step, in the settings of Ernoult et al. (2019)."""
+    """Updates of EqProp and gradients of BPTT at every step, in the settings of Ernoult et al. (2019)."""
 
     claim: ClassVar[str] = "discrete-time"
     statement: ClassVar[str] = (
@@ -42,16 +42,16 @@ def discrete_time(
 ) -> DiscreteTimeReport:
     """Compare Delta_s(t) and Delta_theta(t) of EqProp with N_s(t) and N_theta(t) of BPTT, at every step t.
 
-    Two settings: *energy-based*, Euler steps; and *prototypical*, s <- sigma(M s + c), for networks of
-    smooth units (one with a quadratic potential lends its weights to its Legendre twin). There the nudge
-    stands inside of sigma, and then the parameters agree exactly and the states up to D = sigma'; or
-    outside, and then neither does, which is shown and not judged. Parameters are compared by their
-    sums over the steps up to t.
+    The *energy-based* setting takes Euler steps. The *prototypical* setting, s <- sigma(M s + c), is for
+    networks of smooth units; a network with a quadratic potential is copied to one with a Legendre potential
+    first. With the nudge inside sigma the parameters agree exactly, and the states up to the factor
+    D = sigma'. With the nudge outside neither agrees, which is shown and not judged. Parameters are compared
+    by their sums over the steps up to t.
 
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`; the model has an energy.
+        See `equivalence`; the model has an energy.
     steps : int
 
     Returns
@@ -93,7 +93,7 @@ def discrete_time(
 
 
 def _prototypical(problem: Problem) -> Problem | None:
-    """Return the network whose fixed-point map is sigma(M s + c), if that map contracts."""
+    """Return a problem whose fixed-point map is sigma(M s + c), or None if that map does not contract."""
     model = problem.model
     if not (isinstance(model, HopfieldNetwork) and model.holomorphic):
         return None
@@ -107,7 +107,7 @@ def _prototypical(problem: Problem) -> Problem | None:
 def _compare(
     problem: Problem, solver: Euler | FixedPointIteration, steps: int, outside: bool, factor: Any
 ) -> tuple[float, float]:
-    """Return max over t of |Delta_s(t) + factor N_s(t)| and of the cumulative parameters, relative."""
+    """Return the largest relative errors of Delta_s(t) = -factor N_s(t) and of the summed parameters."""
     model, state = problem.model, problem.state
     rate = solver.step_size if isinstance(solver, Euler) else 1.0
     dual = model.clamp_dual(problem.x)

@@ -1,4 +1,4 @@
-"""Problems and settings of checks as JSON, and back, to the last bit."""
+"""Problems and settings of checks as JSON and back; every number keeps its bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any, TypedDict, cast, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging
 from equiprop.solvers import FreeSolver, LinearSolver
 from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.verdict import JSON
 
 _COSTS = (SquaredError, CrossEntropy)
 #: Dataclasses that are stored as their name and their fields.
@@ -26,12 +27,33 @@ _STORED: Mapping[str, Any] = {
 }
 
 
-def encode(value: Any) -> Any:
+class ArrayRecord(TypedDict):
+    """An array in a JSON file."""
+
+    type: str
+    dtype: str
+    shape: list[int]
+    data: str
+
+
+class ProblemRecord(TypedDict):
+    """A `Problem` in a JSON file; without `model` and `parameters` if the model is the user's own."""
+
+    model: JSON
+    parameters: ArrayRecord | None
+    parameters_sha256: str
+    x: ArrayRecord
+    y: ArrayRecord
+    cost: JSON
+    solver: JSON
+
+
+def encode(value: Any) -> JSON:
     """Return a setting as JSON: numbers, text, lists, arrays, nudgings, costs and solvers."""
     if isinstance(value, np.generic):
         return encode(value.item())
     if isinstance(value, np.ndarray):
-        return encode_array(value)
+        return cast(JSON, encode_array(value))
     if isinstance(value, list | tuple):
         return [encode(entry) for entry in value]
     if isinstance(value, complex):
@@ -41,7 +63,7 @@ def encode(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     name = type(value).__name__
-    if _STORED.get(name) is not type(value):  # of the user's own; `decode` asks for its code
+    if _STORED.get(name) is not type(value):  # a class of the user's own: `decode` asks for its code
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
     return {"type": name, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
 
@@ -78,7 +100,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(entry) for entry in value) if isinstance(value, list) else value
 
 
-def encode_array(array: Array) -> dict[str, Any]:
+def encode_array(array: Array) -> ArrayRecord:
     """Return an array as JSON, its bytes in base64, least significant first."""
     array = np.ascontiguousarray(array)
     array = array.astype(array.dtype.newbyteorder("<"))
@@ -99,8 +121,11 @@ def decode_array(stored: Mapping[str, Any]) -> Array:
     return array.astype(dtype.newbyteorder("="))
 
 
-def encode_problem(problem: Problem) -> dict[str, Any]:
-    """Return model, samples, cost and solver as JSON; of a model of the user's own only a digest."""
+def encode_problem(problem: Problem) -> ProblemRecord:
+    """Return model, samples, cost and solver as JSON.
+
+    A model of the user's own is stored as the digest of its parameters.
+    """
     parameters = np.ascontiguousarray(problem.model.parameters)
     own = not isinstance(problem.model, HopfieldNetwork)
     return {

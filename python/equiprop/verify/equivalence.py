@@ -1,4 +1,4 @@
-"""The theorem: both second phases compared at every step."""
+"""The theorem of Scellier & Bengio (2019): both second phases compared at every step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop import _core
 from equiprop.checks import check_type, real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
@@ -18,40 +17,13 @@ from equiprop.solvers import FreeSolver
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.model_parts import unit_name
 from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.processes import Gaps, Process, Processes, Traced, run_processes
 from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import skewness, symmetry
-from equiprop.verify.verdict import Report, Row
+from equiprop.verify.verdict import JSON, Report, Row
 
-#: Every step of every number is kept as long as that takes no more than this; else a few traces are.
-_EVERYTHING = 2**26
-_TRACES = 24
-#: States, in units of (samples, units) doubles, that one run of both processes holds; measured.
-_STATES_PER_RUN = 40
-#: Rounding of two inner products of any length that is met.
+#: Rounding error of two inner products, for states of any length that occurs.
 _SKEW = 1e-11
-
-
-@dataclass(frozen=True)
-class Process:
-    """One of the two processes at steps 0 to `steps`, for the traced units, samples and parameters.
-
-    Attributes
-    ----------
-    states : (steps + 1, samples, units)
-    parameters : (steps + 1, parameters), averaged over the batch like a gradient
-    """
-
-    states: NDArray[np.float64]
-    parameters: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Traced:
-    """Which samples, units and parameters a `Process` shows: all of them unless that is too much."""
-
-    samples: NDArray[np.int64]
-    units: NDArray[np.int64]
-    parameters: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +33,18 @@ class EquivalenceReport(Report):
     Attributes
     ----------
     error_derivatives : Process
-        S-bar and Theta-bar, of Recurrent Backpropagation.
+        S-bar and Theta-bar of Recurrent Backpropagation.
     temporal_derivatives : Process
-        S-tilde and Theta-tilde, of Equilibrium Propagation; the theorem says S-tilde = -D S-bar and
+        S-tilde and Theta-tilde of Equilibrium Propagation. The theorem: S-tilde = -D S-bar and
         Theta-tilde = Theta-bar.
     traced : Traced
-        What of them was kept.
+        Indices of the samples, units and parameters that were kept.
     free_units : (batch, units) bool
-        D: False for units a bound holds at the fixed point.
+        The diagonal of D: False for units that a bound holds at the fixed point.
     state_errors, parameter_errors : (steps + 1,)
-        Largest difference at each step, over everything, relative to the process's largest entry.
+        Largest difference at each step, relative to the largest entry of the process.
     layer_errors, block_errors : dict of (steps + 1,)
-        The same for each layer and each block of parameters.
+        Largest difference at each step in each layer and each block of parameters.
     """
 
     claim: ClassVar[str] = "equality"
@@ -95,21 +67,21 @@ class EquivalenceReport(Report):
 
     @property
     def name(self) -> str:
-        """The key of the claim in `CLAIMS`, which has one for each integrator."""
+        """The key of the claim in `CLAIMS`: each integrator is a claim of its own."""
         return "equality" if self.settings["integrator"] == "euler" else "runge-kutta"
 
     @property
     def free(self) -> Any:
-        """The fixed point both processes start from."""
+        """The fixed point from which both processes start."""
         return self.problem.free
 
     @property
     def max_relative_error(self) -> float:
-        """The largest difference over all steps, states and parameters; nan if a number was not finite."""
+        """The largest difference over all steps, states and parameters; NaN if a number was not finite."""
         return float(np.maximum(self.state_errors.max(), self.parameter_errors.max()))
 
-    def series(self) -> dict[str, Any]:
-        """Return the errors against time, and both processes of the liveliest units of the first sample."""
+    def series(self) -> JSON:
+        """Return the errors against time, and both processes for the liveliest units of the first sample."""
         chosen = self.liveliest(6)
         names = [unit_name(self.problem.model, int(self.traced.units[k])) for k in chosen]
         return {
@@ -124,7 +96,7 @@ class EquivalenceReport(Report):
         }
 
     def liveliest(self, count: int) -> NDArray[np.int64]:
-        """Return which traced units have the largest error derivatives, of those free in sample 0."""
+        """Return the traced units with the largest error derivatives, among the free ones of sample 0."""
         free = self.free_units[0, self.traced.units]
         sizes = np.abs(self.error_derivatives.states[:, 0]).max(axis=0) * free
         return np.argsort(-sizes, kind="stable")[:count]
@@ -168,8 +140,8 @@ def equivalence(
 
     .. math:: \tilde S_t = -\bar S_t, \qquad \tilde\Theta_t = \bar\Theta_t
 
-    In the limit beta -> 0 the equality is exact for every step and any step size: the differences are
-    rounding. A finite nudging shows its bias. Memory does not grow with the steps.
+    In the limit beta -> 0 the equality is exact at every step and for any step size: only rounding errors
+    are left. A finite nudging shows its bias. Memory does not grow with the number of steps.
 
     Parameters
     ----------
@@ -180,16 +152,17 @@ def equivalence(
     step_size : float, optional
         Step of both processes, in units of time; by default 0.3, or less where that is unstable.
     integrator : {"euler", "runge-kutta"}
-        With the classic Runge-Kutta scheme S-tilde is the field value; no unit may be held by a bound.
+        With the classic Runge-Kutta scheme S-tilde is the value of the vector field, and no unit may be
+        held by a bound.
     cost : SquaredError or CrossEntropy
     nudging : Nudging
-        `holomorphic` excepted.
+        Any but `holomorphic`.
     symmetrize : bool
         Add the antisymmetric term of `EquilibriumPropagation` to the nudged dynamics.
     solver : FreeSolver, optional
-        Of the free phase; by default one that reaches a residual of 1e-14.
+        Solver of the free phase; by default one that reaches a residual of 1e-14.
     tolerance : float
-        Of `EquivalenceReport.passed`.
+        Largest relative difference that passes.
 
     Returns
     -------
@@ -227,148 +200,80 @@ def equivalence(
         "symmetrize": symmetrize,
         "tolerance": tolerance,
     }
-    request = _core.verification.Request()
-    request.steps, request.step_size = steps, problem.step_size(step_size)
-    request.runge_kutta = integrator == "runge-kutta"
-    return _report(problem, settings, request, _run(problem, request, nudging, symmetrize))
-
-
-def _report(
-    problem: Problem, settings: dict[str, Any], request: Any, parts: list[dict[str, Any]]
-) -> EquivalenceReport:
-    layers = _joined_errors(parts, "states", problem.model.layer_slices)
-    blocks = _joined_errors(parts, "parameters", problem.model.block_slices)
-    state_errors, parameter_errors = (np.max(list(e.values()), axis=0) for e in (layers, blocks))
-    traced, tolerance = _traced(problem, request.steps), settings["tolerance"]
+    step = problem.step_size(step_size)
+    processes = run_processes(problem, steps, step, integrator, nudging, symmetrize)
+    state_errors, parameter_errors = _largest(processes.layers), _largest(processes.blocks)
     return EquivalenceReport(
         problem=problem,
         settings=settings,
-        rows=(
-            Row("states, largest over all steps", float(state_errors.max()), high=tolerance),
-            Row("parameters, largest over all steps", float(parameter_errors.max()), high=tolerance),
-            Row("residual of the fixed point", float(problem.free.residual.max())),
-            *_symmetry_row(problem),
-            Row("units held by a bound", float((~problem.free_units).sum())),
-        ),
-        advice=_advice(problem, parts, layers, blocks, request, settings),
-        error_derivatives=_process(parts, "error", traced, request.steps),
-        temporal_derivatives=_process(parts, "temporal", traced, request.steps),
-        traced=traced,
+        rows=_rows(problem, state_errors, parameter_errors, tolerance),
+        advice=(*_asymmetry(problem), *_advice(problem, processes, step, symmetrize, tolerance)),
+        error_derivatives=processes.error_derivatives,
+        temporal_derivatives=processes.temporal_derivatives,
+        traced=processes.traced,
         free_units=problem.free_units,
         state_errors=state_errors,
         parameter_errors=parameter_errors,
-        layer_errors=layers,
-        block_errors=blocks,
-        nudging=settings["nudging"],
-        step_size=request.step_size,
+        layer_errors={name: gaps.errors for name, gaps in processes.layers.items()},
+        block_errors={name: gaps.errors for name, gaps in processes.blocks.items()},
+        nudging=nudging,
+        step_size=step,
         tolerance=tolerance,
     )
 
 
-def _symmetry_row(problem: Problem) -> list[Row]:
-    """Judge the symmetry that an energy promises: a wrong one would put H in the place of H^T unnoticed."""
-    if not problem.model.conservative:
+def _largest(groups: Mapping[str, Gaps]) -> NDArray[np.float64]:
+    return np.asarray(np.max([gaps.errors for gaps in groups.values()], axis=0))
+
+
+def _rows(
+    problem: Problem,
+    state_errors: NDArray[np.float64],
+    parameter_errors: NDArray[np.float64],
+    tolerance: float,
+) -> tuple[Row, ...]:
+    rows = [
+        Row("states, largest over all steps", float(state_errors.max()), high=tolerance),
+        Row("parameters, largest over all steps", float(parameter_errors.max()), high=tolerance),
+        Row("residual of the fixed point", float(problem.free.residual.max())),
+    ]
+    if problem.model.conservative:  # RBP needs H^T and uses H, which is the same only if it is symmetric
+        skew = skewness(problem.energy, problem.state)
+        rows.append(Row("symmetry of the Hessian, <u, H v> - <v, H u>", skew, high=_SKEW))
+    return (*rows, Row("units held by a bound", float((~problem.free_units).sum())))
+
+
+def _asymmetry(problem: Problem) -> list[str]:
+    if not problem.model.conservative or skewness(problem.energy, problem.state) <= _SKEW:
         return []
-    skew = skewness(problem.energy, problem.state)
-    return [Row("symmetry of the Hessian, <u, H v> - <v, H u>", skew, high=_SKEW)]
-
-
-def _samples_per_run(problem: Problem) -> int:
-    """Return how many samples fit beside six states of the batch and a spare vector of parameters."""
-    batch, units = problem.state.shape
-    room = 6 * batch * units + len(problem.model.parameters)
-    return int(max(1, min(batch, room // (_STATES_PER_RUN * units))))
-
-
-def _run(problem: Problem, request: Any, nudging: Nudging, symmetrize: bool) -> list[dict[str, Any]]:
-    """Compare the batch some samples at a time; each part carries its share of the batch."""
-    model, (batch, _), size = problem.model, problem.state.shape, _samples_per_run(problem)
-    request.layer_ends = [where.stop for where in model.layer_slices.values()]
-    request.block_ends = [where.stop for where in model.block_slices.values()]
-    traced = _traced(problem, request.steps)
-    request.units, request.parameters = traced.units.tolist(), traced.parameters.tolist()
-    y, parts = np.asarray(problem.y), []
-    for begin in range(0, batch, size):
-        some = slice(begin, min(begin + size, batch))
-        state, x = problem.state[some], problem.x[some]
-        request.samples = [int(j) - begin for j in traced.samples if some.start <= j < some.stop]
-        energy, bound = model.clamp(x), problem.bind(y[some])
-        nudged: Any = model.clamp_dual(x) if nudging.exact else energy
-        nudged = nudged.symmetrized(state) if symmetrize else nudged
-        if nudging.exact:
-            part = _core.verification.compare_limit(energy, bound, nudged, state, request)
-        else:
-            nodes = nudging.nodes(0)
-            part = _core.verification.compare(energy, bound, nudged, state, nodes, request)
-        parts.append({**part, "share": (some.stop - some.start) / batch})
-    return parts
-
-
-def _joined_errors(
-    parts: list[dict[str, Any]], kind: str, slices: Mapping[str, slice]
-) -> dict[str, NDArray[np.float64]]:
-    """Return max |difference| at each step over max |reference| of all steps, group by group."""
-    scale = max(float(part[kind]["size"].max(initial=0.0)) for part in parts) or 1.0
-    with np.errstate(invalid="ignore"):  # a process that grew to infinity differs by NaN
-        differences = np.max([part[kind]["difference"] for part in parts], axis=0) / scale
-    return {name: differences[:, g] for g, name in enumerate(slices)} or {"": np.zeros(len(differences))}
-
-
-def _traced(problem: Problem, steps: int) -> Traced:
-    batch, units = problem.state.shape
-    parameters = len(problem.model.parameters)
-    if 16 * (steps + 1) * (batch * units + parameters) <= _EVERYTHING:
-        return Traced(np.arange(batch), np.arange(units), np.arange(parameters))
-    outputs = np.arange(units - min(problem.model.num_outputs, _TRACES // 2), units)
-    spread = np.linspace(0, units - 1, _TRACES - len(outputs)).astype(np.int64)
-    chosen = np.linspace(0, parameters - 1, min(_TRACES, parameters)).astype(np.int64)
-    return Traced(np.arange(1), np.unique(np.concatenate([spread, outputs])), np.unique(chosen))
-
-
-def _process(parts: list[dict[str, Any]], name: str, traced: Traced, steps: int) -> Process:
-    states = np.concatenate([part[f"{name}_states"] for part in parts], axis=1)
-    with np.errstate(invalid="ignore"):
-        parameters = sum(part["share"] * part[f"{name}_parameters"] for part in parts)
-    shape = (steps + 1, len(traced.samples), len(traced.units))
-    return Process(states.reshape(shape), np.asarray(parameters))
+    even = symmetry(problem.energy, problem.state, problem.model.layer_slices)
+    return of_symmetry(problem.model, even)
 
 
 def _advice(
-    problem: Problem,
-    parts: list[dict[str, Any]],
-    layers: Mapping[str, NDArray[np.float64]],
-    blocks: Mapping[str, NDArray[np.float64]],
-    request: Any,
-    settings: dict[str, Any],
-) -> tuple[str, ...]:
-    """Say what is known of the cause; then which layers and blocks differ, and how."""
+    problem: Problem, processes: Processes, step_size: float, symmetrize: bool, tolerance: float
+) -> list[str]:
+    """Name known causes; then the layers and blocks that differ, and how."""
     details = []
-    for kind, errors, what in (("states", layers, "S~ of"), ("parameters", blocks, "Theta~ of")):
-        for g, (name, error) in enumerate(errors.items()):
-            if not error.max() <= settings["tolerance"]:
-                sums = [
-                    sum(part[kind][key][g] for part in parts) for key in ("product", "power", "value_power")
-                ]
-                at = int(np.argmax(~(error <= settings["tolerance"])))
-                details.append(f"{what} {name} {relation(*sums)} from step {at} on.")
-    causes = []
-    if problem.model.conservative and skewness(problem.energy, problem.state) > _SKEW:
-        even = symmetry(problem.energy, problem.state, problem.model.layer_slices)
-        causes += of_symmetry(problem.model, even)
+    for groups, what in ((processes.layers, "S~ of"), (processes.blocks, "Theta~ of")):
+        for name, gaps in groups.items():
+            if not gaps.errors.max() <= tolerance:
+                first = int(np.argmax(~(gaps.errors <= tolerance)))
+                details.append(f"{what} {name} {relation(*gaps.relation)} from step {first} on.")
     if not details:
-        return tuple(causes)
-    if not settings["symmetrize"] and not problem.model.conservative:
+        return []
+    causes = []
+    if not symmetrize and not problem.model.conservative:
         causes.append(
             "The model is a vector field, for which EqProp is RBP only where the Jacobian is symmetric: "
             "use symmetrize=True."
         )
     stable = problem.spectrum.largest_stable_step
-    if request.step_size > stable:
+    if step_size > stable:
         causes.append(
-            f"The step size {request.step_size:g} is beyond stability, {stable:.3g}: both processes "
-            f"grow, and "
+            f"The step size {step_size:g} is beyond stability, {stable:.3g}: both processes grow, and "
             "the rounding of the fixed point with them."
         )
     if np.isnan(problem.objective(problem.state)):
         causes.append("The cost is not a number at the fixed point.")
-    return (*causes, *details)
+    return [*causes, *details]

@@ -1,4 +1,4 @@
-"""Every way to the gradient, against implicit differentiation and finite differences."""
+"""The claim that all ways to the gradient agree, with implicit differentiation as the reference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from equiprop.solvers import (
     free_phase,
 )
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error
+from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error, spread
 from equiprop.verify.spectrum import stable_step
 from equiprop.verify.verdict import Report, Row
 
@@ -38,8 +38,8 @@ from equiprop.verify.verdict import Report, Row
 class GradientRow:
     """One way to the gradient, compared with the implicit one.
 
-    `tolerance` is None where nothing is promised: a finite beta, which has a bias, or a stationary linear
-    solver that reports divergence.
+    `tolerance` is None for ways that are not judged: a finite beta, which has a bias, and a stationary
+    linear solver that reports divergence.
     """
 
     name: str
@@ -49,7 +49,7 @@ class GradientRow:
 
     @property
     def row(self) -> Row:
-        """The same as a row of a report."""
+        """The comparison as a row of a report."""
         value = self.relative_error if self.converged or self.tolerance is None else np.inf
         note = "" if self.converged else "did not converge"
         return Row(self.name, value, high=self.tolerance, note=note)
@@ -57,7 +57,7 @@ class GradientRow:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientsReport(Report):
-    """Every way to dJ/dtheta, against implicit differentiation.
+    """Every way to dJ/dtheta, compared with implicit differentiation.
 
     Attributes
     ----------
@@ -68,16 +68,15 @@ class GradientsReport(Report):
     claim: ClassVar[str] = "gradients"
     statement: ClassVar[str] = (
         "EqProp in the limit, RBP by every linear solver, backpropagation through time and finite "
-        "differences "
-        "agree with implicit differentiation."
+        "differences agree with implicit differentiation."
     )
 
     ways: tuple[GradientRow, ...] = field(repr=False)
     objective: float
 
 
-#: Tolerances: 1e-10 leaves two digits to a free phase of residual 1e-14 and a condition number of 100;
-#: central differences of step 1e-5 lose 1e-10 / J to truncation and 1e-11 / |dJ| to rounding.
+#: Tolerances. A residual of 1e-14 and a condition number of 100 give errors of 1e-12; two digits are added.
+#: Central differences of step 1e-5 have a truncation error of about 1e-10 and a rounding error of 1e-11.
 _EXACT, _DIFFERENCES = 1e-10, 1e-7
 _UNROLLED = 20_000
 
@@ -107,11 +106,11 @@ def gradients(
     betas : sequence of float
         Nudging factors whose bias is shown.
     linear_solvers : sequence, optional
-        By default all that apply, to 1e-13.
+        By default all that apply, with a tolerance of 1e-13.
     solver : FreeSolver, optional
-        By default one that reaches a residual of 1e-14.
+        Solver of the free phase; by default one that reaches a residual of 1e-14.
     max_differences : int
-        Central differences are taken for at most this many parameters, spread over all.
+        Central differences are taken by at most this many parameters, spread over all.
 
     Returns
     -------
@@ -132,7 +131,7 @@ def gradients(
         *_by_linear_solvers(problem, reference, linear_solvers),
         *_by_time(problem, reference),
     ]
-    chosen = np.unique(np.linspace(0, len(reference) - 1, min(len(reference), max_differences)).astype(int))
+    chosen = spread(len(reference), max_differences)
     differences = finite_differences(problem, chosen)
     error = float(np.abs(differences - reference[chosen]).max() / (np.abs(reference).max() or 1.0))
     ways.append(GradientRow("central finite differences", error, _DIFFERENCES, problem.free.converged))
@@ -181,7 +180,7 @@ def _by_linear_solvers(
             linear_solver=linear,
             on_failure="ignore",
         )
-        # Stationary iterations need a spectral radius below 1; one that says it diverged was not wrong.
+        # Stationary iterations need a spectral radius below 1; one that reports divergence is not judged.
         judged = result.converged or isinstance(linear, ConjugateGradient | GMRES)
         rows.append(_compared(f"RBP, {type(linear).__name__}", result, reference, judged))
     return rows
@@ -200,7 +199,7 @@ def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:
 
 
 def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
-    """Unroll as many Euler steps from the fixed point as leave 1e-12 of an error, if that is not many."""
+    """Unroll the Euler steps that reduce an error to 1e-12 of it, unless they need too much memory."""
     step = problem.step_size(None)
     rate = problem.spectrum.rate(step)
     steps = int(np.ceil(np.log(1e-12) / np.log(rate))) if 0 < rate < 1 else _UNROLLED

@@ -1,4 +1,4 @@
-"""A certificate as one page: no network and no script; light, dark, and on paper."""
+"""A certificate as one HTML page without scripts or external files, for light and dark screens and paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equiprop.config import config
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.verdict import Row, Verdict
 
-#: Colours are written into the pictures as these, and turned into variables of the page.
+#: Pictures are drawn in these colours, which are replaced by variables of the page.
 _SERIES = [f"#a0b0c{k:x}" for k in range(8)]
 _COLOURS = {
     **{colour: f"var(--series{k})" for k, colour in enumerate(_SERIES)},
@@ -132,7 +132,7 @@ def _environment() -> Iterator[str]:
 
 
 def _pictures(case: Case, number: int) -> Iterator[str]:
-    """Draw the pictures a claim has of its own; tables say the rest."""
+    """Draw the pictures of claims that have pictures of their own; tables show the other figures."""
     k = 0
     for report in case.reports:
         if not report.series():
@@ -144,16 +144,15 @@ def _pictures(case: Case, number: int) -> Iterator[str]:
 
 
 def _svg(draw: Any, prefix: str) -> str:
-    """Return a picture as SVG that takes its colours from the page, its names made unique by `prefix`."""
+    """Return a picture as SVG with colours of the page; `prefix` makes its ids unique."""
     try:
         import cycler
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "[save] A page with pictures needs matplotlib. Install it with pip install "
-            "'equiprop[plot]', or save "
-            "as .json."
+            "[save] A page with pictures needs matplotlib. Install it with pip install 'equiprop[plot]', or "
+            "save as .json."
         ) from error
     style: Any = {
         "svg.fonttype": "none",

@@ -14,13 +14,13 @@ from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.verdict import Report, Row
 
 _STEP = 1e-100
-#: The fixed point is found to 1e-14 and its Hessian solved with: two digits are left to their condition.
+#: The fixed point has a residual of 1e-14; a solution with its Hessian loses two to three digits.
 _TOLERANCE = 1e-11
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitReport(Report):
-    """EqProp in the limit, by dual numbers and by a complex step, against implicit differentiation."""
+    """EqProp in the limit by dual numbers and by a complex step, compared with implicit differentiation."""
 
     claim: ClassVar[str] = "limit"
     statement: ClassVar[str] = (
@@ -42,7 +42,7 @@ def limit(
     Parameters
     ----------
     model, x, y, cost, symmetrize, solver
-        As in `equivalence`.
+        See `equivalence`.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def limit(
     dual = problem.nudged(exact_limit(), symmetrize=symmetrize)
     found = {"dual numbers": dual}
     if problem.model.holomorphic:
-        # A stopping rule does not see 1e-100: as many steps as the dual numbers took, which do see it.
+        # A stopping rule does not notice changes of 1e-100, so the dual numbers give the number of steps.
         steps = replace(problem.solver, tolerance=0.0, max_iterations=2 * int(dual.iterations.max()))
         h = 1j * _STEP
         rule = Nudging("complex_step", _STEP, circle=((h, 1 / h),))

@@ -1,4 +1,4 @@
-"""What checks need to know of a model alone: a copy in double precision, names, distances from kinks."""
+"""Functions of a model that checks share: a copy in double precision, names, distances from kinks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the bias of a finite nudging vanishes."""
+"""The order in beta at which the bias of a finite nudging vanishes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from equiprop.nudging import Nudging, centered, holomorphic, one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import implicit_gradient, relative_error
-from equiprop.verify.verdict import Report, Row
+from equiprop.verify.verdict import JSON, Report, Row
 
 _BETAS = (*(0.5 / 2 ** (k / 2) for k in range(12)), *(2.0**-k for k in range(7, 18)))
 _POINTS = (2, 4, 8, 16)
-#: An error is the leading term of its series below _LEADING, where the next one is as small a part of it,
-#: and rounding below _NOISE / beta.
+#: Errors below _LEADING are the leading term of their series in beta; below _NOISE / beta they are rounding.
 _LEADING, _NOISE = 1e-3, 3e-15
 
 
@@ -32,13 +31,13 @@ class OrdersReport(Report):
     ----------
     betas : (betas,)
     errors : dict of (betas,)
-        Largest error of the gradient, relative to its largest entry, by nudging.
+        Largest error of the gradient for each nudging, relative to the largest entry of the gradient.
     slopes : dict of float
         Orders d log(error) / d log(beta), from the two smallest betas whose error is not rounding: 1 for
-        one-sided, 2 for centered, N for N points on a circle. Missing where no two are left.
+        one-sided, 2 for centered, N for N points on a circle. A nudging without two such betas is left out.
     radius : float
-        Estimate of R, within which the fixed point is analytic in beta: the error of N points is
-        (beta / R)^N. NaN where it cannot be told.
+        Estimate of the radius R within which the fixed point is analytic in beta: the error of N points is
+        (beta / R)^N. NaN if there is no estimate.
     """
 
     claim: ClassVar[str] = "orders"
@@ -52,7 +51,7 @@ class OrdersReport(Report):
     slopes: dict[str, float]
     radius: float
 
-    def series(self) -> dict[str, Any]:
+    def series(self) -> JSON:
         """Return the errors by nudging, beside their betas."""
         errors = {name: e.tolist() for name, e in self.errors.items()}
         return {"beta": self.betas.tolist(), "error": errors, "order": dict(self.slopes)}
@@ -84,11 +83,11 @@ def orders(
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`.
+        See `equivalence`.
     betas : sequence of float
         At least two different, positive nudging factors.
     points : sequence of int
-        Numbers of points of `holomorphic`; left out where the model is not holomorphic.
+        Numbers of points of `holomorphic`; not used if the model is not holomorphic.
 
     Returns
     -------
@@ -148,7 +147,7 @@ def _rule(name: str, beta: float) -> Nudging:
 
 
 def _error(problem: Problem, reference: NDArray[np.float64], rule: Nudging) -> float:
-    """Return the error of a rule, relaxed to rounding; infinity where a nudged phase did not converge."""
+    """Return the error of a rule, relaxed to rounding; infinity if a nudged phase did not converge."""
     try:
         result = problem.nudged(rule)
     except ValueError:  # nudged beyond convexity: no block update exists
@@ -175,7 +174,7 @@ def _radius(
     noise: NDArray[np.float64],
     circles: Sequence[int],
 ) -> float:
-    """(beta / R)^N at N and 2 N: R = beta (e_N / e_2N)^(1 / N), at the largest beta that shows it."""
+    """Return R = beta (e_N / e_2N)^(1 / N), since e_N = (beta / R)^N, at the largest usable beta."""
     for n in sorted(circles, reverse=True):
         if 2 * n not in circles:
             continue

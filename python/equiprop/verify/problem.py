@@ -1,4 +1,4 @@
-"""Where every check starts: a double-precision model, at a fixed point found to rounding."""
+"""The start of every check: a double-precision model at a fixed point with a residual of rounding."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ _ITERATIONS = 200_000
 
 @dataclass(frozen=True)
 class Problem:
-    """A model with samples and a cost, at its fixed point; made by `prepare`.
+    """A model with samples and a cost, at its fixed point; `prepare` makes it.
 
     Attributes
     ----------
     model : Model
-        In double precision.
+        The model in double precision.
     x : (batch, inputs)
-    y : targets as they were given
+    y : (batch, outputs) or (batch,) labels
+        Targets as the caller gave them.
     cost : Cost
     solver : FreeSolver
-        Of the free phase, and of phases that a check runs.
+        Solver of the free phase, and of other phases that a check runs.
     free : FixedPoint
     """
 
@@ -71,13 +72,13 @@ class Problem:
 
     @cached_property
     def free_units(self) -> NDArray[np.bool_]:
-        """Which units no bound holds, (batch, units)."""
+        """True for units that no bound holds, (batch, units)."""
         held: NDArray[np.bool_] = self.energy.mobility(self.state) != 0
         return held
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """Of the Hessian at the fixed point, on the free units."""
+        """The spectrum of the Hessian at the fixed point, on the free units."""
         return ritz_values(self.energy, self.state, self.free_units)
 
     @cached_property
@@ -91,7 +92,7 @@ class Problem:
         return self.bound.state_gradient(self.state)
 
     def difference_step(self, betas: Sequence[float] = (0.0,)) -> float:
-        """Return a step for finite differences: 3e-4, or less where a kink of a nudged state is near."""
+        """Return a step for finite differences: 3e-4, or less if a nudged state is near a kink."""
         margin = np.inf
         for beta in betas:
             energy = _core.f64.total_energy(self.energy, self.bound, beta)
@@ -120,14 +121,14 @@ class Problem:
         )
 
     def step_size(self, wanted: float | None) -> float:
-        """Return `wanted`, or 0.3, or what is stable if that is less."""
+        """Return `wanted` if it is given, else 0.3, or the largest stable step if that is less."""
         return stable_step(self.energy, self.state) if wanted is None else wanted
 
 
 def prepare(
     where: str, model: Model | Problem, x: Any, y: Any, cost: Cost, solver: FreeSolver | None
 ) -> Problem:
-    """Relax a model to rounding, unless that has been done already and `model` is a Problem."""
+    """Return a `Problem` with a model at its fixed point; a `Problem` is returned as it is."""
     if isinstance(model, Problem):
         return model
     model = in_double(model)
@@ -140,7 +141,7 @@ def prepare(
 def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None) -> FixedPoint:
     """Relax to a residual of 1e-14, by block updates if the model has them, else by Euler; then polish.
 
-    As many steps again square the residual of a linear rate, which ends at rounding.
+    Polishing takes as many steps again. At a linear rate they square the residual, so that rounding is left.
     """
     if solver is None and model.has_block_update:
         solver = BlockUpdate(tolerance=_RESIDUAL, max_iterations=_ITERATIONS)

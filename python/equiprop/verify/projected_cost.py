@@ -1,4 +1,4 @@
-"""The projected cost L(s, t): what the error derivatives of Recurrent Backpropagation are derivatives of."""
+"""The projected cost L(s, t), whose derivatives are the error derivatives of Recurrent Backpropagation."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from equiprop.models import Model
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.reference import central_differences
+from equiprop.verify.reference import extrapolated_differences, spread
 from equiprop.verify.verdict import Report, Row
 
-#: As for surrogates: extrapolated differences.
+#: Truncation error of extrapolated differences, and their rounding error times the step.
 _TOLERANCE, _ROUNDING = 1e-9, 1e-13
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectedCostReport(Report):
-    """Error derivatives against finite differences of the projected cost."""
+    """Error derivatives compared with finite differences of the projected cost."""
 
     claim: ClassVar[str] = "projected-cost"
     statement: ClassVar[str] = (
         "The error derivatives are the derivatives of the projected cost L(s, t) = C(state at time t "
-        "from s): "
-        "S-bar_t = dL/ds, Theta-bar_t = dL/dtheta (Scellier & Bengio 2019, sec. 4)."
+        "from s): S-bar_t = dL/ds, Theta-bar_t = dL/dtheta (Scellier & Bengio 2019, sec. 4)."
     )
 
 
@@ -49,11 +48,11 @@ def projected_cost(
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`.
+        See `equivalence`.
     steps : sequence of int
-        Times t, in Euler steps.
+        Times t as numbers of Euler steps.
     max_differences : int
-        Differences are taken for at most this many units that no bound holds, and as many parameters,
+        Differences are taken by at most this many units that no bound holds, and by as many parameters,
         spread over all.
 
     Returns
@@ -73,33 +72,29 @@ def projected_cost(
     report = equivalence(problem, steps=times[-1])
     traced, step_size = report.traced, report.step_size
     free = traced.units[problem.free_units[0, traced.units]]
-    units, step = free[_spread(len(free), most)], problem.difference_step()
-    parameters = traced.parameters[_spread(len(traced.parameters), most)]
+    units, step = free[spread(len(free), most)], problem.difference_step()
+    parameters = traced.parameters[spread(len(traced.parameters), most)]
+    s_bar, theta_bar = report.error_derivatives.states, report.error_derivatives.parameters
+    at_units = np.searchsorted(traced.units, units)
+    at_parameters = np.searchsorted(traced.parameters, parameters)
     rows, limit = [], _TOLERANCE + _ROUNDING / step
     for t in times:
         by_state, by_theta = _differences(problem, t, step_size, step, units, parameters)
-        for label, kind, chosen, expected in (
-            (f"S-bar at step {t} = dL/ds", "states", units, by_state),
-            (f"Theta-bar at step {t} = dL/dtheta", "parameters", parameters, by_theta),
-        ):
-            scale = float(np.abs(getattr(report.error_derivatives, kind)).max(initial=0.0)) or 1.0
-            error = float(np.abs(_at(report, kind, t, chosen) - expected).max(initial=0.0)) / scale
-            rows.append(Row(label, error, high=limit))
+        state_error = _error(s_bar, s_bar[t, 0, at_units], by_state)
+        theta_error = _error(theta_bar, theta_bar[t, at_parameters], by_theta)
+        rows += [
+            Row(f"S-bar at step {t} = dL/ds", state_error, high=limit),
+            Row(f"Theta-bar at step {t} = dL/dtheta", theta_error, high=limit),
+        ]
     return ProjectedCostReport(
         problem=problem, settings={"steps": times, "max_differences": max_differences}, rows=tuple(rows)
     )
 
 
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
-
-
-def _at(report: Any, kind: str, t: int, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return S-bar of the first sample or Theta-bar at step t."""
-    values = getattr(report.error_derivatives, kind)[t]
-    if kind == "parameters":
-        return np.asarray(values[np.searchsorted(report.traced.parameters, chosen)])
-    return np.asarray(values[0][np.searchsorted(report.traced.units, chosen)])
+def _error(process: NDArray[np.float64], value: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Return max |value - expected| / max |process|."""
+    scale = float(np.abs(process).max(initial=0.0)) or 1.0
+    return float(np.abs(value - expected).max(initial=0.0)) / scale
 
 
 def _differences(
@@ -119,10 +114,6 @@ def _differences(
         outputs = np.ascontiguousarray(state[:, -model.num_outputs :])
         return problem.bound.value(outputs)
 
-    def slopes(function: Any, theta: Any, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-        fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
-        return np.asarray((4 * fine - coarse) / 3)
-
-    by_state = slopes(lambda: projected()[0], start[0], units)
-    by_theta = slopes(lambda: projected().mean(), model.parameters, parameters)
+    by_state = extrapolated_differences(lambda: float(projected()[0]), start[0], units, step)
+    by_theta = extrapolated_differences(lambda: float(projected().mean()), model.parameters, parameters, step)
     return by_state, by_theta

@@ -15,9 +15,9 @@ from equiprop.verify.spectrum import DENSE, dense_hessian
 
 
 def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
-    """Return dJ/dtheta by solving with the Hessian on the free units: the oracle of the others.
+    """Return dJ/dtheta by solving with the Hessian on the free units.
 
-    Up to 512 units it is formed and solved densely; beyond, by GMRES to rounding.
+    Up to 512 units the Hessian is formed and solved densely; larger systems are solved by GMRES to rounding.
     """
     energy, state, batch = problem.energy, problem.state, len(problem.state)
     if problem.model.num_units > DENSE:
@@ -39,7 +39,7 @@ def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
 def finite_differences(
     problem: Problem, chosen: NDArray[np.int64], step: float = 1e-5
 ) -> NDArray[np.float64]:
-    """Return central differences of the objective J for the parameters `chosen`, each by two free phases."""
+    """Return central differences of the objective J by the parameters `chosen`, each from two free phases."""
     model = problem.model
 
     def objective() -> float:
@@ -66,7 +66,20 @@ def central_differences(
     return slopes
 
 
+def extrapolated_differences(
+    function: Callable[[], float], theta: Array, chosen: NDArray[np.int64], step: float
+) -> NDArray[np.float64]:
+    """Return central differences of steps h and 2 h, extrapolated to an error of order h^4."""
+    fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
+    return np.asarray((4 * fine - coarse) / 3)
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` indices, spread evenly over `count` entries."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
+
+
 def relative_error(value: Array, reference: Array) -> float:
     """Return max |value - reference| / max |reference|."""
-    with np.errstate(all="ignore"):  # a diverged value is as wrong as infinity
+    with np.errstate(all="ignore"):  # a diverged value gives infinity or NaN
         return float(np.abs(value - reference).max() / (np.abs(reference).max() or 1.0))

@@ -1,4 +1,4 @@
-"""Repeat the checks of a saved certificate, and compare everything it says with what they say now."""
+"""Repeat the checks of a saved certificate, and compare its content with the new results."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from equiprop.verify.claims import CLAIMS
 from equiprop.verify.comparison import differences
 from equiprop.verify.encoding import decode, decode_problem
 
-#: Entries of a certificate that say where it was made, and not what was found.
+#: Entries of a certificate that may differ: they say where and how it was made.
 _CIRCUMSTANCES = ("environment", "repeat_with")
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A certificate made again.
+    """The result of repeating a certificate.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Replay:
         Every entry of the file that is missing, added, or not equal to the last bit: claims, rows, limits,
         verdicts, settings, samples, parameters and their digest.
     environment : dict of str to (recorded, present)
-        What differs in the environment.
+        Entries of the environment that differ.
     compared : int
         Number of figures, the values of all rows, in the file.
     changed_figures : int
-        How many of them have other bits now.
+        Number of figures that have other bits now.
     """
 
     certificate: Certificate
@@ -45,7 +45,7 @@ class Replay:
 
     @property
     def identical(self) -> bool:
-        """Whether the file says exactly what the repeated checks say."""
+        """True if the content of the file is exactly that of the repeated checks."""
         return not self.differences
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Replay:
 
 
 def replay(path: str | PathLike[str]) -> Replay:
-    """Repeat the checks of a saved JSON certificate, and compare the whole of it bit for bit.
+    """Repeat the checks of a saved JSON certificate, and compare its whole content bit for bit.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> dict[st
 
 
 def _repeat(case: Mapping[str, Any]) -> Case:
-    """Return the case made again, from its problem, its settings and the names of its claims."""
+    """Run the claims of a stored case again, with its problem and settings."""
     unknown = [name for name in (*_names(case), *case["not_claimed"]) if name not in CLAIMS]
     if unknown:
         raise ValueError(f"[replay] A claim is one of {', '.join(CLAIMS)}. Received {unknown[0]!r}.")

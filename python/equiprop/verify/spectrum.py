@@ -1,4 +1,4 @@
-"""What products with the Hessian say of it: eigenvalues, stable steps, symmetry."""
+"""Eigenvalues, stable steps and symmetry of a Hessian, from products with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equiprop.arrays import Array
 
 _Floats = NDArray[np.float64]
 
-#: Largest Hessian that is formed, column by column; larger ones are probed at random.
+#: Largest number of units for which the Hessian is formed; larger ones are probed with random vectors.
 DENSE = 512
 
 
@@ -46,15 +46,15 @@ class Spectrum:
         return float(max(0.0, min(steps, default=np.inf)))
 
     def rate(self, step: float) -> float:
-        """Return max |1 - step l|: how much of an error a step leaves."""
+        """Return max |1 - step l|, the factor by which a step multiplies an error."""
         return float(max((np.abs(1 - step * v).max(initial=0.0) for v in self.values), default=0.0))
 
 
 def ritz_values(energy: _core.Energy, state: Array, diagonal: Array, dimensions: int = 60) -> Spectrum:
-    """Return the Ritz values of D H of every sample, by Arnoldi's process through products alone.
+    """Return the Ritz values of D H of every sample, by Arnoldi's process.
 
-    `diagonal` is D, (batch, units): 0 on units that do not take part. They are eigenvalues once the
-    Krylov space is exhausted, and close to the outermost ones long before.
+    `diagonal` is D, (batch, units): 0 on units that do not take part. Ritz values approach the outermost
+    eigenvalues first, and are eigenvalues once the Krylov space is exhausted.
     """
     active = np.asarray(diagonal != 0)
     size = min(dimensions, int(active.sum(axis=1).max(initial=0)))
@@ -91,7 +91,8 @@ def _normalised(v: _Floats) -> tuple[_Floats, _Floats]:
 def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.0) -> float:
     """Return a step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less.
 
-    By 100 power iterations, which hold two states where Arnoldi's process would hold one for each of its.
+    The eigenvalue comes from 100 power iterations, which need two states of memory; Arnoldi's process needs
+    one for each of its steps.
     """
     v, largest = np.ones_like(state), 1.0
     for _ in range(100):
@@ -119,11 +120,11 @@ class Symmetry:
     asymmetry : float
         |H - H^T| / |H| in the Frobenius norm: 0 for the slope of an energy.
     blocks : dict of (str, str) to float
-        The share of each pair of layers in it.
+        The contribution of each pair of layers to the asymmetry.
     factors : (units,) or None
-        If H becomes symmetric when column i is divided by factors[i], those factors.
+        Factors such that H becomes symmetric when column i is divided by factors[i], if there are any.
     exact : bool
-        Whether every entry was looked at; else they are estimates from random pairs of vectors.
+        True if every entry was examined; otherwise the figures are estimates from random vectors.
     """
 
     asymmetry: float
@@ -142,7 +143,7 @@ class Symmetry:
 def symmetry(energy: _core.Energy, state: Array, layers: Mapping[str, slice]) -> Symmetry:
     """Measure how symmetric the Hessian at `state` is, and between which layers it is not.
 
-    Of more than a few samples the first four are looked at.
+    A formed Hessian is examined for the first four samples.
     """
     if state.shape[1] <= DENSE:
         hessian = dense_hessian(energy, state)[:4]
@@ -165,7 +166,7 @@ def skewness(energy: _core.Energy, state: Array) -> float:
 
 
 def _probed(energy: _core.Energy, state: Array, layers: Mapping[str, slice], pairs: int = 24) -> Symmetry:
-    """E (u^T M v)^2 = |M|^2 for standard normal u and v; layer by layer."""
+    """Estimate the asymmetry layer by layer: E (u^T M v)^2 = |M|^2 for standard normal u and v."""
     random = np.random.default_rng(0)
     skew, whole = dict.fromkeys(combinations_with_replacement(layers, 2), 0.0), 0.0
     for _ in range(pairs):

@@ -1,4 +1,4 @@
-"""The claims by name, where each applies, and the networks `equiprop verify` runs them on."""
+"""Run claims on a model, and make the random networks that `equiprop verify` checks."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def examine(
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     show: Callable[[Report], None] = lambda _: None,
 ) -> Case:
-    """Run the claims on one problem; `show` sees each report as it is made.
+    """Run claims on one problem, and call `show` with each report.
 
-    A model without an energy is nudged with its antisymmetric term, in the claims that are exact only so.
+    A model without an energy is nudged with its antisymmetric term where a claim is exact only with it.
     """
     reports, skipped = [], {}
     for name in claims:
@@ -69,7 +69,7 @@ def certify(
         Keys of `CLAIMS`.
     cost : SquaredError or CrossEntropy
     solver : FreeSolver, optional
-        Of the free phase; by default one that reaches a residual of 1e-14.
+        Solver of the free phase; by default one that reaches a residual of 1e-14.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def certify(
 
 
 def check_claims(claims: Sequence[str]) -> None:
-    """Refuse names that are no claims."""
+    """Raise ValueError for names that are not in `CLAIMS`."""
     unknown = [name for name in claims if name not in CLAIMS]
     if unknown or isinstance(claims, str):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What Equilibrium Propagation at a finite beta is the exact gradient of."""
+"""Surrogates of the objective, whose exact gradient is Equilibrium Propagation at a finite beta."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from equiprop.models import Model
 from equiprop.nudging import centered, one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
-from equiprop.verify.reference import central_differences
+from equiprop.verify.reference import extrapolated_differences, spread
 from equiprop.verify.verdict import Report, Row
 
-#: Differences of steps h and 2 h, extrapolated, lose h^4 f^(5) / 30, about 1e-16 f^(5) at h = 3e-4; and a
-#: few roundings of F* over h and over the interval of beta.
+#: Extrapolated differences of steps h and 2 h have a truncation error of h^4 f^(5) / 30, about 1e-16 f^(5) at
+#: h = 3e-4. Their rounding error is that of F* over h and over the interval of beta.
 _TOLERANCE, _ROUNDING = 1e-9, 1e-15
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurrogateReport(Report):
-    """EqProp at finite betas against differences of its surrogates, and the bounds these are on J."""
+    """EqProp at finite betas compared with differences of its surrogates, and their bounds on J."""
 
     claim: ClassVar[str] = "surrogate"
     statement: ClassVar[str] = (
         "EqProp between beta_1 and beta_2 is the exact gradient of (F*(beta_2) - F*(beta_1)) / "
-        "(beta_2 - beta_1), "
-        "F* = min E + beta C; with P on (0, beta) and N on (-beta, 0), P <= J <= N (Scellier et al. 2023)."
+        "(beta_2 - beta_1), F* = min E + beta C; with P on (0, beta) and N on (-beta, 0), "
+        "P <= J <= N (Scellier et al. 2023)."
     )
 
 
@@ -49,11 +49,11 @@ def surrogate(
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`; the model has an energy.
+        See `equivalence`; the model has an energy.
     beta : float
-        Above 0, and small enough for E - beta C to keep its minimum.
+        A positive nudging factor, so small that E - beta C keeps its minimum.
     max_differences : int
-        Differences are taken for at most this many parameters, spread over all.
+        Differences are taken by at most this many parameters, spread over all.
 
     Returns
     -------
@@ -73,8 +73,7 @@ def surrogate(
     problem = prepare("surrogate", model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[surrogate] The model has an energy. Received {problem.model!r}.")
-    count = len(problem.model.parameters)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    chosen = spread(len(problem.model.parameters), most)
     step = problem.difference_step((-beta, 0.0, beta))
     values, rows = {}, []
     rules = {
@@ -89,8 +88,7 @@ def surrogate(
 
         values[name] = value()
         theta = problem.model.parameters
-        fine, coarse = (central_differences(value, theta, chosen, k * step) for k in (1, 2))
-        expected = (4 * fine - coarse) / 3
+        expected = extrapolated_differences(value, theta, chosen, step)
         estimate = problem.nudged(rule).parameters
         scale = float(np.abs(estimate).max(initial=0.0)) or 1.0
         error = float(np.abs(estimate[chosen] - expected).max(initial=0.0) / scale)
@@ -111,7 +109,7 @@ def surrogate(
 
 
 def _minimum(problem: Problem, beta: float) -> float:
-    """F*(beta), mean over the batch, under the model's present parameters."""
+    """Return F*(beta), the mean over the batch, under the present parameters of the model."""
     model = problem.model
     energy = _core.f64.total_energy(model.clamp(problem.x), problem.bound, beta)
     state, *_ = model.core.relax(energy, problem.solver.core, problem.state)

@@ -1,4 +1,4 @@
-"""Recorded relaxations of a simulator of one's own, against the flow the model says they are."""
+"""Recorded relaxations of the user's own simulator, compared with the flow of the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TracesReport(Report):
-    """Recorded nudged relaxations against the model's own."""
+    """Recorded nudged relaxations compared with those of the model."""
 
     claim: ClassVar[str] = "traces"
     statement: ClassVar[str] = (
@@ -46,19 +46,19 @@ def traces(
     solver: FreeSolver | None = None,
     tolerance: float = 1e-9,
 ) -> TracesReport:
-    """Compare recorded second phases, at one beta or at two opposite ones, with the theorem.
+    """Compare recorded second phases at beta, or at beta and -beta, with the theorem.
 
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`.
+        See `equivalence`.
     trajectories : mapping of float to array
         States (steps + 1, batch, units) by beta: {beta: s} or {beta: s, -beta: t}. State 0 is the fixed
-        point, state n that after n Euler steps.
+        point, state n the state after n Euler steps.
     step_size : float
-        Of the recorded steps, in units of time.
+        Step size of the recording, in units of time.
     tolerance : float
-        Largest difference from the model's own flow; raise it to the noise of a measurement.
+        Largest difference from the flow of the model that passes; raise it to the noise of a measurement.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def _checked(problem: Problem, trajectories: Mapping[float, Any]) -> dict[float,
 
 
 def _flow(problem: Problem, beta: float, step_size: float, steps: int) -> _Floats:
-    """Return the model's own states, (steps + 1, batch, units)."""
+    """Return the states of the model's flow, (steps + 1, batch, units)."""
     core = _core.f64
     solver = Euler(tolerance=0, max_iterations=steps, step_size=step_size).core
     energy = core.total_energy(problem.energy, problem.bound, beta)
@@ -136,7 +136,7 @@ def _rule(recorded: Mapping[float, _Floats]) -> Nudging:
 def _temporal_error(
     problem: Problem, recorded: Mapping[float, _Floats], steps: int, step_size: float
 ) -> tuple[float, float]:
-    """Return max |S~ + D S-bar| over max |S-bar| of the recording, and of the model's own nudging."""
+    """Return max |S~ + D S-bar| / max |S-bar| of the recording, and of the model's own nudged flow."""
     rule = _rule(recorded)
     weights = dict(rule.nodes(0))
     own = equivalence(problem, steps=steps, step_size=step_size, nudging=rule)
@@ -158,9 +158,8 @@ def _cause(problem: Problem, beta: float, path: _Floats, own: _Floats, tolerance
         a, b = (path[1:], own[:-1]) if shift == 1 else (path[:-1], own[1:])
         if np.abs(a - b).max() <= near:
             return [
-                f"beta = {beta:g}: the recording is one step {word}: its state n is state "
-                f"n{-shift:+d} of the flow. "
-                "An off-by-one in time costs the theorem a relative error of the order of the step."
+                f"beta = {beta:g}: the recording is one step {word}: its state n is state n{-shift:+d} of "
+                "the flow. An off-by-one in time costs the theorem a relative error of the order of the step."
             ]
     if np.abs(path[0] - problem.state).max() > tolerance:
         return [f"beta = {beta:g}: the recording does not start at the free fixed point."]

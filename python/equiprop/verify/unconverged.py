@@ -1,4 +1,4 @@
-"""A free phase that was stopped too early: which nudging forgives it, and which amplifies it."""
+"""Free phases that are stopped too early: nudgings that keep the gradient right, and one that does not."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class UnconvergedReport(Report):
 
     claim: ClassVar[str] = "unconverged"
     statement: ClassVar[str] = (
-        "Differencing a nudged state against an older, less converged free state errs by residual / "
-        "beta; against "
-        "a free run continued equally long, or centered, only the bias in beta is left."
+        "Differencing a nudged state against an older, less converged free state errs by residual / beta; "
+        "against a free run continued equally long, or centered, only the bias in beta is left."
     )
 
 
@@ -43,12 +42,12 @@ def unconverged(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> UnconvergedReport:
-    """Stop the free phase after few Euler steps, and compare what each nudging makes of it.
+    """Stop the free phase after few Euler steps, and measure the error of each nudging.
 
     Parameters
     ----------
     model, x, y, cost, solver
-        As in `equivalence`; the model has an energy.
+        See `equivalence`; the model has an energy.
     steps : sequence of int
         Lengths of the free phase.
     beta : float
@@ -97,7 +96,7 @@ def unconverged(
 
 
 def _against_stored(problem: Problem, free: FixedPoint, rule: Nudging, nudged: Euler) -> NDArray[np.float64]:
-    """Return (dE/dtheta(s^beta) - dE/dtheta(s_0)) / beta with the stored s_0, as it is often written."""
+    """Return (dE/dtheta(s^beta) - dE/dtheta(s_0)) / beta with the stored s_0, a common mistake."""
     model = problem.model
     energy = model.clamp(problem.x)
     beta = rule.beta

@@ -1,4 +1,4 @@
-"""What every check returns: rows of numbers with their limits, and advice where a limit is not kept."""
+"""The result of every check: rows of numbers with their limits, and advice where a limit is not kept."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Row:
 
     @property
     def judged(self) -> bool:
-        """Whether the value has a limit."""
+        """True if the value has a limit."""
         return self.low is not None or self.high is not None
 
     @property
     def passed(self) -> bool:
-        """Whether the value keeps its limits; NaN keeps none."""
+        """True if the value keeps its limits; NaN keeps none."""
         above = self.low is None or self.value >= self.low
         return bool(above and (self.high is None or self.value <= self.high))
 
@@ -116,7 +116,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every row keeps its limits."""
+        """True if every row keeps its limits."""
         return all(row.passed for row in self.rows)
 
     def __getitem__(self, label: str) -> float:
@@ -193,7 +193,7 @@ class Report(Verdict):
 
     @property
     def passed(self) -> bool:
-        """Whether the fixed point was found and every row keeps its limits."""
+        """True if the fixed point was found and every row keeps its limits."""
         return self.problem.free.converged and all(row.passed for row in self.rows)
 
     def all_advice(self) -> tuple[str, ...]:

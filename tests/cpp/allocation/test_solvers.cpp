@@ -71,6 +71,24 @@ TEST(Relax, DoesNotAllocateInItsLoopOnComplexAndDualNumbers) {
   }
 }
 
+TEST(Relax, DoesNotAllocateInItsLoopForALayerOfManyNeighbours) {
+  std::vector<Layer> layers{{"x", 64}};
+  std::vector<Dense> couplings;
+  for (Index k = 1; k <= 7; ++k) {
+    layers.push_back({"hidden" + std::to_string(k), 64});
+    couplings.insert(couplings.end(), {{0, k}, {k, 8}});
+  }
+  layers.push_back({"y", 64, linear()});
+  HopfieldNetwork<double> network(layers, couplings);
+  network.initialize(1, 0.2);
+  const State<double> x = State<double>::Constant(64, 8, 0.1);
+  const StoppingRule six{0.0, 6};
+  for (const Solver& solver :
+       {Solver(BlockUpdate{six}), Solver(BlockUpdate{six, 2}), Solver(FixedPointIteration{six})})
+    EXPECT_EQ(allocations_in_steps<double>(network.clamp(x), solver, network.initial_state(8)), 0)
+        << "solver " << solver.index();
+}
+
 /// Allocations between one product with the Hessian and the next, from the second on.
 template <class S>
 long allocations_in_solve(const Large<S>& large, const LinearSolver& solver) {

@@ -83,7 +83,7 @@ State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& less
 }
 
 /// Calls check(setting, lesson) for networks with and without kernels, energies and vector fields, each solver, and
-/// rules whose phases start at s* and across it.
+/// both rules.
 template <class S, class Check>
 void for_each_lesson(Index batch, const Check& check) {
   const StoppingRule rule{1e-3, 100};

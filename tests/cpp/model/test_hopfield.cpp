@@ -197,6 +197,65 @@ TEST(HopfieldNetwork, AnEnergyOutlivesItsNetwork) {
   EXPECT_EQ(before(0), after(0));
 }
 
+/// One entry of each block is not finite, also where the input is 0.
+template <class S, class Clamp>
+void expect_finite_parameters_only(HopfieldNetwork<S>& network, const Clamp& clamp) {
+  const Index inputs = network.topology().num_inputs();
+  for (const Block& block : network.topology().parameters().blocks())
+    for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL})
+      for (const double x : {0.0, 0.5}) {
+        const Index place = block.offset + block.size() - 1;
+        const S before = std::exchange(network.parameters()(place), S(static_cast<RealOf<S>>(bad)));
+        try {
+          clamp(network, State<S>::Constant(inputs, 3, S(static_cast<RealOf<S>>(x))));
+          ADD_FAILURE() << block.name << " = " << bad;
+        } catch (const InvalidArgument& error) {
+          EXPECT_NE(std::string(error.what()).find("Received NaN or infinity in " + block.name),
+                    std::string::npos)
+              << error.what();
+        }
+        network.parameters()(place) = before;
+      }
+}
+
+TEST(HopfieldNetwork, RefusesToClampParametersThatAreNotFinite) {
+  const auto clamp = [](const auto& network, const auto& x) { network.clamp(x); };
+  for (const auto* cases : {&zoo(), &fields()})
+    for_each_of<Probe>(*cases, is_any, [&](Probe& probe) {
+      expect_finite_parameters_only(probe.network, clamp);
+      expect_finite_parameters_only(probe.network, [](const auto& network, const auto& x) {
+        network.template clamp_as<D>(x);
+      });
+      auto narrow = probe.network.cast<float>();
+      expect_finite_parameters_only(narrow, clamp);
+      auto wide = probe.network.cast<Complex>();
+      expect_finite_parameters_only(wide, clamp);
+    });
+}
+
+TEST(HopfieldNetwork, ReclampsOnceItsParametersAreFiniteAgain) {
+  auto network = make_network(zoo().back());
+  const State<double> x = State<double>::Ones(network.topology().num_inputs(), 3);
+  const State<double> s = network.initial_state(3);
+  State<double> expected(s.rows(), 3), actual(s.rows(), 3);
+  auto energy = network.clamp(x);
+  energy.gradient(s, expected);
+  const double before = std::exchange(network.parameters()(0), HUGE_VAL);
+  EXPECT_THROW(energy.reclamp(x), InvalidArgument);
+  network.parameters()(0) = before;
+  energy.reclamp(x);
+  energy.gradient(s, actual);
+  expect_identical(actual, expected, "gradient");
+}
+
+/// A drive that overflows is no fault of a parameter: the relaxation reports the samples that diverge.
+TEST(HopfieldNetwork, ClampsFiniteParametersWhoseDriveOverflows) {
+  auto network = make_network(zoo().back());
+  network.parameters().setConstant(1e300);
+  EXPECT_NO_THROW(
+      network.clamp(State<double>::Constant(network.topology().num_inputs(), 2, 1e300)));
+}
+
 TEST(HopfieldNetwork, RefusesAnInputOfAnotherWidth) {
   const auto network = make_network(zoo().front());
   EXPECT_THROW(network.clamp(State<double>::Zero(2, 3)), InvalidArgument);

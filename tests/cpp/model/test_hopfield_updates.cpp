@@ -175,6 +175,53 @@ TEST(Updates, TheResidualInOnePassIsThatOfTheMap) {
   EXPECT_GT(measured, 0);
 }
 
+/// A layer under `neighbours` layers of `width` units each, which pull it by one kernel call: the change and the residual
+/// are those of the complete sum, and the sum is that of the weights' products.
+template <class S>
+void check_neighbours(Index neighbours, Index width, Index units) {
+  std::vector<Layer> layers{{"x", 2}};
+  std::vector<Dense> couplings;
+  for (Index k = 1; k <= neighbours; ++k) {
+    layers.push_back({"hidden" + std::to_string(k), width, linear()});
+    couplings.insert(couplings.end(), {{0, k}, {k, neighbours + 1}});
+  }
+  layers.push_back({"y", units, linear()});
+  HopfieldNetwork<S> network(layers, couplings);
+  network.initialize(3);
+  Random random(3);
+  const Topology& topology = network.topology();
+  const AnyEnergy<S> energy = network.clamp(random_state(random, 2, 3).template cast<S>());
+  const State<S> before = random_state(random, topology.state().size(), 3).template cast<S>();
+  State<S> s = before, image(before.rows(), 3);
+  PerSample<S> change = PerSample<S>::Zero(3), moved(3), residual(3);
+  energy.residual(s, {}, -1, residual);
+  energy.fixed_point_map(s, {}, image);
+  max_difference<S>(image, s, moved);
+  EXPECT_TRUE((residual == moved).all()) << residual << " for " << moved;
+  energy.block_update(energy.output_block(), {}, s, &change);
+  max_difference<S>(s, before, moved);
+  EXPECT_TRUE((change == moved).all()) << change << " for " << moved;
+  State<double> expected = State<double>::Zero(units, 3);
+  for (Index k = 0; k < neighbours; ++k) {
+    const Block& w = topology.weights(static_cast<std::size_t>(2 * k + 1));
+    const Eigen::Map<const State<S>> weights(network.parameters().data() + w.offset, w.rows,
+                                             w.columns);
+    expected += weights.template cast<double>() *
+                before.middleRows(k * width, width).template cast<double>();
+  }
+  expect_close(s.bottomRows(units).template cast<double>(), expected,
+               100 * std::numeric_limits<S>::epsilon(), "the sum of all pulls");
+}
+
+TEST(Updates, ALayerMayHaveAnyNumberOfNeighbours) {
+  for (const Index neighbours : {1, 3, 4, 5, 6, 9, 12})
+    for (const auto& [width, units] : {std::pair<Index, Index>{3, 2}, {40, 3}, {8, 21}}) {
+      SCOPED_TRACE(std::to_string(neighbours) + " neighbours of " + std::to_string(width));
+      check_neighbours<double>(neighbours, width, units);
+      check_neighbours<float>(neighbours, width, units);
+    }
+}
+
 /// Where the leak is quadratic T(s) - s is the (projected) gradient step itself.
 TEST(Updates, TheResidualOfAQuadraticLeakIsTheProjectedGradient) {
   for_each<Probe>(is_quadratic, [](Probe& probe) {

@@ -134,7 +134,47 @@ TEST(Symmetrized, RestsWhereTheFieldRests) {
     expect_close(image, rest, rounding, "T(s*) = s*");
     repaired.mobility(rest, {}, mobility);
     probe.energy.mobility(rest, {}, expected);
-    EXPECT_TRUE(((mobility.array() != 0) == (expected.array() != 0)).all()) << "held at s*";
+    expect_close(mobility, expected, rounding, "mobility at s*");
+  });
+}
+
+/// The transposed Jacobian of the map at a single sample.
+State<double> transposed_map(const AnyEnergy<double>& energy, const State<double>& s) {
+  const State<double> units = State<double>::Identity(s.rows(), s.rows());
+  State<double> columns(s.rows(), s.rows());
+  for (Index i = 0; i < s.rows(); ++i)
+    energy.transposed_map_product(s, {}, units.col(i), columns.col(i));
+  return columns;
+}
+
+/// 1 - D H and 1 - D H^T have the same eigenvalues, so the same traces of their powers: a damping that suits one
+/// suits the other.
+TEST(Symmetrized, KeepsTheEigenvaluesOfTheMap) {
+  for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
+    const EnergyFamily sample = probe.family.sample(0);
+    const State<double> rest = fixed_point(sample.energy(), probe.network.initial_state(1));
+    const State<double> plain = transposed_map(sample.energy(), rest),
+                        turned = transposed_map(Symmetrized<double>(sample.energy(), rest), rest);
+    State<double> a = plain, b = turned;
+    for (Index power = 1; power <= rest.rows(); ++power, a *= plain, b *= turned)
+      EXPECT_NEAR(a.trace(), b.trace(), 1e-10) << "power " << power;
+  });
+}
+
+/// One map for both: the field's own under the force -(H^T - H)(s - s*), away from s* and with an outer force, too.
+TEST(Symmetrized, MapsLikeTheFieldUnderAForceOnAllUnits) {
+  for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
+    const State<double> step = probe.s - probe.s_star;
+    State<double> forth(step.rows(), Probe::batch), back = forth, image = forth, expected = forth;
+    probe.energy.hessian_vector_product(probe.s_star, step, forth);
+    probe.energy.transposed_hessian_vector_product(probe.s_star, step, back);
+    const Index outputs = probe.energy.num_outputs();
+    const State<double> outer = random_state(probe.random, outputs, Probe::batch);
+    Nudge<double> whole{forth - back};
+    whole.force.bottomRows(outputs) += outer;
+    probe.repaired.fixed_point_map(probe.s, {outer}, image);
+    probe.energy.fixed_point_map(probe.s, whole, expected);
+    expect_close(image, expected, rounding, "T(s)");
   });
 }
 

@@ -47,10 +47,24 @@ TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
   EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {-1, 2}}),
             "[Topology] A coupling joins two layers of the network. Received -1 -> 2 among 3 "
             "layers.");
-  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {2, 2}}),
-            "[Topology] A dense coupling joins two different layers. Received 2 -> 2.");
+  EXPECT_EQ(
+      refusal(plain_layers(3), {{0, 1}, {2, 2}}),
+      "[Topology] A dense coupling joins two different layers. Couplings within a layer do "
+      "not exist: a graph couples any pair of layers, the input among them, at most once, and "
+      "every layer to another. Received 2 -> 2, within layer 'layer2'.");
+  const auto twice = [](const std::string& pair, const std::string& names) {
+    return "[Topology] At most one dense coupling joins a pair of layers, in either direction: the "
+           "sum of two is one dense coupling. Received " +
+           pair + ", a second one of layers " + names + ".";
+  };
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 2}, {1, 2}}),
+            twice("1 -> 2", "'layer1' and 'layer2'"));
   EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 2}, {2, 1}}),
-            "[Topology] Two layers are joined by one coupling. Received 2 -> 1 a second time.");
+            twice("2 -> 1", "'layer2' and 'layer1'"));
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 2}, {0, 1}}),
+            twice("0 -> 1", "'layer0' and 'layer1'"));
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 2}, {1, 0}}),
+            twice("1 -> 0", "'layer1' and 'layer0'"));
   EXPECT_EQ(refusal(plain_layers(3), {{0, 1}}),
             "[Topology] Every layer is coupled to another. Received layer 'layer2' alone.");
   EXPECT_EQ(refusal(plain_layers(3), {{1, 2}}),

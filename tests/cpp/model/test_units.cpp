@@ -92,12 +92,59 @@ TEST(Units, AForceOnACurvedLeakIsTakenAtTheOldState) {
               rounding);
 }
 
-TEST(Units, ALeakIsHugeButFiniteAtTheEndOfItsRange) {
-  State<double> out(1, 1);
-  Units(tanh_activation(), Potential::legendre)
-      .leak_curvature<double>(State<double>::Ones(1, 1), out);
-  EXPECT_GT(out(0), 1e300);
-  EXPECT_TRUE(std::isfinite(out(0)));
+template <class S>
+struct Saturating {
+  explicit Saturating(const Activation& activation) : units(activation, Potential::legendre) {}
+
+  S mobility(S drive) const {
+    State<S> out(1, 1);
+    units.template mobility<S>(State<S>::Constant(1, 1, drive), out);
+    return out(0);
+  }
+  S state(S drive) const {
+    State<S> s = State<S>::Zero(1, 1);
+    units.template respond<S>(State<S>::Constant(1, 1, drive), nullptr, S(0), s);
+    return s(0);
+  }
+  S curvature(S state) const {
+    State<S> out(1, 1);
+    units.template leak_curvature<S>(State<S>::Constant(1, 1, state), out);
+    return out(0);
+  }
+  /// From the middle of the range of rho to where it rounds to an end, D leak'' is at most near 1, and D is 0 at the
+  /// end, where leak'' is bounded.
+  void check(S end) const {
+    const S most = 1 / (4 * std::numeric_limits<S>::epsilon());
+    for (int i = 0; i <= 400; ++i) {
+      const S drive = end * static_cast<S>(i) / 400, bend = curvature(state(drive));
+      EXPECT_LE(bend, most) << drive;
+      EXPECT_LT(mobility(drive) * bend, 1.9) << drive;  // the side network's iterations are stable
+      EXPECT_GE(mobility(drive), 0) << drive;
+    }
+    EXPECT_EQ(mobility(end), 0);
+    EXPECT_GT(curvature(state(end)), most / 10);
+  }
+  Units units;
+};
+
+template <class S>
+void check_saturation() {
+  for (const S end : {S(-40), S(40)}) {
+    Saturating<S>(tanh_activation()).check(end);
+    Saturating<S>(sigmoid()).check(2 * end);
+    Saturating<S>(logistic(4, 0.5)).check(end);
+  }
+  Saturating<S>(softplus()).check(S(-80));
+}
+
+TEST(Units, ASaturatedUnitIsHeldAndItsLeakIsBounded) {
+  check_saturation<double>();
+  check_saturation<float>();
+}
+
+TEST(Units, NaNIsNotASaturatedState) {
+  EXPECT_TRUE(std::isnan(Saturating<double>(tanh_activation()).mobility(std::nan(""))));
+  EXPECT_TRUE(std::isnan(Saturating<double>(tanh_activation()).curvature(std::nan(""))));
 }
 
 TEST(Units, RestInsideTheirBox) {

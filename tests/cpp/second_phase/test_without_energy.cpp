@@ -61,15 +61,30 @@ TEST(WithoutEnergy, TheRepairedRuleIsTheExactGradient) {
   Index wrong_without = 0;
   for_each_of<Probe>(fields(), is_any, [&](Probe& probe) {
     const DenseGradient expected = probe.dense(Side::exact);
-    expect_gradient(
-        equilibrium_propagation_limit(probe.repaired(), probe.dual_cost, probe.s, probe.euler),
-        expected, "Symmetrized");
+    for (const Solver& solver : {Solver(probe.euler), Solver(FixedPointIteration{exact, 0.6})})
+      expect_gradient(
+          equilibrium_propagation_limit(probe.repaired(), probe.dual_cost, probe.s, solver),
+          expected, "Symmetrized, solver " + std::to_string(solver.index()));
     const auto plain = equilibrium_propagation_limit(probe.family.dual_energy(), probe.dual_cost,
                                                      probe.s, FixedPointIteration{exact, 0.6});
     wrong_without +=
         (plain.parameters - expected.parameters).norm() > 1e-3 * expected.parameters.norm();
   });
   EXPECT_GT(wrong_without, fields().size() / 2) << "where no inner coupling acts, nothing is wrong";
+}
+
+/// Both solvers find the rest of the repaired dynamics, at any beta.
+TEST(WithoutEnergy, TheRepairedRuleDoesNotDependOnTheSolver) {
+  for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
+    const AnyEnergy<double> repaired = Symmetrized<double>(probe.family.energy(), probe.s);
+    const auto run = [&](const Solver& solver) {
+      return equilibrium_propagation<double>(repaired, probe.cost, probe.s, centered<double>(0.2),
+                                             solver);
+    };
+    const auto by_euler = run(probe.euler), by_map = run(FixedPointIteration{exact, 0.6});
+    EXPECT_TRUE((by_map.report.status == Status::converged).all());
+    expect_close(by_map.parameters, by_euler.parameters, agreement, "gradient");
+  });
 }
 
 TEST(WithoutEnergy, TheRepairChangesNothingWhereThereIsAnEnergy) {

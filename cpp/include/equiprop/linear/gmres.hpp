@@ -128,7 +128,7 @@ class GMRESRun {
       bool open = false;
       for (Index j = 0; j < w.cols(); ++j) {
         Cycle& cycle = cycles_[static_cast<std::size_t>(j)];
-        if (cycle.done || report.iterations(j) >= limit_) continue;
+        if (!moving_(j) || cycle.done || report.iterations(j) >= limit_) continue;
         const S next = orthogonalise(j, k, cycle);
         cycle.triangle(k + 1, k) = next;
         cycle.rotate(k);

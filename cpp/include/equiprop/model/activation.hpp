@@ -2,7 +2,8 @@
 /// Activation functions rho, with what both energy conventions need of them.
 ///
 /// Every derivative is a function of the value r = rho(x), because a relaxing network already holds
-/// r. `potential` is the Legendre potential G of rho, defined by G'(r) = rho^-1(r); it is the leak of
+/// r. Where rho' is as small as the rounding error of r makes it, at `saturated_slope`, it counts as 0: a bound holds
+/// the unit. `potential` is the Legendre potential G of rho, defined by G'(r) = rho^-1(r); it is the leak of
 /// a network whose states are the values r themselves.
 
 #include <limits>
@@ -30,6 +31,11 @@ struct Tanh {
   template <Scalar S>
   S slope(const S& r) const {
     return (S(1) - r) * (S(1) + r);
+  }
+  /// The largest rho'(x) that is lost in the rounding of r near an end of the range: the unit is saturated.
+  template <Scalar S>
+  RealOf<S> saturated_slope() const {
+    return 4 * std::numeric_limits<RealOf<S>>::epsilon();
   }
   /// rho''(x), given r = rho(x).
   template <Scalar S>
@@ -64,6 +70,11 @@ struct Logistic {
   template <Scalar S>
   S slope(const S& r) const {
     return real<S>(gain) * r * (S(1) - r);
+  }
+  /// The largest rho'(x) that is lost in the rounding of r near an end of the range: the unit is saturated.
+  template <Scalar S>
+  RealOf<S> saturated_slope() const {
+    return 4 * std::numeric_limits<RealOf<S>>::epsilon() * static_cast<RealOf<S>>(gain);
   }
   /// rho''(x), given r = rho(x).
   template <Scalar S>
@@ -103,6 +114,11 @@ struct Softplus {
   template <Scalar S>
   S slope(const S& r) const {
     return S(1) - decay(r);
+  }
+  /// The largest rho'(x) that is lost in the rounding of r near an end of the range: the unit is saturated.
+  template <Scalar S>
+  RealOf<S> saturated_slope() const {
+    return 4 * std::numeric_limits<RealOf<S>>::epsilon();
   }
   /// rho''(x), given r = rho(x).
   template <Scalar S>
@@ -148,6 +164,11 @@ struct Clip {
   template <Scalar S>
   S slope(const S& r) const {
     return real_part(r) > bound<S>(lower) && real_part(r) < bound<S>(upper) ? real<S>(gain) : S(0);
+  }
+  /// 0: the slope is exact.
+  template <Scalar S>
+  RealOf<S> saturated_slope() const {
+    return 0;
   }
   /// rho''(x), given r = rho(x).
   template <Scalar S>

@@ -13,11 +13,11 @@ namespace equiprop {
 template <Scalar S>
 class EQUIPROP_EXPORT ClampedInput {
  public:
-  /// Throws InvalidArgument unless x is (inputs, batch).
+  /// Throws InvalidArgument unless x is (inputs, batch) and all parameters are finite.
   ClampedInput(std::shared_ptr<BoundNetwork<S>> network, const ConstStateRef<S>& x);
 
   /// Takes another input of the same shape, and the parameters as they are now, for all that share the memory. Throws
-  /// InvalidArgument if the shape is another.
+  /// InvalidArgument if the shape is another, and where a parameter is not finite: then reclamp before any other use.
   void reclamp(const ConstStateRef<S>& x);
   /// These samples, in the order given. A range shares the drive; others copy it.
   ClampedInput select(Samples which) const;
@@ -34,6 +34,7 @@ class EQUIPROP_EXPORT ClampedInput {
   double largest_size() const { return sizes_->template maxCoeff<Eigen::PropagateNaN>(); }
 
  private:
+  void check_parameters() const;
   void drive_layer(std::size_t free_layer, StateRef<S> out) const;
 
   std::shared_ptr<BoundNetwork<S>> network_;

@@ -30,10 +30,11 @@ concept Energy = requires(const E e, const State<typename E::Scalar> s,
 };
 
 /// A force on the outputs, linearised at the state s it was computed from: a nudged block update
-/// feels  force - stiffness * s_new. `force` is (outputs, batch), or empty when there is none.
+/// feels  force - stiffness * s_new. The maps (HasFixedPointMap) also take a force on all units; its last rows are
+/// then those of the outputs, which alone have a stiffness.
 template <Scalar S>
 struct Nudge {
-  State<S> force{};    ///< (outputs, batch), or empty
+  State<S> force{};    ///< (outputs, batch) or (units, batch), or empty when there is none
   S stiffness = S(0);  ///< beta times that of the cost
 };
 

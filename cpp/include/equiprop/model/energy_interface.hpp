@@ -129,8 +129,9 @@ class EnergyInterface {
                                StateRef<S> out) const {
     gradient(s, out);
     out = s - out;
-    if (nudge.force.size() > 0)
-      out.bottomRows(num_outputs()) += nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
+    if (nudge.force.size() == 0) return;
+    out.bottomRows(nudge.force.rows()) += nudge.force;
+    out.bottomRows(num_outputs()) -= nudge.stiffness * s.bottomRows(num_outputs());
   }
   /// out = dT/d(force), a diagonal, by default 1: 0 on a unit held by a bound. The stiffness of the force, which only
   /// scales it, is left out.

@@ -7,114 +7,91 @@ namespace equiprop {
 
 /// ds/dt = mu(s) - (A - A^T)(s - s*), A = dmu/ds at s* (Scurria et al. 2026, AEP). The fixed point s* and
 /// the velocity there stay; the linear response becomes that of A^T, which is the side network of
-/// Recurrent Backpropagation. For symmetric A nothing changes.
+/// Recurrent Backpropagation. For symmetric A nothing changes. It has no block updates.
 template <class S>
-class Symmetrized {
+class Symmetrized final : public EnergyDecorator<S>, private Selection<S> {
  public:
-  using Scalar = S;  ///< of states
-
   /// s_star is a fixed point of the energy, (units, batch).
-  Symmetrized(AnyEnergy<S> energy, State<S> s_star)
-      : energy_(std::move(energy)),
+  Symmetrized(const AnyEnergy<S>& energy, State<S> s_star)
+      : EnergyDecorator<S>(std::make_shared<AnyEnergy<S>>(energy)),
         s_star_(std::move(s_star)),
         distance_(s_star_),
         product_(s_star_) {}
 
-  /// As the concept Energy says and its refinements.
-  ///@{
-  Index num_units() const { return energy_.num_units(); }
-  Index num_inputs() const { return energy_.num_inputs(); }
-  Index num_outputs() const { return energy_.num_outputs(); }
-  Index num_parameters() const { return energy_.num_parameters(); }
-  bool conservative() const { return energy_.conservative(); }
-
-  void energy(const ConstStateRef<S>& s, PerSample<S>& out) const { energy_.energy(s, out); }
-  ///@}
   /// With G = -mu and H = dG/ds(s*) = -A:  G(s) + (H^T - H)(s - s*).
-  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
-    energy_.gradient(s, out);
+  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const override {
+    model().gradient(s, out);
     distance_ = s - s_star_;
     add_turn(distance_, 1, out);
   }
-  /// As the concept Energy says and its refinements.
+  /// See EnergyInterface.
   ///@{
   void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                              StateRef<S> out) const {
-    energy_.hessian_vector_product(s, v, out);
+                              StateRef<S> out) const override {
+    model().hessian_vector_product(s, v, out);
     add_turn(v, 1, out);
   }
   void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                                         StateRef<S> out) const {
-    energy_.transposed_hessian_vector_product(s, v, out);
+                                         StateRef<S> out) const override {
+    model().transposed_hessian_vector_product(s, v, out);
     add_turn(v, -1, out);
   }
-  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
-    energy_.parameter_gradient(s, weight, grad);
-  }
-  void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                                ParametersRef<S> grad) const {
-    energy_.mixed_derivative_product(s, v, weight, grad);
-  }
-  void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const {
-    energy_.input_gradient(s, weight, out);
-  }
-  void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
-                           StateRef<S> out) const {
-    energy_.mixed_input_product(s, v, weight, out);
-  }
   ///@}
-
-  /// A plain step along the velocity, in both potentials.
-  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
-    step(s, nudge, out);
-    project(out);
+  /// T(s) of the energy under the force -(H^T - H)(s - s*) on all units: it rests where the gradient above is 0. With
+  /// D its mobility, the Jacobian at s* turns from 1 - D H into 1 - D H^T, which has the same eigenvalues: near s* the
+  /// map contracts as fast as the energy's own.
+  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                       StateRef<S> out) const override {
+    model().fixed_point_map(s, with_turn(s, nudge), out);
   }
-  /// 1 where that step stays inside the box.
-  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
-    step(s, nudge, out);
-    distance_ = out;
-    project(distance_);
-    out = out.binaryExpr(distance_,
-                         [](const S& raw, const S& kept) { return S(raw == kept ? 1 : 0); });
-  }
-  /// As the refinements say.
+  /// See EnergyInterface.
   ///@{
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const override {
+    model().mobility(s, with_turn(s, nudge), out);
+  }
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                              const ConstStateRef<S>& v, StateRef<S> out) const {
+                              const ConstStateRef<S>& v, StateRef<S> out) const override {
     State<S> response(s.rows(), s.cols());
     mobility(s, nudge, response);
     response.array() *= v.array();
-    transposed_hessian_vector_product(s, response, out);
-    out = response - out;
-    out.bottomRows(num_outputs()) -= nudge.stiffness * response.bottomRows(num_outputs());
+    model().transposed_map_product(s, with_turn(s, nudge), v, out);
+    add_turn(response, 1, out);
   }
-  void project(StateRef<S> s) const { energy_.project(s); }
-
-  bool divisible() const { return energy_.divisible(); }
-  Symmetrized select(Samples which) const {
-    return {energy_.select(which), columns_of<S>(s_star_, which)};
+  const BlockUpdates<S>* block_updates() const override { return nullptr; }
+  const OnePassResidual<S>* one_pass_residual() const override { return nullptr; }
+  const Selection<S>* selection() const override {
+    return model().selection() != nullptr ? this : nullptr;
   }
   ///@}
 
  private:
-  /// s - gradient + force, before clipping
-  void step(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S>& out) const {
-    gradient(s, out);
-    out = s - out;
-    if (nudge.force.size() > 0)
-      out.bottomRows(num_outputs()) += nudge.force - nudge.stiffness * s.bottomRows(num_outputs());
+  using EnergyDecorator<S>::model;
+
+  std::shared_ptr<const EnergyInterface<S>> part(Samples which) const override {
+    return std::make_shared<Symmetrized>(AnyEnergy<S>(model().selection()->part(which)),
+                                         columns_of<S>(s_star_, which));
+  }
+  /// The nudge with the force -(H^T - H)(s - s*).
+  const Nudge<S>& with_turn(const ConstStateRef<S>& s, const Nudge<S>& nudge) const {
+    distance_ = s - s_star_;
+    nudge_.force.setZero(s.rows(), s.cols());
+    StateRef<S> force(nudge_.force);
+    add_turn(distance_, -1, force);
+    if (nudge.force.size() > 0) force.bottomRows(nudge.force.rows()) += nudge.force;
+    nudge_.stiffness = nudge.stiffness;
+    return nudge_;
   }
   /// out += sign (H^T - H) v
   void add_turn(const ConstStateRef<S>& v, int sign, StateRef<S>& out) const {
-    energy_.transposed_hessian_vector_product(s_star_, v, product_);
+    model().transposed_hessian_vector_product(s_star_, v, product_);
     out += S(sign) * product_;
-    energy_.hessian_vector_product(s_star_, v, product_);
+    model().hessian_vector_product(s_star_, v, product_);
     out -= S(sign) * product_;
   }
 
-  AnyEnergy<S> energy_;
   State<S> s_star_;
-  mutable State<S> distance_, product_;  // scratch, see ClampedHopfield
+  mutable State<S> distance_, product_;  // scratch
+  mutable Nudge<S> nudge_;               // scratch
 };
 
 }  // namespace equiprop

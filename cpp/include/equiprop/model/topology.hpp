@@ -22,11 +22,12 @@ struct Layer {
 /// its source by weights of their own; the dynamics are then a vector field that has no energy.
 enum class Feedback { tied, separate };
 
-/// Layer 0 is the clamped input, the last one the output; the couplings may form any graph.
+/// Layer 0 is the clamped input, the last one the output. The couplings form a graph of layers: any pair of different
+/// layers, the input among them, is coupled at most once, in either direction, and every layer is coupled. Couplings
+/// within a layer do not exist.
 class EQUIPROP_EXPORT Topology {
  public:
-  /// Throws InvalidArgument unless names differ, sizes are positive, and each layer is coupled, by one coupling at
-  /// most to any other.
+  /// Throws InvalidArgument unless names differ, sizes are positive, and the couplings form such a graph.
   Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
            Feedback feedback = Feedback::tied);
 

@@ -119,9 +119,14 @@ class TotalEnergy final : public EnergyDecorator<S>,
   const Nudge<S>& nudge(const ConstStateRef<S>& s, const Nudge<S>& outer, double stiffness) const {
     const S k(static_cast<RealOf<S>>(stiffness));
     pull(s);
-    nudge_.force = beta_ * (k * outputs(s) - pull_);
+    pull_ = beta_ * (k * outputs(s) - pull_);
     nudge_.stiffness = beta_ * k + outer.stiffness;
-    if (outer.force.size() > 0) nudge_.force += outer.force;
+    if (outer.force.size() == 0) {
+      nudge_.force = pull_;
+    } else {
+      nudge_.force = outer.force;
+      nudge_.force.bottomRows(num_outputs()) += pull_;
+    }
     return nudge_;
   }
 

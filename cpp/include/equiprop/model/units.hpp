@@ -54,7 +54,8 @@ class Units {
     else
       map<S>(s, out, [](const auto& rho, const S& v) { return rho.inverse(v); });
   }
-  /// out = leak''(s). At the ends of rho's range, where it is infinite, a huge number stands for it.
+  /// out = leak''(s), at most 1 / saturated_slope of rho: it is infinite at the ends of rho's range, where `mobility`
+  /// is 0.
   template <Scalar S>
   void leak_curvature(const ConstStateRef<S>& s, StateRef<S> out) const {
     if (!legendre())
@@ -62,7 +63,11 @@ class Units {
     else if (clip() != nullptr)
       out.setConstant(S(static_cast<RealOf<S>>(1 / clip()->gain)));
     else
-      map<S>(s, out, [](const auto& rho, const S& v) { return reciprocal<S>(rho.slope(v)); });
+      map<S>(s, out, [](const auto& rho, const S& v) {
+        const S slope = rho.slope(v);
+        const auto least = rho.template saturated_slope<S>();
+        return magnitude(slope) <= least ? S(1 / least) : S(S(1) / slope);
+      });
   }
   /// out = signal(s)
   template <Scalar S>
@@ -131,7 +136,8 @@ class Units {
                        .force_gain = static_cast<T>(legendre() ? 1 / clip()->gain : 1),
                        .curvature = T(1)};
   }
-  /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping). The box of
+  /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping) or rho saturates,
+  /// so that a linear system at a fixed point leaves the unit out. The box of
   /// a quadratic potential is that of rho divided by the gain, hence the gain on the drive.
   template <Scalar S>
   void mobility(const ConstStateRef<S>& drive, StateRef<S> out) const {
@@ -140,8 +146,10 @@ class Units {
       return;
     }
     const S divisor = gain<S>();
-    map<S>(drive, out,
-           [=](const auto& rho, const S& v) { return rho.slope(rho.value(S(divisor * v))); });
+    map<S>(drive, out, [=](const auto& rho, const S& v) {
+      const S slope = rho.slope(rho.value(S(divisor * v)));
+      return magnitude(slope) <= rho.template saturated_slope<S>() ? S(0) : slope;
+    });
     if (!legendre()) out /= gain<S>();
   }
   /// Clips s to the box, in place.
@@ -176,12 +184,6 @@ class Units {
     visit(
         [&](const auto& rho) { out = in.unaryExpr([=](const S& v) { return function(rho, v); }); });
   }
-  template <Scalar S>
-  static S reciprocal(const S& slope) {
-    constexpr auto tiny = std::numeric_limits<RealOf<S>>::min();
-    return magnitude(slope) < tiny ? S(1 / tiny) : S(1) / slope;
-  }
-
   template <Scalar S>
   S force_gain(const Clip& box) const {
     return legendre() ? S(static_cast<RealOf<S>>(box.gain)) : S(1);

@@ -18,6 +18,7 @@ using Slot = std::size_t;
 template <class B>
 concept Batch = requires(B batch, const B fixed, const Solver solver,
                          typename B::Scalar number, Slot slot, State<typename B::Scalar> out,
+                         Report report,
                          std::span<const typename B::Scalar> weights,
                          ParameterSink<typename B::Scalar>& sink) {
   { fixed.samples() } -> std::convertible_to<Index>;      // of the mini-batch
@@ -30,6 +31,9 @@ concept Batch = requires(B batch, const B fixed, const Solver solver,
   { batch.contrast(slot, weights, sink) } -> std::same_as<bool>;
   // Delivers weight <v, d2E/dtheta ds> at the state in the first slot, v in the second.
   { batch.mixed(slot, slot, number, sink) } -> std::same_as<bool>;
+  // Marks the samples whose share of either sum is not finite as diverged.
+  batch.mark_contrast(slot, weights, report);
+  batch.mark_mixed(slot, slot, number, report);
   // The same by the input: out (inputs, batch) += ...
   batch.input_contrast(slot, weights, out);
   batch.mixed_input(slot, slot, number, out);

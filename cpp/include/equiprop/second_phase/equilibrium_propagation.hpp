@@ -56,10 +56,26 @@ inline bool any_diverged(const Report& report) {
   return (report.status == Status::diverged).any();
 }
 
-/// Marks a gradient whose sums over the batch overflowed although every sample is finite. Where a sample has diverged
-/// already, it explains the sums, and the statuses of the others stand.
-inline void mark_overflow(Report& report) {
+/// Sums over the batch can overflow although every state is finite: no such gradient has converged. A sample that has
+/// diverged explains them, and so does one whose own share is not finite, which `mark` marks; the others keep their
+/// status, which is that of each sample alone. Where no sample is at fault all become `diverged`.
+template <class Mark>
+void explain_overflow(Report& report, const Mark& mark) {
+  if (any_diverged(report)) return;
+  mark(report);
   if (!any_diverged(report)) report.status.setConstant(Status::diverged);
+}
+
+/// explain_overflow of what give_contrast delivers.
+template <Batch B>
+void explain_contrast(B& batch, std::span<const typename B::Scalar> weights, Report& report) {
+  using S = typename B::Scalar;
+  explain_overflow(report, [&](Report& marked) {
+    if (batch.conservative())
+      batch.mark_contrast(nudged_slot, weights, marked);
+    else
+      batch.mark_mixed(free_slot, adjoint_slot, S(1), marked);
+  });
 }
 
 /// Equilibrium Propagation on a batch whose free state is in free_slot: dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}) goes
@@ -72,8 +88,8 @@ void equilibrium_propagation(B& batch, const NudgingRule<typename B::Scalar>& ru
   relax_nudged(batch, rule, solver, report);
   take_weights(rule, batch.samples(), weights);
   if (sink.needs_bound() && any_diverged(report)) return;
-  if (!give_contrast(batch, std::span<const typename B::Scalar>(weights), sink))
-    mark_overflow(report);
+  const std::span<const typename B::Scalar> shares(weights);
+  if (!give_contrast(batch, shares, sink)) explain_contrast(batch, shares, report);
 }
 
 /// Equilibrium Propagation on one energy and cost, again and again, in memory that is kept; see HostBatch.

@@ -40,6 +40,8 @@ class EQUIPROP_EXPORT HostBatch {
   void displacement(Slot to, Slot first, Slot from, std::span<const S> weights);
   bool contrast(Slot first, std::span<const S> weights, ParameterSink<S>& sink);
   bool mixed(Slot at, Slot v, S weight, ParameterSink<S>& sink);
+  void mark_contrast(Slot first, std::span<const S> weights, Report& report) const;
+  void mark_mixed(Slot at, Slot v, S weight, Report& report) const;
   void input_contrast(Slot first, std::span<const S> weights, StateRef<S> out) const;
   void mixed_input(Slot at, Slot v, S weight, StateRef<S> out) const;
   S objective(Slot slot) const;
@@ -58,6 +60,8 @@ class EQUIPROP_EXPORT HostBatch {
   Relaxation<S>& phase(Slot to, const Solver& solver, bool nudged, S beta);
   template <class Give>
   bool deliver(ParameterSink<S>& sink, const Give& give);
+  template <class AddShare>
+  void mark_shares(Report& report, const AddShare& add_share) const;
 
   AnyEnergy<S> energy_;
   AnyCost<S> cost_;

@@ -6,6 +6,14 @@
 
 namespace equiprop {
 
+/// explain_overflow of weight <lambda, d2E/dtheta ds>.
+template <SolvingBatch B>
+void explain_product(B& batch, typename B::Scalar weight, Report& report) {
+  explain_overflow(report, [&](Report& marked) {
+    batch.mark_mixed(free_slot, adjoint_slot, weight, marked);
+  });
+}
+
 /// Recurrent Backpropagation on a batch whose free state is in free_slot: dJ/dtheta = -<lambda, d2E/dtheta ds> goes to
 /// the sink, lambda to adjoint_slot. A sink that changes parameters receives nothing if a sample diverged or the sums
 /// overflow; the status says so.
@@ -16,7 +24,7 @@ void recurrent_backpropagation(B& batch, const LinearSolver& linear_solver,
   report = batch.solve(linear_solver, free_slot, adjoint_slot);
   if (sink.needs_bound() && any_diverged(report)) return;
   const S weight = S(-1) / S(static_cast<RealOf<S>>(batch.samples()));
-  if (!batch.mixed(free_slot, adjoint_slot, weight, sink)) mark_overflow(report);
+  if (!batch.mixed(free_slot, adjoint_slot, weight, sink)) explain_product(batch, weight, report);
 }
 
 /// dJ/dtheta = -<lambda, d2E/dtheta ds>, A = d2E/ds2 at s_star (units, batch) restricted to the free units

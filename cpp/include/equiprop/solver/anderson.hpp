@@ -56,6 +56,12 @@ struct LeastSquares {
 
 }  // namespace detail
 
+/// A Stepper whose states may be extrapolated.
+template <class P, class S>
+concept Accelerable = Stepper<P, S> && requires(const P p, StateRef<S> s) {
+  p.project(s);  // clips them to the box, in place
+};
+
 /// Anderson (1965), type II as in Walker & Ni (2011): with g(s) a step of `P`, f = g(s) - s, and the differences df_i,
 /// dg_i of f and g over up to `memory` earlier steps, a sample takes its next step from
 ///
@@ -71,7 +77,7 @@ struct LeastSquares {
 /// than the last one or not finite: it forgets its past and goes on plainly from g(s). Lengths alone
 /// would not do: where a fixed point has nearly appeared |f| has a minimum, and the least squares would lead back
 /// there after every plain step that leaves it.
-template <Scalar S, class P>
+template <Scalar S, Accelerable<S> P>
 class Anderson {
  public:
   using Real = RealOf<S>;  ///< of changes

@@ -1,0 +1,301 @@
+"""The comparisons that `derivatives` reports, one method for each derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop import _core
+from equiprop.verify.diagnosis import of_symmetry
+from equiprop.verify.inert import find_inert
+from equiprop.verify.model_parts import parameter_name, unit_name
+from equiprop.verify.problem import Problem
+from equiprop.verify.reference import spread
+from equiprop.verify.relation import relation
+from equiprop.verify.spectrum import symmetry
+from equiprop.verify.verdict import Row
+
+_Floats = NDArray[np.float64]
+
+#: Step h of five-point differences: their truncation error is h^4 f^(5) / 30, about 1e-13, their rounding
+#: error about 1e-12.
+_STEP, _DIFFERENCES = 1e-3, 1e-9
+#: A complex step has no truncation and no cancellation error.
+_COMPLEX_STEP, _EXACT = 1e-100, 1e-12
+#: Random inputs and states at which a parameter that seems to have no effect is tried again.
+_POINTS = 8
+
+
+def interior_state(problem: Problem, random: np.random.Generator) -> _Floats:
+    """Return a random state between the initial state and the fixed point, and not at either."""
+    rest = problem.model.initial_state(len(problem.x))
+    end = np.where(np.isfinite(problem.state), problem.state, rest)
+    noise = 0.05 * random.uniform(-1, 1, end.shape)
+    return np.ascontiguousarray(0.4 * rest + 0.6 * end + noise * np.abs(end - rest + 0.1))
+
+
+class DerivativeChecks:
+    """Collects rows and advice of one report."""
+
+    def __init__(self, problem: Problem, state: _Floats, most: int, random: np.random.Generator) -> None:
+        self.problem, self.model, self.energy = problem, problem.model, problem.energy
+        self.x, self.state = problem.x, state
+        self.u, self.v = random.standard_normal((2, *state.shape))
+        self.rows: list[Row] = []
+        self.advice: list[str] = []
+        self.chosen = spread(len(self.model.parameters), most)
+
+    def run(self, random: np.random.Generator) -> None:
+        """Check what the model offers, lowest derivatives first."""
+        points = [(self.x, self.state), *(self._point(random) for _ in range(_POINTS))]
+        inert = find_inert(self.model, points, self.chosen)
+        if self.model.conservative:
+            self._gradient()
+        self._hessian()
+        self._symmetry()
+        some_act = inert.count < len(self.model.parameters)
+        if some_act:
+            self._by_parameters()
+        self._by_inputs()
+        self._batch()
+        if some_act:
+            self._batch_of_parameters()
+        if len(self.chosen):
+            self.rows.append(Row("parameters without effect", float(inert.count), high=0.0))
+        self.advice = [*inert.advice(self.model), *self.advice]  # causes stand before their effects
+
+    def _point(self, random: np.random.Generator) -> tuple[_Floats, _Floats]:
+        """Return inputs drawn from the range of the given ones and [0, 1], and a state of the model."""
+        low, high = min(0.0, self.x.min(initial=0.0)), max(1.0, self.x.max(initial=1.0))
+        return random.uniform(low, high, self.x.shape), interior_state(self.problem, random)
+
+    def _judge(
+        self,
+        line: str,
+        value: _Floats,
+        expected: _Floats,
+        limit: float,
+        name: Callable[[int], str],
+        groups: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Add a row; if it fails, name the largest error, and say how each group relates to its reference."""
+        scale = max(float(np.abs(expected).max(initial=0.0)), float(np.abs(value).max(initial=0.0))) or 1.0
+        gap = np.abs(value - expected)
+        error = float(gap.max(initial=0.0)) / scale
+        self.rows.append(Row(line, error, high=limit))
+        if error <= limit:
+            return
+        at = int(np.nanargmax(gap))
+        self.advice.append(
+            f"{line}: at {name(at)} it is {value.flat[at]:.6g}, and should be {expected.flat[at]:.6g}."
+        )
+        for group, mask in groups.items():
+            a, b = value.ravel()[mask], expected.ravel()[mask]
+            if np.abs(a - b).max(initial=0.0) > limit * scale:
+                self.advice.append(f"{line}: {group} {relation(float(a @ b), float(b @ b), float(a @ a))}.")
+
+    def _layers(self) -> dict[str, NDArray[Any]]:
+        units = np.tile(np.arange(self.state.shape[1]), len(self.state))
+        return {
+            f"layer {name}": (units >= at.start) & (units < at.stop)
+            for name, at in self.model.layer_slices.items()
+        }
+
+    def _blocks(self) -> dict[str, NDArray[Any]]:
+        return {
+            f"block {name}": (self.chosen >= at.start) & (self.chosen < at.stop)
+            for name, at in self.model.block_slices.items()
+        }
+
+    def _unit(self, flat: int) -> str:
+        sample, unit = divmod(flat, self.state.shape[1])
+        return f"{unit_name(self.model, unit)} of sample {sample}"
+
+    def _parameter(self, flat: int) -> str:
+        return parameter_name(self.model, int(self.chosen[flat]))
+
+    def _along(
+        self, function: Callable[[_core.Energy, Any], Any], v: _Floats, value: _Floats, scale: float
+    ) -> tuple[_Floats, float]:
+        """Return the derivative of a function of the state along v, and its accuracy.
+
+        If the differences contradict `value`, whose largest entry is `scale`, they are taken again with a
+        quarter of the step: near the end of an activation's range the fifth derivative may be too large for
+        the first step.
+        """
+        if self.model.holomorphic:
+            image = function(self.model.clamp_complex(self.x), self.state + 1j * _COMPLEX_STEP * v)
+            return np.asarray(image.imag) / _COMPLEX_STEP, _EXACT
+        slope = value
+        for step in (_STEP, _STEP / 4):
+            images = [function(self.energy, self.state + k * step * v) for k in (-2, -1, 1, 2)]
+            slope = _five_points(images, step)
+            if np.abs(slope - value).max(initial=0.0) <= _DIFFERENCES * scale:
+                break
+        return slope, _DIFFERENCES
+
+    def _gradient(self) -> None:
+        value = self.energy.gradient(self.state)
+        expected, limit = np.zeros_like(self.state), _EXACT
+        for unit in range(self.state.shape[1]):
+            direction = np.zeros_like(self.state)
+            direction[:, unit] = 1
+            expected[:, unit], limit = self._along(
+                lambda e, s: e.energy(s), direction, value[:, unit], _largest(value)
+            )
+        self._judge("gradient = dE/ds", value, expected, limit, self._unit, self._layers())
+        self._constant_difference(value - expected)
+
+    def _constant_difference(self, gap: _Floats) -> None:
+        """Recognize an error that does not depend on the state, such as a missing bias or drive."""
+        if self.rows[-1].passed:
+            return
+        other = np.ascontiguousarray(0.5 * self.state)
+        direction, expected = np.zeros_like(other), np.zeros_like(other)
+        for unit in range(other.shape[1]):
+            direction[:] = 0
+            direction[:, unit] = 1
+            values = [self.energy.energy(other + k * _STEP * direction) for k in (-2, -1, 1, 2)]
+            expected[:, unit] = _five_points(values)
+        elsewhere = self.energy.gradient(other) - expected
+        if np.abs(elsewhere - gap).max() < 1e-6 * np.abs(gap).max():
+            self.advice.append(
+                "gradient = dE/ds: the difference is the same at every state: a constant force is dropped or "
+                "added, such as a bias b or the input's drive."
+            )
+
+    def _hessian(self) -> None:
+        if self.model.conservative:
+            line = "hessian_vector_product = d gradient / ds . v"
+        else:
+            line = "jacobian_vector_product = d velocity / ds . v"
+        value = self.energy.hessian_vector_product(self.state, self.v)
+        expected, limit = self._along(lambda e, s: e.gradient(s), self.v, value, _largest(value))
+        self._judge(line, value, expected, limit, self._unit, self._layers())
+        if self.model.conservative:
+            return
+        product = self.energy.transposed_hessian_vector_product(self.state, self.u)
+        left, right = (product * self.v).sum(axis=1), (self.u * value).sum(axis=1)
+        scale = np.abs(product).max() * np.abs(self.v).max() * self.state.shape[1]
+        error = float(np.abs(left - right).max()) / (scale or 1.0)
+        self.rows.append(Row("vector_jacobian_product: <u J, v> = <u, J v>", error, high=_EXACT))
+        if not error <= _EXACT:
+            self.advice.append("vector_jacobian_product is not the transpose of jacobian_vector_product.")
+
+    def _symmetry(self) -> None:
+        even = symmetry(self.energy, self.state, self.model.layer_slices)
+        if not self.model.conservative:
+            note = "not claimed of a vector field"
+            self.rows.append(Row("asymmetry |J - J^T| / |J|", even.asymmetry, note=note))
+            return
+        limit = 1e-10 if even.exact else 1e-7
+        self.rows.append(Row("the Hessian is symmetric, |H - H^T| / |H|", even.asymmetry, high=limit))
+        self.advice = [*of_symmetry(self.model, even), *self.advice]  # causes stand before their effects
+
+    def _by_parameters(self) -> None:
+        product = self.energy.mixed_derivative_product(self.state, self.v)
+        mixed = product[self.chosen]
+        name, blocks = self._parameter, self._blocks()
+        slopes = self._slopes(lambda e: (self.v * e.gradient(self.state)).sum())
+        if not self.model.conservative:
+            line = "parameter_vector_product = d <v, velocity> / dtheta"
+            self._judge(line, -mixed, -slopes, _DIFFERENCES, name, blocks)
+            return
+        value = self.energy.parameter_gradient(self.state)
+        expected = self._slopes(lambda e: e.energy(self.state).sum())
+        self._judge(
+            "parameter_gradient = dE/dtheta", value[self.chosen], expected, _DIFFERENCES, name, blocks
+        )
+        along, limit = self._along(lambda e, s: e.parameter_gradient(s), self.v, product, _largest(product))
+        line = "mixed_derivative_product = d parameter_gradient / ds . v"
+        self._judge(line, mixed, along[self.chosen], limit, name, blocks)
+        line = "mixed_derivative_product = d <v, gradient> / dtheta"
+        self._judge(line, mixed, slopes, _DIFFERENCES, name, blocks)
+        for block, mask in blocks.items():
+            if not self.rows[-1].passed and mixed[mask].any() and not slopes[mask].any():
+                self.advice.insert(0, f"gradient lacks a term: dE/dtheta has one for {block}.")
+
+    def _by_inputs(self) -> None:
+        """Check derivatives with respect to x if the model offers them."""
+        inputs = self.energy.num_inputs
+        if not (inputs and self.model.conservative):
+            return
+
+        def slopes(function: Callable[[_core.Energy], _Floats]) -> _Floats:
+            out = np.empty((len(self.x), inputs))
+            for i in range(inputs):
+                shift = _STEP * np.eye(inputs)[i]
+                values = [function(self.model.clamp(self.x + k * shift)) for k in (-2, -1, 1, 2)]
+                out[:, i] = _five_points(values)
+            return out
+
+        def name(flat: int) -> str:
+            return f"input {flat % inputs} of sample {flat // inputs}"
+
+        value, expected = self.energy.input_gradient(self.state), slopes(lambda e: e.energy(self.state))
+        self._judge("input_gradient = dE/dx", value, expected, _DIFFERENCES, name, {})
+        value = self.energy.mixed_input_product(self.state, self.v)
+        expected = slopes(lambda e: (self.v * e.gradient(self.state)).sum(axis=1))
+        line = "mixed_input_product = d <v, gradient> / dx"
+        self._judge(line, value, expected, _DIFFERENCES, name, {})
+
+    def _slopes(self, function: Callable[[_core.Energy], Any]) -> _Floats:
+        """Return five-point differences by the chosen parameters."""
+        theta, slopes = self.model.parameters, np.empty(len(self.chosen))
+        for k, i in enumerate(self.chosen):
+            kept, values = theta[i], []
+            try:
+                for step in (-2, -1, 1, 2):
+                    theta[i] = kept + step * _STEP
+                    values.append(function(self.model.clamp(self.x)))
+            finally:
+                theta[i] = kept
+            slopes[k] = _five_points(values)
+        return slopes
+
+    def _batch(self) -> None:
+        """Compare each sample alone with its row of the batch."""
+        if len(self.x) < 2:
+            return
+        alone = self._alone()
+        rows = {
+            "gradient": (
+                self.energy.gradient(self.state),
+                np.concatenate([e.gradient(s) for e, s, _ in alone]),
+            ),
+            "hessian_vector_product": (
+                self.energy.hessian_vector_product(self.state, self.v),
+                np.concatenate([e.hessian_vector_product(s, v) for e, s, v in alone]),
+            ),
+        }
+        for line, (value, expected) in rows.items():
+            self._judge(
+                f"{line}: a batch is its samples", value, expected, _EXACT, self._unit, self._layers()
+            )
+
+    def _alone(self) -> list[tuple[_core.Energy, _Floats, _Floats]]:
+        """Return energy, state and v of each sample as a batch of one."""
+        samples = [slice(j, j + 1) for j in range(len(self.x))]
+        return [(self.model.clamp(self.x[j]), self.state[j], self.v[j]) for j in samples]
+
+    def _batch_of_parameters(self) -> None:
+        """Compare the sum over the batch with the sum over its samples."""
+        if len(self.x) < 2:
+            return
+        value = self.energy.mixed_derivative_product(self.state, self.v)[self.chosen]
+        summed = sum(e.mixed_derivative_product(s, v)[self.chosen] for e, s, v in self._alone())
+        line = "mixed_derivative_product: a batch is the sum of its samples"
+        self._judge(line, value, np.asarray(summed), _EXACT, self._parameter, self._blocks())
+
+
+def _five_points(values: Sequence[Any], step: float = _STEP) -> _Floats:
+    """Return the derivative from values at -2, -1, 1, 2 steps, to fourth order."""
+    far_below, below, above, far_above = values
+    return np.asarray((far_below - far_above + 8 * (above - below)) / (12 * step))
+
+
+def _largest(values: _Floats) -> float:
+    return float(np.abs(values).max(initial=0.0))
