@@ -223,17 +223,6 @@ void ClampedHopfield<S, W>::drive(const ConstStateRef<S>& s) const {
   add_pulls([&](std::size_t k) { return signal(k, s); }, scratch_.drive);
 }
 
-/// The force on a layer, or nullptr; it stays until the next call.
-template <class S, class W>
-const State<S>* ClampedHopfield<S, W>::force_on(std::size_t free_layer,
-                                                const Nudge<S>& nudge) const {
-  if (nudge.force.rows() > num_outputs()) {
-    scratch_.force = rows(ConstStateRef<S>(nudge.force), free_layer);
-    return &scratch_.force;
-  }
-  return free_layer + 1 == topology_->num_free() && nudge.force.size() > 0 ? &nudge.force : nullptr;
-}
-
 /// sum leak(s) - <u, drive by input and bias> - 1/2 <u, inner pulls>.
 template <class S, class W>
 void ClampedHopfield<S, W>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {

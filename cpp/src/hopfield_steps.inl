@@ -2,6 +2,17 @@
 
 namespace equiprop {
 
+/// The force on a layer, or nullptr; it stays until the next call.
+template <class S, class W>
+const State<S>* ClampedHopfield<S, W>::force_on(std::size_t free_layer,
+                                                const Nudge<S>& nudge) const {
+  if (nudge.force.rows() > num_outputs()) {
+    scratch_.force = rows(ConstStateRef<S>(nudge.force), free_layer);
+    return &scratch_.force;
+  }
+  return free_layer + 1 == topology_->num_free() && nudge.force.size() > 0 ? &nudge.force : nullptr;
+}
+
 template <class S, class W>
 void ClampedHopfield<S, W>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                             StateRef<S> out) const {
