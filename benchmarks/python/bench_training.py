@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from equiprop.config import config
 from equiprop.costs import bind_cost
-from equiprop.second_phase import Problem
+from equiprop.second_phase import FreeState
 from equiprop.solvers import start_of
 from pytorch_steps import BETA, RATE, Batch, Step, backprop, lean, straightforward
 from torch.nn import functional
@@ -61,7 +61,7 @@ def pieces(trainer: eq.Trainer, batch: Batch) -> np.ndarray:
     clamped = clock()
     state, *_ = model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
     relaxed = clock()
-    problem = Problem(model, energy, x, state, cost, solver, trainer.steps, False)
+    problem = FreeState(model, energy, x, state, cost, solver, trainer.steps, False)
     descent = trainer.optimizer.descent(model.parameters, model.block_slices)
     trainer.second_phase.descend(problem, descent)
     trainer.optimizer.finish()

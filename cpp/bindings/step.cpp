@@ -253,7 +253,7 @@ py::tuple TrainingStep<T>::metrics(py::object gradient) const {
 }
 
 template <class T>
-py::tuple TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
+py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
                                 const Solver& solver, const SecondPhase& second_phase,
                                 const py::object& sink) {
   require(x.ndim() == 2 && x.shape(0) > 0 &&
@@ -267,12 +267,12 @@ py::tuple TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py
   bind(y, cost);
   second_.restart(0);
   relax_free(solver);
-  if (any_diverged(free_)) return py::make_tuple();
+  if (any_diverged(free_)) return py::none();
   Parameters<T> gradient;
   Sink<T> to = sink_of<T>(sink, gradient, batch_->energy().num_parameters());
   std::visit([&](auto& chosen) { std::visit([&](const auto& way) { run(way, chosen); }, second_phase); },
              to);
-  if (any_diverged(second_)) return py::make_tuple();
+  if (any_diverged(second_)) return py::none();
   return metrics(sink.is_none() ? py::object(hand_over(std::move(gradient))) : py::none());
 }
 

@@ -53,9 +53,9 @@ class TrainingStep {
       : model_(std::move(model)), network_(std::move(network)) {}
 
   /// (objective, error, mean iterations of the free and of the second phase, largest free residual, samples that did not
-  /// converge, gradient or None). `sink` None returns the gradient. If a sample diverged nothing is updated; see `free`
-  /// and `second` for its status.
-  py::tuple take(const Array<T>& x, const py::object& y, const py::object& cost,
+  /// converge, gradient or None). `sink` None returns the gradient. None if a sample diverged: nothing is updated then,
+  /// and `free` and `second` have the statuses.
+  py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
                  const Solver& solver, const SecondPhase& second_phase, const py::object& sink);
 
   const Report& free() const { return free_; }      ///< of the last step's free phase

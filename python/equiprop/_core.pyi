@@ -11,7 +11,7 @@ _Array = NDArray[Any]
 _Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 _Gradient = tuple[_Array, _Array, float, _Report]
 _Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
-_Descent = tuple[_Array, _Array | None, float, float, float]
+
 _Nodes = tuple[tuple[float, float], ...]
 _ComplexNodes = tuple[tuple[complex, complex], ...]
 _Relaxation = tuple[_Array, _Report, NDArray[np.float64] | None, _Array | None]
@@ -126,6 +126,46 @@ class HopfieldNetwork:
 
 _Network = HopfieldNetwork
 
+class CostKind(Enum):
+    SQUARED_ERROR = 0
+    CROSS_ENTROPY = 1
+
+class NudgingKind(Enum):
+    FINITE = 0
+    EXACT_LIMIT = 1
+    HOLOMORPHIC = 2
+
+class NudgedPhases:
+    def __init__(
+        self,
+        kind: NudgingKind,
+        nodes: Sequence[tuple[complex, complex]],
+        solver: _Solver,
+        symmetrize: bool,
+        /,
+    ) -> None: ...
+
+class SideNetwork:
+    def __init__(self, solver: _LinearSolver, /) -> None: ...
+
+@type_check_only
+class TrainingStep:
+    free: _Report
+    second: _Report
+    def __init__(self, model: object, network: HopfieldNetwork | None) -> None: ...
+    def take(
+        self,
+        x: _Array,
+        y: _Array,
+        cost: CostKind | Cost,
+        solver: _Solver,
+        second_phase: NudgedPhases | SideNetwork,
+        sink: tuple[object, ...] | None,
+        /,
+    ) -> tuple[float, float, float, float, float, int, _Array | None] | None: ...
+
+_TrainingStep = TrainingStep
+
 @type_check_only
 class Precision:
     """The submodules f32 and f64; an instance stands for the module here."""
@@ -151,18 +191,6 @@ class Precision:
         nodes: _ComplexNodes,
         solver: _Solver,
         inputs: bool,
-    ) -> _Gradient: ...
-    def descend_by_equilibrium_propagation(
-        self,
-        energy: Energy,
-        cost: Cost,
-        state: _Array,
-        nodes: _Nodes,
-        solver: _Solver,
-        descent: _Descent,
-    ) -> _Gradient: ...
-    def descend_by_recurrent_backpropagation(
-        self, energy: Energy, cost: Cost, state: _Array, solver: _LinearSolver, descent: _Descent
     ) -> _Gradient: ...
     def momentum_update(
         self,
@@ -193,6 +221,8 @@ class Precision:
         correction2: float,
         /,
     ) -> None: ...
+    TrainingStep: type[_TrainingStep]
+    def one_hot(self, labels: NDArray[np.int64], outputs: int, where: str, /) -> _Array: ...
     def squared_error(self, y: _Array) -> Cost: ...
     def cross_entropy(self, y: _Array) -> Cost: ...
     def equilibrium_propagation(

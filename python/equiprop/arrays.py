@@ -55,10 +55,13 @@ def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Ar
 
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any], where: str) -> Array:
     """Return (batch, classes) with a one at each label."""
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(
-            f"[{where}] Class labels are 0 to {classes - 1}. Received {labels.min()} to {labels.max()}."
-        )
-    targets = np.zeros((len(labels), classes), dtype)
-    targets[np.arange(len(labels)), labels] = 1
-    return targets
+    core = _core.f32 if dtype == np.float32 else _core.f64
+    return core.one_hot(labels.astype(np.int64, copy=False), classes, where)
+
+
+def as_contiguous(value: Any, dtype: np.dtype[Any], where: str, name: str) -> Array:
+    """Return `value` as a C-contiguous array of `dtype`; shape and numbers are not checked."""
+    if type(value) is np.ndarray and value.dtype == dtype and value.flags.c_contiguous:
+        return value
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(as_array(value, where, name), dtype=dtype)

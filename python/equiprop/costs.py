@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_targets
+from equiprop.arrays import Array, as_array, as_states, as_targets
 from equiprop.models import Model
 
 
@@ -59,6 +59,25 @@ def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any
             f"[{where}] `y` has one target for each sample. Received {bound.batch} for {samples} samples."
         )
     return bound
+
+
+#: Costs that the core binds to targets itself.
+_KINDS = {SquaredError.bind: _core.CostKind.SQUARED_ERROR, CrossEntropy.bind: _core.CostKind.CROSS_ENTROPY}
+
+
+def core_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> tuple[Array, Any]:
+    """Return labels (batch,) int64 or checked targets, and the cost as the core's training step takes it."""
+    targets = as_array(y, where, "y")
+    if targets.ndim == 1 and targets.dtype.kind in "iu":
+        targets = targets.astype(np.int64, copy=False)
+    else:
+        targets = as_states(targets, model.num_outputs, model.dtype, where, "y")
+    kind = _KINDS.get(getattr(type(cost), "bind", None))  # type: ignore[arg-type]
+    if kind is None:
+        return targets, bind_cost(cost, model, y, samples, where)
+    if kind is _core.CostKind.CROSS_ENTROPY and targets.ndim == 2:
+        _check_probabilities(targets, where)
+    return targets, kind
 
 
 def _check_probabilities(targets: Array, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,7 +125,7 @@ class HopfieldNetwork:
     """
 
     #: Attributes that follow from the structure and the parameters.
-    _DERIVED = frozenset({"_network", "layers", "couplings", "potential", "feedback", "dtype", "core"})
+    _DERIVED = frozenset({"_network", "layers", "couplings", "potential", "feedback", "dtype", "core", "_block_slices"})
 
     def __init__(
         self,
@@ -183,6 +184,12 @@ class HopfieldNetwork:
         self.feedback = "separate" if network.separate_feedback else "tied"
         self.dtype: np.dtype[Any] = network.parameters.dtype
         self.core: _core.Precision = _CORES[self.dtype.name]
+        self._block_slices = MappingProxyType(
+            {
+                name: slice(offset, offset + rows * columns)
+                for name, offset, rows, columns in network.parameter_blocks
+            }
+        )
 
     @classmethod
     def from_core(cls, network: _core.HopfieldNetwork) -> HopfieldNetwork:
@@ -210,6 +217,11 @@ class HopfieldNetwork:
         self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
 
     @property
+    def core_network(self) -> _core.HopfieldNetwork:
+        """The network of the C++ core that this object stands for."""
+        return self._network
+
+    @property
     def parameters(self) -> Array:
         """All parameters theta, flat: the memory the core computes with, so writing to it is an update."""
         return self._network.parameters
@@ -223,12 +235,9 @@ class HopfieldNetwork:
         return self.block_views(self.parameters)
 
     @property
-    def block_slices(self) -> dict[str, slice]:
+    def block_slices(self) -> Mapping[str, slice]:
         """Where each block lies in `parameters`."""
-        return {
-            name: slice(offset, offset + rows * columns)
-            for name, offset, rows, columns in self._network.parameter_blocks
-        }
+        return self._block_slices
 
     @property
     def layer_slices(self) -> dict[str, slice]:

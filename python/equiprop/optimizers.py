@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,18 +37,51 @@ class Optimizer(Protocol):
         """Update ``parameters`` in place; see :meth:`SGD.step`."""
 
 
-class Descent(NamedTuple):
-    """A step of SGD that the core takes itself, while it sums a gradient; in the order it expects."""
-
-    parameters: _Array
-    velocity: _Array | None
-    rates: tuple[tuple[int, float], ...]
-    momentum: float
-    weight_decay: float
+#: An optimiser's step as the core takes it while it sums a gradient: its name, its arrays and its numbers.
+Sink = tuple[Any, ...]
 
 
 @dataclass
-class SGD:
+class _Fused:
+    """What SGD and Adam have in common: averages of gradients, and steps that the core takes."""
+
+    learning_rate: Rate
+    _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
+    _steps: int = field(default=0, init=False, repr=False, compare=False)
+    _covered: Blocks | None = field(default=None, init=False, repr=False, compare=False)
+
+    num_averages: ClassVar[int]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_covered": None}
+
+    def _prepare(
+        self, where: str, parameters: _Array, blocks: Blocks, factor: float
+    ) -> list[tuple[int, int, float]]:
+        """Check the arguments of a step, make the averages if there are none, and return the rates."""
+        _require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
+        kept = self._buffers
+        if kept is not None and (kept.dtype, kept.shape[1]) != (parameters.dtype, parameters.size):
+            rule = "An optimizer keeps to one vector; make a new one for another"
+            _require(False, where, rule, f"{parameters.dtype} {parameters.shape}")
+        if self._covered is not blocks or kept is None:
+            _check_cover(where, blocks, parameters.size)
+            self._covered = blocks
+        rates = _checked_rates(where, self.learning_rate, blocks, factor)
+        if kept is None:
+            self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
+        return rates
+
+    def finish(self) -> None:
+        """Count a step."""
+        assert self._buffers is not None
+        self._steps += 1
+        for average in self._buffers:
+            _clear_faint(self._steps, average)
+
+
+@dataclass
+class SGD(_Fused):
     r"""Stochastic gradient descent with momentum :math:`\mu` (Polyak 1964) and L2 decay :math:`\lambda`.
 
     .. math:: v \leftarrow \mu v + g + \lambda\theta, \qquad \theta \leftarrow \theta - f \eta\, v
@@ -83,8 +116,8 @@ class SGD:
     learning_rate: Rate = 0.1
     momentum: float = 0.0
     weight_decay: float = 0.0
-    _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
-    _steps: int = field(default=0, init=False, repr=False, compare=False)
+
+    num_averages: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -124,35 +157,19 @@ class SGD:
                 )
         self.finish()
 
-    def descent(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Descent | None:
-        """Return the step as the core takes it, or None where blocks have rates of their own.
+    def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
+        """Return the step that the core takes while it sums a gradient; `finish` counts it afterwards.
 
-        Whoever has it taken calls `finish` afterwards.
+        Arguments and errors are those of :meth:`step`, without the gradient.
         """
-        rates = self._prepare("SGD.descent", parameters, blocks, factor)
+        rates = self._prepare("SGD.sink", parameters, blocks, factor)
         assert self._buffers is not None
         velocity = self._buffers[0] if self.momentum > 0 else None
-        pieces = tuple((begin, rate) for begin, _, rate in rates)
-        return Descent(parameters, velocity, pieces, self.momentum, self.weight_decay)
-
-    def finish(self) -> None:
-        """Count a step."""
-        assert self._buffers is not None
-        self._steps += 1
-        _clear_faint(self._steps, self._buffers[0])
-
-    def _prepare(
-        self, where: str, parameters: _Array, blocks: Blocks, factor: float
-    ) -> list[tuple[int, int, float]]:
-        _check_parameters(where, parameters, blocks, self._buffers)
-        rates = _checked_rates(where, self.learning_rate, blocks, factor)
-        if self._buffers is None:
-            self._buffers = np.zeros((1, parameters.size), dtype=parameters.dtype)
-        return rates
+        return ("sgd", parameters, velocity, _pieces(rates), self.momentum, self.weight_decay)
 
 
 @dataclass
-class Adam:
+class Adam(_Fused):
     r"""Adam (Kingma & Ba 2015) with decoupled weight decay (AdamW, Loshchilov & Hutter 2019).
 
     .. math::
@@ -192,8 +209,8 @@ class Adam:
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
-    _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
-    _steps: int = field(default=0, init=False, repr=False, compare=False)
+
+    num_averages: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -206,20 +223,37 @@ class Adam:
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``; arguments and errors as in :meth:`SGD.step`."""
         _check_gradient("Adam.step", parameters, gradient)
-        _check_parameters("Adam.step", parameters, blocks, self._buffers)
-        rates = _checked_rates("Adam.step", self.learning_rate, blocks, factor)
-        if self._buffers is None:
-            self._buffers = np.zeros((2, parameters.size), dtype=parameters.dtype)
+        rates = self._prepare("Adam.step", parameters, blocks, factor)
+        assert self._buffers is not None
         mean, square = self._buffers
-        self._steps += 1
         core = _core.f32 if parameters.dtype == np.float32 else _core.f64
-        numbers = (self.beta1, self.beta2, self.epsilon, self.weight_decay)
-        corrections = (1 - self.beta1**self._steps, 1 - self.beta2**self._steps)
         with _contiguous(parameters) as theta:
             for begin, count, rate in rates:
-                core.adam_update(theta, gradient, mean, square, begin, count, rate, *numbers, *corrections)
-        _clear_faint(self._steps, mean)
-        _clear_faint(self._steps, square)
+                core.adam_update(theta, gradient, mean, square, begin, count, rate, *self._numbers())
+        self.finish()
+
+    def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
+        """Return the step that the core takes while it sums a gradient; see :meth:`SGD.sink`."""
+        rates = self._prepare("Adam.sink", parameters, blocks, factor)
+        assert self._buffers is not None
+        return ("adam", parameters, *self._buffers, _pieces(rates), *self._numbers())
+
+    def _numbers(self) -> tuple[float, ...]:
+        """Return the numbers of the next step in the core's order."""
+        step = self._steps + 1
+        corrections = (1 - self.beta1**step, 1 - self.beta2**step)
+        return (self.beta1, self.beta2, self.epsilon, self.weight_decay, *corrections)
+
+
+def sink_of(optimizer: Optimizer, parameters: _Array, blocks: Blocks, factor: float) -> Sink | None:
+    """Return the optimiser's step as the core takes it, or None if its `step` takes the summed gradient.
+
+    A subclass of `SGD` or `Adam` is taken by the core unless it overrides `step`.
+    """
+    if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
+        return None
+    assert isinstance(optimizer, SGD | Adam)
+    return optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
 
 
 def constant() -> Schedule:
@@ -334,6 +368,10 @@ def _checked_rates(
     ]
 
 
+def _pieces(rates: list[tuple[int, int, float]]) -> tuple[tuple[int, float], ...]:
+    return tuple((begin, rate) for begin, _, rate in rates)
+
+
 def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
     given = f"{theta.dtype} {theta.shape}, {gradient.dtype} {gradient.shape}"
     if theta.dtype not in (np.float32, np.float64) or gradient.dtype != theta.dtype:
@@ -345,14 +383,6 @@ def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
         low, high = float(gradient.min(initial=0)), float(gradient.max(initial=0))
     finite = math.isfinite(low) and math.isfinite(high)
     _require(finite, where, "gradient is finite; lower the learning rate", f"values from {low} to {high}")
-
-
-def _check_parameters(where: str, theta: _Array, blocks: Blocks, kept: _Array | None) -> None:
-    _require(theta.flags.writeable, where, "parameters are updated in place", "a read-only array")
-    if kept is not None and (kept.dtype, kept.shape[1]) != (theta.dtype, theta.size):
-        rule = "An optimizer keeps to one vector; make a new one for another"
-        _require(False, where, rule, f"{theta.dtype} {theta.shape}")
-    _check_cover(where, blocks, theta.size)
 
 
 def _check_cover(where: str, blocks: Blocks, size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,13 +15,12 @@ from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered
-from equiprop.optimizers import Descent
 from equiprop.results import FixedPoint, Gradient, Status, advise
 from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, ConjugateGradient, FreeSolver, LinearSolver
 
 
 @dataclass(frozen=True)
-class Problem:
+class FreeState:
     """What a second phase is given: a clamped model at its free state, and a cost.
 
     Attributes
@@ -53,7 +52,7 @@ class Problem:
 class SecondPhase(Protocol):
     """A way to a gradient at a fixed point."""
 
-    def gradient(self, problem: Problem) -> Gradient:
+    def gradient(self, free: FreeState) -> Gradient:
         """Return the gradient at the free state."""
         ...
 
@@ -83,36 +82,34 @@ class EquilibriumPropagation:
         check_type(self.nudging, Nudging, where, "A nudging is made by centered(beta), exact_limit(), ...")
         check_type(self.solver, FreeSolver | None, where, FREE_SOLVER_RULE)
 
-    def cure(self, problem: Problem, failure: Status) -> str:
-        """Return what helps where a nudged phase failed."""
-        solver = self.solver or problem.solver
-        model = problem.model
+    def cure(self, model: Model, free_solver: FreeSolver, failure: Status) -> str:
+        """Return what helps where a nudged phase failed that followed a free phase by `free_solver`."""
+        solver = self.solver or free_solver
         if self.nudging.exact:
             block_update = model.has_block_update and model.conservative and not self.symmetrize
             return solver.cure(failure, model, change=solver.change(block_update))
         # The free phase converged: as beta falls to zero, so do nudged phases by the same solver.
-        as_free = solver == problem.solver or isinstance(solver, BlockUpdate)
+        as_free = solver == free_solver or isinstance(solver, BlockUpdate)
         change = "" if as_free else solver.change(block_update=False)
         beta = f"lower |beta| ({abs(self.nudging.beta):g})"
         return solver.cure(failure, model, change=change, otherwise=beta)
 
-    def descend(self, problem: Problem, descent: Descent) -> Gradient | None:
-        """Take the step itself and return how it went, without dJ/dtheta; None if this rule cannot."""
-        if self.nudging.exact or self.nudging.circle or self.symmetrize:
-            return None
-        p, options, nodes = problem, (self.solver or problem.solver).core, self.nudging.nodes(problem.step)
-        step = p.model.core.descend_by_equilibrium_propagation
-        result = step(p.energy, p.cost, p.state, nodes, options, descent)
-        return _gradient(p.model, result, partial(self.cure, p))
+    def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.NudgedPhases:
+        """Return what the core's training step needs; `step` counts calls, for random signs."""
+        nudging = self.nudging
+        if nudging.circle:
+            _check_holomorphic(model)
+        nodes = nudging.circle or (() if nudging.exact else nudging.nodes(step))
+        return _nudged_phases(nudging.exact, bool(nudging.circle), nodes, self.solver or free_solver, self.symmetrize)
 
-    def gradient(self, problem: Problem) -> Gradient:
+    def gradient(self, free: FreeState) -> Gradient:
         """Return the gradient at the free state."""
-        p, core, options = problem, problem.model.core, (self.solver or problem.solver).core
+        p, core, options = free, free.model.core, (self.solver or free.solver).core
         if not (self.nudging.exact or self.nudging.circle):
             energy = p.energy.symmetrized(_double(p.state)) if self.symmetrize else p.energy
             nodes = self.nudging.nodes(p.step)
             result = core.equilibrium_propagation(energy, p.cost, p.state, nodes, options, p.inputs)
-            return _gradient(p.model, result, partial(self.cure, p))
+            return _gradient(p.model, result, partial(self.cure, p.model, p.solver))
         state = _double(p.state)
         if self.nudging.exact:
             dual = p.model.clamp_dual(p.x)
@@ -126,7 +123,7 @@ class EquilibriumPropagation:
             result = core.holomorphic_equilibrium_propagation(
                 energy, p.cost, state, circle, options, p.inputs
             )
-        return _gradient(p.model, result, partial(self.cure, p))
+        return _gradient(p.model, result, partial(self.cure, p.model, p.solver))
 
 
 @dataclass(frozen=True)
@@ -146,21 +143,44 @@ class RecurrentBackpropagation:
         rule = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"
         check_type(self.linear_solver, LinearSolver, "RecurrentBackpropagation", rule)
 
-    def descend(self, problem: Problem, descent: Descent) -> Gradient:
-        """Take the step itself and return how it went, without dJ/dtheta."""
-        p, step = problem, problem.model.core.descend_by_recurrent_backpropagation
-        result = step(p.energy, p.cost, p.state, self.linear_solver.core, descent)
-        return _gradient(p.model, result, partial(self.cure, p))
+    def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.SideNetwork:  # noqa: ARG002
+        """Return what the core's training step needs."""
+        return _side_network(self.linear_solver)
 
-    def gradient(self, problem: Problem) -> Gradient:
+    def gradient(self, free: FreeState) -> Gradient:
         """Return the gradient at the free state."""
-        p, options = problem, self.linear_solver.core
+        p, options = free, self.linear_solver.core
         result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, options, p.inputs)
-        return _gradient(p.model, result, partial(self.cure, p))
+        return _gradient(p.model, result, partial(self.cure, p.model, p.solver))
 
-    def cure(self, problem: Problem, failure: Status) -> str:
+    def cure(self, model: Model, free_solver: FreeSolver, failure: Status) -> str:  # noqa: ARG002
         """Return what helps where the side network failed."""
-        return self.linear_solver.cure(failure, problem.model)
+        return self.linear_solver.cure(failure, model)
+
+
+@lru_cache(maxsize=64)
+def _nudged_phases(
+    exact: bool, circle: bool, nodes: tuple[tuple[complex, complex], ...], solver: FreeSolver, symmetrize: bool
+) -> _core.NudgedPhases:
+    kinds = _core.NudgingKind
+    kind = kinds.EXACT_LIMIT if exact else kinds.HOLOMORPHIC if circle else kinds.FINITE
+    return _core.NudgedPhases(kind, nodes, solver.core, symmetrize)
+
+
+@lru_cache(maxsize=64)
+def _side_network(solver: LinearSolver) -> _core.SideNetwork:
+    return _core.SideNetwork(solver.core)
+
+
+def core_options(
+    phase: SecondPhase, model: Model, free_solver: FreeSolver, step: int
+) -> _core.NudgedPhases | _core.SideNetwork | None:
+    """Return what the core needs to run a second phase, or None for one with a `gradient` of its own."""
+    known = (EquilibriumPropagation.gradient, RecurrentBackpropagation.gradient)
+    if getattr(type(phase), "gradient", None) not in known:
+        return None
+    assert isinstance(phase, EquilibriumPropagation | RecurrentBackpropagation)
+    return phase.options(model, free_solver, step)
 
 
 def _double(state: Array) -> Array:
@@ -204,7 +224,7 @@ def _second_phase(
     check_type(free, FixedPoint, where, "`free` is what free_phase returned")
     energy = _clamp_again(where, model, free)
     bound = bind_cost(cost, model, y, len(free.state), where)
-    gradient = phase.gradient(Problem(model, energy, free.x, free.state, bound, free.solver, step, True))
+    gradient = phase.gradient(FreeState(model, energy, free.x, free.state, bound, free.solver, step, True))
     gradient.report_failure(where, on_failure)
     return gradient
 

@@ -13,25 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array
+from equiprop.arrays import Array, as_array, as_contiguous
 from equiprop.checks import check_type, real, whole
-from equiprop.costs import Cost, SquaredError, bind_cost
+from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
 from equiprop.data import Dataset, checked_scale, scaled
 from equiprop.early_stopping import BestEpoch
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
 from equiprop.models import HopfieldNetwork, Model
-from equiprop.optimizers import SGD, Optimizer, constant
+from equiprop.optimizers import SGD, Optimizer, constant, sink_of
 from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
     ConvergenceWarning,
     FixedPoint,
-    Gradient,
     Outcome,
     Status,
     advise,
 )
-from equiprop.second_phase import EquilibriumPropagation, Problem, RecurrentBackpropagation, SecondPhase
+from equiprop.second_phase import EquilibriumPropagation, FreeState, SecondPhase, core_options
 from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase, start_of
 
 #: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
@@ -97,6 +96,8 @@ class Trainer:
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
+    _core_step: _core.TrainingStep | None = field(default=None, init=False, repr=False, compare=False)
+    _core_step_of: Model | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
@@ -121,6 +122,63 @@ class Trainer:
         ConvergenceError
             If a sample diverged; the parameters are then untouched.
         """
+        factor = self.schedule(progress)
+        options = core_options(self.second_phase, self.model, self._solver, self.steps)
+        if options is None:
+            metrics = self._step_by_own_phase(x, y, factor)
+        else:
+            metrics = self._step_in_core(x, y, options, factor)
+        self.steps += 1
+        return metrics
+
+    def _step_in_core(
+        self, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork, factor: float
+    ) -> Metrics:
+        """Take a step in one call of the core; an optimiser with a `step` of its own gets the summed gradient."""
+        model, optimizer, where = self.model, self.optimizer, "Trainer.step"
+        step = self._stepper()
+        network = isinstance(model, HopfieldNetwork)
+        x = as_contiguous(x, model.dtype, where, "x") if network else model.as_input(x, where)
+        targets, cost = core_cost(self.cost, model, y, len(x), where)
+        parameters = model.parameters
+        sink = sink_of(optimizer, parameters, model.block_slices, factor)
+        result = step.take(x, targets, cost, self._solver.core, options, sink)
+        if result is None:
+            raise self._divergence(step)
+        *numbers, failed, gradient = result
+        if gradient is None:
+            optimizer.finish()  # type: ignore[attr-defined]
+        else:
+            optimizer.step(parameters, gradient, model.block_slices, factor)
+        return Metrics(*numbers, failed, self._advice(step) if failed else ())
+
+    def _stepper(self) -> _core.TrainingStep:
+        """Return the core's training step of the model, which keeps its memory from step to step."""
+        if self._core_step is None or self._core_step_of is not self.model:
+            network = self.model.core_network if isinstance(self.model, HopfieldNetwork) else None
+            self._core_step = self.model.core.TrainingStep(self.model, network)
+            self._core_step_of = self.model
+        return self._core_step
+
+    def _outcomes(self, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
+        """Return how the phases of the last step ended; None for a second phase that did not begin."""
+        model, solver = self.model, self._solver
+        free = Outcome(*step.free, advice=advise(step.free[0], partial(solver.cure, model=model)))
+        if not len(step.second[0]):
+            return free, None
+        cure = partial(self.second_phase.cure, model, solver)  # type: ignore[attr-defined]
+        return free, Outcome(*step.second, advice=advise(step.second[0], cure))
+
+    def _advice(self, step: _core.TrainingStep) -> tuple[str, ...]:
+        free, second = self._outcomes(step)
+        return tuple(dict.fromkeys((*free.advice, *(second.advice if second else ()))))
+
+    def _divergence(self, step: _core.TrainingStep) -> ConvergenceError:
+        free, second = self._outcomes(step)
+        return self._refusal("free phase", free) if second is None else self._refusal("second phase", second)
+
+    def _step_by_own_phase(self, x: Any, y: Any, factor: float) -> Metrics:
+        """Take a step whose second phase is an object with a `gradient` of its own."""
         model, solver = self.model, self._solver
         x = model.as_input(x, "Trainer.step")
         cost = bind_cost(self.cost, model, y, len(x), "Trainer.step")
@@ -129,9 +187,11 @@ class Trainer:
         state, outcome, *_ = model.core.relax(energy, solver.core, start, samples=len(x))
         free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
         self._refuse_divergence("free phase", free)
-        problem = Problem(model, energy, x, state, cost, solver, self.steps, False)
-        gradient = self._update(problem, self.schedule(progress))
-        self.steps += 1
+        gradient = self.second_phase.gradient(
+            FreeState(model, energy, x, state, cost, solver, self.steps, False)
+        )
+        self._refuse_divergence("second phase", gradient)
+        self.optimizer.step(model.parameters, gradient.parameters, model.block_slices, factor)
         outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
@@ -144,38 +204,20 @@ class Trainer:
             tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 
-    def _update(self, problem: Problem, factor: float) -> Gradient:
-        """Step along the gradient; where the core can, it takes the step while it sums the gradient."""
-        gradient = self._descend(problem, factor)
-        if gradient is None:
-            gradient = self.second_phase.gradient(problem)
-            self._refuse_divergence("second phase", gradient)
-            model = self.model
-            self.optimizer.step(model.parameters, gradient.parameters, model.block_slices, factor)
-        return gradient
-
-    def _descend(self, problem: Problem, factor: float) -> Gradient | None:
-        # By exact type: a subclass may have a gradient or a step of its own.
-        model, phase, optimizer = self.model, self.second_phase, self.optimizer
-        if type(optimizer) is not SGD or not isinstance(model, HopfieldNetwork):
-            return None
-        if type(phase) is not EquilibriumPropagation and type(phase) is not RecurrentBackpropagation:
-            return None
-        descent = optimizer.descent(model.parameters, model.block_slices, factor)
-        gradient = phase.descend(problem, descent) if descent else None
-        if gradient is not None:
-            self._refuse_divergence("second phase", gradient)
-            optimizer.finish()
-        return gradient
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_core_step": None, "_core_step_of": None}
 
     def _refuse_divergence(self, phase: str, outcome: Outcome) -> None:
         if outcome.status.max() == _DIVERGED:  # the worst
-            outcome = replace(outcome, advice=(*self._if_training_diverges(), *outcome.advice))
-            raise ConvergenceError(
-                f"[Trainer.step] The {phase} diverged; the parameters were left as they are. "
-                f"Received {outcome.summary()}",
-                outcome,
-            )
+            raise self._refusal(phase, outcome)
+
+    def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
+        outcome = replace(outcome, advice=(*self._if_training_diverges(), *outcome.advice))
+        return ConvergenceError(
+            f"[Trainer.step] The {phase} diverged; the parameters were left as they are. "
+            f"Received {outcome.summary()}",
+            outcome,
+        )
 
     def _if_training_diverges(self) -> list[str]:
         """Return the advice to lower the learning rate, if it is training that made the parameters large."""

@@ -125,7 +125,7 @@ class TotalEnergy final : public EnergyDecorator<S>,
       nudge_.force = pull_;
     } else {
       nudge_.force = outer.force;
-      nudge_.force.bottomRows(num_outputs()) += pull_;
+      nudge_.force.bottomRows(this->num_outputs()) += pull_;
     }
     return nudge_;
   }
