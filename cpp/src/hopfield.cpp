@@ -380,8 +380,6 @@ namespace equiprop {
 
 template class ClampedHopfield<float>;
 template class ClampedHopfield<double>;
-template class ClampedHopfield<Complex>;
-template class ClampedHopfield<Dual<double>>;
 template class ClampedHopfield<Complex, double>;
 template class ClampedHopfield<Dual<double>, double>;
 

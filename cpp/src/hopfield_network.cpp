@@ -40,7 +40,5 @@ void HopfieldNetwork<S>::rest(StateRef<S> s) const {
 
 template class HopfieldNetwork<float>;
 template class HopfieldNetwork<double>;
-template class HopfieldNetwork<Complex>;
-template class HopfieldNetwork<Dual<double>>;
 
 }  // namespace equiprop

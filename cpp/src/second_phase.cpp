@@ -1,3 +1,4 @@
+#include "equiprop/base/interrupt.hpp"
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
@@ -312,7 +313,7 @@ Gradient<double> holomorphic_equilibrium_propagation(const AnyEnergy<Complex>& e
                  [](const Complex& v) { return v.real(); });
 }
 
-template <class S>
+template <std::floating_point S>
 Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                                       const ConstStateRef<S>& s_star,
                                       const LinearSolver& linear_solver, Wanted wanted) {
@@ -379,10 +380,7 @@ Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCo
   template class EquilibriumPropagation<S>;                                                    \
   template Gradient<S> equilibrium_propagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
                                                const ConstStateRef<S>&, const NudgingRule<S>&, \
-                                               const Solver&, Wanted);                         \
-  template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,       \
-                                                 const ConstStateRef<S>&, const LinearSolver&, \
-                                                 Wanted);
+                                               const Solver&, Wanted);
 template Gradient<float> backpropagation_through_time(const AnyEnergy<float>&,
                                                       const AnyCost<float>&,
                                                       const std::vector<State<float>>&,
@@ -398,12 +396,15 @@ INSTANTIATE(double)
 INSTANTIATE(Complex)
 INSTANTIATE(Dual<double>)
 #undef INSTANTIATE
-#define INSTANTIATE(S)                                                                        \
-  template Gradient<S> descend_by_equilibrium_propagation(                                    \
-      const AnyEnergy<S>&, const AnyCost<S>&, const ConstStateRef<S>&, const NudgingRule<S>&, \
-      const Solver&, const Descending<S>&);                                                   \
-  template Gradient<S> descend_by_recurrent_backpropagation(                                  \
-      const AnyEnergy<S>&, const AnyCost<S>&, const ConstStateRef<S>&, const LinearSolver&,   \
+#define INSTANTIATE(S)                                                                         \
+  template Gradient<S> descend_by_equilibrium_propagation(                                     \
+      const AnyEnergy<S>&, const AnyCost<S>&, const ConstStateRef<S>&, const NudgingRule<S>&,  \
+      const Solver&, const Descending<S>&);                                                    \
+  template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,       \
+                                                 const ConstStateRef<S>&, const LinearSolver&, \
+                                                 Wanted);                                      \
+  template Gradient<S> descend_by_recurrent_backpropagation(                                   \
+      const AnyEnergy<S>&, const AnyCost<S>&, const ConstStateRef<S>&, const LinearSolver&,    \
       const Descending<S>&);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -9,7 +9,7 @@ namespace equiprop {
 
 /// dJ/dtheta = -<lambda, d2E/dtheta ds>, A = d2E/ds2 at s_star restricted to the free units
 /// (Scellier & Bengio 2019, sec. 4; the implicit function theorem).
-template <class S>
+template <std::floating_point S>
 EQUIPROP_EXPORT Gradient<S> recurrent_backpropagation(
     const AnyEnergy<S>& energy, const AnyCost<S>& cost,
     const ConstStateRef<S>& s_star,  // (units, batch)
