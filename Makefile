@@ -74,7 +74,7 @@ lint: $(TEST)
 tidy: $(TEST)
 	$(BIN)/cmake -S . -B build/tidy -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
-	clang-tidy --quiet -p build/tidy cpp/src/*.cpp
+	git ls-files 'cpp/src/*.cpp' | xargs clang-tidy --quiet -p build/tidy
 
 # The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize:

@@ -7,13 +7,13 @@ endif()
 # compiled for any processor of the architecture.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "arm64" IN_LIST CMAKE_OSX_ARCHITECTURES
     AND NOT MSVC)
-  set(kernels "${PROJECT_SOURCE_DIR}/cpp/src/kernels")
+  set(kernels "${PROJECT_SOURCE_DIR}/cpp/src/base/kernels")
   target_sources(equiprop_objects PRIVATE "${kernels}/v2.cpp" "${kernels}/v3.cpp" "${kernels}/v4.cpp")
   set_source_files_properties("${kernels}/generic.cpp" PROPERTIES COMPILE_OPTIONS -march=x86-64)
   foreach(version 2 3 4)
     set_source_files_properties("${kernels}/v${version}.cpp" PROPERTIES
       COMPILE_OPTIONS -march=x86-64-v${version})
   endforeach()
-  set_source_files_properties("${CMAKE_CURRENT_SOURCE_DIR}/src/kernels.cpp" "${kernels}/v2.cpp"
+  set_source_files_properties("${CMAKE_CURRENT_SOURCE_DIR}/src/base/kernels.cpp" "${kernels}/v2.cpp"
     "${kernels}/v3.cpp" "${kernels}/v4.cpp" PROPERTIES COMPILE_DEFINITIONS EQUIPROP_X86_KERNELS)
 endif()

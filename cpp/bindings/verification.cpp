@@ -3,6 +3,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "cost.hpp"
+#include "equiprop/base/interrupt.hpp"
 #include "equiprop/verification/comparison.hpp"
 
 namespace equiprop::bindings {

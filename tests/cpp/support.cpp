@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "reference.hpp"
+
 namespace equiprop::tests {
 
 void expect_close(const State<double>& actual, const State<double>& expected, double tolerance,
@@ -196,10 +198,19 @@ EnergyFamily make_family(const HopfieldNetwork<double>& network, const State<dou
   const Topology topology = network.topology();
   return make_family(network.parameters(), x, [topology](const auto& theta, const auto& input) {
     using S = typename std::decay_t<decltype(theta)>::Scalar;
-    HopfieldNetwork<S> same(topology.layers(), topology.couplings(), topology.potential(),
-                            topology.feedback());
-    same.parameters() = theta;
-    return AnyEnergy<S>(same.clamp(input));
+    HopfieldNetwork<double> same(topology.layers(), topology.couplings(), topology.potential(),
+                                 topology.feedback());
+    if constexpr (std::same_as<S, D>) {
+      same.parameters() = value(theta);
+      if ((derivative(theta).array() != 0).any())
+        return AnyEnergy<D>(ReferenceNetwork<D>(topology, theta, input));
+      return AnyEnergy<D>(ClampedHopfield<D, double>(
+          std::make_shared<const Topology>(topology),
+          std::make_shared<const Parameters<double>>(same.parameters()), input));
+    } else {
+      same.parameters() = theta;
+      return AnyEnergy<double>(same.clamp(input));
+    }
   });
 }
 

@@ -86,7 +86,8 @@ State<double> fixed_point(const AnyEnergy<double>& energy, State<double> start);
 
 // ---------------------------------------------------------------------------- energies
 
-/// An energy as a function of its parameters and its input, on the scalars the laws need.
+/// An energy as a function of its parameters and its input, on the scalars the laws need. Of a network, on_dual gives
+/// the library's own states over real weights, or ReferenceNetwork where parameters have a derivative part.
 struct EnergyFamily {
   template <class S>
   using Make = std::function<AnyEnergy<S>(const Parameters<S>& theta, const State<S>& x)>;

@@ -258,19 +258,12 @@ def test_a_subproject_leaves_its_parent_alone(tmp_path: Path, way: str) -> None:
         line.split(":", 1) for line in (build / "CMakeCache.txt").read_text().splitlines() if ":" in line
     )
     assert cache["CMAKE_BUILD_TYPE"].endswith("=")
-    for option in ("TESTS", "BENCHMARKS", "PYTHON", "CUDA", "SHARED"):
+    for option in ("TESTS", "BENCHMARKS", "PYTHON", "SHARED"):
         assert cache[f"EQUIPROP_BUILD_{option}"] == "BOOL=OFF"
     assert cache["EQUIPROP_INSTALL"] == "BOOL=OFF"
     assert not (build / "CTestTestfile.cmake").exists()
     run(tool("cmake"), "--install", build, "--prefix", prefix)
     assert not prefix.exists()
-
-
-def test_cuda_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    command = [tool("cmake"), "-S", str(ROOT), "-B", str(tmp_path), "-DEQUIPROP_BUILD_CUDA=ON"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "[EQUIPROP_BUILD_CUDA] This version has no CUDA code" in " ".join(done.stderr.split())
 
 
 # ---------------------------------------------------------------------------- benchmarks

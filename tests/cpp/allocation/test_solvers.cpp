@@ -9,18 +9,20 @@ namespace {
 
 template <class S>
 struct Large {
-  static constexpr Index width = std::same_as<S, float> || std::same_as<S, double> ? 512 : 96;
+  static constexpr Index width = std::floating_point<S> ? 512 : 96;
   static constexpr Index batch = 8;
 
   Large(const Activation& activation, Potential potential)
       : network({{"x", width}, {"h", width, activation}, {"y", width, activation}}, chain(3),
                 potential) {
     network.initialize(1, 0.2);
-    energy = network.clamp(State<S>::Constant(width, batch, S(0.1)));
+    energy = network.template clamp_as<S>(State<RealOf<S>>::Constant(width, batch, 0.1));
     cost = SquaredError<S>(State<S>::Constant(width, batch, S(0.3)));
   }
-  HopfieldNetwork<S> network;
-  AnyEnergy<S> energy = network.clamp(State<S>::Zero(width, 1));
+  State<S> initial_state() const { return network.initial_state(batch).template cast<S>(); }
+
+  HopfieldNetwork<RealOf<S>> network;
+  AnyEnergy<S> energy = network.template clamp_as<S>(State<RealOf<S>>::Zero(width, 1));
   AnyCost<S> cost = SquaredError<S>(State<S>::Zero(width, 1));
 };
 
@@ -49,8 +51,7 @@ void check_relaxation(const Activation& activation, Potential potential) {
   add_accelerated(solvers, {2});
   for (const auto& solver : solvers)
     for (const auto& energy : {large.energy, nudged})
-      EXPECT_EQ(
-          allocations_in_steps<S>(energy, solver, large.network.initial_state(Large<S>::batch)), 0)
+      EXPECT_EQ(allocations_in_steps<S>(energy, solver, large.initial_state()), 0)
           << "solver " << solver.index();
 }
 
@@ -92,7 +93,7 @@ TEST(Relax, DoesNotAllocateInItsLoopForALayerOfManyNeighbours) {
 /// Allocations between one product with the Hessian and the next, from the second on.
 template <class S>
 long allocations_in_solve(const Large<S>& large, const LinearSolver& solver) {
-  State<S> s = large.network.initial_state(Large<S>::batch);
+  State<S> s = large.initial_state();
   relax<S>(large.energy, FixedPointIteration{{0.0, 5}}, s);
   State<S> mobility(s.rows(), s.cols()), force(s.rows(), s.cols()), x(s.rows(), s.cols());
   large.energy.mobility(s, {}, mobility);

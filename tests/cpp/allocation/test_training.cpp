@@ -82,17 +82,18 @@ State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& less
   return network.parameters().template cast<double>();
 }
 
-/// Calls check(setting, lesson) for networks with and without kernels, energies and vector fields, each solver, and
-/// both rules.
+/// Calls check(setting, lesson) for networks with and without kernels, energies and vector fields, each solver with and
+/// without acceleration, and both rules.
 template <class S, class Check>
 void for_each_lesson(Index batch, const Check& check) {
   const StoppingRule rule{1e-3, 100};
+  std::vector<Solver> solvers{BlockUpdate{rule}, FixedPointIteration{rule, 0.1}, Euler{rule, 0.2}};
+  add_accelerated(solvers, {2});
   for (const Setting& setting :
        {Setting{hard_sigmoid(), Potential::legendre},
         Setting{tanh_activation(), Potential::legendre}, Setting{sigmoid(), Potential::quadratic},
         Setting{hard_sigmoid(), Potential::legendre, Feedback::separate}})
-    for (const Solver& solver : {Solver(BlockUpdate{rule}), Solver(FixedPointIteration{rule, 0.1}),
-                                 Solver(Euler{rule, 0.2})})
+    for (const Solver& solver : solvers)
       for (const auto& nudging : {one_sided<S>(0.2), centered<S>(0.2)}) {
         if (setting.potential == Potential::quadratic && solver.index() == 0) continue;
         SCOPED_TRACE("potential " + std::to_string(int(setting.potential)) + ", activation " +

@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "json.hpp"
+#include "base/json.hpp"
 #include "support.hpp"
 
 namespace equiprop::tests {

@@ -1,7 +1,7 @@
 /// What messages show of text that may come from a damaged file.
 
+#include "base/text.hpp"
 #include "support.hpp"
-#include "text.hpp"
 
 namespace equiprop::tests {
 namespace {

@@ -179,17 +179,7 @@ TEST(GMRES, SolvesNonsymmetricSystemsInFloat) {
   expect_close(x.cast<double>(), dense.solution(), 2e-4, "x");  // 10 default tolerances
 }
 
-template <class S>
-void expect_refused() {
-  const LinearOperator<S> matrix = [](const ConstStateRef<S>& v, StateRef<S> out) { out = v; };
-  const State<S> ones = State<S>::Ones(2, 1);
-  State<S> x(2, 1);
-  EXPECT_THROW(solve<S>(GMRES{}, LinearSystem<S>{matrix, ones, ones}, x), InvalidArgument);
-}
-
-TEST(GMRES, RefusesWhatIsNotRealAndAnEmptyKrylovSpace) {
-  expect_refused<D>();
-  expect_refused<Complex>();
+TEST(GMRES, RefusesAnEmptyKrylovSpace) {
   DenseSystem dense(1, 1);
   State<double> x(1, 1);
   for (const Index restart : {0, -1})

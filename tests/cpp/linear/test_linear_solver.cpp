@@ -157,32 +157,23 @@ TEST(LinearSolvers, ReportNaNAsDivergence) {
   }
 }
 
-template <class S>
-void check_scalar(double tolerance) {
+TEST(LinearSolvers, WorkInSinglePrecision) {
   Random random(10);
   DenseSystem dense(7, 2);
   fill_random(dense, random);
-  const LinearOperator<S> matrix = [&](const ConstStateRef<S>& v, StateRef<S> out) {
+  const LinearOperator<float> matrix = [&](const ConstStateRef<float>& v, StateRef<float> out) {
     for (Index j = 0; j < 2; ++j)
-      out.col(j) = dense.matrices[static_cast<std::size_t>(j)].template cast<S>() * v.col(j);
+      out.col(j) = dense.matrices[static_cast<std::size_t>(j)].cast<float>() * v.col(j);
   };
-  const State<S> diagonal = dense.diagonal.cast<S>(), b = dense.b.cast<S>();
-  const State<S> expected = dense.solution().cast<S>();
+  const State<float> diagonal = dense.diagonal.cast<float>(), b = dense.b.cast<float>();
   for (const auto& solver : every_solver({}, 5000)) {
-    if (!std::floating_point<S> && std::holds_alternative<GMRES>(solver)) continue;
-    State<S> x(7, 2);
-    const Report report = solve<S>(solver, LinearSystem<S>{matrix, diagonal, b}, x);
-    EXPECT_TRUE((report.status == Status::converged).all()) << name(solver);
-    for (Index i = 0; i < x.size(); ++i)
-      EXPECT_LE(magnitude(S(x(i) - expected(i))), tolerance) << name(solver);
+    SCOPED_TRACE(name(solver));
+    State<float> x(7, 2);
+    const Report report = solve<float>(solver, LinearSystem<float>{matrix, diagonal, b}, x);
+    EXPECT_TRUE((report.status == Status::converged).all());
+    // The default tolerance, 2e-5, over the smallest eigenvalue of D A, 0.15, and a margin.
+    expect_close(x.cast<double>(), dense.solution(), 1e-3, "x");
   }
-}
-
-TEST(LinearSolvers, WorkOnEveryScalar) {
-  // The default tolerance over the smallest eigenvalue of D A, 0.15.
-  check_scalar<float>(1e-3);
-  check_scalar<Complex>(1e-9);
-  check_scalar<D>(1e-9);
 }
 
 TEST(LinearSolvers, RefuseBadStoppingRules) {

@@ -85,8 +85,7 @@ TEST(Hopfield, FloatAgreesWithDouble) {
 
 TEST(Hopfield, ComplexGradientIsHolomorphic) {
   for_each<Probe>(is_smooth, [](Probe& probe) {
-    const auto complex = probe.network.cast<Complex>();
-    const auto energy = complex.clamp(probe.random_input(2).cast<Complex>());
+    const auto energy = probe.network.clamp_as<Complex>(probe.random_input(2));
     const State<Complex> s = interior_state(probe.network, probe.random, 2).cast<Complex>();
     const State<Complex> v = random_state(probe.random, s.rows(), 2).cast<Complex>();
     // Off the real axis too: a conjugation anywhere would make the two directions disagree.
@@ -175,13 +174,13 @@ TEST(HopfieldNetwork, InitializesWithinTheGlorotBoundAndBySeed) {
 TEST(HopfieldNetwork, CastCopiesParametersAndKeepsTheGraph) {
   const Case c = zoo().back();
   const auto network = make_network(c);
-  auto other = network.cast<D>();
+  auto other = network.cast<float>();
   for (Index i = 0; i < network.parameters().size(); ++i)
-    EXPECT_EQ(other.parameters()(i), D(network.parameters()(i), 0));
+    EXPECT_EQ(other.parameters()(i), static_cast<float>(network.parameters()(i)));
   EXPECT_EQ(other.topology().potential(), network.topology().potential());
   EXPECT_EQ(other.topology().couplings().size(), network.topology().couplings().size());
   const double before = network.parameters()(0);
-  other.parameters()(0) = D(before + 1);
+  other.parameters()(0) = static_cast<float>(before + 1);
   EXPECT_EQ(network.parameters()(0), before);
 }
 

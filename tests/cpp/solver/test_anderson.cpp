@@ -10,21 +10,22 @@ namespace {
 using Map = std::function<State<double>(const State<double>&)>;
 
 /// s <- map(s) for each sample alone, inside a box.
-class MapStepper {
+class MapStepper final : public Stepper<double> {
  public:
   explicit MapStepper(Map map, double upper = HUGE_VAL) : map_(std::move(map)), upper_(upper) {}
 
-  void step(StateRef<double> s, PerSample<double>* change) {
+  void step(StateRef<double> s, PerSample<double>* change) override {
     EXPECT_FALSE((s.array() > upper_).any()) << "a step from outside the box";
     accept<double>(image(s), s, change);
   }
-  void residual(const ConstStateRef<double>& s, bool, PerSample<double>& out) {
+  void residual(const ConstStateRef<double>& s, bool, PerSample<double>& out) override {
     max_difference<double>(image(s), s, out);
   }
-  void project(StateRef<double> s) const { s = s.cwiseMin(upper_); }
-  bool separable() const { return true; }
-  bool fell_back(Index) const { return false; }
-  MapStepper select(Samples) const { return *this; }
+  void project(StateRef<double> s) const override { s = s.cwiseMin(upper_); }
+  bool separable() const override { return true; }
+  std::unique_ptr<Stepper<double>> select(Samples) const override {
+    return std::make_unique<MapStepper>(*this);
+  }
 
  private:
   State<double> image(const State<double>& s) const {
@@ -37,9 +38,8 @@ class MapStepper {
 };
 
 Report run(const MapStepper& map, Index memory, const StoppingRule& rule, StateRef<double> s) {
-  using Accelerated = Anderson<double, MapStepper>;
-  return Iteration<double, Accelerated>(rule, 1, PerSample<double>::Ones(s.cols()),
-                                        Accelerated(map, memory))
+  auto accelerated = std::make_unique<Anderson<double>>(std::make_unique<MapStepper>(map), memory);
+  return Iteration<double>(rule, 1, PerSample<double>::Ones(s.cols()), std::move(accelerated))
       .run(s, {});
 }
 

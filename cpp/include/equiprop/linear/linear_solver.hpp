@@ -9,17 +9,13 @@
 
 namespace equiprop {
 
-/// One of them with its options.
+/// A linear solver with its options.
 using LinearSolver = std::variant<ConjugateGradient, Richardson, Neumann, GMRES>;
 
-/// Solves A x = b from x = 0; see LinearSystem for what the diagonal means. The reported residual is
-/// max_i |D (b - A x)| / max_i |D b|.
-template <Scalar S>
-Report solve(const LinearSolver& solver, const LinearSystem<S>& system, StateRef<S> x) {
-  Report report = std::visit([&](const auto& chosen) { return chosen.solve(system, x); }, solver);
-  const PerSample<double> scale = system.scale();
-  report.residual = (scale > 0).select(report.residual / scale, report.residual);
-  return report;
-}
+/// Solves A x = b from x = 0, (units, batch), one system a sample; LinearSystem explains the diagonal D. The reported
+/// residual is max_i |D (b - A x)| / max_i |D b|.
+template <std::floating_point S>
+EQUIPROP_EXPORT Report solve(const LinearSolver& solver, const LinearSystem<S>& system,
+                             StateRef<S> x);
 
 }  // namespace equiprop

@@ -14,37 +14,16 @@ struct Richardson : StoppingRule {
   double step_size = 0.5;  ///< stable below 2 / (largest eigenvalue of D A)
 
   /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
-  template <Scalar S>
-  Report solve(const LinearSystem<S>& system, StateRef<S> x) const {
-    check("Richardson");
-    require(step_size > 0 && std::isfinite(step_size), "Richardson",
-            "The step size is a positive number.", step_size);
-    const auto correction = [&](const ConstStateRef<S>& at, State<S>& out) {
-      system.matrix(at, out);
-      out = system.diagonal.array() * (system.b - out).array();
-    };
-    const auto step = [&](const ConstStateRef<S>& at, State<S>& next) {
-      correction(at, next);
-      next = at + S(RealOf<S>(step_size)) * next;
-    };
-    State<S> scratch(x.rows(), x.cols());
-    const auto residual = [&](const ConstStateRef<S>& at, PerSample<double>& out) {
-      correction(at, scratch);
-      largest_sizes<S>(scratch, out);
-    };
-    x.setZero();
-    return iterate<S>(*this, step_size, system.scale(), step, residual, x);
-  }
+  template <std::floating_point S>
+  EQUIPROP_EXPORT Report solve(const LinearSystem<S>& system, StateRef<S> x) const;
 };
 
 /// The Neumann series x = sum_k (I - D A)^k D b. Its partial sums are Richardson's iterates with
 /// step size 1, and that is how they are computed (Liao et al. 2018, Neumann-RBP).
 struct Neumann : StoppingRule {
   /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
-  template <Scalar S>
-  Report solve(const LinearSystem<S>& system, StateRef<S> x) const {
-    return Richardson{static_cast<const StoppingRule&>(*this), 1.0}.solve(system, x);
-  }
+  template <std::floating_point S>
+  EQUIPROP_EXPORT Report solve(const LinearSystem<S>& system, StateRef<S> x) const;
 };
 
 }  // namespace equiprop

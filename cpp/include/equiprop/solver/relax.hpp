@@ -1,5 +1,5 @@
 #pragma once
-/// Find the fixed point of an energy: the free phase, and the nudged phase of EqProp.
+/// Finds the fixed point of an energy: the free phase, and the nudged phases of EqProp.
 
 #include <variant>
 
@@ -11,7 +11,7 @@
 
 namespace equiprop {
 
-/// `anderson` of each solver: 0, or how many earlier steps an acceleration remembers (anderson.hpp).
+/// Throws InvalidArgument unless `anderson` is 0 or a number of earlier steps that Anderson can remember.
 inline void check_anderson(std::string_view where, Index anderson) {
   require(anderson >= 0 && anderson <= most_remembered, where, "anderson is 0 (off) to 20.",
           anderson);
@@ -24,15 +24,14 @@ struct Euler : StoppingRule {
   Index anderson = 0;      ///< steps that an acceleration remembers, 0 for none
 
   friend bool operator==(const Euler&, const Euler&) = default;  ///< all options equal
-
-  /// Throws InvalidArgument unless every option can be.
+  /// Throws InvalidArgument if an option is out of range.
   void check() const {
     StoppingRule::check("Euler");
     check_anderson("Euler", anderson);
     require(step_size > 0 && std::isfinite(step_size), "Euler",
             "The step size is a positive number.", step_size);
   }
-  /// How far a step goes for each unit of residual.
+  /// |g(s) - s| for each unit of residual, with g(s) the state after a step.
   double rate() const { return step_size; }
   /// next = the state after a step from s, both (units, batch).
   template <class S>
@@ -50,14 +49,14 @@ struct FixedPointIteration : StoppingRule {
 
   friend bool operator==(const FixedPointIteration&,
                          const FixedPointIteration&) = default;  ///< all options equal
-  /// Throws InvalidArgument unless every option can be.
+  /// Throws InvalidArgument if an option is out of range.
   void check() const {
     StoppingRule::check("FixedPointIteration");
     check_anderson("FixedPointIteration", anderson);
     require(damping >= 0 && damping < 1, "FixedPointIteration", "The damping is in [0, 1).",
             damping);
   }
-  /// How far a step goes for each unit of residual.
+  /// |g(s) - s| for each unit of residual, with g(s) the state after a step.
   double rate() const { return 1 - damping; }
   /// next = the state after a step from s, both (units, batch).
   template <class S>
@@ -74,12 +73,12 @@ struct BlockUpdate : StoppingRule {
   Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
 
   friend bool operator==(const BlockUpdate&, const BlockUpdate&) = default;  ///< all options equal
-  /// Throws InvalidArgument unless every option can be.
+  /// Throws InvalidArgument if an option is out of range.
   void check() const {
     StoppingRule::check("BlockUpdate");
     check_anderson("BlockUpdate", anderson);
   }
-  /// How far a step goes for each unit of residual.
+  /// |g(s) - s| for each unit of residual, with g(s) the state after a step.
   double rate() const { return 1; }
   /// next = the state after a step from s, both (units, batch).
   template <class S>
@@ -87,7 +86,7 @@ struct BlockUpdate : StoppingRule {
     next = s;
     sweep<S>(energy, next, nullptr);
   }
-  /// The same in place; `change` as in Stepper.
+  /// Replaces s by the state after a step; `change` is that of Stepper::step.
   template <class S>
   void sweep(const AnyEnergy<S>& energy, StateRef<S> s, PerSample<RealOf<S>>* change) const {
     require(energy.num_blocks() > 0, "BlockUpdate",
@@ -100,11 +99,11 @@ struct BlockUpdate : StoppingRule {
   }
 };
 
-/// One of them with its options.
+/// A solver with its options.
 using Solver = std::variant<BlockUpdate, FixedPointIteration, Euler>;
 
-/// |T(s) - s| of each sample, the one meaning of "residual": the projected gradient where the leak is
-/// quadratic, |sigma(drive) - s| for a Legendre potential. It keeps its memory.
+/// Measures |T(s) - s| of each sample, which is what "residual" means everywhere: the projected gradient for a
+/// quadratic leak, |sigma(drive) - s| for a Legendre potential. It keeps its memory.
 template <class S>
 class Residual {
  public:
@@ -126,34 +125,34 @@ class Residual {
   State<S> image_;
 };
 
-/// Stores where samples [begin, begin + s.cols()) of a batch begin.
+/// Stores the state that samples [begin, begin + s.cols()) of a batch start from.
 template <Scalar S>
 using Start = std::function<void(Index begin, StateRef<S> s)>;
 
-/// Relaxations of one energy by one solver, again and again. Threads share a batch, unless an observer wants all of
-/// it. A batch in one piece (up to 12 samples, or all on one thread up to 128) is relaxed in memory that is kept: a
-/// single sample, without `anderson`, needs no more of it after its first relaxation.
+/// Relaxations of one energy by one solver, again and again. Threads share a batch, unless there is an observer, which
+/// receives all of it. The memory of a batch in one piece (up to 12 samples, or up to 128 on one thread) is kept for
+/// the next relaxation: relaxations of a single sample allocate nothing after the first one.
 template <class S>
 class EQUIPROP_EXPORT Relaxation {
  public:
-  /// The energy is held by value, which shares what it shares. Throws InvalidArgument where the solver's options
-  /// cannot be.
+  /// Copies the energy, and shares the memory that its copies share. Throws InvalidArgument if an option of the solver
+  /// is out of range.
   Relaxation(AnyEnergy<S> energy, const Solver& solver);
 
-  /// Relaxes s (units, batch) in place; the report lasts until the next run. With `start` s is what that stores, piece
-  /// by piece, on the threads that relax the pieces.
+  /// Relaxes s (units, batch) in place; the report lasts until the next run. If `start` is given it stores the state
+  /// that the relaxation starts from, piece by piece, on the threads that relax the pieces.
   const Report& run(StateRef<S> s, const Observer<S>& observe = {}, const Start<S>& start = {});
 
  private:
   AnyEnergy<S> energy_;
   Solver solver_;
-  std::function<const Report&(StateRef<S>, const Observer<S>&, const Beginning<S>&)>
-      whole_;        // the batch in one piece,
-  Index size_ = -1;  // of so many samples
-  Report report_;    // of several pieces
+  std::optional<Iteration<S>> whole_;  // the batch in one piece,
+  Index size_ = -1;                    // of so many samples
+  Report report_;                      // of several pieces
 };
 
-/// Relaxes s (units, batch) in place, once; the report has a status for each sample. `start` is Relaxation's.
+/// Relaxes s (units, batch) in place, once; the report has a status for each sample. `start` is that of
+/// Relaxation::run.
 template <class S>
 EQUIPROP_EXPORT Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
                              const Observer<S>& observe = {}, const Start<S>& start = {});

@@ -1,7 +1,7 @@
-/// Passes over numbers in memory; part of kernels.inl.
+/// Passes over numbers in memory. Part of kernels.inl.
 
-/// Each number of `change` becomes the larger of itself and of |difference|. Without their signs the bits of numbers
-/// are ordered as the numbers are, with NaN above infinity.
+/// change = max(change, |difference|) in each lane. Without their signs the bit patterns of numbers are ordered as the
+/// numbers are, with NaN above infinity.
 template <class T>
 EQUIPROP_INLINE void raise(const Vector<T>& difference, Vector<T>& change) {
   typedef typename Simd<T>::Integers Integers;
@@ -16,7 +16,7 @@ EQUIPROP_INLINE void raise(const Vector<T>& difference, T* change) {
   store(change, largest);
 }
 
-/// The larger of `most` and of the numbers of v, none of them negative, by their bits.
+/// Returns the largest of `most` and the lanes of v, none of them negative, by their bit patterns.
 template <class T>
 EQUIPROP_INLINE T largest_lane(const Vector<T>& v, T most) {
   using Integer = typename Simd<T>::Integer;

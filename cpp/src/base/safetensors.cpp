@@ -7,10 +7,10 @@
 #include <limits>
 #include <random>
 
+#include "base/file_system.hpp"
+#include "base/json.hpp"
+#include "base/text.hpp"
 #include "equiprop/base/error.hpp"
-#include "file_system.hpp"
-#include "json.hpp"
-#include "text.hpp"
 
 namespace equiprop {
 namespace {
@@ -34,8 +34,8 @@ constexpr std::array<TypeRow, 11> types{{{"F16", 2},
                                          {"U32", 4},
                                          {"U64", 8}}};
 
-/// The bytes that a shape takes; none if it cannot be addressed. Arrays whose shape has a zero are addressed by
-/// the product of the others, so it may be too large even though nothing is stored.
+/// Returns the bytes of a shape, or nothing if it cannot be addressed: the product of the sizes that are not 0 can be
+/// too large even if another size is 0 and no number is stored.
 std::optional<Index> bytes_of(TensorType type, const std::vector<Index>& shape) {
   Index spanned = bytes_of(type);
   bool empty = false;
@@ -58,7 +58,7 @@ std::string path_in_quotes(const std::filesystem::path& path) {
                                        path_in_quotes(path), "."));
 }
 
-/// The system takes a path to end at the first zero byte.
+/// Refuses a path with a zero byte, at which the system would end it.
 const std::filesystem::path& whole(const std::filesystem::path& path, std::string_view where) {
   require(path.native().find('\0') == path.native().npos, where, "A path holds no zero byte.",
           path_in_quotes(path));
@@ -128,7 +128,7 @@ std::string metadata_text(const std::map<std::string, std::string>& metadata,
   return concatenated("{", joined(members, ","), "}");
 }
 
-/// The header and the 8 bytes before it.
+/// Returns the header and the 8 bytes before it.
 std::string header_text(const std::map<std::string, SafetensorsFile::Entry>& entries,
                         const std::map<std::string, std::string>& metadata,
                         std::string_view where) {
@@ -159,7 +159,7 @@ void check(const std::string& name, const TensorView& tensor, std::string_view w
           code_of(tensor.type), " for ", in_quotes(name));
 }
 
-/// The file that a path leads to, behind links, or the path where there is none yet.
+/// Resolves links of a path to a file; returns the path itself if there is no file yet.
 std::filesystem::path target_of(const std::filesystem::path& path, std::string_view where) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
@@ -169,7 +169,7 @@ std::filesystem::path target_of(const std::filesystem::path& path, std::string_v
   return error ? path : target;
 }
 
-/// A file beside the one at `path` that takes its place in the end, or goes.
+/// A temporary file beside the one at `path`, which replaces it on success and is removed on failure.
 class Replacement {
  public:
   Replacement(const std::filesystem::path& path, std::string_view where)
@@ -193,7 +193,7 @@ class Replacement {
   }
 
   void write(std::span<const std::byte> bytes) {
-    if (bytes.empty()) return;  // from nowhere, which the library's function does not take
+    if (bytes.empty()) return;  // fwrite must not be given a null pointer
     check(std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) == bytes.size());
   }
   void take_place() {

@@ -12,12 +12,12 @@ Index bytes_of(const State<S>& state) {
   return state.size() * static_cast<Index>(sizeof(S));
 }
 
-/// The states that are kept, the oldest first. Whoever finds it locked does without it: a child forked at such a
-/// moment would wait for ever.
+/// The free list, the oldest state first. A caller that finds it locked does without it: a child forked while it was
+/// locked would otherwise wait for ever.
 template <class S>
 class Shelf {
  public:
-  /// An empty state if there is none.
+  /// Takes a state of that size; returns an empty one if there is none.
   State<S> take(Index size) {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return {};
@@ -43,7 +43,7 @@ class Shelf {
   Index bytes_ = 0;
 };
 
-/// Never destroyed: states may outlive whatever is destroyed at exit.
+/// Returns the free list, which is never destroyed: states may outlive static objects.
 template <class S>
 Shelf<S>& shelf() {
   static auto* const kept = new Shelf<S>;
@@ -67,7 +67,7 @@ void keep_state(State<S>&& state) noexcept {
   if (bytes_of(owned) < fewest_spare_bytes || bytes_of(owned) > most_spare_bytes) return;
   try {
     shelf<S>().keep(std::move(owned));
-  } catch (const std::bad_alloc&) {  // then it is freed
+  } catch (const std::bad_alloc&) {  // the state is freed
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-/// What the standard library lacks for files that must not be lost, on POSIX systems and on Windows. A function
-/// that fails says so, and errno why.
+/// Functions that the standard library lacks for safe writing of files, on POSIX systems and on Windows. A function
+/// that fails returns an empty or false result and sets errno.
 
 #include <cstdint>
 #include <cstdio>
@@ -17,12 +17,12 @@ using FilePointer = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 enum class OpenMode { read, create };
 FilePointer open_file(const std::filesystem::path& path, OpenMode mode);
 
-/// Bytes of a file, which is then at its beginning.
+/// Returns the bytes of a file and moves its position to its beginning.
 std::optional<std::int64_t> size_of(std::FILE* file);
 bool seek(std::FILE* file, std::int64_t position);
-/// What was written is on the disk.
+/// Flushes a file to the disk.
 bool synchronize(std::FILE* file);
-/// `from` takes the place and name of `to`, in one step.
+/// Renames `from` to `to`, and replaces a file of that name, atomically.
 bool replace_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
 std::string utf8(const std::filesystem::path& path);

@@ -3,7 +3,7 @@
 namespace equiprop {
 namespace {
 
-/// Shifting the logits changes nothing but the range of exp.
+/// Returns the largest logit, which is subtracted from all before exp, so that it does not overflow.
 template <class S>
 S largest(const ConstStateRef<S>& o, Index j) {
   RealOf<S> top = real_part(o(0, j));
@@ -11,8 +11,8 @@ S largest(const ConstStateRef<S>& o, Index j) {
   return S(top);
 }
 
-/// In order and one by one: Eigen's vectors begin where memory is aligned, and a sample's bits would depend on where
-/// it lies.
+/// Sums in order, one number at a time: the order of Eigen's vectorised sums depends on the alignment of the memory,
+/// and so would a sample's bits.
 template <class Term>
 auto sum(Index count, const Term& term) {
   auto total = term(0);

@@ -1,4 +1,4 @@
-#include "file_system.hpp"
+#include "base/file_system.hpp"
 
 #ifdef _WIN32
 #include <io.h>

@@ -10,22 +10,22 @@
 
 namespace equiprop {
 
-/// One character at the start of a text: its code point and bytes, none if they are no UTF-8.
+/// The character at the start of a text: its code point and number of bytes, 0 if the text does not begin with UTF-8.
 struct Character {
   char32_t code = 0;
   std::size_t length = 0;
 };
 Character first_character(std::string_view text);
 
-/// At most `limit` bytes of any text for a message: valid UTF-8 on one line.
+/// Returns at most `limit` bytes of any text for a message, as valid UTF-8 on one line.
 std::string printable(std::string_view text, std::size_t limit = std::string_view::npos);
-/// At most 80 of them, between single quotes.
+/// Returns at most 80 bytes of any text for a message, between single quotes.
 std::string in_quotes(std::string_view text);
 
-/// The last `digits` hexadecimal digits of a code.
+/// Returns the last `digits` hexadecimal digits of a code.
 std::string hexadecimal(char32_t code, int digits);
 
-/// Text and integers, one after the other.
+/// Concatenates text and integers.
 template <class... Part>
 std::string concatenated(const Part&... parts) {
   std::string out;

@@ -3,24 +3,14 @@
 namespace equiprop {
 namespace {
 
-/// Relaxes states from where they begin, or as they are.
-template <class S>
-using Run = std::function<const Report&(StateRef<S>, const Observer<S>&, const Beginning<S>&)>;
-
-/// A solver at work on an energy, as a Stepper.
+/// One step of a solver on an energy.
 template <class S, class Chosen>
-class SolverSteps {
+class SolverStepper final : public Stepper<S> {
  public:
-  SolverSteps(AnyEnergy<S> energy, const Chosen& solver)
+  SolverStepper(AnyEnergy<S> energy, const Chosen& solver)
       : energy_(std::move(energy)), solver_(solver) {}
-  SolverSteps(const SolverSteps& other) : energy_(other.energy_), solver_(other.solver_) {}
-  SolverSteps& operator=(const SolverSteps& other) {  // the rest is scratch, and stays
-    energy_ = other.energy_;
-    solver_ = other.solver_;
-    return *this;
-  }
 
-  void step(StateRef<S> s, PerSample<RealOf<S>>* change) {
+  void step(StateRef<S> s, PerSample<RealOf<S>>* change) override {
     if constexpr (std::same_as<Chosen, BlockUpdate>) {
       solver_.template sweep<S>(energy_, s, change);
     } else {
@@ -29,14 +19,15 @@ class SolverSteps {
       accept<S>(image_, s, change);
     }
   }
-  void residual(const ConstStateRef<S>& s, bool stepped, PerSample<double>& out) {
+  void residual(const ConstStateRef<S>& s, bool stepped, PerSample<double>& out) override {
     const bool swept = stepped && std::same_as<Chosen, BlockUpdate>;
     residual_.measure(energy_, s, out, swept ? energy_.num_blocks() - 1 : -1);
   }
-  void project(StateRef<S> s) const { energy_.project(s); }
-  bool separable() const { return energy_.separable(); }
-  bool fell_back(Index) const { return false; }
-  SolverSteps select(Samples which) const { return {energy_.select(which), solver_}; }
+  void project(StateRef<S> s) const override { energy_.project(s); }
+  bool separable() const override { return energy_.separable(); }
+  std::unique_ptr<Stepper<S>> select(Samples which) const override {
+    return std::make_unique<SolverStepper>(energy_.select(which), solver_);
+  }
 
  private:
   AnyEnergy<S> energy_;
@@ -45,32 +36,25 @@ class SolverSteps {
   Residual<S> residual_;
 };
 
-template <class S, class P>
-Run<S> repeated(const StoppingRule& rule, double rate, Index batch, P stepper) {
-  return
-      [iteration = Iteration<S, P>(rule, rate, PerSample<double>::Ones(batch), std::move(stepper))](
-          StateRef<S> s, const Observer<S>& observe,
-          const Beginning<S>& begin) mutable -> const Report& {
-        return iteration.run(s, observe, begin);
-      };
-}
-
 /// The relaxation of all samples of an energy, by one thread.
 template <class S>
-Run<S> relaxation_of(const AnyEnergy<S>& energy, const Solver& solver, Index batch) {
+Iteration<S> iteration_of(const AnyEnergy<S>& energy, const Solver& solver, Index batch) {
   return std::visit(
       [&](const auto& chosen) {
-        using Steps = SolverSteps<S, std::decay_t<decltype(chosen)>>;
-        const Steps plain(energy, chosen);
-        if (chosen.anderson == 0) return repeated<S>(chosen, chosen.rate(), batch, plain);
-        return repeated<S>(chosen, chosen.rate(), batch,
-                           Anderson<S, Steps>(plain, chosen.anderson));
+        using Chosen = std::decay_t<decltype(chosen)>;
+        std::unique_ptr<Stepper<S>> stepper =
+            std::make_unique<SolverStepper<S, Chosen>>(energy, chosen);
+        if (chosen.anderson > 0)
+          stepper = std::make_unique<Anderson<S>>(std::move(stepper), chosen.anderson);
+        return Iteration<S>(chosen, chosen.rate(), PerSample<double>::Ones(batch),
+                            std::move(stepper));
       },
       solver);
 }
 
-/// Samples that one thread relaxes together. Where they are separable each thread has its share of them, up to what
-/// its cache holds of their states beside the weights; elsewhere pieces are the same for any number of threads.
+/// The number of samples that one thread relaxes together. Separable samples are divided evenly among the threads, up
+/// to as many as fit into a core's cache beside the weights; others are divided in the same way for any number of
+/// threads.
 Index samples_per_task(bool separable, Index batch) {
   constexpr Index fewest = 12, most = 128;
   const Index share = (batch + num_threads() - 1) / num_threads();
@@ -90,7 +74,7 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
   require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy_.num_units(), " units");
   const Index size = s.cols(), at_once = samples_per_task(energy_.separable(), size);
-  const auto relax_piece = [&](const AnyEnergy<S>& piece, const Run<S>& run, Index begin,
+  const auto relax_piece = [&](const AnyEnergy<S>& piece, Iteration<S>& iteration, Index begin,
                                StateRef<S> states) -> const Report& {
     const auto start_piece = [&](StateRef<S> at) {
       if (start)
@@ -99,22 +83,22 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
         at = states;
       piece.project(at);
     };
-    return run(states, observe, std::cref(start_piece));
+    return iteration.run(states, observe, std::cref(start_piece));
   };
   if (observe || !energy_.divisible() || (size > 0 && size <= at_once)) {
-    // Scratch of its own where there can be: others may relax the same energy on other threads.
+    // A copy has scratch memory of its own: other threads may relax the same energy.
     if (size != size_) {
       const AnyEnergy<S> own = energy_.divisible() ? energy_.samples(0, size) : energy_;
-      whole_ = relaxation_of<S>(own, solver_, size);
+      whole_ = iteration_of<S>(own, solver_, size);
       size_ = size;
     }
-    return relax_piece(energy_, whole_, 0, s);
+    return relax_piece(energy_, *whole_, 0, s);
   }
   report_.restart(size);
   for_each_chunk(size, at_once, [&](Index begin, Index count) {
     const AnyEnergy<S> piece = energy_.samples(begin, count);
-    report_.place(begin, relax_piece(piece, relaxation_of<S>(piece, solver_, count), begin,
-                                     s.middleCols(begin, count)));
+    Iteration<S> iteration = iteration_of<S>(piece, solver_, count);
+    report_.place(begin, relax_piece(piece, iteration, begin, s.middleCols(begin, count)));
   });
   return report_;
 }

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/kernels/tables.hpp"
 #include "equiprop/base/error.hpp"
-#include "kernels/tables.hpp"
 
 namespace equiprop {
 namespace {

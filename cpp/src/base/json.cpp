@@ -1,4 +1,4 @@
-#include "json.hpp"
+#include "base/json.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -8,8 +8,8 @@
 #include <locale>
 #include <sstream>
 
+#include "base/text.hpp"
 #include "equiprop/base/error.hpp"
-#include "text.hpp"
 
 namespace equiprop::json {
 namespace {
@@ -82,7 +82,7 @@ std::string Reader::string(std::string_view rule) {
   }
 }
 
-/// What follows a backslash.
+/// Reads an escape sequence after its backslash.
 char32_t Reader::escaped() {
   constexpr std::string_view letters = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
   if (text_.empty()) refuse(well_formed);
@@ -102,7 +102,7 @@ char32_t Reader::escaped() {
   return 0x10000 + ((code & 0x3ff) << 10 | (low & 0x3ff));
 }
 
-/// Those of uXXXX.
+/// Reads the code point of an escape uXXXX.
 char32_t Reader::four_digits() {
   const std::string_view four = text_.substr(1, 4);
   std::uint32_t code = 0;
@@ -152,7 +152,7 @@ double Reader::number(std::string_view rule) {
   return value;
 }
 
-/// How many there are from there on.
+/// Counts the digits from there on.
 std::size_t Reader::digits(std::size_t from) const {
   std::size_t end = from;
   while (end < text_.size() && is_digit(text_[end])) ++end;

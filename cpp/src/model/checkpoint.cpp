@@ -3,10 +3,10 @@
 #include <array>
 #include <optional>
 
+#include "base/json.hpp"
+#include "base/text.hpp"
 #include "equiprop/base/safetensors.hpp"
 #include "equiprop/model/activation_fields.hpp"
-#include "json.hpp"
-#include "text.hpp"
 
 namespace equiprop {
 namespace {
@@ -16,7 +16,7 @@ using namespace std::string_view_literals;
 
 constexpr auto format = "equiprop.HopfieldNetwork.1"sv;
 
-// What the words of a description mean.
+// The words of a description and their values.
 constexpr std::array potentials{std::pair{"legendre"sv, Potential::legendre},
                                 std::pair{"quadratic"sv, Potential::quadratic}};
 constexpr std::array feedbacks{std::pair{"tied"sv, Feedback::tied},
@@ -40,7 +40,7 @@ std::string json_string(std::string_view text) {
   return json::quoted(text, json::Characters::ascii, "save");
 }
 
-/// Infinity is no number of JSON.
+/// Writes a bound; JSON has no number for infinity.
 std::string bound_text(double bound) {
   return std::isfinite(bound) ? json::number(bound) : "null"s;
 }
@@ -131,7 +131,7 @@ Description read_description(std::string_view text) {
   std::vector<Coupling> couplings;
   std::optional<Potential> potential;
   std::optional<TensorType> type;
-  Feedback feedback = Feedback::tied;  // where nothing is said of it
+  Feedback feedback = Feedback::tied;  // where the description does not name it
   reader.object(rule, [&](const std::string& name) {
     if (name == "layers")
       reader.list("The layers are a list.", [&] { layers.push_back(read_layer(reader)); });
@@ -158,14 +158,14 @@ HopfieldNetwork<S> unset(const Topology& topology) {
 
 // ---------------------------------------------------------------------------- files
 
-/// (source, target) of weights, (units) of biases.
+/// Returns the shape in a file: (source, target) of weights, (units) of biases.
 std::vector<Index> shape_of(const Topology& topology, std::size_t block) {
   const auto& blocks = topology.parameters().blocks();
   if (block >= blocks.size() - topology.num_free()) return {blocks[block].rows};
   return {blocks[block].columns, blocks[block].rows};
 }
 
-/// A file of a saved network, opened, its description found to fit its tensors.
+/// An open file of a saved network, whose description has been checked against its tensors.
 struct Saved {
   SafetensorsFile file;
   Description description;

@@ -1,4 +1,4 @@
-#include "workers.hpp"
+#include "base/workers.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -19,8 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A thread that sleeps takes 30 to 60 us to wake up, and of a training step two threads share many parts with up to 100
-/// us of one thread's work between them. Whoever waits longer than that sleeps.
+/// Idle workers spin for this long before they block on a condition variable; that is longer than the serial sections
+/// between the parallel parts of a training step, up to 100 us. A blocked thread takes 30 to 60 us to wake up.
 constexpr auto patience = std::chrono::microseconds(200);
 
 template <class Condition>
@@ -28,13 +28,13 @@ bool soon(const Condition& condition) {
   const auto end = Clock::now() + patience;
   while (!condition()) {
     if (Clock::now() >= end) return false;
-    std::this_thread::yield();  // whoever is waited for may need this very processor
+    std::this_thread::yield();  // the awaited thread may need this processor
   }
   return true;
 }
 
-/// One thread. Its states are passed round by whom it is lent to (idle -> called, and back to idle if
-/// it has not begun) and by itself (called -> working -> idle).
+/// One thread. The caller that borrows it changes its state from idle to called, and back to idle if it has not begun;
+/// the worker changes it from called to working to idle.
 class Worker {
  public:
   void call(const std::function<void(int)>& work, int share) {
@@ -42,7 +42,7 @@ class Worker {
     share_ = share;
     become(State::called);
   }
-  /// A worker that has not begun need not be waited for: its processor may be busy for long.
+  /// Takes a call back if the worker has not begun, since its processor may be busy for a long time.
   void call_off() {
     State expected = State::called;
     state_.compare_exchange_strong(expected, State::idle);
@@ -57,7 +57,8 @@ class Worker {
     for (;;) {
       wait_for_call();
       State expected = State::called;
-      if (!state_.compare_exchange_strong(expected, State::working)) continue;  // called off
+      if (!state_.compare_exchange_strong(expected, State::working))
+        continue;  // the call was taken back
       (*work_)(share_);
       become(State::idle);
     }
@@ -74,7 +75,7 @@ class Worker {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, called);
   }
-  /// Either the worker waits or the one it is lent to, never both.
+  /// The worker waits here, or the caller that borrowed it, never both.
   void become(State state) {
     {
       const std::lock_guard lock(mutex_);
@@ -90,8 +91,8 @@ class Worker {
   std::condition_variable changed_;
 };
 
-/// A thread started while this lives takes no signals: those of a process are for the threads its
-/// program knows of. Faults and the ticks of a profiler belong to the thread they happen on.
+/// Blocks signals in threads that are started while this object lives: signals to the process are for threads of the
+/// program. Faults and the ticks of a profiler are not blocked, since they belong to the thread that they occur on.
 class SignalsBlocked {
 #ifndef _WIN32
  public:
@@ -111,11 +112,12 @@ class SignalsBlocked {
 #endif
 };
 
-/// All workers. Neither it nor they are ever destroyed: at exit they sleep, holding nothing, and end
-/// with the process. To join them there would be to wait for computations of detached threads.
+/// All workers. Neither the pool nor its workers are ever destroyed: at exit they are blocked, hold no lock, and end
+/// with the process. Joining them would wait for computations of detached threads.
 class Pool {
  public:
-  /// Idle workers, the same ones first so that they find their data in their caches; `count` at most.
+  /// Returns at most `count` idle workers, in a fixed order, so that a call finds the data of the last one in its
+  /// caches.
   std::vector<Worker*> lend(int count) {
     const auto wanted = static_cast<std::size_t>(count);
     std::vector<Worker*> crew;
@@ -146,7 +148,7 @@ class Pool {
       try {
         std::thread(&Worker::live, worker.get()).detach();
       } catch (const std::system_error&) {
-        return;  // the system has no thread to spare: go on with those there are
+        return;  // the system refuses another thread: go on with the existing ones
       }
       workers_.push_back(std::move(worker));
     }
@@ -168,8 +170,8 @@ Pool& pool() {
 }
 
 #ifndef _WIN32
-/// A forked child has the memory of its parent's workers, locked mutexes among it, but not their
-/// threads. It never touches that again, and starts workers of its own when it needs some.
+/// Gives a forked child a new pool. The child has the memory of its parent's workers, which may include locked mutexes,
+/// but not their threads; it never uses that memory again.
 void leave_pool_to_parent() {
   static Pool* left = nullptr;  // kept in sight of leak checkers
   if (Pool* parents = current_pool.exchange(nullptr)) {

@@ -17,12 +17,12 @@ struct Exponential<float> {
   static constexpr float ln2_high = 0x1.62e4p-1F;  ///< times any n exact
   static constexpr float ln2_low = 0x1.7f7d1cp-20F;
   static constexpr float smallest = -104, largest = 89;  ///< beyond them exp is 0, infinite
-  static constexpr float negligible = -40;  ///< exp is nothing beside 1, though 2^n is normal
+  static constexpr float negligible = -40;  ///< 1 + exp rounds to 1, and 2^n is normal
   static constexpr float polynomial[] = {0x1.fffffep-2F, 0x1.5554bp-3F, 0x1.555674p-5F,
                                          0x1.122776p-7F, 0x1.6bec08p-10F};
 };
 
-/// The same with the relative error 9.1e-19 = 2^-59.9.
+/// `polynomial` as in single precision, with the relative error 9.1e-19 = 2^-59.9.
 template <>
 struct Exponential<double> {
   typedef unsigned long long Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
@@ -69,7 +69,7 @@ EQUIPROP_INLINE Vector<T> in_every_lane(T x) {
   return x - Vector<T>{};
 }
 
-/// A vector of x or `bound`, whichever is larger; a NaN passes.
+/// max(x, bound) in each lane; a NaN of x is kept.
 template <class T>
 EQUIPROP_INLINE Vector<T> at_least(T bound, const Vector<T>& x) {
   const Vector<T> lower = in_every_lane(bound);
@@ -123,7 +123,7 @@ EQUIPROP_INLINE Reduced<T> reduce(const Vector<T>& x) {
   return {n, bits_of<T>(rounded), t};
 }
 
-/// 2^n for a normal result, n in the lowest bits.
+/// 2^n where it is a normal number; n is in the lowest bits.
 template <class T>
 EQUIPROP_INLINE Vector<T> power_of_two(const Bits<T>& n) {
   return from_bits<T>((n << Exponential<T>::mantissa_bits) + Exponential<T>::one);
@@ -151,7 +151,7 @@ EQUIPROP_INLINE Vector<T> exp(const Vector<T>& x) {
 }
 
 /// p = e / (1 + e) of e = exp(-|x|), which neither overflows nor cancels; 1 - p for positive x. The quotient is
-/// corrected for what rounding took from its terms: (e + e') / (s + s') = p + (e' - p s') / s, where 1 / s = 1 - p.
+/// corrected for the rounding errors of its terms: (e + e') / (s + s') = p + (e' - p s') / s, where 1 / s = 1 - p.
 template <class T>
 EQUIPROP_INLINE Vector<T> logistic(const Vector<T>& x) {
   const Reduced<T> reduced =
@@ -186,7 +186,7 @@ EQUIPROP_INLINE Vector<T> tanh(const Vector<T>& x) {
   return with_sign_of<T>(x, ratio);
 }
 
-/// out = function(in), the last few in a vector of their own.
+/// out = function(in); the numbers after the last full vector are padded with zeros to another vector.
 template <class T, class Function>
 EQUIPROP_INLINE void apply(const Function& function, Size count, const T* in, T* out) {
   Size i = 0;
@@ -206,7 +206,7 @@ template <class T>
 EQUIPROP_INLINE void tanh(Size count, const T* in, T* out) {
   apply<T>([](const Vector<T>& x) { return tanh<T>(x); }, count, in, out);
 }
-/// Of gain (in - shift), which rounds twice in every instruction set.
+/// out = logistic(gain (in - shift)); the argument rounds twice in every instruction set.
 template <class T>
 EQUIPROP_INLINE void logistic(Size count, T gain, T shift, const T* in, T* out) {
   apply<T>([=](const Vector<T>& x) { return logistic<T>(gain * (x - shift)); }, count, in, out);

@@ -1,9 +1,9 @@
 #pragma once
 /// Strict JSON (RFC 8259) in UTF-8, of a form that is known beforehand.
 ///
-/// The reader is asked for one value after another and builds nothing else, so what a text claims costs no
-/// memory, and no nesting is followed but the caller's own. Repeated names, lone surrogates, and fractions or
-/// exponents where an integer is due are refused.
+/// The caller asks for one value after another, and the reader builds nothing else: a hostile text cannot make it
+/// allocate memory or nest deeper than the caller. Repeated names, lone surrogates, and fractions or exponents of
+/// integers are errors.
 
 #include <cstddef>
 #include <set>
@@ -16,33 +16,33 @@ namespace equiprop::json {
 
 class Reader {
  public:
-  /// `where` and `origin` begin and end what is said of a refusal.
+  /// Error messages begin with `where` and end with `origin`.
   Reader(std::string_view text, std::string_view where, std::string_view origin)
       : text_(text), where_(where), origin_(origin) {}
 
   /// Calls member(name), which reads the value, for each member of an object; returns their number.
   template <class Member>
   std::size_t object(std::string_view rule, const Member& member);
-  /// Calls element(), which reads it, for each element of a list.
+  /// Calls element(), which reads one element, for each element of a list.
   template <class Element>
   void list(std::string_view rule, const Element& element);
-  /// Calls each of element(), ... once, for a list of just these.
+  /// Calls each of the functions once, for a list of exactly these elements.
   template <class... Element>
   void tuple(std::string_view rule, const Element&... element);
 
   std::string string(std::string_view rule);
-  /// An integer from 0 to 2^63 - 1.
+  /// Reads an integer from 0 to 2^63 - 1.
   Index count(std::string_view rule);
-  /// A finite number.
+  /// Reads a finite number.
   double number(std::string_view rule);
-  /// Whether the next value is null, which is then read.
+  /// Reads null and returns true if it is the next value; reads nothing otherwise.
   bool null();
-  /// Nothing may follow.
+  /// Throws InvalidArgument unless the text has ended.
   void end();
 
   /// Throws InvalidArgument: `[where] rule. Received <received><origin>.`
   [[noreturn]] void refuse(std::string_view rule, std::string_view received) const;
-  /// The same of what comes next.
+  /// Throws InvalidArgument that quotes the text at the present position.
   [[noreturn]] void refuse(std::string_view rule) const;
 
  private:
@@ -90,12 +90,12 @@ void Reader::tuple(std::string_view rule, const Element&... element) {
   expect(']', rule);
 }
 
-/// A string as Python's json.dumps writes it, with ensure_ascii for Characters::ascii; refused in the name of
-/// `where` if it is no UTF-8.
+/// Returns a string in the form of Python's json.dumps, with ensure_ascii for Characters::ascii. Throws InvalidArgument
+/// in the name of `where` unless it is UTF-8.
 enum class Characters { all, ascii };
 std::string quoted(std::string_view text, Characters characters, std::string_view where);
 
-/// A finite number as Python writes it: the fewest digits that read back the same.
+/// Returns a finite number in Python's form: the fewest digits that read back to the same number.
 std::string number(double value);
 
 }  // namespace equiprop::json

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/workers.hpp"
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/interrupt.hpp"
-#include "workers.hpp"
 
 namespace equiprop {
 namespace {
@@ -24,18 +24,16 @@ std::atomic<int> requested_threads{0};
 std::atomic<int> fallback_threads{0};  // no static local: a fork might find its guard locked
 std::atomic<bool (*)()> interrupt_check{nullptr};
 
-/// Tasks left of one thread's share; whoever takes one takes the first.
+/// The tasks left of one thread's share; threads take the first one.
 struct alignas(64) Share {  // a cache line each
   std::atomic<Index> next{0};
   Index end = 0;
 };
 
-/// One parallel_for in progress. Its tasks are dealt out in equal ranges, one for each thread, so that
-/// neighbours go to one thread, and the same ones to the same thread when the call comes again. A
-/// thread that has done its own helps with the others' (of one whose processor is busy, or who never
-/// came), so none is waited for but those in the middle of a task. Helpers take from the front as the
-/// owner does: one atomic counter is all there is to get right, and a task is large enough that its
-/// neighbourhood does not matter then.
+/// One parallel_for in progress. Each thread has an equal range of neighbouring tasks, the same ones when the call is
+/// repeated. A thread that has finished its range takes tasks of the others (whose processors may be busy, or which may
+/// never have begun), so the call waits only for tasks in progress. These are taken from the front too, as the owner
+/// does: a share is then one atomic counter, and tasks are large enough that the lost locality does not matter.
 class Job {
  public:
   Job(Index tasks, int threads, const std::function<void(Index)>& run)
@@ -48,7 +46,7 @@ class Job {
     std::fegetenv(&environment_);
   }
 
-  /// All shares, beginning with one's own.
+  /// Runs tasks of all shares, beginning with the thread's own.
   void work(int own) {
     const auto shares = static_cast<int>(shares_.size());
     for (int k = 0; k < shares; ++k) finish(shares_[static_cast<std::size_t>((own + k) % shares)]);
@@ -62,7 +60,7 @@ class Job {
   void rethrow() const {
     if (error_) std::rethrow_exception(error_);
   }
-  /// Rounding and the treatment of subnormal numbers are settings of a thread: the caller's hold.
+  /// The floating-point environment (rounding, subnormal numbers) is a setting of a thread; workers take the caller's.
   void adopt_environment() const { std::fesetenv(&environment_); }
 
  private:
@@ -112,7 +110,7 @@ void work_as_helper(Job& job, int share) {
   job.work(share);
 }
 
-/// The caller keeps polling while it waits, so an interrupt is seen even when no task is left to it.
+/// Polls for interrupts while the caller waits, also when it has no task left.
 void poll_while_waiting(Job& job) {
   try {
     if (!job.stopped()) poll_interrupt();

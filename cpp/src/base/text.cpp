@@ -1,9 +1,9 @@
-#include "text.hpp"
+#include "base/text.hpp"
 
 namespace equiprop {
 namespace {
 
-/// Of C0 and C1, and what ends a line elsewhere.
+/// True for control characters of C0 and C1, and for line and paragraph separators.
 bool is_control(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029;
 }
@@ -18,7 +18,7 @@ Character first_character(std::string_view text) {
   if (first < 0x80) return {first, text.empty() ? 0u : 1u};
   if (first < 0xc2 || first > 0xf4) return {};
   const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  // What the second byte may be leaves out longer forms than need be, surrogates, and codes past U+10FFFF.
+  // The limits of the second byte exclude overlong forms, surrogates, and code points beyond U+10FFFF.
   const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
   const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
   if (byte(1) < low || byte(1) > high) return {};

@@ -1,0 +1,223 @@
+#include "equiprop/base/iterate.hpp"
+
+#include <numeric>
+
+#include "equiprop/base/interrupt.hpp"
+
+namespace equiprop {
+
+template <Scalar S>
+void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
+  if (change != nullptr) max_difference<S>(next, s, *change);
+  if (change == nullptr || change->isFinite().all())
+    s = next;
+  else
+    for (Index j = 0; j < s.cols(); ++j)
+      if (std::isfinite((*change)(j))) s.col(j) = next.col(j);
+}
+
+template <Scalar S>
+Iteration<S>::Iteration(const StoppingRule& rule, double rate, PerSample<double> scale,
+                        std::unique_ptr<Stepper<S>> stepper)
+    : tolerance_(rule.tolerance_for<S>()),
+      limit_(rule.max_iterations),
+      rate_(rate),
+      scale_(std::move(scale)),
+      stepper_(std::move(stepper)) {}
+
+template <Scalar S>
+const Report& Iteration<S>::run(StateRef<S> s, const Observer<S>& observe,
+                                const Beginning<S>& begin) {
+  report_.restart(s.cols());
+  steps_ = 0;
+  begin_ = observe || limit_ == 0 ? nullptr : &begin;
+  if (begin && begin_ == nullptr) begin(s);
+  if (observe) observe(0, s);
+  pending_.setConstant(s.cols(), limit_ > 0);
+  do {
+    if (pending_.any()) settle(s, observe);
+    stepper_->residual(s, stepped(), report_.residual);
+    find_unconfirmed();
+  } while (pending_.any());
+  conclude();
+  return report_;
+}
+
+template <Scalar S>
+void Iteration<S>::settle(StateRef<S>& s, const Observer<S>& observe) {
+  gather(s);
+  while (group_.moving.any()) {
+    if (stepper_->separable()) close_ranks();
+    advance();
+    hand_over(s, bool(observe));
+    if (observe) observe(steps_, s);
+  }
+}
+
+/// Fills the group with all samples, of which the pending ones move.
+template <Scalar S>
+void Iteration<S>::gather(const StateRef<S>& s) {
+  group_.samples.resize(static_cast<std::size_t>(s.cols()));
+  std::iota(group_.samples.begin(), group_.samples.end(), Index{0});
+  group_.moving = pending_;
+  units_ = s.rows();
+  if (group_.memory.rows() < units_ || group_.memory.cols() < s.cols())
+    group_.memory.resize(padded_rows<S>(units_), s.cols());
+  if (steps_ == 0 && begin_ != nullptr && *begin_)
+    (*begin_)(state());
+  else
+    state() = s;
+  group_.stepper.reset();
+  stepper_->restart();
+}
+
+/// Compacts the group once a third of its samples have stopped; that costs about one step of the others.
+template <Scalar S>
+void Iteration<S>::close_ranks() {
+  const Index size = group_.moving.size(), moving = group_.moving.count();
+  if (3 * moving > 2 * size) return;
+  std::vector<Index> kept;
+  StateRef<S> states = state();
+  for (Index j = 0; j < size; ++j) {
+    if (!group_.moving(j)) continue;
+    const auto place = static_cast<Index>(kept.size());
+    if (place < j) states.col(place) = states.col(j);
+    group_.samples[kept.size()] = group_.samples[static_cast<std::size_t>(j)];
+    kept.push_back(j);
+  }
+  group_.samples.resize(kept.size());
+  group_.moving.setConstant(moving, true);
+  group_.stepper = stepper().select(kept);
+}
+
+template <Scalar S>
+void Iteration<S>::advance() {
+  poll_interrupt();
+  ++steps_;
+  const bool look = tolerance_ > 0 || steps_ % steps_between_checks == 0;
+  change_.setZero(group_.moving.size());
+  stepper().step(state(), look ? &change_ : nullptr);
+}
+
+/// Copies the states of moving samples that stop here to s, or of all that move. A sample that diverged in place
+/// gets the state it started from.
+template <Scalar S>
+void Iteration<S>::hand_over(StateRef<S>& s, bool all) {
+  const StateRef<S> states = state();
+  for (Index j = 0; j < group_.moving.size(); ++j) {
+    if (!group_.moving(j)) continue;
+    const Index sample = group_.samples[static_cast<std::size_t>(j)];
+    report_.fallbacks(sample) += stepper().fell_back(j) ? 1 : 0;
+    group_.moving(j) = !stops(sample, change_(j));
+    if (group_.moving(j) ? all : report_.status(sample) != Status::diverged || finite(j))
+      s.col(sample) = states.col(j);
+    else if (!group_.moving(j))
+      leave(sample, s);
+  }
+}
+
+/// Copies the state that a sample started from to s.
+template <Scalar S>
+void Iteration<S>::leave(Index sample, StateRef<S>& s) const {
+  if (begin_ == nullptr || !*begin_) return;  // s still holds it
+  State<S> beginning(s.rows(), s.cols());
+  (*begin_)(beginning);
+  s.col(sample) = beginning.col(sample);
+}
+
+template <Scalar S>
+bool Iteration<S>::finite(Index j) {
+  const auto finite = [](const S& v) { return std::isfinite(magnitude(v)); };
+  const auto sample = state().col(j);
+  return std::all_of(sample.begin(), sample.end(), finite);
+}
+
+template <Scalar S>
+bool Iteration<S>::stops(Index sample, RealOf<S> change) {
+  if (!std::isfinite(change)) {
+    report_.status(sample) = Status::diverged;
+    return true;
+  }
+  const bool small = tolerance_ > 0 && change <= rate_ * tolerance_ * scale_(sample);
+  return ++report_.iterations(sample) >= limit_ || small;
+}
+
+/// Marks the samples that go on: a small step does not prove convergence, the residual decides.
+template <Scalar S>
+void Iteration<S>::find_unconfirmed() {
+  for (Index j = 0; j < report_.batch(); ++j)
+    pending_(j) = tolerance_ > 0 && report_.status(j) != Status::diverged &&
+                  report_.iterations(j) < limit_ && report_.residual(j) > tolerance_ * scale_(j);
+}
+
+/// True if every sample is as a step left it.
+template <Scalar S>
+bool Iteration<S>::stepped() const {
+  return steps_ > 0 && !(report_.status == Status::diverged).any();
+}
+
+template <Scalar S>
+void Iteration<S>::conclude() {
+  for (Index j = 0; j < report_.batch(); ++j) {
+    if (report_.status(j) == Status::diverged) continue;
+    if (!std::isfinite(report_.residual(j)))
+      report_.status(j) = Status::diverged;
+    else if (tolerance_ == 0)
+      report_.status(j) = Status::fixed_steps;
+    else if (report_.residual(j) <= tolerance_ * scale_(j))
+      report_.status(j) = Status::converged;
+  }
+}
+
+namespace {
+
+/// The stepper of two functions, which must outlive it.
+template <Scalar S>
+class FunctionStepper final : public Stepper<S> {
+ public:
+  FunctionStepper(const StepFunction<S>& step, const ResidualFunction<S>& residual)
+      : step_(step), residual_(residual) {}
+
+  void step(StateRef<S> s, PerSample<RealOf<S>>* change) override {
+    next_.resize(s.rows(), s.cols());
+    step_(s, next_);
+    accept<S>(next_, s, change);
+  }
+  void residual(const ConstStateRef<S>& s, bool, PerSample<double>& out) override {
+    residual_(s, out);
+  }
+  bool separable() const override { return false; }
+  std::unique_ptr<Stepper<S>> select(Samples) const override {
+    return std::make_unique<FunctionStepper>(*this);
+  }
+
+ private:
+  const StepFunction<S>& step_;
+  const ResidualFunction<S>& residual_;
+  State<S> next_;
+};
+
+}  // namespace
+
+template <Scalar S>
+Report iterate(const StoppingRule& rule, double rate, PerSample<double> scale,
+               const StepFunction<S>& step, const ResidualFunction<S>& residual, StateRef<S> s,
+               const Observer<S>& observe) {
+  return Iteration<S>(rule, rate, std::move(scale),
+                      std::make_unique<FunctionStepper<S>>(step, residual))
+      .run(s, observe);
+}
+
+#define INSTANTIATE(S)                                                                        \
+  template void accept<S>(const State<S>&, StateRef<S>, PerSample<RealOf<S>>*);               \
+  template class Iteration<S>;                                                                \
+  template Report iterate<S>(const StoppingRule&, double, PerSample<double>,                  \
+                             const StepFunction<S>&, const ResidualFunction<S>&, StateRef<S>, \
+                             const Observer<S>&);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(Complex)
+INSTANTIATE(Dual<double>)
+#undef INSTANTIATE
+
+}  // namespace equiprop

@@ -1,0 +1,172 @@
+#pragma once
+/// The Hopfield network by dense algebra, on any scalar of parameters, input and states: an oracle for its derivatives.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+
+/// E = leak(s) - <u, b + X x> - <u, M u> / 2 with u = signal(s): M (units, units) holds the weights of all couplings
+/// between free layers in both directions, X (units, inputs) those of the input. M is not symmetric where feedback is
+/// separate; there is no energy then. Functions are those of the concepts in energy.hpp.
+template <class S>
+class ReferenceNetwork {
+ public:
+  using Scalar = S;
+
+  ReferenceNetwork(const Topology& topology, const Parameters<S>& theta, const State<S>& x)
+      : topology_(topology), theta_(theta), x_(x), m_(num_units(), num_units()) {
+    m_.setZero();
+    inputs_ = State<S>::Zero(num_units(), num_inputs());
+    for (const auto e : topology_.from_input())
+      inputs_.middleRows(to(e).offset, to(e).rows) = matrix(theta_, topology_.weights(e));
+    for (const auto e : topology_.inner()) {
+      between(m_, to(e), from(e)) = matrix(theta_, topology_.weights(e));
+      between(m_, from(e), to(e)) = matrix(theta_, topology_.feedback_weights(e)).transpose();
+    }
+    drive_ = inputs_ * x_;
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      drive_.middleRows(layer(k).offset, layer(k).rows).colwise() +=
+          theta_.segment(topology_.bias(k).offset, layer(k).rows);
+  }
+
+  Index num_units() const { return topology_.state().size(); }
+  Index num_inputs() const { return topology_.num_inputs(); }
+  Index num_outputs() const { return topology_.num_outputs(); }
+  Index num_parameters() const { return theta_.size(); }
+  bool conservative() const { return topology_.feedback() == Feedback::tied; }
+
+  void energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
+    const State<S> u = signal(s), pulls = drive_ + S(0.5) * (m_ * u);
+    out = -u.cwiseProduct(pulls).colwise().sum().transpose().array();
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      topology_.units(k).template add_leak<S>(s.middleRows(layer(k).offset, layer(k).rows), out);
+  }
+  void gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
+    out = by_layer(s, &Units::leak_gradient<S>) - slope(s).cwiseProduct(drive(s));
+  }
+  void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                              StateRef<S> out) const {
+    out = hessian_product(s, v, m_);
+  }
+  void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                         StateRef<S> out) const {
+    out = hessian_product(s, v, m_.transpose());
+  }
+  void parameter_gradient(const ConstStateRef<S>& s, S weight, ParametersRef<S> grad) const {
+    const State<S> u = signal(s);
+    add_products(-weight * u, S(0.5) * u, grad);
+  }
+  void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                                ParametersRef<S> grad) const {
+    add_products(-weight * slope(s).cwiseProduct(v), signal(s), grad);
+  }
+  void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const {
+    out -= weight * (inputs_.transpose() * signal(s));
+  }
+  void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
+                           StateRef<S> out) const {
+    out -= weight * (inputs_.transpose() * slope(s).cwiseProduct(v));
+  }
+
+  void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
+    out = s;
+    for (std::size_t k = 0; k < topology_.num_free(); ++k) respond(k, s, nudge, out);
+  }
+  void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
+    State<S> p = drive(s);
+    if (nudge.force.size() > 0)
+      p.bottomRows(num_outputs()) +=
+          nudge.force / S(topology_.units(topology_.num_free() - 1).signal_gain());
+    out = by_layer(p, &Units::mobility<S>);
+  }
+  void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
+                              const ConstStateRef<S>& v, StateRef<S> out) const {
+    mobility(s, nudge, out);
+    const State<S> response = out.cwiseProduct(v);
+    if (topology_.potential() == Potential::legendre)
+      out = m_.transpose() * response;
+    else
+      out = response - hessian_product(s, response, m_.transpose());
+  }
+  void project(StateRef<S> s) const {
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      topology_.units(k).template project<S>(s.middleRows(layer(k).offset, layer(k).rows));
+  }
+  Index num_blocks() const {
+    return topology_.has_block_update() ? static_cast<Index>(topology_.blocks().size()) : 0;
+  }
+  void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
+    const State<S> before = s;
+    for (const auto k : topology_.blocks()[static_cast<std::size_t>(block)])
+      respond(k, before, nudge, s);
+  }
+
+ private:
+  const Block& layer(std::size_t k) const { return topology_.state()[k]; }
+  const Block& from(std::size_t coupling) const {
+    return layer(static_cast<std::size_t>(topology_.couplings()[coupling].source) - 1);
+  }
+  const Block& to(std::size_t coupling) const {
+    return layer(static_cast<std::size_t>(topology_.couplings()[coupling].target) - 1);
+  }
+  static Eigen::Map<const State<S>> matrix(const Parameters<S>& theta, const Block& block) {
+    return {theta.data() + block.offset, block.rows, block.columns};
+  }
+  template <class Matrix>
+  static auto between(Matrix& m, const Block& rows, const Block& columns) {
+    return m.block(rows.offset, columns.offset, rows.rows, columns.rows);
+  }
+
+  /// What a function of Units stores for each layer.
+  State<S> by_layer(const ConstStateRef<S>& s,
+                    void (Units::*function)(const ConstStateRef<S>&, StateRef<S>) const) const {
+    State<S> out(s.rows(), s.cols());
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      (topology_.units(k).*function)(s.middleRows(layer(k).offset, layer(k).rows),
+                                     out.middleRows(layer(k).offset, layer(k).rows));
+    return out;
+  }
+  State<S> signal(const ConstStateRef<S>& s) const { return by_layer(s, &Units::signal<S>); }
+  State<S> slope(const ConstStateRef<S>& s) const {
+    return by_layer(signal(s), &Units::signal_slope<S>);
+  }
+  State<S> drive(const ConstStateRef<S>& s) const { return drive_ + m_ * signal(s); }
+  State<S> hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                           const State<S>& m) const {
+    const State<S> slopes = slope(s), curvature = by_layer(signal(s), &Units::signal_curvature<S>);
+    return (by_layer(s, &Units::leak_curvature<S>) - curvature.cwiseProduct(drive(s)))
+               .cwiseProduct(v) -
+           slopes.cwiseProduct(m * slopes.cwiseProduct(v));
+  }
+  void respond(std::size_t k, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+               StateRef<S>& out) const {
+    const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
+    const State<S> p = drive(s);
+    topology_.units(k).template respond<S>(p.middleRows(layer(k).offset, layer(k).rows),
+                                           forced ? &nudge.force : nullptr, nudge.stiffness,
+                                           out.middleRows(layer(k).offset, layer(k).rows));
+  }
+  /// Adds sum <a, b'> of what M, X and the biases multiply, where b' is b, x and 1.
+  void add_products(const State<S>& a, const State<S>& b, ParametersRef<S>& grad) const {
+    const auto add = [&](const Block& block, const State<S>& product) {
+      Eigen::Map<State<S>>(grad.data() + block.offset, block.rows, block.columns) += product;
+    };
+    const State<S> inputs = a * x_.transpose(), pulls = a * b.transpose();
+    for (const auto e : topology_.from_input())
+      add(topology_.weights(e), inputs.middleRows(to(e).offset, to(e).rows));
+    for (const auto e : topology_.inner()) {
+      add(topology_.weights(e), between(pulls, to(e), from(e)));
+      add(topology_.feedback_weights(e), between(pulls, from(e), to(e)).transpose());
+    }
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      add(topology_.bias(k), a.middleRows(layer(k).offset, layer(k).rows).rowwise().sum());
+  }
+
+  Topology topology_;
+  Parameters<S> theta_;
+  State<S> x_, m_;
+  State<S> inputs_;  // X
+  State<S> drive_;   // b + X x
+};
+
+}  // namespace equiprop::tests
