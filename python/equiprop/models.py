@@ -125,7 +125,9 @@ class HopfieldNetwork:
     """
 
     #: Attributes that follow from the structure and the parameters.
-    _DERIVED = frozenset({"_network", "layers", "couplings", "potential", "feedback", "dtype", "core", "_block_slices"})
+    _DERIVED = frozenset(
+        {"_network", "layers", "couplings", "potential", "feedback", "dtype", "core", "_block_slices"}
+    )
 
     def __init__(
         self,

@@ -48,15 +48,11 @@ class _Fused:
     learning_rate: Rate
     _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
     _steps: int = field(default=0, init=False, repr=False, compare=False)
-    _covered: Blocks | None = field(default=None, init=False, repr=False, compare=False)
 
     num_averages: ClassVar[int]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_covered": None}
-
     def _prepare(
-        self, where: str, parameters: _Array, blocks: Blocks, factor: float
+        self, where: str, parameters: _Array, blocks: Blocks, factor: float, *, check_cover: bool = False
     ) -> list[tuple[int, int, float]]:
         """Check the arguments of a step, make the averages if there are none, and return the rates."""
         _require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
@@ -64,9 +60,8 @@ class _Fused:
         if kept is not None and (kept.dtype, kept.shape[1]) != (parameters.dtype, parameters.size):
             rule = "An optimizer keeps to one vector; make a new one for another"
             _require(False, where, rule, f"{parameters.dtype} {parameters.shape}")
-        if self._covered is not blocks or kept is None:
+        if check_cover:
             _check_cover(where, blocks, parameters.size)
-            self._covered = blocks
         rates = _checked_rates(where, self.learning_rate, blocks, factor)
         if kept is None:
             self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
@@ -146,7 +141,7 @@ class SGD(_Fused):
             Parameters and state are then as they were.
         """
         _check_gradient("SGD.step", parameters, gradient)
-        rates = self._prepare("SGD.step", parameters, blocks, factor)
+        rates = self._prepare("SGD.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         (velocity,) = self._buffers
         core = _core.f32 if parameters.dtype == np.float32 else _core.f64
@@ -160,7 +155,7 @@ class SGD(_Fused):
     def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
         """Return the step that the core takes while it sums a gradient; `finish` counts it afterwards.
 
-        Arguments and errors are those of :meth:`step`, without the gradient.
+        Arguments and errors are those of :meth:`step` without the gradient. `blocks` are those of a model.
         """
         rates = self._prepare("SGD.sink", parameters, blocks, factor)
         assert self._buffers is not None
@@ -223,7 +218,7 @@ class Adam(_Fused):
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``; arguments and errors as in :meth:`SGD.step`."""
         _check_gradient("Adam.step", parameters, gradient)
-        rates = self._prepare("Adam.step", parameters, blocks, factor)
+        rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         mean, square = self._buffers
         core = _core.f32 if parameters.dtype == np.float32 else _core.f64

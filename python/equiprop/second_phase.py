@@ -100,7 +100,9 @@ class EquilibriumPropagation:
         if nudging.circle:
             _check_holomorphic(model)
         nodes = nudging.circle or (() if nudging.exact else nudging.nodes(step))
-        return _nudged_phases(nudging.exact, bool(nudging.circle), nodes, self.solver or free_solver, self.symmetrize)
+        return _nudged_phases(
+            nudging.exact, bool(nudging.circle), nodes, self.solver or free_solver, self.symmetrize
+        )
 
     def gradient(self, free: FreeState) -> Gradient:
         """Return the gradient at the free state."""
@@ -160,7 +162,11 @@ class RecurrentBackpropagation:
 
 @lru_cache(maxsize=64)
 def _nudged_phases(
-    exact: bool, circle: bool, nodes: tuple[tuple[complex, complex], ...], solver: FreeSolver, symmetrize: bool
+    exact: bool,
+    circle: bool,
+    nodes: tuple[tuple[complex, complex], ...],
+    solver: FreeSolver,
+    symmetrize: bool,
 ) -> _core.NudgedPhases:
     kinds = _core.NudgingKind
     kind = kinds.EXACT_LIMIT if exact else kinds.HOLOMORPHIC if circle else kinds.FINITE

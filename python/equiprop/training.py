@@ -96,8 +96,6 @@ class Trainer:
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
-    _core_step: _core.TrainingStep | None = field(default=None, init=False, repr=False, compare=False)
-    _core_step_of: Model | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
@@ -106,6 +104,7 @@ class Trainer:
             self.solver = training_solver(self.model)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = _largest(self.model)
+        self._core_step: tuple[Model, _core.TrainingStep] | None = None
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take one mini-batch: free phase, second phase, update in place.
@@ -134,7 +133,7 @@ class Trainer:
     def _step_in_core(
         self, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork, factor: float
     ) -> Metrics:
-        """Take a step in one call of the core; an optimiser with a `step` of its own gets the summed gradient."""
+        """Take a step in one call of the core; an optimiser that overrides `step` gets the summed gradient."""
         model, optimizer, where = self.model, self.optimizer, "Trainer.step"
         step = self._stepper()
         network = isinstance(model, HopfieldNetwork)
@@ -145,20 +144,20 @@ class Trainer:
         result = step.take(x, targets, cost, self._solver.core, options, sink)
         if result is None:
             raise self._divergence(step)
-        *numbers, failed, gradient = result
+        objective, error, free, second, residual, failed, gradient = result
         if gradient is None:
             optimizer.finish()  # type: ignore[attr-defined]
         else:
             optimizer.step(parameters, gradient, model.block_slices, factor)
-        return Metrics(*numbers, failed, self._advice(step) if failed else ())
+        advice = self._advice(step) if failed else ()
+        return Metrics(objective, error, free, second, residual, failed, advice)
 
     def _stepper(self) -> _core.TrainingStep:
         """Return the core's training step of the model, which keeps its memory from step to step."""
-        if self._core_step is None or self._core_step_of is not self.model:
+        if self._core_step is None or self._core_step[0] is not self.model:
             network = self.model.core_network if isinstance(self.model, HopfieldNetwork) else None
-            self._core_step = self.model.core.TrainingStep(self.model, network)
-            self._core_step_of = self.model
-        return self._core_step
+            self._core_step = (self.model, self.model.core.TrainingStep(self.model, network))
+        return self._core_step[1]
 
     def _outcomes(self, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
         """Return how the phases of the last step ended; None for a second phase that did not begin."""
@@ -205,7 +204,7 @@ class Trainer:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_core_step": None, "_core_step_of": None}
+        return {**self.__dict__, "_core_step": None}
 
     def _refuse_divergence(self, phase: str, outcome: Outcome) -> None:
         if outcome.status.max() == _DIVERGED:  # the worst
