@@ -126,25 +126,52 @@ void add_outer_products(std::span<const OuterProduct<S>> products, StateRef<S> o
   });
 }
 
-template <std::floating_point S>
-void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
-             Index begin) {
-  ParametersRef<S> theta(descending.theta), velocity(descending.velocity);
-  const MomentumStep<S>& taken = descending.step;
+namespace {
+
+/// Calls run(step, column) with the complete sums for some columns of the result, for all of them.
+template <class S, class Run>
+void for_each_sum(std::span<const OuterProduct<S>> products, const Run& run) {
   State<S> sum;  // of the samples before the last ones
   for_each_part<S>(products, [&](std::span<const OuterProduct<S>> part, bool last) {
     if (!last && sum.size() == 0) sum.setZero(part.front().a.rows(), part.front().b.rows());
     if (!last) return add_outer_products<S>(part, sum);
     for_each_columns<S>(part, [&](LayerStep<S>& step, Index column) {
-      const Index at = begin + column * step.rows;
-      const Descent<S> descent{theta.data() + at, step.rows, taken.rate, taken.momentum,
-                               taken.decay};
-      step.descent = &descent;
       if (sum.size() > 0) step.start = sum.data() + column * step.rows;
       step.start_stride = step.rows;
-      if (velocity.size() > 0) step.out = velocity.data() + at;
-      kernels<S>().accumulate(step);
+      run(step, column);
     });
+  });
+}
+
+}  // namespace
+
+template <std::floating_point S>
+void descend(std::span<const OuterProduct<S>> products, const Descending<S>& descending,
+             Index begin) {
+  ParametersRef<S> theta(descending.theta), velocity(descending.velocity);
+  const MomentumStep<S>& taken = descending.step;
+  for_each_sum<S>(products, [&](LayerStep<S>& step, Index column) {
+    const Index at = begin + column * step.rows;
+    const Descent<S> descent{theta.data() + at, step.rows, taken.rate, taken.momentum, taken.decay};
+    step.descent = &descent;
+    if (velocity.size() > 0) step.out = velocity.data() + at;
+    kernels<S>().accumulate(step);
+  });
+}
+
+template <std::floating_point S>
+void descend(std::span<const OuterProduct<S>> products, const AdamDescending<S>& descending,
+             Index begin) {
+  ParametersRef<S> theta(descending.theta), mean(descending.mean), square(descending.square);
+  for_each_sum<S>(products, [&](LayerStep<S>& step, Index column) {
+    thread_local Parameters<S> sums;  // of one panel, which stays in L2
+    const Index at = begin + column * step.rows, count = step.rows * step.batch;
+    if (sums.size() < count) sums.resize(count);
+    step.out = sums.data();
+    step.out_stride = step.rows;
+    kernels<S>().accumulate(step);
+    descending.step.apply(theta.segment(at, count), sums.head(count), mean.segment(at, count),
+                          square.segment(at, count));
   });
 }
 
@@ -189,6 +216,8 @@ S largest_size(const ConstStateRef<S>& a) {
   template S largest_size<S>(const ConstStateRef<S>&);                                     \
   template void add_outer_products<S>(std::span<const OuterProduct<S>>, StateRef<S>);      \
   template void descend<S>(std::span<const OuterProduct<S>>, const Descending<S>&, Index); \
+  template void descend<S>(std::span<const OuterProduct<S>>, const AdamDescending<S>&,     \
+                           Index);                                                         \
   template void affine<S>(const ConstStateRef<S>&, const ConstStateRef<S>&,                \
                           const ConstParametersRef<S>&, StateRef<S>);
 INSTANTIATE(float)

@@ -81,7 +81,8 @@ bool DescendSGD<S>::bounded(double bound) {
 
 template <std::floating_point S>
 void DescendSGD<S>::products(const Block& weights, std::span<const OuterProduct<S>> terms) {
-  descend<S>(terms, {{rate_at(rates_, weights.offset), momentum_, decay_}, theta_, velocity_},
+  descend<S>(terms,
+             Descending<S>{{rate_at(rates_, weights.offset), momentum_, decay_}, theta_, velocity_},
              weights.offset);
 }
 
@@ -110,9 +111,9 @@ bool DescendAdam<S>::bounded(double bound) {
 
 template <std::floating_point S>
 void DescendAdam<S>::products(const Block& weights, std::span<const OuterProduct<S>> terms) {
-  sum_.setZero(weights.rows, weights.columns);
-  add_outer_products<S>(terms, sum_);
-  numbers(weights.offset, Eigen::Map<const Parameters<S>>(sum_.data(), sum_.size()));
+  AdamStep<S> step = step_;
+  step.rate = rate_at(rates_, weights.offset);
+  descend<S>(terms, AdamDescending<S>{step, theta_, mean_, square_}, weights.offset);
 }
 
 template <std::floating_point S>

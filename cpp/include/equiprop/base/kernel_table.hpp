@@ -86,6 +86,18 @@ struct ConjugateStep {
   T largest{};  ///< max |z| afterwards; NaN is larger than any number
 };
 
+/// A step of Adam (see AdamStep) as multiplications by numbers that all parameters share:
+/// m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, theta <- keep theta - pace m / (root sqrt(v) + epsilon).
+template <class T>
+struct AdamNumbers {
+  T beta1;    ///< as in the equations
+  T beta2;    ///< as in the equations
+  T epsilon;  ///< as in the equations
+  T keep;     ///< 1 - rate decay
+  T pace;     ///< rate / (1 - beta1^t)
+  T root;     ///< 1 / sqrt(1 - beta2^t)
+};
+
 /// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though
 /// packed weights are read fastest from a multiple of 64 bytes. A sample's bits depend neither on the number of
 /// samples nor on its place among them.
@@ -113,6 +125,10 @@ struct Kernels {
   void (*follow)(std::ptrdiff_t count, ConjugateStep<T>& step);
   /// p = z + beta p
   void (*turn)(std::ptrdiff_t count, T beta, const T* z, T* p);
+  /// Takes a step of Adam along the gradient g; all are (count,). Square roots and quotients are rounded correctly, so the
+  /// numbers do not depend on the instruction set.
+  void (*adam)(std::ptrdiff_t count, const AdamNumbers<T>& numbers, const T* g, T* theta, T* mean,
+               T* square);
   std::ptrdiff_t lanes;  ///< rows of LayerStep::change
 
   /// out[i] = e^in[i]. Errors are in units in the last place of the exact result, subnormal ones included: here at

@@ -103,7 +103,6 @@ class EQUIPROP_EXPORT DescendAdam final : public ParameterSink<S> {
   ParametersRef<S> theta_, mean_, square_;
   BlockRates<S> rates_;
   AdamStep<S> step_;
-  State<S> sum_;  // of one block
 };
 
 /// A bound of the numbers that a model hands over; changes nothing.

@@ -35,6 +35,11 @@ template <std::floating_point S>
 EQUIPROP_EXPORT void descend(std::span<const OuterProduct<S>> products,
                              const Descending<S>& descending, Index begin);
 
+/// A step of Adam along the gradient that is the sum of the products: the block at `begin` descends, a panel at a time.
+template <std::floating_point S>
+EQUIPROP_EXPORT void descend(std::span<const OuterProduct<S>> products,
+                             const AdamDescending<S>& descending, Index begin);
+
 /// out = w u + bias, by the packed kernels. `w` is packed on the way, a panel at a time, so for one use it is read
 /// from memory once. Threads share its rows.
 template <std::floating_point S>

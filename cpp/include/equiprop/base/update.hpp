@@ -2,6 +2,7 @@
 /// The parameter update that follows a mini-batch, in one pass over the memory it touches.
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/kernels.hpp"
 #include "equiprop/base/parallel.hpp"
 
 namespace equiprop {
@@ -54,13 +55,24 @@ struct AdamStep {
   /// Takes it; `mean` is m and `square` v, all (parameters,).
   void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient, ParametersRef<S> mean,
              ParametersRef<S> square) const {
-    const auto g = gradient.array();
-    mean.array() = beta1 * mean.array() + (S(1) - beta1) * g;
-    square.array() = beta2 * square.array() + (S(1) - beta2) * (g * g);
-    theta.array() =
-        (S(1) - rate * decay) * theta.array() -
-        (rate / correction1) * (mean.array() / ((square.array() / correction2).sqrt() + epsilon));
+    const AdamNumbers<S> numbers{beta1,
+                                 beta2,
+                                 epsilon,
+                                 S(1) - rate * decay,
+                                 rate / correction1,
+                                 S(1) / std::sqrt(correction2)};
+    kernels<S>().adam(theta.size(), numbers, gradient.data(), theta.data(), mean.data(),
+                      square.data());
   }
+};
+
+/// Parameters that descend by Adam along a gradient while it is computed; all are (parameters,).
+template <class S>
+struct AdamDescending {
+  AdamStep<S> step;         ///< how far
+  ParametersRef<S> theta;   ///< the parameters
+  ParametersRef<S> mean;    ///< m
+  ParametersRef<S> square;  ///< v
 };
 
 /// Parameters per task of an update; they fit a core's second-level cache with what belongs to them.

@@ -84,8 +84,8 @@ void accumulate(const LayerStep<T>& step) {
 template <class T>
 constexpr Kernels<T> table = {packed_size<T>, pack<T>,           by_rows<T>,      pack_by_rows<T>,
                               accumulate<T>,  largest_change<T>, largest_size<T>, inner<T>,
-                              follow<T>,      turn<T>,           lanes<T>,        exp<T>,
-                              tanh<T>,        logistic<T>};
+                              follow<T>,      turn<T>,           adam<T>,         lanes<T>,
+                              exp<T>,         tanh<T>,           logistic<T>};
 
 }  // namespace
 

@@ -8,4 +8,6 @@
 #define EQUIPROP_MULTIPLY_ADD_FLOAT _mm256_fmadd_ps
 #define EQUIPROP_MULTIPLY_ADD_DOUBLE _mm256_fmadd_pd
 #define EQUIPROP_REGISTER "x"
+#define EQUIPROP_SQUARE_ROOT_FLOAT _mm256_sqrt_ps
+#define EQUIPROP_SQUARE_ROOT_DOUBLE _mm256_sqrt_pd
 #include "kernels.inl"

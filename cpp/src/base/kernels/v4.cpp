@@ -14,4 +14,6 @@
 #define EQUIPROP_STORE_SOME_DOUBLE(count, to, v) \
   _mm512_mask_storeu_pd(to, _bzhi_u32(0xff, count), v)
 #define EQUIPROP_REGISTER "v"
+#define EQUIPROP_SQUARE_ROOT_FLOAT _mm512_sqrt_ps
+#define EQUIPROP_SQUARE_ROOT_DOUBLE _mm512_sqrt_pd
 #include "kernels.inl"

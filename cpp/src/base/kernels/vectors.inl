@@ -119,3 +119,47 @@ void turn(Size count, T beta, const T* z, T* p) {
   if (const Size left = count - i; left > 0)
     store_some(p + i, turned(load_some(z + i, left), load_some(p + i, left)), left);
 }
+
+/// The square root of each lane, rounded correctly.
+template <class T>
+EQUIPROP_INLINE Vector<T> square_root(const Vector<T>& v) {
+#ifdef EQUIPROP_SQUARE_ROOT_FLOAT
+  if constexpr (sizeof(T) == sizeof(float))
+    return EQUIPROP_SQUARE_ROOT_FLOAT(v);
+  else
+    return EQUIPROP_SQUARE_ROOT_DOUBLE(v);
+#else
+  Vector<T> root = v;
+  for (Size i = 0; i < lanes<T>; ++i) root[i] = static_cast<T>(__builtin_sqrt(v[i]));
+  return root;
+#endif
+}
+
+template <class T>
+EQUIPROP_INLINE void adam(const AdamNumbers<T>& numbers, const Vector<T>& g, T* theta, T* mean,
+                          T* square) {
+  const Vector<T> m = numbers.beta1 * load(mean) + (1 - numbers.beta1) * g;
+  const Vector<T> v = numbers.beta2 * load(square) + (1 - numbers.beta2) * (g * g);
+  store(mean, m);
+  store(square, v);
+  const Vector<T> size = numbers.root * square_root<T>(v) + numbers.epsilon;
+  store(theta, numbers.keep * load(theta) - numbers.pace * (m / size));
+}
+
+template <class T>
+void adam(Size count, const AdamNumbers<T>& numbers, const T* g, T* theta, T* mean, T* square) {
+  Size i = 0;
+  for (; i + lanes<T> <= count; i += lanes<T>)
+    adam<T>(numbers, load(g + i), theta + i, mean + i, square + i);
+  if (i == count) return;
+  const Size left = count - i;
+  T rest[4][lanes<T>] = {};
+  copy_numbers(g + i, rest[0], left);
+  copy_numbers(theta + i, rest[1], left);
+  copy_numbers(mean + i, rest[2], left);
+  copy_numbers(square + i, rest[3], left);
+  adam<T>(numbers, load(rest[0]), rest[1], rest[2], rest[3]);
+  copy_numbers(rest[1], theta + i, left);
+  copy_numbers(rest[2], mean + i, left);
+  copy_numbers(rest[3], square + i, left);
+}
