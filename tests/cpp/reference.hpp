@@ -117,7 +117,7 @@ class ReferenceNetwork {
     return m.block(rows.offset, columns.offset, rows.rows, columns.rows);
   }
 
-  /// What a function of Units stores for each layer.
+  /// Applies a function of Units to each layer.
   State<S> by_layer(const ConstStateRef<S>& s,
                     void (Units::*function)(const ConstStateRef<S>&, StateRef<S>) const) const {
     State<S> out(s.rows(), s.cols());
@@ -146,7 +146,7 @@ class ReferenceNetwork {
                                            forced ? &nudge.force : nullptr, nudge.stiffness,
                                            out.middleRows(layer(k).offset, layer(k).rows));
   }
-  /// Adds sum <a, b'> of what M, X and the biases multiply, where b' is b, x and 1.
+  /// Adds the sums over samples of a b^T, a x^T and a to the gradient by the weights in M, those in X and the biases.
   void add_products(const State<S>& a, const State<S>& b, ParametersRef<S>& grad) const {
     const auto add = [&](const Block& block, const State<S>& product) {
       Eigen::Map<State<S>>(grad.data() + block.offset, block.rows, block.columns) += product;

@@ -7,16 +7,6 @@
 namespace equiprop {
 
 template <Scalar S>
-void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
-  if (change != nullptr) max_difference<S>(next, s, *change);
-  if (change == nullptr || change->isFinite().all())
-    s = next;
-  else
-    for (Index j = 0; j < s.cols(); ++j)
-      if (std::isfinite((*change)(j))) s.col(j) = next.col(j);
-}
-
-template <Scalar S>
 Iteration<S>::Iteration(const StoppingRule& rule, double rate, PerSample<double> scale,
                         std::unique_ptr<Stepper<S>> stepper)
     : tolerance_(rule.tolerance_for<S>()),
@@ -209,7 +199,6 @@ Report iterate(const StoppingRule& rule, double rate, PerSample<double> scale,
 }
 
 #define INSTANTIATE(S)                                                                        \
-  template void accept<S>(const State<S>&, StateRef<S>, PerSample<RealOf<S>>*);               \
   template class Iteration<S>;                                                                \
   template Report iterate<S>(const StoppingRule&, double, PerSample<double>,                  \
                              const StepFunction<S>&, const ResidualFunction<S>&, StateRef<S>, \

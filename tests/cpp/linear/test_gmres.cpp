@@ -1,4 +1,4 @@
-/// What only GMRES promises: systems that are not symmetric, and an end to every search.
+/// GMRES alone: systems that are not symmetric, restarts and stagnation.
 
 #include "linear/systems.hpp"
 

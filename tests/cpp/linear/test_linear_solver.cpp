@@ -1,4 +1,4 @@
-/// What all linear solvers promise alike.
+/// Laws that hold for all linear solvers.
 
 #include "linear/systems.hpp"
 

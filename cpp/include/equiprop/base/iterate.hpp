@@ -71,7 +71,14 @@ class Stepper {
 /// s <- next. Unless `change` is nullptr, change (batch,) = max |next - s| of each sample, and a sample whose change is
 /// not finite keeps its state.
 template <Scalar S>
-EQUIPROP_EXPORT void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change);
+void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
+  if (change != nullptr) max_difference<S>(next, s, *change);
+  if (change == nullptr || change->isFinite().all())
+    s = next;
+  else
+    for (Index j = 0; j < s.cols(); ++j)
+      if (std::isfinite((*change)(j))) s.col(j) = next.col(j);
+}
 
 /// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale suggests, and
 /// residual(s) <= tolerance * scale confirms, that it is done. Samples are independent: one that has stopped keeps its
