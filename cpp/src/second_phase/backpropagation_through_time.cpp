@@ -1,5 +1,6 @@
 #include "equiprop/second_phase/backpropagation_through_time.hpp"
 
+#include "equiprop/base/interrupt.hpp"
 #include "equiprop/second_phase/equilibrium_propagation.hpp"
 
 namespace equiprop {
