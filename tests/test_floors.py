@@ -219,10 +219,34 @@ def test_models_use_no_conjugating_product() -> None:
         assert not re.search(r"\.(dot|adjoint|norm|squaredNorm)\(", path.read_text()), path
 
 
-def test_only_interfaces_of_loops_and_models_have_virtual_functions() -> None:
+#: Interfaces that a program may implement, and nothing else has virtual functions: what the library calls through them
+#: is compiled once per scalar.
+INTERFACES = {
+    "base/iterate.hpp": ["Stepper"],
+    "base/parameter_sink.hpp": ["ParameterSink"],
+    "model/any_model.hpp": ["Interface"],
+    "model/coupling.hpp": ["Interface"],
+    "model/edge.hpp": ["Edge"],
+    "model/energy_interface.hpp": [
+        "InputDerivatives",
+        "BlockUpdates",
+        "OnePassResidual",
+        "Selection",
+        "EnergyInterface",
+    ],
+}
+
+
+def virtual_destructors(text: str) -> list[str]:
+    return re.findall(r"virtual ~(\w+)\(", text)
+
+
+def test_only_interfaces_have_virtual_functions() -> None:
     for path in HEADERS.rglob("*.hpp"):
-        if path.name not in {"any_model.hpp", "energy_interface.hpp", "iterate.hpp"}:
-            assert not re.search(r"^\s*virtual ", path.read_text(), re.MULTILINE), path
+        text = path.read_text()
+        interfaces = INTERFACES.get(path.relative_to(HEADERS).as_posix(), [])
+        assert virtual_destructors(text) == interfaces, path
+        assert interfaces or not re.search(r"\bvirtual\b", text), path
 
 
 def test_one_version_number() -> None:

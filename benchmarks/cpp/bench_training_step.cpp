@@ -24,8 +24,6 @@ struct Training {
   AnyCost<float> cost;
   NudgingRule<float> nudging = centered<float>(0.25);
   Solver solver = BlockUpdate{{.tolerance = 1e-3}};
-  MomentumStep<float> step{0, 0,
-                           0};  // at rate 0 every step is the same work, and the update is made
   Parameters<float> velocity;
   Report free, nudged;
 
@@ -38,10 +36,10 @@ struct Training {
     const AnyEnergy<float> energy = network.clamp(x);
     State<float> state = network.initial_state(x.cols());
     free = relax<float>(energy, solver, state);
-    nudged = descend_by_equilibrium_propagation<float>(
-                 energy, cost, state, nudging, solver,
-                 Descending<float>{step, network.parameters(), velocity})
-                 .report;
+    // At rate 0 every step is the same work, and the update is made.
+    DescendSGD<float> descent(network.parameters(), velocity, {{0, 0}}, 0, 0);
+    nudged =
+        equilibrium_propagation<float>(energy, cost, state, nudging, solver, descent).report;
   }
   double flops() const {
     const Topology& topology = network.topology();

@@ -18,7 +18,7 @@ inline std::string name_of(const std::vector<Index>& sizes) {
 
 inline HopfieldNetwork<float> make_network(const std::vector<Index>& sizes) {
   std::vector<Layer> layers;
-  std::vector<Dense> couplings;
+  std::vector<Coupling> couplings;
   for (const Index size : sizes) {
     const auto k = static_cast<Index>(layers.size());
     layers.push_back({"layer" + std::to_string(k), size});

@@ -103,7 +103,8 @@ void check_contrast(const EnergyFamily& family, const State<double>& s, Random& 
   for (std::size_t k = 0; k < states.size(); ++k)
     family.energy().parameter_gradient(states[k], weights[k], expected);
   Parameters<double> actual = Parameters<double>::Ones(family.theta.size());
-  family.energy().contrast(states, weights, actual);
+  AddTo<double> sum(actual);
+  EXPECT_TRUE(family.energy().contrast(states, weights, sum));
   expect_close(actual, expected, rounding, "contrast = sum of weighted parameter gradients");
 }
 

@@ -104,10 +104,10 @@ class ReferenceNetwork {
  private:
   const Block& layer(std::size_t k) const { return topology_.state()[k]; }
   const Block& from(std::size_t coupling) const {
-    return layer(static_cast<std::size_t>(topology_.couplings()[coupling].source) - 1);
+    return layer(static_cast<std::size_t>(topology_.couplings()[coupling].source()) - 1);
   }
   const Block& to(std::size_t coupling) const {
-    return layer(static_cast<std::size_t>(topology_.couplings()[coupling].target) - 1);
+    return layer(static_cast<std::size_t>(topology_.couplings()[coupling].target()) - 1);
   }
   static Eigen::Map<const State<S>> matrix(const Parameters<S>& theta, const Block& block) {
     return {theta.data() + block.offset, block.rows, block.columns};

@@ -74,13 +74,13 @@ std::vector<Layer> make_layers(const std::vector<Index>& units,
 
 /// input 0 -> 1 -> 2 -> 3 -> 4 with skips 0 -> 2, 1 -> 3 and 4 -> 1: the triangle 1 2 3 needs three
 /// blocks, and one coupling is written from the later layer to the earlier one.
-std::vector<Dense> skip_couplings() {
+std::vector<Coupling> skip_couplings() {
   return {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {2, 0}, {1, 3}, {4, 1}};
 }
 
 /// input 0 to each of 1 ... 5, and each of these to 6: a layer of five neighbours.
-std::vector<Dense> star_couplings() {
-  std::vector<Dense> couplings;
+std::vector<Coupling> star_couplings() {
+  std::vector<Coupling> couplings;
   for (Index k = 1; k <= 5; ++k) couplings.insert(couplings.end(), {{0, k}, {k, 6}});
   return couplings;
 }
@@ -204,7 +204,7 @@ EnergyFamily make_family(const HopfieldNetwork<double>& network, const State<dou
       same.parameters() = value(theta);
       if ((derivative(theta).array() != 0).any())
         return AnyEnergy<D>(ReferenceNetwork<D>(topology, theta, input));
-      return AnyEnergy<D>(ClampedHopfield<D, double>(
+      return AnyEnergy<D>(ClampedHopfield<D>(
           std::make_shared<const Topology>(topology),
           std::make_shared<const Parameters<double>>(same.parameters()), input));
     } else {

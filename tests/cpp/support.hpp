@@ -37,7 +37,7 @@ State<double> derivative(const State<D>& a);
 struct Case {
   std::string name;
   std::vector<Layer> layers;
-  std::vector<Dense> couplings;
+  std::vector<Coupling> couplings;
   Potential potential;
   Feedback feedback = Feedback::tied;
 };

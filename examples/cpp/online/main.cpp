@@ -54,7 +54,9 @@ class Learner {
         clamped_(network_.clamp(x_)),
         cost_(y_),
         free_phase_(clamped_, solver),
-        second_phase_(clamped_, cost_, eq::centered<float>(0.25), solver) {}
+        second_phase_(clamped_, cost_, eq::centered<float>(0.25), solver),
+        descent_(network_.parameters(), velocity_, {{.begin = 0, .rate = 0.02f}}, /*momentum=*/0,
+                 /*decay=*/0) {}
 
   /// Predicts the class of the next sample, then learns it; whether the prediction was wrong.
   bool learn_from(Stream& stream) {
@@ -67,8 +69,7 @@ class Learner {
     free_phase_.run(state_);
     Index predicted = 0;
     state_.col(0).tail(y_.rows()).maxCoeff(&predicted);
-    second_phase_.descend(
-        state_, {{.rate = 0.02f, .momentum = 0, .decay = 0}, network_.parameters(), velocity_});
+    second_phase_.give(state_, descent_);
     return predicted != label;
   }
 
@@ -80,6 +81,7 @@ class Learner {
   eq::SquaredError<float> cost_;
   eq::Relaxation<float> free_phase_;
   eq::EquilibriumPropagation<float> second_phase_;
+  eq::DescendSGD<float> descent_;
 };
 
 /// Argument i, a positive number.

@@ -41,9 +41,10 @@ void learn(eq::HopfieldNetwork<float>& network, eq::Parameters<float>& velocity,
   const eq::AnyCost<float> cost = eq::SquaredError<float>(batch.y);
   eq::State<float> state = network.initial_state(batch.x.cols());
   eq::relax<float>(energy, solver, state);
-  eq::descend_by_equilibrium_propagation<float>(
-      energy, cost, state, eq::centered<float>(0.25), solver,
-      {{.rate = 0.05f, .momentum = 0.9f, .decay = 0}, network.parameters(), velocity});
+  eq::DescendSGD<float> descent(network.parameters(), velocity, {{.begin = 0, .rate = 0.05f}},
+                                /*momentum=*/0.9f, /*decay=*/0);
+  eq::equilibrium_propagation<float>(energy, cost, state, eq::centered<float>(0.25), solver,
+                                     descent);
 }
 
 /// The fraction of digits that are not recognised.

@@ -74,7 +74,7 @@ TEST(Relax, DoesNotAllocateInItsLoopOnComplexAndDualNumbers) {
 
 TEST(Relax, DoesNotAllocateInItsLoopForALayerOfManyNeighbours) {
   std::vector<Layer> layers{{"x", 64}};
-  std::vector<Dense> couplings;
+  std::vector<Coupling> couplings;
   for (Index k = 1; k <= 7; ++k) {
     layers.push_back({"hidden" + std::to_string(k), 64});
     couplings.insert(couplings.end(), {{0, k}, {k, 8}});

@@ -12,7 +12,7 @@ struct Setting {
   Feedback feedback = Feedback::tied;
 };
 
-const std::vector<Dense> skipping{{0, 1}, {1, 2}, {2, 3}, {0, 3}, {1, 3}};
+const std::vector<Coupling> skipping{{0, 1}, {1, 2}, {2, 3}, {0, 3}, {1, 3}};
 
 template <class S>
 HopfieldNetwork<S> network_of(const Setting& setting) {
@@ -36,8 +36,8 @@ struct Lesson {
       targets.push_back(random_state(random, 10, batch).cast<S>());
     }
   }
-  Descending<S> descending(HopfieldNetwork<S>& network, Parameters<S>& velocity) const {
-    return {{S(0.01), S(0.9), S(1e-4)}, network.parameters(), velocity};
+  DescendSGD<S> descent(HopfieldNetwork<S>& network, Parameters<S>& velocity) const {
+    return {network.parameters(), velocity, {{0, S(0.01)}}, S(0.9), S(1e-4)};
   }
 
   Solver solver;
@@ -49,13 +49,13 @@ struct Lesson {
 template <class S>
 State<double> learned_anew(HopfieldNetwork<S> network, const Lesson<S>& lesson) {
   Parameters<S> velocity = Parameters<S>::Zero(network.parameters().size());
+  DescendSGD<S> descent = lesson.descent(network, velocity);
   for (std::size_t i = 0; i < lesson.inputs.size(); ++i) {
     const AnyEnergy<S> energy = network.clamp(lesson.inputs[i]);
     State<S> s = network.initial_state(lesson.inputs[i].cols());
     relax<S>(energy, lesson.solver, s);
-    descend_by_equilibrium_propagation<S>(energy, SquaredError<S>(lesson.targets[i]), s,
-                                          lesson.nudging, lesson.solver,
-                                          lesson.descending(network, velocity));
+    equilibrium_propagation<S>(energy, SquaredError<S>(lesson.targets[i]), s, lesson.nudging,
+                               lesson.solver, descent);
   }
   return network.parameters().template cast<double>();
 }
@@ -65,6 +65,7 @@ template <class S>
 State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& lesson,
                                long& allocated) {
   Parameters<S> velocity = Parameters<S>::Zero(network.parameters().size());
+  DescendSGD<S> descent = lesson.descent(network, velocity);
   State<S> s = network.initial_state(lesson.inputs[0].cols());
   ClampedHopfield<S> clamped = network.clamp(lesson.inputs[0]);
   SquaredError<S> cost(lesson.targets[0]);
@@ -76,7 +77,7 @@ State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& less
     cost.retarget(lesson.targets[i]);
     network.rest(s);
     free_phase.run(s);
-    second_phase.descend(s, lesson.descending(network, velocity));
+    second_phase.give(s, descent);
   }
   allocated = allocations - allocated;
   return network.parameters().template cast<double>();

@@ -31,8 +31,8 @@ double naive_energy(const HopfieldNetwork<double>& network, const State<double>&
       energy -= theta(topology.bias(k - 1).offset + i) * signal(k, i);
     }
   for (std::size_t e = 0; e < topology.couplings().size(); ++e) {
-    const auto source = static_cast<std::size_t>(topology.couplings()[e].source);
-    const auto target = static_cast<std::size_t>(topology.couplings()[e].target);
+    const auto source = static_cast<std::size_t>(topology.couplings()[e].source());
+    const auto target = static_cast<std::size_t>(topology.couplings()[e].target());
     const Index targets = topology.layers()[target].units;
     for (Index i = 0; i < topology.layers()[source].units; ++i)
       for (Index j = 0; j < targets; ++j)
@@ -130,7 +130,7 @@ TEST(Hopfield, InputActsThroughTheDriveAlone) {
     const Topology& topology = probe.network.topology();
     for (const auto e : topology.from_input()) {
       const Block& w = topology.weights(e);
-      const auto target = static_cast<std::size_t>(topology.couplings()[e].target) - 1;
+      const auto target = static_cast<std::size_t>(topology.couplings()[e].target()) - 1;
       const Eigen::Map<const State<double>> weights(probe.network.parameters().data() + w.offset,
                                                     w.rows, w.columns);
       moved.parameters().segment(topology.bias(target).offset, w.rows) += weights * x;
@@ -227,8 +227,9 @@ TEST(HopfieldNetwork, RefusesToClampParametersThatAreNotFinite) {
       });
       auto narrow = probe.network.cast<float>();
       expect_finite_parameters_only(narrow, clamp);
-      auto wide = probe.network.cast<Complex>();
-      expect_finite_parameters_only(wide, clamp);
+      expect_finite_parameters_only(probe.network, [](const auto& network, const auto& x) {
+        network.template clamp_as<Complex>(x);
+      });
     });
 }
 

@@ -8,7 +8,7 @@ namespace equiprop::tests {
 namespace {
 
 using Layers = std::vector<Layer>;
-using Couplings = std::vector<Dense>;
+using Couplings = std::vector<Coupling>;
 
 Topology make(const Layers& layers, const Couplings& couplings) {
   return Topology(layers, couplings, Potential::legendre);
@@ -98,10 +98,10 @@ void check_colouring(const Topology& topology) {
       block_of[k] = block;
     }
   for (const auto block : block_of) EXPECT_LT(block, topology.blocks().size());
-  for (const auto& [source, target] : topology.couplings())
-    if (source > 0) {
-      EXPECT_NE(block_of[static_cast<std::size_t>(source) - 1],
-                block_of[static_cast<std::size_t>(target) - 1]);
+  for (const Coupling& coupling : topology.couplings())
+    if (coupling.source() > 0) {
+      EXPECT_NE(block_of[static_cast<std::size_t>(coupling.source()) - 1],
+                block_of[static_cast<std::size_t>(coupling.target()) - 1]);
     }
 }
 
@@ -112,7 +112,7 @@ TEST(Topology, NoTwoCoupledLayersShareABlock) {
     Couplings couplings = chain(static_cast<std::size_t>(layers));  // nobody is alone
     for (Index a = 0; a < layers; ++a)
       for (Index b = a + 2; b < layers; ++b)
-        if (random.below(2) == 0) couplings.push_back(random.below(2) ? Dense{a, b} : Dense{b, a});
+        if (random.below(2) == 0) couplings.push_back(random.below(2) ? Coupling(a, b) : Coupling(b, a));
     check_colouring(make(plain_layers(static_cast<std::size_t>(layers)), couplings));
   }
 }
@@ -121,8 +121,8 @@ TEST(Topology, SplitsCouplingsByTheInputAndTurnsThoseThatEndThere) {
   const Topology topology = make(plain_layers(4), {{1, 0}, {1, 2}, {3, 2}, {0, 3}});
   EXPECT_EQ(topology.from_input(), (std::vector<std::size_t>{0, 3}));
   EXPECT_EQ(topology.inner(), (std::vector<std::size_t>{1, 2}));
-  for (const auto e : topology.from_input()) EXPECT_EQ(topology.couplings()[e].source, 0);
-  EXPECT_EQ(topology.couplings()[2].source, 3);
+  for (const auto e : topology.from_input()) EXPECT_EQ(topology.couplings()[e].source(), 0);
+  EXPECT_EQ(topology.couplings()[2].source(), 3);
 }
 
 TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
@@ -130,11 +130,11 @@ TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
     const Topology topology(c.layers, c.couplings, c.potential);
     Index offset = 0;
     for (std::size_t e = 0; e < topology.couplings().size(); ++e) {
-      const Dense& coupling = topology.couplings()[e];
+      const Coupling& coupling = topology.couplings()[e];
       const Block& block = topology.weights(e);
       EXPECT_EQ(block.name, "W" + std::to_string(e + 1));
-      EXPECT_EQ(block.rows, topology.layers()[static_cast<std::size_t>(coupling.target)].units);
-      EXPECT_EQ(block.columns, topology.layers()[static_cast<std::size_t>(coupling.source)].units);
+      EXPECT_EQ(block.rows, topology.layers()[static_cast<std::size_t>(coupling.target())].units);
+      EXPECT_EQ(block.columns, topology.layers()[static_cast<std::size_t>(coupling.source())].units);
       EXPECT_EQ(block.offset, offset);
       offset += block.size();
     }

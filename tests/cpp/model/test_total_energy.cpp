@@ -110,7 +110,8 @@ TEST(TotalEnergy, NestsByAddingItsForces) {
     energy.project(s);
     const AnyCost<double> cost = SquaredError<double>(y);
     const AnyEnergy<double> inside = TotalEnergy<double>(energy, cost, 0.2);
-    const TotalEnergy<double> nested(inside, cost, 0.3), once(energy, cost, 0.5);
+    const AnyEnergy<double> nested = TotalEnergy<double>(inside, cost, 0.3),
+                            once = TotalEnergy<double>(energy, cost, 0.5);
     State<double> a(s.rows(), batch), b(s.rows(), batch);
     nested.fixed_point_map(s, {}, a);
     once.fixed_point_map(s, {}, b);

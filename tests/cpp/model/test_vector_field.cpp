@@ -106,14 +106,16 @@ TEST(VectorField, AStepOfSumsThatAreNotFiniteTouchesNothing) {
     const auto tied = probe.tied();
     const AnyEnergy<double> energy = tied.clamp(probe.x);
     Parameters<double> theta = tied.parameters(), velocity = theta;
-    const Descending<double> descending{{0.1, 0.9, 0.01}, theta, velocity};
+    DescendSGD<double> descent(theta, velocity, {{0, 0.1}}, 0.9, 0.01);
     State<double> broken = probe.s;
     broken(0, 1) = std::nan("");
-    EXPECT_FALSE(energy.descend_contrast({probe.s, broken}, {-1.0, 1.0}, descending));
-    EXPECT_FALSE(energy.descend_mixed_derivative(probe.s, broken, 1.0, descending));
+    const std::vector<State<double>> states{probe.s, broken}, sound{probe.s, 2 * probe.s};
+    const std::vector<double> weights{-1, 1};
+    EXPECT_FALSE(energy.contrast(states, weights, descent));
+    EXPECT_FALSE(energy.mixed_derivative(probe.s, broken, 1, descent));
     expect_identical(theta, tied.parameters(), "theta");
     expect_identical(velocity, tied.parameters(), "velocity");
-    EXPECT_TRUE(energy.descend_contrast({probe.s, 2 * probe.s}, {-1.0, 1.0}, descending));
+    EXPECT_TRUE(energy.contrast(sound, weights, descent));
     EXPECT_FALSE(theta == tied.parameters());
   });
 }

@@ -1,0 +1,54 @@
+#pragma once
+/// A coupling that the library does not have: each unit of a layer with its own unit of another layer of equal size.
+
+#include "equiprop/model/coupling.hpp"
+
+namespace equiprop::tests {
+
+/// Products of one weight for each pair of units: the energy is -sum_i w_i u_i v_i.
+template <Scalar S>
+class DiagonalEdge final : public Edge<S> {
+ public:
+  explicit DiagonalEdge(const EdgeEnds<S>& ends) : ends_(ends) {}
+
+  void pull(End end, Op op, const Signal<S>& other, StateRef<S> out) const override {
+    const bool forth = (end == End::target) == (op == Op::none);
+    const auto w = weights(forth ? ends_.forward : ends_.backward);
+    for (Index j = 0; j < out.cols(); ++j)
+      out.col(j).array() += other.scale * (w * other.rows.col(j).array());
+  }
+  void add_products(const Block& weights, std::span<const OuterProduct<S>> terms,
+                    ParameterSink<S>& sink) const override {
+    Parameters<S> sums = Parameters<S>::Zero(weights.size());
+    for (const auto& [scale, a, b] : terms)
+      sums += scale * a.cwiseProduct(b).rowwise().sum();
+    sink.numbers(weights.offset, sums);
+  }
+
+ private:
+  auto weights(const Block& block) const {
+    using Weights = Eigen::Map<const Parameters<WeightOf<S>>>;
+    return Weights(ends_.parameters + block.offset, block.size()).array().template cast<S>();
+  }
+
+  EdgeEnds<S> ends_;
+};
+
+/// One weight for each unit, (units,).
+struct Diagonal {
+  Index source = 0;  ///< position of a layer
+  Index target = 0;  ///< position of another
+
+  static std::string_view kind_name() { return "diagonal"; }
+  WeightShape weights_of(Index source_units, Index target_units) const {
+    require(source_units == target_units, "Diagonal", "Both layers have as many units.",
+            source_units, " and ", target_units);
+    return {target_units, 1, 1, 1};
+  }
+  template <Scalar S>
+  std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const {
+    return std::make_unique<DiagonalEdge<S>>(ends);
+  }
+};
+
+}  // namespace equiprop::tests
