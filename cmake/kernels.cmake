@@ -14,6 +14,9 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "arm64" IN_LIST CMAKE_O
     set_source_files_properties("${kernels}/v${version}.cpp" PROPERTIES
       COMPILE_OPTIONS -march=x86-64-v${version})
   endforeach()
+  set_source_files_properties("${kernels}/v2.cpp" "${kernels}/v3.cpp" "${kernels}/v4.cpp" PROPERTIES
+    SKIP_PRECOMPILE_HEADERS ON)
   set_source_files_properties("${CMAKE_CURRENT_SOURCE_DIR}/src/base/kernels.cpp" "${kernels}/v2.cpp"
     "${kernels}/v3.cpp" "${kernels}/v4.cpp" PROPERTIES COMPILE_DEFINITIONS EQUIPROP_X86_KERNELS)
 endif()
+set_source_files_properties("${PROJECT_SOURCE_DIR}/cpp/src/base/kernels/generic.cpp" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)

@@ -81,8 +81,7 @@ void bind_network(py::module_& m) {
       .def(py::init([](std::vector<Layer> layers, const std::vector<std::pair<Index, Index>>& edges,
                        Potential potential, bool separate_feedback) {
              std::vector<Coupling> couplings;
-             for (const auto& [source, target] : edges)
-               couplings.push_back(Dense{source, target});
+             for (const auto& [source, target] : edges) couplings.push_back(Dense{source, target});
              return std::make_shared<Network>(
                  std::move(layers), std::move(couplings), potential,
                  separate_feedback ? Feedback::separate : Feedback::tied);

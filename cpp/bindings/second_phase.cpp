@@ -146,7 +146,7 @@ void bind_cost(py::module_& m) {
   m.def("one_hot", [](const py::array_t<std::int64_t, py::array::c_style>& labels, Index outputs,
                       const std::string& where) {
     const Eigen::Map<const Eigen::Array<std::int64_t, Eigen::Dynamic, 1>> numbers(labels.data(),
-                                                                                 labels.size());
+                                                                                  labels.size());
     State<T> targets;
     take_one_hot<T>(numbers, outputs, targets, where);
     auto out = new_state<T>(targets.rows(), targets.cols());

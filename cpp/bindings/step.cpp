@@ -47,7 +47,8 @@ Sink<T> sink_of(const py::object& given, Parameters<T>& gradient, Index size) {
   const auto number = [&](int i) { return fields[i].template cast<T>(); };
   if (fields[0].cast<std::string>() == "sgd") {
     Eigen::Map<Parameters<T>> velocity(nullptr, 0);
-    if (!fields[2].is_none()) new (&velocity) Eigen::Map<Parameters<T>>(memory_of<T>(fields[2], size));
+    if (!fields[2].is_none())
+      new (&velocity) Eigen::Map<Parameters<T>>(memory_of<T>(fields[2], size));
     return DescendSGD<T>(memory_of<T>(fields[1], size), velocity, rates_of<T>(fields[3]), number(4),
                          number(5));
   }
@@ -105,7 +106,7 @@ void TrainingStep<T>::take_targets(const py::object& y) {
   if (given.ndim() == 1) {
     const auto labels = given.cast<py::array_t<std::int64_t, py::array::c_style>>();
     labels_ = Eigen::Map<const Eigen::Array<std::int64_t, Eigen::Dynamic, 1>>(labels.data(),
-                                                                             labels.size());
+                                                                              labels.size());
     const Index outputs = network_ != nullptr ? network_->topology().num_outputs()
                                               : model_.attr("num_outputs").cast<Index>();
     take_one_hot<T>(labels_, outputs, targets_, where);
@@ -120,8 +121,8 @@ template <class T>
 void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
   take_targets(y);
   const Index samples = x_.cast<Array<T>>().shape(0);
-  require(targets_.cols() == samples, where, "`y` has one target for each sample.",
-          targets_.cols(), " for ", samples, " samples");
+  require(targets_.cols() == samples, where, "`y` has one target for each sample.", targets_.cols(),
+          " for ", samples, " samples");
   const bool known = py::isinstance<CostKind>(cost);
   if (known && batch_ && kind_ == cost.cast<CostKind>() && cost_.index() != 0) {
     std::visit(
@@ -132,8 +133,8 @@ void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
         cost_);
     return;
   }
-  AnyEnergy<T> energy = network_ != nullptr ? AnyEnergy<T>(*clamped_)
-                                            : model_.attr("clamp")(x_).cast<AnyEnergy<T>>();
+  AnyEnergy<T> energy =
+      network_ != nullptr ? AnyEnergy<T>(*clamped_) : model_.attr("clamp")(x_).cast<AnyEnergy<T>>();
   if (!known) {
     cost_ = std::monostate();
     batch_.emplace(std::move(energy), cost.cast<const BoundCost<T>&>().cost());
@@ -159,8 +160,8 @@ void TrainingStep<T>::relax_free(const Solver& solver) {
     const auto states = as_state<T>(start, batch_->energy().num_units(), where);
     const py::gil_scoped_release release;
     free_ = batch_->relax_free(
-        solver,
-        [&](Index begin, StateRef<T> s) { s = states.middleCols(begin, s.cols()); }, free_slot);
+        solver, [&](Index begin, StateRef<T> s) { s = states.middleCols(begin, s.cols()); },
+        free_slot);
     return;
   }
   const py::gil_scoped_release release;
@@ -254,14 +255,14 @@ py::tuple TrainingStep<T>::metrics(py::object gradient) const {
 
 template <class T>
 py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
-                                const Solver& solver, const SecondPhase& second_phase,
-                                const py::object& sink) {
+                                 const Solver& solver, const SecondPhase& second_phase,
+                                 const py::object& sink) {
   require(x.ndim() == 2 && x.shape(0) > 0 &&
               (network_ == nullptr || x.shape(1) == network_->topology().num_inputs()),
           where,
-          network_ == nullptr ? std::string("`x` has shape (batch, inputs).")
-                              : "`x` has shape (batch, " +
-                                    std::to_string(network_->topology().num_inputs()) + ").",
+          network_ == nullptr
+              ? std::string("`x` has shape (batch, inputs).")
+              : "`x` has shape (batch, " + std::to_string(network_->topology().num_inputs()) + ").",
           "shape ", py::str(py::tuple(x.attr("shape"))).cast<std::string>());
   clamp(x);
   bind(y, cost);
@@ -270,8 +271,9 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   if (any_diverged(free_)) return py::none();
   Parameters<T> gradient;
   Sink<T> to = sink_of<T>(sink, gradient, batch_->energy().num_parameters());
-  std::visit([&](auto& chosen) { std::visit([&](const auto& way) { run(way, chosen); }, second_phase); },
-             to);
+  std::visit(
+      [&](auto& chosen) { std::visit([&](const auto& way) { run(way, chosen); }, second_phase); },
+      to);
   if (any_diverged(second_)) return py::none();
   return metrics(sink.is_none() ? py::object(hand_over(std::move(gradient))) : py::none());
 }

@@ -56,10 +56,12 @@ class TrainingStep {
   /// converge, gradient or None). `sink` None returns the gradient. None if a sample diverged: nothing is updated then,
   /// and `free` and `second` have the statuses.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
-                 const Solver& solver, const SecondPhase& second_phase, const py::object& sink);
+                  const Solver& solver, const SecondPhase& second_phase, const py::object& sink);
 
-  const Report& free() const { return free_; }      ///< of the last step's free phase
-  const Report& second() const { return second_; }  ///< of the last step's second phase; empty if it did not begin
+  const Report& free() const { return free_; }  ///< of the last step's free phase
+  const Report& second() const {
+    return second_;
+  }  ///< of the last step's second phase; empty if it did not begin
 
  private:
   void clamp(const Array<T>& x);
@@ -76,11 +78,12 @@ class TrainingStep {
 
   py::object model_;
   std::shared_ptr<HopfieldNetwork<T>> network_;
-  State<T> rest_;                               // (units, 1): the start of every sample of a network
-  std::optional<ClampedHopfield<T>> clamped_;   // of a network
-  py::object x_;                                // the input of the last step
-  State<T> targets_;                            // (outputs, batch)
-  Eigen::Array<std::int64_t, Eigen::Dynamic, 1> labels_;  // (batch,), or empty where y holds targets
+  State<T> rest_;                              // (units, 1): the start of every sample of a network
+  std::optional<ClampedHopfield<T>> clamped_;  // of a network
+  py::object x_;                               // the input of the last step
+  State<T> targets_;                           // (outputs, batch)
+  Eigen::Array<std::int64_t, Eigen::Dynamic, 1>
+      labels_;  // (batch,), or empty where y holds targets
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;
   CostKind kind_ = CostKind::squared_error;
   std::optional<HostBatch<T>> batch_;

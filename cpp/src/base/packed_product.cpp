@@ -212,13 +212,12 @@ S largest_size(const ConstStateRef<S>& a) {
   return kernel.largest_size(chunks, sizes.data());
 }
 
-#define INSTANTIATE(S)                                                                     \
-  template S largest_size<S>(const ConstStateRef<S>&);                                     \
-  template void add_outer_products<S>(std::span<const OuterProduct<S>>, StateRef<S>);      \
-  template void descend<S>(std::span<const OuterProduct<S>>, const Descending<S>&, Index); \
-  template void descend<S>(std::span<const OuterProduct<S>>, const AdamDescending<S>&,     \
-                           Index);                                                         \
-  template void affine<S>(const ConstStateRef<S>&, const ConstStateRef<S>&,                \
+#define INSTANTIATE(S)                                                                         \
+  template S largest_size<S>(const ConstStateRef<S>&);                                         \
+  template void add_outer_products<S>(std::span<const OuterProduct<S>>, StateRef<S>);          \
+  template void descend<S>(std::span<const OuterProduct<S>>, const Descending<S>&, Index);     \
+  template void descend<S>(std::span<const OuterProduct<S>>, const AdamDescending<S>&, Index); \
+  template void affine<S>(const ConstStateRef<S>&, const ConstStateRef<S>&,                    \
                           const ConstParametersRef<S>&, StateRef<S>);
 INSTANTIATE(float)
 INSTANTIATE(double)

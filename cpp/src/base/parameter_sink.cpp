@@ -8,15 +8,16 @@ namespace {
 /// The rate of the piece that holds parameter `at`.
 template <class S>
 S rate_at(const BlockRates<S>& rates, Index at) {
-  const auto behind = std::upper_bound(
-      rates.begin(), rates.end(), at, [](Index begin, const auto& rate) { return begin < rate.begin; });
+  const auto behind =
+      std::upper_bound(rates.begin(), rates.end(), at,
+                       [](Index begin, const auto& rate) { return begin < rate.begin; });
   return std::prev(behind)->rate;
 }
 
 template <class S>
 void check_rates(const BlockRates<S>& rates) {
-  const bool ordered = std::is_sorted(rates.begin(), rates.end(),
-                                      [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  const bool ordered = std::is_sorted(
+      rates.begin(), rates.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
   require(!rates.empty() && rates.front().begin == 0 && ordered, "ParameterSink",
           "Rates are ordered by their first parameter, which is 0 for the first of them.",
           rates.size(), " rates");
@@ -100,8 +101,8 @@ DescendAdam<S>::DescendAdam(ParametersRef<S> theta, ParametersRef<S> mean, Param
     : theta_(theta), mean_(mean), square_(square), rates_(std::move(rates)), step_(step) {
   check_rates(rates_);
   require(mean_.size() == theta_.size() && square_.size() == theta_.size(), "DescendAdam",
-          "The averages have one number for each parameter.", mean_.size(), " and ",
-          square_.size(), " for ", theta_.size());
+          "The averages have one number for each parameter.", mean_.size(), " and ", square_.size(),
+          " for ", theta_.size());
 }
 
 template <std::floating_point S>

@@ -80,8 +80,7 @@ void ClampedInput<S>::drive_layer(std::size_t free_layer, StateRef<S> out) const
 
 template <Scalar S>
 ConstStateRef<S> ClampedInput<S>::x(State<S>& scratch) const {
-  if (contiguous(samples_))
-    return x_->middleCols(samples_.empty() ? 0 : samples_.front(), batch());
+  if (contiguous(samples_)) return x_->middleCols(samples_.empty() ? 0 : samples_.front(), batch());
   scratch = columns_of<S>(*x_, samples_);
   return scratch;
 }

@@ -121,9 +121,9 @@ void HopfieldFields<S>::hessian_product(const ConstStateRef<S>& s, const ConstSt
     } else {
       auto curvature = rows_of(tangents_, block);  // the tangents are no longer needed
       units.template signal_curvature<S>(rows_of(signals_, block), curvature);
-      image = (image - curvature.cwiseProduct(rows_of(drive_, block)))
-                  .cwiseProduct(rows_of(v, block)) -
-              rows_of(slopes_, block).cwiseProduct(rows_of(pulls, block));
+      image =
+          (image - curvature.cwiseProduct(rows_of(drive_, block))).cwiseProduct(rows_of(v, block)) -
+          rows_of(slopes_, block).cwiseProduct(rows_of(pulls, block));
     }
   }
 }

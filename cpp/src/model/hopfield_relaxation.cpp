@@ -154,9 +154,8 @@ void HopfieldRelaxation<S>::relax_layer(std::size_t layer, const ConstStateRef<S
   take_layer_drive(layer, s);
   const Block& block = network().block(layer);
   if (change != nullptr) scratch_.before = rows_of(s, block);
-  network().units(layer).template respond<S>(rows_of(scratch_.drive, block),
-                                             force_on(layer, nudge), stiffness_on(layer, nudge),
-                                             rows_of(out, block));
+  network().units(layer).template respond<S>(rows_of(scratch_.drive, block), force_on(layer, nudge),
+                                             stiffness_on(layer, nudge), rows_of(out, block));
   if (change != nullptr) raise_to_difference<S>(rows_of(out, block), scratch_.before, *change);
 }
 
@@ -167,8 +166,8 @@ bool HopfieldRelaxation<S>::measure_in_kernel(std::size_t layer, const ConstStat
   if constexpr (std::floating_point<S>) {
     const auto response = kernel_response(layer, nudge);
     if (!response) return false;
-    network().plan()->measure(layer, s, fields_->input().drive(), *response,
-                              scratch_.change.data(), fields_->plan_pulls());
+    network().plan()->measure(layer, s, fields_->input().drive(), *response, scratch_.change.data(),
+                              fields_->plan_pulls());
     return true;
   }
   return false;

@@ -95,8 +95,8 @@ void HopfieldTerms<S>::show_contrast(std::span<const Term> terms, ParameterSink<
 
 /// Signals at s, tangents along v, and the derivative by the biases.
 template <Scalar S>
-void HopfieldTerms<S>::prepare_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
-                                                S weight) {
+void HopfieldTerms<S>::prepare_mixed_derivative(const ConstStateRef<S>& s,
+                                                const ConstStateRef<S>& v, S weight) {
   fields_.take_signals(s);
   fields_.take_tangents(v);
   for (std::size_t layer = 0; layer < network().num_free(); ++layer) {
@@ -174,8 +174,7 @@ template <Scalar S>
 bool HopfieldTerms<S>::mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                         S weight, ParameterSink<S>& sink) {
   prepare_mixed_derivative(s, v, weight);
-  return give(sink,
-              [&](ParameterSink<S>& to) { show_mixed_derivative(s, v, weight, to); });
+  return give(sink, [&](ParameterSink<S>& to) { show_mixed_derivative(s, v, weight, to); });
 }
 
 template class HopfieldTerms<float>;

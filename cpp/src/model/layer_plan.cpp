@@ -4,7 +4,8 @@ namespace equiprop {
 
 template <std::floating_point T>
 LayerPlan<T>::LayerPlan(const Layout& state) {
-  for (const Block& block : state.blocks()) layers_.push_back({block.offset, block.rows, false, {}});
+  for (const Block& block : state.blocks())
+    layers_.push_back({block.offset, block.rows, false, {}});
 }
 
 template <std::floating_point T>

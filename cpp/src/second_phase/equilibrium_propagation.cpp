@@ -79,10 +79,10 @@ Gradient<double> holomorphic_equilibrium_propagation(const AnyEnergy<Complex>& e
                  [](const Complex& v) { return v.real(); });
 }
 
-#define INSTANTIATE(S)                                                                           \
-  template class EquilibriumPropagation<S>;                                                      \
-  template Gradient<S> equilibrium_propagation(const AnyEnergy<S>&, const AnyCost<S>&,           \
-                                               const ConstStateRef<S>&, const NudgingRule<S>&,   \
+#define INSTANTIATE(S)                                                                         \
+  template class EquilibriumPropagation<S>;                                                    \
+  template Gradient<S> equilibrium_propagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
+                                               const ConstStateRef<S>&, const NudgingRule<S>&, \
                                                const Solver&, Wanted);
 INSTANTIATE(float)
 INSTANTIATE(double)

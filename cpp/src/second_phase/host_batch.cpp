@@ -178,8 +178,7 @@ bool HostBatch<S>::deliver(ParameterSink<S>& sink, const Give& give) {
 template <Scalar S>
 bool HostBatch<S>::contrast(Slot first, std::span<const S> weights, ParameterSink<S>& sink) {
   const std::span<const State<S>> states(states_.data() + first, weights.size());
-  return deliver(sink,
-                 [&](ParameterSink<S>& to) { return energy_.contrast(states, weights, to); });
+  return deliver(sink, [&](ParameterSink<S>& to) { return energy_.contrast(states, weights, to); });
 }
 
 template <Scalar S>

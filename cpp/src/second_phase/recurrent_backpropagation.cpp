@@ -30,12 +30,12 @@ Gradient<S> recurrent_backpropagation(const AnyEnergy<S>& energy, const AnyCost<
   return gradient;
 }
 
-#define INSTANTIATE(S)                                                                           \
-  template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
-                                                 const ConstStateRef<S>&, const LinearSolver&,   \
-                                                 Wanted);                                        \
-  template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,         \
-                                                 const ConstStateRef<S>&, const LinearSolver&,   \
+#define INSTANTIATE(S)                                                                         \
+  template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,       \
+                                                 const ConstStateRef<S>&, const LinearSolver&, \
+                                                 Wanted);                                      \
+  template Gradient<S> recurrent_backpropagation(const AnyEnergy<S>&, const AnyCost<S>&,       \
+                                                 const ConstStateRef<S>&, const LinearSolver&, \
                                                  ParameterSink<S>&);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -19,7 +19,8 @@ struct StoppingRule {
   std::optional<double> tolerance{};  ///< of the residual of each sample
   Index max_iterations = 1000;        ///< of each sample
 
-  friend bool operator==(const StoppingRule&, const StoppingRule&) = default;  ///< all options equal
+  friend bool operator==(const StoppingRule&,
+                         const StoppingRule&) = default;  ///< all options equal
   /// Throws InvalidArgument, in the name of `where`, if an option is out of range.
   void check(std::string_view where) const {
     require(!tolerance || (*tolerance >= 0 && std::isfinite(*tolerance)), where,

@@ -5,15 +5,16 @@
 #include <memory>
 #include <utility>
 
-#include "equiprop/model/cost.hpp"
+#include "equiprop/base/export.hpp"
 #include "equiprop/model/adapted_energy.hpp"
+#include "equiprop/model/cost.hpp"
 #include "equiprop/model/energy_decorator.hpp"
 
 namespace equiprop {
 
 /// Any model: a subclass of EnergyInterface, or a type that satisfies Energy. Copies share it.
 template <class S>
-class AnyEnergy final : public EnergyDecorator<S> {
+class EQUIPROP_EXPORT AnyEnergy final : public EnergyDecorator<S> {
  public:
   /// Every energy converts.
   template <class E>
@@ -70,7 +71,7 @@ class AnyEnergy final : public EnergyDecorator<S> {
 
 /// Any type that satisfies Cost, held by value.
 template <class S>
-class AnyCost {
+class EQUIPROP_EXPORT AnyCost {
  public:
   using Scalar = S;  ///< of outputs and targets
 
@@ -134,5 +135,22 @@ void cost_gradient(const AnyCost<S>& cost, const ConstStateRef<S>& s, StateRef<S
   out.topRows(s.rows() - outputs).setZero();
   cost.gradient(s.bottomRows(outputs), out.bottomRows(outputs));
 }
+
+extern template class EnergyInterface<float>;
+extern template class EnergyInterface<double>;
+extern template class EnergyInterface<Complex>;
+extern template class EnergyInterface<Dual<double>>;
+extern template class EnergyDecorator<float>;
+extern template class EnergyDecorator<double>;
+extern template class EnergyDecorator<Complex>;
+extern template class EnergyDecorator<Dual<double>>;
+extern template class AnyEnergy<float>;
+extern template class AnyEnergy<double>;
+extern template class AnyEnergy<Complex>;
+extern template class AnyEnergy<Dual<double>>;
+extern template class AnyCost<float>;
+extern template class AnyCost<double>;
+extern template class AnyCost<Complex>;
+extern template class AnyCost<Dual<double>>;
 
 }  // namespace equiprop

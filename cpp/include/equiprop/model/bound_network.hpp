@@ -20,7 +20,7 @@ class EQUIPROP_EXPORT BoundNetwork {
   BoundNetwork(std::shared_ptr<const Topology> topology,
                std::shared_ptr<const Parameters<W>> parameters);
 
-  const Topology& topology() const { return *topology_; }         ///< the graph
+  const Topology& topology() const { return *topology_; }           ///< the graph
   const Parameters<W>& parameters() const { return *parameters_; }  ///< theta
   /// Number of free layers.
   std::size_t num_free() const { return topology_->num_free(); }

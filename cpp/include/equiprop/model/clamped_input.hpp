@@ -22,7 +22,7 @@ class EQUIPROP_EXPORT ClampedInput {
   /// These samples, in the order given. A range shares the drive; others copy it.
   ClampedInput select(Samples which) const;
 
-  const BoundNetwork<S>& network() const { return *network_; }  ///< whose input it is
+  const BoundNetwork<S>& network() const { return *network_; }         ///< whose input it is
   Index batch() const { return static_cast<Index>(samples_.size()); }  ///< samples
   /// bias + W^T x, (units, batch)
   auto drive() const {

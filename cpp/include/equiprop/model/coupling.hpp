@@ -25,8 +25,8 @@ struct WeightShape {
 /// A kind of coupling: a value with the positions of two layers, the shape of its weights between layers of given
 /// sizes (an exception where they do not fit), and, for each scalar, the Edge that computes with them.
 template <class K>
-concept CouplingKind = std::copyable<K> && requires(K kind, const K fixed, Index units,
-                                                    const EdgeEnds<float>& ends) {
+concept CouplingKind = std::copyable<K> &&
+    requires(K kind, const K fixed, Index units, const EdgeEnds<float>& ends) {
   { kind.source } -> std::same_as<Index&>;
   { kind.target } -> std::same_as<Index&>;
   { K::kind_name() } -> std::convertible_to<std::string_view>;
@@ -52,14 +52,15 @@ class Coupling {
  public:
   /// Every kind converts.
   template <class K>
-  requires(!std::same_as<K, Coupling> && CouplingKind<K>) Coupling(K kind) : held_(std::make_shared<Held<K>>(std::move(kind))) {}
+  requires(!std::same_as<K, Coupling> && CouplingKind<K>) Coupling(K kind)
+      : held_(std::make_shared<Held<K>>(std::move(kind))) {}
 
   /// All-to-all weights between the layers at two positions.
   Coupling(Index source, Index target) : Coupling(Dense{source, target}) {}
 
-  Index source() const { return held_->source(); }                 ///< position of a layer
-  Index target() const { return held_->target(); }                 ///< position of another
-  std::string_view kind() const { return held_->kind_name(); }     ///< K::kind_name()
+  Index source() const { return held_->source(); }              ///< position of a layer
+  Index target() const { return held_->target(); }              ///< position of another
+  std::string_view kind() const { return held_->kind_name(); }  ///< K::kind_name()
   /// Shape of the weights between layers of these numbers of units. Throws InvalidArgument if they do not fit.
   WeightShape weights_of(Index source_units, Index target_units) const {
     return held_->weights_of(source_units, target_units);
@@ -97,7 +98,9 @@ class Coupling {
     Index source() const override { return kind.source; }
     Index target() const override { return kind.target; }
     std::string_view kind_name() const override { return K::kind_name(); }
-    WeightShape weights_of(Index from, Index to) const override { return kind.weights_of(from, to); }
+    WeightShape weights_of(Index from, Index to) const override {
+      return kind.weights_of(from, to);
+    }
     Coupling reversed() const override {
       K other = kind;
       std::swap(other.source, other.target);

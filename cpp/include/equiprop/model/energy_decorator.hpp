@@ -1,13 +1,14 @@
 #pragma once
 /// A model that is another model, in part: every function forwards, once, here.
 
+#include "equiprop/base/export.hpp"
 #include "equiprop/model/energy_interface.hpp"
 
 namespace equiprop {
 
 /// Forwards everything to the model it holds; a subclass overrides what differs.
 template <class S>
-class EnergyDecorator : public EnergyInterface<S> {
+class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
  public:
   /// Shares the model.
   explicit EnergyDecorator(std::shared_ptr<const EnergyInterface<S>> model)

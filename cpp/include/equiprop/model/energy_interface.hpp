@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "equiprop/base/error.hpp"
+#include "equiprop/base/export.hpp"
 #include "equiprop/base/parameter_sink.hpp"
 #include "equiprop/model/energy.hpp"
 
@@ -77,7 +78,7 @@ class Selection {
 /// a type that satisfies Energy and is held by AnyEnergy. Objects have scratch memory: use each from one thread at a
 /// time. A vector field enters as minus its velocity: `gradient` is -mu, its Hessian is not symmetric.
 template <class S>
-class EnergyInterface {
+class EQUIPROP_EXPORT EnergyInterface {
  public:
   using Scalar = S;  ///< of states
 
@@ -119,8 +120,8 @@ class EnergyInterface {
   /// Hands weight sum_batch <v, d2E/dtheta ds> to a sink. Returns false as `contrast` does.
   virtual bool mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParameterSink<S>& sink) const {
-    return sum_into(
-        sink, [&](ParametersRef<S> sum) { mixed_derivative_product(s, v, weight, sum); });
+    return sum_into(sink,
+                    [&](ParametersRef<S> sum) { mixed_derivative_product(s, v, weight, sum); });
   }
 
   /// out = T(s) under an outside force: a map whose fixed points are those of the dynamics, by default s - dE/ds. A

@@ -47,8 +47,7 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   void relax_layer(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                    StateRef<S>& out, PerSample<RealOf<S>>* change = nullptr) const;
   void take_layer_drive(std::size_t layer, const ConstStateRef<S>& s) const;
-  bool measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s,
-                         const Nudge<S>& nudge) const;
+  bool measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge) const;
 
   std::shared_ptr<HopfieldFields<S>> fields_;
   /// Buffers of one thread; a copy starts with empty ones.

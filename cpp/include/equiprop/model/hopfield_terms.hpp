@@ -51,9 +51,9 @@ class EQUIPROP_EXPORT HopfieldTerms {
 
   HopfieldFields<S> fields_;
   std::vector<Term> terms_;
-  std::vector<State<S>> signals_;       // of several states
-  std::shared_ptr<State<S>> sum_;       // of these signals, weighted
-  Parameters<S> biases_;                // (units,): a gradient
+  std::vector<State<S>> signals_;  // of several states
+  std::shared_ptr<State<S>> sum_;  // of these signals, weighted
+  Parameters<S> biases_;           // (units,): a gradient
   std::vector<OuterProduct<S>> products_;
   State<S> x_;
 };

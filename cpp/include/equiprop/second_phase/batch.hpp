@@ -16,9 +16,8 @@ using Slot = std::size_t;
 /// A clamped energy E and a cost C with the targets of a mini-batch. "Delivers" means: hands a sum over the samples to a
 /// sink; returns false, and hands nothing over, if the sink changes parameters and the sum is not finite.
 template <class B>
-concept Batch = requires(B batch, const B fixed, const Solver solver,
-                         typename B::Scalar number, Slot slot, State<typename B::Scalar> out,
-                         Report report,
+concept Batch = requires(B batch, const B fixed, const Solver solver, typename B::Scalar number,
+                         Slot slot, State<typename B::Scalar> out, Report report,
                          std::span<const typename B::Scalar> weights,
                          ParameterSink<typename B::Scalar>& sink) {
   { fixed.samples() } -> std::convertible_to<Index>;      // of the mini-batch
@@ -52,9 +51,10 @@ concept SolvingBatch = Batch<B> && requires(B batch, const LinearSolver solver, 
 
 /// Slots of a second phase.
 ///@{
-inline constexpr Slot free_slot = 0;     ///< the free state s*
-inline constexpr Slot adjoint_slot = 1;  ///< lambda of RBP, or the displacement of a vector field's EqProp
-inline constexpr Slot nudged_slot = 2;   ///< the first nudged state
+inline constexpr Slot free_slot = 0;  ///< the free state s*
+inline constexpr Slot adjoint_slot =
+    1;  ///< lambda of RBP, or the displacement of a vector field's EqProp
+inline constexpr Slot nudged_slot = 2;  ///< the first nudged state
 ///@}
 
 }  // namespace equiprop

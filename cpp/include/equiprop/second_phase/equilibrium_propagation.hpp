@@ -24,8 +24,7 @@ void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const S
 template <class S>
 void take_weights(const NudgingRule<S>& rule, Index samples, std::vector<S>& weights) {
   weights.clear();
-  for (const auto& node : rule)
-    weights.push_back(node.weight / S(static_cast<RealOf<S>>(samples)));
+  for (const auto& node : rule) weights.push_back(node.weight / S(static_cast<RealOf<S>>(samples)));
 }
 
 /// Delivers sum_k weights_k dE/dtheta(s_k) of the nudged states to a sink. A vector field has no dE/dtheta: its rule is
@@ -126,9 +125,11 @@ EQUIPROP_EXPORT Gradient<S> equilibrium_propagation(
 /// step of descent itself, and a model that can takes the sums over samples straight into the parameters. A sink that
 /// changes parameters receives nothing if a sample diverged.
 template <std::floating_point S>
-EQUIPROP_EXPORT Gradient<S> equilibrium_propagation(
-    const AnyEnergy<S>& energy, const AnyCost<S>& cost, const ConstStateRef<S>& s_star,
-    const NudgingRule<S>& nudging, const Solver& solver, ParameterSink<S>& sink);
+EQUIPROP_EXPORT Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy,
+                                                    const AnyCost<S>& cost,
+                                                    const ConstStateRef<S>& s_star,
+                                                    const NudgingRule<S>& nudging,
+                                                    const Solver& solver, ParameterSink<S>& sink);
 
 /// Equilibrium Propagation with nodes in the complex plane, such as holomorphic(radius, points): the real part of the
 /// sum.

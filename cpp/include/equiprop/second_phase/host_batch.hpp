@@ -19,11 +19,11 @@ class EQUIPROP_EXPORT HostBatch {
   /// row for each output.
   HostBatch(AnyEnergy<S> energy, AnyCost<S> cost);
 
-  Index samples() const { return cost_.batch(); }                     ///< of the mini-batch
-  bool conservative() const { return energy_.conservative(); }        ///< see EnergyInterface
-  const AnyEnergy<S>& energy() const { return energy_; }              ///< E
-  const AnyCost<S>& cost() const { return cost_; }                    ///< C, with its targets
-  const State<S>& state(Slot slot) const { return states_[slot]; }    ///< kept in a slot
+  Index samples() const { return cost_.batch(); }                   ///< of the mini-batch
+  bool conservative() const { return energy_.conservative(); }      ///< see EnergyInterface
+  const AnyEnergy<S>& energy() const { return energy_; }            ///< E
+  const AnyCost<S>& cost() const { return cost_; }                  ///< C, with its targets
+  const State<S>& state(Slot slot) const { return states_[slot]; }  ///< kept in a slot
 
   /// slot = s, (units, batch). Throws InvalidArgument unless s has this shape.
   void write(Slot slot, const ConstStateRef<S>& s);

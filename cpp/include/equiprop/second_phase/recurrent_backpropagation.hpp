@@ -9,9 +9,8 @@ namespace equiprop {
 /// explain_overflow of weight <lambda, d2E/dtheta ds>.
 template <SolvingBatch B>
 void explain_product(B& batch, typename B::Scalar weight, Report& report) {
-  explain_overflow(report, [&](Report& marked) {
-    batch.mark_mixed(free_slot, adjoint_slot, weight, marked);
-  });
+  explain_overflow(
+      report, [&](Report& marked) { batch.mark_mixed(free_slot, adjoint_slot, weight, marked); });
 }
 
 /// Recurrent Backpropagation on a batch whose free state is in free_slot: dJ/dtheta = -<lambda, d2E/dtheta ds> goes to

@@ -76,7 +76,6 @@ std::unique_ptr<const Edge<S>> Dense::bind(const EdgeEnds<S>& ends) const {
 template std::unique_ptr<const Edge<float>> Dense::bind(const EdgeEnds<float>&) const;
 template std::unique_ptr<const Edge<double>> Dense::bind(const EdgeEnds<double>&) const;
 template std::unique_ptr<const Edge<Complex>> Dense::bind(const EdgeEnds<Complex>&) const;
-template std::unique_ptr<const Edge<Dual<double>>> Dense::bind(
-    const EdgeEnds<Dual<double>>&) const;
+template std::unique_ptr<const Edge<Dual<double>>> Dense::bind(const EdgeEnds<Dual<double>>&) const;
 
 }  // namespace equiprop
