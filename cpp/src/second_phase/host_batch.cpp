@@ -100,7 +100,8 @@ void HostBatch<S>::write(Slot slot, const ConstStateRef<S>& s) {
 template <Scalar S>
 Relaxation<S>& HostBatch<S>::phase(Slot to, const Solver& solver, bool nudged, S beta) {
   if (phases_.size() <= to) phases_.resize(to + 1);
-  Phase& kept = phases_[to];
+  if (phases_[to] == nullptr) phases_[to] = std::make_unique<Phase>();
+  Phase& kept = *phases_[to];
   if (kept.relaxation && kept.nudged == nudged && kept.beta == beta && kept.solver == solver)
     return *kept.relaxation;
   kept.beta = beta;
