@@ -11,8 +11,9 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
-from equiprop import Dataset, EquilibriumPropagation, RecurrentBackpropagation, Trainer
+from equiprop import Dataset, EquilibriumPropagation, RecurrentBackpropagation, Trainer, _core
 from equiprop.optimizers import cosine
+from equiprop.second_phase import core_options
 from equiprop.training import training_solver
 from networks import Oracle, Valley, blobs, chain, skip
 
@@ -381,10 +382,13 @@ def test_a_step_whose_sums_overflow_leaves_everything_as_it_was() -> None:
 def test_the_core_refuses_memory_that_it_would_have_to_copy() -> None:
     net = chain(4, 6, 3)  # float64
     x, y = np.ascontiguousarray(blobs().x[:5], np.float64), np.eye(3)[blobs().y[:5]]
-    energy, cost = net.clamp(x), net.core.squared_error(y)
-    state, nodes = eq.free_phase(net, x).state, eq.centered(0.1).nodes(0)
-    single = net.parameters.astype(np.float32)
-    with pytest.raises(ValueError, match=r"\[descend\] .* Received"):
-        net.core.descend_by_equilibrium_propagation(
-            energy, cost, state, nodes, eq.BlockUpdate().core, (single, None, 0.1, 0.0, 0.0)
-        )
+    step = net.core.TrainingStep(net, net.core_network)
+    second_phase = core_options(RecurrentBackpropagation(), net, eq.BlockUpdate(), 0)
+    assert second_phase is not None
+    theta, strided = net.parameters, np.zeros(2 * net.parameters.size)[::2]
+    for wrong in (theta.astype(np.float32), theta[:-1].copy(), strided):
+        for sink in (("sgd", wrong, None, ((0, 0.1),), 0.0, 0.0), ("sgd", theta, wrong, ((0, 0.1),), 0.9, 0.0)):
+            before = theta.copy()
+            with pytest.raises(ValueError, match=r"\[Trainer.step\] Parameters .* Received"):
+                step.take(x, y, _core.CostKind.SQUARED_ERROR, eq.BlockUpdate().core, second_phase, sink)
+            np.testing.assert_array_equal(theta, before)
