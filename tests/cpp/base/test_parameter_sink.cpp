@@ -90,7 +90,8 @@ TYPED_TEST(Sink, AddToAddsTheDerivative) {
   problem.give(sink);
   problem.give(sink);
   EXPECT_FALSE(sink.needs_bound());
-  expect_close(wide<S>(sum), (2 * problem.expected()).array() + 1, few_roundings<S>, "twice the sum");
+  expect_close(wide<S>(sum), (2 * problem.expected()).array() + 1, few_roundings<S>,
+               "twice the sum");
 }
 
 /// Of dual and complex numbers too, without conjugation.
@@ -128,7 +129,8 @@ void check_sgd(S momentum, S decay) {
   Problem<S> problem(3);
   Parameters<S> theta = problem.numbers(problem.size(), 1), expected = theta;
   Parameters<S> velocity = problem.numbers(momentum != 0 ? problem.size() : 0, 1);
-  Parameters<S> average = momentum != 0 ? velocity : Parameters<S>(Parameters<S>::Zero(problem.size()));
+  Parameters<S> average =
+      momentum != 0 ? velocity : Parameters<S>(Parameters<S>::Zero(problem.size()));
   const Parameters<S> sum = problem.sum();
   for (Index i = 0; i < problem.size(); ++i)
     MomentumStep<S>{problem.rate_of(i), momentum, decay}.apply(
@@ -217,8 +219,8 @@ TYPED_TEST(Sink, DescentsRefuseSumsThatMayOverflow) {
   DescendSGD<S> sgd(theta, average, {{0, S(0.1)}}, S(0.9), S(0));
   DescendAdam<S> adam(theta, average, square, {{0, S(0.1)}}, AdamStep<S>{});
   const double largest = static_cast<double>(std::numeric_limits<S>::max());
-  for (ParameterSink<S>* sink : {static_cast<ParameterSink<S>*>(&sgd),
-                                 static_cast<ParameterSink<S>*>(&adam)}) {
+  for (ParameterSink<S>* sink :
+       {static_cast<ParameterSink<S>*>(&sgd), static_cast<ParameterSink<S>*>(&adam)}) {
     for (const double bound : {std::nan(""), HUGE_VAL, largest, 1e-3 * largest})
       EXPECT_FALSE(sink->bounded(bound)) << bound;
     EXPECT_TRUE(sink->bounded(0));
@@ -232,8 +234,9 @@ TYPED_TEST(Sink, BoundIsAtLeastEveryNumber) {
   for (std::uint64_t seed = 10; seed < 30; ++seed) {
     Problem<S> problem(seed);
     const State<S>& x = problem.b[1][0];
-    for (const auto& [known, largest] : {std::pair<const S*, double>{nullptr, 0},
-                                         {x.data(), static_cast<double>(x.cwiseAbs().maxCoeff())}}) {
+    for (const auto& [known, largest] :
+         {std::pair<const S*, double>{nullptr, 0},
+          {x.data(), static_cast<double>(x.cwiseAbs().maxCoeff())}}) {
       Bound<S> bound(known, largest);
       problem.give(bound);
       const double reached = problem.expected().cwiseAbs().maxCoeff();

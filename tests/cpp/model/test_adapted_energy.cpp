@@ -18,9 +18,8 @@ struct Springs {
   void energy(const ConstStateRef<double>& s, PerSample<double>& out) const {
     out.setZero(s.cols());
     for (Index i = 0; i < s.rows(); ++i)
-      out += (0.5 * k(i) * s.row(i).cwiseAbs2() - x.row(i).cwiseProduct(s.row(i)))
-                 .transpose()
-                 .array();
+      out +=
+          (0.5 * k(i) * s.row(i).cwiseAbs2() - x.row(i).cwiseProduct(s.row(i))).transpose().array();
   }
   void gradient(const ConstStateRef<double>& s, StateRef<double> out) const {
     for (Index i = 0; i < s.rows(); ++i) out.row(i) = k(i) * s.row(i) - x.row(i);
@@ -29,7 +28,8 @@ struct Springs {
                               StateRef<double> out) const {
     for (Index i = 0; i < v.rows(); ++i) out.row(i) = k(i) * v.row(i);
   }
-  void transposed_hessian_vector_product(const ConstStateRef<double>&, const ConstStateRef<double>& v,
+  void transposed_hessian_vector_product(const ConstStateRef<double>&,
+                                         const ConstStateRef<double>& v,
                                          StateRef<double> out) const {
     out = -v;
   }
@@ -82,12 +82,13 @@ class Transparent final : public EnergyDecorator<double> {
 struct Probe {
   static constexpr Index units = 4, batch = 3;
   Random random{53};
-  const State<double> x = random_state(random, units, batch), s = random_state(random, units, batch),
+  const State<double> x = random_state(random, units, batch),
+                      s = random_state(random, units, batch),
                       v = random_state(random, units, batch);
   const Springs springs{x};
   const AnyEnergy<double> adapted = springs;
-  const AnyEnergy<double> decorated =
-      AnyEnergy<double>(std::make_shared<Transparent>(std::make_shared<AnyEnergy<double>>(adapted)));
+  const AnyEnergy<double> decorated = AnyEnergy<double>(
+      std::make_shared<Transparent>(std::make_shared<AnyEnergy<double>>(adapted)));
 
   /// Compares fill(energy, out) of the erasures with fill(type, out).
   template <class Fill>

@@ -72,9 +72,9 @@ TEST(ClampedInput, SelectsRangesAndChoices) {
     const State<double> at = columns_of<double>(probe.x, first);
     probe.expect_holds(some.select(again), columns_of<double>(at, again), "a choice of a choice");
     probe.expect_holds(some.select(range), columns_of<double>(at, range), "a range of a choice");
-    probe.expect_holds(probe.input.select(range).select(again.back() == 0 ? Samples(&again[1], 1)
-                                                                          : Samples()),
-                       probe.x.col(1), "a choice of a range");
+    probe.expect_holds(
+        probe.input.select(range).select(again.back() == 0 ? Samples(&again[1], 1) : Samples()),
+        probe.x.col(1), "a choice of a range");
   });
 }
 

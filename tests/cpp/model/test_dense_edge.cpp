@@ -22,11 +22,8 @@ struct BoundEdge {
 
   BoundEdge()
       : theta(random_numbers<W>(random, 40, 1)),
-        edge(Coupling(0, 1).bind<S>({theta.data(),
-                                     forward,
-                                     backward,
-                                     {0, 2, 5, 0.5},
-                                     {1, 7, 3, 2}})) {}
+        edge(Coupling(0, 1).bind<S>(
+            {theta.data(), forward, backward, {0, 2, 5, 0.5}, {1, 7, 3, 2}})) {}
 
   State<S> weights(const Block& block) const {
     return Eigen::Map<const State<W>>(theta.data() + block.offset, 3, 5).template cast<S>();
@@ -34,8 +31,7 @@ struct BoundEdge {
   void expect(const State<S>& actual, const State<S>& expected, const std::string& what) const {
     ASSERT_EQ(actual.rows(), expected.rows());
     for (Index i = 0; i < actual.size(); ++i)
-      EXPECT_LE(magnitude(S(actual(i) - expected(i))),
-                100 * std::numeric_limits<W>::epsilon())
+      EXPECT_LE(magnitude(S(actual(i) - expected(i))), 100 * std::numeric_limits<W>::epsilon())
           << what;
   }
 

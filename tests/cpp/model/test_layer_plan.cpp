@@ -10,8 +10,8 @@ namespace {
 /// Three layers. The first is pulled by the second, directly and transposed; the second by all; the third by none.
 template <class T>
 struct Plan {
-  explicit Plan(Index width) : plan((state.append("a", width), state.append("b", 5),
-                                     state.append("c", 17), state)) {
+  explicit Plan(Index width)
+      : plan((state.append("a", width), state.append("b", 5), state.append("c", 17), state)) {
     s = numbers(state.size(), batch);
     start = numbers(state.size() + 3, batch);  // a padded drive
     add(0, 1, false, 1);
@@ -91,8 +91,7 @@ TYPED_TEST(Plans, AStepStoresTheSumOfAllPulls) {
         p.plan.step(layer, p.s, with_start ? p.start : State<T>(), nullptr, out, nullptr,
                     p.scratch);
         State<double> expected = State<double>::Constant(p.state.size(), p.batch, 9);
-        expected.middleRows(p.state[layer].offset, p.state[layer].rows) =
-            p.sum(layer, with_start);
+        expected.middleRows(p.state[layer].offset, p.state[layer].rows) = p.sum(layer, with_start);
         expect_close(out.template cast<double>(), expected, p.few_roundings, "the layer alone");
       }
   });

@@ -52,8 +52,8 @@ TEST(HostBatch, RelaxesAsTheFunctionDoes) {
     }
     State<double> s = probe.network.initial_state(Probe::samples);
     relax<double>(probe.energy, solver, s);
-    probe.batch.relax_free(solver, [&](Index, StateRef<double> begin) { probe.network.rest(begin); },
-                           0);
+    probe.batch.relax_free(
+        solver, [&](Index, StateRef<double> begin) { probe.network.rest(begin); }, 0);
     expect_identical(probe.batch.state(0), s, "the free phase");
   });
 }
