@@ -38,8 +38,7 @@ struct Training {
     free = relax<float>(energy, solver, state);
     // At rate 0 every step is the same work, and the update is made.
     DescendSGD<float> descent(network.parameters(), velocity, {{0, 0}}, 0, 0);
-    nudged =
-        equilibrium_propagation<float>(energy, cost, state, nudging, solver, descent).report;
+    nudged = equilibrium_propagation<float>(energy, cost, state, nudging, solver, descent).report;
   }
   double flops() const {
     const Topology& topology = network.topology();

@@ -204,9 +204,9 @@ EnergyFamily make_family(const HopfieldNetwork<double>& network, const State<dou
       same.parameters() = value(theta);
       if ((derivative(theta).array() != 0).any())
         return AnyEnergy<D>(ReferenceNetwork<D>(topology, theta, input));
-      return AnyEnergy<D>(ClampedHopfield<D>(
-          std::make_shared<const Topology>(topology),
-          std::make_shared<const Parameters<double>>(same.parameters()), input));
+      return AnyEnergy<D>(
+          ClampedHopfield<D>(std::make_shared<const Topology>(topology),
+                             std::make_shared<const Parameters<double>>(same.parameters()), input));
     } else {
       same.parameters() = theta;
       return AnyEnergy<double>(same.clamp(input));

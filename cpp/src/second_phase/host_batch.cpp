@@ -100,7 +100,8 @@ void HostBatch<S>::write(Slot slot, const ConstStateRef<S>& s) {
 template <Scalar S>
 Relaxation<S>& HostBatch<S>::phase(Slot to, const Solver& solver, bool nudged, S beta) {
   if (phases_.size() <= to) phases_.resize(to + 1);
-  Phase& kept = phases_[to];
+  if (phases_[to] == nullptr) phases_[to] = std::make_unique<Phase>();
+  Phase& kept = *phases_[to];
   if (kept.relaxation && kept.nudged == nudged && kept.beta == beta && kept.solver == solver)
     return *kept.relaxation;
   kept.beta = beta;
@@ -142,9 +143,10 @@ const Report& HostBatch<S>::solve(const LinearSolver& solver, Slot at,
   const auto solve_piece = [&](Index begin, Index count) {
     const bool whole = count == samples();
     const AnyEnergy<S> energy = whole ? energy_ : energy_.samples(begin, count);
-    report_.place(begin, solve_samples<S>(energy, cost_.samples(begin, count),
-                                          s_star.middleCols(begin, count), solver,
-                                          solution.middleCols(begin, count)));
+    if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
+      report_.place(begin, solve_samples<S>(energy, cost_.samples(begin, count),
+                                            s_star.middleCols(begin, count), solver,
+                                            solution.middleCols(begin, count)));
   };
   // A piece stops with its slowest sample; the kernels lose little on few samples.
   if (energy_.divisible())

@@ -20,8 +20,7 @@ class DiagonalEdge final : public Edge<S> {
   void add_products(const Block& weights, std::span<const OuterProduct<S>> terms,
                     ParameterSink<S>& sink) const override {
     Parameters<S> sums = Parameters<S>::Zero(weights.size());
-    for (const auto& [scale, a, b] : terms)
-      sums += scale * a.cwiseProduct(b).rowwise().sum();
+    for (const auto& [scale, a, b] : terms) sums += scale * a.cwiseProduct(b).rowwise().sum();
     sink.numbers(weights.offset, sums);
   }
 

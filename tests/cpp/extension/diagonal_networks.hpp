@@ -92,8 +92,7 @@ class DenseEquivalent final : public EnergyDecorator<S> {
   void gather(ParametersRef<S>& grad, const Add& add) const {
     Parameters<S> all = Parameters<S>::Zero(this->model().num_parameters());
     add(ParametersRef<S>(all));
-    for (std::size_t i = 0; i < places_.size(); ++i)
-      grad(static_cast<Index>(i)) += all(places_[i]);
+    for (std::size_t i = 0; i < places_.size(); ++i) grad(static_cast<Index>(i)) += all(places_[i]);
   }
 
   std::vector<Index> places_;

@@ -130,8 +130,8 @@ TEST(OwnBatch, HasTheLibrarysGradients) {
       add_input_contrast(batch, std::span<const double>(probe.weights), StateRef<double>(inputs));
       expect_identical(inputs, expected.inputs, "EqProp, inputs");
 
-      const auto side = recurrent_backpropagation<double>(probe.energy, probe.cost, probe.s,
-                                                          probe.linear_solver);
+      const auto side =
+          recurrent_backpropagation<double>(probe.energy, probe.cost, probe.s, probe.linear_solver);
       gradient.setZero();
       const Report solved = probe.backpropagate(batch, sum);
       expect_identical(gradient, side.parameters, "RBP");

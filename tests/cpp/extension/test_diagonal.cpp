@@ -76,8 +76,8 @@ TEST(DiagonalCoupling, RelaxesToOneFixedPointByEverySolver) {
   for (const Feedback feedback : {Feedback::tied, Feedback::separate})
     for_each_of<Probe>(diagonal_cases(feedback), is_any, [](Probe& probe) {
       const AnyEnergy<double> energy = probe.family.energy();
-      const AnyEnergy<double> dense = DenseEquivalent<double>(
-          probe.network.topology(), probe.network.parameters(), probe.x);
+      const AnyEnergy<double> dense =
+          DenseEquivalent<double>(probe.network.topology(), probe.network.parameters(), probe.x);
       const State<double> expected =
           tests::fixed_point(dense, probe.network.initial_state(Probe::batch));
       const StoppingRule exact{1e-14, 20000};
@@ -101,16 +101,16 @@ TEST(DiagonalCoupling, HasTheGradientOfDenseAlgebra) {
     const auto free = [&](Index j) { return free_units(probe.c, s.col(j)); };
     for (const auto& [cost, dual_cost] : targets.costs) {
       const DenseGradient expected = implicit_gradient(probe.family, cost, s, free);
-      for (const LinearSolver& solver : {LinearSolver(ConjugateGradient{{1e-13, 1000}}),
-                                         LinearSolver(GMRES{{1e-13, 1000}})}) {
-        const auto rbp =
-            recurrent_backpropagation<double>(probe.family.energy(), cost, s, solver);
+      for (const LinearSolver& solver :
+           {LinearSolver(ConjugateGradient{{1e-13, 1000}}), LinearSolver(GMRES{{1e-13, 1000}})}) {
+        const auto rbp = recurrent_backpropagation<double>(probe.family.energy(), cost, s, solver);
         EXPECT_TRUE((rbp.report.status == Status::converged).all());
         expect_close(rbp.parameters, expected.parameters, agreement, "RBP, parameters");
         expect_close(rbp.inputs, expected.inputs, agreement, "RBP, inputs");
       }
-      const auto limit = equilibrium_propagation_limit(
-          probe.network.clamp_as<D>(probe.x), dual_cost, s, FixedPointIteration{{1e-14, 20000}, 0.6});
+      const auto limit =
+          equilibrium_propagation_limit(probe.network.clamp_as<D>(probe.x), dual_cost, s,
+                                        FixedPointIteration{{1e-14, 20000}, 0.6});
       EXPECT_TRUE((limit.report.status == Status::converged).all());
       expect_close(limit.parameters, expected.parameters, agreement, "EqProp, parameters");
       expect_close(limit.inputs, expected.inputs, agreement, "EqProp, inputs");

@@ -85,8 +85,8 @@ struct Probe {
 /// Calls check(probe) for the zoo, its vector fields, and networks with couplings of another kind.
 template <class Check>
 void for_each_network(const Check& check) {
-  for (const auto& cases : {zoo(), fields(), diagonal_cases(Feedback::tied),
-                            diagonal_cases(Feedback::separate)})
+  for (const auto& cases :
+       {zoo(), fields(), diagonal_cases(Feedback::tied), diagonal_cases(Feedback::separate)})
     for_each_of<Probe>(cases, is_any, check);
 }
 

@@ -112,7 +112,8 @@ TEST(Topology, NoTwoCoupledLayersShareABlock) {
     Couplings couplings = chain(static_cast<std::size_t>(layers));  // nobody is alone
     for (Index a = 0; a < layers; ++a)
       for (Index b = a + 2; b < layers; ++b)
-        if (random.below(2) == 0) couplings.push_back(random.below(2) ? Coupling(a, b) : Coupling(b, a));
+        if (random.below(2) == 0)
+          couplings.push_back(random.below(2) ? Coupling(a, b) : Coupling(b, a));
     check_colouring(make(plain_layers(static_cast<std::size_t>(layers)), couplings));
   }
 }
@@ -134,7 +135,8 @@ TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
       const Block& block = topology.weights(e);
       EXPECT_EQ(block.name, "W" + std::to_string(e + 1));
       EXPECT_EQ(block.rows, topology.layers()[static_cast<std::size_t>(coupling.target())].units);
-      EXPECT_EQ(block.columns, topology.layers()[static_cast<std::size_t>(coupling.source())].units);
+      EXPECT_EQ(block.columns,
+                topology.layers()[static_cast<std::size_t>(coupling.source())].units);
       EXPECT_EQ(block.offset, offset);
       offset += block.size();
     }

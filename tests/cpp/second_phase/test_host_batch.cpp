@@ -1,0 +1,164 @@
+/// The batch in the memory of this machine: each operation against the functions of its energy and cost.
+
+#include "support.hpp"
+
+namespace equiprop::tests {
+namespace {
+
+struct Probe {
+  explicit Probe(const Case& c)
+      : network(make_network(c)),
+        energy(network.clamp(random_state(random, network.topology().num_inputs(), samples))),
+        cost(SquaredError<double>(random_state(random, network.topology().num_outputs(), samples))),
+        batch(energy, cost) {
+    for (const Slot slot : {0, 1, 2, 3}) {
+      states.push_back(interior_state(network, random, samples));
+      batch.write(slot, states.back());
+    }
+  }
+
+  static constexpr Index samples = 4;
+  HopfieldNetwork<double> network;
+  Random random{61};
+  AnyEnergy<double> energy;
+  AnyCost<double> cost;
+  HostBatch<double> batch;
+  std::vector<State<double>> states;  // by slot
+};
+
+TEST(HostBatch, KeepsWhatIsWritten) {
+  Probe probe(zoo().back());
+  State<double> out(probe.states[0].rows(), Probe::samples);
+  for (const Slot slot : {0, 1, 2, 3}) {
+    probe.batch.read(slot, out);
+    expect_identical(out, probe.states[slot], "read");
+    expect_identical(probe.batch.state(slot), probe.states[slot], "state");
+  }
+  EXPECT_EQ(probe.batch.samples(), Probe::samples);
+}
+
+TEST(HostBatch, RelaxesAsTheFunctionDoes) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    const FixedPointIteration solver{{1e-10, 50}, 0.5};
+    for (const double beta : {0.3, -0.2, 0.3}) {
+      State<double> s = probe.states[2];
+      const Report expected =
+          relax<double>(TotalEnergy<double>(probe.energy, probe.cost, beta), solver, s);
+      const Report& report = probe.batch.relax(solver, beta, 2, 3);
+      expect_identical(probe.batch.state(3), s, "a nudged phase");
+      expect_identical(probe.batch.state(2), probe.states[2], "where it began");
+      EXPECT_TRUE((report.status == expected.status).all() &&
+                  (report.iterations == expected.iterations).all());
+    }
+    State<double> s = probe.network.initial_state(Probe::samples);
+    relax<double>(probe.energy, solver, s);
+    probe.batch.relax_free(
+        solver, [&](Index, StateRef<double> begin) { probe.network.rest(begin); }, 0);
+    expect_identical(probe.batch.state(0), s, "the free phase");
+  });
+}
+
+TEST(HostBatch, SumsDisplacementsAndObjectives) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    const auto& s = probe.states;
+    const std::vector<double> weights{0.5, -2};
+    probe.batch.displacement(1, 2, 0, weights);
+    expect_close(probe.batch.state(1), 0.5 * (s[2] - s[0]) - 2 * (s[3] - s[0]), rounding,
+                 "displacement");
+    PerSample<double> values(Probe::samples);
+    probe.cost.value(s[2].bottomRows(probe.cost.num_outputs()), values);
+    EXPECT_NEAR(probe.batch.objective(2), values.mean(), rounding);
+  });
+}
+
+/// Into AddTo, a descent, and by the input.
+TEST(HostBatch, DeliversTheDerivativesOfItsEnergy) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    const auto& s = probe.states;
+    const Index size = probe.energy.num_parameters(), inputs = probe.energy.num_inputs();
+    const std::vector<double> weights{0.5, -2};
+    Parameters<double> contrast = Parameters<double>::Zero(size), mixed = contrast;
+    State<double> by_input = State<double>::Zero(inputs, Probe::samples), mixed_input = by_input;
+    for (const std::size_t k : {0, 1}) {
+      probe.energy.parameter_gradient(s[2 + k], weights[k], contrast);
+      probe.energy.input_gradient(s[2 + k], weights[k], by_input);
+    }
+    probe.energy.mixed_derivative_product(s[0], s[1], 0.7, mixed);
+    probe.energy.mixed_input_product(s[0], s[1], 0.7, mixed_input);
+
+    Parameters<double> sum = Parameters<double>::Zero(size);
+    AddTo<double> add(sum);
+    EXPECT_TRUE(probe.batch.contrast(2, weights, add));
+    expect_close(sum, contrast, rounding, "contrast");
+    EXPECT_TRUE(probe.batch.mixed(0, 1, 0.7, add));
+    expect_close(sum, contrast + mixed, rounding, "mixed, added");
+
+    Parameters<double> theta = probe.network.parameters(), none;
+    DescendSGD<double> descent(theta, none, {{0, 0.25}}, 0, 0);
+    EXPECT_TRUE(probe.batch.contrast(2, weights, descent));
+    expect_close(theta, probe.network.parameters() - 0.25 * contrast, rounding, "a step");
+
+    State<double> out = State<double>::Zero(inputs, Probe::samples);
+    probe.batch.input_contrast(2, weights, out);
+    expect_close(out, by_input, rounding, "contrast by the input");
+    probe.batch.mixed_input(0, 1, 0.7, out);
+    expect_close(out, by_input + mixed_input, rounding, "mixed by the input, added");
+  });
+}
+
+/// The bound of a sum may be far above it: where a sink refuses the bound but the sum is finite, it is handed over all
+/// the same, and where it is not, nothing is.
+TEST(HostBatch, HandsOverEverySumThatIsFinite) {
+  HopfieldNetwork<float> network({{"x", 1}, {"y", 1, linear()}}, chain(2));
+  const State<float> x = State<float>::Constant(1, 2, 1e16f);
+  HostBatch<float> batch(network.clamp(x), SquaredError<float>(State<float>::Zero(1, 2)));
+  const auto step = [&](float first, float second) {
+    batch.write(0, (State<float>(1, 2) << first, second).finished());
+    Parameters<float> theta = Parameters<float>::Zero(2), velocity;
+    DescendSGD<float> descent(theta, velocity, {{0, 0.5f}}, 0, 0);
+    const std::vector<float> weights{1};
+    const bool given = batch.contrast(0, weights, descent);
+    return std::pair{given, theta};
+  };
+  // dE/dw = -sum x s, dE/db = -sum s. The products are too large for the bound, their sum is not.
+  const auto [given, theta] = step(1e16f, -9e15f);
+  EXPECT_TRUE(given);
+  EXPECT_NEAR(theta(0) / 5e30f, 1, 1e-5);
+  EXPECT_NEAR(theta(1) / 5e14f, 1, 1e-5);
+  const auto [overflown, untouched] = step(1e23f, 1e23f);
+  EXPECT_FALSE(overflown);
+  EXPECT_TRUE((untouched.array() == 0).all());
+}
+
+TEST(HostBatch, MarksTheSamplesWhoseShareIsNotFinite) {
+  for_each<Probe>(is_any, [](Probe& probe) {
+    State<double> broken = probe.states[3];
+    broken(0, 2) = std::nan("");
+    const std::vector<double> weights{0.5, -2};
+    for (const bool contrast : {true, false}) {
+      Report report(Probe::samples);
+      report.status.setConstant(Status::converged);
+      probe.batch.write(contrast ? 3 : 1, broken);
+      if (contrast)
+        probe.batch.mark_contrast(2, weights, report);
+      else
+        probe.batch.mark_mixed(0, 1, 0.7, report);
+      for (Index j = 0; j < Probe::samples; ++j)
+        EXPECT_EQ(report.status(j), j == 2 ? Status::diverged : Status::converged);
+    }
+  });
+}
+
+TEST(HostBatch, RefusesShapesThatDoNotFit) {
+  Probe probe(zoo().back());
+  const State<double>& s = probe.states[0];
+  EXPECT_THROW(probe.batch.write(0, s.topRows(1)), InvalidArgument);
+  EXPECT_THROW(probe.batch.write(0, s.leftCols(1)), InvalidArgument);
+  EXPECT_THROW(probe.batch.write(0, s.leftCols(0)), InvalidArgument);
+  EXPECT_THROW(
+      HostBatch<double>(probe.energy, SquaredError<double>(State<double>::Zero(9, Probe::samples))),
+      InvalidArgument);
+}
+
+}  // namespace
+}  // namespace equiprop::tests
