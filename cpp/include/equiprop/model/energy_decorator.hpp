@@ -6,7 +6,9 @@
 
 namespace equiprop {
 
-/// Forwards everything to the model it holds; a subclass overrides what differs.
+/// Forwards everything to the model it holds; a subclass overrides what differs. Forwarded functions and capabilities
+/// are those of the model alone: a subclass that changes a derivative by the parameters overrides `contrast` and
+/// `mixed_derivative` too; one that changes anything overrides `selection`, whose parts are else those of the model.
 template <class S>
 class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
  public:
