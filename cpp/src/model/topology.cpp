@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
+#include <tuple>
 
 namespace equiprop {
 namespace {
@@ -65,7 +67,7 @@ void Topology::check() const {
             layer.name, "' twice");
   }
   const auto count = static_cast<Index>(layers_.size());
-  std::set<std::pair<Index, Index>> seen;
+  std::set<std::tuple<Index, Index, std::string>> seen;
   std::set<Index> coupled;
   for (const Coupling& coupling : couplings_) {
     const Index source = coupling.source(), target = coupling.target();
@@ -75,15 +77,15 @@ void Topology::check() const {
     const std::string &first = layers_[static_cast<std::size_t>(source)].name,
                       &second = layers_[static_cast<std::size_t>(target)].name;
     require(source != target, "Topology",
-            "A dense coupling joins two different layers. Couplings within a layer do not exist: a "
+            "A coupling joins two different layers. Couplings within a layer do not exist: a "
             "graph couples any pair of layers, the input among them, at most once, and every layer "
             "to another.",
             source, " -> ", target, ", within layer '", first, "'");
-    require(
-        seen.insert(std::minmax(source, target)).second, "Topology",
-        "At most one dense coupling joins a pair of layers, in either direction: the sum of two "
-        "is one dense coupling.",
-        source, " -> ", target, ", a second one of layers '", first, "' and '", second, "'");
+    const auto [low, high] = std::minmax(source, target);
+    require(seen.insert({low, high, std::string(coupling.kind())}).second, "Topology",
+            "At most one " + std::string(coupling.kind()) +
+                " coupling joins a pair of layers, in either direction: the sum of two is one.",
+            source, " -> ", target, ", a second one of layers '", first, "' and '", second, "'");
     coupled.insert({source, target});
   }
   for (Index k = 0; k < count; ++k)

@@ -1,5 +1,6 @@
 /// A kind of coupling that one header adds: every law, solver and second phase serves networks that have one.
 
+#include <array>
 #include <filesystem>
 
 #include "extension/diagonal_networks.hpp"
@@ -206,6 +207,45 @@ TEST(DiagonalTraining, TakesTheSameWayInBothPrecisions) {
   narrow.learn(20);
   wide.learn(20);
   expect_close(narrow.parameters().cast<double>(), wide.parameters(), 1e-4, "parameters");
+}
+
+/// Two kinds of coupling may join one pair of layers, the input among them: together they are one dense coupling whose
+/// diagonal has both weights.
+TEST(DiagonalCoupling, JoinsLayersBesideADenseOne) {
+  const std::vector<Layer> layers = {
+      {"x", 3, hard_sigmoid()}, {"a", 3, hard_sigmoid()}, {"y", 3, linear()}};
+  HopfieldNetwork<double> both(layers, {Dense{0, 1}, Diagonal{0, 1}, Diagonal{2, 1}, Dense{1, 2}});
+  HopfieldNetwork<double> one(layers, {Dense{0, 1}, Dense{1, 2}});
+  Random random(5);
+  both.parameters() = random_parameters(random, both.parameters().size(), 0.3);
+  const auto block = [](auto& network, std::size_t coupling) {
+    const Block& at = network.topology().weights(coupling);
+    return network.parameters().segment(at.offset, at.size());
+  };
+  const std::array<std::array<std::size_t, 3>, 2> sums = {
+      {{0, 0, 1}, {1, 3, 2}}};  // one = dense + diagonal
+  for (const auto& [sum, dense, diagonal] : sums) {
+    block(one, sum) = block(both, dense);
+    for (Index i = 0; i < 3; ++i) block(one, sum)(4 * i) += block(both, diagonal)(i);
+  }
+  one.parameters().tail(6) = both.parameters().tail(6);
+  const State<double> x = random_state(random, 3, 4), s = random_state(random, 6, 4);
+  const AnyEnergy<double> a(both.clamp(x)), b(one.clamp(x));
+  State<double> of_both(6, 4), of_one(6, 4);
+  a.gradient(s, of_both);
+  b.gradient(s, of_one);
+  expect_close(of_both, of_one, rounding, "dE/ds");
+  Parameters<double> grad = Parameters<double>::Zero(a.num_parameters()),
+                     of_sum = Parameters<double>::Zero(b.num_parameters());
+  a.parameter_gradient(s, 1, grad);
+  b.parameter_gradient(s, 1, of_sum);
+  for (const auto& [sum, dense, diagonal] : sums) {
+    const Index at = one.topology().weights(sum).offset;
+    const Block &w = both.topology().weights(dense), &d = both.topology().weights(diagonal);
+    expect_close(grad.segment(w.offset, 9), of_sum.segment(at, 9), rounding, "dE/dW");
+    for (Index i = 0; i < 3; ++i)
+      EXPECT_NEAR(grad(d.offset + i), of_sum(at + 4 * i), rounding) << "dE/dw";
+  }
 }
 
 /// A network file holds dense couplings; another kind is refused by its name.

@@ -49,12 +49,12 @@ TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
             "layers.");
   EXPECT_EQ(
       refusal(plain_layers(3), {{0, 1}, {2, 2}}),
-      "[Topology] A dense coupling joins two different layers. Couplings within a layer do "
+      "[Topology] A coupling joins two different layers. Couplings within a layer do "
       "not exist: a graph couples any pair of layers, the input among them, at most once, and "
       "every layer to another. Received 2 -> 2, within layer 'layer2'.");
   const auto twice = [](const std::string& pair, const std::string& names) {
     return "[Topology] At most one dense coupling joins a pair of layers, in either direction: the "
-           "sum of two is one dense coupling. Received " +
+           "sum of two is one. Received " +
            pair + ", a second one of layers " + names + ".";
   };
   EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {1, 2}, {1, 2}}),
