@@ -51,7 +51,7 @@ def steps_taken(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[int, int
 
 
 def pieces(trainer: eq.Trainer, batch: Batch) -> np.ndarray:
-    """Seconds of each of PHASES, taken by themselves; `Trainer.step` takes them inside one call of the core."""
+    """Seconds of each of PHASES by itself; `Trainer.step` takes them inside one call of the core."""
     x, model, clock = batch[0], trainer.model, time.process_time
     start = clock()
     energy = model.clamp(x)
