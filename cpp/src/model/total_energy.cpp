@@ -97,8 +97,8 @@ void TotalEnergy<S>::block_update(Index block, const Nudge<S>& outer, StateRef<S
 template <class S>
 void TotalEnergy<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& outer, Index settled,
                               PerSample<RealOf<S>>& largest) const {
-  model().one_pass_residual()->residual(s, nudge(s, outer, 0.0),
-                                        settled > 0 ? turned(settled) : -1, largest);
+  model().one_pass_residual()->residual(s, nudge(s, outer, 0.0), settled > 0 ? turned(settled) : -1,
+                                        largest);
 }
 
 template <class S>

@@ -65,9 +65,9 @@ class EQUIPROP_EXPORT HostBatch {
 
   AnyEnergy<S> energy_;
   AnyCost<S> cost_;
-  KeptStates<S> states_;       // by slot
+  KeptStates<S> states_;                        // by slot
   std::vector<std::unique_ptr<Phase>> phases_;  // by slot; nullptr where none has been relaxed
-  Parameters<S> sums_;         // where a sink cannot take them one by one
+  Parameters<S> sums_;                          // where a sink cannot take them one by one
   Report report_;
 };
 
