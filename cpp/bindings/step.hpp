@@ -58,10 +58,10 @@ class TrainingStep {
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
                   const Solver& solver, const SecondPhase& second_phase, const py::object& sink);
 
-  const Report& free() const { return free_; }  ///< report of the last step's free phase
-  const Report& second() const {
-    return second_;
-  }  ///< report of the last step's second phase; empty if that phase did not start
+  /// Returns the report of the last step's free phase.
+  const Report& free() const { return free_; }
+  /// Returns the report of the last step's second phase; it is empty if that phase did not start.
+  const Report& second() const { return second_; }
 
  private:
   void clamp(const Array<T>& x);

@@ -53,13 +53,12 @@ struct Descent {
 /// The update of one layer: out = response(start + sum_i W_i u_i), over all neighbours i.
 template <class T>
 struct LayerStep {
-  std::ptrdiff_t rows;       ///< units of the layer
-  std::ptrdiff_t batch;      ///< samples
-  const Pull<T>* pulls;      ///< pulls of the neighbours
-  std::ptrdiff_t num_pulls;  ///< number of neighbours
-  const T* start;            ///< (rows, batch), may be `out`; nullptr for zeros
-  std::ptrdiff_t
-      start_stride;  ///< distance between samples of `start`; 0 if all share one column (a bias)
+  std::ptrdiff_t rows;          ///< units of the layer
+  std::ptrdiff_t batch;         ///< samples
+  const Pull<T>* pulls;         ///< pulls of the neighbours
+  std::ptrdiff_t num_pulls;     ///< number of neighbours
+  const T* start;               ///< (rows, batch), may be `out`; nullptr for zeros
+  std::ptrdiff_t start_stride;  ///< distance between samples of `start`; 0 for one shared column
   const Response<T>* response;  ///< nullptr to store the sum itself
   /// Result, (rows, batch), or nullptr to compute only `change`. It must not overlap what the step reads of other
   /// samples.
@@ -70,8 +69,7 @@ struct LayerStep {
   /// Largest changes, (lanes, batch), or nullptr. Each entry is raised to the largest |out - before| over some rows of
   /// its sample; the lanes of a sample together cover all rows. NaN counts as larger than any number.
   T* change = nullptr;
-  bool by_rows =
-      false;  ///< true if all weights are packed by `pack_by_rows`; the step of each signal is then 1
+  bool by_rows = false;  ///< all weights are from `pack_by_rows`; each signal's step is then 1
   const Descent<T>* descent =
       nullptr;  ///< optional; requires that `response` is nullptr, and permits `out` = nullptr
 };

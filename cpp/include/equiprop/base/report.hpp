@@ -21,8 +21,7 @@ struct Report {
   PerSample<Status> status;     ///< how the iteration ended
   PerSample<Index> iterations;  ///< number of steps
   PerSample<double> residual;   ///< residual of the final state
-  PerSample<Index>
-      fallbacks;  ///< number of steps that an acceleration undid or did not extrapolate
+  PerSample<Index> fallbacks;   ///< steps that an acceleration undid or did not extrapolate
 
   Report() = default;
   /// Creates the report of a batch before the first step.

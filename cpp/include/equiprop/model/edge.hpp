@@ -39,8 +39,8 @@ template <Scalar S>
 struct EdgeEnds {
   const WeightOf<S>* parameters;  ///< theta; its memory must outlive the edge
   Block forward;                  ///< weights by which the source pulls on the target
-  Block
-      backward;  ///< weights by which the target pulls on the source; `forward` itself unless feedback is separate
+  /// weights by which the target pulls on the source; `forward` itself unless feedback is separate
+  Block backward;
   EdgeEnd source;  ///< one layer
   EdgeEnd target;  ///< the other one
 };
