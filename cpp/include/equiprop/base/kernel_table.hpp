@@ -70,8 +70,8 @@ struct LayerStep {
   /// its sample; the lanes of a sample together cover all rows. NaN counts as larger than any number.
   T* change = nullptr;
   bool by_rows = false;  ///< all weights are from `pack_by_rows`; each signal's step is then 1
-  const Descent<T>* descent =
-      nullptr;  ///< optional; requires that `response` is nullptr, and permits `out` = nullptr
+  /// Fused descent, or nullptr. With a descent `response` must be nullptr, and `out` may be nullptr.
+  const Descent<T>* descent = nullptr;
 };
 
 /// One conjugate gradient step for one system, on arrays (count,): x += alpha p, r -= alpha q, z = d r.
