@@ -13,7 +13,7 @@ namespace equiprop {
 
 using FilePointer = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
-/// `create` refuses a file that exists.
+/// Mode of open_file; `create` fails if the file exists.
 enum class OpenMode { read, create };
 FilePointer open_file(const std::filesystem::path& path, OpenMode mode);
 

@@ -152,7 +152,7 @@ double Reader::number(std::string_view rule) {
   return value;
 }
 
-/// Counts the digits from there on.
+/// Counts the digits from index `from` on.
 std::size_t Reader::digits(std::size_t from) const {
   std::size_t end = from;
   while (end < text_.size() && is_digit(text_[end])) ++end;

@@ -58,7 +58,7 @@ std::string path_in_quotes(const std::filesystem::path& path) {
                                        path_in_quotes(path), "."));
 }
 
-/// Refuses a path with a zero byte, at which the system would end it.
+/// Rejects a path with a zero byte, because the system would truncate the path there.
 const std::filesystem::path& whole(const std::filesystem::path& path, std::string_view where) {
   require(path.native().find('\0') == path.native().npos, where, "A path holds no zero byte.",
           path_in_quotes(path));
@@ -325,7 +325,7 @@ void write_safetensors(const std::filesystem::path& path,
     check(name, tensor, where);
     order.emplace_back(name, &tensor);
   }
-  // Larger types first, then by name, as they stand in the map.
+  // Larger types first, then by name, which is the order of the map.
   std::ranges::stable_sort(order, std::ranges::greater(),
                            [](const auto& named) { return bytes_of(named.second->type); });
   std::map<std::string, SafetensorsFile::Entry> entries;

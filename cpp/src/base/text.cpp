@@ -32,7 +32,7 @@ Character first_character(std::string_view text) {
 
 std::string printable(std::string_view text, std::size_t limit) {
   constexpr std::string_view ellipsis = "...";
-  constexpr std::size_t longest = 4;  // of UTF-8, and \xff
+  constexpr std::size_t longest = 4;  // bytes of a UTF-8 character, and of \xff
   std::string out;
   while (!text.empty()) {
     const auto [code, length] = first_character(text);

@@ -2,8 +2,8 @@
 /// Dual numbers a + b e with e^2 = 0: exact first derivatives by ordinary arithmetic (forward-mode differentiation).
 ///
 /// f(a + b e) = f(a) + f'(a) b e, so a program that runs on `Dual(x, 1)` stores df/dx in `.derivative`, without
-/// truncation error and without cancellation. A network that relaxes with beta = Dual(0, 1) gives the exact limit beta
-/// -> 0 of Equilibrium Propagation. Only the operations that this library needs are defined.
+/// truncation error and without cancellation. A network that relaxes with beta = Dual(0, 1) gives the exact limit
+/// beta -> 0 of Equilibrium Propagation. Only the operations that this library needs are defined.
 
 #include <Eigen/Core>
 #include <cmath>

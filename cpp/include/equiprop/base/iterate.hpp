@@ -84,8 +84,8 @@ void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
       if (std::isfinite((*change)(j))) s.col(j) = next.col(j);
 }
 
-/// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale and then residual(s) <= tolerance *
-/// scale: the change is a cheap estimate, the residual confirms it. A sample that has stopped keeps its state. If
+/// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale and then
+/// residual(s) <= tolerance * scale: the change is a cheap estimate, the residual confirms it. A sample that has stopped keeps its state. If
 /// samples are separable, the group of the remaining samples is compacted.
 template <Scalar S>
 class EQUIPROP_EXPORT Iteration {
