@@ -124,9 +124,8 @@ class GMRESRun {
         ++report.iterations(j);
         const S rounding =
             std::numeric_limits<S>::epsilon() * cycle.triangle.col(k).array().abs().maxCoeff();
-        cycle.done =
-            next <= rounding ||  // the Krylov space is invariant: it has no further dimension
-            static_cast<double>(std::abs(cycle.right(k + 1))) <= threshold_(j) / 2;
+        cycle.done = next <= rounding ||  // the Krylov space is invariant
+                     static_cast<double>(std::abs(cycle.right(k + 1))) <= threshold_(j) / 2;
         if (!cycle.done) w.col(j) /= next;
         open = open || !cycle.done;
       }

@@ -94,8 +94,7 @@ void Topology::check() const {
 /// Colours the free layers greedily, in layer order. A chain gets two colours, and so does a chain with additional
 /// couplings that skip an even number of layers.
 void Topology::color() {
-  std::vector<std::vector<std::size_t>> earlier(
-      num_free());  // for each layer, the earlier layers coupled to it
+  std::vector<std::vector<std::size_t>> earlier(num_free());  // coupled layers before each layer
   for (const auto e : inner_) {
     const Index source = couplings_[e].source(), target = couplings_[e].target();
     const auto [first, second] = std::minmax(source, target);

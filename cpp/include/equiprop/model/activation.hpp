@@ -151,8 +151,8 @@ struct Softplus {
 };
 
 /// rho(x) = clip(gain x, lower, upper). The fields (gain, lower, upper) are (1, 0, 1) for the hard sigmoid, (1/2, 0, 1)
-/// for clip(x/2, 0, 1) (Laborieux et al. 2021), (1, 0, inf) for relu and (1, -inf, inf) for linear units. The states are
-/// kept inside a box, so the energy is quadratic there and the projection onto the box does the clipping.
+/// for clip(x/2, 0, 1) (Laborieux et al. 2021), (1, 0, inf) for relu and (1, -inf, inf) for linear units. The states
+/// are kept inside a box, so the energy is quadratic there and the projection onto the box does the clipping.
 struct Clip {
   double gain = 1;   ///< slope of rho inside the bounds, positive
   double lower = 0;  ///< lower bound of rho, may be -infinity

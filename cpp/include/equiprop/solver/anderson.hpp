@@ -12,7 +12,8 @@ namespace equiprop {
 inline constexpr Index most_remembered = 20;
 
 /// Anderson acceleration (Anderson 1965), type II as in Walker & Ni (2011). With g(s) a step of the stepper,
-/// f = g(s) - s, and the differences df_i, dg_i of f and g over up to `memory` earlier steps, a sample takes its next step from
+/// f = g(s) - s, and the differences df_i, dg_i of f and g over up to `memory` earlier steps, a sample takes its next
+/// step from
 ///
 ///     s' = g(s) - sum_i c_i dg_i        c = argmin |f - sum_i c_i df_i|_2
 ///

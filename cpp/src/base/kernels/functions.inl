@@ -12,7 +12,7 @@ struct Exponential<float> {
   typedef unsigned int Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   static constexpr int mantissa_bits = 23;
   static constexpr unsigned int one = 0x3f800000, sign = 0x80000000;
-  static constexpr float round = 0x1.8p23F;  ///< the lowest bits of round + x are the nearest integer
+  static constexpr float round = 0x1.8p23F;  ///< round + x has the nearest integer in its low bits
   static constexpr float log2_e = 0x1.715476p+0F;
   static constexpr float ln2_high = 0x1.62e4p-1F;  ///< its product with any n is exact
   static constexpr float ln2_low = 0x1.7f7d1cp-20F;

@@ -183,7 +183,7 @@ template <class T, int vectors, int columns>
     const Pull<T>& pull = step.pulls[i];
     const T* w = pull.packed + place.row * pull.depth;
     constexpr Size width = vectors * lanes<T>;
-    const Size pace = (width * columns + step.batch - 1) / step.batch;  // numbers that a tile prefetches
+    const Size pace = (width * columns + step.batch - 1) / step.batch;  // prefetched by a tile
     const T* next = w + (width + pace * (place.column / columns)) * pull.depth;
     add_pull(w, pull.depth, pull.signal + place.column * pull.stride, pull.stride, pull.step,
              place.ahead ? next : nullptr, pace, tile);
