@@ -15,8 +15,8 @@ namespace equiprop {
 class EQUIPROP_EXPORT InvalidArgument : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;
-  ~InvalidArgument()
-      override;  // defined in src/, so that the library and its users share one type_info
+  // Defined in src/, so that the library and its users share one type_info.
+  ~InvalidArgument() override;
 };
 
 /// Throws InvalidArgument("[where] rule. Received <received...>.") unless `condition` holds.

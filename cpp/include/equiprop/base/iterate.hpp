@@ -85,8 +85,8 @@ void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
 }
 
 /// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale and then
-/// residual(s) <= tolerance * scale: the change is a cheap estimate, the residual confirms it. A sample that has stopped
-/// keeps its state. If samples are separable, the group of the remaining samples is compacted.
+/// residual(s) <= tolerance * scale: the change is a cheap estimate, the residual confirms it. A sample that has
+/// stopped keeps its state. If samples are separable, the group of the remaining samples is compacted.
 template <Scalar S>
 class EQUIPROP_EXPORT Iteration {
  public:
@@ -135,8 +135,7 @@ class EQUIPROP_EXPORT Iteration {
   PerSample<RealOf<S>> change_;
   Report report_;
   Index steps_ = 0;
-  const Beginning<S>* begin_ =
-      nullptr;  // set during a run in which s does not hold the start states
+  const Beginning<S>* begin_ = nullptr;  // set in a run whose start states are not in s
 };
 
 /// Function that stores g(s) in next; both are (units, batch).
