@@ -5,7 +5,7 @@ namespace {
 
 void require_energy(bool conservative) {
   require(conservative, "parameter_gradient",
-          "dE/dtheta belongs to an energy; a vector field has <v, dmu/dtheta> alone.",
+          "Only an energy has dE/dtheta; a vector field has <v, dmu/dtheta> instead.",
           "a network with separate feedback weights");
 }
 

@@ -46,7 +46,7 @@ class EQUIPROP_EXPORT AnyEnergy final : public EnergyDecorator<S> {
   ///@}
   /// Returns the energy of some samples, in the order given. Throws InvalidArgument unless divisible().
   AnyEnergy select(Samples which) const {
-    require(divisible(), "samples", "This energy works on its whole batch only.",
+    require(divisible(), "samples", "This energy cannot select samples of its batch.",
             "a choice of its samples");
     return AnyEnergy(this->selection()->part(which));
   }
