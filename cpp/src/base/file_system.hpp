@@ -22,7 +22,7 @@ std::optional<std::int64_t> size_of(std::FILE* file);
 bool seek(std::FILE* file, std::int64_t position);
 /// Flushes a file to the disk.
 bool synchronize(std::FILE* file);
-/// Renames `from` to `to`, and replaces a file of that name, atomically.
+/// Renames `from` to `to` atomically; an existing file `to` is replaced.
 bool replace_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
 std::string utf8(const std::filesystem::path& path);

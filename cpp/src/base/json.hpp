@@ -1,5 +1,5 @@
 #pragma once
-/// Strict JSON (RFC 8259) in UTF-8, of a form that is known beforehand.
+/// Reader of strict JSON (RFC 8259) in UTF-8 whose structure is known in advance.
 ///
 /// The caller asks for one value after another, and the reader builds nothing else: a hostile text cannot make it
 /// allocate memory or nest deeper than the caller. Repeated names, lone surrogates, and fractions or exponents of

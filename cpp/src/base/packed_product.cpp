@@ -10,7 +10,7 @@
 namespace equiprop {
 namespace {
 
-/// Returns memory of the thread for packed matrices; it only grows.
+/// Returns thread-local memory for packed matrices; it never shrinks.
 template <class S>
 S* packed_memory(Index size) {
   thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> memory;

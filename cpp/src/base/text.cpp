@@ -3,7 +3,7 @@
 namespace equiprop {
 namespace {
 
-/// True for control characters of C0 and C1, and for line and paragraph separators.
+/// Returns true for control characters of C0 and C1, and for line and paragraph separators.
 bool is_control(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029;
 }

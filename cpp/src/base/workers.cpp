@@ -91,8 +91,8 @@ class Worker {
   std::condition_variable changed_;
 };
 
-/// Blocks signals in threads that are started while this object lives: signals to the process are for threads of the
-/// program. Faults and the ticks of a profiler are not blocked, since they belong to the thread that they occur on.
+/// Blocks signals in threads that are started while this object exists, so that signals to the process are delivered to
+/// threads of the program. Faults and profiler ticks are not blocked, because they belong to the thread that causes them.
 class SignalsBlocked {
 #ifndef _WIN32
  public:

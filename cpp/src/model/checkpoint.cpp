@@ -16,7 +16,7 @@ using namespace std::string_view_literals;
 
 constexpr auto format = "equiprop.HopfieldNetwork.1"sv;
 
-// The words of a description and their values.
+// The words that a description uses, and their values.
 constexpr std::array potentials{std::pair{"legendre"sv, Potential::legendre},
                                 std::pair{"quadratic"sv, Potential::quadratic}};
 constexpr std::array feedbacks{std::pair{"tied"sv, Feedback::tied},

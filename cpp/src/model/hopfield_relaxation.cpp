@@ -108,7 +108,7 @@ S HopfieldRelaxation<S>::stiffness_on(std::size_t layer, const Nudge<S>& nudge) 
 template <Scalar S>
 std::optional<Response<S>> HopfieldRelaxation<S>::kernel_response(
     std::size_t layer, const Nudge<S>& nudge) const requires std::floating_point<S> {
-  if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
+  if constexpr (std::floating_point<S>)  // clang 14 instantiates this for other scalars too
     return network().units(layer).template kernel_response<S>(force_on(layer, nudge),
                                                               stiffness_on(layer, nudge));
   return {};

@@ -143,7 +143,7 @@ const Report& HostBatch<S>::solve(const LinearSolver& solver, Slot at,
   const auto solve_piece = [&](Index begin, Index count) {
     const bool whole = count == samples();
     const AnyEnergy<S> energy = whole ? energy_ : energy_.samples(begin, count);
-    if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
+    if constexpr (std::floating_point<S>)  // clang 14 instantiates this for other scalars too
       report_.place(begin, solve_samples<S>(energy, cost_.samples(begin, count),
                                             s_star.middleCols(begin, count), solver,
                                             solution.middleCols(begin, count)));

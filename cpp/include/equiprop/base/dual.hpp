@@ -17,8 +17,8 @@ namespace equiprop {
 /// template arguments.
 template <std::floating_point T>
 struct EQUIPROP_EXPORT Dual {
-  T value{};       ///< a
-  T derivative{};  ///< b
+  T value{};       ///< value a
+  T derivative{};  ///< derivative b
 
   constexpr Dual() = default;
   /// Converts a number to a dual constant, whose derivative is 0.

@@ -10,7 +10,7 @@ namespace equiprop {
 /// The pull W u of one neighbour on a layer, with W packed by `Kernels::pack`. One of `stride` and `step` is 1.
 template <class T>
 struct Pull {
-  const T* packed;          ///< (rows, depth)
+  const T* packed;          ///< packed weights W, (rows, depth)
   std::ptrdiff_t depth;     ///< units of the neighbour
   const T* signal;          ///< signals u of the neighbour, (depth, batch)
   std::ptrdiff_t stride;    ///< distance from one sample of u to the next
@@ -54,7 +54,7 @@ struct Descent {
 template <class T>
 struct LayerStep {
   std::ptrdiff_t rows;          ///< units of the layer
-  std::ptrdiff_t batch;         ///< samples
+  std::ptrdiff_t batch;         ///< number of samples
   const Pull<T>* pulls;         ///< pulls of the neighbours
   std::ptrdiff_t num_pulls;     ///< number of neighbours
   const T* start;               ///< (rows, batch), may be `out`; nullptr for zeros

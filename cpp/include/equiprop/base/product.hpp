@@ -21,8 +21,8 @@ EQUIPROP_EXPORT void add_product(S scale, const ConstStateRef<S>& a, Op op_a,  /
 template <Scalar S>
 struct OuterProduct {
   S scale;             ///< common factor
-  ConstStateRef<S> a;  ///< (m, k)
-  ConstStateRef<S> b;  ///< (n, k)
+  ConstStateRef<S> a;  ///< left factor, (m, k)
+  ConstStateRef<S> b;  ///< right factor before the transposition, (n, k)
 };
 
 /// out += the sum of the products, by the packed kernels in one pass over `out`. Threads share the columns of `out`.

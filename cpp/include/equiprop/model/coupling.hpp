@@ -61,7 +61,7 @@ class Coupling {
 
   Index source() const { return held_->source(); }              ///< position of the source layer
   Index target() const { return held_->target(); }              ///< position of the target layer
-  std::string_view kind() const { return held_->kind_name(); }  ///< K::kind_name()
+  std::string_view kind() const { return held_->kind_name(); }  ///< name of the kind
   /// Returns the shape of the weights between layers with these numbers of units. Throws InvalidArgument if they do not
   /// fit.
   WeightShape weights_of(Index source_units, Index target_units) const {

@@ -79,7 +79,7 @@ concept HasMeasuredBlockUpdate = HasBlockUpdate<E> &&
     requires(const E e, const Nudge<typename E::Scalar> nudge, State<typename E::Scalar> s,
              PerSample<RealOf<typename E::Scalar>> change) {
   { e.output_block() } -> std::convertible_to<Index>;
-  e.block_update(Index{0}, nudge, s, &change);  // nullptr where nobody asks
+  e.block_update(Index{0}, nudge, s, &change);  // nullptr if no change is measured
 };
 
 /// Requirement: the model may be a vector field mu. Then `gradient` is -mu, the Hessian -dmu/ds is not symmetric, and

@@ -90,7 +90,7 @@ class EQUIPROP_EXPORT Topology {
   Layout state_, parameters_;
   std::vector<Units> units_;
   std::vector<std::size_t> inner_, from_input_, feedback_of_;
-  std::vector<double> fans_;  // of each coupling
+  std::vector<double> fans_;  // fan in + fan out of each coupling
   std::vector<std::vector<std::size_t>> blocks_;
 };
 

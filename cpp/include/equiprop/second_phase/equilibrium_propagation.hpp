@@ -112,7 +112,7 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
   HostBatch<S> batch_;
   NudgingRule<S> nudging_;
   Solver solver_;
-  std::vector<S> weights_;  // w_k over the number of samples
+  std::vector<S> weights_;  // w_k / number of samples
   Report report_;
 };
 
