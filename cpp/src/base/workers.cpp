@@ -92,7 +92,7 @@ class Worker {
 };
 
 /// Blocks signals in threads that are started while this object exists, so that signals to the process are delivered to
-/// threads of the program. Faults and profiler ticks are not blocked, because they belong to the thread that causes them.
+/// threads of the program. Faults and profiler ticks are not blocked: they belong to the thread that causes them.
 class SignalsBlocked {
 #ifndef _WIN32
  public:
