@@ -1,11 +1,11 @@
-# Eigen comes from the system, or from the PyPI package cmeel-eigen, which installs its CMake files in a folder
-# cmeel.prefix of site-packages that only Python knows. The build includes this file, and so does the installed
-# package; both look at TARGET Eigen3::Eigen afterwards.
+# Finds Eigen, either from the system or from the PyPI package cmeel-eigen. The latter installs its CMake files in
+# site-packages/cmeel.prefix, whose path only Python knows. The build and the installed package include this file and
+# then check TARGET Eigen3::Eigen.
 set(EQUIPROP_NEEDS_EIGEN
     "equiprop needs Eigen 3.4: install it from your system (libeigen3-dev), or 'pip install cmeel-eigen' into \
 the Python that CMake finds (-DPython_EXECUTABLE=... names another).")
 
-# A function, for what find_package(Python) sets is its caller's.
+# A function, so that the variables that find_package(Python) sets stay local.
 function(equiprop_find_eigen_of_python)
   find_package(Python COMPONENTS Interpreter QUIET)
   if(Python_EXECUTABLE)

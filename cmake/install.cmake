@@ -1,4 +1,4 @@
-# cmake --install: headers, libraries, CMake package, pkg-config file and licence, all of component sdk.
+# Rules of cmake --install: headers, libraries, CMake package, pkg-config file and licence, in component sdk.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/equiprop")
@@ -19,7 +19,7 @@ install(FILES "${PROJECT_BINARY_DIR}/equipropConfig.cmake"
   "${PROJECT_BINARY_DIR}/equipropConfigVersion.cmake" "${PROJECT_SOURCE_DIR}/cmake/eigen.cmake"
   DESTINATION "${package_dir}" COMPONENT sdk)
 
-# The file knows where it lies, so that an installation may be moved, unless its folders are absolute.
+# The pkg-config file uses paths relative to itself, so that an installation can be moved, unless its folders are absolute.
 if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
   set(pc_includedir "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
   set(pc_libdir "${CMAKE_INSTALL_FULL_LIBDIR}")

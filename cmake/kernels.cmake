@@ -3,8 +3,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "MSVC")
                       "(-T ClangCL, or CMAKE_GENERATOR_TOOLSET=ClangCL for pip). Received cl.exe.")
 endif()
 
-# The kernels of each instruction set, in files of their own; the library picks one at run time. Everything else is
-# compiled for any processor of the architecture.
+# The kernels of each instruction set have their own source files; the library selects one set at run time. All other
+# code is compiled for the baseline of the architecture.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT "arm64" IN_LIST CMAKE_OSX_ARCHITECTURES
     AND NOT MSVC)
   set(kernels "${PROJECT_SOURCE_DIR}/cpp/src/base/kernels")

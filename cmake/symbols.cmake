@@ -1,11 +1,12 @@
-# What the libraries show: names of namespace equiprop that are declared EQUIPROP_EXPORT, and nothing else.
+# The libraries export only names of namespace equiprop that are declared EQUIPROP_EXPORT.
 #
 # Eigen's templates are compiled in the library and again in its users' programs, perhaps for another instruction
-# set. The linker merges such weak symbols and keeps any one of them; the library would then round by what the user
-# compiles with, or run instructions the processor lacks. So both kinds of library keep their copies to themselves.
+# set. The linker merges such weak symbols and keeps one of them; the rounding of the library would then depend on the
+# user's compiler options, or it would run instructions that the processor lacks. Therefore both kinds of library hide
+# their copies.
 set(EQUIPROP_SYMBOLS _ZN8equiprop* _ZNK8equiprop* _ZTIN8equiprop* _ZTSN8equiprop* _ZTVN8equiprop*)
 
-# Gives a shared library a list of what it exports.
+# Gives a shared library the list of its exported symbols.
 function(equiprop_restrict_exports target)
   if(UNIX AND NOT APPLE)
     list(JOIN EQUIPROP_SYMBOLS "; " names)
@@ -16,8 +17,8 @@ function(equiprop_restrict_exports target)
   endif()
 endfunction()
 
-# Links the objects of a static library into one and makes everything else local there, where GNU's ld and objcopy
-# can. EQUIPROP_SEALED says whether they can.
+# Links the objects of a static library into one object and makes all other symbols local. This requires GNU ld and
+# objcopy; EQUIPROP_SEALED is true if they are available.
 set(EQUIPROP_SEALED FALSE)
 if(CMAKE_LINKER AND CMAKE_OBJCOPY)
   execute_process(COMMAND "${CMAKE_LINKER}" --help OUTPUT_VARIABLE help ERROR_QUIET)
@@ -27,8 +28,8 @@ if(CMAKE_LINKER AND CMAKE_OBJCOPY)
 endif()
 function(equiprop_seal target)
   if(NOT EQUIPROP_SEALED)
-    message(STATUS "equiprop: the static library is not sealed, which takes GNU ld and objcopy: "
-                   "compile its users with no -march of their own")
+    message(STATUS "equiprop: the symbols of the static library are not hidden, which requires GNU ld and objcopy: "
+                   "compile programs that link it without -march")
     return()
   endif()
   list(TRANSFORM EQUIPROP_SYMBOLS PREPEND "--keep-global-symbol=" OUTPUT_VARIABLE keep)

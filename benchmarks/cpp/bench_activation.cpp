@@ -1,5 +1,5 @@
-/// exp, tanh and logistic of an array by the kernels of each instruction set, and by Eigen's array functions, whose
-/// packets are those of the instruction set that this program is compiled for. Once in the first caches and once beyond.
+/// Benchmarks of exp, tanh and logistic of an array, by the kernels of each instruction set and by Eigen's array
+/// functions, which use the instruction set that this program is compiled for. The arrays fit into L1, or exceed it.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_activation

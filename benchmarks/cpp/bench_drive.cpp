@@ -1,5 +1,5 @@
-/// The drive of a layer by a clamped input, w x + bias with the weights packed on the way, and the same by Eigen's
-/// product. EQUIPROP_ISA chooses the kernels.
+/// Benchmarks of the drive of a layer by a clamped input, w x + bias, by `affine`, which packs the weights, and by
+/// Eigen's product. EQUIPROP_ISA chooses the kernels.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_drive

@@ -1,6 +1,6 @@
-/// Relaxation. One block update of a layer of 784-512-512-10 and 784-512-10, through the packed kernels of each
-/// instruction set and through Eigen's product; and 30 sweeps of these networks as `relax` runs them, with the kernels
-/// that EQUIPROP_ISA chooses.
+/// Benchmarks of relaxation: one block update of a layer of 784-512-512-10 and 784-512-10, by the packed kernels of
+/// each instruction set and by Eigen's product; and 30 sweeps of these networks by `relax`, with the kernels that
+/// EQUIPROP_ISA chooses.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_relaxation
@@ -14,12 +14,12 @@ using Size = std::ptrdiff_t;
 
 // ---------------------------------------------------------------------------- the layers
 
-/// A layer and its neighbours in one state of `units` rows, as a network holds it.
+/// A layer and its neighbours in one state with `units` rows.
 struct Case {
   const char* name;
   Size units;
-  Size row, rows;                                 ///< of the layer
-  std::vector<std::pair<Size, Size>> neighbours;  ///< first row, rows
+  Size row, rows;                                 ///< first row and number of rows of the layer
+  std::vector<std::pair<Size, Size>> neighbours;  ///< first row and number of rows of each
 };
 
 const std::vector<Case>& cases() {
@@ -116,7 +116,8 @@ void register_layer(const Case& shape, Size batch) {
 
 // ---------------------------------------------------------------------------- the networks
 
-/// The last look at the residual, which costs about a sweep, is not counted as work.
+/// Registers the relaxation of a chain of layers. The final measurement of the residual, which takes about the time of
+/// a sweep, is not counted in the flops.
 void register_network(const std::vector<Index>& sizes, Index batch) {
   constexpr Index sweeps = 30;
   add_benchmark({name_of(sizes) + " relaxed", batch_name(batch), std::string(kernel_isa())},

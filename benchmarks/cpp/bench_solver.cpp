@@ -1,5 +1,5 @@
-/// The free phase as training runs it: whole networks relaxed to a tolerance of 1e-3. GFLOP/s are effective: the sweeps
-/// that each sample needed, times the flops of a sweep. EQUIPROP_ISA chooses the kernels.
+/// Benchmarks of the free phase as in training: networks relaxed to a tolerance of 1e-3. The flops are the number of
+/// sweeps that each sample needed, times the flops of a sweep. EQUIPROP_ISA chooses the kernels.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_solver

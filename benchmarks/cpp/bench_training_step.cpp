@@ -1,6 +1,6 @@
-/// A whole step of training: clamp, relax, and descend by centered nudging with beta 1/4, all to a tolerance of 1e-3.
-/// GFLOP/s count the sweeps that each sample needed, both nudged phases by the longer of the two, the drive of the
-/// input, and the sums of the gradient. EQUIPROP_ISA chooses the kernels.
+/// Benchmarks of a complete training step: clamp, relax, and descend with centered nudging at beta = 1/4, all to a
+/// tolerance of 1e-3. The flops are those of the sweeps that each sample needed (both nudged phases counted with the
+/// longer one), of the drive of the input, and of the sums of the gradient. EQUIPROP_ISA chooses the kernels.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_training_step
@@ -36,7 +36,7 @@ struct Training {
     const AnyEnergy<float> energy = network.clamp(x);
     State<float> state = network.initial_state(x.cols());
     free = relax<float>(energy, solver, state);
-    // At rate 0 every step is the same work, and the update is made.
+    // With learning rate 0 the update is computed, but every step does the same work.
     DescendSGD<float> descent(network.parameters(), velocity, {{0, 0}}, 0, 0);
     nudged = equilibrium_propagation<float>(energy, cost, state, nudging, solver, descent).report;
   }

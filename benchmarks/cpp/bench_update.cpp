@@ -1,6 +1,6 @@
-/// Sums over samples that end in a gradient or, in the same pass, in parameters that descend along it; and the same by
-/// Eigen's product. Weights from the input take one product, those between free layers one for each of two nudged
-/// states. EQUIPROP_ISA chooses the kernels.
+/// Benchmarks of sums over samples that are added to a gradient, or that update parameters in the same pass, and of the
+/// same sums by Eigen's product. Weights from the input need one product, weights between free layers one product for
+/// each of two nudged states. EQUIPROP_ISA chooses the kernels.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_update

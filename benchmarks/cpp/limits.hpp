@@ -1,5 +1,5 @@
 #pragma once
-/// What one core of this machine can do at most: multiply-and-add in each instruction set, and moving memory.
+/// The limits of one core of this machine: peak multiply-add rate of each instruction set, and memory bandwidth.
 
 #include <benchmark/benchmark.h>
 
@@ -10,7 +10,7 @@
 
 namespace equiprop {
 
-/// Of this thread alone, which leaves out what other programs take of the core.
+/// Returns the processor time of this thread, which excludes time that other programs use the core.
 inline double processor_seconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -23,8 +23,8 @@ inline double seconds_of(const auto& run) {
   return processor_seconds() - begin;
 }
 
-/// Seconds that repetitions of the same work took. Their median counts: other programs slow some of them down, and a
-/// virtual machine may account too little for others, so the fastest is not to be trusted.
+/// Run times in seconds of repetitions of the same work. The median is used: other programs slow some repetitions down,
+/// and a virtual machine may report too short a time for others, so the minimum is not reliable.
 class Times {
  public:
   void add(double seconds) { seconds_.push_back(seconds); }
@@ -42,7 +42,7 @@ typedef float Vector16 __attribute__((vector_size(16)));
 typedef float Vector32 __attribute__((vector_size(32)));
 typedef float Vector64 __attribute__((vector_size(64)));
 
-/// The peak is one of fused operations, however the rest is compiled.
+/// The peak is that of fused operations, independent of how the rest is compiled.
 #if defined(__clang__)
 #define FUSING
 #define FUSE _Pragma("clang fp contract(fast)")
@@ -51,8 +51,8 @@ typedef float Vector64 __attribute__((vector_size(64)));
 #define FUSE
 #endif
 
-/// Defines a function of twelve chains of multiply-and-add; it returns the flops of `rounds` rounds. A macro, because
-/// a function is not inlined into one for another instruction set.
+/// Defines a function that runs twelve independent chains of multiply-add and returns the flops of `rounds` rounds. It
+/// is a macro, because a function is not inlined into a function that is compiled for another instruction set.
 #define CHAINS(name, Vector, ...)                                           \
   __VA_ARGS__ FUSING [[gnu::noinline]] inline double name(int rounds) {     \
     FUSE constexpr int chains = 12, lanes = sizeof(Vector) / sizeof(float); \
@@ -100,7 +100,8 @@ class Peak {
   Times times_;
 };
 
-/// Reads, adds to and writes an array as large as the data of some work, which stays in the same cache.
+/// Measures the bandwidth of read, add and write on an array as large as the data of a benchmark, so that it is in the
+/// same cache.
 class Bandwidth {
  public:
   explicit Bandwidth(double bytes) : numbers_(static_cast<std::size_t>(bytes) / sizeof(float)) {}
@@ -117,7 +118,7 @@ class Bandwidth {
   }
 
  private:
-  /// Enough of them that neither the clock nor a first miss counts.
+  /// Returns a number of sweeps at which the resolution of the clock and the first cache misses are negligible.
   int sweeps() const { return 2 + static_cast<int>(100'000 / (numbers_.size() + 1)); }
 
   std::vector<float> numbers_;

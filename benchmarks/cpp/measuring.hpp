@@ -1,5 +1,5 @@
 #pragma once
-/// How every benchmark measures and what it reports.
+/// Measurement and counters of all benchmarks.
 
 #include <string>
 
@@ -8,15 +8,15 @@
 
 namespace equiprop {
 
-/// What one call does; what is 0 is not reported.
+/// The work of one call; an entry of 0 is not reported.
 struct Work {
   double flops = 0;
-  double bytes = 0;     ///< read and written, each number once
-  double touched = 0;   ///< bytes that its data take
-  double elements = 0;  ///< of an array whose function is computed
+  double bytes = 0;     ///< bytes read and written, each number counted once
+  double touched = 0;   ///< size of the data in bytes
+  double elements = 0;  ///< numbers whose function is computed
 };
 
-/// Calls that take a tenth of a millisecond together, so that the clock does not count.
+/// Returns how many calls take a tenth of a millisecond in total, so that the overhead of the clock is negligible.
 inline int calls_per_block(const auto& run) {
   Times times;
   for (int i = 0; i < 5; ++i) times.add(seconds_of(run));
@@ -34,8 +34,8 @@ inline void report_bytes(benchmark::State& timer, double per_second, double band
   timer.counters["percent_bandwidth"] = 100 * per_second / bandwidth;
 }
 
-/// Counters: microseconds of a call, what it does per second in billions, and percentages of the limits, which are
-/// measured in turns with it.
+/// Runs a benchmark and sets its counters: microseconds per call, work per second in billions, and percentages of the
+/// limits. The limits are measured alternately with the benchmark.
 inline void measure(benchmark::State& timer, const Work& work, std::string_view isa,
                     const auto& run) {
   const int calls = calls_per_block(run);
@@ -67,7 +67,7 @@ inline std::string join(const std::vector<std::string>& parts, char separator) {
   return joined;
 }
 
-/// Registers `body(timer)` under its name, in parts.
+/// Registers `body(timer)` as a benchmark whose name is joined from parts.
 template <class Body>
 void add_benchmark(const std::vector<std::string>& name, const Body& body) {
   benchmark::RegisterBenchmark(join(name, '/').c_str(), body)->UseManualTime();
@@ -77,7 +77,7 @@ inline std::string batch_name(Index batch) {
   return "batch:" + std::to_string(batch);
 }
 
-/// A function that registers the benchmarks of a file, for run_benchmarks to call.
+/// Registers a function that registers the benchmarks of one source file; run_benchmarks calls it.
 class Registration {
  public:
   using Function = void (*)();

@@ -1,5 +1,5 @@
 #pragma once
-/// The networks that are relaxed and trained here: chains of hard-sigmoid layers with random weights.
+/// The networks of the benchmarks: chains of hard-sigmoid layers with random weights.
 
 #include "measuring.hpp"
 
@@ -29,7 +29,7 @@ inline HopfieldNetwork<float> make_network(const std::vector<Index>& sizes) {
   return network;
 }
 
-/// Numbers in [0, 1), as pixels are.
+/// Returns numbers in [0, 1), like pixels.
 inline State<float> random_input(Index inputs, Index batch) {
   Random random(2);
   State<float> x(inputs, batch);
@@ -37,7 +37,7 @@ inline State<float> random_input(Index inputs, Index batch) {
   return x;
 }
 
-/// Multiplications and additions of one sample, through the weights from the input or those between free layers.
+/// Returns the flops (multiplications and additions) of one sample for the weights from the input.
 inline double input_flops(const Topology& topology) {
   double sum = 0;
   for (const auto e : topology.from_input())
@@ -49,7 +49,7 @@ inline double inner_flops(const Topology& topology) {
   for (const auto e : topology.inner()) sum += 2 * static_cast<double>(topology.weights(e).size());
   return sum;
 }
-/// A sweep takes the weights between free layers both ways.
+/// Returns the flops of one sample for a sweep, which uses the weights between free layers in both directions.
 inline double sweep_flops(const Topology& topology) {
   return 2 * inner_flops(topology);
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// NumPy (batch, units) in C order is Eigen (units, batch): the same memory, checked, never copied.
+/// Views of NumPy arrays as Eigen matrices, without copies: (batch, units) in C order has the memory layout of Eigen's
+/// column-major (units, batch). Shapes are checked.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -15,7 +16,7 @@ namespace py = pybind11;
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
-/// The (batch, units) array as a state; `units` < 0 accepts any number of them.
+/// Returns a view of the array (batch, units) as a state (units, batch). `units` < 0 accepts any number of units.
 template <class T>
 Eigen::Map<const State<T>> as_state(const Array<T>& array, Index units, const char* name) {
   require(array.ndim() == 2 && (units < 0 || array.shape(1) == units), name,
@@ -43,13 +44,13 @@ Array<T> new_state(Index units, Index batch) {
   return Array<T>({batch, units}, owned->data(), owner);
 }
 
-/// A one-dimensional copy.
+/// Returns a one-dimensional copy.
 template <class Vector>
 auto as_vector(const Vector& values) {
   return Array<typename Vector::Scalar>(values.size(), values.data());
 }
 
-/// The vector itself: NumPy owns it from now on.
+/// Moves the vector into a NumPy array, which owns it from then on.
 template <class Vector>
 auto hand_over(Vector&& values) {
   auto* owned = new Vector(std::move(values));
@@ -57,7 +58,7 @@ auto hand_over(Vector&& values) {
   return Array<typename Vector::Scalar>(owned->size(), owned->data(), owner);
 }
 
-/// (status, iterations, residual, fallbacks), one entry per sample.
+/// Returns (status, iterations, residual, fallbacks); each has one entry per sample.
 inline py::tuple as_tuple(const Report& report) {
   return py::make_tuple(as_vector(report.status.template cast<std::int8_t>().eval()),
                         as_vector(report.iterations), as_vector(report.residual),

@@ -15,8 +15,8 @@
 #error "EQUIPROP_VERSION is defined by the build"
 #endif
 
-// For programs that limit threads without Python's help, such as threadpoolctl. 0 is the default: it
-// is also what is told when EQUIPROP_NUM_THREADS makes no sense, for C knows no exceptions.
+// C functions for programs that limit threads without Python, such as threadpoolctl. A count of 0 is the default. The
+// getter also returns 0 if EQUIPROP_NUM_THREADS is invalid, because a C function cannot throw.
 extern "C" PYBIND11_EXPORT int equiprop_get_num_threads() noexcept {
   try {
     return equiprop::num_threads();
@@ -42,16 +42,16 @@ void remember_main_thread() {
                                     [] { main_thread = PyThread_get_thread_ident(); }));
 }
 
-/// True once Python has a pending exception, such as KeyboardInterrupt after Ctrl-C. Only its main
-/// thread handles signals; another must not ask for the lock of an interpreter that is shutting down,
-/// which ends the thread in the middle of C++ and so aborts the program.
+/// Returns true if Python has a pending exception, such as KeyboardInterrupt after Ctrl-C. Only Python's main thread
+/// handles signals. Another thread must not request the GIL: while the interpreter shuts down, Python then ends that
+/// thread inside C++ code, which aborts the program.
 bool python_signal_pending() {
   if (PyThread_get_thread_ident() != main_thread) return false;
   const py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
 }
 
-/// The pending exception is the one to show.
+/// Raises KeyboardInterrupt for Interrupted, unless Python already has a pending exception.
 void translate_interrupt(std::exception_ptr error) {
   try {
     if (error) std::rethrow_exception(error);

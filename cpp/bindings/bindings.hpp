@@ -1,5 +1,5 @@
 #pragma once
-/// What module.cpp assembles; one function per source file and scalar.
+/// Functions that module.cpp calls to build the module: one per source file and scalar.
 
 #include <pybind11/pybind11.h>
 
@@ -10,7 +10,7 @@ namespace equiprop::bindings {
 
 namespace py = pybind11;
 
-/// The path that os.fsencode made bytes of, UTF-8 on Windows.
+/// Converts a path from the bytes that os.fsencode returned, which are UTF-8 on Windows.
 inline std::filesystem::path path_of(const std::string& bytes) {
   return std::u8string(bytes.begin(), bytes.end());
 }

@@ -1,5 +1,5 @@
 #pragma once
-/// A cost with its targets, as Python holds it.
+/// A cost together with its targets, for Python.
 
 #include "arrays.hpp"
 #include "equiprop/model/any_model.hpp"
@@ -8,8 +8,8 @@ namespace equiprop::bindings {
 
 enum class CostKind { squared_error, cross_entropy };
 
-/// targets (outputs, batch) = a one at the label of each sample, zeros elsewhere. Throws InvalidArgument where a label
-/// is not one of 0 .. outputs - 1.
+/// Sets targets (outputs, batch) to one-hot columns: 1 in the row of the sample's label, 0 elsewhere. Throws
+/// InvalidArgument if a label is not one of 0, ..., outputs - 1.
 template <class T, class Labels>
 void take_one_hot(const Labels& labels, Index outputs, State<T>& targets, std::string_view where) {
   require(labels.size() == 0 || (labels.minCoeff() >= 0 && labels.maxCoeff() < outputs), where,
@@ -27,7 +27,7 @@ AnyCost<S> make_cost(CostKind kind, const Targets& y) {
   return CrossEntropy<S>(targets);
 }
 
-/// A cost and its targets; the dual version of it is made when an exact limit asks for one.
+/// A cost with its targets. `as` converts both to another scalar, for example to dual numbers for the exact limit.
 template <class T>
 struct BoundCost {
   BoundCost(CostKind kind_, const Array<T>& y) : kind(kind_), targets(as_state<T>(y, -1, "cost")) {}

@@ -9,8 +9,8 @@
 namespace equiprop::bindings {
 namespace {
 
-/// An OSError of the class that Python has for the number, FileNotFoundError for example, with our sentence for
-/// its text.
+/// Raises the OSError subclass that Python has for the errno, for example FileNotFoundError, with the message of the
+/// FileError.
 void translate_file_error(std::exception_ptr error) {
   try {
     if (error) std::rethrow_exception(error);
@@ -23,7 +23,7 @@ void translate_file_error(std::exception_ptr error) {
   }
 }
 
-/// NumPy's name of a type, "f4" for example.
+/// Returns NumPy's name of a type, for example "f4".
 py::dtype dtype_of(TensorType type) {
   const auto kind = static_cast<char>(code_of(type).front() - 'A' + 'a');
   return py::dtype(kind + std::to_string(bytes_of(type)));
@@ -52,7 +52,7 @@ py::tuple read(const std::string& path) {
   return py::make_tuple(tensors, file.metadata());
 }
 
-/// The arrays are in C order.
+/// Writes arrays to a file. The arrays must be in C order.
 void write(const std::string& path, const std::map<std::string, py::array>& tensors,
            const std::map<std::string, std::string>& metadata) {
   std::map<std::string, TensorView> views;

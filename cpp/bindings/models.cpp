@@ -18,7 +18,7 @@ namespace {
 
 using Released = py::call_guard<py::gil_scoped_release>;
 
-/// (name, offset, shape in C order) of every block.
+/// Returns (name, offset, shape in C order) of each block.
 py::list describe(const Layout& layout) {
   py::list blocks;
   for (const auto& block : layout.blocks())
@@ -26,7 +26,7 @@ py::list describe(const Layout& layout) {
   return blocks;
 }
 
-/// (name, units, (kind, gain, shift, lower, upper)) of every layer.
+/// Returns (name, units, (kind, gain, shift, lower, upper)) of each layer.
 py::list layers(const Topology& topology) {
   py::list layers;
   for (const auto& [name, units, activation] : topology.layers()) {
@@ -36,7 +36,7 @@ py::list layers(const Topology& topology) {
   return layers;
 }
 
-/// (source, target) of every coupling.
+/// Returns (source, target) of each coupling.
 py::list couplings(const Topology& topology) {
   py::list couplings;
   for (const Coupling& coupling : topology.couplings())
@@ -50,7 +50,8 @@ AnyEnergy<T> python_energy(py::object model, py::object x, Index units, Index ou
   return PythonEnergy<T>(std::move(model), std::move(x), units, outputs, parameters);
 }
 
-/// The clamped network with states of another scalar; in double precision it shares the parameters.
+/// Clamps a network with states of another scalar. A double-precision network shares its parameters; a single-precision
+/// one is converted to double first.
 template <class S, class T>
 AnyEnergy<S> clamp_as(const HopfieldNetwork<T>& network, const Array<double>& x) {
   const auto input = as_state<double>(x, network.topology().num_inputs(), "clamp");
@@ -61,14 +62,14 @@ AnyEnergy<S> clamp_as(const HopfieldNetwork<T>& network, const Array<double>& x)
     return network.template cast<double>().template clamp_as<S>(input);
 }
 
-/// The energy with the antisymmetric term of its Jacobian at `s_star` taken out.
+/// Returns the energy whose Jacobian at `s_star` is replaced by its transpose (see Symmetrized).
 template <class S>
 AnyEnergy<S> symmetrized(const AnyEnergy<S>& energy, const Array<double>& s_star) {
   return Symmetrized<S>(
       energy, as_state<double>(s_star, energy.num_units(), "symmetrized").template cast<S>());
 }
 
-/// F = E + beta C.
+/// Returns the total energy F = E + beta C.
 template <class S>
 AnyEnergy<S> total_energy(const AnyEnergy<S>& energy, const BoundCost<double>& cost, S beta) {
   return TotalEnergy<S>(energy, cost.as<S>(), beta);
@@ -130,7 +131,7 @@ void bind_network(py::module_& m) {
       .def("clamp_complex", &clamp_as<Complex, T>);
 }
 
-/// A method of the energy that maps states to a state.
+/// Wraps a method of the energy that maps states to a state.
 template <class T, class Method>
 auto state_method(Method method) {
   return [method](const AnyEnergy<T>& e, const Array<T>& s) {
@@ -240,7 +241,7 @@ void bind_energy(py::module_& m) {
       });
 }
 
-/// One after the other: (steps, batch, units).
+/// Copies states into one array (steps, batch, units).
 template <class T>
 Array<T> stacked(const std::vector<State<T>>& states, Index units, Index batch) {
   Array<T> out({static_cast<Index>(states.size()), batch, units});
@@ -249,8 +250,8 @@ Array<T> stacked(const std::vector<State<T>>& states, Index units, Index batch) 
   return out;
 }
 
-/// (state, (status, iterations, residual, fallbacks), residual of every step or None, every state or None). One state may
-/// be where all samples start, of which there are then `samples`.
+/// Returns (state, (status, iterations, residual, fallbacks), residuals of each step or None, states of each step or
+/// None). If `samples` > 0 and `start` holds one state, that many samples start from it.
 template <class T>
 py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Array<T>& start,
                      bool trace, bool record, Index samples) {
@@ -307,7 +308,7 @@ void bind_layers(py::module_& m) {
         return Layer{std::move(name), units, activation};
       }));
   m.def("activation", [](const Activation& rho, const Array<double>& x) {
-    // value, first and second derivative (a row each); whether rho is holomorphic
+    // The rows are value, first derivative and second derivative; the boolean says if rho is holomorphic.
     auto out = new_state<double>(x.size(), 3);
     std::visit(
         [&](const auto& f) {

@@ -1,4 +1,4 @@
-/// Table of contents of equiprop._core.
+/// The module equiprop._core.
 
 #include "bindings.hpp"
 

@@ -1,5 +1,5 @@
 #pragma once
-/// An energy written in Python, as one more type that satisfies the Energy concept.
+/// Adapts an energy written in Python to the Energy concept.
 
 #include <complex>
 
@@ -8,10 +8,9 @@
 
 namespace equiprop::bindings {
 
-/// Calls the methods of a Python object with (batch, units) arrays. On dual numbers they are called
-/// with complex arrays s + i h ds, h = 1e-100: the imaginary part over h of a holomorphic function is
-/// its directional derivative to the last bit (Squire & Trapp 1998). A vector field answers the same calls,
-/// with minus its velocity for the gradient.
+/// Calls the methods of a Python object with arrays (batch, units). On dual numbers it passes complex arrays s + i h ds
+/// with h = 1e-100: for a holomorphic function, the imaginary part divided by h is the directional derivative to the
+/// last bit (Squire & Trapp 1998). A vector field has the same methods; its `gradient` returns minus its velocity.
 template <class S>
 class PythonEnergy {
  public:
@@ -110,7 +109,8 @@ class PythonEnergy {
   py::object call(const char* method, const Arguments&... arguments) const {
     return model_.attr(method)(x_, arguments...);
   }
-  /// Copies a returned array of the given shape into contiguous or strided column-major `out`.
+  /// Copies the returned array, which must have the given shape, into `out`, contiguous or column-major with a stride.
+  /// Throws InvalidArgument if the shape differs, and TypeError if it is no array of numbers.
   template <class Out>
   static void read(const py::object& result, const std::vector<Index>& shape, Out& out,
                    const char* method) {

@@ -13,7 +13,7 @@
 namespace equiprop::bindings {
 namespace {
 
-/// (parameters, inputs, objective, (status, iterations, residual))
+/// Returns (parameters, inputs, objective, (status, iterations, residual, fallbacks)).
 template <class T>
 py::tuple gradient_tuple(Gradient<T> gradient) {
   auto inputs = new_state<T>(gradient.inputs.rows(), gradient.inputs.cols());
@@ -26,7 +26,7 @@ Wanted wanted(bool inputs) {
   return inputs ? Wanted::everything : Wanted::parameters;
 }
 
-/// ((beta, weight), ...)
+/// Returns ((beta, weight), ...), one pair per node.
 template <class S>
 py::tuple nodes_of(const NudgingRule<S>& rule) {
   py::tuple nodes(rule.size());
@@ -45,7 +45,7 @@ py::tuple released(const Compute& compute) {
   return gradient_tuple<T>(std::move(gradient));
 }
 
-/// Copies (steps + 1, batch, units) into one state for each step.
+/// Copies a trajectory (steps + 1, batch, units) into a vector with one state per step.
 template <class T>
 std::vector<State<T>> trajectory_of(const py::array_t<T, py::array::c_style>& array, Index units) {
   require(array.ndim() == 3 && array.shape(2) == units, "backpropagation_through_time",
@@ -58,8 +58,8 @@ std::vector<State<T>> trajectory_of(const py::array_t<T, py::array::c_style>& ar
   return states;
 }
 
-/// The gradient; if `record`, also the adjoint (steps + 1, batch, units) and dL/dtheta of the last t
-/// steps (steps + 1, parameters), t = 0, 1, ...
+/// Returns the gradient, the adjoints (steps + 1, batch, units) and dL/dtheta summed over the last t steps (steps + 1,
+/// parameters), t = 0, 1, .... The last two are empty unless `record`.
 template <class T>
 py::tuple sweep(const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Array<T>& trajectory,
                 const Solver& solver, bool inputs, bool record) {
@@ -83,7 +83,7 @@ py::tuple sweep(const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Arra
 template <class T>
 using Vector = py::array_t<T, py::array::c_style>;
 
-/// The whole of a one-dimensional array, checked to be of one length with the others.
+/// Returns a view of a one-dimensional array. Throws InvalidArgument unless it has `size` numbers.
 template <class T>
 Eigen::Map<Parameters<T>> as_parameters(Vector<T>& array, Index size) {
   require(array.ndim() == 1 && array.shape(0) == size, "update",

@@ -7,7 +7,7 @@
 namespace equiprop::bindings {
 namespace {
 
-/// The stopping rule's two fields; Python passes every option by name.
+/// Binds the two fields of the stopping rule. Python sets each option by name.
 template <class Options>
 py::class_<Options> bind_options(py::module_& m, const char* name) {
   return py::class_<Options>(m, name)

@@ -15,7 +15,8 @@ constexpr const char* where = "Trainer.step";
 template <class T>
 using Vector = py::array_t<T, py::array::c_style>;
 
-/// The memory of an array of the model's type, (size,); never a copy of it.
+/// Returns a view of an array (size,) of the model's type, without a copy. Throws InvalidArgument if that is not
+/// possible.
 template <class T>
 Eigen::Map<Parameters<T>> memory_of(const py::handle& given, Index size) {
   auto array = given.cast<Vector<T>>();
@@ -35,8 +36,9 @@ BlockRates<T> rates_of(const py::handle& given) {
   return rates;
 }
 
-/// ("sgd", theta, velocity or None, rates, momentum, decay) or ("adam", theta, mean, square, rates, beta1, beta2,
-/// epsilon, decay, correction1, correction2); None for a sum in `gradient`.
+/// Builds the sink from Python's description: ("sgd", theta, velocity or None, rates, momentum, decay), or ("adam",
+/// theta, mean, square, rates, beta1, beta2, epsilon, decay, correction1, correction2), or None to sum the derivative
+/// into `gradient`.
 template <class T>
 Sink<T> sink_of(const py::object& given, Parameters<T>& gradient, Index size) {
   if (given.is_none()) {
@@ -57,7 +59,7 @@ Sink<T> sink_of(const py::object& given, Parameters<T>& gradient, Index size) {
                         memory_of<T>(fields[3], size), rates_of<T>(fields[4]), step);
 }
 
-/// Hands a gradient that was computed in double precision to a sink.
+/// Hands a gradient that was computed in double precision to a sink. Returns false if it is not finite in precision T.
 template <class T>
 bool deliver(const Parameters<double>& gradient, ParameterSink<T>& sink) {
   const Parameters<T> sums = gradient.cast<T>();
@@ -70,7 +72,7 @@ double mean(const PerSample<Index>& counts) {
   return static_cast<double>(counts.sum()) / static_cast<double>(counts.size());
 }
 
-/// Throws InvalidArgument where x (batch, inputs) has a number that is not finite, and says where.
+/// Throws InvalidArgument with the position of the first number of x (inputs, batch) that is not finite.
 template <class T>
 void refuse_not_finite(const Eigen::Map<const State<T>>& x) {
   for (Index j = 0; j < x.cols(); ++j)
@@ -116,7 +118,7 @@ void TrainingStep<T>::take_targets(const py::object& y) {
   }
 }
 
-/// Makes energy and cost of this mini-batch: in the memory of the last one where it has the same size.
+/// Creates energy and cost of this mini-batch, or reuses the memory of the last mini-batch if the sizes are equal.
 template <class T>
 void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
   take_targets(y);
@@ -184,7 +186,7 @@ void TrainingStep<T>::run(const NudgedPhases& phases, ParameterSink<T>& sink) {
   equilibrium_propagation(turned, rule, phases.solver, sink, second_, weights_);
 }
 
-/// The clamped model on scalars that continue beta, made by its Python method.
+/// Returns the clamped model with states of scalar S, created by its Python method `method`.
 template <class T>
 template <class S>
 AnyEnergy<S> TrainingStep<T>::clamped_as(const char* method) const {
@@ -225,7 +227,7 @@ void TrainingStep<T>::run(const SideNetwork& side, ParameterSink<T>& sink) {
   recurrent_backpropagation(*batch_, side.solver, sink, second_);
 }
 
-/// Fraction of samples misclassified, or the root mean square of outputs - targets.
+/// Returns the fraction of misclassified samples, or the root mean square of outputs - targets if y holds targets.
 template <class T>
 double TrainingStep<T>::error() const {
   const auto outputs = batch_->state(free_slot).bottomRows(targets_.rows());

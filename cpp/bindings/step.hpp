@@ -1,5 +1,5 @@
 #pragma once
-/// One training step as Python takes it, in one call: free phase, second phase, update.
+/// One training step (free phase, second phase, update) as one call from Python.
 
 #include <optional>
 #include <variant>
@@ -11,7 +11,7 @@
 
 namespace equiprop::bindings {
 
-/// How Equilibrium Propagation estimates the gradient.
+/// Options of Equilibrium Propagation.
 struct NudgedPhases {
   enum class Kind { finite, exact_limit, holomorphic };
   Kind kind = Kind::finite;
@@ -20,14 +20,14 @@ struct NudgedPhases {
   bool symmetrize = false;
 };
 
-/// How Recurrent Backpropagation solves its side network.
+/// Options of Recurrent Backpropagation.
 struct SideNetwork {
   LinearSolver solver;
 };
 
 using SecondPhase = std::variant<NudgedPhases, SideNetwork>;
 
-/// Rounds the nodes of a rule to the scalar of a network.
+/// Converts the nodes of a rule to scalar S. Throws InvalidArgument if a beta underflows to 0 or a weight overflows.
 template <class S>
 NudgingRule<S> rule_of(const std::vector<std::pair<double, double>>& nodes) {
   NudgingRule<S> rule;
@@ -39,29 +39,29 @@ NudgingRule<S> rule_of(const std::vector<std::pair<double, double>>& nodes) {
   return rule;
 }
 
-/// The optimiser's part of a step: (kind, arrays and numbers), as `optimizers.py` writes it.
+/// The sink of the optimiser; sink_of builds it from the tuple that `optimizers.py` creates.
 template <class T>
 using Sink = std::variant<AddTo<T>, DescendSGD<T>, DescendAdam<T>>;
 
-/// Takes training steps of one model and keeps their memory. A network is clamped anew in place while the batch has one
-/// size; a model written in Python is clamped by its method `clamp` in each step.
+/// Takes training steps of one model and keeps the memory between them. A network is reclamped in place as long as the
+/// batch size does not change; a model written in Python is clamped by its method `clamp` in each step.
 template <class T>
 class TrainingStep {
  public:
-  /// `network` is the core's network, or None for a model that only Python knows.
+  /// Creates the step of `model`. `network` is its network in the core, or nullptr for a model written in Python.
   TrainingStep(py::object model, std::shared_ptr<HopfieldNetwork<T>> network)
       : model_(std::move(model)), network_(std::move(network)) {}
 
-  /// (objective, error, mean iterations of the free and of the second phase, largest free residual, samples that did not
-  /// converge, gradient or None). `sink` None returns the gradient. None if a sample diverged: nothing is updated then,
-  /// and `free` and `second` have the statuses.
+  /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
+  /// largest free residual, number of samples that did not converge, gradient or None); the gradient is returned if
+  /// `sink` is None. Returns None and updates nothing if a sample diverged; `free` and `second` then have the statuses.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
                   const Solver& solver, const SecondPhase& second_phase, const py::object& sink);
 
-  const Report& free() const { return free_; }  ///< of the last step's free phase
-  const Report& second() const {
-    return second_;
-  }  ///< of the last step's second phase; empty if it did not begin
+  /// Returns the report of the last step's free phase.
+  const Report& free() const { return free_; }
+  /// Returns the report of the last step's second phase; it is empty if that phase did not start.
+  const Report& second() const { return second_; }
 
  private:
   void clamp(const Array<T>& x);
@@ -78,12 +78,11 @@ class TrainingStep {
 
   py::object model_;
   std::shared_ptr<HopfieldNetwork<T>> network_;
-  State<T> rest_;                              // (units, 1): the start of every sample of a network
-  std::optional<ClampedHopfield<T>> clamped_;  // of a network
+  State<T> rest_;                              // (units, 1): the start of all samples of a network
+  std::optional<ClampedHopfield<T>> clamped_;  // empty for a model written in Python
   py::object x_;                               // the input of the last step
   State<T> targets_;                           // (outputs, batch)
-  Eigen::Array<std::int64_t, Eigen::Dynamic, 1>
-      labels_;  // (batch,), or empty where y holds targets
+  Eigen::Array<std::int64_t, Eigen::Dynamic, 1> labels_;  // (batch,), or empty if y holds targets
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;
   CostKind kind_ = CostKind::squared_error;
   std::optional<HostBatch<T>> batch_;

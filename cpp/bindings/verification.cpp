@@ -11,7 +11,7 @@ namespace {
 
 using D = Dual<double>;
 
-/// (groups, steps + 1) as (steps + 1, groups), which is the same memory.
+/// Copies (groups, steps + 1) into a NumPy array (steps + 1, groups), which has the same memory layout.
 Array<double> as_rows(const State<double>& values) {
   auto out = new_state<double>(values.rows(), values.cols());
   as_state<double>(out) = values;
@@ -73,9 +73,9 @@ py::dict compare_limit(const AnyEnergy<double>& energy, const BoundCost<double>&
   return compare<D>(energy, cost, nudged, state, exact_limit(), request);
 }
 
-/// d/dbeta at 0 of every nudged state of `solver` and of its dE/dtheta (batch mean), from the fixed point:
-/// (steps + 1, batch, units) and (steps + 1, parameters). `outside` adds the nudge to the image of the
-/// free step instead of to the energy.
+/// Returns d/dbeta at beta = 0 of the states of `solver` in the nudged phase, (steps + 1, batch, units), and of their
+/// dE/dtheta averaged over the batch, (steps + 1, parameters). The phase starts at the fixed point `state`. If
+/// `outside`, the nudge is added to the result of the free step instead of to the energy.
 py::tuple nudged_tangents(const AnyEnergy<D>& energy, const BoundCost<double>& cost,
                           const Array<double>& state, const Solver& solver, Index steps,
                           bool outside) {

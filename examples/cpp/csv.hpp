@@ -1,5 +1,5 @@
 #pragma once
-/// Tables of numbers, as the examples read them.
+/// Reading of tables of numbers, for the examples.
 
 #include <cmath>
 #include <cstdlib>
@@ -8,7 +8,7 @@
 #include <fstream>
 #include <string>
 
-/// The numbers of one line, appended to `numbers`; how many they are.
+/// Appends the numbers of one line to `numbers` and returns how many there are.
 inline equiprop::Index read_line(const std::string& line, std::size_t row,
                                  std::vector<float>& numbers) {
   const std::size_t before = numbers.size();
@@ -23,7 +23,7 @@ inline equiprop::Index read_line(const std::string& line, std::size_t row,
   }
 }
 
-/// A CSV file without a header: one row of the file is one column here, (fields, rows).
+/// Reads a CSV file without a header into a matrix (fields, rows): each row of the file becomes a column.
 inline equiprop::State<float> read_csv(const std::filesystem::path& path) {
   std::ifstream file(path);
   equiprop::require(file.is_open(), "read_csv", "The file must exist and be readable.",
@@ -41,7 +41,7 @@ inline equiprop::State<float> read_csv(const std::filesystem::path& path) {
   return Eigen::Map<equiprop::State<float>>(numbers.data(), fields, rows);
 }
 
-/// The class of each sample: the output that is largest.
+/// Returns the class of each sample: the index of its largest output.
 inline std::vector<equiprop::Index> classes_of(const equiprop::State<float>& outputs) {
   std::vector<equiprop::Index> classes(static_cast<std::size_t>(outputs.cols()));
   for (equiprop::Index j = 0; j < outputs.cols(); ++j)

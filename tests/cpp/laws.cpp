@@ -3,7 +3,7 @@
 namespace equiprop::tests {
 namespace {
 
-/// A weight that is no special number, so that a forgotten or squared one shows.
+/// A generic weight, so that a missing or squared weight changes the result.
 constexpr double weight = 0.75;
 
 State<double> unit_directions(Index rows, Index columns, Index row) {
@@ -12,7 +12,7 @@ State<double> unit_directions(Index rows, Index columns, Index row) {
   return direction;
 }
 
-/// `s` moved along unit i of every sample.
+/// Returns `s` as dual numbers with a derivative part of 1 in unit i of every sample.
 State<D> moved(const State<double>& s, Index i) {
   return dual(s, unit_directions(s.rows(), s.cols(), i));
 }
@@ -23,7 +23,7 @@ State<double> energies(const AnyEnergy<double>& energy, const State<double>& s) 
   return out.matrix().transpose();
 }
 
-/// dE along the derivative part of s, one number per sample, as a row.
+/// Returns dE along the derivative part of s, one number per sample, as a row.
 State<double> energy_derivatives(const AnyEnergy<D>& energy, const State<D>& s) {
   PerSample<D> out(s.cols());
   energy.energy(s, out);
@@ -86,7 +86,7 @@ void check_parameter_gradient(const EnergyFamily& family, const State<double>& s
   expect_close(twice, 2 * actual, rounding, "parameter_gradient accumulates");
 }
 
-/// sum <v, gradient> along the derivative part of its arguments.
+/// Returns sum <v, gradient> along the derivative part of its arguments.
 State<double> pull_derivatives(const AnyEnergy<D>& energy, const State<double>& s,
                                const State<double>& v) {
   State<D> image(s.rows(), s.cols());
@@ -94,7 +94,7 @@ State<double> pull_derivatives(const AnyEnergy<D>& energy, const State<double>& 
   return inner<double>(v, derivative(image)).matrix().transpose();
 }
 
-/// The contrast of several states is the sum of their parameter gradients, accumulated.
+/// The contrast of several states is the sum of their parameter gradients; it is added to the sum.
 void check_contrast(const EnergyFamily& family, const State<double>& s, Random& random) {
   const std::vector<State<double>> states = {s, s + 0.01 * random_state(random, s.rows(), s.cols()),
                                              0.99 * s};
@@ -150,13 +150,13 @@ void check_mixed_input(const EnergyFamily& family, const State<double>& s, Rando
                "mixed_input_product = weight d<v, gradient>/dx, accumulated");
 }
 
-/// There is no number E and no dE/dtheta, and asking says so.
+/// There is no energy E and no dE/dtheta: E is NaN, and dE/dtheta throws.
 void check_no_energy(const EnergyFamily& family, const State<double>& s) {
   EXPECT_TRUE(energies(family.energy(), s).array().isNaN().all());
   EXPECT_THROW(parameter_gradient(family.energy(), s), InvalidArgument);
 }
 
-/// Each sample alone gives its column of the batch; sums over the batch are sums over samples.
+/// Each sample alone gives its column of the batch, and sums over the batch are sums over samples.
 void check_batch(const EnergyFamily& family, const State<double>& s, Random& random) {
   const State<double> v = random_state(random, s.rows(), s.cols());
   const AnyEnergy<double> energy = family.energy();
@@ -185,7 +185,7 @@ void check_batch_of_energies(const EnergyFamily& family, const State<double>& s)
                "parameter_gradient sums samples");
 }
 
-/// samples(begin, count) is the same problem for those samples.
+/// samples(begin, count) is the energy of those samples.
 void check_samples(const EnergyFamily& family, const State<double>& s) {
   const AnyEnergy<double> energy = family.energy();
   if (!energy.divisible() || s.cols() < 3) return;
@@ -201,7 +201,7 @@ void check_samples(const EnergyFamily& family, const State<double>& s) {
                "mixed_input_product of some samples");
 }
 
-/// mobility = dT/d(force), of a force on the outputs and of one on all units.
+/// The mobility is dT/d(force), for a force on the outputs and for a force on all units.
 void check_mobility(const EnergyFamily& family, const State<double>& s) {
   const AnyEnergy<D> energy = family.dual_energy();
   const Index batch = s.cols();
@@ -217,7 +217,7 @@ void check_mobility(const EnergyFamily& family, const State<double>& s) {
   }
 }
 
-/// Kernels and dual numbers agree on T(s) under a force on the outputs, and under one on all units.
+/// Kernels and dual numbers give the same T(s) under a force on the outputs and under a force on all units.
 void check_forced_map(const EnergyFamily& family, const State<double>& s, Random& random) {
   for (const Index forced : {family.energy().num_outputs(), s.rows()}) {
     const State<double> force = random_state(random, forced, s.cols());
@@ -229,7 +229,8 @@ void check_forced_map(const EnergyFamily& family, const State<double>& s, Random
   }
 }
 
-/// (dT/ds)^T v, one unit of s at a time, without a force, with one on the outputs and with one on all units.
+/// The product (dT/ds)^T v agrees with derivatives by one unit of s at a time: without a force, with a force on the
+/// outputs, and with a force on all units.
 void check_transposed_map(const EnergyFamily& family, const State<double>& s, Random& random) {
   const State<double> v = random_state(random, s.rows(), s.cols());
   const Index outputs = family.energy().num_outputs();

@@ -1,11 +1,11 @@
-/// Dense linear algebra and dual numbers, to hold the library against.
+/// Dense linear algebra and dual numbers, as independent references.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// `s` moved along unit i.
+/// Returns `s` as dual numbers with a derivative part of 1 in unit i.
 State<D> moved(const State<double>& s, Index i) {
   State<D> out = s.cast<D>();
   out(i).derivative = 1;

@@ -1,13 +1,14 @@
 #pragma once
-/// The Hopfield network by dense algebra, on any scalar of parameters, input and states: an oracle for its derivatives.
+/// The Hopfield network by dense algebra, on any scalar of parameters, input and states: a reference for its
+/// derivatives.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 
-/// E = leak(s) - <u, b + X x> - <u, M u> / 2 with u = signal(s): M (units, units) holds the weights of all couplings
-/// between free layers in both directions, X (units, inputs) those of the input. M is not symmetric where feedback is
-/// separate; there is no energy then. Functions are those of the concepts in energy.hpp.
+/// E = leak(s) - <u, b + X x> - <u, M u> / 2 with u = signal(s). M (units, units) holds the weights of all couplings
+/// between free layers in both directions, X (units, inputs) those from the input. With separate feedback M is not
+/// symmetric, and there is no energy. The functions are those of the concepts in energy.hpp.
 template <class S>
 class ReferenceNetwork {
  public:
@@ -146,7 +147,8 @@ class ReferenceNetwork {
                                            forced ? &nudge.force : nullptr, nudge.stiffness,
                                            out.middleRows(layer(k).offset, layer(k).rows));
   }
-  /// Adds the sums over samples of a b^T, a x^T and a to the gradient by the weights in M, those in X and the biases.
+  /// Adds the sums over samples of a b^T, a x^T and a to the gradient with respect to the weights in M, those in X, and
+  /// the biases.
   void add_products(const State<S>& a, const State<S>& b, ParametersRef<S>& grad) const {
     const auto add = [&](const Block& block, const State<S>& product) {
       Eigen::Map<State<S>>(grad.data() + block.offset, block.rows, block.columns) += product;

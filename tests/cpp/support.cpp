@@ -72,13 +72,14 @@ std::vector<Layer> make_layers(const std::vector<Index>& units,
   return layers;
 }
 
-/// input 0 -> 1 -> 2 -> 3 -> 4 with skips 0 -> 2, 1 -> 3 and 4 -> 1: the triangle 1 2 3 needs three
-/// blocks, and one coupling is written from the later layer to the earlier one.
+/// Returns the couplings 0 -> 1 -> 2 -> 3 -> 4 with skips 0 -> 2, 1 -> 3 and 4 -> 1. The triangle 1 2 3 needs three
+/// blocks, and the source of one coupling is a later layer than its target.
 std::vector<Coupling> skip_couplings() {
   return {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {2, 0}, {1, 3}, {4, 1}};
 }
 
-/// input 0 to each of 1 ... 5, and each of these to 6: a layer of five neighbours.
+/// Returns the couplings from the input 0 to each of 1 ... 5, and from each of these to 6: a layer with five
+/// neighbours.
 std::vector<Coupling> star_couplings() {
   std::vector<Coupling> couplings;
   for (Index k = 1; k <= 5; ++k) couplings.insert(couplings.end(), {{0, k}, {k, 6}});

@@ -1,6 +1,7 @@
 #pragma once
-/// equiprop: fixed-point recurrent networks, their gradients by Equilibrium Propagation and by
-/// Recurrent Backpropagation, and the proof that the two agree. In floor order:
+/// equiprop: fixed-point recurrent networks, their gradients by Equilibrium Propagation and by Recurrent
+/// Backpropagation, and a numerical verification that both agree. The headers are listed from the lowest floor to the
+/// highest.
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/dual.hpp"

@@ -1,4 +1,4 @@
-/// The exceptions: their types exist once, here, so that a program catches what the library throws.
+/// The exceptions. Their types are defined only here, so that a program can catch what the library throws.
 
 #include "equiprop/base/error.hpp"
 

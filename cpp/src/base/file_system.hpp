@@ -13,7 +13,7 @@ namespace equiprop {
 
 using FilePointer = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
-/// `create` refuses a file that exists.
+/// Mode of open_file; `create` fails if the file exists.
 enum class OpenMode { read, create };
 FilePointer open_file(const std::filesystem::path& path, OpenMode mode);
 
@@ -22,7 +22,7 @@ std::optional<std::int64_t> size_of(std::FILE* file);
 bool seek(std::FILE* file, std::int64_t position);
 /// Flushes a file to the disk.
 bool synchronize(std::FILE* file);
-/// Renames `from` to `to`, and replaces a file of that name, atomically.
+/// Renames `from` to `to` atomically; an existing file `to` is replaced.
 bool replace_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
 std::string utf8(const std::filesystem::path& path);

@@ -44,7 +44,7 @@ void Iteration<S>::settle(StateRef<S>& s, const Observer<S>& observe) {
   }
 }
 
-/// Fills the group with all samples, of which the pending ones move.
+/// Fills the group with all samples; the pending ones are moving.
 template <Scalar S>
 void Iteration<S>::gather(const StateRef<S>& s) {
   group_.samples.resize(static_cast<std::size_t>(s.cols()));
@@ -89,8 +89,8 @@ void Iteration<S>::advance() {
   stepper().step(state(), look ? &change_ : nullptr);
 }
 
-/// Copies the states of moving samples that stop here to s, or of all that move. A sample that diverged in place
-/// gets the state it started from.
+/// Copies the states of the moving samples that stop in this step to s, or, if `all`, of all moving samples. A sample
+/// that diverged and whose state is not finite gets its start state.
 template <Scalar S>
 void Iteration<S>::hand_over(StateRef<S>& s, bool all) {
   const StateRef<S> states = state();
@@ -106,7 +106,7 @@ void Iteration<S>::hand_over(StateRef<S>& s, bool all) {
   }
 }
 
-/// Copies the state that a sample started from to s.
+/// Copies the start state of a sample to s.
 template <Scalar S>
 void Iteration<S>::leave(Index sample, StateRef<S>& s) const {
   if (begin_ == nullptr || !*begin_) return;  // s still holds it
@@ -132,7 +132,7 @@ bool Iteration<S>::stops(Index sample, RealOf<S> change) {
   return ++report_.iterations(sample) >= limit_ || small;
 }
 
-/// Marks the samples that go on: a small step does not prove convergence, the residual decides.
+/// Marks the samples that continue: a small step does not prove convergence, the residual decides.
 template <Scalar S>
 void Iteration<S>::find_unconfirmed() {
   for (Index j = 0; j < report_.batch(); ++j)
@@ -140,7 +140,7 @@ void Iteration<S>::find_unconfirmed() {
                   report_.iterations(j) < limit_ && report_.residual(j) > tolerance_ * scale_(j);
 }
 
-/// True if every sample is as a step left it.
+/// Returns true if every sample of s is the result of a step.
 template <Scalar S>
 bool Iteration<S>::stepped() const {
   return steps_ > 0 && !(report_.status == Status::diverged).any();
@@ -161,7 +161,7 @@ void Iteration<S>::conclude() {
 
 namespace {
 
-/// The stepper of two functions, which must outlive it.
+/// A stepper made of two functions, which must outlive it.
 template <Scalar S>
 class FunctionStepper final : public Stepper<S> {
  public:

@@ -144,7 +144,7 @@ double Reader::number(std::string_view rule) {
     length += exponent;
   }
   double value = 0;
-  // Not from_chars, which libc++ has for doubles only since version 20.
+  // A stream, because libc++ has from_chars for double only since version 20.
   std::istringstream stream{std::string(text_.substr(0, length))};
   stream.imbue(std::locale::classic());
   if (!(stream >> value)) refuse(rule);
@@ -152,7 +152,7 @@ double Reader::number(std::string_view rule) {
   return value;
 }
 
-/// Counts the digits from there on.
+/// Counts the digits from index `from` on.
 std::size_t Reader::digits(std::size_t from) const {
   std::size_t end = from;
   while (end < text_.size() && is_digit(text_[end])) ++end;

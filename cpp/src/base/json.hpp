@@ -1,5 +1,5 @@
 #pragma once
-/// Strict JSON (RFC 8259) in UTF-8, of a form that is known beforehand.
+/// Reader of strict JSON (RFC 8259) in UTF-8 whose structure is known in advance.
 ///
 /// The caller asks for one value after another, and the reader builds nothing else: a hostile text cannot make it
 /// allocate memory or nest deeper than the caller. Repeated names, lone surrogates, and fractions or exponents of
@@ -90,9 +90,10 @@ void Reader::tuple(std::string_view rule, const Element&... element) {
   expect(']', rule);
 }
 
-/// Returns a string in the form of Python's json.dumps, with ensure_ascii for Characters::ascii. Throws InvalidArgument
-/// in the name of `where` unless it is UTF-8.
+/// Characters that `quoted` writes without an escape sequence: all, or only ASCII.
 enum class Characters { all, ascii };
+/// Returns a string as Python's json.dumps writes it, with ensure_ascii for Characters::ascii. Throws InvalidArgument,
+/// whose message starts with `where`, unless the text is UTF-8.
 std::string quoted(std::string_view text, Characters characters, std::string_view where);
 
 /// Returns a finite number in Python's form: the fewest digits that read back to the same number.

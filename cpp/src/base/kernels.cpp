@@ -22,7 +22,7 @@ bool always() {
 }
 
 #ifdef EQUIPROP_X86_KERNELS
-// By features: clang 14 does not know the names of the levels.
+// The checks name features, because clang 14 does not know the names of the x86-64 levels.
 bool runs_v2() {
   return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
 }
@@ -37,7 +37,7 @@ bool runs_v4() {
 }
 #endif
 
-/// Slowest first.
+/// All instruction sets, the slowest first.
 const Isa isas[] = {
     {"generic", always, generic::single_kernels, generic::double_kernels},
 #ifdef EQUIPROP_X86_KERNELS

@@ -10,7 +10,7 @@
 namespace equiprop {
 namespace {
 
-/// Returns memory of the thread for packed matrices; it only grows.
+/// Returns thread-local memory for packed matrices; it never shrinks.
 template <class S>
 S* packed_memory(Index size) {
   thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> memory;
@@ -34,7 +34,7 @@ void pack_panels(const ConstStateRef<S>& a, S scale, S* to) {
   });
 }
 
-/// Packs the left factors of products one behind the other. The result is valid until the thread's next call.
+/// Packs the left factors of the products, one after the other. The result is valid until the thread's next call.
 template <class S>
 const std::vector<Pull<S>>& packed_factors(std::span<const OuterProduct<S>> products) {
   const Kernels<S>& kernel = kernels<S>();
@@ -128,10 +128,10 @@ void add_outer_products(std::span<const OuterProduct<S>> products, StateRef<S> o
 
 namespace {
 
-/// Calls run(step, column) with the complete sums for some columns of the result, for all of them.
+/// Calls run(step, column) for panels of columns of the result; each step computes the complete sums of its columns.
 template <class S, class Run>
 void for_each_sum(std::span<const OuterProduct<S>> products, const Run& run) {
-  State<S> sum;  // of the samples before the last ones
+  State<S> sum;  // sum over the samples of all parts except the last
   for_each_part<S>(products, [&](std::span<const OuterProduct<S>> part, bool last) {
     if (!last && sum.size() == 0) sum.setZero(part.front().a.rows(), part.front().b.rows());
     if (!last) return add_outer_products<S>(part, sum);

@@ -21,19 +21,19 @@ using Clock = std::chrono::steady_clock;
 constexpr auto poll_period = std::chrono::milliseconds(20);
 
 std::atomic<int> requested_threads{0};
-std::atomic<int> fallback_threads{0};  // no static local: a fork might find its guard locked
+std::atomic<int> fallback_threads{0};  // no static local: its guard could be locked during a fork
 std::atomic<bool (*)()> interrupt_check{nullptr};
 
-/// The tasks left of one thread's share; threads take the first one.
-struct alignas(64) Share {  // a cache line each
+/// The remaining tasks of one thread's share; a thread takes the first of them.
+struct alignas(64) Share {  // one cache line each
   std::atomic<Index> next{0};
   Index end = 0;
 };
 
-/// One parallel_for in progress. Each thread has an equal range of neighbouring tasks, the same ones when the call is
-/// repeated. A thread that has finished its range takes tasks of the others (whose processors may be busy, or which may
-/// never have begun), so the call waits only for tasks in progress. These are taken from the front too, as the owner
-/// does: a share is then one atomic counter, and tasks are large enough that the lost locality does not matter.
+/// One parallel_for in progress. Each thread owns an equal range of neighbouring tasks, the same range if the call is
+/// repeated. A thread that has finished its range takes tasks of other threads, which may be slow or may not have
+/// started, so the call waits only for tasks in progress. It takes them from the front, like the owner: a share is then
+/// a single atomic counter, and tasks are large enough that the lost locality does not matter.
 class Job {
  public:
   Job(Index tasks, int threads, const std::function<void(Index)>& run)
@@ -60,7 +60,8 @@ class Job {
   void rethrow() const {
     if (error_) std::rethrow_exception(error_);
   }
-  /// The floating-point environment (rounding, subnormal numbers) is a setting of a thread; workers take the caller's.
+  /// Sets the floating-point environment (rounding mode, subnormal numbers) of the calling thread to that of the
+  /// caller.
   void adopt_environment() const { std::fesetenv(&environment_); }
 
  private:

@@ -5,7 +5,7 @@
 namespace equiprop {
 namespace {
 
-/// The rate of the piece that holds parameter `at`.
+/// Returns the learning rate of parameter `at`.
 template <class S>
 S rate_at(const BlockRates<S>& rates, Index at) {
   const auto behind =
@@ -34,7 +34,7 @@ void for_each_rate(const BlockRates<S>& rates, Index begin, Index size, const Ru
   }
 }
 
-/// True if no sum of this bound overflows, nor the update it takes part in at any rate below 1e6.
+/// Returns true if neither a sum with this bound nor its update with a learning rate below 1e6 can overflow.
 template <class S>
 bool leaves_room(double bound) {
   constexpr auto limits = std::numeric_limits<S>();
@@ -131,7 +131,7 @@ void DescendAdam<S>::numbers(Index begin, const ConstParametersRef<S>& sums) {
 
 template <std::floating_point S>
 void Bound<S>::products(const Block&, std::span<const OuterProduct<S>> terms) {
-  // No entry of a b^T exceeds the product of two entries for each sample.
+  // An entry of a b^T is at most the number of samples times the product of the largest entries of a and b.
   const auto size = [&](const ConstStateRef<S>& a) {
     return a.data() == x_ ? largest_x_ : static_cast<double>(largest_size<S>(a));
   };

@@ -1,4 +1,4 @@
-/// Products by Eigen. They have a file of their own: in a larger one gcc does not inline Eigen's inner kernel, which
+/// Products by Eigen. They have their own source file: in a larger one gcc does not inline Eigen's inner kernel, which
 /// halves its speed.
 
 #include "equiprop/base/product.hpp"
@@ -59,10 +59,11 @@ double second(const Dual<double>& v) {
   return v.derivative;
 }
 
-/// Returns memory of the thread for the parts of dual or complex numbers; it only grows.
+/// A matrix of the real or imaginary parts of complex numbers, or of the values or derivatives of dual numbers.
 using Part = Eigen::Map<State<double>>;
 enum Slot { slot_a, slot_b, slot_out };
 
+/// Returns thread-local memory for a Part; it never shrinks.
 Part part(Slot slot, Index rows, Index columns) {
   thread_local Eigen::VectorXd memory[3];
   if (memory[slot].size() < rows * columns) memory[slot].resize(rows * columns);
@@ -85,8 +86,8 @@ void add_joined(S scale, const Part& parts, StateRef<S> out) {
     for (Index i = 0; i < out.rows(); ++i) out(i, j) += scale * S(parts(i, j), parts(i, n + j));
 }
 
-/// The numbers of one part of a panel of a dual product, which is joined while it is in cache. A deep product has a
-/// wider panel, because each panel packs `a` again.
+/// Numbers per part of a panel of a dual product; a panel is joined while it is in the cache. A deep product has wider
+/// panels, because `a` is packed again for each panel.
 constexpr Index panel_numbers = 1 << 15;
 
 /// Adds (a + a' e)(b + b' e) = a b + (a b' + a' b) e by three real products, for some columns at a time.

@@ -58,7 +58,7 @@ std::string path_in_quotes(const std::filesystem::path& path) {
                                        path_in_quotes(path), "."));
 }
 
-/// Refuses a path with a zero byte, at which the system would end it.
+/// Rejects a path with a zero byte, because the system would truncate the path there.
 const std::filesystem::path& whole(const std::filesystem::path& path, std::string_view where) {
   require(path.native().find('\0') == path.native().npos, where, "A path holds no zero byte.",
           path_in_quotes(path));
@@ -163,7 +163,7 @@ void check(const std::string& name, const TensorView& tensor, std::string_view w
 std::filesystem::path target_of(const std::filesystem::path& path, std::string_view where) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
-  require(!std::filesystem::is_other(status), where, "A file is replaced, nothing else.",
+  require(!std::filesystem::is_other(status), where, "Only a regular file is replaced.",
           "a device or pipe, ", path_in_quotes(path));
   const auto target = std::filesystem::canonical(path, error);
   return error ? path : target;
@@ -258,7 +258,7 @@ void SafetensorsFile::read_header() {
   read_bytes(8, std::as_writable_bytes(std::span(text)));
   data_ = 8 + static_cast<Index>(length);
   json::Reader reader(text, where_, origin_);
-  constexpr std::string_view object = "The header is a JSON object, from {.";
+  constexpr std::string_view object = "The header is a JSON object that starts with {.";
   if (!text.starts_with('{')) reader.refuse(object);
   reader.object(object, [&](const std::string& name) {
     constexpr std::string_view strings = "The metadata are an object of strings.";
@@ -300,7 +300,7 @@ void SafetensorsFile::read_bytes(Index begin, std::span<std::byte> out) const {
     throw FileError(number, concatenated("[", where_, "] The file can be read. Received ",
                                          std::generic_category().message(number), origin_, "."));
   }
-  require(count == out.size(), where_, "The file stays as it is while it is read.", count, " of ",
+  require(count == out.size(), where_, "The file does not change while it is read.", count, " of ",
           out.size(), " bytes", origin_);
 }
 
@@ -325,7 +325,7 @@ void write_safetensors(const std::filesystem::path& path,
     check(name, tensor, where);
     order.emplace_back(name, &tensor);
   }
-  // Larger types first, then by name, as they stand in the map.
+  // Larger types first, then by name, which is the order of the map.
   std::ranges::stable_sort(order, std::ranges::greater(),
                            [](const auto& named) { return bytes_of(named.second->type); });
   std::map<std::string, SafetensorsFile::Entry> entries;

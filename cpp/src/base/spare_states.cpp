@@ -12,8 +12,8 @@ Index bytes_of(const State<S>& state) {
   return state.size() * static_cast<Index>(sizeof(S));
 }
 
-/// The free list, the oldest state first. A caller that finds it locked does without it: a child forked while it was
-/// locked would otherwise wait for ever.
+/// The free list, the oldest state first. `take` and `keep` do not wait if it is locked: in a child process that was
+/// forked while it was locked, it stays locked forever.
 template <class S>
 class Shelf {
  public:

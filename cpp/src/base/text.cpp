@@ -3,7 +3,7 @@
 namespace equiprop {
 namespace {
 
-/// True for control characters of C0 and C1, and for line and paragraph separators.
+/// Returns true for control characters of C0 and C1, and for line and paragraph separators.
 bool is_control(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029;
 }
@@ -32,7 +32,7 @@ Character first_character(std::string_view text) {
 
 std::string printable(std::string_view text, std::size_t limit) {
   constexpr std::string_view ellipsis = "...";
-  constexpr std::size_t longest = 4;  // of UTF-8, and \xff
+  constexpr std::size_t longest = 4;  // bytes of a UTF-8 character, and of \xff
   std::string out;
   while (!text.empty()) {
     const auto [code, length] = first_character(text);

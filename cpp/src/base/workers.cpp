@@ -33,8 +33,8 @@ bool soon(const Condition& condition) {
   return true;
 }
 
-/// One thread. The caller that borrows it changes its state from idle to called, and back to idle if it has not begun;
-/// the worker changes it from called to working to idle.
+/// One thread. The caller that borrows the worker changes its state from idle to called, and back to idle if the worker
+/// has not started; the worker changes it from called to working to idle.
 class Worker {
  public:
   void call(const std::function<void(int)>& work, int share) {
@@ -42,7 +42,7 @@ class Worker {
     share_ = share;
     become(State::called);
   }
-  /// Takes a call back if the worker has not begun, since its processor may be busy for a long time.
+  /// Cancels the call if the worker has not started, because its processor may be busy for a long time.
   void call_off() {
     State expected = State::called;
     state_.compare_exchange_strong(expected, State::idle);
@@ -58,7 +58,7 @@ class Worker {
       wait_for_call();
       State expected = State::called;
       if (!state_.compare_exchange_strong(expected, State::working))
-        continue;  // the call was taken back
+        continue;  // the call was cancelled
       (*work_)(share_);
       become(State::idle);
     }
@@ -75,7 +75,7 @@ class Worker {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, called);
   }
-  /// The worker waits here, or the caller that borrowed it, never both.
+  /// Changes the state and wakes the thread that waits for it: either the worker or the caller that borrowed it.
   void become(State state) {
     {
       const std::lock_guard lock(mutex_);
@@ -91,8 +91,8 @@ class Worker {
   std::condition_variable changed_;
 };
 
-/// Blocks signals in threads that are started while this object lives: signals to the process are for threads of the
-/// program. Faults and the ticks of a profiler are not blocked, since they belong to the thread that they occur on.
+/// Blocks signals in threads that are started while this object exists, so that signals to the process are delivered to
+/// threads of the program. Faults and profiler ticks are not blocked: they belong to the thread that causes them.
 class SignalsBlocked {
 #ifndef _WIN32
  public:
@@ -112,12 +112,12 @@ class SignalsBlocked {
 #endif
 };
 
-/// All workers. Neither the pool nor its workers are ever destroyed: at exit they are blocked, hold no lock, and end
-/// with the process. Joining them would wait for computations of detached threads.
+/// The pool of all workers. Neither the pool nor its workers are ever destroyed: at exit they are blocked, hold no
+/// lock, and end with the process. Joining them would wait for computations of detached threads.
 class Pool {
  public:
-  /// Returns at most `count` idle workers, in a fixed order, so that a call finds the data of the last one in its
-  /// caches.
+  /// Returns at most `count` idle workers, in a fixed order, so that the data of the last call are still in the caches
+  /// of their processors.
   std::vector<Worker*> lend(int count) {
     const auto wanted = static_cast<std::size_t>(count);
     std::vector<Worker*> crew;
@@ -137,7 +137,7 @@ class Pool {
     for (Worker* worker : crew) worker->lent = false;
   }
 
-  Pool* older = nullptr;  ///< of the process this one was forked from
+  Pool* older = nullptr;  ///< pool of the parent process
 
  private:
   void grow(std::size_t size) {
@@ -173,7 +173,7 @@ Pool& pool() {
 /// Gives a forked child a new pool. The child has the memory of its parent's workers, which may include locked mutexes,
 /// but not their threads; it never uses that memory again.
 void leave_pool_to_parent() {
-  static Pool* left = nullptr;  // kept in sight of leak checkers
+  static Pool* left = nullptr;  // reachable, so that leak checkers report nothing
   if (Pool* parents = current_pool.exchange(nullptr)) {
     parents->older = left;
     left = parents;

@@ -6,7 +6,7 @@
 namespace equiprop {
 namespace {
 
-/// One solution of a system, with its scratch memory.
+/// The solution of one linear system, with scratch memory.
 template <std::floating_point S>
 class ConjugateGradientRun {
  public:
@@ -62,13 +62,13 @@ class ConjugateGradientRun {
     }
   }
 
-  // The kernels compute these for one sample at a time: they take a large part of a step where products with A are
-  // fast.
+  // Kernels compute the following functions for one sample at a time, because they take a large part of a step if
+  // products with A are fast.
 
   static S product(const State<S>& a, const State<S>& b, Index j) {
     return kernels<S>().inner(a.rows(), a.col(j).data(), b.col(j).data());
   }
-  /// Takes a step along p: updates x, r, z = D r, <r, z>, and the residual max |z|.
+  /// Takes a step of length alpha along p: updates x, r, z = D r, <r, z>, and the residual max |z|.
   void follow(S alpha, Index j, StateRef<S>& x, Report& report) {
     ConjugateStep<S> step{
         alpha,           p_.col(j).data(), q_.col(j).data(), system_.diagonal.col(j).data(),
@@ -77,15 +77,15 @@ class ConjugateGradientRun {
     rho_(j) = step.product;
     report.residual(j) = static_cast<double>(step.largest);
   }
-  /// p <- z + beta p
+  /// p <- z + beta p, the next search direction.
   void turn(S beta, Index j) {
     kernels<S>().turn(p_.rows(), beta, z_.col(j).data(), p_.col(j).data());
   }
 
   S unit(Index j) const { return static_cast<S>(unit_(j)); }
 
-  /// Decides which samples go on. A sample whose residual vanishes stops with a tolerance and without one: the squares
-  /// that its next step divides by would underflow.
+  /// Decides which samples continue. A sample whose residual vanishes stops even without a tolerance: the squares that
+  /// its next step divides by would underflow.
   void measure(Report& report) {
     using Limits = std::numeric_limits<S>;
     static const double vanishing = std::sqrt(double{Limits::min()}) / Limits::epsilon();

@@ -7,7 +7,7 @@
 namespace equiprop {
 namespace {
 
-/// One solution of a system, with its scratch memory.
+/// The solution of one linear system, with scratch memory.
 template <std::floating_point S>
 class GMRESRun {
  public:
@@ -70,14 +70,14 @@ class GMRESRun {
     State<S> triangle;  // (m + 1, m)
     Vector cosine, sine, right, solution;
     Index size = 0;
-    bool done = false;  ///< in this cycle
+    bool done = false;  ///< no further step in this cycle
   };
 
   static S product(const State<S>& a, const State<S>& b, Index j) {
     return (a.col(j).array() * b.col(j).array()).sum();
   }
 
-  /// Stores basis_[0] = D (b - A x) / |.| and the residuals, and decides which samples go on.
+  /// Stores basis_[0] = D (b - A x) / |D (b - A x)|_2 and the residuals, and decides which samples continue.
   void measure(const StateRef<S>& x, Report& report) {
     State<S>& r = basis_[0];
     system_.matrix(x, r);
@@ -124,7 +124,7 @@ class GMRESRun {
         ++report.iterations(j);
         const S rounding =
             std::numeric_limits<S>::epsilon() * cycle.triangle.col(k).array().abs().maxCoeff();
-        cycle.done = next <= rounding ||  // an invariant space has no further dimension
+        cycle.done = next <= rounding ||  // the Krylov space is invariant
                      static_cast<double>(std::abs(cycle.right(k + 1))) <= threshold_(j) / 2;
         if (!cycle.done) w.col(j) /= next;
         open = open || !cycle.done;
@@ -190,7 +190,7 @@ class GMRESRun {
     PerSample<S> length;
     PerSample<double> residual;
     PerSample<bool> moving;
-  } before_;  ///< when the cycle began
+  } before_;  ///< values at the start of the cycle
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ using namespace std::string_view_literals;
 
 constexpr auto format = "equiprop.HopfieldNetwork.1"sv;
 
-// The words of a description and their values.
+// The words that a description uses, and their values.
 constexpr std::array potentials{std::pair{"legendre"sv, Potential::legendre},
                                 std::pair{"quadratic"sv, Potential::quadratic}};
 constexpr std::array feedbacks{std::pair{"tied"sv, Feedback::tied},
@@ -40,7 +40,7 @@ std::string json_string(std::string_view text) {
   return json::quoted(text, json::Characters::ascii, "save");
 }
 
-/// Writes a bound; JSON has no number for infinity.
+/// Returns a bound as JSON: null if it is infinite, because JSON has no number for infinity.
 std::string bound_text(double bound) {
   return std::isfinite(bound) ? json::number(bound) : "null"s;
 }
@@ -131,7 +131,7 @@ Description read_description(std::string_view text) {
   std::vector<Coupling> couplings;
   std::optional<Potential> potential;
   std::optional<TensorType> type;
-  Feedback feedback = Feedback::tied;  // where the description does not name it
+  Feedback feedback = Feedback::tied;  // default of a description without it
   reader.object(rule, [&](const std::string& name) {
     if (name == "layers")
       reader.list("The layers are a list.", [&] { layers.push_back(read_layer(reader)); });

@@ -39,8 +39,8 @@ void ClampedInput<S>::reclamp(const ConstStateRef<S>& x) {
   network_->pack();
 }
 
-/// Throws InvalidArgument unless every parameter is finite. Weights of the input and biases are judged by the drive,
-/// which is not finite in any sample where one of them is not; only then are they read.
+/// Throws InvalidArgument unless every parameter is finite. Input weights and biases are checked by the drive, which is
+/// not finite if one of them is not; they are read only in that case.
 template <Scalar S>
 void ClampedInput<S>::check_parameters() const {
   const Topology& topology = network_->topology();
@@ -61,7 +61,7 @@ void ClampedInput<S>::check_parameters() const {
             "NaN or infinity in ", block.name);
 }
 
-/// out = bias + the pulls of the input over all couplings from it to the layer, (units of the layer, batch).
+/// Stores bias + the pulls of all couplings from the input to the layer in out, (units of the layer, batch).
 template <Scalar S>
 void ClampedInput<S>::drive_layer(std::size_t free_layer, StateRef<S> out) const {
   const Block& block = network_->topology().bias(free_layer);

@@ -5,7 +5,7 @@ namespace {
 
 void require_energy(bool conservative) {
   require(conservative, "parameter_gradient",
-          "dE/dtheta belongs to an energy; a vector field has <v, dmu/dtheta> alone.",
+          "Only an energy has dE/dtheta; a vector field has <v, dmu/dtheta> instead.",
           "a network with separate feedback weights");
 }
 
@@ -44,7 +44,7 @@ std::shared_ptr<const EnergyInterface<S>> ClampedHopfield<S>::part(Samples which
   return std::make_shared<ClampedHopfield>(select(which));
 }
 
-/// sum leak(s) - <u, drive by input and bias> - 1/2 <u, inner pulls>.
+/// Stores sum leak(s) - <u, drive by input and bias> - 1/2 <u, inner pulls> of each sample in out.
 template <Scalar S>
 void ClampedHopfield<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
   if (!conservative()) {

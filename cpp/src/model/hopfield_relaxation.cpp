@@ -10,7 +10,7 @@ void HopfieldRelaxation<S>::fixed_point_map(const ConstStateRef<S>& s, const Nud
   const Topology& topology = network().topology();
   if (network().plan() != nullptr) {
     const Index forced = std::max(topology.num_outputs(), nudge.force.rows());
-    out.bottomRows(forced) = s.bottomRows(forced);  // smooth units respond to a force from there
+    out.bottomRows(forced) = s.bottomRows(forced);  // smooth units under a force need the old state
     for (std::size_t k = 0; k < network().num_free(); ++k) relax_layer(k, s, nudge, out);
     return;
   }
@@ -36,7 +36,8 @@ void HopfieldRelaxation<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& 
   }
 }
 
-/// M^T D v for a Legendre potential; (1 - H^T) D v where T is a step along -dE/ds.
+/// Stores M^T D v in out for a Legendre potential, and (1 - H^T) D v for a quadratic one, where T is a step along
+/// -dE/ds.
 template <Scalar S>
 void HopfieldRelaxation<S>::transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                                    const ConstStateRef<S>& v,
@@ -87,7 +88,8 @@ void HopfieldRelaxation<S>::block_hessian_product(Index block, const ConstStateR
   fields_->multiply_in_kernel(v, block, out);
 }
 
-/// The force on a layer, or nullptr. A force on all units is copied to scratch memory, which the next call overwrites.
+/// Returns the force on a layer, or nullptr. A force on all units is copied to scratch memory, which the next call
+/// overwrites.
 template <Scalar S>
 const State<S>* HopfieldRelaxation<S>::force_on(std::size_t layer, const Nudge<S>& nudge) const {
   if (nudge.force.rows() > network().topology().num_outputs()) {
@@ -102,11 +104,11 @@ S HopfieldRelaxation<S>::stiffness_on(std::size_t layer, const Nudge<S>& nudge) 
   return layer + 1 == network().num_free() ? nudge.stiffness : S(0);
 }
 
-/// The response of a layer that a kernel computes, if one does.
+/// Returns the response of a layer for the kernels, or nothing if they do not support it.
 template <Scalar S>
 std::optional<Response<S>> HopfieldRelaxation<S>::kernel_response(
     std::size_t layer, const Nudge<S>& nudge) const requires std::floating_point<S> {
-  if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
+  if constexpr (std::floating_point<S>)  // clang 14 instantiates this for other scalars too
     return network().units(layer).template kernel_response<S>(force_on(layer, nudge),
                                                               stiffness_on(layer, nudge));
   return {};
@@ -132,7 +134,7 @@ bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateR
   return false;
 }
 
-/// Rows of one layer of scratch_.drive = the drive at s.
+/// Computes the rows of one layer of the drive at s, in scratch_.drive.
 template <Scalar S>
 void HopfieldRelaxation<S>::take_layer_drive(std::size_t layer, const ConstStateRef<S>& s) const {
   resize_to(scratch_.drive, s.rows(), s.cols());
@@ -145,7 +147,7 @@ void HopfieldRelaxation<S>::take_layer_drive(std::size_t layer, const ConstState
   fields_->add_pulls_on(layer, s, scratch_.drive);
 }
 
-/// Computes the rows of one layer of T(s). `out` may be s, which `change` is measured from.
+/// Computes the rows of one layer of T(s) in out. `out` may be s; `change` is measured from s.
 template <Scalar S>
 void HopfieldRelaxation<S>::relax_layer(std::size_t layer, const ConstStateRef<S>& s,
                                         const Nudge<S>& nudge, StateRef<S>& out,

@@ -8,7 +8,7 @@
 namespace equiprop {
 namespace {
 
-/// out = the sum over samples; threads share its rows.
+/// Stores the sum of a signal over the samples in out; threads share the rows.
 template <class S>
 void sum_samples(const Signal<S>& u, ParametersRef<S> out) {
   for_each_chunk(out.size(), chunk_columns, [&](Index begin, Index count) {
@@ -18,7 +18,7 @@ void sum_samples(const Signal<S>& u, ParametersRef<S> out) {
 
 }  // namespace
 
-/// -weight_k signal(state_k) of a layer: the slope of the weighted energy along what it is multiplied with.
+/// Returns -weight_k signal(state_k) of a layer. Its product with the signal of the source is a term of dE/dW.
 template <Scalar S>
 Signal<S> HopfieldTerms<S>::weighted_signal(std::size_t layer, std::span<const Term> terms,
                                             std::size_t k) const {
@@ -26,7 +26,7 @@ Signal<S> HopfieldTerms<S>::weighted_signal(std::size_t layer, std::span<const T
   return {-terms[k].weight * u.scale, u.rows};
 }
 
-/// The sum of weighted_signal over all states.
+/// Returns the sum of weighted_signal over all states.
 template <Scalar S>
 Signal<S> HopfieldTerms<S>::summed_signal(std::size_t layer, std::span<const Term> terms) const {
   if (terms.size() == 1) return weighted_signal(layer, terms, 0);
@@ -40,7 +40,7 @@ ParametersRef<S> HopfieldTerms<S>::bias_gradient(std::size_t layer) {
   return biases_.segment(block.offset, block.rows);
 }
 
-/// sum_ = the weighted signals of several states, summed.
+/// Stores the sum of the weighted signals of several states in sum_.
 template <Scalar S>
 void HopfieldTerms<S>::sum_signals(std::span<const Term> terms) {
   const Index batch = fields_.input().batch();
@@ -60,7 +60,7 @@ void HopfieldTerms<S>::sum_signals(std::span<const Term> terms) {
   });
 }
 
-/// Signals of the states, their weighted sum, and the derivative by the biases.
+/// Computes the signals of the states, their weighted sum, and the derivative with respect to the biases.
 template <Scalar S>
 void HopfieldTerms<S>::prepare_contrast(std::span<const Term> terms) {
   signals_.resize(terms.size());
@@ -93,7 +93,7 @@ void HopfieldTerms<S>::show_contrast(std::span<const Term> terms, ParameterSink<
   show_biases(sink);
 }
 
-/// Signals at s, tangents along v, and the derivative by the biases.
+/// Computes the signals at s, the tangents along v, and the derivative with respect to the biases.
 template <Scalar S>
 void HopfieldTerms<S>::prepare_mixed_derivative(const ConstStateRef<S>& s,
                                                 const ConstStateRef<S>& v, S weight) {
@@ -138,7 +138,7 @@ void HopfieldTerms<S>::show_biases(ParameterSink<S>& sink) {
     sink.numbers(network().topology().bias(layer).offset, bias_gradient(layer));
 }
 
-/// Shows a derivative to a sink, after its bound where the sink needs that.
+/// Hands a derivative to a sink; if the sink needs a bound, computes and checks the bound first.
 template <Scalar S>
 template <class Show>
 bool HopfieldTerms<S>::give(ParameterSink<S>& sink, const Show& show) {

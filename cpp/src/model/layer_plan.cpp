@@ -13,7 +13,7 @@ void LayerPlan<T>::add(Index layer, const PlannedPull<T>& pull) {
   layers_[static_cast<std::size_t>(layer)].neighbours.push_back({pull, {}});
 }
 
-/// Memory for the packed weights of a layer, in the order that suits its size.
+/// Allocates the packed weights of a layer and chooses their layout by its size.
 template <std::floating_point T>
 void LayerPlan<T>::reserve(Layer& layer) {
   Index depth = 0;
@@ -35,7 +35,7 @@ void LayerPlan<T>::pack() {
   }
 }
 
-/// All neighbours in one pass: the response and the change belong to their complete sum.
+/// Computes the pulls of all neighbours in one pass, because response and change need the complete sum.
 template <std::floating_point T>
 void LayerPlan<T>::run(const Layer& layer, const ConstStateRef<T>& s, const ConstStateRef<T>& start,
                        const Response<T>* response, T* out, Index out_stride, T* change,

@@ -64,7 +64,7 @@ std::shared_ptr<const EnergyInterface<S>> Symmetrized<S>::part(Samples which) co
                                        columns_of<S>(s_star_, which));
 }
 
-/// The nudge with the force -(H^T - H)(s - s*).
+/// Returns the nudge plus the force -(H^T - H)(s - s*).
 template <class S>
 const Nudge<S>& Symmetrized<S>::with_turn(const ConstStateRef<S>& s, const Nudge<S>& nudge) const {
   distance_ = s - s_star_;
@@ -76,7 +76,7 @@ const Nudge<S>& Symmetrized<S>::with_turn(const ConstStateRef<S>& s, const Nudge
   return nudge_;
 }
 
-/// out += sign (H^T - H) v
+/// Adds sign (H^T - H) v to out.
 template <class S>
 void Symmetrized<S>::add_turn(const ConstStateRef<S>& v, int sign, StateRef<S>& out) const {
   model().transposed_hessian_vector_product(s_star_, v, product_);

@@ -31,7 +31,7 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, P
   }
   const auto append = [&](char letter, std::size_t number, Index rows, Index columns = 1) {
     parameters_.append(numbered(letter, number), rows, columns);
-    // After each block, for a sum of few more overflows.
+    // Checked after each block, before the sum can overflow.
     require(parameters_.size() <= max_parameters, "Topology",
             "A network has at most 2^38 parameters.", parameters_.size());
   };
@@ -93,10 +93,10 @@ void Topology::check() const {
             layers_[static_cast<std::size_t>(k)].name, "' alone");
 }
 
-/// Greedy colouring in layer order: two colours for every chain and every graph that is one with
-/// skips over an even number of layers.
+/// Colours the free layers greedily, in layer order. A chain gets two colours, and so does a chain with additional
+/// couplings that skip an even number of layers.
 void Topology::color() {
-  std::vector<std::vector<std::size_t>> earlier(num_free());  // layers coupled to each
+  std::vector<std::vector<std::size_t>> earlier(num_free());  // coupled layers before each layer
   for (const auto e : inner_) {
     const Index source = couplings_[e].source(), target = couplings_[e].target();
     const auto [first, second] = std::minmax(source, target);

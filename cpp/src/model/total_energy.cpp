@@ -83,9 +83,9 @@ Index TotalEnergy<S>::num_blocks() const {
   return model().block_updates()->num_blocks();
 }
 
-/// The outputs' block comes first, and it alone feels the cost: from a free state nothing moves before it has. The cost
-/// enters by the quadratic model with its own stiffness, which is exact for SquaredError and for beta > 0 a majoriser
-/// otherwise (so each update still lowers F).
+/// Updates the block of the outputs first, because only it depends on the cost: from a free state no other block
+/// changes before it. The cost is replaced by a quadratic model with its own stiffness, which is exact for SquaredError
+/// and otherwise, for beta > 0, a majoriser, so each update still decreases F.
 template <class S>
 void TotalEnergy<S>::block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                                   PerSample<RealOf<S>>* change) const {
@@ -93,7 +93,7 @@ void TotalEnergy<S>::block_update(Index block, const Nudge<S>& outer, StateRef<S
       turned(block), block == 0 ? nudge(s, outer, cost_.stiffness()) : outer, s, change);
 }
 
-/// The outputs' block is never left out: it settles only in the quadratic model of the cost.
+/// Never skips the block of the outputs, because its update is exact only in the quadratic model of the cost.
 template <class S>
 void TotalEnergy<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& outer, Index settled,
                               PerSample<RealOf<S>>& largest) const {
@@ -112,7 +112,7 @@ bool TotalEnergy<S>::separable() const {
   return model().selection()->separable();
 }
 
-/// The energy's number of a block.
+/// Returns the number that a block has in the energy.
 template <class S>
 Index TotalEnergy<S>::turned(Index block) const {
   return (model().block_updates()->output_block() + block) % num_blocks();
@@ -127,14 +127,14 @@ void TotalEnergy<S>::add_cost_product(const ConstStateRef<S>& s, const ConstStat
   out.bottomRows(outputs) += beta_ * pull_;
 }
 
-/// pull_ = dC/do at s.
+/// Stores dC/do at s in pull_.
 template <class S>
 void TotalEnergy<S>::pull(const ConstStateRef<S>& s) const {
   pull_.resize(this->num_outputs(), s.cols());
   cost_.gradient(s.bottomRows(pull_.rows()), pull_);
 }
 
-/// The outer nudge plus that of the cost, linearised at s with this stiffness.
+/// Returns the outer nudge plus that of the cost, linearised at s with this stiffness.
 template <class S>
 const Nudge<S>& TotalEnergy<S>::nudge(const ConstStateRef<S>& s, const Nudge<S>& outer,
                                       double stiffness) const {

@@ -6,13 +6,13 @@
 namespace equiprop {
 namespace {
 
-/// One step of the reverse sweep.
+/// The reverse sweep, one step at a time.
 template <class S>
 class Sweep {
  public:
   Sweep(const AnyEnergy<S>& energy, const Solver& solver) : energy_(energy), solver_(solver) {}
 
-  /// Turns the adjoint of the state after a step from s into that of s.
+  /// Replaces the adjoint of the state after a step from s by the adjoint of s.
   void step(const State<S>& s, S weight, State<S>& adjoint, Gradient<S>& gradient) {
     response_.resize(s.rows(), s.cols());
     image_.resize(s.rows(), s.cols());
@@ -53,7 +53,8 @@ class Sweep {
   State<S> response_, image_;
 };
 
-/// Only the last state tells which samples diverged: the shares of a sweep's samples are not known one by one.
+/// Sets the statuses. Only the last state shows which samples diverged, because a sweep does not compute the term of
+/// each sample.
 template <class S>
 void check_sweep(Gradient<S>& gradient, const State<S>& last) {
   for (Index j = 0; j < last.cols(); ++j)

@@ -3,7 +3,7 @@
 namespace equiprop {
 namespace {
 
-/// `part` of every number of a gradient.
+/// Applies `part` to every number of a gradient.
 template <class S, class Part>
 Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
   return {gradient.parameters.unaryExpr(part), gradient.inputs.unaryExpr(part),

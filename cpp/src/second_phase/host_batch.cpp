@@ -5,9 +5,9 @@
 namespace equiprop {
 namespace {
 
-/// Conjugate gradients on the outputs' block of a network of two blocks, A = (D_a^-1 F; F^T D_o^-1): the other block is
-/// eliminated exactly (Reid 1972), so half as many products reach the same residual. The cost pulls on the outputs
-/// alone, and what is 0 outside their block stays so.
+/// The linear system of a network with two blocks, A = (D_a^-1 F; F^T D_o^-1), reduced to the block o of the outputs.
+/// Block a is eliminated exactly (Reid 1972), so conjugate gradients need half as many products for the same residual.
+/// dC/ds is 0 outside the outputs, and the iteration keeps all vectors 0 outside block o.
 template <class S>
 class EliminatedBlock {
  public:
@@ -15,20 +15,20 @@ class EliminatedBlock {
                   const State<S>& mobility)
       : blocks_(blocks), s_star_(s_star), mobility_(mobility), kept_(blocks.output_block()) {}
 
-  /// The blocks of an energy if one of them can be eliminated, else nullptr.
+  /// Returns the blocks of an energy if one of them can be eliminated, otherwise nullptr.
   static const BlockUpdates<S>* of(const AnyEnergy<S>& energy) {
     const BlockUpdates<S>* blocks = energy.block_updates();
     const bool two = blocks != nullptr && energy.conservative() && blocks->num_blocks() == 2;
     return two && blocks->has_block_hessian() ? blocks : nullptr;
   }
 
-  /// out = (D_o^-1 - F^T D_a F) v
+  /// Stores (D_o^-1 - F^T D_a F) v in out.
   void multiply(const ConstStateRef<S>& v, StateRef<S> out) {
     whole_.resize(v.rows(), v.cols());
     complete(v, whole_);
     blocks_.block_hessian_product(kept_, s_star_, whole_, out);
   }
-  /// whole = x with the eliminated units of a solution: x_a = -D_a F x_o. It may be x.
+  /// Stores x with the eliminated units of a solution, x_a = -D_a F x_o, in `whole`, which may be x.
   void complete(const ConstStateRef<S>& x, StateRef<S> whole) {
     product_.resize(x.rows(), x.cols());
     blocks_.block_hessian_product(1 - kept_, s_star_, x, product_);
@@ -43,7 +43,7 @@ class EliminatedBlock {
   State<S> whole_, product_;
 };
 
-/// lambda = A^-1 dC/ds for the samples of `energy`.
+/// Computes lambda = A^-1 dC/ds for the samples of `energy`.
 template <class S>
 Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                      const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
@@ -77,7 +77,7 @@ HostBatch<S>::HostBatch(AnyEnergy<S> energy, AnyCost<S> cost)
           energy_.num_outputs(), " outputs");
 }
 
-/// Memory of a slot, in the shape of a state.
+/// Returns the memory of a slot, in the shape of a state.
 template <Scalar S>
 State<S>& HostBatch<S>::room(Slot slot) {
   if (states_.size() <= slot) states_.resize(slot + 1);
@@ -96,7 +96,7 @@ void HostBatch<S>::write(Slot slot, const ConstStateRef<S>& s) {
   room(slot) = s;
 }
 
-/// The relaxation that fills a slot: the last one, if it was by this solver and beta.
+/// Returns the relaxation that fills a slot; reuses the last one if solver and beta are the same.
 template <Scalar S>
 Relaxation<S>& HostBatch<S>::phase(Slot to, const Solver& solver, bool nudged, S beta) {
   if (phases_.size() <= to) phases_.resize(to + 1);
@@ -143,12 +143,12 @@ const Report& HostBatch<S>::solve(const LinearSolver& solver, Slot at,
   const auto solve_piece = [&](Index begin, Index count) {
     const bool whole = count == samples();
     const AnyEnergy<S> energy = whole ? energy_ : energy_.samples(begin, count);
-    if constexpr (std::floating_point<S>)  // clang 14 compiles this for other scalars too
+    if constexpr (std::floating_point<S>)  // clang 14 instantiates this for other scalars too
       report_.place(begin, solve_samples<S>(energy, cost_.samples(begin, count),
                                             s_star.middleCols(begin, count), solver,
                                             solution.middleCols(begin, count)));
   };
-  // A piece stops with its slowest sample; the kernels lose little on few samples.
+  // A piece runs until its slowest sample stops, so pieces are small; the kernels lose little speed on few samples.
   if (energy_.divisible())
     for_each_chunk(samples(), energy_.separable() ? Index{24} : chunk_columns, solve_piece);
   else
@@ -164,7 +164,8 @@ void HostBatch<S>::displacement(Slot to, Slot first, Slot from, std::span<const 
     sum += weights[k] * (states_[first + k] - states_[from]);
 }
 
-/// Hands sums to a sink as `give` does, or, where the sink cannot take them one by one, all at once after a check.
+/// Calls give(sink). If that returns false, sums the derivative first, checks that it is finite, and hands it over as
+/// numbers.
 template <Scalar S>
 template <class Give>
 bool HostBatch<S>::deliver(ParameterSink<S>& sink, const Give& give) {
@@ -190,7 +191,8 @@ bool HostBatch<S>::mixed(Slot at, Slot v, S weight, ParameterSink<S>& sink) {
   });
 }
 
-/// Marks each sample whose share, as `add_share(energy of the sample, sample, sum)` adds it, is not finite.
+/// Marks each sample whose own term is not finite as diverged; add_share(energy of the sample, sample, sum) adds the
+/// term.
 template <Scalar S>
 template <class AddShare>
 void HostBatch<S>::mark_shares(Report& report, const AddShare& add_share) const {

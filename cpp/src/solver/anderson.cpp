@@ -5,8 +5,8 @@
 namespace equiprop {
 namespace {
 
-/// <a, b> of two columns, where a complex or dual number is a pair of reals. Both are expressions, whose alignment
-/// Eigen does not know, so that its order of summation is the same for each column.
+/// Returns <a, b> of two columns, where a complex or dual number counts as a pair of reals. Both are expressions whose
+/// alignment Eigen does not know, so that the order of summation is the same for each column.
 template <class S, class A, class B>
 double overlap(const A& a, const B& b) {
   if constexpr (std::same_as<S, Complex>)
@@ -31,8 +31,8 @@ struct Anderson<S>::LeastSquares {
   template <class T>
   using Row = std::array<T, static_cast<std::size_t>(most_remembered)>;
 
-  Row<Row<double>> products;  // <d_a, d_b> for b <= a; the factor takes its place
-  Row<double> coefficients;   // <d_a, f>; the solution takes its place
+  Row<Row<double>> products;  // <d_a, d_b> for b <= a; overwritten by the factor
+  Row<double> coefficients;   // <d_a, f>; overwritten by the solution
 
   /// Replaces `coefficients` by the solution for the first `size` vectors. Returns how many of them are used.
   std::size_t solve(std::size_t size, double negligible) {
@@ -92,7 +92,7 @@ auto Anderson<S>::difference(State<S>& all, Index j, Index place) const {
   return all.col(j).segment(place * start_.rows(), start_.rows());
 }
 
-/// The place of the a-th latest difference.
+/// Returns the index of the a-th latest difference.
 template <Scalar S>
 Index Anderson<S>::place(const Past& past, Index a) const {
   return (past.place + memory_ - 1 - a) % memory_;
@@ -155,7 +155,7 @@ void Anderson<S>::learn(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change) {
   Past& past = this->past(j);
   const auto residual = s.col(j) - start_.col(j);
   const double square = overlap<S>(residual, residual);
-  // A stepper that measures the change does not take a step that is not finite.
+  // A stepper that measures the change rejects a step that is not finite.
   const bool finite = std::isfinite(square) && (change == nullptr || std::isfinite((*change)(j)));
   if (past.mixed && !(finite && square <= past.square)) return take_back(j, s, change);
   if (!finite) {

@@ -3,7 +3,7 @@
 namespace equiprop {
 namespace {
 
-/// One step of a solver on an energy.
+/// The Stepper of a solver on an energy.
 template <class S, class Chosen>
 class SolverStepper final : public Stepper<S> {
  public:
@@ -36,7 +36,7 @@ class SolverStepper final : public Stepper<S> {
   Residual<S> residual_;
 };
 
-/// The relaxation of all samples of an energy, by one thread.
+/// Returns the iteration that relaxes all samples of an energy on one thread.
 template <class S>
 Iteration<S> iteration_of(const AnyEnergy<S>& energy, const Solver& solver, Index batch) {
   return std::visit(
@@ -52,9 +52,9 @@ Iteration<S> iteration_of(const AnyEnergy<S>& energy, const Solver& solver, Inde
       solver);
 }
 
-/// The number of samples that one thread relaxes together. Separable samples are divided evenly among the threads, up
-/// to as many as fit into a core's cache beside the weights; others are divided in the same way for any number of
-/// threads.
+/// Returns the number of samples that one thread relaxes together. Separable samples are divided evenly among the
+/// threads, up to as many as fit into a core's cache together with the weights; others are divided in a way that does
+/// not depend on the number of threads.
 Index samples_per_task(bool separable, Index batch) {
   constexpr Index fewest = 12, most = 128;
   const Index share = (batch + num_threads() - 1) / num_threads();

@@ -43,7 +43,7 @@ void Groups::compare(Index n, const Value& value, const Reference& reference) {
     double largest = 0, scale = 0, inner = 0, square = 0, other = 0;
     for (Index i = begin; i < ends[static_cast<std::size_t>(g)]; ++i) {
       const double a = value(i), b = reference(i), gap = std::abs(a - b);
-      if (!(gap <= largest) && !std::isnan(largest)) largest = gap;  // NaN stays
+      if (!(gap <= largest) && !std::isnan(largest)) largest = gap;  // a NaN is kept
       scale = std::max(scale, std::abs(b));
       inner += a * b;
       square += b * b;

@@ -1,6 +1,8 @@
-/// Classifies the rows of a file by a network that Python or C++ has trained: classify model.safetensors digits.csv
+/// Classifies the rows of a file with a network that was trained in Python or C++: classify model.safetensors
+/// digits.csv
 ///
-/// Each row has the pixels of a digit, from 0 to 16, and perhaps the digit. The predictions are printed one a line.
+/// Each row holds the pixels of a digit, from 0 to 16, and optionally the digit. The predictions are printed, one per
+/// line.
 
 #include <cstdio>
 

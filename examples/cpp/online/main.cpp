@@ -1,7 +1,7 @@
-/// Learns from a stream, sample by sample, in a fixed amount of memory: online [inputs hidden outputs samples]
+/// Learns from a stream, one sample at a time, in a fixed amount of memory: online [inputs hidden outputs samples]
 ///
-/// The first sample takes all the memory that learning needs. What follows allocates nothing, as on a device whose
-/// memory is planned.
+/// All memory is allocated for the first sample; later samples allocate nothing, as on a device with a fixed memory
+/// budget.
 
 #include <cstdio>
 #include <cstdlib>
@@ -14,7 +14,7 @@ using eq::Index;
 
 namespace {
 
-/// A source of labelled samples: each class has a pattern of zeros and ones, of which a quarter is seen wrong.
+/// A source of labelled samples: each class has a pattern of zeros and ones, of which a random quarter is flipped.
 class Stream {
  public:
   explicit Stream(Index classes) : classes_(classes) {}
@@ -43,7 +43,7 @@ eq::HopfieldNetwork<float> make_network(Index inputs, Index hidden, Index output
 
 const eq::Solver solver = eq::BlockUpdate{{.tolerance = 5e-3}};
 
-/// A network and all that it needs to learn.
+/// A network with all data that it needs to learn.
 class Learner {
  public:
   Learner(Index inputs, Index hidden, Index outputs)
@@ -58,12 +58,12 @@ class Learner {
         descent_(network_.parameters(), velocity_, {{.begin = 0, .rate = 0.02f}}, /*momentum=*/0,
                  /*decay=*/0) {}
 
-  /// Predicts the class of the next sample, then learns it; whether the prediction was wrong.
+  /// Predicts the class of the next sample, then learns it. Returns true if the prediction was wrong.
   bool learn_from(Stream& stream) {
     const Index label = stream.next(x_);
     y_.setZero();
     y_(label) = 1;
-    clamped_.reclamp(x_);  // and with it both phases, which share its memory
+    clamped_.reclamp(x_);  // updates both phases too, because they share its memory
     cost_.retarget(y_);
     network_.rest(state_);
     free_phase_.run(state_);
@@ -84,7 +84,7 @@ class Learner {
   eq::DescendSGD<float> descent_;
 };
 
-/// Argument i, a positive number.
+/// Returns argument i, which must be a positive number, or `otherwise` if it is missing.
 Index argument(int argc, char** argv, int i, Index otherwise) {
   if (i >= argc) return otherwise;
   const Index number = std::atol(argv[i]);

@@ -6,7 +6,7 @@ constinit Memory memory;
 
 namespace {
 
-/// What stands before each piece of memory. It keeps the alignment of malloc.
+/// Data in front of each allocated block. Its size preserves the alignment of malloc.
 struct alignas(std::max_align_t) Header {
   std::size_t bytes;
   std::size_t Memory::*kind;

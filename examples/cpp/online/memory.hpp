@@ -1,14 +1,14 @@
 #pragma once
-/// What the program and the library have allocated. The linker sends their calls of malloc and free to memory.cpp; what
-/// libc takes for itself goes by.
+/// Counters of the memory that the program and the library allocate. The linker redirects their calls of malloc and
+/// free to memory.cpp; allocations inside libc are not counted.
 
 #include <cstddef>
 
 struct Memory {
-  std::size_t arrays = 0;   ///< bytes alive that Eigen's arrays asked malloc for
-  std::size_t objects = 0;  ///< bytes alive that operator new was asked for: everything else
-  std::size_t peak = 0;     ///< the most of both at one time
-  long allocations = 0;     ///< calls so far
+  std::size_t arrays = 0;   ///< bytes in use that Eigen's arrays requested from malloc
+  std::size_t objects = 0;  ///< bytes in use that operator new requested
+  std::size_t peak = 0;     ///< largest sum of both so far
+  long allocations = 0;     ///< number of calls so far
 };
 
 extern constinit Memory memory;

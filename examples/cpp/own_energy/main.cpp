@@ -1,5 +1,5 @@
-/// An energy of one's own, a nonlinear resistive network: Equilibrium Propagation and Recurrent Backpropagation on it are
-/// verified to be one process, and its gradient is held against finite differences.
+/// A user-defined energy, a nonlinear resistive network. The example verifies that Equilibrium Propagation and
+/// Recurrent Backpropagation are the same process on it, and compares its gradient with finite differences.
 
 #include <cstdio>
 #include <equiprop/equiprop.hpp>
@@ -9,9 +9,9 @@ using eq::Index;
 
 namespace {
 
-/// A row of nodes at voltages v: resistors of conductance g_i from node to node, a pair of opposite diodes of strength
-/// k_i from each node to ground, and unit resistors from the first nodes to sources of voltage x. Kirchhoff's law
-/// holds where the co-content is least:
+/// A chain of nodes with voltages v: resistors of conductance g_i between neighbouring nodes, a pair of antiparallel
+/// diodes of strength k_i from each node to ground, and unit resistors from the first nodes to sources of voltage x.
+/// Kirchhoff's current law holds at the minimum of the co-content
 ///
 ///   E = sum_i k_i (cosh v_i - 1) + 1/2 sum_i g_i (v_{i+1} - v_i)^2 + 1/2 sum_i (v_i - x_i)^2,   theta = (k, g)
 template <class S>
@@ -70,7 +70,7 @@ class Ladder {
       return (exp(u) - exp(-u)) / S(2);
     });
   }
-  /// cosh v - 1
+  /// Returns cosh v - 1 without cancellation.
   static Column charge(const ConstColumnRef& v) { return S(2) * sinh_of(v / S(2)).square(); }
   void add_linear_currents(const eq::ConstStateRef<S>& v, eq::StateRef<S> out) const {
     for (Index j = 0; j < v.cols(); ++j) {
@@ -95,13 +95,13 @@ struct Problem {
   eq::Parameters<double> theta;
   eq::State<double> x, y;
 
-  /// The stable voltages.
+  /// Returns the stable voltages.
   eq::State<double> fixed_point() const {
     eq::State<double> v = eq::State<double>::Zero((theta.size() + 1) / 2, x.cols());
     eq::relax<double>(Ladder<double>(theta, x), solver, v);
     return v;
   }
-  /// J, the mean cost there.
+  /// Returns J, the mean cost at the fixed point.
   double objective() const {
     eq::PerSample<double> cost(x.cols());
     eq::SquaredError<double>(y).value(fixed_point().bottomRows(y.rows()), cost);
@@ -113,7 +113,7 @@ double largest_relative(const eq::Groups& groups) {
   return groups.difference.maxCoeff() / groups.size.maxCoeff();
 }
 
-/// dJ/dtheta by central differences of J.
+/// Returns dJ/dtheta by central differences of J.
 eq::Parameters<double> finite_differences(const Problem& problem) {
   constexpr double step = 1e-4;
   eq::Parameters<double> gradient(problem.theta.size());

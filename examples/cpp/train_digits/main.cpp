@@ -1,6 +1,7 @@
 /// Learns handwritten digits by Equilibrium Propagation: train_digits digits.csv [model.safetensors]
 ///
-/// Each row of the file has the 64 pixels of a digit, from 0 to 16, and the digit. Every fifth row is kept for a test.
+/// Each row of the file holds the 64 pixels of a digit, from 0 to 16, and the digit. Every fifth row is used for
+/// testing.
 
 #include <cstdio>
 
@@ -16,7 +17,7 @@ struct Digits {
       y;  // (64, digits) from 0 to 1, and (10, digits): 1 for the digit, 0 elsewhere
 };
 
-/// Those rows of the table for which i % 5 == 4, or those for which it is not.
+/// Returns the rows i of the table with i % 5 == 4 if `fifth`, otherwise the other rows.
 Digits some_digits(const eq::State<float>& table, bool fifth) {
   std::vector<Index> rows;
   for (Index i = 0; i < table.cols(); ++i)
@@ -34,7 +35,7 @@ Digits some_digits(const eq::State<float>& table, bool fifth) {
 
 const eq::Solver solver = eq::BlockUpdate{{.tolerance = 5e-3}};
 
-/// One mini-batch: free phase, second phase, and the step of SGD with momentum.
+/// Trains on one mini-batch: free phase, second phase, and a step of SGD with momentum.
 void learn(eq::HopfieldNetwork<float>& network, eq::Parameters<float>& velocity,
            const Digits& batch) {
   const eq::AnyEnergy<float> energy = network.clamp(batch.x);
@@ -47,7 +48,7 @@ void learn(eq::HopfieldNetwork<float>& network, eq::Parameters<float>& velocity,
                                      descent);
 }
 
-/// The fraction of digits that are not recognised.
+/// Returns the fraction of misclassified digits.
 double error_on(const eq::HopfieldNetwork<float>& network, const Digits& digits) {
   eq::State<float> state = network.initial_state(digits.x.cols());
   eq::relax<float>(network.clamp(digits.x), solver, state);

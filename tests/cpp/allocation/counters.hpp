@@ -1,6 +1,6 @@
 #pragma once
-/// The linker sends every call of an allocation function in this program through counters.cpp
-/// (CMakeLists.txt); what libraries allocate for themselves goes by it.
+/// Counters of allocations. The linker redirects every call of an allocation function in this program to counters.cpp
+/// (CMakeLists.txt); allocations inside shared libraries are not counted.
 
 #include <atomic>
 
@@ -8,9 +8,9 @@
 
 namespace equiprop::tests {
 
-extern std::atomic<long> allocations;  ///< calls so far
-extern std::atomic<long> live_bytes;  ///< allocated and not yet freed, as the allocator rounds them
-extern std::atomic<long> peak_bytes;  ///< the most that was alive since reset_peak()
+extern std::atomic<long> allocations;  ///< number of calls so far
+extern std::atomic<long> live_bytes;   ///< bytes in use, as the allocator rounds them
+extern std::atomic<long> peak_bytes;   ///< largest live_bytes since reset_peak()
 
 inline void reset_peak() {
   peak_bytes = live_bytes.load();

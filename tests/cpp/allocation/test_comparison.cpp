@@ -1,5 +1,5 @@
-/// Comparing the two processes of a large network holds what they must hold at one time, and no more:
-/// a few states, Thbar and the dual Thtil. Nothing grows with the number of steps but the traces.
+/// The comparison of the two processes of a large network stores only a few states, Thbar and the dual Thtil. Its
+/// memory grows with the number of steps only by the traces.
 
 #include <thread>
 
@@ -8,7 +8,7 @@
 namespace equiprop::tests {
 namespace {
 
-/// About a million parameters.
+/// A network with about a million parameters.
 struct Large {
   static constexpr Index batch = 8;
 
@@ -33,7 +33,7 @@ struct Large {
     return compare_processes<D>(energy, cost, dual_energy, dual_cost, s, exact_limit(),
                                 {steps, 0.1, integrator}, layers, blocks, traced);
   }
-  /// What is kept of every step, on purpose.
+  /// Returns the bytes of the traces, which grow with the number of steps.
   long trace_bytes(Index steps) const {
     const std::size_t kept = traced.units.size() * traced.samples.size() + traced.parameters.size();
     const std::size_t groups = layers.size() + blocks.size();
@@ -54,7 +54,7 @@ struct Large {
   Traced traced{{0, 5, 1209}, {0, 7}, {0, 100, 700000}};
 };
 
-/// The most that is alive at one time in a comparison, on a thread that has no buffers yet.
+/// Returns the largest memory that a comparison uses, on a thread that has no buffers yet.
 long extra_bytes(const Large& large, Index steps, Integrator integrator = Integrator::euler) {
   long extra = 0;
   std::thread([&] {
@@ -78,16 +78,17 @@ TEST(ComparisonMemory, IsFourNumbersPerParameterAtMost) {
 }
 
 TEST(ComparisonMemory, GrowsWithTheStepsByItsTracesAlone) {
-  set_num_threads(1);  // how far the buffers of several threads overlap is chance
+  set_num_threads(1);  // with several threads, the overlap of their buffers is random
   long extra[2], traces[2];
   for (const std::size_t i : {0u, 1u}) {
-    const Large large(hard_sigmoid(), Potential::legendre);  // a used one has its scratch already
+    // A new network: one that was used before already has its scratch memory.
+    const Large large(hard_sigmoid(), Potential::legendre);
     const Index steps = i == 0 ? 2 : 40;
     extra[i] = extra_bytes(large, steps);
     traces[i] = large.trace_bytes(steps);
   }
-  // The start may hold more than the traces add later. The allocator rounds arrays to pages; anything else
-  // that 38 steps left behind would be 38 states, three million bytes, at the least.
+  // The peak may occur at the start, before the traces are complete. The allocator rounds arrays to pages. Any other
+  // memory that 38 steps kept would be at least 38 states, three million bytes.
   const long pages = 16 * 4096;
   EXPECT_NEAR(extra[1] - extra[0], 0, traces[1] - traces[0] + pages);
   set_num_threads(0);

@@ -1,4 +1,4 @@
-/// That the counters count: a test of the other tests of this folder.
+/// The counters count: a test of the counters that the other tests of this folder use.
 
 #include "allocation/counters.hpp"
 

@@ -1,4 +1,5 @@
-/// What a file claims costs no memory: refusing it takes up to 20 times the size of its header.
+/// Sizes that a damaged file claims allocate no memory: rejecting the file takes at most 20 times the size of its
+/// header.
 
 #include "allocation/counters.hpp"
 
@@ -9,7 +10,7 @@ class FilesTest : public testing::Test {
  protected:
   void TearDown() override { std::filesystem::remove(path); }
 
-  /// Bytes at the peak of reading a file as tensors and as a network, which must be refused.
+  /// Returns the peak memory of reading a file as tensors and as a network; both must be rejected.
   long peak_of_refusing() const {
     reset_peak();
     const long before = live_bytes;
@@ -39,7 +40,7 @@ TEST_F(FilesTest, ClaimsOfGreatSizeCostNothing) {
   }
 }
 
-/// The most that can be said in one header of each kind of thing that is kept.
+/// For each kind of header entry that is stored, a header with as many of them as possible.
 TEST_F(FilesTest, AFullHeaderCostsUpToTwentyTimesItsSize) {
   const auto repeated = [](const auto& part) {
     std::string text;
@@ -70,7 +71,7 @@ TEST(NetworkOf, UnitsThatADescriptionClaimsCostNothing) {
   EXPECT_LT(peak_bytes - before, 50'000);
 }
 
-/// The graph is in proportion to them, and so is the time.
+/// Memory and time are proportional to the size of the description.
 TEST(NetworkOf, ManyLayersCostInProportionToTheirText) {
   std::vector<Layer> layers;
   for (int k = 0; k < 100'000; ++k) layers.push_back({std::to_string(k), 1});

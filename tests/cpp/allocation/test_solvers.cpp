@@ -1,6 +1,6 @@
-/// Iteration loops never allocate: whatever they need exists before the second step.
+/// Iteration loops allocate nothing after the first step.
 ///
-/// Layers are large enough that Eigen's own products would allocate.
+/// The layers are so large that Eigen's own products would allocate.
 
 #include "allocation/counters.hpp"
 
@@ -26,7 +26,7 @@ struct Large {
   AnyCost<S> cost = SquaredError<S>(State<S>::Zero(width, 1));
 };
 
-/// Allocations between one observation and the next, from the end of the second step on.
+/// Returns the number of allocations between observations, from the end of the second step on.
 template <class S>
 long allocations_in_steps(const AnyEnergy<S>& energy, const Solver& solver, State<S> s) {
   long last = 0, most = 0;
@@ -90,7 +90,7 @@ TEST(Relax, DoesNotAllocateInItsLoopForALayerOfManyNeighbours) {
         << "solver " << solver.index();
 }
 
-/// Allocations between one product with the Hessian and the next, from the second on.
+/// Returns the number of allocations between products with the Hessian, from the second product on.
 template <class S>
 long allocations_in_solve(const Large<S>& large, const LinearSolver& solver) {
   State<S> s = large.initial_state();

@@ -1,5 +1,5 @@
-/// Training by objects that stay, as on a device that learns from a stream: what a step needs exists after the
-/// first one, and the steps are those of the ordinary functions, to the last bit.
+/// Training with persistent objects, as on a device that learns from a stream, allocates nothing after the first step,
+/// and its steps are those of the plain functions, bit for bit.
 
 #include "allocation/counters.hpp"
 
@@ -25,7 +25,7 @@ HopfieldNetwork<S> network_of(const Setting& setting) {
   return network;
 }
 
-/// Batches of inputs and targets, one after the other, and how they are learned.
+/// A sequence of batches of inputs and targets, and the training settings.
 template <class S>
 struct Lesson {
   Lesson(const Solver& solver_, const NudgingRule<S>& nudging_, Index batch)
@@ -45,7 +45,7 @@ struct Lesson {
   std::vector<State<S>> inputs, targets;
 };
 
-/// The parameters learned by functions, which begin anew each time.
+/// Returns the parameters after training with the plain functions, which allocate in each step.
 template <class S>
 State<double> learned_anew(HopfieldNetwork<S> network, const Lesson<S>& lesson) {
   Parameters<S> velocity = Parameters<S>::Zero(network.parameters().size());
@@ -60,7 +60,8 @@ State<double> learned_anew(HopfieldNetwork<S> network, const Lesson<S>& lesson) 
   return network.parameters().template cast<double>();
 }
 
-/// The same by objects that stay; `allocated` counts from the second batch on.
+/// Returns the parameters after training with persistent objects; `allocated` counts the allocations from the second
+/// batch on.
 template <class S>
 State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& lesson,
                                long& allocated) {
@@ -83,8 +84,8 @@ State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& less
   return network.parameters().template cast<double>();
 }
 
-/// Calls check(setting, lesson) for networks with and without kernels, energies and vector fields, each solver with and
-/// without acceleration, and both rules.
+/// Calls check(setting, lesson) for networks with and without packed kernels, for energies and vector fields, for each
+/// solver with and without acceleration, and for both learning rules.
 template <class S, class Check>
 void for_each_lesson(Index batch, const Check& check) {
   const StoppingRule rule{1e-3, 100};
@@ -105,7 +106,7 @@ void for_each_lesson(Index batch, const Check& check) {
       }
 }
 
-/// Threads have to be told what they do, so one learns alone.
+/// A parallel loop on several threads allocates, so only one thread is used.
 template <class S>
 void check_stream() {
   set_num_threads(1);

@@ -1,5 +1,5 @@
 #pragma once
-/// A layer and its neighbours as the kernels see them, for the tests of the packed kernels.
+/// A layer and its neighbours as data of the kernels, for the tests of the packed kernels.
 
 #include <numeric>
 
@@ -11,8 +11,8 @@ using Numbers = testing::Types<float, double>;
 
 using Size = std::ptrdiff_t;
 
-/// A matrix in a buffer that ends with it, its columns further apart than its rows need: a read beyond the last
-/// entry is an error under the address sanitizer. What lies between the columns is NaN: nobody may use it.
+/// A matrix with gaps between its columns, in a buffer that ends with its last entry: a read beyond it is an error
+/// under the address sanitizer. The gaps are NaN, so that a kernel that reads them fails.
 template <class T>
 struct Strided {
   Size rows, columns, stride;
@@ -60,13 +60,13 @@ struct Neighbour {
   }
 };
 
-/// Whether a layer's weights are packed by rows.
+/// Returns true if a layer's weights are packed by rows.
 template <class T>
 bool by_rows(const Kernels<T>& kernels, Size rows, const std::vector<Size>& depths) {
   return kernels.by_rows(rows, std::accumulate(depths.begin(), depths.end(), Size{0}));
 }
 
-/// Instruction sets this machine runs.
+/// Returns the instruction sets that this machine supports.
 inline std::vector<std::string> isas() {
   const auto names = kernel_isas();
   return {names.begin(), names.end()};

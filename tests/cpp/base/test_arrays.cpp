@@ -1,4 +1,4 @@
-/// The inner product and the distance that every convergence test rests on.
+/// The inner product and the distance that all convergence tests use.
 
 #include "support.hpp"
 
@@ -49,7 +49,7 @@ TEST(MaxDifference, IsTheLargestOfEachSample) {
   EXPECT_EQ(distance<double>(State<double>(0, 2), State<double>(0, 2))(1), 0) << "no units";
 }
 
-/// Wherever it stands: a vectorised maximum that drops NaN would call a broken state converged.
+/// A NaN is found at every position: a vectorised maximum that drops NaN would report a broken state as converged.
 template <class S>
 void check_nan(const S& broken) {
   for (Index units = 1; units < 20; ++units)

@@ -1,11 +1,11 @@
-/// Dual numbers against the rules of differentiation and against complex steps.
+/// Dual numbers agree with the rules of differentiation and with complex steps.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-constexpr double h = 1e-30;  // a complex step: no truncation, no cancellation
+constexpr double h = 1e-30;  // a complex step: no truncation error, no cancellation
 
 D random_dual(Random& random) {
   return {2 * random.symmetric(), random.symmetric()};
@@ -24,7 +24,7 @@ TEST(Dual, ArithmeticIsThatOfComplexSteps) {
   for (int trial = 0; trial < 200; ++trial) {
     const D a = random_dual(random);
     D b = random_dual(random);
-    if (std::abs(b.value) < 0.1) b.value += 0.5;  // a well conditioned quotient
+    if (std::abs(b.value) < 0.1) b.value += 0.5;  // keeps the quotient well conditioned
     expect_step(a + b, step_of(a) + step_of(b));
     expect_step(a - b, step_of(a) - step_of(b));
     expect_step(a * b, step_of(a) * step_of(b));
@@ -44,7 +44,7 @@ TEST(Dual, FunctionsAreThoseOfComplexSteps) {
   }
 }
 
-/// Against central differences too, which know nothing of complex numbers.
+/// Functions agree with central differences too, which do not use complex numbers.
 TEST(Dual, FunctionsAgreeWithCentralDifferences) {
   const double step = 1e-5;  // error step^2 / 6 + eps / step, about 2e-11
   for (const double x : {-1.5, -0.2, 0.0, 0.7, 2.0}) {
@@ -78,7 +78,7 @@ TEST(Dual, CompoundAssignmentIsItsOperator) {
   EXPECT_EQ((c = a) *= b, a * b);
   EXPECT_EQ((c = a) /= b, a / b);
   c = a;
-  c *= c;  // the operand is the target
+  c *= c;  // the operand is also the target
   EXPECT_EQ(c, a * a);
 }
 

@@ -1,4 +1,5 @@
-/// exp, tanh and logistic of the kernels, for every instruction set this machine runs, against more precise ones.
+/// The kernels' exp, tanh and logistic, for every instruction set that this machine supports, against references of
+/// higher precision.
 
 #include <array>
 #include <bit>
@@ -34,17 +35,17 @@ constexpr T infinity = std::numeric_limits<T>::infinity();
 template <class T>
 constexpr T nan = std::numeric_limits<T>::quiet_NaN();
 
-/// What a reference of no more digits than T adds to the error.
+/// Error in ulp that a reference without more digits than T adds.
 template <class T>
 constexpr double reference_error = sizeof(Wide<T>) > sizeof(T) ? 0 : 1;
 
 template <class T>
 struct Function {
   std::string name;
-  double bound;  ///< in units in the last place
+  double bound;  ///< largest error in ulp
   std::function<void(const Kernels<T>&, Size, const T*, T*)> run;
   std::function<Wide<T>(Wide<T>)> exact;
-  std::vector<T> thresholds;  ///< where it saturates, overflows, or is computed otherwise
+  std::vector<T> thresholds;  ///< arguments of saturation, overflow and changes of formula
 
   std::vector<T> operator()(const Kernels<T>& kernel, const std::vector<T>& x) const {
     std::vector<T> y(x.size());
@@ -85,7 +86,7 @@ std::vector<Function<T>> functions() {
            {overflow, underflow, vanishing, clamps, ln2 / 2, ln2, one_minus, 2 * one_minus}}};
 }
 
-/// |got - exact| in units in the last place of `exact`; an infinity stands for the next power of two.
+/// Returns |got - exact| in ulp of `exact`; infinity counts as the next power of two.
 template <class T>
 double ulps(T got, Wide<T> exact) {
   using Limits = std::numeric_limits<T>;
@@ -99,7 +100,7 @@ double ulps(T got, Wide<T> exact) {
   return static_cast<double>(std::abs(finite(got) - finite(exact)) / unit);
 }
 
-/// x and its `count` neighbours on either side, with both signs.
+/// Returns x and its `count` neighbours on either side, with both signs.
 template <class T>
 void add_around(T x, int count, std::vector<T>& to) {
   T below = x, above = x;
@@ -110,7 +111,8 @@ void add_around(T x, int count, std::vector<T>& to) {
   }
 }
 
-/// All binades evenly, dense where something happens, and the surroundings of the thresholds and of every n ln 2 / 2.
+/// Returns arguments evenly distributed over all binades, with more of them near the thresholds and near every n ln 2 /
+/// 2.
 template <class T>
 std::vector<T> samples(const Function<T>& function, std::size_t count) {
   Random random(11);
@@ -199,7 +201,7 @@ TYPED_TEST(FunctionTest, TakeSpecialValues) {
 TYPED_TEST(FunctionTest, ResultsThatAreNotNormalDoNotVanish) {
   using T = TypeParam;
   const T tiny = std::numeric_limits<T>::denorm_min();
-  const T x = std::log(std::numeric_limits<T>::min()) - T(2);  // e^-2 of the smallest normal number
+  const T x = std::log(std::numeric_limits<T>::min()) - T(2);  // exp(x) is subnormal
   for (const auto isa : kernel_isas())
     for (const Size at : {0, 2}) {
       const T y = functions<T>()[static_cast<std::size_t>(at)](kernels<T>(isa), x);
@@ -225,7 +227,7 @@ TYPED_TEST(FunctionTest, TanhIsOddAndSaturates) {
   }
 }
 
-/// From one number to the next a result may fall back by no more than two errors within the bound.
+/// Between neighbouring arguments a result decreases by at most twice the error bound.
 TYPED_TEST(FunctionTest, FallBackBetweenNeighboursByRoundingAlone) {
   using T = TypeParam;
   Random random(12);
@@ -245,7 +247,8 @@ TYPED_TEST(FunctionTest, FallBackBetweenNeighboursByRoundingAlone) {
   });
 }
 
-/// Any number of them, anywhere in memory, in place: the same bits, and nothing else written.
+/// A result does not depend on the number of arguments, on their alignment, or on whether the output is the input;
+/// nothing else is written.
 TYPED_TEST(FunctionTest, DependOnNothingButTheNumber) {
   using T = TypeParam;
   Random random(13);
@@ -273,7 +276,7 @@ TYPED_TEST(FunctionTest, NothingIsReadBeyondTheEnd) {
   using T = TypeParam;
   this->for_each([&](const Kernels<T>& kernel, const Function<T>& function) {
     for (std::size_t count = 0; count <= 40; ++count)
-      function(kernel, std::vector<T>(count, T(1)));  // the address sanitizer looks
+      function(kernel, std::vector<T>(count, T(1)));  // checked by the address sanitizer
   });
 }
 

@@ -1,4 +1,4 @@
-/// When a program is asked whether to go on, and by whom.
+/// The interrupt check: when it is called, and on which thread.
 
 #include <atomic>
 #include <chrono>
@@ -25,7 +25,7 @@ struct Checked {
   Checked() {
     asked = 0;
     answer = false;
-    std::this_thread::sleep_for(25ms);  // so that the next poll asks
+    std::this_thread::sleep_for(25ms);  // so that the next poll calls the check
     set_interrupt_check(check);
   }
   ~Checked() {
@@ -68,7 +68,7 @@ TEST(PollInterrupt, IsAnsweredByTheThreadThatEntered) {
   }
 }
 
-/// The caller has nothing left to do while its helper works, and still hears the request.
+/// The caller has no task left while its helper works, and still polls the check.
 TEST(PollInterrupt, StopsHelpersWhileTheCallerWaits) {
   const Checked checked;
   set_num_threads(2);

@@ -1,11 +1,11 @@
-/// The loop of every stepwise solver, on scalar sequences whose every step is known.
+/// The loop of all iterative solvers, on scalar sequences whose steps are known exactly.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// s <- factor s for each sample, whose residual is |factor s - s|.
+/// The iteration s <- factor s of each sample, with the residual |factor s - s|.
 struct Geometric {
   PerSample<double> factors;
 
@@ -66,7 +66,7 @@ TEST(Iterate, GivesUpAtTheLimit) {
   EXPECT_GT(report.residual(1), 1e-6);
 }
 
-/// Without a tolerance too, infinity is noticed within 16 steps.
+/// Without a tolerance, infinity is noticed within 16 steps.
 TEST(Iterate, NoticesDivergenceInTime) {
   for (const double tolerance : {0.0, 1e-6}) {
     Geometric geometric{PerSample<double>{{1e30, 0.5}}};
@@ -101,7 +101,7 @@ TEST(Iterate, ASampleDoesNotSeeTheOthers) {
   EXPECT_EQ(first.iterations(0), second.iterations(0));
 }
 
-/// A small step is only a sign. Here it is misleading: the residual stays large for a while.
+/// A small step does not stop the iteration if the residual is large. Here the residual stays large for a while.
 TEST(Iterate, GoesOnWhenTheResidualRefutesASmallStep) {
   const auto step = [](const ConstStateRef<double>& at, State<double>& next) {
     next = at.array() + 1e-3;

@@ -1,4 +1,4 @@
-/// Strict JSON: what is read, what is refused, and the spellings of numbers and strings that Python uses.
+/// Strict JSON: accepted texts, rejected texts, and Python's formats of numbers and strings.
 
 #include <bit>
 
@@ -10,7 +10,7 @@ namespace {
 
 using json::Reader;
 
-/// The sentence by which `read` refuses a text, or what it returns as text.
+/// Returns the result of `read` as text, or "refused" if it throws InvalidArgument.
 template <class Read>
 std::string outcome(std::string_view text, const Read& read) {
   try {
@@ -36,7 +36,7 @@ std::string count(std::string_view text) {
 std::string number(std::string_view text) {
   return outcome(text, [](Reader& reader) { return reader.number("A number is due."); });
 }
-/// Names and values of an object of counts, and their number.
+/// Returns the names and values of an object of counts, and their number.
 std::string object(std::string_view text) {
   return outcome(text, [](Reader& reader) {
     std::string found;
@@ -172,7 +172,7 @@ TEST(Json, FollowsNoNesting) {
   }
 }
 
-/// As Python's repr: these are the edges of its two forms, and numbers of 17 digits.
+/// Numbers have the form of Python's repr: tests the limits between its two forms, and numbers with 17 digits.
 TEST(Json, WritesNumbersAsPythonDoes) {
   const std::pair<double, const char*> known[] = {
       {0, "0.0"},

@@ -1,4 +1,4 @@
-/// The packed kernels of every instruction set this machine runs, against plain loops in double precision.
+/// The packed kernels of every instruction set that this machine supports, against plain loops in double precision.
 
 #include <array>
 #include <cstring>
@@ -13,7 +13,7 @@ template <class T>
 struct Problem {
   Size rows, batch;
   std::vector<Neighbour<T>> neighbours;
-  bool few;  ///< units: by rows
+  bool few;  ///< true for few units, which are packed by rows
   Strided<T> start, force, out;
   Response<T> box;
 
@@ -42,7 +42,7 @@ struct Problem {
            const Response<T>* response) {
     run(kernels, begin, begin_stride, response, 0, batch);
   }
-  /// Samples [first, first + count) alone.
+  /// Runs the samples [first, first + count) only.
   void run(const Kernels<T>& kernels, const T* begin, Size begin_stride,
            const Response<T>* response, Size first, Size count) {
     std::vector<Pull<T>> pulls;
@@ -65,8 +65,8 @@ struct Problem {
     kernels.accumulate(step);
   }
 
-  /// The drive without rounding, and how far off it may be: each of the products and additions of an entry
-  /// rounds once, to at most eps / 2 of a partial sum no larger than the sum of the magnitudes.
+  /// Returns the exact drive and a bound of the error: each product and each addition of an entry rounds once, by at
+  /// most eps / 2 of a partial sum that is not larger than the sum of the magnitudes.
   std::pair<double, double> drive(Size i, Size j, double begin) const {
     double sum = begin, magnitude = std::abs(begin), roundings = 2;
     for (const auto& neighbour : neighbours)

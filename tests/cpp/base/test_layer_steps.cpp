@@ -1,5 +1,5 @@
-/// What a step of the packed kernels does beside its sums: it measures how far each sample moved, and it lets parameters
-/// descend. Both bit for bit, for every instruction set this machine runs.
+/// Measurement of changes and fused descent in a step of the packed kernels, bit for bit, for every instruction set
+/// that this machine supports.
 
 #include <cstring>
 #include <optional>
@@ -10,7 +10,7 @@
 namespace equiprop::tests {
 namespace {
 
-/// Whole panels and every kind of partial one.
+/// Returns sizes that give full panels and every kind of partial panel.
 std::vector<Size> sizes_around_panels(Size lanes) {
   return {1, lanes - 1, lanes, lanes + 1, 2 * lanes - 1, 2 * lanes, 2 * lanes + 1, 5 * lanes - 1};
 }
@@ -29,18 +29,18 @@ std::vector<std::optional<Response<T>>> responses(const Strided<T>& force) {
 
 constexpr Size last_depth = 70;
 
-/// A layer that is measured while it steps, against `before` or, in place, against `out`.
+/// A layer whose change is measured during a step, from `before` or, in place, from `out`.
 template <class T>
 struct Layer {
   const Kernels<T>& kernel;
   Size rows, batch;
-  bool few;  ///< units: by rows
+  bool few;  ///< true for few units, which are packed by rows
   std::vector<Neighbour<T>> neighbours;
   Strided<T> start, force, before, out;
   std::vector<T> change;  ///< (lanes, batch)
   bool stored = true;
 
-  /// The last neighbour may be so large that a layer of few units is packed by rows.
+  /// The last neighbour can be so large that a layer of few units is packed by rows.
   Layer(const Kernels<T>& kernel, Random& random, Size rows, Size batch, Size num_pulls,
         bool deep = false)
       : kernel(kernel),
@@ -84,7 +84,7 @@ struct Layer {
     kernel.accumulate(step);
   }
 
-  /// The largest |new - old| of a sample, by definition.
+  /// Returns the largest |new - old| of a sample, by definition.
   T moved(Size j) const {
     T largest = 0;
     for (Size i = 0; i < rows; ++i)
@@ -101,7 +101,7 @@ struct Layer {
   }
 };
 
-/// Runs check(layer, response, in place) for layers of every kind, with what to call the case.
+/// Calls check(layer, response, in place) for layers of every kind, and names the case in failures.
 template <class T, class Check>
 void for_each_step(const Check& check) {
   Random random(1);
@@ -173,7 +173,8 @@ TYPED_TEST(LayerStepTest, AChangeIsMeasuredWithoutStoringTheState) {
   });
 }
 
-/// Zeros fill a partial panel, whose responses are not 0: a half of a logistic, the lower bound of the box.
+/// A partial panel is padded with zeros, whose responses are not 0: 1/2 for a logistic, the lower bound of a box. They
+/// do not enter the change.
 TYPED_TEST(LayerStepTest, NumbersBeyondTheLayerDoNotEnterItsChange) {
   using T = TypeParam;
   for_each_step<T>([](Layer<T>& layer, const auto& response, bool in_place) {
@@ -187,9 +188,9 @@ TYPED_TEST(LayerStepTest, NumbersBeyondTheLayerDoNotEnterItsChange) {
   });
 }
 
-constexpr Size nan_sample = 1;  ///< of three
+constexpr Size nan_sample = 1;  ///< one of three samples
 
-/// Calls check(layer, number, nan, response) for every number of a sample, and a NaN of either sign to put there.
+/// Calls check(layer, number, nan, response) for every number of a sample and a NaN of either sign to store there.
 template <class T, class Check>
 void for_each_nan(const Check& check) {
   Random random(3);
@@ -222,7 +223,7 @@ TYPED_TEST(LayerStepTest, NaNIsLargerThanAnyChange) {
   });
 }
 
-/// As where a layer steps in parts, or several layers share their change.
+/// A NaN stays in the change when a layer is computed in parts, or when several layers share a change.
 TYPED_TEST(LayerStepTest, NaNStaysInAChangeThatFiniteStepsRaise) {
   using T = TypeParam;
   for_each_nan<T>([](Layer<T>& layer, T& number, T nan, const auto& response) {
@@ -236,7 +237,7 @@ TYPED_TEST(LayerStepTest, NaNStaysInAChangeThatFiniteStepsRaise) {
 
 // ---------------------------------------------------------------------------- descent
 
-/// Numbers everywhere, between the columns and after the last one too, so that any that is touched differs.
+/// Fills the matrix and its gaps, also behind the last column, with random numbers, so that any write changes a bit.
 template <class T>
 void fill(Random& random, Strided<T>& matrix) {
   matrix.numbers.resize(matrix.numbers.size() + 64);
@@ -253,7 +254,7 @@ void expect_same_bits(const Strided<T>& a, const Strided<T>& b) {
   ASSERT_EQ(std::memcmp(a.data(), b.data(), sizeof(T) * a.numbers.size()), 0);
 }
 
-/// Parameters that descend along a gradient, the sums of `layer`, as they come out of the kernel.
+/// Parameters that descend along a gradient, which is the sum of `layer`, inside the kernel.
 template <class T>
 struct Descender {
   Strided<T> theta, velocity;

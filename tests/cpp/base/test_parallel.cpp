@@ -1,4 +1,4 @@
-/// Threads: every task runs once, whatever happens, and the pieces depend on the size alone.
+/// Parallel loops: every task runs exactly once in all cases, and the ranges depend only on the size.
 
 #include <atomic>
 #include <cfenv>
@@ -20,7 +20,7 @@
 namespace equiprop::tests {
 namespace {
 
-/// Restores the number of threads however a test ends.
+/// Restores the number of threads at the end of a test.
 struct Threads {
   explicit Threads(int count) { set_num_threads(count); }
   ~Threads() { set_num_threads(0); }
@@ -38,8 +38,8 @@ TEST(ParallelFor, RunsEveryTaskOnce) {
     }
 }
 
-/// What `ask` answers on each of `count` threads, in the order of their tasks. Every thread keeps its
-/// task until all have one.
+/// Returns the result of `ask` on each of `count` threads, in the order of their tasks. Every thread keeps its task
+/// until all threads have one.
 template <class Ask>
 auto answers_of_threads(int count, const Ask& ask) {
   std::vector<decltype(ask())> answers(static_cast<std::size_t>(count));
@@ -83,7 +83,7 @@ TEST(ParallelFor, AThreadHeldUpDoesNotHoldUpItsOtherTasks) {
   }
 }
 
-/// The sum of squares below 100, from many small calls.
+/// Returns the sum of squares below 100, computed by many small calls.
 long sum_of_squares() {
   std::atomic<long> sum{0};
   parallel_for(100, [&](Index task) { sum += task * task; });
@@ -129,7 +129,7 @@ TEST(ParallelFor, TinyCallsCostLittle) {
 
 TEST(ParallelFor, RoundingIsTheCallersOnEveryThread) {
   const Threads threads(2);
-  threads_meeting(2);  // starts the worker while rounding to nearest
+  threads_meeting(2);  // starts the worker while the rounding mode is to nearest
   for (const int mode : {FE_UPWARD, FE_TONEAREST}) {
     std::fesetround(mode);
     const auto modes = answers_of_threads(2, [] { return std::fegetround(); });
@@ -159,8 +159,8 @@ TEST(ParallelFor, IdleWorkersSleep) {
   EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 20) << "processor time";
 }
 
-#if !defined(__SANITIZE_THREAD__)  // it allows no threads in a forked child
-/// The exit status of a child that computes on two threads.
+#if !defined(__SANITIZE_THREAD__)  // the sanitizer allows no threads in a forked child
+/// Returns the exit status of a child process that computes on two threads.
 int status_of_child() {
   const pid_t child = fork();
   if (child == 0) {

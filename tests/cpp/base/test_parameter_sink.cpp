@@ -1,4 +1,4 @@
-/// Sinks: each does to its parameters what the plain sum, followed by the plain update, would do.
+/// Sinks: each changes its parameters exactly like the plain sum followed by the plain update.
 
 #include "support.hpp"
 
@@ -8,7 +8,8 @@ namespace {
 template <class S>
 constexpr double few_roundings = 200 * static_cast<double>(std::numeric_limits<S>::epsilon());
 
-/// Parameters of two blocks of weights and one of biases, and a derivative by them: outer products and numbers.
+/// Parameters with two blocks of weights and one of biases, and a derivative with respect to them, as outer products
+/// and as numbers.
 template <class S>
 struct Problem {
   explicit Problem(std::uint64_t seed) : random(seed) {
@@ -30,12 +31,12 @@ struct Problem {
   std::vector<OuterProduct<S>> terms(std::size_t block) const {
     return {{S(0.75), a[block][0], b[block][0]}, {S(-1.5), a[block][1], b[block][1]}};
   }
-  /// Hands the derivative over, as a model does.
+  /// Hands the derivative to a sink, as a model does.
   void give(ParameterSink<S>& sink) const {
     for (const std::size_t block : {0, 1}) sink.products(layout[block], terms(block));
     sink.numbers(layout[2].offset, biases);
   }
-  /// The derivative by dense algebra, in double.
+  /// Returns the derivative by dense algebra, in double.
   Parameters<double> expected() const {
     Parameters<double> sum(size());
     for (const std::size_t block : {0, 1}) {
@@ -48,14 +49,14 @@ struct Problem {
     sum.tail(biases.size()) = biases.template cast<double>();
     return sum;
   }
-  /// The derivative as AddTo rounds it.
+  /// Returns the derivative with the rounding of AddTo.
   Parameters<S> sum() const {
     Parameters<S> out = Parameters<S>::Zero(size());
     AddTo<S> sink(out);
     give(sink);
     return out;
   }
-  /// A rate for each block.
+  /// Returns one learning rate for each block.
   BlockRates<S> rates() const {
     return {{0, S(0.1)}, {layout[1].offset, S(0.02)}, {layout[2].offset, S(0.5)}};
   }
@@ -94,7 +95,7 @@ TYPED_TEST(Sink, AddToAddsTheDerivative) {
                "twice the sum");
 }
 
-/// Of dual and complex numbers too, without conjugation.
+/// Checks that products of dual or complex numbers are not conjugated.
 template <class S>
 void check_two_parts() {
   Random random(2);
@@ -123,7 +124,7 @@ TEST(AddToTwoParts, IsTheSumWithoutConjugation) {
   check_two_parts<Complex>();
 }
 
-/// MomentumStep with the rate of each block, on the plain sum.
+/// Checks DescendSGD against MomentumStep with the rate of each block on the plain sum.
 template <class S>
 void check_sgd(S momentum, S decay) {
   Problem<S> problem(3);
@@ -152,7 +153,7 @@ TYPED_TEST(Sink, DescendSGDIsTheSumAndThenTheStep) {
       check_sgd<TypeParam>(momentum, decay);
 }
 
-/// Products descend by the library's fused step, bit for bit.
+/// Products update the parameters like the library's fused step, bit for bit.
 TYPED_TEST(Sink, DescendSGDFusesTheStepIntoTheSum) {
   using S = TypeParam;
   Problem<S> problem(4);
@@ -193,7 +194,7 @@ TYPED_TEST(Sink, DescendAdamIsTheSumAndThenTheStep) {
   expect_identical(wide<S>(square), wide<S>(other_square), "square");
 }
 
-/// Numbers may come in pieces, or all at once over the bounds of the rates: a rate belongs to its parameters.
+/// Numbers may arrive in pieces or all at once, across the limits of the rates: each parameter gets its own rate.
 TYPED_TEST(Sink, RatesBelongToParametersHoweverTheyComeIn) {
   using S = TypeParam;
   Problem<S> problem(6);
@@ -246,7 +247,7 @@ TYPED_TEST(Sink, BoundIsAtLeastEveryNumber) {
   }
 }
 
-/// The size of a factor that is known is not looked for.
+/// The known size of a factor is used without a search.
 TYPED_TEST(Sink, BoundTakesTheSizeThatIsKnown) {
   using S = TypeParam;
   const State<S> a = State<S>::Constant(2, 3, S(0.5)), x = State<S>::Constant(4, 3, S(2));

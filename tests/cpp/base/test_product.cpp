@@ -1,4 +1,4 @@
-/// The product against three loops, for every scalar, orientation and kind of block.
+/// Products against three loops, for every scalar, orientation and kind of block.
 
 #include "support.hpp"
 
@@ -35,14 +35,14 @@ State<S> naive(S scale, const State<S>& a, Op op_a, const State<S>& b, Op op_b, 
 
 template <class S>
 void expect_product(const State<S>& actual, const State<S>& expected, Index depth) {
-  // Each entry sums depth + 1 terms of size one, in another order.
+  // Each entry is a sum of depth + 1 terms of order one, in another order of summation.
   const auto tolerance =
       8 * static_cast<double>(depth + 2) * std::numeric_limits<RealOf<S>>::epsilon();
   for (Index i = 0; i < actual.size(); ++i)
     ASSERT_LE(magnitude(S(actual(i) - expected(i))), tolerance) << "depth " << depth;
 }
 
-/// Operands are blocks of larger matrices, whose other entries must neither be read nor written.
+/// The operands are blocks of larger matrices, whose other entries must neither be read nor written.
 template <class S>
 State<S> framed(Random& random, Index rows, Index columns) {
   State<S> frame = State<S>::Constant(rows + 3, columns + 2, S(std::nanf("")));
@@ -73,7 +73,7 @@ void check_shape(Random& random, Index m, Index n, Index k, Op op_a, Op op_b) {
   expect_frame_untouched<S>(out, m * n);
 }
 
-/// Real weights times numbers of two parts, against the same loops on the wider scalar.
+/// A real matrix times a dual or complex matrix agrees with the loops on dual or complex numbers.
 template <class S>
 void check_real_shape(Random& random, Index m, Index n, Index k, Op op) {
   const Index rows = op == Op::none ? m : k, columns = op == Op::none ? k : m;
@@ -120,8 +120,8 @@ TYPED_TEST(AddProduct, ComputesTallResultsInPanels) {
       check_shape<TypeParam>(random, 1500, 50, 3, op_a, op_b);
 }
 
-/// Larger than one block of Eigen's kernel in each direction, and after smaller ones: the buffers
-/// have to grow.
+/// Products larger than one block of Eigen's kernel in each direction, after smaller ones, so that the buffers must
+/// grow.
 TYPED_TEST(AddProduct, GrowsItsBuffers) {
   Random random(2);
   for (const Index size : {3, 300, 20})
@@ -139,7 +139,7 @@ TYPED_TEST(AddRealProduct, IsThreeLoops) {
     for (const Op op : {Op::none, Op::transpose}) check_real_shape<TypeParam>(random, m, n, k, op);
 }
 
-/// The buffers still hold what a larger product left in them.
+/// After a larger product, the buffers still hold its numbers.
 TYPED_TEST(AddRealProduct, GrowsItsBuffers) {
   Random random(4);
   for (const Index size : {3, 300, 20})
@@ -158,7 +158,7 @@ TEST(AddProductComplex, DoesNotConjugate) {
 
 // ---------------------------------------------------------------------------- on the packed kernels
 
-/// Some (m, k_i) and (n, k_i) with random scales, which OuterProduct refers to.
+/// Random products of matrices (m, k_i) and (n, k_i) with random scales; OuterProduct refers to the matrices.
 template <class S>
 struct Factors {
   std::vector<State<S>> a, b;
@@ -191,7 +191,7 @@ struct Factors {
   }
 };
 
-/// The shapes, and batches that are worked through in parts.
+/// Returns shapes around those of a panel, and batches that are computed in several parts.
 std::vector<std::array<Index, 3>> packed_shapes(Random& random) {
   auto all = shapes(random);
   all.push_back({37, 29, 1100});
@@ -199,7 +199,7 @@ std::vector<std::array<Index, 3>> packed_shapes(Random& random) {
   return all;
 }
 
-/// One to five products: all of `depth` samples, one, or none.
+/// Returns lists with one number of samples for each product.
 std::vector<std::vector<Index>> depths(Index depth) {
   return {{depth},
           {1},
@@ -299,7 +299,7 @@ TYPED_TEST(PackedProduct, HasTheSameBitsForAnyNumberOfThreads) {
     add_outer_products<S>(factors.products(), out);
     return out;
   });
-  for (const Index kept : {Index{0}, m * n})  // without and with momentum
+  for (const Index kept : {Index{0}, m * n})  // without momentum, with momentum
     expect_same_for_any_threads([&] {
       Parameters<S> theta = w.reshaped(), velocity = theta.head(kept);
       descend<S>(factors.products(), Descending<S>{{S(0.1), S(0.9), S(0.3)}, theta, velocity}, 0);

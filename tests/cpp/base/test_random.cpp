@@ -1,4 +1,4 @@
-/// The generator against its published answers, and its transforms against derived bounds.
+/// The generator against published results, and its transforms against derived bounds.
 
 #include <set>
 
@@ -7,7 +7,7 @@
 namespace equiprop::tests {
 namespace {
 
-/// Known answers of Philox4x32-10 distributed with Random123 (kat_vectors).
+/// Known results of Philox4x32-10 that are distributed with Random123 (kat_vectors).
 TEST(Philox, GivesThePublishedAnswers) {
   EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}),
             (PhiloxBlock{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
@@ -38,7 +38,7 @@ TEST(Random, UniformNumbersAreMultiplesOf2ToMinus53InTheUnitInterval) {
   }
 }
 
-/// Means of n independent numbers stay within 5 standard deviations; the seed is fixed.
+/// The means of n independent numbers are within 5 standard deviations; the seed is fixed.
 TEST(Random, UniformNumbersHaveTheirMoments) {
   Random random(2);
   constexpr int n = 100000;
@@ -71,7 +71,7 @@ TEST(Random, BelowHitsEveryNumberEquallyOften) {
   }
 }
 
-/// n = 3/4 2^64: without rejection the lower third would be drawn twice as often as the rest.
+/// n = 3/4 2^64: without rejection, the lower third would be drawn twice as often as the other numbers.
 TEST(Random, BelowRejectsWhatWouldBias) {
   Random random(4);
   const std::uint64_t n = std::uint64_t{3} << 62;

@@ -33,7 +33,7 @@ TEST(Report, PlacesPartsWhereTheyBelong) {
   EXPECT_EQ(whole.status(3), Status::max_iterations);
 }
 
-/// Merging is a maximum: commutative, idempotent, and NaN is the worst residual.
+/// Merging takes the maximum: it is commutative and idempotent, and NaN is the worst residual.
 TEST(Report, MergesToTheWorseOfTwo) {
   const double nan = std::nan("");
   const Report a = report({Status::converged, Status::diverged, Status::converged}, {0.1, nan, 3});

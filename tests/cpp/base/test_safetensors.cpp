@@ -1,4 +1,4 @@
-/// Files of tensors: what is written byte by byte, what comes back, what is refused.
+/// Safetensors files: the bytes written, the data read back, and the files rejected.
 
 #include <fstream>
 
@@ -24,7 +24,7 @@ class SafetensorsTest : public testing::Test {
     std::ofstream(path, std::ios::binary)
         << std::string(reinterpret_cast<const char*>(&length), 8) << header << data;
   }
-  /// Why the file is not read, or "read".
+  /// Returns the error of reading the file, or "read".
   std::string refusal() const {
     try {
       read_safetensors(path);

@@ -1,4 +1,4 @@
-/// Memory of large states is kept for the next of their size, up to a limit.
+/// The free list keeps the memory of large states for states of equal size, up to a limit.
 
 #include <thread>
 
@@ -9,7 +9,7 @@ namespace {
 
 constexpr Index many = fewest_spare_bytes / static_cast<Index>(sizeof(double));
 
-/// Where the numbers of a state of this size lie that has come to its end.
+/// Returns the address of the memory of a state of this size after the state was returned to the free list.
 const double* address_of_kept(Index rows, Index columns) {
   State<double> state = take_state<double>(rows, columns);
   EXPECT_EQ(state.rows(), rows);
@@ -64,7 +64,7 @@ TEST(SpareStates, TheOldestGoesWhereALimitIsReached) {
     numbers.push_back(state.data());
     keep_state<Complex>(std::move(state));
   }
-  for (Index k = 4; k > 0; --k)  // the oldest of five is free, and malloc may give its memory again
+  for (Index k = 4; k > 0; --k)  // malloc may reuse the memory of the oldest, which is freed
     EXPECT_EQ(take_state<Complex>(quarter - k, 1).data(), numbers[static_cast<std::size_t>(k)]);
 }
 

@@ -1,4 +1,4 @@
-/// What the libraries show to the linker, and which instruction sets their code is for, as binutils see it.
+/// The symbols that the libraries export, and the instruction sets of their code, according to binutils.
 
 #include <algorithm>
 #include <array>
@@ -29,7 +29,7 @@ bool is_missing(const std::string& program) {
 
 // ---------------------------------------------------------------------------- the objects
 
-/// "v3.cpp.o" of "some/folder/v3.cpp.o:     file format elf64-x86-64".
+/// Returns "v3.cpp.o" for "some/folder/v3.cpp.o:     file format elf64-x86-64".
 std::string object_of(const std::string& line) {
   const std::string path = line.substr(0, line.find(':'));
   return path.substr(path.rfind('/') + 1);
@@ -59,7 +59,7 @@ TEST(Objects, OnlyTheFilesThatMayUseWideRegisters) {
   EXPECT_GT(objects, 5U);
 }
 
-/// Symbols of a file by nm, and the names among them that `accepts` accepts.
+/// Runs nm on files and returns the names of the symbols that `accepts` accepts.
 template <class Accepts>
 std::set<std::string> symbols(const std::string& arguments, const Accepts& accepts) {
   std::istringstream lines(output_of("nm -P " + arguments + " 2>/dev/null"));
@@ -76,7 +76,7 @@ std::set<std::string> symbols(const std::string& arguments, const Accepts& accep
 bool is_weak(char kind) {
   return std::string("WVu").find(kind) != std::string::npos;
 }
-/// Defined, and seen by other files.
+/// Returns true for symbols that are defined and visible to other files.
 bool is_global(char kind) {
   return is_weak(kind) || (kind >= 'A' && kind <= 'Z' && kind != 'U');
 }
@@ -96,7 +96,7 @@ TEST(Objects, FilesForOneInstructionSetHaveNoSymbolThatCouldMerge) {
 
 // ---------------------------------------------------------------------------- the libraries
 
-/// Functions, type information and tables of namespace equiprop.
+/// Returns true for functions, type information and virtual tables of namespace equiprop.
 bool is_ours(const std::string& name) {
   const auto beginnings = {"_ZN8equiprop", "_ZNK8equiprop", "_ZTIN8equiprop", "_ZTSN8equiprop",
                            "_ZTVN8equiprop"};
@@ -128,7 +128,7 @@ TEST(StaticLibrary, ShowsNamesOfEquipropAlone) {
   EXPECT_EQ(names.count("_ZTIN8equiprop15InvalidArgumentE"), 1U);
 }
 
-/// The tests are a program that uses all of the library.
+/// The tests stand for a program that uses all of the library.
 TEST(StaticLibrary, SharesNoSymbolWithItsUsersThatTheLinkerWouldMerge) {
   if (is_missing("nm")) GTEST_SKIP() << "nm was not found";
   const auto library = symbols("'" EQUIPROP_STATIC "'", is_global);

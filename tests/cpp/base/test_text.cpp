@@ -1,4 +1,4 @@
-/// What messages show of text that may come from a damaged file.
+/// Printable forms of text that may come from a damaged file.
 
 #include "base/text.hpp"
 #include "support.hpp"
@@ -16,7 +16,7 @@ TEST(Text, WhatIsPrintedIsOneLineOfUtf8) {
 TEST(Text, NothingThatIsPrintedSteersATerminal) {
   for (char32_t code = 0; code < 0x20; ++code)
     EXPECT_EQ(printable(std::string(1, static_cast<char>(code))), "\\x" + hexadecimal(code, 2));
-  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");           // begins a terminal's command
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");           // starts a terminal control sequence
   EXPECT_EQ(printable("\xc2\x85"), "\\xc2\\x85");           // next line
   EXPECT_EQ(printable("\xe2\x80\xa8"), "\\xe2\\x80\\xa8");  // line separator
   EXPECT_EQ(printable("\xc2\xa0"), "\xc2\xa0");             // no-break space

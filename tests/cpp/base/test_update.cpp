@@ -1,4 +1,4 @@
-/// The fused updates do what their formulas say, to a rounding, on any range and for any number of threads.
+/// The fused updates agree with their formulas up to rounding, on any range and for any number of threads.
 
 #include "support.hpp"
 

@@ -1,4 +1,4 @@
-/// Passes over numbers in memory, by the kernels of every instruction set this machine runs, against plain loops.
+/// Kernels on arrays of numbers, for every instruction set that this machine supports, against plain loops.
 
 #include <utility>
 
@@ -62,7 +62,7 @@ TYPED_TEST(VectorKernels, LargestChangeIsThatOfAllLanesAndOfWhatWasThere) {
   }
 }
 
-/// Arrays that end with their buffer, for a read beyond them to be seen.
+/// Arrays that end at the end of their buffer, so that the address sanitizer detects a read beyond the end.
 template <class T>
 std::vector<T> random_numbers(Random& random, Size count) {
   std::vector<T> numbers(static_cast<std::size_t>(count));
@@ -90,7 +90,7 @@ TYPED_TEST(VectorKernels, StepsOfConjugateGradientsAreThoseOfPlainLoops) {
       kernel.turn(count, T(0.3), z.data(), turned.data());
       double product = 0, largest = 0, inner = 0;
       for (std::size_t i = 0; i < p.size();
-           ++i) {  // each line rounds twice or thrice, of numbers below 2
+           ++i) {  // each line rounds two or three times, on numbers below 2
         EXPECT_NEAR(d(x[i]), d(before_x[i]) + d(T(0.7)) * d(p[i]), 2 * eps);
         EXPECT_NEAR(d(r[i]), d(before_r[i]) - d(T(0.7)) * d(q[i]), 2 * eps);
         EXPECT_NEAR(d(z[i]), d(diagonal[i]) * d(r[i]), 2 * eps);

@@ -1,11 +1,12 @@
 #pragma once
-/// A coupling that the library does not have: each unit of a layer with its own unit of another layer of equal size.
+/// A kind of coupling that is not in the library: it couples each unit of a layer to one unit of another layer of equal
+/// size.
 
 #include "equiprop/model/coupling.hpp"
 
 namespace equiprop::tests {
 
-/// Products of one weight for each pair of units: the energy is -sum_i w_i u_i v_i.
+/// The products of the coupling, with one weight per pair of units: the energy is -sum_i w_i u_i v_i.
 template <Scalar S>
 class DiagonalEdge final : public Edge<S> {
  public:
@@ -33,10 +34,10 @@ class DiagonalEdge final : public Edge<S> {
   EdgeEnds<S> ends_;
 };
 
-/// One weight for each unit, (units,).
+/// The coupling. Its weights are (units,).
 struct Diagonal {
-  Index source = 0;  ///< position of a layer
-  Index target = 0;  ///< position of another
+  Index source = 0;  ///< position of the source layer
+  Index target = 0;  ///< position of the target layer
 
   static std::string_view kind_name() { return "diagonal"; }
   WeightShape weights_of(Index source_units, Index target_units) const {

@@ -1,17 +1,18 @@
 #pragma once
-/// Networks with diagonal couplings, and the dense networks that they are.
+/// Networks with diagonal couplings, and the equivalent dense networks.
 
 #include "extension/diagonal.hpp"
 #include "reference.hpp"
 
 namespace equiprop::tests {
 
-/// x = a - b - y and x - y, where "=" is diagonal, "-" dense: the input couples by both kinds, and so do free layers.
+/// Returns the couplings x = a - b - y and x - y, where "=" is diagonal and "-" dense: both kinds of couplings start at
+/// the input, and both join free layers.
 inline std::vector<Coupling> mixed_couplings() {
   return {Diagonal{0, 1}, Diagonal{1, 2}, Coupling(3, 2), Coupling(0, 3), Diagonal{2, 4}};
 }
 
-/// Layers of these activations in turn.
+/// Returns a network whose layers have these activations in turn.
 inline Case diagonal_case(const NamedActivation& of, Potential potential, Feedback feedback) {
   std::vector<Layer> layers;
   for (const Index units : {3, 3, 3, 2, 3})
@@ -20,7 +21,7 @@ inline Case diagonal_case(const NamedActivation& of, Potential potential, Feedba
   return {of.name + suffix, layers, mixed_couplings(), potential, feedback};
 }
 
-/// Every activation under both potentials.
+/// Returns cases with every activation and both potentials.
 inline std::vector<Case> diagonal_cases(Feedback feedback) {
   std::vector<Case> all;
   for (const NamedActivation& of : activations())
@@ -29,7 +30,7 @@ inline std::vector<Case> diagonal_cases(Feedback feedback) {
   return all;
 }
 
-/// The graph whose couplings are all dense.
+/// Returns the graph in which all couplings are dense.
 inline Topology dense_topology(const Topology& topology) {
   std::vector<Coupling> couplings;
   for (const Coupling& coupling : topology.couplings())
@@ -37,7 +38,7 @@ inline Topology dense_topology(const Topology& topology) {
   return Topology(topology.layers(), couplings, topology.potential(), topology.feedback());
 }
 
-/// For each parameter of a network, its place among those of the dense graph: W_ii for the weight w_i.
+/// Returns the index of each parameter of a network among those of the dense graph: that of W_ii for the weight w_i.
 inline std::vector<Index> places_in(const Topology& dense, const Topology& topology) {
   std::vector<Index> places;
   const auto& from = topology.parameters().blocks();
@@ -58,7 +59,7 @@ Parameters<S> dense_parameters(const Topology& topology, const Parameters<S>& th
   return all;
 }
 
-/// The network by dense algebra, as a function of its own parameters.
+/// The network by dense algebra, as a function of the parameters of the diagonal network.
 template <class S>
 class DenseEquivalent final : public EnergyDecorator<S> {
  public:
@@ -98,7 +99,7 @@ class DenseEquivalent final : public EnergyDecorator<S> {
   std::vector<Index> places_;
 };
 
-/// The library's network, and dense algebra where parameters have a derivative part.
+/// The network of the library, or dense algebra if parameters have a derivative part.
 inline EnergyFamily diagonal_family(const HopfieldNetwork<double>& network,
                                     const State<double>& x) {
   const Topology topology = network.topology();

@@ -1,12 +1,12 @@
-/// A batch of a program's own, as a device would bring one, under both second phases: which calls they make, and that
-/// their results are those of the library's own batch.
+/// A user-defined batch, as for a device, with both second phases: the calls that they make, and results equal to those
+/// of the library's batch.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// Computes by HostBatch and writes down every call.
+/// Computes with HostBatch and records every call.
 template <class S>
 class Recorder {
  public:
@@ -86,7 +86,7 @@ struct Probe {
     made.write(free_slot, s);
     return made;
   }
-  /// Both second phases on the recorder, with a sink.
+  /// Runs the second phases on the recorder, with a sink.
   ///@{
   Report propagate(Recorder<double>& on, ParameterSink<double>& sink) {
     Report report;
@@ -114,7 +114,7 @@ struct Probe {
   std::vector<double> weights;
 };
 
-/// Bit for bit: the templates know nothing of HostBatch.
+/// The results agree bit for bit, because the templates do not depend on HostBatch.
 TEST(OwnBatch, HasTheLibrarysGradients) {
   for (const auto* cases : {&zoo(), &fields()})
     for_each_of<Probe>(*cases, is_any, [](Probe& probe) {
@@ -164,10 +164,10 @@ TEST(OwnBatch, OfAVectorFieldIsAskedForItsDisplacement) {
   });
 }
 
-/// A sample that diverges ends the second phase before anything is summed, if the sink would change parameters.
+/// If a sample diverges and the sink changes parameters, the second phase ends before anything is summed.
 TEST(OwnBatch, IsNotAskedForSumsOfASampleThatDiverged) {
   for_each<Probe>(is_any, [](Probe& probe) {
-    probe.s(probe.s.rows() - 1, 1) = std::nan("");  // an output, which the cost sees
+    probe.s(probe.s.rows() - 1, 1) = std::nan("");  // an output, on which the cost depends
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     EXPECT_EQ(probe.propagate(batch, descent).status(1), Status::diverged);
@@ -179,7 +179,7 @@ TEST(OwnBatch, IsNotAskedForSumsOfASampleThatDiverged) {
   });
 }
 
-/// Sums overflow although every state is finite: the samples at fault are looked for.
+/// If sums overflow although every state is finite, the batch must mark the samples that cause it.
 TEST(OwnBatch, IsAskedWhichSamplesMadeASumOverflow) {
   HopfieldNetwork<double> network({{"x", 2}, {"y", 2, linear()}}, chain(2));
   State<double> x = State<double>::Ones(2, 3);

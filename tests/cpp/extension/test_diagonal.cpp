@@ -1,4 +1,4 @@
-/// A kind of coupling that one header adds: every law, solver and second phase serves networks that have one.
+/// A kind of coupling that one header adds: all laws, solvers and second phases hold for networks with it.
 
 #include <array>
 #include <filesystem>
@@ -62,7 +62,7 @@ TEST(DiagonalCoupling, ObeysEveryLaw) {
     });
 }
 
-/// Without a plan of the kernels the network relaxes by `pull`, and offers all that needs no plan.
+/// Without a plan for the kernels, the network relaxes with `pull` and offers every capability that needs no plan.
 TEST(DiagonalCoupling, LeavesTheNetworkWithoutPackedKernels) {
   for_each_of<Probe>(diagonal_cases(Feedback::tied), is_any, [](Probe& probe) {
     const AnyEnergy<double> energy = probe.family.energy();
@@ -93,7 +93,7 @@ TEST(DiagonalCoupling, RelaxesToOneFixedPointByEverySolver) {
     });
 }
 
-/// Recurrent Backpropagation and the exact limit of Equilibrium Propagation are the implicit function theorem.
+/// Recurrent Backpropagation and the exact limit of Equilibrium Propagation agree with the implicit function theorem.
 TEST(DiagonalCoupling, HasTheGradientOfDenseAlgebra) {
   constexpr double agreement = 1e-10;
   for_each_of<Probe>(diagonal_cases(Feedback::tied), is_any, [](Probe& probe) {
@@ -135,7 +135,7 @@ TEST(DiagonalCoupling, IsHolomorphicUnderComplexStates) {
 
 enum class Method { equilibrium_propagation, recurrent_backpropagation };
 
-/// A network that learns to map fixed inputs to the outputs of another one.
+/// A network that learns to map fixed inputs to the outputs of another network.
 template <class S>
 class Pupil {
  public:
@@ -149,7 +149,7 @@ class Pupil {
     y_ = s.bottomRows(3).cast<S>();
   }
 
-  /// Takes steps of SGD; returns the objective before the first and after the last one.
+  /// Takes steps of SGD and returns the objective before the first and after the last step.
   std::pair<double, double> learn(int steps) {
     Parameters<S> velocity = Parameters<S>::Zero(network_.parameters().size());
     DescendSGD<S> descent(network_.parameters(), velocity, {{0, S(0.2)}}, S(0.8), S(0));
@@ -196,7 +196,7 @@ TYPED_TEST(DiagonalTraining, LowersTheCostByEitherSecondPhase) {
     const Parameters<TypeParam> before = pupil.parameters();
     const auto [first, last] = pupil.learn(200);
     EXPECT_LT(last, 0.1 * first) << "from " << first;
-    // Every weight takes part, the diagonal ones too.
+    // Every weight is updated, also the diagonal ones.
     EXPECT_TRUE((pupil.parameters().array() != before.array()).all());
   }
 }
@@ -248,7 +248,7 @@ TEST(DiagonalCoupling, JoinsLayersBesideADenseOne) {
   }
 }
 
-/// A network file holds dense couplings; another kind is refused by its name.
+/// A network file can hold only dense couplings; another kind is rejected, and the error names it.
 TEST(DiagonalCoupling, IsNotSaved) {
   const Probe probe(diagonal_cases(Feedback::tied).front());
   const auto path =

@@ -1,11 +1,11 @@
-/// A sink of a program's own receives the gradient of either second phase, and may change the parameters while it does.
+/// A user-defined sink receives the gradient of each second phase and may change the parameters meanwhile.
 
 #include "extension/diagonal_networks.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// theta <- theta - rate sign(gradient), tile by tile of so many columns of a block.
+/// Sink that updates theta <- theta - rate sign(gradient), by tiles of several columns of a block.
 template <class S>
 class DescendSigns final : public ParameterSink<S> {
  public:
@@ -34,7 +34,7 @@ class DescendSigns final : public ParameterSink<S> {
   Index columns_;
 };
 
-/// Counts how often each parameter is handed over; changes nothing.
+/// Sink that counts how often each parameter is handed over.
 class Count final : public ParameterSink<double> {
  public:
   explicit Count(Index parameters) : times(Parameters<double>::Zero(parameters)) {}
@@ -56,7 +56,7 @@ struct Probe {
         cost(SquaredError<double>(random_state(random, network.topology().num_outputs(), batch))),
         s(fixed_point(energy, network.initial_state(batch))) {}
 
-  /// dJ/dtheta by one second phase or the other.
+  /// Returns dJ/dtheta of one of the second phases.
   ///@{
   Parameters<double> gradient(bool nudged) const {
     return nudged ? equilibrium_propagation<double>(energy, cost, s, rule, solver).parameters
@@ -82,7 +82,7 @@ struct Probe {
   State<double> s;
 };
 
-/// Calls check(probe) for the zoo, its vector fields, and networks with couplings of another kind.
+/// Calls check(probe) for the zoo, its vector fields, and networks with diagonal couplings.
 template <class Check>
 void for_each_network(const Check& check) {
   for (const auto& cases :

@@ -1,5 +1,5 @@
-/// A disk that refuses: the linker sends the calls by which a file is written through functions of this
-/// file (CMakeLists.txt), which fail when they are told to.
+/// Failures of the disk: the linker redirects the calls that write a file to functions of this file (CMakeLists.txt),
+/// which fail on request.
 
 #include <cerrno>
 #include <filesystem>

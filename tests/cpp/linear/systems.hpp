@@ -1,11 +1,11 @@
 #pragma once
-/// Random linear systems, and the dense solution every solver is measured against.
+/// Random linear systems, and the dense solution with which every solver is compared.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 
-/// One dense matrix per sample, applied by explicit loops.
+/// A linear system with one dense matrix per sample, applied by explicit loops.
 struct DenseSystem {
   std::vector<State<double>> matrices;
   State<double> diagonal, b;
@@ -18,12 +18,12 @@ struct DenseSystem {
       : matrices(static_cast<std::size_t>(batch)),
         diagonal(State<double>::Ones(size, batch)),
         b(size, batch) {}
-  DenseSystem(const DenseSystem&) = delete;  // `matrix` points here
+  DenseSystem(const DenseSystem&) = delete;  // `matrix` refers to this object
   DenseSystem& operator=(const DenseSystem&) = delete;
 
   LinearSystem<double> system() const { return {matrix, diagonal, b}; }
 
-  /// A^-1 b on the units whose diagonal is not 0, and 0 on the others.
+  /// Returns A^-1 b on the units whose diagonal is not 0, and 0 on the others.
   State<double> solution() const {
     State<double> x = State<double>::Zero(b.rows(), b.cols());
     for (Index j = 0; j < b.cols(); ++j) {
@@ -36,14 +36,14 @@ struct DenseSystem {
   }
 };
 
-/// Symmetric with eigenvalues in [lowest, highest].
+/// Returns a symmetric matrix with eigenvalues in [lowest, highest].
 inline State<double> random_symmetric(Random& random, Index size, double lowest, double highest) {
   const State<double> spectrum =
       random_state(random, size, 1).array() * (highest - lowest) / 2 + (highest + lowest) / 2;
   return random_symmetric(random, spectrum);
 }
 
-/// A positive definite system; some units are held, and the diagonal of the others is in (0.5, 1).
+/// Fills in a positive definite system; some units have diagonal 0, the diagonal of the others is in (0.5, 1).
 inline void fill_random(DenseSystem& dense, Random& random, double lowest = 0.3,
                         double highest = 1.7) {
   const Index size = dense.b.rows(), batch = dense.b.cols();

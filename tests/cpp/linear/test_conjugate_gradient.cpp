@@ -1,4 +1,4 @@
-/// What only conjugate gradients promise: at most n steps, and the sign of the curvature.
+/// Properties of conjugate gradients: at most n steps, and detection of negative curvature.
 
 #include "linear/systems.hpp"
 
@@ -76,7 +76,7 @@ TEST(ConjugateGradient, DoesNotSeeTheCurvatureOfHeldUnits) {
   EXPECT_EQ(x(1), 0);
 }
 
-/// A converged sample is left alone although products with it go on.
+/// A converged sample does not change while the iteration of the others continues.
 TEST(ConjugateGradient, FreezesFinishedSamples) {
   Random random(6);
   DenseSystem dense(12, 2);
@@ -90,7 +90,7 @@ TEST(ConjugateGradient, FreezesFinishedSamples) {
   expect_identical(x.col(0), dense.b.col(0), "A = 1");
 }
 
-/// In single precision the squares of small numbers underflow long before the numbers do.
+/// In single precision the squares of small numbers underflow although the numbers do not.
 TEST(ConjugateGradient, SolvesTinySystemsInFloat) {
   const LinearOperator<float> twice = [](const ConstStateRef<float>& v, StateRef<float> out) {
     out = 2 * v;

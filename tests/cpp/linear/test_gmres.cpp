@@ -1,11 +1,11 @@
-/// GMRES alone: systems that are not symmetric, restarts and stagnation.
+/// Properties of GMRES: nonsymmetric systems, restarts and stagnation.
 
 #include "linear/systems.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// 1 + a random matrix of norm about 0.6: far from symmetric, well conditioned.
+/// Fills in 1 + a random matrix of norm about 0.6: nonsymmetric and well conditioned.
 void fill_nonsymmetric(DenseSystem& dense, Random& random) {
   const Index size = dense.b.rows(), batch = dense.b.cols();
   for (auto& matrix : dense.matrices)
@@ -54,7 +54,7 @@ TEST(GMRES, NeedsAtMostOneStepPerFreeUnit) {
   }
 }
 
-/// Each step's residual is the smallest the Krylov space K of D A and D b has, by dense least squares.
+/// The residual of each step is the smallest in the Krylov space of D A and D b, by dense least squares.
 TEST(GMRES, MinimisesTheResidualOverTheKrylovSpace) {
   Random random(3);
   DenseSystem dense(8, 1);
@@ -75,7 +75,7 @@ TEST(GMRES, MinimisesTheResidualOverTheKrylovSpace) {
   }
 }
 
-/// With a positive definite symmetric part every cycle of one step lowers |r|_2, not always max |r|.
+/// If the symmetric part is positive definite, every cycle of one step decreases |r|_2, but not always max |r|.
 TEST(GMRES, ARestartIsNotFooledByAMaximumThatGrows) {
   Random random(4);
   for (int trial = 0; trial < 50; ++trial) {
@@ -90,7 +90,7 @@ TEST(GMRES, ARestartIsNotFooledByAMaximumThatGrows) {
   }
 }
 
-/// Turning a plane by a quarter, one step gains nothing, however often it is repeated.
+/// For a rotation by a quarter turn, a cycle of one step does not decrease the residual.
 TEST(GMRES, StopsWhereARestartGainsNothing) {
   DenseSystem dense(2, 1);
   dense.matrices[0] = State<double>{{0.0, 1.0}, {-1.0, 0.0}};
@@ -111,13 +111,13 @@ TEST(GMRES, NeitherLoopsNorClaimsToSolveASingularSystem) {
         DenseSystem dense(9, 2);
         fill_nonsymmetric(dense, random);
         dense.diagonal.setOnes();
-        dense.matrices[0].row(3) = dense.matrices[0].row(5);  // b is not in its range
+        dense.matrices[0].row(3) = dense.matrices[0].row(5);  // b is not in the range of A
         State<double> x(9, 2);
         const Report report = solve_dense(restarted(tolerance, 1000000, restart), dense, x);
         EXPECT_EQ(report.status(0), tolerance > 0 ? Status::max_iterations : Status::fixed_steps);
         EXPECT_TRUE(x.allFinite());
         EXPECT_GT(report.residual(0), 1e-3);
-        // x = 0 leaves |r|_2 = |b|_2, at most 3 max |b|.
+        // x = 0 has |r|_2 = |b|_2, which is at most 3 max |b|.
         EXPECT_LE(report.residual(0), 3);
         EXPECT_LE(report.status(1), tolerance > 0 ? Status::converged : Status::fixed_steps);
       }
@@ -148,7 +148,7 @@ TEST(GMRES, SolvesSystemsOfEveryScale) {
   }
 }
 
-/// Once the large entries of b are matched, the squares of the rest underflow.
+/// After the large entries of b are matched, the squares of the others underflow.
 TEST(GMRES, DoesNotDivideByAResidualWhoseSquaresVanish) {
   const LinearOperator<float> matrix = [](const ConstStateRef<float>& v, StateRef<float> out) {
     out = State<float>{{2.0f, 0.0f}, {0.0f, 3.0f}} * v;

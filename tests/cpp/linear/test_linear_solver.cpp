@@ -1,11 +1,11 @@
-/// Laws that hold for all linear solvers.
+/// Laws of all linear solvers.
 
 #include "linear/systems.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// Each solver with one stopping rule.
+/// Returns all solvers with one stopping rule.
 std::vector<LinearSolver> every_solver(std::optional<double> tolerance, Index max_iterations) {
   const StoppingRule rule{tolerance, max_iterations};
   return {ConjugateGradient{rule}, Richardson{rule, 0.9}, Neumann{rule}, GMRES{rule}};
@@ -24,7 +24,7 @@ TEST(LinearSolvers, FindTheDenseSolutionOnTheFreeUnits) {
         SCOPED_TRACE(name(solver));
         DenseSystem dense(size, batch);
         fill_random(dense, random);
-        State<double> x = State<double>::Constant(size, batch, 99);  // starts from 0 all the same
+        State<double> x = State<double>::Constant(size, batch, 99);  // the start x must not matter
         const Report report = solve<double>(solver, dense.system(), x);
         EXPECT_TRUE((report.status == Status::converged).all());
         expect_close(x, dense.solution(), rounding, "x");
@@ -110,7 +110,7 @@ TEST(LinearSolvers, RunAFixedNumberOfSteps) {
     }
 }
 
-/// Steps beyond the exact solution change nothing and alarm nobody.
+/// Steps after the exact solution change nothing and do not change the status.
 TEST(LinearSolvers, FixedStepsMayBeMoreThanNeeded) {
   Random random(7);
   for (const auto& solver : every_solver(0, 3000)) {
@@ -132,7 +132,7 @@ TEST(LinearSolvers, ASampleDoesNotSeeItsBatchMates) {
     fill_random(dense, random);
     State<double> before(11, 5), after(11, 5);
     const Report first = solve<double>(solver, dense.system(), before);
-    for (const Index mate : {0, 1, 3, 4}) {  // some harder, some without a solution
+    for (const Index mate : {0, 1, 3, 4}) {  // some are harder, some have no solution
       dense.b.col(mate) *= 1e3 * random.uniform();
       dense.matrices[static_cast<std::size_t>(mate)] *= mate == 3 ? -1 : 0.2;
     }
@@ -171,7 +171,7 @@ TEST(LinearSolvers, WorkInSinglePrecision) {
     State<float> x(7, 2);
     const Report report = solve<float>(solver, LinearSystem<float>{matrix, diagonal, b}, x);
     EXPECT_TRUE((report.status == Status::converged).all());
-    // The default tolerance, 2e-5, over the smallest eigenvalue of D A, 0.15, and a margin.
+    // The bound is the default tolerance 2e-5 divided by the smallest eigenvalue of D A, 0.15, with a margin.
     expect_close(x.cast<double>(), dense.solution(), 1e-3, "x");
   }
 }

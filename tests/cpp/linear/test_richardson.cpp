@@ -1,4 +1,4 @@
-/// Richardson's iterates and the Neumann series, term by term.
+/// The iterates of Richardson and the Neumann series, term by term.
 
 #include "linear/systems.hpp"
 
@@ -41,7 +41,7 @@ TEST(Richardson, ReportsDivergence) {
   dense.diagonal.setOnes();
   const State<double> expected = dense.solution();
   dense.matrices[1] *= -1;
-  dense.matrices[2] *= 50;  // the step is too long
+  dense.matrices[2] *= 50;  // the step size is then too large
   for (const std::optional<double> tolerance : {std::optional<double>{}, {0.0}}) {
     State<double> x(6, 3);
     const Report report = solve<double>(Richardson{{tolerance, 100000}, 0.9}, dense.system(), x);

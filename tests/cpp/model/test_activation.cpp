@@ -1,4 +1,4 @@
-/// Activations: each derivative against the dual-number derivative of the function below it.
+/// Activations: each derivative against the dual-number derivative of the function that it differentiates.
 
 #include "support.hpp"
 
@@ -32,7 +32,7 @@ TEST(Activation, InverseUndoesTheValueInsideTheRange) {
   Random random(2);
   for_every_activation([&](const auto& rho) {
     for (int trial = 0; trial < 50; ++trial) {
-      const double r = 0.01 + 0.98 * random.uniform();  // inside every range
+      const double r = 0.01 + 0.98 * random.uniform();  // inside the range of every activation
       EXPECT_NEAR(rho.value(rho.inverse(r)), r, rounding);
       EXPECT_NEAR(rho.inverse(rho.value(rho.inverse(r))), rho.inverse(r), 1e3 * rounding);
     }
@@ -94,7 +94,7 @@ TEST(Activation, HolomorphicOnesSatisfyCauchyRiemann) {
   for_every_activation([&](const auto& rho) {
     using Rho = std::decay_t<decltype(rho)>;
     if constexpr (!std::same_as<Rho, Clip>) {
-      constexpr double h = 1e-30;  // a complex step: the derivative along the imaginary axis
+      constexpr double h = 1e-30;  // complex step: the derivative along the imaginary axis
       const double x = 2 * random.symmetric();
       EXPECT_NEAR(rho.value(Complex(x, h)).imag() / h, rho.value(D(x, 1)).derivative, rounding);
       EXPECT_NEAR(std::abs(rho.inverse(rho.value(Complex(x, 0.3))) - Complex(x, 0.3)), 0,

@@ -1,12 +1,12 @@
-/// What the adapter of types uses of a type's own functions, and that a decorator passes everything on.
+/// The functions of a type that the adapter uses, and the calls that a decorator forwards.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// E = sum_i (k_i s_i^2 / 2 - x_i s_i), k = 2 + i, on its own choice of samples; every refinement but the measured
-/// block update. Functions that could be derived have marks by which they are known.
+/// E = sum_i (k_i s_i^2 / 2 - x_i s_i) with k_i = 2 + i. It can select samples and has every refinement except the
+/// measured block update. Functions that also have a default implementation return recognisable values.
 struct Springs {
   using Scalar = double;
   State<double> x;
@@ -73,7 +73,7 @@ static_assert(Energy<Springs> && HasFixedPointMap<Springs> && HasInputGradient<S
               HasBlockUpdate<Springs> && !HasMeasuredBlockUpdate<Springs> &&
               MaybeNonconservative<Springs> && MaybeSeparable<Springs>);
 
-/// Forwards everything and changes nothing.
+/// A decorator that changes nothing.
 class Transparent final : public EnergyDecorator<double> {
  public:
   using EnergyDecorator<double>::EnergyDecorator;
@@ -90,7 +90,7 @@ struct Probe {
   const AnyEnergy<double> decorated = AnyEnergy<double>(
       std::make_shared<Transparent>(std::make_shared<AnyEnergy<double>>(adapted)));
 
-  /// Compares fill(energy, out) of the erasures with fill(type, out).
+  /// Compares fill(energy, out) for the type-erased energies with fill(type, out).
   template <class Fill>
   void compare(const std::string& what, Index rows, Index columns, const Fill& fill) const {
     State<double> expected = State<double>::Ones(rows, columns), a = expected, d = expected;
@@ -144,7 +144,7 @@ TEST(AdaptedEnergy, AndADecoratorPassOnWhatATypeOffers) {
   }
 }
 
-/// A block update that a type does not measure is measured by what it changed, onto what was there.
+/// If a type does not measure its block update, the adapter measures the change and raises the given change by it.
 TEST(AdaptedEnergy, MeasuresBlockUpdates) {
   const Probe p;
   for (const AnyEnergy<double>& energy : {p.adapted, p.decorated}) {
@@ -168,7 +168,8 @@ TEST(AdaptedEnergy, SelectsSamples) {
   }
 }
 
-/// A sum of several states, and a product, go to a sink as numbers; one that needs a bound is told the largest.
+/// A sink for sums of several states and for products. They arrive as numbers; if the sink needs a bound, the bound is
+/// the largest of them.
 class Numbers final : public ParameterSink<double> {
  public:
   explicit Numbers(bool accepts_) : accepts(accepts_) {}
@@ -209,7 +210,7 @@ TEST(AdaptedEnergy, HandsDerivativesToASinkAsNumbers) {
     }
 }
 
-/// Decorators offer the capabilities of their model, as far as the change that they make lets them.
+/// Decorators offer the capabilities of their model, except those that their change rules out.
 TEST(Decorators, OfferWhatTheirModelOffers) {
   for (const auto* cases : {&zoo(), &fields()})
     for (const Case& c : *cases) {

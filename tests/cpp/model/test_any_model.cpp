@@ -1,11 +1,11 @@
-/// What the erasure supplies when a model offers the minimum, and that it passes on what it offers.
+/// The defaults that AnyEnergy supplies to a minimal model, and the forwarding of the functions that a model has.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// A bowl: the smallest thing that is an Energy.
+/// A quadratic energy: the smallest type that satisfies the concept Energy.
 struct Bowl {
   using Scalar = double;
   Index num_units() const { return 3; }
@@ -81,7 +81,7 @@ TEST(AnyEnergy, TheDefaultInputDerivativesTouchNothing) {
   EXPECT_EQ(nothing.size(), 0);
 }
 
-/// Through the erasure and directly, a model computes the same numbers.
+/// A model computes the same numbers directly and through AnyEnergy.
 TEST(AnyEnergy, PassesOnWhatAModelOffers) {
   Random random(3);
   for (const Case& c : zoo()) {

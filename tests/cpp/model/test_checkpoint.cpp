@@ -1,4 +1,4 @@
-/// Saved networks come back as they were; false ones are refused before anything large is allocated.
+/// Saved networks are loaded unchanged; invalid files are rejected before large memory is allocated.
 
 #include <fstream>
 
@@ -16,7 +16,7 @@ class CheckpointTest : public testing::Test {
     std::ifstream stream(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(stream), {}};
   }
-  /// Why the file is not loaded, or "loaded".
+  /// Returns the error of loading the file, or "loaded".
   std::string refusal() const {
     try {
       load<double>(path);
@@ -54,7 +54,7 @@ TEST_F(CheckpointTest, EveryNetworkComesBackInBothPrecisions) {
     }
 }
 
-/// The text of Python's json.dumps(..., sort_keys=True).
+/// The description is equal to the text of Python's json.dumps(..., sort_keys=True).
 TEST_F(CheckpointTest, TheDescriptionIsKnownToTheByte) {
   const HopfieldNetwork<float> network(
       {{"x", 2, linear()}, {"\xc3\x9f\"", 1, logistic(1e-5, -0.5)}, {"y", 1, relu()}},
@@ -80,7 +80,7 @@ TEST_F(CheckpointTest, AnotherPrecisionIsRefusedAndTheRightOneNamed) {
   EXPECT_THROW(load<double>(path / "absent"), FileError);
 }
 
-/// A saved chain whose metadata or tensors were changed.
+/// A saved chain whose metadata or tensors can be changed.
 class FalseCheckpointTest : public CheckpointTest {
  protected:
   void SetUp() override {

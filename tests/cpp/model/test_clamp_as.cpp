@@ -1,4 +1,4 @@
-/// Real weights under dual and complex states, against dense algebra on these scalars.
+/// Real weights with dual and complex states, against dense algebra on these scalars.
 
 #include "reference.hpp"
 
@@ -38,7 +38,7 @@ struct Probe {
                                x.template cast<S>());
   }
 
-  /// Compares fill(energy, out) of both, for an `out` of this shape.
+  /// Compares fill(energy, out) of both energies, for an `out` of this shape.
   template <class Fill>
   void compare(const std::string& what, Index rows, Index columns, const Fill& fill) {
     State<S> a = State<S>::Ones(rows, columns), b = a;
@@ -55,7 +55,8 @@ struct Probe {
   AnyEnergy<S> shared, reference;
 };
 
-/// A state off the real axis has no box to be clipped to, and its parts no order.
+/// Returns true if a case can have states of scalar S. Complex states require that no clip can hold a unit, because
+/// complex numbers have no order.
 template <class S>
 bool takes(const Case& c) {
   return std::same_as<S, D> || is_smooth(c);
@@ -118,7 +119,8 @@ TYPED_TEST(ClampAs, GivesTheNumbersOfDenseAlgebra) {
 TYPED_TEST(ClampAs, SharesTheNetworksParameters) {
   for (const auto* cases : {&zoo(), &fields()})
     for_each_of<Probe<TypeParam>>(*cases, takes<TypeParam>, [](auto& probe) {
-      // The input's drive is computed when it is clamped: weights between free layers show at once.
+      // The drive of the input is computed when it is clamped, but a change of weights between free layers takes effect
+      // at once.
       for (const auto e : probe.network.topology().inner()) {
         const Block& block = probe.network.topology().feedback_weights(e);
         probe.network.parameters().segment(block.offset, block.size()) *= 2;
@@ -128,7 +130,7 @@ TYPED_TEST(ClampAs, SharesTheNetworksParameters) {
     });
 }
 
-/// With weights that are numbers, not functions of theta, no second part comes from them.
+/// If weights are real numbers, they contribute no imaginary or derivative part.
 TEST(ClampAs, TheRealAxisStaysReal) {
   for_each_of<Probe<D>>(fields(), is_any, [](Probe<D>& probe) {
     const State<double> real = value(probe.s);

@@ -1,4 +1,4 @@
-/// A clamped input, its drive, and the samples that are chosen from it.
+/// A clamped input, its drive, and selections of its samples.
 
 #include "support.hpp"
 
@@ -17,7 +17,7 @@ struct Probe {
                 std::shared_ptr<const Parameters<double>>(&network.parameters(), [](auto*) {})),
             at};
   }
-  /// bias + the sum of W x over the couplings from the input, by dense algebra.
+  /// Returns bias + the sum of W x over the couplings from the input, by dense algebra.
   State<double> drive_of(const State<double>& at) const {
     const Topology& topology = network.topology();
     State<double> out(topology.state().size(), at.cols());
@@ -66,7 +66,7 @@ TEST(ClampedInput, SelectsRangesAndChoices) {
     for (const auto* kind : {&ranges, &choices})
       for (const std::vector<Index>& which : *kind)
         probe.expect_holds(probe.input.select(which), columns_of<double>(probe.x, which), "some");
-    // Of a choice, again a choice and a range: numbers count within it.
+    // Selections of a selection, then a range: indices count within the selection.
     const std::vector<Index> first{4, 0, 2, 3}, again{2, 0}, range{1, 2};
     const ClampedInput<double> some = probe.input.select(first);
     const State<double> at = columns_of<double>(probe.x, first);
@@ -78,7 +78,7 @@ TEST(ClampedInput, SelectsRangesAndChoices) {
   });
 }
 
-/// Ranges share the memory of the whole: they hold the next input too, and it is computed once.
+/// Ranges share the memory of the whole: they see the next input, whose drive is computed once.
 TEST(ClampedInput, ReclampsWhatSharesItsMemory) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const State<double> next = random_state(probe.random, probe.x.rows(), Probe::batch);

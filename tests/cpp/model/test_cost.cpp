@@ -5,7 +5,7 @@
 namespace equiprop::tests {
 namespace {
 
-/// Targets that sum to one in each column, as probabilities do.
+/// Returns targets that sum to one in each column, like probabilities.
 State<double> random_distribution(Random& random, Index rows, Index columns) {
   State<double> y = random_state(random, rows, columns).array() + 1.01;
   for (Index j = 0; j < columns; ++j) y.col(j) /= y.col(j).sum();
@@ -69,12 +69,12 @@ TEST(CrossEntropy, DoesNotSeeACommonShiftOfTheLogits) {
   const State<double> o = random_state(random, 4, 5), y = random_distribution(random, 4, 5);
   const CrossEntropy<double> cost(y);
   const State<double> shifted = o.array() + 1e3;
-  const double lost = 1e3 * rounding;  // the shift itself rounds the logits
+  const double lost = 1e3 * rounding;  // the logits are rounded when they are shifted
   expect_close(values(cost, shifted).matrix(), values(cost, o).matrix(), lost, "value");
   expect_close(gradient(cost, shifted), gradient(cost, o), lost, "gradient");
 }
 
-/// Complex nudging needs both costs to be holomorphic: dC along i h is i h dC/do.
+/// Both costs are holomorphic, as complex nudging requires: dC along i h is i h dC/do.
 template <template <class> class C>
 void check_complex_step(const State<double>& y, const State<double>& o, const State<double>& v) {
   constexpr double h = 1e-30;

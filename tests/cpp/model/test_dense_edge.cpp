@@ -1,4 +1,4 @@
-/// The dense edge, against dense algebra on every scalar.
+/// The dense edge against dense algebra, on every scalar.
 
 #include "support.hpp"
 
@@ -15,7 +15,7 @@ State<S> random_numbers(Random& random, Index rows, Index columns) {
                             [](double a, double b) { return S(a, b); });
 }
 
-/// A dense coupling from 5 units to 3, bound to weights for both directions.
+/// A dense coupling from 5 units to 3 units, bound to weights for both directions.
 template <class S>
 struct BoundEdge {
   using W = WeightOf<S>;
@@ -93,7 +93,7 @@ TYPED_TEST(DenseEdge, HandsItsProductsOver) {
   of.expect(sum, expected, "the block alone");
 }
 
-/// In the plan, each layer's linear signal has its gain.
+/// In the plan, the pull of each layer has the gain of its linear signal.
 template <class S>
 class PlannedEdge : public ::testing::Test {};
 using Reals = ::testing::Types<float, double>;

@@ -1,4 +1,4 @@
-/// Every energy against its own derivatives: for a new one these are three lines.
+/// Every energy against its own derivatives; a new energy needs three lines here.
 
 #include "support.hpp"
 

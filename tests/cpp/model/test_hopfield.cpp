@@ -1,11 +1,11 @@
-/// The Hopfield energy against its formula, and the network that owns its parameters.
+/// The Hopfield energy against its formula, and the network that owns the parameters.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// The formula of the energy, term by term, with none of the library's products.
+/// Returns the energy by its formula, term by term, without products of the library.
 double naive_energy(const HopfieldNetwork<double>& network, const State<double>& x,
                     const State<double>& s, Index sample) {
   const Topology& topology = network.topology();
@@ -73,7 +73,7 @@ TEST(Hopfield, FloatAgreesWithDouble) {
     State<float> actual(s.rows(), 2);
     probe.network.clamp(x).hessian_vector_product(s, s, expected);
     single.clamp(x.cast<float>()).hessian_vector_product(s.cast<float>(), s.cast<float>(), actual);
-    // A state near the end of rho's range loses digits in 1 / (1 - r^2).
+    // Near the ends of rho's range, a state loses digits in 1 / (1 - r^2).
     expect_close(actual.cast<double>(), expected, 1e-4, "Hessian");
     PerSample<double> e(2);
     PerSample<float> f(2);
@@ -88,13 +88,13 @@ TEST(Hopfield, ComplexGradientIsHolomorphic) {
     const auto energy = probe.network.clamp_as<Complex>(probe.random_input(2));
     const State<Complex> s = interior_state(probe.network, probe.random, 2).cast<Complex>();
     const State<Complex> v = random_state(probe.random, s.rows(), 2).cast<Complex>();
-    // Off the real axis too: a conjugation anywhere would make the two directions disagree.
+    // Off the real axis a conjugation anywhere would make both directions disagree.
     const State<Complex> at = s + Complex(0, 0.1) * v;
     State<Complex> hv(s.rows(), 2), hiv(s.rows(), 2);
     energy.hessian_vector_product(at, v, hv);
     energy.hessian_vector_product(at, Complex(0, 1) * v, hiv);
     EXPECT_LE((hiv - Complex(0, 1) * hv).cwiseAbs().maxCoeff(), rounding);
-    const double h = 1e-6;  // central differences: h^2 / 6 times the third derivative remains
+    const double h = 1e-6;  // central differences: the error is h^2 / 6 times the third derivative
     for (const Complex direction : {Complex(h, 0), Complex(0, h)}) {
       State<Complex> plus(s.rows(), 2), minus(s.rows(), 2);
       energy.gradient(at + direction * v, plus);
@@ -120,7 +120,7 @@ TEST(Hopfield, AFreshNetworkStartsAtTheResponseToNoDrive) {
 
 TEST(Hopfield, InputActsThroughTheDriveAlone) {
   for_each<Probe>(is_any, [](Probe& probe) {
-    // E is linear in the drive: with x moved into the biases, the energy is the same.
+    // E is linear in the drive: if x is moved into the biases, the energy does not change.
     const State<double> x = probe.random_input(1),
                         s = interior_state(probe.network, probe.random, 1);
     HopfieldNetwork<double> moved(probe.network.topology().layers(),
@@ -160,7 +160,7 @@ TEST(HopfieldNetwork, InitializesWithinTheGlorotBoundAndBySeed) {
   const auto weights = network.parameters().head(2400);
   EXPECT_LE(weights.cwiseAbs().maxCoeff(), limit);
   EXPECT_GE(weights.cwiseAbs().maxCoeff(), 0.99 * limit);
-  // The mean of n uniform numbers on +-limit has standard deviation limit / sqrt(3 n).
+  // The mean of n numbers uniform on +-limit has standard deviation limit / sqrt(3 n).
   EXPECT_LE(std::abs(weights.mean()), 5 * limit / std::sqrt(3 * 2400.0));
   EXPECT_TRUE((network.parameters().tail(60).array() == 0).all());
   const Parameters<double> first = network.parameters();
@@ -248,7 +248,8 @@ TEST(HopfieldNetwork, ReclampsOnceItsParametersAreFiniteAgain) {
   expect_identical(actual, expected, "gradient");
 }
 
-/// A drive that overflows is no fault of a parameter: the relaxation reports the samples that diverge.
+/// If the drive overflows although all parameters are finite, clamping succeeds and the relaxation reports the samples
+/// that diverge.
 TEST(HopfieldNetwork, ClampsFiniteParametersWhoseDriveOverflows) {
   auto network = make_network(zoo().back());
   network.parameters().setConstant(1e300);

@@ -1,4 +1,4 @@
-/// The maps of the Hopfield energy that solvers step by: fixed-point map, mobility, block updates.
+/// The maps of the Hopfield energy that solvers use: fixed-point map, mobility, block updates.
 
 #include "support.hpp"
 
@@ -23,7 +23,7 @@ PerSample<double> energies(const AnyEnergy<double>& energy, const State<double>&
   return out;
 }
 
-/// What gradient descent can still do at s: 0 exactly where dE/ds is 0, or points out of the box.
+/// Returns the projected gradient at s: -dE/ds, but 0 where it points out of the box.
 State<double> descent(const AnyEnergy<double>& energy, const State<double>& s) {
   State<double> moved = s - gradient(energy, s);
   energy.project(moved);
@@ -52,7 +52,7 @@ struct Probe {
     const State<double> y = random_state(random, topology.num_outputs(), batch);
     return TotalEnergy<double>(energy, SquaredError<double>(y), beta);
   }
-  /// Rows of one block of layers.
+  /// Returns the rows of one block of layers.
   State<double> rows_of(const State<double>& a, std::size_t block) const {
     State<double> out(0, a.cols());
     for (const auto k : topology.blocks()[block]) {
@@ -62,8 +62,8 @@ struct Probe {
     }
     return out;
   }
-  /// Each update is the exact minimiser over its block, measures itself, and leaves the others alone. Blocks
-  /// come in turn from the network's `first`.
+  /// Each update is the exact minimiser over its block, measures its own change, and does not change the other blocks.
+  /// The blocks are updated in turn, starting with the network's block `first`.
   void check_minimises(const AnyEnergy<double>& energy, Index first = 0) {
     State<double> s = start();
     for (Index block = 0; block < energy.num_blocks(); ++block) {
@@ -73,7 +73,7 @@ struct Probe {
       max_difference<double>(s, before, moved);
       EXPECT_TRUE((change == moved).all());
       const auto b = static_cast<std::size_t>((first + block) % energy.num_blocks());
-      // The inverse of rho loses digits near the ends of its range.
+      // Near the ends of its range the inverse of rho loses digits.
       expect_close(rows_of(descent(energy, s), b), 0 * rows_of(s, b), 100 * rounding,
                    "descent left in the block");
       for (std::size_t other = 0; other < topology.blocks().size(); ++other)
@@ -93,7 +93,7 @@ struct Probe {
       }
   }
 
-  /// Before and after sweeps; whether the energy has a pass of its own for its residual.
+  /// Compares the residuals before and after sweeps. Returns true if the energy has a residual in one pass.
   bool check_residual(const AnyEnergy<double>& energy) {
     State<double> s = start();
     PerSample<double> largest, expected(batch);
@@ -133,7 +133,7 @@ TEST(Updates, BlockUpdatesMinimiseExactly) {
 
 TEST(Updates, BlockUpdatesMinimiseTheNudgedEnergyExactlyOnClippedOutputs) {
   for_each<Probe>(has_clipped_outputs, [](Probe& probe) {
-    for (const double beta : {0.4, 5.0, -0.3})  // the outputs' block comes first
+    for (const double beta : {0.4, 5.0, -0.3})  // the block of the outputs is updated first
       probe.check_minimises(probe.nudged(beta), probe.energy.output_block());
   });
 }
@@ -141,7 +141,7 @@ TEST(Updates, BlockUpdatesMinimiseTheNudgedEnergyExactlyOnClippedOutputs) {
 TEST(Updates, BlockUpdatesNeverRaiseTheEnergy) {
   for_each<Probe>(is_any, [](Probe& probe) {
     probe.check_descends(probe.energy);
-    // A curved leak has second derivative at least 1 here, which dominates |beta| < 1.
+    // The second derivative of a curved leak is at least 1 here, which exceeds |beta| < 1.
     for (const double beta : {0.4, -0.3}) probe.check_descends(probe.nudged(beta));
   });
 }
@@ -154,7 +154,7 @@ TEST(Updates, BlockUpdatesUnderCrossEntropyNeverRaiseTheEnergy) {
   });
 }
 
-/// T is the minimiser of each layer with the others held, computed for all layers at once.
+/// T minimises over each layer with the others fixed, for all layers at the same time.
 TEST(Updates, ABlockUpdateIsThatBlockOfTheFixedPointMap) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const State<double> before = probe.start();
@@ -168,7 +168,7 @@ TEST(Updates, ABlockUpdateIsThatBlockOfTheFixedPointMap) {
   });
 }
 
-/// The block that was updated last has none to the last bit, so it may be left out.
+/// The residual of the block that was updated last is exactly 0, so it may be skipped.
 TEST(Updates, TheResidualInOnePassIsThatOfTheMap) {
   int measured = 0;
   for_each<Probe>(is_any, [&](Probe& probe) {
@@ -178,8 +178,8 @@ TEST(Updates, TheResidualInOnePassIsThatOfTheMap) {
   EXPECT_GT(measured, 0);
 }
 
-/// A layer under `neighbours` layers of `width` units each, which pull it by one kernel call: the change and the residual
-/// are those of the complete sum, and the sum is that of the weights' products.
+/// A layer with `neighbours` neighbours of `width` units each, whose pulls one kernel call computes: the change and the
+/// residual are those of the complete sum, and the sum is that of the dense products.
 template <class S>
 void check_neighbours(Index neighbours, Index width, Index units) {
   std::vector<Layer> layers{{"x", 2}};
@@ -226,7 +226,7 @@ TEST(Updates, ALayerMayHaveAnyNumberOfNeighbours) {
     }
 }
 
-/// Where the leak is quadratic T(s) - s is the (projected) gradient step itself.
+/// If the leak is quadratic, T(s) - s is the projected gradient step.
 TEST(Updates, TheResidualOfAQuadraticLeakIsTheProjectedGradient) {
   for_each<Probe>(is_quadratic, [](Probe& probe) {
     const State<double> s = probe.start();
@@ -241,7 +241,7 @@ TEST(Updates, FixedPointsOfTheMapAreStationary) {
   });
 }
 
-/// A Legendre unit feels its bias as it would feel a force, so hidden layers can be checked too.
+/// A bias acts on a Legendre unit like a force, so hidden layers can be checked too.
 TEST(Updates, MobilityIsTheResponseToABias) {
   for_each<Probe>(is_legendre, [](Probe& probe) {
     const State<double> s = probe.start();

@@ -1,4 +1,4 @@
-/// Passes over all neighbours of a layer, against dense algebra.
+/// The sum over all neighbours of a layer, against dense algebra.
 
 #include <deque>
 
@@ -7,13 +7,14 @@
 namespace equiprop::tests {
 namespace {
 
-/// Three layers. The first is pulled by the second, directly and transposed; the second by all; the third by none.
+/// A plan of three layers: the second layer pulls on the first, directly and transposed; all layers pull on the second;
+/// none pulls on the third.
 template <class T>
 struct Plan {
   explicit Plan(Index width)
       : plan((state.append("a", width), state.append("b", 5), state.append("c", 17), state)) {
     s = numbers(state.size(), batch);
-    start = numbers(state.size() + 3, batch);  // a padded drive
+    start = numbers(state.size() + 3, batch);  // as for a padded drive
     add(0, 1, false, 1);
     add(0, 1, true, 0.5);
     add(1, 0, true, 1);
@@ -34,7 +35,7 @@ struct Plan {
                   static_cast<T>(gain)});
     pulls.push_back({to, from, transposed, gain});
   }
-  /// start + sum_i gain_i op(W_i) u_i, (layer's units, batch), in double.
+  /// Returns start + sum_i gain_i op(W_i) u_i in double, (layer's units, batch).
   State<double> sum(std::size_t layer, bool with_start) const {
     State<double> out = State<double>::Zero(state[layer].rows, batch);
     if (with_start)
@@ -60,7 +61,7 @@ struct Plan {
   Random random{41};
   Layout state;
   LayerPlan<T> plan;
-  std::deque<State<T>> weights;  // which the plan points to
+  std::deque<State<T>> weights;  // the plan refers to these weights
   std::vector<Pulled> pulls;
   State<T> s, start;
   std::vector<Pull<T>> scratch;
@@ -69,7 +70,7 @@ struct Plan {
 template <class T>
 class Plans : public ::testing::Test {
  public:
-  /// For a layer that is packed by columns, and one so narrow that it is packed by rows.
+  /// Calls check for a layer that is packed by columns and for one so narrow that it is packed by rows.
   template <class Check>
   void for_each_width(const Check& check) {
     for (const Index width : {1, 3, 40}) {
@@ -97,7 +98,7 @@ TYPED_TEST(Plans, AStepStoresTheSumOfAllPulls) {
   });
 }
 
-/// A box as the response, in place and elsewhere; the change of each sample is that of the stored numbers.
+/// With a box as the response, in place and out of place; the change of each sample is that of the stored numbers.
 TYPED_TEST(Plans, AStepRespondsAndMeasures) {
   using T = TypeParam;
   const Response<T> box{ResponseKind::box, T(0.5), T(0), T(-0.25), T(0.75)};
@@ -118,7 +119,7 @@ TYPED_TEST(Plans, AStepRespondsAndMeasures) {
       p.plan.measure(layer, p.s, p.start, box, measured.data(), p.scratch);
       EXPECT_TRUE(measured == change) << "measured without storing";
 
-      if (layer == 1) continue;  // it pulls itself
+      if (layer == 1) continue;  // this layer pulls on itself
       State<T> s = p.s;
       p.plan.step(layer, s, p.start, &box, s, nullptr, p.scratch);
       EXPECT_TRUE(s == out) << "in place";
@@ -126,7 +127,7 @@ TYPED_TEST(Plans, AStepRespondsAndMeasures) {
   });
 }
 
-/// Weights are those of the last `pack`.
+/// The plan uses the weights of the last `pack`.
 TYPED_TEST(Plans, PackTakesTheWeightsAsTheyAre) {
   using T = TypeParam;
   this->for_each_width([](Plan<T>& p) {

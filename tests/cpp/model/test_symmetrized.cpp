@@ -1,4 +1,4 @@
-/// The antisymmetric repair: at s* the same velocity, and the transposed Jacobian.
+/// The antisymmetric term: it keeps the velocity at s* and transposes the Jacobian there.
 
 #include "support.hpp"
 
@@ -37,7 +37,7 @@ TEST(Symmetrized, LeavesTheGradientAtItsPointUnchanged) {
   });
 }
 
-/// The repaired family of the first sample, at a point of its own.
+/// Returns the symmetrized family of the first sample, at the given point.
 EnergyFamily repair(const EnergyFamily& family, const State<double>& point) {
   const EnergyFamily sample = family.sample(0);
   return {sample.theta, sample.x,
@@ -59,7 +59,7 @@ EnergyFamily nudge(const EnergyFamily& family, const State<double>& y, double be
           }};
 }
 
-/// Every derivative law, also under a nudge: the repair moves with theta, but vanishes at s*.
+/// Every law of derivatives holds, also with nudging: the term depends on theta, but is 0 at s*.
 TEST(Symmetrized, ObeysEveryLawAtItsPoint) {
   for (const auto* cases : {&zoo(), &fields()})
     for_each_of<Probe>(*cases, is_any, [](Probe& probe) {
@@ -71,7 +71,7 @@ TEST(Symmetrized, ObeysEveryLawAtItsPoint) {
     });
 }
 
-/// The Jacobian at s*, one unit at a time from dual gradients, is the transpose of what it was.
+/// The Jacobian at s*, from dual gradients by one unit at a time, is the transpose of the original one.
 TEST(Symmetrized, TransposesTheJacobianAtItsPoint) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const State<double> point = probe.s_star.col(0);
@@ -91,7 +91,7 @@ TEST(Symmetrized, ItsProductsAreTransposesOfEachOtherAwayFromItsPoint) {
   });
 }
 
-/// G(s) + (H^T - H)(s - s*) away from s*, written out.
+/// Away from s*, the gradient is G(s) + (H^T - H)(s - s*).
 TEST(Symmetrized, IsItsFormula) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const State<double> step = probe.s - probe.s_star;
@@ -104,7 +104,8 @@ TEST(Symmetrized, IsItsFormula) {
   });
 }
 
-/// H - H^T of a symmetric H is rounding: to the last digits the same energy, with its parameters.
+/// For a symmetric H, H - H^T is a rounding error: up to the last digits the energy and its parameter derivatives are
+/// the same.
 TEST(Symmetrized, OfAnEnergyIsThatEnergy) {
   for_each<Probe>(is_any, [](Probe& probe) {
     EXPECT_TRUE(probe.repaired.conservative());
@@ -138,7 +139,7 @@ TEST(Symmetrized, RestsWhereTheFieldRests) {
   });
 }
 
-/// The transposed Jacobian of the map at a single sample.
+/// Returns the transposed Jacobian of the map for a single sample.
 State<double> transposed_map(const AnyEnergy<double>& energy, const State<double>& s) {
   const State<double> units = State<double>::Identity(s.rows(), s.rows());
   State<double> columns(s.rows(), s.rows());
@@ -147,8 +148,8 @@ State<double> transposed_map(const AnyEnergy<double>& energy, const State<double
   return columns;
 }
 
-/// 1 - D H and 1 - D H^T have the same eigenvalues, so the same traces of their powers: a damping that suits one
-/// suits the other.
+/// 1 - D H and 1 - D H^T have the same eigenvalues, so the traces of their powers are equal. A damping that is stable
+/// for one is stable for the other.
 TEST(Symmetrized, KeepsTheEigenvaluesOfTheMap) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const EnergyFamily sample = probe.family.sample(0);
@@ -161,7 +162,7 @@ TEST(Symmetrized, KeepsTheEigenvaluesOfTheMap) {
   });
 }
 
-/// One map for both: the field's own under the force -(H^T - H)(s - s*), away from s* and with an outer force, too.
+/// The map is that of the field under the force -(H^T - H)(s - s*), away from s* and with an outer force.
 TEST(Symmetrized, MapsLikeTheFieldUnderAForceOnAllUnits) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const State<double> step = probe.s - probe.s_star;

@@ -1,4 +1,4 @@
-/// The graph: which ones are refused, how layers are coloured, where blocks lie.
+/// The graph: which graphs are rejected, how layers are coloured, and where blocks are.
 
 #include <set>
 
@@ -109,7 +109,7 @@ TEST(Topology, NoTwoCoupledLayersShareABlock) {
   Random random(1);
   for (int trial = 0; trial < 50; ++trial) {
     const Index layers = 2 + static_cast<Index>(random.below(8));
-    Couplings couplings = chain(static_cast<std::size_t>(layers));  // nobody is alone
+    Couplings couplings = chain(static_cast<std::size_t>(layers));  // every layer is coupled
     for (Index a = 0; a < layers; ++a)
       for (Index b = a + 2; b < layers; ++b)
         if (random.below(2) == 0)

@@ -1,4 +1,4 @@
-/// F = E + beta C: the laws of an energy, and the sum written out.
+/// F = E + beta C: the laws of an energy, and the sum by its formula.
 
 #include "support.hpp"
 
@@ -11,7 +11,7 @@ State<double> one_hot(Index outputs, Index batch) {
   return y;
 }
 
-/// The family of total energies over another family; the sample's targets are not perturbed.
+/// The family of total energies over another family; the targets of the sample are constant.
 template <template <class> class C>
 EnergyFamily nudge(const EnergyFamily& family, const State<double>& y, double beta) {
   return {family.theta, family.x,
@@ -98,7 +98,7 @@ TEST(TotalEnergy, SamplesRestrictBothParts) {
   });
 }
 
-/// Nudging twice is nudging by the sum: an outer force is passed inwards.
+/// Two nested nudges add up: the outer force is forwarded to the inner energy.
 TEST(TotalEnergy, NestsByAddingItsForces) {
   for_each<Probe>(is_mixed_or_smallest, [](Probe& probe) {
     const Index batch = 2, outputs = probe.network.topology().num_outputs();

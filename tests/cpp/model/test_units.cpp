@@ -1,4 +1,4 @@
-/// One layer's units: bounds, rest and refusals that no derivative law can see.
+/// The units of one layer: bounds, rest state and errors, which the derivative laws do not test.
 
 #include "support.hpp"
 
@@ -34,7 +34,7 @@ TEST(Units, MobilityIsJudgedBeforeClipping) {
   EXPECT_EQ(mobility(Units(half_hard_sigmoid(), Potential::quadratic), 0.5), 1);
 }
 
-/// Also where the drive is beyond rho's own bounds but the state within its box, which is wider.
+/// The mobility is also right where the drive is outside rho's bounds but the state is inside its box, which is wider.
 TEST(Units, MobilityIsTheDerivativeOfTheResponseToAForce) {
   for (const auto potential : {Potential::legendre, Potential::quadratic})
     for (const auto& [name, activation] : activations()) {
@@ -48,7 +48,7 @@ TEST(Units, MobilityIsTheDerivativeOfTheResponseToAForce) {
     }
 }
 
-/// respond minimises leak - drive signal - force s + stiffness s^2 / 2: no point nearby is lower.
+/// `respond` minimises leak - drive signal - force s + stiffness s^2 / 2: no state nearby has a lower value.
 TEST(Units, ResponseInABoxMinimises) {
   Random random(1);
   for (const auto potential : {Potential::legendre, Potential::quadratic})
@@ -75,7 +75,7 @@ TEST(Units, RefuseNudgingThatIsNotConvex) {
   const Units plain(hard_sigmoid(), Potential::legendre);
   EXPECT_NO_THROW(respond(plain, 0, 0, -0.99));
   EXPECT_THROW(respond(plain, 0, 0, -1), InvalidArgument);
-  // A Legendre leak s^2 / (2 gain) is stiffer for a smaller gain.
+  // The Legendre leak s^2 / (2 gain) has a larger curvature for a smaller gain.
   const Units half(half_hard_sigmoid(), Potential::legendre);
   EXPECT_NO_THROW(respond(half, 0, 0, -1.9));
   EXPECT_THROW(respond(half, 0, 0, -2), InvalidArgument);
@@ -111,14 +111,14 @@ struct Saturating {
     units.template leak_curvature<S>(State<S>::Constant(1, 1, state), out);
     return out(0);
   }
-  /// From the middle of the range of rho to where it rounds to an end, D leak'' is at most near 1, and D is 0 at the
-  /// end, where leak'' is bounded.
+  /// Checks that D leak'' is at most about 1 from the middle of rho's range to the argument at which rho rounds to an
+  /// end of the range, and that D is 0 there, where leak'' is bounded.
   void check(S end) const {
     const S most = 1 / (4 * std::numeric_limits<S>::epsilon());
     for (int i = 0; i <= 400; ++i) {
       const S drive = end * static_cast<S>(i) / 400, bend = curvature(state(drive));
       EXPECT_LE(bend, most) << drive;
-      EXPECT_LT(mobility(drive) * bend, 1.9) << drive;  // the side network's iterations are stable
+      EXPECT_LT(mobility(drive) * bend, 1.9) << drive;  // the side network is stable
       EXPECT_GE(mobility(drive), 0) << drive;
     }
     EXPECT_EQ(mobility(end), 0);

@@ -1,4 +1,4 @@
-/// Feedback weights of their own: a vector field, and what it shares with the energy it came from.
+/// Separate feedback weights: a vector field, compared with the energy of tied weights.
 
 #include "support.hpp"
 
@@ -13,7 +13,7 @@ struct Probe {
         s(interior_state(field, random, batch)),
         v(random_state(random, s.rows(), batch)) {}
 
-  /// The tied network with W and b of `field`.
+  /// Returns the tied network with the W and b of `field`.
   HopfieldNetwork<double> tied() const {
     HopfieldNetwork<double> network(c.layers, c.couplings, c.potential);
     const Layout& wide = field.topology().parameters();
@@ -41,7 +41,7 @@ struct Probe {
 
 using Method = std::function<void(const AnyEnergy<double>&, StateRef<double>)>;
 
-/// Every function of a state that an energy and a field have in common.
+/// Returns every function of a state that an energy and a vector field have in common.
 std::vector<std::pair<std::string, Method>> methods(const Probe& probe) {
   const auto& [s, v] = std::tie(probe.s, probe.v);
   std::vector<std::pair<std::string, Method>> all{
@@ -75,8 +75,8 @@ TEST(VectorField, StartsWithFeedbackEqualToTheWeights) {
   }
 }
 
-/// The same products of the same numbers; transposed ones are summed in another order, since only tied weights are
-/// packed for both directions.
+/// Both compute the same products of the same numbers. Transposed products are summed in another order, because only
+/// tied weights are packed for both directions.
 TEST(VectorField, WithEqualWeightsIsTheTiedNetwork) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     probe.tie();
@@ -100,7 +100,7 @@ TEST(VectorField, WithEqualWeightsIsTheTiedNetwork) {
   });
 }
 
-/// One NaN refuses the step, whatever the sums after it are.
+/// A single NaN rejects the step, even if later sums are finite.
 TEST(VectorField, AStepOfSumsThatAreNotFiniteTouchesNothing) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const auto tied = probe.tied();
@@ -120,7 +120,8 @@ TEST(VectorField, AStepOfSumsThatAreNotFiniteTouchesNothing) {
   });
 }
 
-/// dE/dW of tied weights acts along both directions of a coupling: its product is the sum of both.
+/// dE/dW of tied weights acts in both directions of a coupling: its mixed derivative is the sum of those of both
+/// directions.
 TEST(VectorField, ItsMixedDerivativesSplitThoseOfTiedWeights) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     probe.tie();
@@ -152,7 +153,7 @@ TEST(VectorField, ItsHessianIsNotSymmetric) {
     field.transposed_hessian_vector_product(probe.s, probe.v, b);
     different += (a - b).norm() > 1e-3 * a.norm();
   });
-  // A network of one free layer has no inner coupling.
+  // A network with one free layer has no inner coupling.
   EXPECT_EQ(different, coupled);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-/// The implicit function theorem with dense matrices: what every second phase is held against.
+/// The implicit function theorem with dense matrices, as a reference for every second phase.
 
 #include "support.hpp"
 
@@ -21,11 +21,11 @@ struct Targets {
 
 inline State<double> random_targets(Random& random, Index outputs, Index batch) {
   State<double> y = random_state(random, outputs, batch).array() + 1.2;
-  for (Index j = 0; j < batch; ++j) y.col(j) /= y.col(j).sum();  // as cross-entropy wants them
+  for (Index j = 0; j < batch; ++j) y.col(j) /= y.col(j).sum();  // for cross-entropy
   return y;
 }
 
-/// A unit is held where its layer's box ends: strictly inside, a small force moves it.
+/// Returns the units that are free: inside their box, not held by a bound.
 inline std::vector<Index> free_units(const Case& c, const State<double>& s) {
   std::vector<Index> free;
   Index unit = 0;
@@ -39,10 +39,11 @@ inline std::vector<Index> free_units(const Case& c, const State<double>& s) {
   return free;
 }
 
-/// The side network solves H^T lambda = dC/ds. A nudged vector field answers like H lambda = dC/ds.
+/// The side network solves H^T lambda = dC/ds (`exact`). A nudged vector field responds with the solution of H lambda =
+/// dC/ds (`nudged`).
 enum class Side { exact, nudged };
 
-/// -<lambda, d2E/dtheta ds> on the free units, and the same for the input, by dense algebra.
+/// Returns -<lambda, d2E/dtheta ds> on the free units, and the derivative with respect to the input, by dense algebra.
 inline DenseGradient implicit_gradient(const EnergyFamily& family, const AnyCost<double>& cost,
                                        const State<double>& s,
                                        const std::function<std::vector<Index>(Index)>& free,

@@ -1,4 +1,4 @@
-/// EqProp at a finite beta is the exact gradient of something: the mean cost between its nudges.
+/// Equilibrium Propagation at a finite beta is the exact gradient of a surrogate: the mean cost between its nudges.
 
 #include "second_phase/implicit.hpp"
 
@@ -15,8 +15,8 @@ struct Probe {
         family(make_family(network, x)),
         start(fixed_point(family.energy(), network.initial_state(batch))) {}
 
-  /// min over s of E + beta C, mean over the batch, with its derivative along (along_theta, along_x):
-  /// s is relaxed as a dual, so nothing about envelopes is assumed.
+  /// Returns the mean over the batch of min_s (E + beta C), with its derivative along (along_theta, along_x). s is
+  /// relaxed as dual numbers, so the envelope theorem is not used.
   D minimum(double beta) const {
     Parameters<D> theta = dual(family.theta, along_theta);
     const AnyEnergy<D> total = TotalEnergy<D>(family.on_dual(theta, dual(x, along_x)),
@@ -27,7 +27,7 @@ struct Probe {
     total.energy(s, out);
     return out.sum() / D(batch);
   }
-  /// (F*(b2) - F*(b1)) / (b2 - b1), the mean of C(s^b) over [b1, b2].
+  /// Returns (F*(b2) - F*(b1)) / (b2 - b1), the mean of C(s^b) over [b1, b2].
   D surrogate(double b1, double b2) const { return (minimum(b2) - minimum(b1)) / D(b2 - b1); }
 
   void check(const NudgingRule<double>& rule, double b1, double b2) const {
@@ -91,8 +91,8 @@ TEST(EquilibriumPropagation, ReportsTheWorstOfItsPhases) {
   }
 }
 
-/// A rule is the weighted sum of its nodes, to rounding, also where a network has several fixed points and a nudged
-/// phase that started elsewhere than at s* would end in another one.
+/// A rule gives the weighted sum of its nodes up to rounding, also if a network has several fixed points and a nudged
+/// phase with another start than s* would end in another one.
 TEST(EquilibriumPropagation, IsTheSumOfItsNodes) {
   for (const Activation& activation : {hard_sigmoid(), tanh_activation()})
     for (const double gain : {0.5, 1.0, 1.5, 2.0})
@@ -115,7 +115,7 @@ TEST(EquilibriumPropagation, IsTheSumOfItsNodes) {
       }
 }
 
-/// Stopping both phases of a one-sided rule early, alike, cancels the free phase's own motion.
+/// If both phases of a one-sided rule stop early after equally many steps, the error of the free phase cancels.
 TEST(EquilibriumPropagation, AnUnfinishedFreePhaseCancels) {
   Probe probe(zoo()[1]);
   const double beta = 1e-4, error_of_start = 1e-3;
@@ -126,7 +126,7 @@ TEST(EquilibriumPropagation, AnUnfinishedFreePhaseCancels) {
                                            one_sided<double>(beta), FixedPointIteration{{0.0, 5}})
         .parameters;
   };
-  // Without cancellation the error would be error_of_start / beta = 10.
+  // Without the cancellation the error would be about error_of_start / beta = 10.
   EXPECT_LT((run(off) - run(probe.start)).cwiseAbs().maxCoeff(), 10 * error_of_start);
 }
 

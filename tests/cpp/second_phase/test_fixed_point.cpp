@@ -1,5 +1,5 @@
-/// The theorem at the fixed point: the limit of EqProp, RBP with any linear solver, and the implicit
-/// function theorem written out with dense matrices are one gradient.
+/// The theorem at the fixed point: the limit of Equilibrium Propagation, Recurrent Backpropagation with any linear
+/// solver, and the implicit function theorem with dense matrices give the same gradient.
 
 #include "second_phase/implicit.hpp"
 
@@ -8,7 +8,7 @@ namespace {
 
 constexpr double agreement = 1e-10;
 
-/// The largest eigenvalue of D H over the batch: what stepwise linear solvers must be stable for.
+/// Returns the largest eigenvalue of D H over the batch, which determines the stable step size of linear solvers.
 double largest_eigenvalue(const EnergyFamily& family, const State<double>& s) {
   State<double> mobility(s.rows(), s.cols());
   family.energy().mobility(s, {}, mobility);
@@ -25,7 +25,7 @@ std::vector<LinearSolver> linear_solvers(double largest) {
   const StoppingRule exact{1e-13, 20000};
   std::vector<LinearSolver> solvers{ConjugateGradient{exact}, Richardson{exact, 1 / largest},
                                     GMRES{exact}};
-  if (largest < 1.95) solvers.emplace_back(Neumann{exact});  // it has no step size to shorten
+  if (largest < 1.95) solvers.emplace_back(Neumann{exact});  // it has no step size
   return solvers;
 }
 
@@ -36,7 +36,7 @@ std::vector<Solver> solvers_for(const AnyEnergy<double>& energy) {
   return solvers;
 }
 
-/// Checks every second phase against `expected`; returns how many linear solvers took part.
+/// Checks every second phase against `expected` and returns the number of linear solvers used.
 std::size_t check_gradients(const EnergyFamily& family, const State<double>& s,
                             const std::pair<AnyCost<double>, AnyCost<D>>& cost,
                             const DenseGradient& expected) {
@@ -56,7 +56,8 @@ std::size_t check_gradients(const EnergyFamily& family, const State<double>& s,
   return all_linear.size();
 }
 
-/// One block of two is eliminated, and what is left is a unit matrix, scaled, and a matrix of the other block's rank.
+/// One block of two is eliminated. The remaining matrix is a scaled unit matrix plus a matrix whose rank is at most the
+/// size of the other block.
 TEST(FixedPoint, ConjugateGradientsNeedAStepForEachUnitOfTheSmallerBlock) {
   Index networks = 0;
   for (const Case& c : zoo()) {

@@ -1,4 +1,4 @@
-/// The batch in the memory of this machine: each operation against the functions of its energy and cost.
+/// The batch in host memory: each operation against the functions of its energy and cost.
 
 #include "support.hpp"
 
@@ -23,7 +23,7 @@ struct Probe {
   AnyEnergy<double> energy;
   AnyCost<double> cost;
   HostBatch<double> batch;
-  std::vector<State<double>> states;  // by slot
+  std::vector<State<double>> states;  // one state per slot
 };
 
 TEST(HostBatch, KeepsWhatIsWritten) {
@@ -71,7 +71,7 @@ TEST(HostBatch, SumsDisplacementsAndObjectives) {
   });
 }
 
-/// Into AddTo, a descent, and by the input.
+/// Delivers the derivatives to AddTo, to a descent, and with respect to the input.
 TEST(HostBatch, DeliversTheDerivativesOfItsEnergy) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const auto& s = probe.states;
@@ -106,8 +106,8 @@ TEST(HostBatch, DeliversTheDerivativesOfItsEnergy) {
   });
 }
 
-/// The bound of a sum may be far above it: where a sink refuses the bound but the sum is finite, it is handed over all
-/// the same, and where it is not, nothing is.
+/// The bound of a sum may be much larger than the sum. If the sink rejects the bound but the sum is finite, the sum is
+/// handed over; if the sum is not finite, nothing is.
 TEST(HostBatch, HandsOverEverySumThatIsFinite) {
   HopfieldNetwork<float> network({{"x", 1}, {"y", 1, linear()}}, chain(2));
   const State<float> x = State<float>::Constant(1, 2, 1e16f);
@@ -120,7 +120,7 @@ TEST(HostBatch, HandsOverEverySumThatIsFinite) {
     const bool given = batch.contrast(0, weights, descent);
     return std::pair{given, theta};
   };
-  // dE/dw = -sum x s, dE/db = -sum s. The products are too large for the bound, their sum is not.
+  // dE/dw = -sum x s and dE/db = -sum s. The products exceed the bound, but their sum does not.
   const auto [given, theta] = step(1e16f, -9e15f);
   EXPECT_TRUE(given);
   EXPECT_NEAR(theta(0) / 5e30f, 1, 1e-5);

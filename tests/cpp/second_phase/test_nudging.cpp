@@ -1,11 +1,11 @@
-/// Nudging rules as data, and what they are worth: orders in beta, and beta in the complex plane.
+/// Nudging rules as data, and their accuracy: orders in beta, and beta in the complex plane.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// Sums w_k p(beta_k): the value a rule gives to a polynomial g(beta) = sum a_m beta^m.
+/// Returns sum_k w_k p(beta_k): the value of a rule for a polynomial g(beta) = sum_m a_m beta^m.
 double apply(const NudgingRule<double>& rule, const std::vector<double>& coefficients) {
   double sum = 0;
   for (const auto& [beta, weight] : rule)
@@ -37,7 +37,7 @@ TEST(Nudging, HolomorphicRefusesOddPointsAndBadRadii) {
     EXPECT_THROW(holomorphic(radius, 4), InvalidArgument);
 }
 
-/// Of the powers of beta only 1, N + 1, 2 N + 1, ... are seen, the later ones times radius^N, ...
+/// The rule depends only on the powers 1, N + 1, 2 N + 1, ... of beta; the higher ones have factors radius^N, ...
 TEST(Nudging, HolomorphicIsExactOnPolynomialsBelowItsNumberOfPoints) {
   for (const int points : {2, 4, 10, 64})
     for (int power = 0; power < 2 * points; ++power) {
@@ -57,7 +57,8 @@ TEST(Nudging, TheExactLimitIsOneDualNode) {
   EXPECT_EQ(rule[0].weight, D(1));
 }
 
-/// (1 / (N b)) sum_k e^(-2 pi i k / N) g(b e^(2 pi i k / N)), all of the circle (Laborieux & Zenke 2022).
+/// Returns the rule (1 / (N b)) sum_k e^(-2 pi i k / N) g(b e^(2 pi i k / N)) on the full circle (Laborieux & Zenke
+/// 2022).
 NudgingRule<Complex> circle(double radius, int points) {
   NudgingRule<Complex> rule;
   for (int k = 0; k < points; ++k) {
@@ -106,7 +107,7 @@ bool is_curved_chain(const Case& c) {
   return is_smooth(c) && c.name.ends_with("_chain") && !c.name.starts_with("linear_");
 }
 
-/// Halving beta divides the error by 2^order, up to the next order's share.
+/// Halving beta divides the error by 2^order, up to the contribution of the next order.
 TEST(Nudging, OneSidedIsOfFirstOrderAndCenteredOfSecond) {
   for_each<Probe>(is_curved_chain, [](Probe& probe) {
     const double beta = 0.01;
@@ -117,7 +118,7 @@ TEST(Nudging, OneSidedIsOfFirstOrderAndCenteredOfSecond) {
   });
 }
 
-/// Half of the circle stands for all of it: fixed points of conjugate betas are conjugate.
+/// Half of the circle is equivalent to the full circle, because fixed points of conjugate betas are conjugate.
 TEST(Nudging, HolomorphicIsTheFullCircle) {
   for_each<Probe>(is_smooth, [](Probe& probe) {
     for (const int points : {2, 4, 6}) {
@@ -138,7 +139,7 @@ TEST(Nudging, HolomorphicIsTheFullCircle) {
   });
 }
 
-/// An error C b^N: N points, then 2 N, square the factor b^N.
+/// The error is C b^N, so 2 N points instead of N square the factor b^N.
 TEST(Nudging, PointsOnACircleConvergeGeometrically) {
   for_each<Probe>(is_curved_chain, [](Probe& probe) {
     const double radius = 0.05;

@@ -26,7 +26,7 @@ std::vector<State<S>> unroll(const AnyEnergy<S>& energy, const Solver& solver, S
   return states;
 }
 
-/// d/de of the mean cost after some steps, where theta, x and the start move along e.
+/// Returns d/de of the mean cost after some steps, where theta, x and the start depend on e.
 double loss_derivative(const AnyEnergy<D>& energy, const AnyCost<D>& cost, const Solver& solver,
                        const State<D>& start) {
   const State<D> end = unroll<D>(energy, solver, start).back();
@@ -46,7 +46,7 @@ struct Sweep {
     return backpropagation_through_time<double>(family.energy(), cost, trajectory, solver,
                                                 Wanted::everything, observe);
   }
-  /// Of the last `count` steps.
+  /// Returns the derivative of the last `count` steps.
   double derivative(const Parameters<D>& theta, const State<D>& x, const State<double>& along_start,
                     Index count) const {
     const State<double>& start =
@@ -62,7 +62,7 @@ struct Sweep {
   std::vector<State<double>> trajectory;
 };
 
-/// The gradient by every parameter and every input.
+/// Checks the gradient with respect to every parameter and every input.
 void check_gradient(const Sweep& sweep) {
   const EnergyFamily& family = sweep.family;
   const State<double> still = State<double>::Zero(sweep.trajectory[0].rows(), family.x.cols());
@@ -83,7 +83,7 @@ void check_gradient(const Sweep& sweep) {
   expect_close(gradient.inputs, inputs, rounding, "dL/dx");
 }
 
-/// At every t: the adjoint is dL/ds_{T-t}, and the sum so far the gradient of the last t steps.
+/// At every t the adjoint is dL/ds_{T-t}, and the partial sum is the gradient of the last t steps.
 void check_partial_sums(const Sweep& sweep, Random& random) {
   const EnergyFamily& family = sweep.family;
   const Index units = sweep.trajectory[0].rows(), batch = family.x.cols();
@@ -108,7 +108,7 @@ struct Probe {
         family(make_family(network, random_state(random, network.topology().num_inputs(), 2))) {}
 
   void check(const EnergyFamily& chosen, const Solver& solver) {
-    const State<double> start =  // between rest and anywhere, so that Euler stays where E is finite
+    const State<double> start =  // between rest and random, so that E stays finite
         (network.initial_state(2) + interior_state(network, random, 2)) / 2;
     const Sweep sweep(chosen, start, solver, random);
     check_gradient(sweep);
@@ -170,7 +170,7 @@ TEST(ThroughTime, GoesThroughAUsersModel) {
     }
 }
 
-/// A bound that holds the unit at the last step has forgotten all that came before.
+/// If a bound holds the unit at the last step, the loss does not depend on earlier steps.
 TEST(ThroughTime, NothingFlowsThroughAHeldUnit) {
   HopfieldNetwork<double> network({{"x", 1}, {"y", 1, hard_sigmoid()}}, chain(2));
   network.parameters() << 2, 0.1;  // the drive is 2.1, the bound 1
@@ -185,7 +185,7 @@ TEST(ThroughTime, NothingFlowsThroughAHeldUnit) {
   }
 }
 
-/// At rest the sweep is the side network integrated by Euler, step by step.
+/// At a fixed point, the sweep is the side network integrated by Euler, step by step.
 TEST(ThroughTime, AtAFixedPointIsTheErrorProcess) {
   for (const auto* cases : {&zoo(), &fields()})
     for_each_of<Probe>(*cases, is_any, [](Probe& probe) {

@@ -1,4 +1,4 @@
-/// Vector fields: the nudged rule follows A^-1 where the gradient needs A^-T, and the repair turns it.
+/// Vector fields: the nudged rule uses A^-1 where the gradient needs A^-T; the antisymmetric term corrects this.
 
 #include "second_phase/implicit.hpp"
 
@@ -43,7 +43,7 @@ void expect_gradient(const Gradient<double>& actual, const DenseGradient& expect
   expect_close(actual.inputs, expected.inputs, agreement, what + ", inputs");
 }
 
-/// -(dmu/dtheta)^T A^-1 c, by every solver.
+/// The result is -(dmu/dtheta)^T A^-1 c, with every solver.
 TEST(WithoutEnergy, TheNudgedRuleIsItsDenseSolution) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const DenseGradient expected = probe.dense(Side::nudged);
@@ -56,7 +56,7 @@ TEST(WithoutEnergy, TheNudgedRuleIsItsDenseSolution) {
   });
 }
 
-/// -(dmu/dtheta)^T A^-T c, which is the gradient.
+/// The result is -(dmu/dtheta)^T A^-T c, which is the gradient.
 TEST(WithoutEnergy, TheRepairedRuleIsTheExactGradient) {
   Index wrong_without = 0;
   for_each_of<Probe>(fields(), is_any, [&](Probe& probe) {
@@ -73,7 +73,7 @@ TEST(WithoutEnergy, TheRepairedRuleIsTheExactGradient) {
   EXPECT_GT(wrong_without, fields().size() / 2) << "where no inner coupling acts, nothing is wrong";
 }
 
-/// Both solvers find the rest of the repaired dynamics, at any beta.
+/// Both solvers find the same fixed point of the symmetrized dynamics, for any beta.
 TEST(WithoutEnergy, TheRepairedRuleDoesNotDependOnTheSolver) {
   for_each_of<Probe>(fields(), is_any, [](Probe& probe) {
     const AnyEnergy<double> repaired = Symmetrized<double>(probe.family.energy(), probe.s);
@@ -124,7 +124,7 @@ TEST(WithoutEnergy, BlockUpdatesCannotTakeTheRepair) {
       InvalidArgument);
 }
 
-/// Halving beta divides the error of the repaired rule by 2, or by 4 if it is centered.
+/// Halving beta divides the error of the symmetrized rule by 2, or by 4 if it is centered.
 TEST(WithoutEnergy, TheRepairedRuleHasTheOrderOfItsNudging) {
   const auto curved = [](const Case& c) {
     return is_smooth(c) && c.name.ends_with("_chain_separate") && !c.name.starts_with("linear_");
@@ -143,7 +143,7 @@ TEST(WithoutEnergy, TheRepairedRuleHasTheOrderOfItsNudging) {
   });
 }
 
-/// The repaired flow is holomorphic, too: a few points on a circle are exact.
+/// The symmetrized flow is holomorphic too: a few points on a circle are exact.
 TEST(WithoutEnergy, TheRepairedRuleMayBeNudgedOnACircle) {
   for_each_of<Probe>(fields(), is_smooth, [](Probe& probe) {
     const AnyEnergy<Complex> repaired =

@@ -1,4 +1,4 @@
-/// Anderson acceleration, on maps whose fixed points are known and on slow networks.
+/// Anderson acceleration, on maps with known fixed points and on slowly converging networks.
 
 #include <Eigen/Eigenvalues>
 
@@ -9,7 +9,7 @@ namespace {
 
 using Map = std::function<State<double>(const State<double>&)>;
 
-/// s <- map(s) for each sample alone, inside a box.
+/// The step s <- map(s) of each sample separately, inside a box.
 class MapStepper final : public Stepper<double> {
  public:
   explicit MapStepper(Map map, double upper = HUGE_VAL) : map_(std::move(map)), upper_(upper) {}
@@ -43,7 +43,7 @@ Report run(const MapStepper& map, Index memory, const StoppingRule& rule, StateR
       .run(s, {});
 }
 
-/// A step of one number by `step`, the same for each unit.
+/// Returns a stepper that adds `step` of each unit to it.
 MapStepper by_steps(const std::function<double(double)>& step, double upper = HUGE_VAL) {
   return MapStepper(
       [=](const State<double>& s) {
@@ -52,7 +52,7 @@ MapStepper by_steps(const std::function<double(double)>& step, double upper = HU
       upper);
 }
 
-/// s <- A s + b with a symmetric A of this spectrum.
+/// The map s <- A s + b with a symmetric A of this spectrum.
 struct Linear {
   Linear(Index n, double least, double most) {
     State<double> spectrum = State<double>::Constant(n, 1, most);
@@ -69,8 +69,8 @@ struct Linear {
   State<double> a, b, solution;
 };
 
-/// GMRES is done after n dimensions: n + 1 steps to know them, one from the fixed point, and another where
-/// rounding left it short of the tolerance.
+/// GMRES needs n dimensions: n + 1 steps to find them, one step from the fixed point, and one more if rounding errors
+/// left the residual above the tolerance.
 TEST(Anderson, SolvesLinearMapsInAsManyStepsAsDimensions) {
   for (const Index n : {1, 2, 5, 9})
     for (const Index memory : {n, n + 3}) {
@@ -97,7 +97,7 @@ TEST(Anderson, NeedsFewerStepsTheMoreItRemembers) {
   EXPECT_LT(before, 60) << "a plain iteration takes ln(1e-10) / ln(0.99), about 2300";
 }
 
-/// A network of linear units whose map has the given spectral radius.
+/// Returns a network of linear units whose map has the given spectral radius.
 HopfieldNetwork<double> slow_network(double radius) {
   const Index n = 12;
   HopfieldNetwork<double> network({{"x", 1}, {"h", n, linear()}, {"y", n, linear()}}, chain(3));
@@ -122,12 +122,12 @@ TEST(Anderson, IsFasterOnASlowNetworkWithEverySolver) {
     EXPECT_EQ(slow.status(0), Status::converged);
     EXPECT_EQ(fast.status(0), Status::converged);
     EXPECT_LT(5 * fast.iterations(0), slow.iterations(0)) << "solver " << solver.index();
-    expect_close(accelerated, plain, 1e-6, "s*");  // 1e-9 / (1 - 0.99), and a margin
+    expect_close(accelerated, plain, 1e-6, "s*");  // 1e-9 / (1 - 0.99), with a margin
     EXPECT_EQ(slow.fallbacks(0), 0);
   }
 }
 
-/// Where f does not change there is nothing to extrapolate: each step from the third on is left plain.
+/// If f does not change, nothing can be extrapolated: each step from the third on is a plain step.
 TEST(Anderson, StepsPlainlyWhereNothingChanges) {
   State<double> s = State<double>::Zero(2, 1);
   const Report report = run(by_steps([](double) { return 1.0; }), 3, {0.0, 10}, s);
@@ -142,7 +142,7 @@ TEST(Anderson, AtRestItHasNothingToFallBackFrom) {
   EXPECT_EQ(report.fallbacks(0), 0);
 }
 
-/// Towards a root at 2 that a kink at 1 hides: beyond it steps lead back, or are not finite.
+/// Returns steps towards a root at 2 that lies beyond a kink at 1; after the kink, steps lead back or are not finite.
 double before_the_kink(double v, double beyond) {
   return v < 1 ? 0.02 * (2 - v) : v < 1.2 ? 0.02 - 0.5 * (v - 1) : beyond;
 }
@@ -159,7 +159,7 @@ TEST(Anderson, TakesBackAStepThatOvershoots) {
     }
 }
 
-/// A fixed point has nearly appeared at 0, where |f| is least: it must be passed, not approached.
+/// |f| is smallest at 0, where a fixed point has almost appeared: the iteration must pass it and not converge to it.
 TEST(Anderson, PassesABottleneck) {
   const MapStepper map = by_steps([](double v) { return std::min(0.002 + v * v, 0.5 * (1 - v)); });
   for (const Index memory : {1, 2, 5}) {
@@ -188,7 +188,7 @@ TEST(Anderson, ReportsDivergence) {
   }
 }
 
-/// A fixed number of steps looks every 16 steps only; with an unreachable tolerance, at each.
+/// With a fixed number of steps the change is measured every 16 steps; with an unreachable tolerance, at each step.
 TEST(Anderson, GivesTheSameBitsWhetherOrNotItLooks) {
   for (const double beyond : {-0.9, std::nan("")})
     for (const Index limit : {1, 2, 7, 40}) {
@@ -201,7 +201,7 @@ TEST(Anderson, GivesTheSameBitsWhetherOrNotItLooks) {
     }
 }
 
-/// On packed weights samples that have stopped leave the batch, and take their pasts along.
+/// With packed weights, samples that have stopped leave the group; the others keep their histories.
 TEST(Anderson, ASampleAloneIsTheSameAsInABatch) {
   HopfieldNetwork<float> network(
       {{"x", 6}, {"h", 37, hard_sigmoid()}, {"k", 21, hard_sigmoid()}, {"y", 5, hard_sigmoid()}},

@@ -1,4 +1,4 @@
-/// A long relaxation stops soon after it is asked to, and the network works afterwards.
+/// A long relaxation stops soon after a request, and the network can be used afterwards.
 
 #include <atomic>
 #include <chrono>
@@ -16,7 +16,7 @@ bool too_late() {
   return Clock::now() >= deadline.load();
 }
 
-/// Undoes the settings however a test ends.
+/// Restores the settings at the end of a test.
 struct Settings {
   ~Settings() {
     set_interrupt_check(nullptr);
@@ -24,7 +24,7 @@ struct Settings {
   }
 };
 
-/// Milliseconds from the request until relax has thrown.
+/// Returns the milliseconds between the request and the exception of `relax`.
 double reaction_time(const AnyEnergy<double>& energy, State<double> s) {
   deadline = Clock::now() + std::chrono::milliseconds(60);
   set_interrupt_check(too_late);

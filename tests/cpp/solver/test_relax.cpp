@@ -1,11 +1,11 @@
-/// All solvers reach the same fixed point, and report truthfully how well.
+/// All solvers reach the same fixed point, and their reports are correct.
 
 #include "support.hpp"
 
 namespace equiprop::tests {
 namespace {
 
-/// The solvers that apply, to one tolerance.
+/// Returns the solvers that can be used for a case, with one tolerance.
 std::vector<Solver> solvers_for(const Case& c, double tolerance, Index limit = 20000) {
   const StoppingRule rule{tolerance, limit};
   std::vector<Solver> solvers{FixedPointIteration{rule, 0.3}, FixedPointIteration{rule, 0.6},
@@ -24,7 +24,7 @@ struct Probe {
         nudged(TotalEnergy<double>(free, SquaredError<double>(y), 0.3)),
         start(network.initial_state(batch)) {}
 
-  /// |T(s) - s| of each sample, by explicit loops.
+  /// Returns |T(s) - s| of each sample, by explicit loops.
   static PerSample<double> residual_of(const AnyEnergy<double>& energy, const State<double>& s) {
     State<double> image(s.rows(), s.cols());
     energy.fixed_point_map(s, {}, image);
@@ -58,7 +58,7 @@ TEST(Relax, EverySolverReachesTheSameFixedPoint) {
   });
 }
 
-/// Stationarity by the gradient alone: nothing here knows the fixed-point map.
+/// The result is stationary by its gradient alone, without the fixed-point map.
 TEST(Relax, WhatItReachesIsStationaryOnEveryFreeUnit) {
   for_each<Probe>(is_any, [](Probe& probe) {
     State<double> s = fixed_point(probe.nudged, probe.start), gradient(s.rows(), s.cols());
@@ -169,7 +169,7 @@ TEST(Relax, WorksOnAnEnergyThatIsOnlyAnEnergy) {
 
 TEST(Relax, ReportsDivergenceWithoutRunningToTheEnd) {
   HopfieldNetwork<double> network({{"x", 1}, {"h", 2, linear()}, {"y", 2, linear()}}, chain(3));
-  network.parameters().setConstant(2);  // linear units that excite each other
+  network.parameters().setConstant(2);  // linear units that amplify each other
   for (const double tolerance : {0.0, 1e-6})
     for (const Solver& solver : {Solver(Euler{{tolerance, 1000000}, 0.5}),
                                  Solver(FixedPointIteration{{tolerance, 1000000}}),

@@ -1,4 +1,4 @@
-/// Batches: samples are independent, threads change no bit, every scalar relaxes.
+/// Batches: samples are independent, the number of threads changes no bit, and every scalar can be relaxed.
 
 #include "support.hpp"
 
@@ -70,7 +70,7 @@ TEST(Relax, BeginsAtWhatStartStores) {
   for_each<Probe>(is_any, [](Probe& probe) {
     for (const Index batch : {3, 150}) {
       State<double> x = probe.input(batch);
-      x.col(1).setConstant(std::nan(""));  // a sample that diverges where it is
+      x.col(1).setConstant(std::nan(""));  // a sample that diverges in the first step
       const AnyEnergy<double> energy = probe.network.clamp(x);
       const State<double> beginning = interior_state(probe.network, probe.random, batch);
       const auto start = [&](Index begin, StateRef<double> s) {
@@ -116,12 +116,12 @@ TEST(Relax, ObserversSeeTheStartAndEveryStep) {
   });
 }
 
-/// Relaxing on duals gives the derivative of the fixed point: here against central differences.
+/// The relaxation of dual numbers gives the derivative of the fixed point; compared with central differences.
 TEST(Relax, DualsCarryTheDerivativeOfTheFixedPoint) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const State<double> x = probe.input(2), v = probe.input(2);
     const EnergyFamily family = make_family(probe.network, x);
-    const double h = 1e-5;  // h^2 and rounding / h meet near 1e-10
+    const double h = 1e-5;  // h^2 and rounding / h are both near 1e-10
     const State<double> start = probe.network.initial_state(2);
     const State<double> plus = fixed_point(probe.network.clamp(x + h * v), start);
     const State<double> minus = fixed_point(probe.network.clamp(x - h * v), start);
@@ -142,7 +142,7 @@ TEST(Relax, FloatAndComplexReachTheDoubleFixedPoint) {
     const auto single = probe.network.cast<float>();
     const auto complex = probe.network.clamp_as<Complex>(x);
     for (auto solver : solvers_for(probe.c, 1e-6)) {
-      std::visit([](auto& rule) { rule.tolerance.reset(); }, solver);  // each scalar's default
+      std::visit([](auto& rule) { rule.tolerance.reset(); }, solver);  // the default of each scalar
       State<float> f = start.cast<float>();
       State<Complex> z = start.cast<Complex>();
       EXPECT_TRUE(
@@ -153,7 +153,7 @@ TEST(Relax, FloatAndComplexReachTheDoubleFixedPoint) {
       expect_close(z.real(), expected, 1e-8, "complex");
       if (std::visit([](const auto& chosen) { return chosen.anderson == 0; }, solver))
         expect_identical(z.imag(), 0 * expected.cwiseAbs(), "imaginary part");
-      else  // what is extrapolated may leave the range of rho, where its inverse is not real
+      else  // extrapolated states may leave the range of rho, where its inverse is not real
         expect_close(z.imag(), 0 * expected, 1e-10, "imaginary part");
     }
   });

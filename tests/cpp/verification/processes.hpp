@@ -1,5 +1,5 @@
 #pragma once
-/// Both processes of a network at rest, recorded step by step.
+/// Both processes of a network at a fixed point, recorded step by step.
 
 #include "support.hpp"
 
@@ -21,7 +21,7 @@ struct Process {
   }
 };
 
-/// Stil = -D Sbar and Thtil = Thbar, at every step.
+/// Expects Stil = -D Sbar and Thtil = Thbar at every step.
 inline void expect_theorem(const Process<double>& errors, const Process<D>& limit,
                            const State<double>& free_units, double tolerance = exact) {
   ASSERT_EQ(errors.state.size(), limit.state.size());
@@ -60,7 +60,7 @@ struct Probe {
   Process<D> limit(const ProcessOptions& options) const {
     return temporal<D>(family.dual_energy(), dual_cost, exact_limit(), options);
   }
-  /// The limit where the antisymmetric term repairs the nudged flow.
+  /// Returns the limit in which the antisymmetric term corrects the nudged flow.
   Process<D> repaired_limit(const ProcessOptions& options) const {
     const AnyEnergy<D> repaired = Symmetrized<D>(family.dual_energy(), s.cast<D>());
     return temporal<D>(repaired, dual_cost, exact_limit(), options);
@@ -77,7 +77,7 @@ struct Probe {
   AnyCost<D> dual_cost = SquaredError<D>(y.cast<D>());
 };
 
-/// How far Stil and Thtil of a finite nudge are from their limit, at the worst step.
+/// Returns the largest distance of Stil and Thtil with a finite nudge from their limit, over all steps.
 inline double distance(const Probe& probe, const NudgingRule<double>& rule,
                        const ProcessOptions& options) {
   const auto errors = probe.errors(options);
@@ -91,7 +91,7 @@ inline double distance(const Probe& probe, const NudgingRule<double>& rule,
   return largest;
 }
 
-/// Halving beta halves the distance of a one-sided nudge and quarters that of a centered one.
+/// Expects that halving beta halves the distance of a one-sided rule and quarters that of a centered one.
 inline void expect_orders(const Probe& probe, const ProcessOptions& options) {
   const double beta = 0.01;
   EXPECT_NEAR(distance(probe, one_sided<double>(beta), options) /

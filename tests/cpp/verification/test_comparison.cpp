@@ -1,4 +1,4 @@
-/// The comparison while running against the same comparison of everything recorded.
+/// The comparison during a run against a comparison of the complete records.
 
 #include "verification/processes.hpp"
 
@@ -19,7 +19,7 @@ State<double> sensitivity(const State<S>& a) {
     return a;
 }
 
-/// What is expected of one group: entries [begin, end) of every row of both sequences.
+/// Checks one group: entries [begin, end) of every row of both sequences.
 void check_group(const Groups& groups, Index g, Index begin,
                  const std::vector<State<double>>& values,
                  const std::vector<State<double>>& references) {
@@ -51,7 +51,7 @@ void check_groups(const Groups& groups, const std::vector<State<double>>& values
   }
 }
 
-/// Traced units of traced samples, sample by sample; traced parameters one by one.
+/// Checks the traced units of the traced samples, sample by sample, and the traced parameters.
 void check_trace(const State<double>& trace, const std::vector<State<double>>& all,
                  const std::vector<Index>& rows, const std::vector<Index>& columns) {
   ASSERT_EQ(trace.rows(), static_cast<Index>(rows.size() * columns.size()));
@@ -117,7 +117,7 @@ TEST(Comparison, WithoutStepsShowsTheStart) {
   check_comparison<D>(probe, probe.family.dual_energy(), probe.dual_cost, exact_limit(), {0, 0.1});
 }
 
-/// The theorem in the comparison's own words: differences vanish, and the products are the powers.
+/// The theorem in the numbers of a comparison: differences vanish, and the products are equal to the powers.
 TEST(Comparison, SeesTheTheorem) {
   for_each<Probe>(has_three_parameters, [](Probe& probe) {
     const Topology& topology = probe.network.topology();
@@ -134,7 +134,7 @@ TEST(Comparison, SeesTheTheorem) {
   });
 }
 
-/// One entry that is no number spoils its group for good, whatever comes after it.
+/// A NaN in one entry stays in the difference of its group, whatever follows.
 TEST(Comparison, KeepsNaN) {
   Probe probe(zoo()[1]);
   const Index outputs = probe.y.rows(),

@@ -1,4 +1,4 @@
-/// The theorem beyond Euler and beyond energies: Runge-Kutta, and vector fields with and without repair.
+/// The theorem for Runge-Kutta, and for vector fields with and without the antisymmetric term.
 
 #include "verification/processes.hpp"
 
@@ -21,7 +21,7 @@ TEST(RungeKutta, KeepsTheEqualityAtEveryStep) {
   EXPECT_GT(networks, 20);
 }
 
-/// Where the leak is quadratic, eigenvalues are of order one and steps of 0.3 are plain.
+/// If the leak is quadratic, the eigenvalues are of order one and a step size of 0.3 is ordinary.
 TEST(RungeKutta, KeepsTheEqualityAtPlainSteps) {
   const auto plain = [](const Case& c) {
     return is_smooth(c) && c.potential == Potential::quadratic;
@@ -50,8 +50,8 @@ TEST(RungeKutta, NeedsStatesThatNoBoundHolds) {
   EXPECT_GT(refused, 10);
 }
 
-/// A linear flow makes a step the Taylor polynomial of its exponential, by dense matrices:
-/// Sbar_{n+1} = sum_{k<=4} (-h H^T)^k / k! Sbar_n, and Thbar the integral of its interpolation.
+/// For a linear flow, a step is the Taylor polynomial of the exponential, computed with dense matrices: Sbar_{n+1} =
+/// sum_{k<=4} (-h H^T)^k / k! Sbar_n, and Thbar is the integral of its interpolation.
 TEST(RungeKutta, ErrorDerivativesAreTheirPolynomial) {
   const double h = 0.25;
   for (const auto* cases : {&zoo(), &fields()})
@@ -78,7 +78,8 @@ TEST(RungeKutta, ErrorDerivativesAreTheirPolynomial) {
     });
 }
 
-/// The repaired nudged flow is the side network of a vector field, which is its transpose.
+/// With the antisymmetric term, the nudged flow is the side network of the vector field, which has the transposed
+/// Jacobian.
 TEST(VectorFieldProcesses, AreEqualUnderTheRepair) {
   for (const auto integrator : {Integrator::euler, Integrator::runge_kutta})
     for_each_of<Probe>(fields(), is_any, [&](Probe& probe) {
@@ -106,7 +107,7 @@ TEST(VectorFieldProcesses, DifferWithoutTheRepair) {
   EXPECT_GT(different, fields().size() / 2) << "where no inner coupling acts, nothing differs";
 }
 
-/// Where couplings are symmetric the repair changes neither process.
+/// For symmetric couplings the antisymmetric term changes neither process.
 TEST(VectorFieldProcesses, OfAnEnergyNeedNoRepair) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const ProcessOptions options{30, stable_step(probe.family, probe.s)};

@@ -18,8 +18,8 @@ TEST(Theorem, HoldsAtEveryStepOnEveryNetwork) {
   EXPECT_GT(held, 20) << "no unit was held by a bound";
 }
 
-/// "For every step size": even one whose iterates grow. They also multiply the rounding of s*, so this
-/// needs one without any: 0 is the fixed point of a tanh network without input and biases.
+/// The theorem holds for every step size, even if the iterates grow. They would also amplify the rounding error of s*,
+/// so the test uses a fixed point without one: 0, for a tanh network without input and biases.
 TEST(Theorem, HoldsWhereEulerIsUnstable) {
   HopfieldNetwork<double> network(
       {{"x", 2}, {"h", 5, tanh_activation()}, {"y", 3, tanh_activation()}}, chain(3),
@@ -50,7 +50,7 @@ TEST(Theorem, StartsAtTheCostAndEndsAtTheGradient) {
   });
 }
 
-/// Dense recursion of the error derivatives, one sample at a time: nothing of the library but duals.
+/// The error derivatives by a dense recursion, one sample at a time; only dual numbers of the library are used.
 TEST(ErrorDerivatives, AreTheirRecursion) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const ProcessOptions options{20, 0.2};
@@ -76,8 +76,8 @@ TEST(ErrorDerivatives, AreTheirRecursion) {
   });
 }
 
-/// The residual of Richardson's iteration is the error derivative it was derived from. (A Legendre
-/// potential preconditions with the slope of rho, which the theorem's plain Euler flow does not.)
+/// The residual of Richardson's iteration is the error derivative. (With a Legendre potential Richardson preconditions
+/// with the slope of rho, unlike the Euler flow of the theorem.)
 TEST(ErrorDerivatives, AreRichardsonsResidualsOnFreeUnits) {
   const auto plain = [](const Case& c) { return c.potential == Potential::quadratic; };
   for_each<Probe>(plain, [](Probe& probe) {

@@ -1,10 +1,10 @@
 #pragma once
-/// Dense arrays: states are (units, batch) with one sample per contiguous column, parameters flat.
+/// Dense arrays: a state is (units, batch), one contiguous column per sample; parameters are one flat vector.
 ///
-/// A NumPy array (batch, units) in C order is the same memory.
+/// A NumPy array (batch, units) in C order has the same memory layout.
 
-// A user's program and the library may be compiled for different instruction sets; one alignment
-// for both keeps memory allocated on one side safe to free on the other.
+// The user's program and the library may be compiled for different instruction sets. A fixed alignment makes it safe to
+// allocate memory in one and free it in the other.
 #ifndef EIGEN_MAX_ALIGN_BYTES
 #define EIGEN_MAX_ALIGN_BYTES 64
 #endif
@@ -23,11 +23,11 @@ static_assert(EIGEN_DEFAULT_ALIGN_BYTES == 64,
 
 using Eigen::Index;
 
-/// (units, batch)
+/// A state of all units of a batch, (units, batch).
 template <Scalar S>
 using State = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;
-/// Rows to allocate for a state of `rows` that kernels work on again and again: each sample then begins at a cache
-/// line, and those beside it in other sets of the cache.
+/// Returns the rows to allocate for a state with `rows` rows that kernels read repeatedly: an odd number of 64-byte
+/// cache lines, so that each sample starts on a cache line and neighbouring samples map to different cache sets.
 template <Scalar S>
 constexpr Index padded_rows(Index rows) {
   constexpr Index line = 64 / static_cast<Index>(sizeof(S));
@@ -35,50 +35,50 @@ constexpr Index padded_rows(Index rows) {
   return (lines | 1) * line;
 }
 
-/// (parameters,)
+/// All parameters theta of a model, (parameters,).
 template <Scalar S>
 using Parameters = Eigen::Matrix<S, Eigen::Dynamic, 1>;
 
-// Views, with Eigen's own strides spelled out: gcc and clang name a function differently if its type has to ask whether
-// a matrix of S is a vector, and then what one compiles the other cannot link.
+// The views name Eigen's strides explicitly. With the default strides the type depends on whether a matrix of S is a
+// vector; gcc and clang then mangle the name of a function differently, and objects of the two do not link.
 
-/// A view of a state, or of some rows and columns of one, that may be written.
+/// A writable view of a state, or of a block of its rows and columns.
 template <Scalar S>
 using StateRef = Eigen::Ref<State<S>, 0, Eigen::OuterStride<>>;
-/// A view of a state that is only read.
+/// A read-only view of a state.
 template <Scalar S>
 using ConstStateRef = Eigen::Ref<const State<S>, 0, Eigen::OuterStride<>>;
-/// A view of parameters, or of a segment of them, that may be written.
+/// A writable view of parameters, or of a segment of them.
 template <Scalar S>
 using ParametersRef = Eigen::Ref<Parameters<S>, 0, Eigen::InnerStride<1>>;
-/// A view of parameters that are only read.
+/// A read-only view of parameters.
 template <Scalar S>
 using ConstParametersRef = Eigen::Ref<const Parameters<S>, 0, Eigen::InnerStride<1>>;
 static_assert(std::same_as<ConstStateRef<float>, Eigen::Ref<const State<float>>> &&
               std::same_as<ConstParametersRef<float>, Eigen::Ref<const Parameters<float>>>);
 
-/// (batch,)
+/// One number for each sample, (batch,).
 template <class T>
 using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;
 
-/// Some samples of a batch, by number.
+/// Indices of samples of a batch.
 using Samples = std::span<const Index>;
 
-/// begin, ..., begin + count - 1.
+/// Returns begin, ..., begin + count - 1.
 inline std::vector<Index> sample_range(Index begin, Index count) {
   std::vector<Index> numbers(static_cast<std::size_t>(count));
   for (Index j = 0; j < count; ++j) numbers[static_cast<std::size_t>(j)] = begin + j;
   return numbers;
 }
 
-/// Whether they follow one another, as a view of columns needs them.
+/// Returns true if the samples are consecutive, so that a view of columns can represent them.
 inline bool contiguous(Samples which) {
   for (std::size_t j = 1; j < which.size(); ++j)
     if (which[j] != which[0] + static_cast<Index>(j)) return false;
   return true;
 }
 
-/// A copy of those columns, in their order.
+/// Returns a copy of the columns `which`, in the order given.
 template <Scalar S>
 State<S> columns_of(const ConstStateRef<S>& a, Samples which) {
   State<S> out(a.rows(), static_cast<Index>(which.size()));
@@ -86,20 +86,21 @@ State<S> columns_of(const ConstStateRef<S>& a, Samples which) {
   return out;
 }
 
-/// Whether every number is finite, in one vectorised pass (Eigen's allFinite is not).
+/// Returns true if every number is finite. One vectorised pass; Eigen's allFinite is not vectorised.
 template <class Derived>
 bool all_finite(const Eigen::DenseBase<Derived>& a) {
   return (a.derived().array() * typename Derived::Scalar(0)).sum() == typename Derived::Scalar(0);
 }
 
-/// sum_i a_ij b_ij for each sample j: the only inner product here. Eigen's `dot` conjugates complex
-/// numbers, which would make every energy non-holomorphic and break complex nudging silently.
+/// Returns sum_i a_ij b_ij of each sample j, (batch,). The library uses no other inner product: Eigen's `dot`
+/// conjugates complex numbers, which would make every energy non-holomorphic and complex nudging wrong without any
+/// error.
 template <Scalar S>
 PerSample<S> inner(const ConstStateRef<S>& a, const ConstStateRef<S>& b) {
   return (a.array() * b.array()).colwise().sum().transpose();
 }
 
-/// max_i |a_ij - b_ij| of sample j; NaN if any entry is NaN.
+/// Returns max_i |a_ij - b_ij| of sample j, or NaN if any entry is NaN.
 template <Scalar S>
 RealOf<S> largest_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b, Index j) {
   if (a.rows() == 0) return 0;
@@ -111,19 +112,19 @@ RealOf<S> largest_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& 
     return difference.abs().template maxCoeff<Eigen::PropagateNaN>();
 }
 
-/// The same for each sample.
+/// Stores max_i |a_ij - b_ij| of each sample j in out, (batch,); NaN if any entry is NaN.
 template <Scalar S, class Out>
 void max_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b, Out&& out) {
   for (Index j = 0; j < a.cols(); ++j) out(j) = largest_difference<S>(a, b, j);
 }
 
-/// `largest` becomes the larger of itself and `other`; NaN is larger than any number.
+/// Replaces `largest` by the larger of itself and `other`; NaN counts as larger than any number.
 template <class Real>
 void raise_to(Real other, Real& largest) {
   if (!(other <= largest) && !std::isnan(largest)) largest = other;
 }
 
-/// out_j <- the larger of out_j and max_i |a_ij - b_ij|; once NaN it stays so.
+/// Replaces out_j by the larger of itself and max_i |a_ij - b_ij|; NaN counts as larger than any number.
 template <Scalar S>
 void raise_to_difference(const ConstStateRef<S>& a, const ConstStateRef<S>& b,
                          PerSample<RealOf<S>>& out) {

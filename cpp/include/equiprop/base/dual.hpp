@@ -1,10 +1,9 @@
 #pragma once
-/// Dual numbers a + b e with e^2 = 0: exact first derivatives by ordinary arithmetic.
+/// Dual numbers a + b e with e^2 = 0: exact first derivatives by ordinary arithmetic (forward-mode differentiation).
 ///
-/// f(a + b e) = f(a) + f'(a) b e, so running a program on `Dual(x, 1)` leaves df/dx in
-/// `.derivative`, with no truncation error and no cancellation. Relaxing a network with
-/// beta = Dual(0, 1) gives the exact beta -> 0 limit of Equilibrium Propagation.
-/// Only the operations this library needs are defined.
+/// f(a + b e) = f(a) + f'(a) b e, so a program that runs on `Dual(x, 1)` stores df/dx in `.derivative`, without
+/// truncation error and without cancellation. A network that relaxes with beta = Dual(0, 1) gives the exact limit
+/// beta -> 0 of Equilibrium Propagation. Only the operations that this library needs are defined.
 
 #include <Eigen/Core>
 #include <cmath>
@@ -14,14 +13,15 @@
 
 namespace equiprop {
 
-/// a + b e. Exported, since a template is shown no more widely than the types it is made for.
+/// The dual number a + b e. It is exported because the visibility of a template instance is limited by that of its
+/// template arguments.
 template <std::floating_point T>
 struct EQUIPROP_EXPORT Dual {
-  T value{};       ///< a
-  T derivative{};  ///< b
+  T value{};       ///< value a
+  T derivative{};  ///< derivative b
 
   constexpr Dual() = default;
-  /// A number converts to a constant, whose derivative is 0.
+  /// Converts a number to a dual constant, whose derivative is 0.
   ///@{
   constexpr Dual(T value_, T derivative_ = T(0)) : value(value_), derivative(derivative_) {}
   template <class U>
@@ -29,7 +29,7 @@ struct EQUIPROP_EXPORT Dual {
       : value(static_cast<T>(value_)) {}
   ///@}
 
-  /// Arithmetic with e^2 = 0.
+  /// Arithmetic operators, with e^2 = 0.
   ///@{
   constexpr Dual& operator+=(const Dual& o) { return *this = *this + o; }
   constexpr Dual& operator-=(const Dual& o) { return *this = *this - o; }
@@ -51,11 +51,11 @@ struct EQUIPROP_EXPORT Dual {
     return {quotient, (a.derivative - quotient * b.derivative) / b.value};
   }
   ///@}
-  /// Equal in both parts.
+  /// Compares both parts.
   friend constexpr bool operator==(const Dual& a, const Dual& b) = default;
 };
 
-/// f(a) + f'(a) b e.
+/// Elementary functions, by f(a + b e) = f(a) + f'(a) b e.
 ///@{
 template <class T>
 Dual<T> tanh(const Dual<T>& x) {
@@ -77,7 +77,7 @@ Dual<T> log(const Dual<T>& x) {
 
 }  // namespace equiprop
 
-/// @cond what Eigen must know of a scalar
+/// @cond traits that Eigen requires of a scalar
 namespace Eigen {
 
 template <class T>

@@ -1,5 +1,5 @@
 #pragma once
-/// Bad arguments: one exception type and one form of message, `[where] rule. Received ...`.
+/// The exception for invalid arguments, with messages of the form `[where] rule. Received ...`.
 
 #include <locale>
 #include <sstream>
@@ -11,11 +11,12 @@
 
 namespace equiprop {
 
-/// A caller's mistake. Python sees a ValueError.
+/// An argument is invalid. Python raises ValueError.
 class EQUIPROP_EXPORT InvalidArgument : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;
-  ~InvalidArgument() override;  // defined in src/: one type for the library and its users
+  // Defined in src/, so that the library and its users share one type_info.
+  ~InvalidArgument() override;
 };
 
 /// Throws InvalidArgument("[where] rule. Received <received...>.") unless `condition` holds.

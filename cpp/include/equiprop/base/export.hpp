@@ -1,6 +1,7 @@
 #pragma once
-/// What the library shows to programs that link it. Everything is compiled hidden (cmake/symbols.cmake); a function
-/// that is defined in src/, a class that has such functions, and an exception say so by EQUIPROP_EXPORT.
+/// Symbol visibility. All code is compiled with hidden visibility (cmake/symbols.cmake). EQUIPROP_EXPORT marks what
+/// programs that link the library may use: functions that are defined in src/, classes with such functions, and
+/// exceptions.
 
 #if defined(__GNUC__) && !defined(_WIN32)
 #define EQUIPROP_EXPORT __attribute__((visibility("default")))

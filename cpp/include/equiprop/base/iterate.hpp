@@ -1,5 +1,6 @@
 #pragma once
-/// The loop of every stepwise solver: it steps, checks each sample alone, and freezes a sample that is done.
+/// The loop of all iterative solvers: it takes steps, measures each sample separately, and stops each sample when it is
+/// done.
 
 #include <functional>
 #include <memory>
@@ -13,64 +14,66 @@
 
 namespace equiprop {
 
-/// When an iteration stops. Tolerance 0 runs exactly `max_iterations` steps; without a tolerance it is
-/// default_tolerance<S>().
+/// The condition that stops an iteration. With tolerance 0 it runs exactly `max_iterations` steps; if no tolerance is
+/// set, the tolerance is default_tolerance<S>().
 struct StoppingRule {
-  std::optional<double> tolerance{};  ///< of the residual of each sample
-  Index max_iterations = 1000;        ///< of each sample
+  std::optional<double> tolerance{};  ///< largest residual of a converged sample
+  Index max_iterations = 1000;        ///< limit for each sample
 
   friend bool operator==(const StoppingRule&,
-                         const StoppingRule&) = default;  ///< all options equal
-  /// Throws InvalidArgument, in the name of `where`, if an option is out of range.
+                         const StoppingRule&) = default;  ///< true if all options are equal
+  /// Throws InvalidArgument, whose message starts with `where`, if an option is out of range.
   void check(std::string_view where) const {
     require(!tolerance || (*tolerance >= 0 && std::isfinite(*tolerance)), where,
             "The tolerance is a finite number, 0 for a fixed number of steps.",
             tolerance.value_or(0));
     require(max_iterations >= 0, where, "max_iterations is at least 0.", max_iterations);
   }
-  /// The tolerance on numbers of this kind.
+  /// Returns the tolerance for scalar S.
   template <Scalar S>
   double tolerance_for() const {
     return tolerance.value_or(static_cast<double>(default_tolerance<S>()));
   }
 };
 
-/// Receives the whole batch (units, batch) after every step; iteration 0 is the start.
+/// Function that is called with the whole batch (units, batch) after every step; iteration 0 is the start.
 template <Scalar S>
 using Observer = std::function<void(Index iteration, const ConstStateRef<S>& s)>;
 
-/// Stores the states (units, batch) that an iteration begins with.
+/// Function that stores the start states (units, batch) of an iteration.
 template <Scalar S>
 using Beginning = std::function<void(StateRef<S> s)>;
 
-/// Without a tolerance, changes are measured once in so many steps, to notice divergence.
+/// Number of steps between two checks for divergence in an iteration without a tolerance.
 inline constexpr Index steps_between_checks = 16;
 
-/// One step g of an iteration s <- g(s) of the samples of a batch, and the residual that decides when a sample is done.
-/// Iteration and Anderson are compiled for this interface alone, once per scalar.
+/// One step g of an iteration s <- g(s) over a batch, and the residual that decides when a sample is done. Iteration
+/// and Anderson use only this interface, so they are compiled once per scalar.
 template <Scalar S>
 class Stepper {
  public:
   virtual ~Stepper() = default;
 
-  /// s (units, batch) <- g(s). Unless `change` is nullptr, change (batch,) = max |g(s) - s| of each sample.
+  /// Replaces s (units, batch) by g(s). Unless `change` is nullptr, stores max |g(s) - s| of each sample in it,
+  /// (batch,).
   virtual void step(StateRef<S> s, PerSample<RealOf<S>>* change) = 0;
-  /// out (batch,) = the residual of each sample of s. `stepped` says that `step` left every sample as it is.
+  /// Stores the residual of each sample of s in out, (batch,). `stepped` is true if every sample of s is the result of
+  /// `step`.
   virtual void residual(const ConstStateRef<S>& s, bool stepped, PerSample<double>& out) = 0;
-  /// Clips s (units, any number of samples) to the box of bounded states; does nothing by default.
+  /// Clips s (units, any number of samples) to the bounds of the units. Does nothing by default.
   virtual void project(StateRef<S>) const {}
-  /// True if no sample's bits depend on the other samples.
+  /// Returns true if no bit of a sample depends on the other samples of the batch.
   virtual bool separable() const = 0;
-  /// True if an acceleration did not extrapolate sample j in the last step, or took that step back.
+  /// Returns true if an acceleration did not extrapolate sample j in the last step, or undid that step.
   virtual bool fell_back(Index) const { return false; }
-  /// Forgets earlier steps, and keeps memory.
+  /// Discards the history of earlier steps; memory stays allocated.
   virtual void restart() {}
-  /// The stepper of some samples, which remembers their earlier steps. Called only where `separable`.
+  /// Returns the stepper of some samples, with their history. It is called only if `separable` returns true.
   virtual std::unique_ptr<Stepper> select(Samples which) const = 0;
 };
 
-/// s <- next. Unless `change` is nullptr, change (batch,) = max |next - s| of each sample, and a sample whose change is
-/// not finite keeps its state.
+/// Replaces s by `next`. Unless `change` is nullptr, stores max |next - s| of each sample in it, (batch,); a sample
+/// whose change is not finite keeps its state.
 template <Scalar S>
 void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
   if (change != nullptr) max_difference<S>(next, s, *change);
@@ -81,27 +84,29 @@ void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
       if (std::isfinite((*change)(j))) s.col(j) = next.col(j);
 }
 
-/// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale suggests, and
-/// residual(s) <= tolerance * scale confirms, that it is done. Samples are independent: one that has stopped keeps its
-/// state, and where samples are separable the others soon go on without it.
+/// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale and then
+/// residual(s) <= tolerance * scale: the change is a cheap estimate, the residual confirms it. A sample that has
+/// stopped keeps its state. If samples are separable, the group of the remaining samples is compacted.
 template <Scalar S>
 class EQUIPROP_EXPORT Iteration {
  public:
-  /// `rate` is |g(s) - s| for each unit of residual; tolerances are relative to `scale` (batch,).
+  /// Creates an iteration of `stepper`. `rate` is |g(s) - s| per unit of residual; tolerances are relative to `scale`,
+  /// (batch,).
   Iteration(const StoppingRule& rule, double rate, PerSample<double> scale,
             std::unique_ptr<Stepper<S>> stepper);
 
-  /// Iterates s (units, batch) in place, or from what `begin` stores; the report lasts until the next run. A run on
-  /// states of the shape of the last ones allocates no memory, unless samples leave the group.
+  /// Iterates s (units, batch) in place, from s or from the states that `begin` stores. The report is valid until the
+  /// next run. A run on states of the same shape as before allocates no memory unless the group is compacted.
   const Report& run(StateRef<S> s, const Observer<S>& observe, const Beginning<S>& begin = {});
 
  private:
-  /// Samples side by side. Those not `moving` have stopped and only fill their place.
+  /// The samples that step together. A sample that is not `moving` has stopped; its column stays until the group is
+  /// compacted.
   struct Group {
-    std::vector<Index> samples;  // their numbers in the batch
+    std::vector<Index> samples;  // indices in the batch
     PerSample<bool> moving;
-    std::unique_ptr<Stepper<S>> stepper;  // of these samples; nullptr for that of the batch
-    State<S> memory;                      // of their states, and more
+    std::unique_ptr<Stepper<S>> stepper;  // of these samples; nullptr if they are the whole batch
+    State<S> memory;                      // buffer whose top left corner holds their states
   };
 
   StateRef<S> state() { return group_.memory.topLeftCorner(units_, group_.moving.size()); }
@@ -123,25 +128,26 @@ class EQUIPROP_EXPORT Iteration {
   Index limit_;
   double rate_;
   PerSample<double> scale_;
-  std::unique_ptr<Stepper<S>> stepper_;  // of the batch
+  std::unique_ptr<Stepper<S>> stepper_;  // stepper of the whole batch
   Group group_;
   Index units_ = 0;
   PerSample<bool> pending_;
   PerSample<RealOf<S>> change_;
   Report report_;
   Index steps_ = 0;
-  const Beginning<S>* begin_ = nullptr;  // during a run, where s does not hold what it stores
+  const Beginning<S>* begin_ = nullptr;  // set in a run whose start states are not in s
 };
 
-/// next = g(s), both (units, batch).
+/// Function that stores g(s) in next; both are (units, batch).
 template <Scalar S>
 using StepFunction = std::function<void(const ConstStateRef<S>& s, State<S>& next)>;
 
-/// out (batch,) = the residual of each sample of s (units, batch).
+/// Function that stores the residual of each sample of s (units, batch) in out, (batch,).
 template <Scalar S>
 using ResidualFunction = std::function<void(const ConstStateRef<S>& s, PerSample<double>& out)>;
 
-/// Iterates s (units, batch) in place by these two functions; see Iteration.
+/// Iterates s (units, batch) in place with two functions for the step and the residual; see Iteration for `rate` and
+/// `scale`.
 template <Scalar S>
 EQUIPROP_EXPORT Report iterate(const StoppingRule& rule, double rate, PerSample<double> scale,
                                const StepFunction<S>& step, const ResidualFunction<S>& residual,

@@ -1,142 +1,148 @@
 #pragma once
-/// What one instruction set offers, as a table of functions. Plain data over raw memory: the files that are
-/// compiled for an instruction set of their own include nothing else, so that no function of the standard
-/// library or of Eigen exists in a variant that another processor cannot run.
+/// The kernels of one instruction set, as a table of function pointers. All types are plain data on raw memory: the
+/// sources that are compiled for an instruction set include no other header, so that no function of the standard
+/// library or of Eigen is compiled for an instruction set that another processor lacks.
 
 #include <cstddef>
 
 namespace equiprop {
 
-/// One neighbour's pull W u on a layer; W as `Kernels::pack` left it. One of the two distances is 1.
+/// The pull W u of one neighbour on a layer, with W packed by `Kernels::pack`. One of `stride` and `step` is 1.
 template <class T>
 struct Pull {
-  const T* packed;          ///< (rows, depth)
+  const T* packed;          ///< packed weights W, (rows, depth)
   std::ptrdiff_t depth;     ///< units of the neighbour
-  const T* signal;          ///< u, (depth, batch)
-  std::ptrdiff_t stride;    ///< from one sample of u to the next
-  std::ptrdiff_t step = 1;  ///< from one unit of u to the next
+  const T* signal;          ///< signals u of the neighbour, (depth, batch)
+  std::ptrdiff_t stride;    ///< distance from one sample of u to the next
+  std::ptrdiff_t step = 1;  ///< distance from one unit of u to the next
 };
 
-/// The shapes of a Response.
+/// Kinds of responses.
 enum class ResponseKind { box, tanh, logistic };
 
-/// The state a layer takes under its drive p, as in Units::respond. A NaN stays one.
+/// The response of a layer to its drive p (see Units::respond). A NaN stays NaN.
 ///   box       clip((gain p + force_gain force) / curvature, lower, upper), clip(gain p, lower, upper)
 ///             without a force
 ///   tanh      tanh(p)
 ///   logistic  logistic(gain (p - shift))
 template <class T>
 struct Response {
-  ResponseKind kind;          ///< which of them
-  T gain;                     ///< of a box or logistic
-  T shift{};                  ///< of a logistic, as all below of a box
-  T lower{};                  ///< bound of a box
-  T upper{};                  ///< bound of a box
-  const T* force = nullptr;   ///< (rows, batch), or nullptr
-  std::ptrdiff_t stride = 0;  ///< from one sample of the force to the next
-  T force_gain{};             ///< of a box with a force
-  T curvature{};              ///< of a box with a force
+  ResponseKind kind;          ///< kind of the response
+  T gain;                     ///< gain of a box or logistic
+  T shift{};                  ///< shift of a logistic; the members below are those of a box
+  T lower{};                  ///< lower bound of a box
+  T upper{};                  ///< upper bound of a box
+  const T* force = nullptr;   ///< outside force on a box, (rows, batch), or nullptr
+  std::ptrdiff_t stride = 0;  ///< distance from one sample of the force to the next
+  T force_gain{};             ///< factor of the force on a box
+  T curvature{};              ///< divisor of a box with a force
 };
 
-/// What becomes of the sums of a LayerStep that are a gradient g: v <- momentum v + (decay theta + g) with v the step's
-/// `out`, or 0 without one, and theta <- theta - rate v. Rounded like MomentumStep::apply.
+/// A descent that is fused into a LayerStep, whose sums are a gradient g:
+/// v <- momentum v + (decay theta + g), theta <- theta - rate v. v is the step's `out`, or 0 if `out` is nullptr.
+/// It rounds like MomentumStep::apply.
 template <class T>
 struct Descent {
-  T* theta;               ///< (rows, batch)
-  std::ptrdiff_t stride;  ///< from one sample of theta to the next
-  T rate;                 ///< as in the equation
-  T momentum;             ///< as in the equation
-  T decay;                ///< as in the equation
+  T* theta;               ///< parameters, (rows, batch)
+  std::ptrdiff_t stride;  ///< distance from one column of theta to the next
+  T rate;                 ///< learning rate
+  T momentum;             ///< factor of the old v
+  T decay;                ///< factor of theta in the gradient (weight decay)
 };
 
-/// One layer under all its neighbours: out = start + sum_i W_i u_i, then the response.
+/// The update of one layer: out = response(start + sum_i W_i u_i), over all neighbours i.
 template <class T>
 struct LayerStep {
   std::ptrdiff_t rows;          ///< units of the layer
-  std::ptrdiff_t batch;         ///< samples
-  const Pull<T>* pulls;         ///< of its neighbours
-  std::ptrdiff_t num_pulls;     ///< how many neighbours
+  std::ptrdiff_t batch;         ///< number of samples
+  const Pull<T>* pulls;         ///< pulls of the neighbours
+  std::ptrdiff_t num_pulls;     ///< number of neighbours
   const T* start;               ///< (rows, batch), may be `out`; nullptr for zeros
-  std::ptrdiff_t start_stride;  ///< 0 where all samples share one start, a bias
-  const Response<T>* response;  ///< nullptr to store the drive itself
-  /// (rows, batch), or nullptr where `change` is all that is wanted; the step must not read what another sample writes
+  std::ptrdiff_t start_stride;  ///< distance between samples of `start`; 0 for one shared column
+  const Response<T>* response;  ///< nullptr to store the sum itself
+  /// Result, (rows, batch), or nullptr to compute only `change`. It must not overlap what the step reads of other
+  /// samples.
   T* out;
-  std::ptrdiff_t out_stride;         ///< from one sample of `out` to the next
-  const T* before = nullptr;         ///< (rows, batch), may be `out`; what `change` compares with
-  std::ptrdiff_t before_stride = 0;  ///< from one sample of `before` to the next
-  /// (lanes, batch), or nullptr: each number becomes the largest of itself and of some |out - before| of its
-  /// sample, which together cover all rows. A NaN is larger than any number.
+  std::ptrdiff_t out_stride;         ///< distance from one sample of `out` to the next
+  const T* before = nullptr;         ///< (rows, batch), may be `out`; `change` is measured from it
+  std::ptrdiff_t before_stride = 0;  ///< distance from one sample of `before` to the next
+  /// Largest changes, (lanes, batch), or nullptr. Each entry is raised to the largest |out - before| over some rows of
+  /// its sample; the lanes of a sample together cover all rows. NaN counts as larger than any number.
   T* change = nullptr;
-  bool by_rows =
-      false;  ///< how the weights of all neighbours are packed; each signal's step is then 1
-  const Descent<T>* descent = nullptr;  ///< the response is then nullptr, and `out` may be
+  bool by_rows = false;  ///< all weights are from `pack_by_rows`; each signal's step is then 1
+  /// Fused descent, or nullptr. With a descent `response` must be nullptr, and `out` may be nullptr.
+  const Descent<T>* descent = nullptr;
 };
 
-/// A step of conjugate gradients on one system, of arrays (count,): x += alpha p, r -= alpha q, z = d r.
+/// One conjugate gradient step for one system, on arrays (count,): x += alpha p, r -= alpha q, z = d r.
 template <class T>
 struct ConjugateStep {
-  T alpha;      ///< as in the equations
-  const T* p;   ///< the direction
-  const T* q;   ///< its product with the matrix
-  const T* d;   ///< the preconditioner's diagonal
-  T* x;         ///< the solution
-  T* r;         ///< b - A x
-  T* z;         ///< preconditioned
-  T product{};  ///< <r, z> afterwards
-  T largest{};  ///< max |z| afterwards; NaN is larger than any number
+  T alpha;      ///< step length
+  const T* p;   ///< search direction
+  const T* q;   ///< product A p of the matrix and the direction
+  const T* d;   ///< diagonal of the preconditioner
+  T* x;         ///< solution
+  T* r;         ///< residual b - A x
+  T* z;         ///< preconditioned residual
+  T product{};  ///< <r, z> after the step
+  T largest{};  ///< max |z| after the step; NaN counts as larger than any number
 };
 
-/// A step of Adam (see AdamStep) as multiplications by numbers that all parameters share:
-/// m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, theta <- keep theta - pace m / (root sqrt(v) + epsilon).
+/// Constants of one Adam step (see AdamStep) that all parameters share. The step is
+/// m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2,
+/// theta <- keep theta - pace m / (root sqrt(v) + epsilon).
 template <class T>
 struct AdamNumbers {
-  T beta1;    ///< as in the equations
-  T beta2;    ///< as in the equations
-  T epsilon;  ///< as in the equations
+  T beta1;    ///< decay rate of the mean m
+  T beta2;    ///< decay rate of the mean square v
+  T epsilon;  ///< lower bound of the divisor
   T keep;     ///< 1 - rate decay
   T pace;     ///< rate / (1 - beta1^t)
   T root;     ///< 1 / sqrt(1 - beta2^t)
 };
 
-/// All matrices are column-major, one sample contiguous. Nothing is allocated; no alignment is required, though
-/// packed weights are read fastest from a multiple of 64 bytes. A sample's bits depend neither on the number of
-/// samples nor on its place among them.
+/// Function pointers of one instruction set. All matrices are column-major with one contiguous column per sample.
+/// Kernels allocate nothing and require no alignment; packed weights are read fastest from a multiple of 64 bytes. The
+/// bits of a sample depend neither on the number of samples nor on its position among them.
 template <class T>
 struct Kernels {
-  /// Numbers that the packed form of a (rows, depth) matrix takes.
+  /// Returns how many numbers the packed form of a (rows, depth) matrix takes.
   std::ptrdiff_t (*packed_size)(std::ptrdiff_t rows, std::ptrdiff_t depth);
-  /// packed = scale * w, or scale * w^T of a (depth, rows) w. The scale is the gain of the neighbour's signal.
+  /// packed = scale * w, or scale * w^T if `transposed`, where w is (depth, rows). `scale` is the gain of the
+  /// neighbour's signal.
   void (*pack)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
                std::ptrdiff_t depth, T scale, T* packed);
-  /// Whether a layer under neighbours of `depth` units together is faster with weights from pack_by_rows.
+  /// Returns true if a layer of `rows` units, with neighbours of `depth` units in total, is faster with weights from
+  /// `pack_by_rows`.
   bool (*by_rows)(std::ptrdiff_t rows, std::ptrdiff_t depth);
-  /// `pack` for a layer of few units, into packed_size(depth, rows) numbers.
+  /// Packs like `pack`, but in the layout for a layer with few units, which takes packed_size(depth, rows) numbers.
   void (*pack_by_rows)(const T* w, std::ptrdiff_t stride, bool transposed, std::ptrdiff_t rows,
                        std::ptrdiff_t depth, T scale, T* packed);
-  /// Takes the step.
+  /// Computes a layer step.
   void (*accumulate)(const LayerStep<T>& step);
-  /// largest[j] becomes the larger of itself and of sample j's numbers in LayerStep::change.
+  /// Raises largest[j] to the largest entry of sample j in LayerStep::change.
   void (*largest_change)(std::ptrdiff_t samples, const T* change, T* largest);
-  /// The largest |in[i]|, 0 of none; NaN is larger than any number.
+  /// Returns the largest |in[i]|, or 0 if count is 0. NaN counts as larger than any number.
   T (*largest_size)(std::ptrdiff_t count, const T* in);
-  /// sum_i a[i] b[i]
+  /// Returns sum_i a[i] b[i].
   T (*inner)(std::ptrdiff_t count, const T* a, const T* b);
-  /// Takes the step.
+  /// Takes a step of conjugate gradients.
   void (*follow)(std::ptrdiff_t count, ConjugateStep<T>& step);
-  /// p = z + beta p
+  /// Updates the search direction of conjugate gradients: p = z + beta p.
   void (*turn)(std::ptrdiff_t count, T beta, const T* z, T* p);
-  /// Takes a step of Adam along the gradient g; all are (count,). Square roots and quotients are rounded correctly, so the
-  /// numbers do not depend on the instruction set.
+  /// Takes a step of Adam along the gradient g; all arrays are (count,). Square roots and quotients are correctly
+  /// rounded, so the result does not depend on the instruction set.
   void (*adam)(std::ptrdiff_t count, const AdamNumbers<T>& numbers, const T* g, T* theta, T* mean,
                T* square);
-  std::ptrdiff_t lanes;  ///< rows of LayerStep::change
+  std::ptrdiff_t lanes;  ///< number of vector lanes, the rows of LayerStep::change
 
-  /// out[i] = e^in[i]. Errors are in units in the last place of the exact result, subnormal ones included: here at
-  /// most 1.25. In these functions `out` may be `in`, a NaN stays one, and out[i] depends on in[i] alone.
+  /// out[i] = e^in[i], with an error of at most 1.25 ulp, also for subnormal results. In this function and the next
+  /// two, `out` may be `in`, a NaN stays NaN, and out[i] depends on in[i] alone.
   void (*exp)(std::ptrdiff_t count, const T* in, T* out);
-  /// At most 2 units off; odd, signed zeros included.
+  /// out[i] = tanh(in[i]), with an error of at most 2 ulp. The function is odd, including the sign of zero.
   void (*tanh)(std::ptrdiff_t count, const T* in, T* out);
-  /// out[i] = 1 / (1 + e^-x), x = gain * (in[i] - shift) as it rounds; at most 1.75 units off, however small.
+  /// out[i] = 1 / (1 + e^-x) with x = gain * (in[i] - shift) as rounded; the error is at most 1.75 ulp, also for
+  /// subnormal results.
   void (*logistic)(std::ptrdiff_t count, T gain, T shift, const T* in, T* out);
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Packed products with a fused response, for the instruction set of the processor that runs them.
+/// Selection of the kernels for the instruction set of the processor.
 
 #include <string_view>
 #include <vector>
@@ -9,20 +9,22 @@
 
 namespace equiprop {
 
-/// Instruction sets compiled in that this processor runs, the slowest ("generic") first.
+/// Returns the compiled instruction sets that this processor supports, the slowest ("generic") first.
 EQUIPROP_EXPORT std::vector<std::string_view> kernel_isas();
 
-/// The one in use: the last of `kernel_isas`, or what the environment variable EQUIPROP_ISA names. Chosen once.
+/// Returns the instruction set in use: the last of `kernel_isas`, or the one that the environment variable EQUIPROP_ISA
+/// names. It is chosen once per process.
 EQUIPROP_EXPORT std::string_view kernel_isa();
 
-/// `name` if this processor runs it, else InvalidArgument; the best for an empty name.
+/// Returns `name`, or the fastest instruction set if `name` is empty. Throws InvalidArgument if this processor does not
+/// support it.
 EQUIPROP_EXPORT std::string_view choose_kernel_isa(std::string_view name);
 
-/// T is float or double.
+/// Returns the kernels of an instruction set. T is float or double.
 template <class T>
 EQUIPROP_EXPORT const Kernels<T>& kernels(std::string_view isa);
 
-/// Those of kernel_isa(). Packed weights belong to the instruction set that packed them.
+/// Returns the kernels of kernel_isa(). Packed weights can be used only by the instruction set that packed them.
 template <class T>
 EQUIPROP_EXPORT const Kernels<T>& kernels();
 

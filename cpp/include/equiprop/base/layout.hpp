@@ -1,5 +1,5 @@
 #pragma once
-/// Named blocks of one flat array: where W1 lies in the parameters, where layer 2 in the state.
+/// Named blocks of a flat array, for example W1 in the parameters or a layer in the state.
 
 #include <string>
 #include <vector>
@@ -8,18 +8,18 @@
 
 namespace equiprop {
 
-/// Column-major (rows, columns) at `offset`; the same memory is (columns, rows) in C order.
+/// A column-major matrix (rows, columns) that starts at `offset`; in C order the same memory is (columns, rows).
 struct Block {
-  std::string name;   ///< W1, b1, ... of parameters; that of the layer in a state
-  Index offset = 0;   ///< where it begins
-  Index rows = 0;     ///< target units of weights
-  Index columns = 1;  ///< source units of weights
+  std::string name;   ///< W1, b1, ... in the parameters; the name of the layer in a state
+  Index offset = 0;   ///< index of its first number
+  Index rows = 0;     ///< units of the target, for weights
+  Index columns = 1;  ///< units of the source, for weights
 
-  /// How many numbers.
+  /// Returns how many numbers the block holds.
   Index size() const { return rows * columns; }
 };
 
-/// Blocks one behind the other.
+/// A sequence of adjacent blocks.
 class Layout {
  public:
   /// Adds a block at the end.
@@ -27,11 +27,11 @@ class Layout {
     blocks_.push_back({std::move(name), size_, rows, columns});
     size_ += rows * columns;
   }
-  /// Numbers in all blocks.
+  /// Returns how many numbers all blocks hold.
   Index size() const { return size_; }
-  /// In order.
+  /// Returns the blocks in order.
   const std::vector<Block>& blocks() const { return blocks_; }
-  /// Block i, unchecked.
+  /// Returns block i without a range check.
   const Block& operator[](std::size_t i) const { return blocks_[i]; }
 
  private:

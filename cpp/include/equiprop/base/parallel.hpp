@@ -1,5 +1,5 @@
 #pragma once
-/// Threads share a batch in fixed pieces: how many threads there are never changes a bit.
+/// Parallel loops over fixed ranges: the number of threads does not change any bit of a result.
 
 #include <functional>
 
@@ -8,27 +8,29 @@
 
 namespace equiprop {
 
-/// Threads used by later calls; 0 restores the default: EQUIPROP_NUM_THREADS if it is set, else the
-/// number of processors.
+/// Sets the number of threads for later calls. 0 restores the default: EQUIPROP_NUM_THREADS if it is set, otherwise the
+/// number of processors. Throws InvalidArgument unless count is 0 to 4096.
 EQUIPROP_EXPORT void set_num_threads(int count);
-/// Threads that a call may use now.
+/// Returns the number of threads that a call may use.
 EQUIPROP_EXPORT int num_threads();
 
-/// Calls run(0), ..., run(tasks - 1), on several threads when that is allowed. Calls made from
-/// inside a task run in order. The first exception is rethrown after every task has ended. Several
-/// threads may call at the same time. A child forked inside a task must not return from it.
+/// Calls run(0), ..., run(tasks - 1), on several threads if more than one is allowed. A call from inside a task runs
+/// its tasks in order on the calling thread. The first exception is rethrown after every running task has ended.
+/// Several threads may call this function at the same time. A child process that is forked inside a task must not
+/// return from that task.
 EQUIPROP_EXPORT void parallel_for(Index tasks, const std::function<void(Index)>& run);
 
-/// The same for any function. It is referred to, not copied, so that no closure goes to the heap.
+/// Calls run(0), ..., run(tasks - 1) for any callable. It is passed by reference, so that std::function allocates no
+/// memory.
 template <class Run>
 void parallel_for(Index tasks, const Run& run) {
   parallel_for(tasks, std::function<void(Index)>(std::cref(run)));
 }
 
-/// Columns per task. Fewer than 32 samples per product cost more than a thread gains.
+/// Columns per task. With fewer than 32 samples per product, the overhead exceeds the gain of another thread.
 inline constexpr Index chunk_columns = 64;
 
-/// Splits [0, size) into ceil(size / chunk) nearly equal ranges, a function of `size` alone, and
+/// Splits [0, size) into ceil(size / chunk) nearly equal ranges, which do not depend on the number of threads, and
 /// calls run(begin, count) for each.
 template <class Run>
 void for_each_chunk(Index size, Index chunk, const Run& run) {

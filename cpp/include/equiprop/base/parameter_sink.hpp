@@ -1,8 +1,8 @@
 #pragma once
-/// Sinks: receivers of derivatives by the parameters, block by block.
+/// Sinks: receivers of derivatives with respect to the parameters, block by block.
 ///
-/// A model computes a derivative as sums over the samples of a batch. It hands each block to a sink, either as the
-/// outer products whose sum it is, so that the sink may fuse the sum with what follows, or as numbers.
+/// A model computes a derivative as a sum over the samples of a batch. It hands each block to a sink, either as outer
+/// products that the sink sums, so that the sum can be fused with an update, or as numbers.
 
 #include <vector>
 
@@ -13,29 +13,31 @@
 
 namespace equiprop {
 
-/// Receives one derivative by all parameters. Every parameter is handed over at most once.
+/// Interface of a receiver of one derivative with respect to all parameters. Every parameter is handed over at most
+/// once.
 template <Scalar S>
 class ParameterSink {
  public:
   virtual ~ParameterSink() = default;
 
-  /// True if the sink changes anything while it receives, so that it must know first that no sum overflows. The model
-  /// then calls `bounded` before it hands over the first block.
+  /// Returns true if the sink modifies data while it receives, so that it must know beforehand that no sum overflows.
+  /// The model then calls `bounded` before it hands over the first block.
   virtual bool needs_bound() const { return false; }
-  /// `bound` is at least the size of every number that will be handed over; infinity or NaN if there is no bound.
+  /// Receives an upper bound of the absolute value of all numbers that follow; infinity or NaN if there is none.
   /// Returns false to receive nothing: the caller must then sum the derivative itself and check it.
   virtual bool bounded(double /*bound*/) { return true; }
-  /// Receives the derivative by the block `weights`, sum_k scale_k a_k b_k^T, (rows, columns) of the block.
+  /// Receives the derivative with respect to the block `weights`: sum_k scale_k a_k b_k^T, (rows, columns) of the
+  /// block.
   virtual void products(const Block& weights, std::span<const OuterProduct<S>> terms) = 0;
-  /// Receives the derivative by the parameters [begin, begin + sums.size()).
+  /// Receives the derivative with respect to the parameters [begin, begin + sums.size()).
   virtual void numbers(Index begin, const ConstParametersRef<S>& sums) = 0;
 };
 
-/// Adds the derivative to a vector, (parameters,).
+/// Sink that adds the derivative to a vector (parameters,).
 template <Scalar S>
 class EQUIPROP_EXPORT AddTo final : public ParameterSink<S> {
  public:
-  /// `sum` is a view: the vector must outlive this.
+  /// Keeps a view of `sum`: the vector must outlive this sink.
   explicit AddTo(ParametersRef<S> sum) : sum_(sum) {}
 
   /// See ParameterSink.
@@ -48,23 +50,23 @@ class EQUIPROP_EXPORT AddTo final : public ParameterSink<S> {
   ParametersRef<S> sum_;
 };
 
-/// The learning rate of the parameters from `begin` to the next one's.
+/// The learning rate of the parameters from `begin` up to the `begin` of the next entry.
 template <class S>
 struct BlockRate {
-  Index begin;  ///< first parameter
-  S rate;       ///< of each step
+  Index begin;  ///< index of the first parameter
+  S rate;       ///< learning rate
 };
 
-/// Learning rates of all parameters: ordered by `begin`, the first one 0, no piece inside a block.
+/// Learning rates of all parameters, ordered by `begin`; the first `begin` is 0, and no block has two rates.
 template <class S>
 using BlockRates = std::vector<BlockRate<S>>;
 
-/// Descends by SGD with momentum (MomentumStep) while the gradient is summed: no gradient is stored.
+/// Sink that takes an SGD step with momentum (MomentumStep) while it sums the gradient, which is never stored.
 template <std::floating_point S>
 class EQUIPROP_EXPORT DescendSGD final : public ParameterSink<S> {
  public:
-  /// Views of theta and of the velocity, (parameters,); an empty velocity stands for momentum 0.
-  /// Throws InvalidArgument unless there are rates from parameter 0 on and the sizes agree.
+  /// Keeps views of theta and of the velocity, (parameters,); the velocity may be empty if momentum is 0. Throws
+  /// InvalidArgument unless the rates are ordered from parameter 0 on and the sizes agree.
   DescendSGD(ParametersRef<S> theta, ParametersRef<S> velocity, BlockRates<S> rates, S momentum,
              S decay);
 
@@ -82,12 +84,13 @@ class EQUIPROP_EXPORT DescendSGD final : public ParameterSink<S> {
   S momentum_, decay_;
 };
 
-/// Descends by Adam (AdamStep) while the gradient is summed.
+/// Sink that takes an Adam step (AdamStep) while it sums the gradient.
 template <std::floating_point S>
 class EQUIPROP_EXPORT DescendAdam final : public ParameterSink<S> {
  public:
-  /// Views of theta and of the averages of the gradient and of its square, (parameters,). `step` holds everything but
-  /// the rate. Throws InvalidArgument unless there are rates from parameter 0 on and the sizes agree.
+  /// Keeps views of theta, of the mean of the gradient and of the mean of its square, (parameters,). `step` holds all
+  /// constants except the rate. Throws InvalidArgument unless the rates are ordered from parameter 0 on and the sizes
+  /// agree.
   DescendAdam(ParametersRef<S> theta, ParametersRef<S> mean, ParametersRef<S> square,
               BlockRates<S> rates, const AdamStep<S>& step);
 
@@ -105,14 +108,15 @@ class EQUIPROP_EXPORT DescendAdam final : public ParameterSink<S> {
   AdamStep<S> step_;
 };
 
-/// A bound of the numbers that a model hands over; changes nothing.
+/// Sink that computes a bound of the numbers that a model hands over.
 template <std::floating_point S>
 class EQUIPROP_EXPORT Bound final : public ParameterSink<S> {
  public:
-  /// `x` is a factor of products whose largest size is already known, or nullptr.
+  /// Creates a bound. `x` is the memory of a factor whose largest absolute value `largest_x` is already known, or
+  /// nullptr.
   Bound(const S* x, double largest_x) : x_(x), largest_x_(largest_x) {}
 
-  /// At least the size of every number received, NaN if one is NaN.
+  /// Returns an upper bound of the absolute value of every number received, or NaN if one is NaN.
   double value() const { return value_; }
   /// See ParameterSink.
   ///@{

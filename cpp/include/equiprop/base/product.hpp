@@ -1,5 +1,5 @@
 #pragma once
-/// The one matrix product: out += scale * op(a) * op(b), without allocating once it is warm.
+/// Matrix products out += scale * op(a) * op(b). After the first calls they allocate no memory.
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/export.hpp"
@@ -7,52 +7,54 @@
 
 namespace equiprop {
 
-/// A matrix as it is, or transposed.
+/// Use of a factor as it is, or transposed.
 enum class Op { none, transpose };
 
-/// Accumulates scale * op_a(a) * op_b(b) into `out`. Complex numbers are never conjugated.
-/// Packing buffers belong to the calling thread and only ever grow.
+/// out += scale * op_a(a) * op_b(b). Complex numbers are never conjugated. Packing buffers are thread-local and never
+/// shrink.
 template <Scalar S>
 EQUIPROP_EXPORT void add_product(S scale, const ConstStateRef<S>& a, Op op_a,  // (m, k) after op_a
                                  const ConstStateRef<S>& b, Op op_b,           // (k, n) after op_b
                                  StateRef<S> out);                             // (m, n)
 
-/// scale * a b^T, a (m, k) and b (n, k): a sum over samples.
+/// The product scale * a b^T of a (m, k) and b (n, k), a sum over k samples.
 template <Scalar S>
 struct OuterProduct {
-  S scale;             ///< of all
-  ConstStateRef<S> a;  ///< (m, k)
-  ConstStateRef<S> b;  ///< (n, k)
+  S scale;             ///< common factor
+  ConstStateRef<S> a;  ///< left factor, (m, k)
+  ConstStateRef<S> b;  ///< right factor before the transposition, (n, k)
 };
 
-/// out += the products, by the packed kernels and in one pass over `out`. Threads share its columns.
+/// out += the sum of the products, by the packed kernels in one pass over `out`. Threads share the columns of `out`.
 template <std::floating_point S>
 EQUIPROP_EXPORT void add_outer_products(std::span<const OuterProduct<S>> products,
                                         StateRef<S> out);  // (m, n)
 
-/// A step along the gradient that is the sum of the products, again in one pass: the block at `begin` descends.
+/// Takes a step of SGD with momentum along the gradient that is the sum of the products, fused with the sum. Updates
+/// the block of parameters that starts at `begin`.
 template <std::floating_point S>
 EQUIPROP_EXPORT void descend(std::span<const OuterProduct<S>> products,
                              const Descending<S>& descending, Index begin);
 
-/// A step of Adam along the gradient that is the sum of the products: the block at `begin` descends, a panel at a time.
+/// Takes a step of Adam along the gradient that is the sum of the products. Updates the block of parameters that starts
+/// at `begin`; only one panel of the gradient is stored at a time.
 template <std::floating_point S>
 EQUIPROP_EXPORT void descend(std::span<const OuterProduct<S>> products,
                              const AdamDescending<S>& descending, Index begin);
 
-/// out = w u + bias, by the packed kernels. `w` is packed on the way, a panel at a time, so for one use it is read
-/// from memory once. Threads share its rows.
+/// out = w u + bias, by the packed kernels. `w` is packed one panel at a time, so it is read from memory once. Threads
+/// share the rows of `out`.
 template <std::floating_point S>
 EQUIPROP_EXPORT void affine(const ConstStateRef<S>& w,          // (m, k)
                             const ConstStateRef<S>& u,          // (k, n)
                             const ConstParametersRef<S>& bias,  // (m,)
                             StateRef<S> out);                   // (m, n)
 
-/// max |a_ij|, NaN if any entry is NaN. Threads share its columns.
+/// Returns max |a_ij|, or NaN if any entry is NaN. Threads share the columns of a.
 template <std::floating_point S>
 EQUIPROP_EXPORT S largest_size(const ConstStateRef<S>& a);
 
-/// out += scale * op_a(a) * b with a real `a`: one real product over both parts of the dual or complex `b`.
+/// out += scale * op_a(a) * b with a real matrix a: one real product with both parts of the dual or complex matrix b.
 template <Scalar S>
 EQUIPROP_EXPORT void add_real_product(S scale, const ConstStateRef<double>& a,
                                       Op op_a,                    // (m, k) after op_a

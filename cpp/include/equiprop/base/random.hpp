@@ -1,9 +1,9 @@
 #pragma once
-/// Random numbers that are the same on every platform, compiler and number of threads.
+/// Random numbers that do not depend on the platform, the compiler or the number of threads.
 ///
-/// Philox4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
-/// 2011): the n-th block of a stream is a keyed bijection of the counter n. The transforms below use
-/// only integers and exact or correctly rounded operations, so no library's `log` enters.
+/// Philox4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): block n of a
+/// stream is a keyed bijection of the counter n. The transforms below use only integers and exact or correctly rounded
+/// operations, so the results do not depend on a library's `log`.
 
 #include <array>
 #include <cstdint>
@@ -12,10 +12,10 @@
 
 namespace equiprop {
 
-/// What one turn of the generator takes and gives.
+/// Counter and output of the generator: four 32-bit words.
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 
-/// Ten rounds of Philox on `counter` under `key`.
+/// Returns the result of ten rounds of Philox on `counter` with key `key`.
 inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53} * counter[0];
@@ -29,27 +29,27 @@ inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key)
   return counter;
 }
 
-/// One reproducible sequence, named by (seed, stream).
+/// A reproducible sequence of random numbers, identified by (seed, stream).
 class Random {
  public:
-  /// Equal names, equal numbers.
+  /// Creates the sequence. Equal seeds and streams give equal numbers.
   explicit Random(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
-  /// 32 random bits.
+  /// Returns 32 random bits.
   std::uint32_t bits() {
     if (used_ == 4) refill();
     return block_[used_++];
   }
-  /// 64 random bits.
+  /// Returns 64 random bits.
   std::uint64_t bits64() {
     const std::uint64_t low = bits();
     return low | std::uint64_t{bits()} << 32;
   }
-  /// Uniform on [0, 1): a multiple of 2^-53, exactly.
+  /// Returns a number uniform on [0, 1), exactly a multiple of 2^-53.
   double uniform() { return static_cast<double>(bits64() >> 11) * 0x1p-53; }
-  /// Uniform on [-1, 1): a multiple of 2^-52, exactly.
+  /// Returns a number uniform on [-1, 1), exactly a multiple of 2^-52.
   double symmetric() { return 2.0 * uniform() - 1.0; }
-  /// Uniform on {0, ..., n - 1}; rejection leaves no bias.
+  /// Returns an integer uniform on {0, ..., n - 1}, without bias (rejection sampling).
   std::uint64_t below(std::uint64_t n) {
     const std::uint64_t excess = (0 - n) % n;  // 2^64 mod n
     for (;;) {
@@ -57,7 +57,7 @@ class Random {
       if (draw >= excess) return draw % n;
     }
   }
-  /// A uniformly random order of {0, ..., n - 1} (Fisher-Yates).
+  /// Returns a uniformly random permutation of {0, ..., n - 1} (Fisher-Yates).
   std::vector<std::int64_t> permutation(std::int64_t n) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(n));
     std::iota(order.begin(), order.end(), 0);

@@ -1,5 +1,5 @@
 #pragma once
-/// What an iterative solver did to each sample of a batch.
+/// The result of an iterative solver for each sample of a batch.
 
 #include <cstdint>
 
@@ -7,26 +7,26 @@
 
 namespace equiprop {
 
-/// In the order of how much a caller should worry.
+/// The status of a sample, ordered from the best to the worst.
 enum class Status : std::int8_t {
   converged = 0,       ///< the residual is at most the tolerance
-  fixed_steps = 1,     ///< the requested number of steps was run; nothing was promised
-  max_iterations = 2,  ///< the iteration limit came before the tolerance
-  indefinite = 3,      ///< negative curvature: the Hessian is not positive definite there
+  fixed_steps = 1,     ///< the requested number of steps was run; no tolerance was set
+  max_iterations = 2,  ///< the iteration limit was reached before the tolerance
+  indefinite = 3,      ///< negative curvature: the Hessian is not positive definite at this state
   diverged = 4,        ///< a number became infinite or NaN
 };
 
-/// What became of each sample of a batch; arrays are (batch,).
+/// Results of all samples of a batch; arrays are (batch,).
 struct Report {
-  PerSample<Status> status;     ///< how it ended
-  PerSample<Index> iterations;  ///< steps that it took
-  PerSample<double> residual;   ///< of the state it was left in
-  PerSample<Index> fallbacks;  ///< steps that an acceleration took back or left to the plain solver
+  PerSample<Status> status;     ///< how the iteration ended
+  PerSample<Index> iterations;  ///< number of steps
+  PerSample<double> residual;   ///< residual of the final state
+  PerSample<Index> fallbacks;   ///< steps that an acceleration undid or did not extrapolate
 
   Report() = default;
-  /// Of a batch to which nothing has been done yet.
+  /// Creates the report of a batch before the first step.
   explicit Report(Index batch) { restart(batch); }
-  /// The same in place.
+  /// Resets the report to that of a batch before the first step; memory of the same size is kept.
   void restart(Index batch) {
     status.setConstant(batch, Status::max_iterations);
     iterations.setZero(batch);
@@ -34,7 +34,7 @@ struct Report {
     fallbacks.setZero(batch);
   }
 
-  /// Samples.
+  /// Returns the number of samples.
   Index batch() const { return status.size(); }
 
   /// Stores the report of samples [begin, begin + other.batch()).
@@ -44,14 +44,14 @@ struct Report {
     residual.segment(begin, other.batch()) = other.residual;
     fallbacks.segment(begin, other.batch()) = other.fallbacks;
   }
-  /// Keeps, sample by sample, the worse of two runs.
+  /// Replaces each entry by the worse of the two reports, sample by sample.
   void merge(const Report& other) {
     for (Index j = 0; j < batch(); ++j) {
       status(j) = std::max(status(j), other.status(j));
       iterations(j) = std::max(iterations(j), other.iterations(j));
       fallbacks(j) = std::max(fallbacks(j), other.fallbacks(j));
       if (!std::isnan(residual(j)) && !(residual(j) >= other.residual(j)))
-        residual(j) = other.residual(j);  // NaN is worst
+        residual(j) = other.residual(j);  // NaN counts as worst
     }
   }
 };

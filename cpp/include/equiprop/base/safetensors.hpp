@@ -1,8 +1,8 @@
 #pragma once
-/// Safetensors files: named arrays and text, nothing that runs.
+/// Safetensors files: named arrays and text, without executable content.
 ///
-/// A file is the length of its header (8 bytes), the header (JSON: type, shape and place of each tensor, and
-/// text under `__metadata__`), then the bytes of the tensors, all little-endian, each in C order.
+/// A file consists of the length of its header (8 bytes), the header (JSON: type, shape and position of each tensor,
+/// and text under `__metadata__`), and the bytes of the tensors, each in C order. Numbers are little-endian.
 
 #include <bit>
 #include <cstdio>
@@ -24,77 +24,77 @@ namespace equiprop {
 static_assert(std::endian::native == std::endian::little,
               "The bytes of files are those of memory.");
 
-/// The longest header written or read: 1 MiB, room for thousands of tensors.
+/// The longest header that is written or read: 1 MiB, enough for thousands of tensors.
 inline constexpr std::size_t max_header_bytes = std::size_t{1} << 20;
 
-/// The system refused to read or write a file; code() says why. Python sees the OSError of that number.
+/// The system could not read or write a file; code() holds the errno. Python raises the matching subclass of OSError.
 class EQUIPROP_EXPORT FileError : public std::system_error {
  public:
-  /// `number` is an errno.
+  /// Creates the error of errno `number`.
   FileError(int number, std::string message)
       : std::system_error(number, std::generic_category()), message_(std::move(message)) {}
-  /// One sentence, `[where] rule. Received <the system's reason> for <path>.`
+  /// Returns the message, `[where] rule. Received <the system's reason> for <path>.`
   const char* what() const noexcept override;
 
  private:
   std::string message_;
 };
 
-/// Types of the format that are numbers of whole bytes.
+/// Number types of the format whose size is a whole number of bytes.
 enum class TensorType { f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 };
 
-/// The format's name of a type, "F32" for example.
+/// Returns the format's name of a type, for example "F32".
 EQUIPROP_EXPORT std::string_view code_of(TensorType type);
-/// The type of that name, none if there is none.
+/// Returns the type with that name, or nothing if there is none.
 EQUIPROP_EXPORT std::optional<TensorType> tensor_type(std::string_view code);
-/// Of one number.
+/// Returns the bytes of one number of a type.
 EQUIPROP_EXPORT Index bytes_of(TensorType type);
 
-/// A tensor to be written from where it is.
+/// A tensor to write, as a view of its memory.
 struct TensorView {
-  TensorType type = TensorType::f64;  ///< of each number
-  std::vector<Index> shape;           ///< in C order
-  std::span<const std::byte> bytes;   ///< as many numbers as the shape says
+  TensorType type = TensorType::f64;  ///< type of each number
+  std::vector<Index> shape;           ///< sizes of the dimensions, in C order
+  std::span<const std::byte> bytes;   ///< the numbers, as many as the shape requires
 };
 
-/// A tensor that was read.
+/// A tensor that was read from a file.
 struct Tensor {
-  TensorType type = TensorType::f64;  ///< of each number
-  std::vector<Index> shape;           ///< in C order
-  std::vector<std::byte> bytes;       ///< as many numbers as the shape says
+  TensorType type = TensorType::f64;  ///< type of each number
+  std::vector<Index> shape;           ///< sizes of the dimensions, in C order
+  std::vector<std::byte> bytes;       ///< the numbers, as many as the shape requires
 };
 
-/// What a file holds.
+/// The content of a file.
 struct Safetensors {
-  std::map<std::string, Tensor> tensors;        ///< by name
-  std::map<std::string, std::string> metadata;  ///< text under `__metadata__`
+  std::map<std::string, Tensor> tensors;        ///< tensors by name
+  std::map<std::string, std::string> metadata;  ///< text under `__metadata__`, by name
 };
 
-/// An open file whose header has been read and checked in every respect: types, shapes, and that the tensors
-/// fill the data without gap, overlap or remainder. Holding one takes memory for the header alone. Use it from
-/// one thread at a time.
+/// An open file whose header has been read and fully checked: types, shapes, and that the tensors fill the data without
+/// gap, overlap or remainder. It holds only the header in memory. Do not use one object from several threads at the
+/// same time.
 class EQUIPROP_EXPORT SafetensorsFile {
  public:
-  /// What the header says of one tensor: its bytes begin at `begin` of the data.
+  /// The header entry of one tensor.
   struct Entry {
-    TensorType type = TensorType::f64;  ///< of each number
-    std::vector<Index> shape;           ///< in C order
-    Index begin = 0;                    ///< first byte, counted from the first tensor
-    Index bytes = 0;                    ///< how many
+    TensorType type = TensorType::f64;  ///< type of each number
+    std::vector<Index> shape;           ///< sizes of the dimensions, in C order
+    Index begin = 0;                    ///< offset of the first byte in the data after the header
+    Index bytes = 0;                    ///< number of bytes
   };
 
-  /// Opens `path` on behalf of `where`, which is named in errors. Throws InvalidArgument if the file departs
-  /// from the format in any way, FileError if it cannot be read.
+  /// Opens `path`; error messages start with `where`. Throws InvalidArgument if the file violates the format, FileError
+  /// if it cannot be read.
   explicit SafetensorsFile(const std::filesystem::path& path,
                            std::string_view where = "read_safetensors");
 
-  /// By name.
+  /// Returns the header entries by name.
   const std::map<std::string, Entry>& tensors() const { return tensors_; }
-  /// Text under `__metadata__`.
+  /// Returns the text under `__metadata__`, by name.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  /// How errors name the file, for the end of a sentence.
+  /// Returns the name of the file, as error messages append it to a sentence.
   const std::string& origin() const { return origin_; }
-  /// Reads the bytes of a tensor of this file to `out`, which has room for entry.bytes.
+  /// Reads the bytes of a tensor of this file into `out`, which must have room for entry.bytes.
   void read(const Entry& entry, std::byte* out) const;
 
  private:
@@ -104,27 +104,28 @@ class EQUIPROP_EXPORT SafetensorsFile {
 
   std::string where_, origin_;
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
-  Index size_ = 0, data_ = 0;  // bytes of the file; where the tensors begin
+  Index size_ = 0, data_ = 0;  // bytes of the file; offset of the data
   std::map<std::string, Entry> tensors_;
   std::map<std::string, std::string> metadata_;
 };
 
-/// Reads a whole file, whoever wrote it; nothing in it is trusted before it is checked, and what it costs is the
-/// file's size and, for its names, up to twenty times that of its header.
+/// Reads a whole file, which may come from an untrusted source: everything is checked before it is used. Memory use is
+/// the size of the file plus, for names, at most twenty times the size of its header.
 ///
 ///   const Safetensors file = read_safetensors("model.safetensors");
 ///   file.tensors.at("W1").shape
 ///
-/// Throws InvalidArgument and FileError as SafetensorsFile does.
+/// Throws InvalidArgument if the file violates the format, FileError if it cannot be read.
 EQUIPROP_EXPORT Safetensors read_safetensors(const std::filesystem::path& path);
 
-/// Writes named tensors and text on behalf of `where`, atomically: all of the new file or all of the old. Equal
-/// content gives equal bytes. Data start at a multiple of 8 bytes and larger types come first, so that every tensor
-/// is aligned. A link is followed, and the permissions of a file that is replaced are kept.
+/// Writes named tensors and text atomically: afterwards the path holds either the complete new file or the unchanged
+/// old one. Equal content gives equal bytes. Data start at a multiple of 8 bytes and larger types come first, so that
+/// every tensor is aligned. Symbolic links are followed, and the permissions of a replaced file are kept. Error
+/// messages start with `where`.
 ///
 /// Throws InvalidArgument if the path leads to a device or pipe, a name is `__metadata__`, bytes do not fit a shape,
-/// text is not UTF-8, or names and text do not fit a header of max_header_bytes; FileError if writing failed, for
-/// example on a full disk: then nothing is left behind and an old file is intact.
+/// text is not UTF-8, or names and text exceed a header of max_header_bytes. Throws FileError if writing fails, for
+/// example on a full disk; no temporary file is left behind, and an old file is unchanged.
 EQUIPROP_EXPORT void write_safetensors(const std::filesystem::path& path,
                                        const std::map<std::string, TensorView>& tensors,
                                        const std::map<std::string, std::string>& metadata,

@@ -1,5 +1,5 @@
 #pragma once
-/// The number types a model may be built on, and the few questions the solvers ask of them.
+/// The scalar types of models, and properties of them that solvers need.
 
 #include <algorithm>
 #include <cmath>
@@ -11,10 +11,11 @@
 
 namespace equiprop {
 
-/// States that continue beta into the complex plane.
+/// Complex scalar, for analytic continuation of beta into the complex plane.
 using Complex = std::complex<double>;
 
-/// float trains, double verifies, complex continues beta analytically, dual takes exact limits.
+/// A scalar type of a model: float for training, double for verification, complex for analytic continuation in beta,
+/// dual numbers for exact limits beta -> 0.
 template <class S>
 concept Scalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, Complex> ||
     std::same_as<S, Dual<double>>;
@@ -34,11 +35,11 @@ struct RealPartType<Dual<T>> {
 };
 }  // namespace detail
 
-/// The ordered field under a scalar: residuals, tolerances and bounds live there.
+/// The real type that belongs to a scalar, used for residuals, tolerances and bounds.
 template <Scalar S>
 using RealOf = typename detail::RealPartType<S>::type;
 
-/// x itself, the real part of a complex number, or the value of a dual one.
+/// Returns x itself if it is real, the real part of a complex number, or the value of a dual number.
 template <Scalar S>
 RealOf<S> real_part(const S& x) {
   if constexpr (std::floating_point<S>)
@@ -49,8 +50,8 @@ RealOf<S> real_part(const S& x) {
     return x.value;
 }
 
-/// |x| as a convergence test sees it. The derivative of a dual number converges after its value,
-/// so stopping on the value alone would return a wrong derivative; NaN in either part is kept.
+/// Returns |x| for convergence tests: of a dual number, the larger of |value| and |derivative|, because the derivative
+/// converges later than the value. NaN in either part gives NaN.
 template <Scalar S>
 RealOf<S> magnitude(const S& x) {
   if constexpr (std::same_as<S, Dual<double>>) {
@@ -61,9 +62,9 @@ RealOf<S> magnitude(const S& x) {
   }
 }
 
-/// Default tolerance of every iterative solver: eps^(2/3), about 2e-5 in float and 4e-11 in double.
-/// A residual r moves a gradient estimated at nudging factor beta by about r / beta; this leaves
-/// five digits in double, two in float, at beta = 0.1, and stays well above rounding.
+/// Returns the default tolerance of every iterative solver: eps^(2/3), about 2e-5 in float and 4e-11 in double. A
+/// residual r changes a gradient that is estimated with nudging factor beta by about r / beta. At beta = 0.1 this
+/// leaves five correct digits in double and two in float, and the tolerance stays well above the rounding errors.
 template <Scalar S>
 RealOf<S> default_tolerance() {
   return std::cbrt(std::numeric_limits<RealOf<S>>::epsilon() *

@@ -1,5 +1,5 @@
 #pragma once
-/// The parameter update that follows a mini-batch, in one pass over the memory it touches.
+/// Updates of the parameters after a mini-batch, in one pass over the memory.
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/kernels.hpp"
@@ -7,14 +7,14 @@
 
 namespace equiprop {
 
-/// v <- momentum v + (gradient + decay theta), theta <- theta - rate v, for a range of parameters.
+/// SGD with momentum: v <- momentum v + (gradient + decay theta), theta <- theta - rate v.
 template <class S>
 struct MomentumStep {
-  S rate;      ///< as in the equation
-  S momentum;  ///< as in the equation
-  S decay;     ///< as in the equation
+  S rate;      ///< learning rate
+  S momentum;  ///< factor of the old velocity v
+  S decay;     ///< factor of theta in the gradient (weight decay)
 
-  /// Takes it; all are (parameters,).
+  /// Updates theta and the velocity in place; all arrays are (parameters,).
   void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient,
              ParametersRef<S> velocity) const {
     velocity.array() = momentum * velocity.array() + (decay * theta.array() + gradient.array());
@@ -22,14 +22,14 @@ struct MomentumStep {
   }
 };
 
-/// Parameters that descend along a gradient while it is computed; `velocity` is empty where momentum is 0.
+/// Target of an SGD step that is taken while the gradient is computed; `velocity` is empty if momentum is 0.
 template <class S>
 struct Descending {
-  MomentumStep<S> step;       ///< how far
-  ParametersRef<S> theta;     ///< (parameters,)
-  ParametersRef<S> velocity;  ///< (parameters,), or empty
+  MomentumStep<S> step;       ///< constants of the step
+  ParametersRef<S> theta;     ///< parameters theta, (parameters,)
+  ParametersRef<S> velocity;  ///< velocity v, (parameters,), or empty
 
-  /// Takes the gradient of some parameters, from `begin` on.
+  /// Takes the step for the parameters [begin, begin + gradient.size()).
   void apply(Index begin, const ConstParametersRef<S>& gradient) const {
     ParametersRef<S> at(theta), average(velocity);  // Ref is a view: the memory is not const
     auto part = at.segment(begin, gradient.size());
@@ -40,19 +40,20 @@ struct Descending {
   }
 };
 
-/// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2 and
+/// Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019), in step t:
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,
 /// theta <- (1 - rate decay) theta - (rate / (1 - b1^t)) m / (sqrt(v / (1 - b2^t)) + epsilon).
 template <class S>
 struct AdamStep {
-  S rate;         ///< as in the equation
-  S beta1;        ///< b1
-  S beta2;        ///< b2
-  S epsilon;      ///< as in the equation
-  S decay;        ///< as in the equation
-  S correction1;  ///< 1 - beta1^t
-  S correction2;  ///< 1 - beta2^t
+  S rate;         ///< learning rate
+  S beta1;        ///< decay rate b1 of the mean m
+  S beta2;        ///< decay rate b2 of the mean square v
+  S epsilon;      ///< lower bound of the divisor
+  S decay;        ///< weight decay
+  S correction1;  ///< bias correction 1 - b1^t
+  S correction2;  ///< bias correction 1 - b2^t
 
-  /// Takes it; `mean` is m and `square` v, all (parameters,).
+  /// Updates theta, the mean m and the mean square v in place; all arrays are (parameters,).
   void apply(ParametersRef<S> theta, const ConstParametersRef<S>& gradient, ParametersRef<S> mean,
              ParametersRef<S> square) const {
     const AdamNumbers<S> numbers{beta1,
@@ -66,19 +67,19 @@ struct AdamStep {
   }
 };
 
-/// Parameters that descend by Adam along a gradient while it is computed; all are (parameters,).
+/// Target of an Adam step that is taken while the gradient is computed; all arrays are (parameters,).
 template <class S>
 struct AdamDescending {
-  AdamStep<S> step;         ///< how far
-  ParametersRef<S> theta;   ///< the parameters
-  ParametersRef<S> mean;    ///< m
-  ParametersRef<S> square;  ///< v
+  AdamStep<S> step;         ///< constants of the step
+  ParametersRef<S> theta;   ///< parameters theta
+  ParametersRef<S> mean;    ///< mean m of the gradient
+  ParametersRef<S> square;  ///< mean v of the squared gradient
 };
 
-/// Parameters per task of an update; they fit a core's second-level cache with what belongs to them.
+/// Parameters per task of an update; with their gradient and averages they fit into the L2 cache of a core.
 inline constexpr Index update_chunk = Index{1} << 15;
 
-/// Applies `step` to [begin, begin + count) of theta, the gradient, and each kept average.
+/// Applies `step` to [begin, begin + count) of theta, of the gradient and of each average.
 template <class S, class Step, class... Averages>
 void update(const Step& step, Index begin, Index count, ParametersRef<S> theta,
             const ConstParametersRef<S>& gradient, Averages... averages) {

@@ -1,15 +1,15 @@
 #pragma once
-/// Preconditioned conjugate gradients for symmetric positive definite A, one system per sample.
+/// Preconditioned conjugate gradients for symmetric positive definite A, one linear system per sample.
 
 #include "equiprop/linear/linear_operator.hpp"
 
 namespace equiprop {
 
-/// Hestenes & Stiefel (1952) with the diagonal preconditioner D. A product p^T A p <= 0 ends a sample with
-/// Status::indefinite: A is not positive definite, so the fixed point it was taken at is not stable. The sample keeps
-/// its x, or D b if x is still 0, as truncated Newton methods do (Dembo & Steihaug 1983).
+/// Conjugate gradients (Hestenes & Stiefel 1952) with the diagonal preconditioner D. If p^T A p <= 0, the sample stops
+/// with Status::indefinite: A is not positive definite, so the fixed point that A belongs to is not stable. The sample
+/// keeps its x, or gets D b if x is still 0, as in truncated Newton methods (Dembo & Steihaug 1983).
 struct ConjugateGradient : StoppingRule {
-  /// Solves A x = b from x = 0, (units, batch), one system a sample; residuals are |D (b - A x)|.
+  /// Solves A x = b from x = 0, (units, batch), one system per sample. Residuals are max |D (b - A x)|.
   template <std::floating_point S>
   EQUIPROP_EXPORT Report solve(const LinearSystem<S>& system, StateRef<S> x) const;
 };

@@ -1,5 +1,5 @@
 #pragma once
-/// Systems A x = b, one for each sample of a batch, where A is known only through its products.
+/// Linear systems A x = b, one per sample of a batch, where A is available only through products A v.
 
 #include <functional>
 
@@ -7,24 +7,24 @@
 
 namespace equiprop {
 
-/// out = A v, one system per column: A may differ from sample to sample.
+/// Function that computes out = A v, one column per system; A may differ between samples.
 template <std::floating_point S>
 using LinearOperator = std::function<void(const ConstStateRef<S>& v,  // (units, batch)
                                           StateRef<S> out)>;          // (units, batch)
 
-/// out_j = max_i |a_ij|, NaN if any entry is NaN.
+/// Stores max_i |a_ij| in out_j, (batch,); NaN if any entry of the column is NaN.
 template <std::floating_point S>
 EQUIPROP_EXPORT void largest_sizes(const ConstStateRef<S>& a, PerSample<double>& out);
 
-/// A system and the diagonal D >= 0 that preconditions it. A unit whose D is 0 does not take part, and its x stays 0: D
+/// A linear system and the diagonal D >= 0 that preconditions it. A unit with D = 0 is excluded and keeps x = 0, so D
 /// also restricts A to the free units of a bounded network.
 template <std::floating_point S>
 struct EQUIPROP_EXPORT LinearSystem {
-  const LinearOperator<S>& matrix;  ///< A
-  const State<S>& diagonal;         ///< D, (units, batch)
-  const State<S>& b;                ///< (units, batch)
+  const LinearOperator<S>& matrix;  ///< the matrix A, as a function
+  const State<S>& diagonal;         ///< diagonal D of the preconditioner, (units, batch)
+  const State<S>& b;                ///< right-hand side b, (units, batch)
 
-  /// max_i |D b| of each sample: tolerances of linear solvers are relative to it.
+  /// Returns max_i |D b| of each sample, (batch,); the tolerances of linear solvers are relative to it.
   PerSample<double> scale() const;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Any of the linear solvers, chosen at run time.
+/// The choice of a linear solver at run time.
 
 #include <variant>
 
@@ -12,7 +12,7 @@ namespace equiprop {
 /// A linear solver with its options.
 using LinearSolver = std::variant<ConjugateGradient, Richardson, Neumann, GMRES>;
 
-/// Solves A x = b from x = 0, (units, batch), one system a sample; LinearSystem explains the diagonal D. The reported
+/// Solves A x = b from x = 0, (units, batch), one system per sample; see LinearSystem for the diagonal D. The reported
 /// residual is max_i |D (b - A x)| / max_i |D b|.
 template <std::floating_point S>
 EQUIPROP_EXPORT Report solve(const LinearSolver& solver, const LinearSystem<S>& system,

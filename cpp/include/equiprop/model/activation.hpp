@@ -1,10 +1,10 @@
 #pragma once
-/// Activation functions rho, with what both energy conventions need of them.
+/// Activation functions rho, with the derivatives and potentials that both energy conventions need.
 ///
-/// Every derivative is a function of the value r = rho(x), because a relaxing network already holds
-/// r. Where rho' is as small as the rounding error of r makes it, at `saturated_slope`, it counts as 0: a bound holds
-/// the unit. `potential` is the Legendre potential G of rho, defined by G'(r) = rho^-1(r); it is the leak of
-/// a network whose states are the values r themselves.
+/// Every derivative is a function of the value r = rho(x), because a relaxing network already stores r. A unit is
+/// treated as saturated, like a unit held by a bound, if rho' is not larger than `saturated_slope`, where rounding
+/// errors of r dominate it. `potential` is the Legendre potential G of rho, defined by G'(r) = rho^-1(r); it is the
+/// leak of a network whose states are the values r.
 
 #include <limits>
 #include <numbers>
@@ -19,36 +19,37 @@ namespace equiprop {
 
 /// rho(x) = tanh(x).
 struct Tanh {
-  static constexpr bool holomorphic = true;  ///< complex-differentiable
+  static constexpr bool holomorphic = true;  ///< rho is complex-differentiable
 
-  /// rho(x).
+  /// Returns rho(x).
   template <Scalar S>
   S value(const S& x) const {
     using std::tanh;
     return tanh(x);
   }
-  /// rho'(x), given r = rho(x).
+  /// Returns rho'(x), given r = rho(x).
   template <Scalar S>
   S slope(const S& r) const {
     return (S(1) - r) * (S(1) + r);
   }
-  /// The largest rho'(x) that is lost in the rounding of r near an end of the range: the unit is saturated.
+  /// Returns the largest rho'(x) that is lost in the rounding of r near the ends of the range: such a unit is
+  /// saturated.
   template <Scalar S>
   RealOf<S> saturated_slope() const {
     return 4 * std::numeric_limits<RealOf<S>>::epsilon();
   }
-  /// rho''(x), given r = rho(x).
+  /// Returns rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S& r) const {
     return S(-2) * r * slope(r);
   }
-  /// x, given r = rho(x).
+  /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     using std::log;
     return S(0.5) * log((S(1) + r) / (S(1) - r));
   }
-  /// r artanh r + log(1 - r^2) / 2, written so that r = +-1 is finite.
+  /// Returns the Legendre potential r artanh r + log(1 - r^2) / 2, computed so that it is finite at r = +-1.
   template <Scalar S>
   S potential(const S& r) const;
 };
@@ -56,38 +57,39 @@ struct Tanh {
 /// rho(x) = 1 / (1 + exp(-gain (x - shift))). gain 4, shift 1/2 approximates clip(x, 0, 1) (Ernoult
 /// et al. 2019; Laborieux & Zenke 2022); gain 1, shift 0 is the sigmoid.
 struct Logistic {
-  static constexpr bool holomorphic = true;  ///< complex-differentiable
-  double gain = 1;                           ///< positive
-  double shift = 0;                          ///< where rho is 1/2
+  static constexpr bool holomorphic = true;  ///< rho is complex-differentiable
+  double gain = 1;                           ///< factor of the argument, positive
+  double shift = 0;                          ///< the x at which rho is 1/2
 
-  /// (1 + tanh(gain (x - shift) / 2)) / 2: the same function, without overflow.
+  /// Returns rho(x) as (1 + tanh(gain (x - shift) / 2)) / 2, which does not overflow.
   template <Scalar S>
   S value(const S& x) const {
     using std::tanh;
     return S(0.5) + S(0.5) * tanh(argument(x));
   }
-  /// rho'(x), given r = rho(x).
+  /// Returns rho'(x), given r = rho(x).
   template <Scalar S>
   S slope(const S& r) const {
     return real<S>(gain) * r * (S(1) - r);
   }
-  /// The largest rho'(x) that is lost in the rounding of r near an end of the range: the unit is saturated.
+  /// Returns the largest rho'(x) that is lost in the rounding of r near the ends of the range: such a unit is
+  /// saturated.
   template <Scalar S>
   RealOf<S> saturated_slope() const {
     return 4 * std::numeric_limits<RealOf<S>>::epsilon() * static_cast<RealOf<S>>(gain);
   }
-  /// rho''(x), given r = rho(x).
+  /// Returns rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S& r) const {
     return real<S>(gain) * slope(r) * (S(1) - S(2) * r);
   }
-  /// x, given r = rho(x).
+  /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     using std::log;
     return log(r / (S(1) - r)) / real<S>(gain) + real<S>(shift);
   }
-  /// (r log r + (1 - r) log(1 - r)) / gain + shift r.
+  /// Returns the Legendre potential (r log r + (1 - r) log(1 - r)) / gain + shift r.
   template <Scalar S>
   S potential(const S& r) const;
 
@@ -102,36 +104,37 @@ struct Logistic {
   }
 };
 
-/// rho(x) = log(1 + exp(gain x)) / gain: a rectifier without a kink.
+/// rho(x) = log(1 + exp(gain x)) / gain: a smooth rectifier.
 struct Softplus {
-  static constexpr bool holomorphic = true;  ///< complex-differentiable
-  double gain = 1;                           ///< positive
+  static constexpr bool holomorphic = true;  ///< rho is complex-differentiable
+  double gain = 1;                           ///< factor of the argument, positive
 
-  /// max(x, 0) + log(1 + exp(-gain |x|)) / gain: the same function, without overflow.
+  /// Returns rho(x) as max(x, 0) + log(1 + exp(-gain |x|)) / gain, which does not overflow.
   template <Scalar S>
   S value(const S& x) const;
-  /// rho'(x), given r = rho(x).
+  /// Returns rho'(x), given r = rho(x).
   template <Scalar S>
   S slope(const S& r) const {
     return S(1) - decay(r);
   }
-  /// The largest rho'(x) that is lost in the rounding of r near an end of the range: the unit is saturated.
+  /// Returns the largest rho'(x) that is lost in the rounding of r near the ends of the range: such a unit is
+  /// saturated.
   template <Scalar S>
   RealOf<S> saturated_slope() const {
     return 4 * std::numeric_limits<RealOf<S>>::epsilon();
   }
-  /// rho''(x), given r = rho(x).
+  /// Returns rho''(x), given r = rho(x).
   template <Scalar S>
   S curvature(const S& r) const {
     return number<S>(gain) * decay(r) * slope(r);
   }
-  /// x, given r = rho(x).
+  /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
     using std::log;
     return r + log(slope(r)) / number<S>(gain);
   }
-  /// r^2 / 2 + Li2(exp(-gain r)) / gain^2.
+  /// Returns the Legendre potential r^2 / 2 + Li2(exp(-gain r)) / gain^2.
   template <Scalar S>
   S potential(const S& r) const;
 
@@ -147,51 +150,51 @@ struct Softplus {
   }
 };
 
-/// rho(x) = clip(slope x, lower, upper): hard sigmoid (1, 0, 1), clip(x/2, 0, 1) (Laborieux et al.
-/// 2021), relu (1, 0, inf), linear (1, -inf, inf). Its states are held inside a box, so the energy
-/// is quadratic there and the clipping is left to the projection.
+/// rho(x) = clip(gain x, lower, upper). The fields (gain, lower, upper) are (1, 0, 1) for the hard sigmoid, (1/2, 0, 1)
+/// for clip(x/2, 0, 1) (Laborieux et al. 2021), (1, 0, inf) for relu and (1, -inf, inf) for linear units. The states
+/// are kept inside a box, so the energy is quadratic there and the projection onto the box does the clipping.
 struct Clip {
-  double gain = 1;   ///< the slope inside the bounds
-  double lower = 0;  ///< may be -infinity
-  double upper = 1;  ///< may be infinity
+  double gain = 1;   ///< slope of rho inside the bounds, positive
+  double lower = 0;  ///< lower bound of rho, may be -infinity
+  double upper = 1;  ///< upper bound of rho, may be infinity
 
-  /// rho(x).
+  /// Returns rho(x).
   template <Scalar S>
   S value(const S& x) const {
     return clamp(real<S>(gain) * x, 1.0);
   }
-  /// rho'(x), given r = rho(x): `gain` strictly inside the bounds, 0 at and beyond them.
+  /// Returns rho'(x), given r = rho(x): `gain` strictly inside the bounds, 0 at and beyond them.
   template <Scalar S>
   S slope(const S& r) const {
     return real_part(r) > bound<S>(lower) && real_part(r) < bound<S>(upper) ? real<S>(gain) : S(0);
   }
-  /// 0: the slope is exact.
+  /// Returns 0, because the slope is exact.
   template <Scalar S>
   RealOf<S> saturated_slope() const {
     return 0;
   }
-  /// rho''(x), given r = rho(x).
+  /// Returns rho''(x) = 0.
   template <Scalar S>
   S curvature(const S&) const {
     return S(0);
   }
-  /// x, given r = rho(x).
+  /// Returns x, given r = rho(x) inside the bounds.
   template <Scalar S>
   S inverse(const S& r) const {
     return r / real<S>(gain);
   }
-  /// G(r) = r^2 / (2 gain).
+  /// Returns the Legendre potential G(r) = r^2 / (2 gain).
   template <Scalar S>
   S potential(const S& r) const {
     return r * r / real<S>(2 * gain);
   }
-  /// Clips to [lower, upper] / divisor.
+  /// Returns x clipped to [lower, upper] / divisor.
   template <Scalar S>
   S clamp(const S& x, double divisor) const {
     const auto low = bound<S>(lower / divisor), high = bound<S>(upper / divisor);
     return real_part(x) < low ? S(low) : real_part(x) > high ? S(high) : x;
   }
-  /// Whether there is a box.
+  /// Returns true if at least one bound is finite.
   bool bounded() const { return std::isfinite(lower) || std::isfinite(upper); }
 
  private:
@@ -205,47 +208,48 @@ struct Clip {
   }
 };
 
-/// One of them.
+/// An activation function, chosen at run time.
 using Activation = std::variant<Tanh, Logistic, Softplus, Clip>;
 
-/// tanh(x).
+/// Returns rho(x) = tanh(x).
 inline Activation tanh_activation() {
   return Tanh{};
 }
-/// 1 / (1 + exp(-x)).
+/// Returns rho(x) = 1 / (1 + exp(-x)).
 inline Activation sigmoid() {
   return Logistic{};
 }
-/// 1 / (1 + exp(-gain (x - shift))). Throws InvalidArgument unless gain is positive and both are finite.
+/// Returns rho(x) = 1 / (1 + exp(-gain (x - shift))). Throws InvalidArgument unless gain is positive and both are
+/// finite.
 inline Logistic logistic(double gain, double shift) {
   require(gain > 0 && std::isfinite(gain) && std::isfinite(shift), "logistic",
           "The gain is positive and the shift finite.", "gain ", gain, ", shift ", shift);
   return {gain, shift};
 }
-/// log(1 + exp(gain x)) / gain. Throws InvalidArgument unless gain is positive and finite.
+/// Returns rho(x) = log(1 + exp(gain x)) / gain. Throws InvalidArgument unless gain is positive and finite.
 inline Softplus softplus(double gain = 1) {
   require(gain > 0 && std::isfinite(gain), "softplus", "The gain is positive.", gain);
   return {gain};
 }
-/// clip(x, 0, 1).
+/// Returns rho(x) = clip(x, 0, 1).
 inline Activation hard_sigmoid() {
   return Clip{1, 0, 1};
 }
-/// clip(x / 2, 0, 1).
+/// Returns rho(x) = clip(x / 2, 0, 1).
 inline Activation half_hard_sigmoid() {
   return Clip{0.5, 0, 1};
 }
-/// max(x, 0).
+/// Returns rho(x) = max(x, 0).
 inline Activation relu() {
   return Clip{1, 0, std::numeric_limits<double>::infinity()};
 }
-/// x.
+/// Returns rho(x) = x.
 inline Activation linear() {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   return Clip{1, -infinity, infinity};
 }
 
-/// Whether rho is complex-differentiable, so that beta may be continued into the complex plane.
+/// Returns true if rho is complex-differentiable, so that beta may be continued into the complex plane.
 inline bool holomorphic(const Activation& activation) {
   if (const auto* clip = std::get_if<Clip>(&activation)) return !clip->bounded();
   return true;
@@ -253,7 +257,7 @@ inline bool holomorphic(const Activation& activation) {
 
 namespace detail {
 
-/// x log x, continued to 0 at x = 0.
+/// Returns x log x, or 0 at x = 0.
 template <Scalar S>
 S x_log_x(const S& x) {
   using std::log;
@@ -270,7 +274,8 @@ S log_one_plus(const S& x) {
   }
 }
 
-/// sum_k z^k / k^2, for z between 0 and 1; near 1 by Li2(z) + Li2(1 - z) = pi^2 / 6 - log z log(1 - z).
+/// Returns the dilogarithm Li2(z) = sum_k z^k / k^2 for 0 <= z <= 1. Near 1 it uses Li2(z) + Li2(1 - z) = pi^2 / 6 -
+/// log z log(1 - z).
 template <Scalar S>
 S dilogarithm(const S& z) {
   using std::log;
@@ -335,8 +340,8 @@ void activate(const Logistic& rho, const ConstStateRef<T>& x, StateRef<T>& out) 
 
 }  // namespace detail
 
-/// out = rho(x), elementwise; `out` may be `x`. Real numbers under tanh and logistic as the kernels compute them,
-/// which is not rho.value to the last bit.
+/// out = rho(x), elementwise; `out` may be `x`. For real numbers, tanh and logistic are computed by the kernels, whose
+/// last bits may differ from those of rho.value.
 template <Scalar S>
 void activate(const Activation& activation, const ConstStateRef<S>& x, StateRef<S> out) {
   std::visit([&](const auto& rho) { detail::activate(rho, x, out); }, activation);

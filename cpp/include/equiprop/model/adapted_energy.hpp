@@ -1,12 +1,12 @@
 #pragma once
-/// The adapter of types that only satisfy the concept Energy.
+/// Adapter from types that satisfy the concept Energy to EnergyInterface.
 
 #include "equiprop/model/energy_interface.hpp"
 
 namespace equiprop {
 
-/// An object of type E behind EnergyInterface. Where E satisfies a refinement of Energy its functions are used, elsewhere
-/// the derived ones.
+/// Holds an object of type E and implements EnergyInterface. If E satisfies a refinement of the concept Energy, its
+/// functions are used; otherwise the default implementations are.
 template <Energy E>
 class AdaptedEnergy final : public EnergyInterface<typename E::Scalar>,
                             private InputDerivatives<typename E::Scalar>,
@@ -16,7 +16,7 @@ class AdaptedEnergy final : public EnergyInterface<typename E::Scalar>,
   using Default = EnergyInterface<S>;
 
  public:
-  /// Holds the energy by value.
+  /// Stores the energy by value.
   explicit AdaptedEnergy(E energy) : e_(std::move(energy)) {}
 
   /// See EnergyInterface.

@@ -1,6 +1,6 @@
 #pragma once
-/// The one erasure: solvers and second phases are compiled for `AnyEnergy<S>` and `AnyCost<S>` only, so
-/// a model or a cost written later, in C++ or in Python, meets code that exists already.
+/// Type erasure of models and costs. Solvers and second phases are compiled only for `AnyEnergy<S>` and `AnyCost<S>`,
+/// so they need no recompilation for a new model or cost in C++ or Python.
 
 #include <memory>
 #include <utility>
@@ -12,19 +12,20 @@
 
 namespace equiprop {
 
-/// Any model: a subclass of EnergyInterface, or a type that satisfies Energy. Copies share it.
+/// Any model: a subclass of EnergyInterface, or a type that satisfies the concept Energy. Copies share the model.
 template <class S>
 class EQUIPROP_EXPORT AnyEnergy final : public EnergyDecorator<S> {
  public:
-  /// Every energy converts.
+  /// Converts an energy.
   template <class E>
   requires(Energy<E> && !std::same_as<E, AnyEnergy>) AnyEnergy(E energy)
       : EnergyDecorator<S>(std::make_shared<Held<E>>(std::move(energy))) {}
-  /// Shares the model.
+  /// Shares ownership of the model.
   explicit AnyEnergy(std::shared_ptr<const EnergyInterface<S>> model)
       : EnergyDecorator<S>(std::move(model)) {}
 
-  /// Functions of capabilities, with what holds where there is none: no inputs, no blocks, a batch in one piece.
+  /// Functions of the optional capabilities. Without the capability there are no inputs, no blocks, and the batch
+  /// cannot be divided.
   ///@{
   Index num_inputs() const { return inputs() == nullptr ? 0 : inputs()->num_inputs(); }
   void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const {
@@ -43,13 +44,13 @@ class EQUIPROP_EXPORT AnyEnergy final : public EnergyDecorator<S> {
   bool divisible() const { return this->selection() != nullptr; }
   bool separable() const { return divisible() && this->selection()->separable(); }
   ///@}
-  /// The problem of these samples, in the order given. Throws InvalidArgument unless divisible().
+  /// Returns the energy of some samples, in the order given. Throws InvalidArgument unless divisible().
   AnyEnergy select(Samples which) const {
-    require(divisible(), "samples", "This energy works on its whole batch only.",
+    require(divisible(), "samples", "This energy cannot select samples of its batch.",
             "a choice of its samples");
     return AnyEnergy(this->selection()->part(which));
   }
-  /// The problem of samples [begin, begin + count). Throws InvalidArgument unless divisible().
+  /// Returns the energy of samples [begin, begin + count). Throws InvalidArgument unless divisible().
   AnyEnergy samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
@@ -69,18 +70,18 @@ class EQUIPROP_EXPORT AnyEnergy final : public EnergyDecorator<S> {
   const BlockUpdates<S>* blocks() const { return this->block_updates(); }
 };
 
-/// Any type that satisfies Cost, held by value.
+/// Any type that satisfies the concept Cost. Copies share it.
 template <class S>
 class EQUIPROP_EXPORT AnyCost {
  public:
-  using Scalar = S;  ///< of outputs and targets
+  using Scalar = S;  ///< scalar of outputs and targets
 
-  /// Any cost converts.
+  /// Converts a cost.
   template <class C>
   requires(Cost<C> && !std::same_as<C, AnyCost>) AnyCost(C cost)
       : model_(std::make_shared<Model<C>>(std::move(cost))) {}
 
-  /// As the concept Cost says.
+  /// Functions of the concept Cost.
   ///@{
   Index num_outputs() const { return model_->num_outputs(); }
   Index batch() const { return model_->batch(); }
@@ -93,7 +94,7 @@ class EQUIPROP_EXPORT AnyCost {
   }
   AnyCost select(Samples which) const { return model_->select(which); }
   ///@}
-  /// The cost of samples [begin, begin + count).
+  /// Returns the cost of samples [begin, begin + count).
   AnyCost samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
  private:
@@ -128,7 +129,7 @@ class EQUIPROP_EXPORT AnyCost {
   std::shared_ptr<const Interface> model_;
 };
 
-/// dE/ds of the cost alone at state s: nonzero on the outputs only. out is (units, batch).
+/// Stores dC/ds at state s in out (units, batch); it is nonzero only in the rows of the outputs.
 template <class S>
 void cost_gradient(const AnyCost<S>& cost, const ConstStateRef<S>& s, StateRef<S> out) {
   const Index outputs = cost.num_outputs();

@@ -1,5 +1,5 @@
 #pragma once
-/// A graph of layers with its parameters: what a clamped network computes with, whatever its input.
+/// A graph of layers bound to its parameters, without an input.
 
 #include <memory>
 #include <vector>
@@ -10,43 +10,47 @@
 
 namespace equiprop {
 
-/// Edges, units and packed weights of a network under states of scalar S. Its parameters are the network's own memory.
+/// Edges, units and packed weights of a network with states of scalar S. It shares the memory of the network's
+/// parameters.
 template <Scalar S>
 class EQUIPROP_EXPORT BoundNetwork {
  public:
-  using W = WeightOf<S>;  ///< of the parameters
+  using W = WeightOf<S>;  ///< scalar of the parameters
 
-  /// Binds every coupling to the parameters. Weights are packed by `pack`.
+  /// Binds every coupling to the parameters. The weights are not packed until `pack` is called.
   BoundNetwork(std::shared_ptr<const Topology> topology,
                std::shared_ptr<const Parameters<W>> parameters);
 
-  const Topology& topology() const { return *topology_; }           ///< the graph
-  const Parameters<W>& parameters() const { return *parameters_; }  ///< theta
-  /// Number of free layers.
+  const Topology& topology() const { return *topology_; }           ///< layers and couplings
+  const Parameters<W>& parameters() const { return *parameters_; }  ///< parameters theta
+  /// Returns the number of free layers.
   std::size_t num_free() const { return topology_->num_free(); }
-  /// Units of free layer k.
+  /// Returns the units of free layer k.
   const Units& units(std::size_t k) const { return topology_->units(k); }
-  /// Rows of free layer k in a state.
+  /// Returns the block of free layer k in a state.
   const Block& block(std::size_t k) const { return topology_->state()[k]; }
-  /// The edge of a coupling.
+  /// Returns the edge of a coupling.
   const Edge<S>& edge(std::size_t coupling) const { return *edges_[coupling]; }
-  /// Free layers that a coupling joins; the source of a coupling from the input is not one.
+  /// The free layers at the source and the target of a coupling. `source` must not be called for a coupling from the
+  /// input.
   ///@{
   std::size_t source(std::size_t coupling) const;
   std::size_t target(std::size_t coupling) const;
   ///@}
 
-  /// The packed kernels' plan, or nullptr: it exists for real scalars, linear signals, and edges that have one.
+  /// Returns the plan of the packed kernels, or nullptr: it exists if the scalar is real, all signals are linear, and
+  /// every edge between free layers supports it.
   const LayerPlan<RealOf<S>>* plan() const { return plan_.get(); }
-  /// Packs the weights as they are now.
+  /// Packs the present weights.
   void pack();
 
-  /// signals = signal(s) of the units whose signal is not linear; s is (units, batch).
+  /// Stores signal(s) of all units with a nonlinear signal in `signals`; s is (units, batch).
   void take_signals(const ConstStateRef<S>& s, State<S>& signals) const;
-  /// slopes = signal'(s) and tangents = signal'(s) v of these units, given their signals.
+  /// For all units with a nonlinear signal, stores signal'(s) in `slopes` and signal'(s) v in `tangents`, given their
+  /// signals.
   void take_tangents(const State<S>& signals, const ConstStateRef<S>& v, State<S>& slopes,
                      State<S>& tangents) const;
-  /// What layer k sends at s, given the signals of nonlinear units.
+  /// Returns the signal of layer k at s, given the signals of the nonlinear units.
   Signal<S> signal(std::size_t k, const ConstStateRef<S>& s, const State<S>& signals) const;
 
  private:
@@ -58,19 +62,19 @@ class EQUIPROP_EXPORT BoundNetwork {
   std::unique_ptr<LayerPlan<RealOf<S>>> plan_;
 };
 
-/// Rows of a block of a state.
+/// Returns the rows of a block in a state.
 template <class Matrix>
 auto rows_of(Matrix&& a, const Block& block) {
   return a.middleRows(block.offset, block.rows);
 }
 
-/// Resizes an array unless it has this size already.
+/// Resizes an array unless it already has this size.
 template <class Matrix>
 void resize_to(Matrix& a, Index rows, Index columns) {
   if (a.rows() != rows || a.cols() != columns) a.resize(rows, columns);
 }
 
-/// A number of scalar S.
+/// Converts a real number to scalar S.
 template <class S>
 S real_scalar(double number) {
   return S(static_cast<RealOf<S>>(number));

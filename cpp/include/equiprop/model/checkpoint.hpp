@@ -1,10 +1,10 @@
 #pragma once
-/// Saving and loading networks: one safetensors file, the network's structure in its metadata.
+/// Saving and loading of networks, as one safetensors file with the structure of the network in its metadata.
 ///
-/// The tensors are the blocks W1, ..., B2, ..., b1, ... of the parameters, (source, target) in C order. The
-/// metadata are the text `format` and, under `network`, a description in JSON: precision, potential, feedback,
-/// layers, couplings. Python's save and load are these functions, so a model is saved by one language
-/// and loaded by the other, bit for bit.
+/// The tensors are the blocks W1, ..., B2, ..., b1, ... of the parameters; weights are (source, target) in C order. The
+/// metadata are `format` and, under `network`, a description in JSON: precision, potential, feedback, layers,
+/// couplings. Python's save and load call these functions, so a file of one language can be loaded in the other, bit
+/// for bit.
 
 #include <filesystem>
 #include <string>
@@ -16,38 +16,39 @@
 
 namespace equiprop {
 
-/// A network in the precision it was saved in; std::get and std::visit tell which.
+/// A network in the precision in which it was saved; use std::visit or std::get.
 using SavedNetwork = std::variant<HopfieldNetwork<float>, HopfieldNetwork<double>>;
 
-/// Everything about a network but its parameters, as JSON; equal networks give equal bytes.
+/// Returns the structure of a network without its parameters, as JSON. Equal structures give equal bytes.
 template <class S>
 EQUIPROP_EXPORT std::string describe(const HopfieldNetwork<S>& network);
 
-/// The network that `describe` described, its parameters zero. Throws InvalidArgument if the text describes none, or
-/// one whose number of parameters is not `num_parameters`, before anything of that size is allocated.
+/// Returns the network of a description from `describe`, with all parameters zero. Throws InvalidArgument if the text
+/// is invalid or the network has not `num_parameters` parameters; this is checked before memory is allocated.
 EQUIPROP_EXPORT SavedNetwork network_of(std::string_view description, Index num_parameters);
 
-/// Writes a network to `path`, atomically: the old file stays until the new one is whole. Equal networks give
-/// equal bytes.
+/// Writes a network to `path`. The write is atomic: an old file is replaced only by the complete new one. Equal
+/// networks give equal bytes.
 ///
 ///   save(network, "model.safetensors");
 ///
 /// Throws InvalidArgument if a parameter is not finite or the path leads to a device or pipe, FileError if the file
-/// cannot be written; nothing is lost.
+/// cannot be written; an old file is then unchanged.
 template <class S>
 EQUIPROP_EXPORT void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path);
 
-/// Reads a network that `save`, in C++ or Python, wrote in this precision; cast() gives the other.
+/// Reads a network that `save` wrote in this precision, in C++ or Python. HopfieldNetwork::cast converts it to the
+/// other precision.
 ///
 ///   const HopfieldNetwork<float> network = load<float>("model.safetensors");
 ///
-/// Throws InvalidArgument if the file holds none, is damaged, its arrays do not fit its layers or are not
-/// finite, or if it holds one of the other precision; FileError if it cannot be read. Memory of a network's
-/// size is allocated once the file has been found to hold that many numbers.
+/// Throws InvalidArgument if the file holds no network, is damaged, holds one of the other precision, or if its arrays
+/// do not fit its layers or are not finite; FileError if it cannot be read. Memory for the network is allocated only
+/// after the size of the file has been checked.
 template <class S>
 EQUIPROP_EXPORT HopfieldNetwork<S> load(const std::filesystem::path& path);
 
-/// The same, whatever the precision.
+/// Reads a network that `save` wrote, in the precision in which it was saved. Throws like `load`.
 EQUIPROP_EXPORT SavedNetwork load_as_saved(const std::filesystem::path& path);
 
 extern template std::string describe(const HopfieldNetwork<float>&);

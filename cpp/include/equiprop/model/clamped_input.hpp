@@ -1,5 +1,5 @@
 #pragma once
-/// The input of a clamped network and the drive that it gives.
+/// The input of a clamped network and the drive that it causes.
 
 #include <memory>
 #include <vector>
@@ -8,29 +8,29 @@
 
 namespace equiprop {
 
-/// x (inputs, batch), the drive bias + W^T x of every free layer, computed once, and a choice of samples. Copies and
-/// ranges of samples share the memory.
+/// Some samples of a clamped input x (inputs, batch), and the drive bias + W x of every free layer, which is computed
+/// once. Copies and ranges of samples share the memory.
 template <Scalar S>
 class EQUIPROP_EXPORT ClampedInput {
  public:
-  /// Throws InvalidArgument unless x is (inputs, batch) and all parameters are finite.
+  /// Computes the drive of x. Throws InvalidArgument unless x is (inputs, batch) and all parameters are finite.
   ClampedInput(std::shared_ptr<BoundNetwork<S>> network, const ConstStateRef<S>& x);
 
-  /// Takes another input of the same shape, and the parameters as they are now, for all that share the memory. Throws
-  /// InvalidArgument if the shape is another, and where a parameter is not finite: then reclamp before any other use.
+  /// Replaces the input by x of the same shape and reads the present parameters, for all objects that share the memory.
+  /// Throws InvalidArgument if the shape differs or a parameter is not finite; then reclamp again before any other use.
   void reclamp(const ConstStateRef<S>& x);
-  /// These samples, in the order given. A range shares the drive; others copy it.
+  /// Returns these samples, in the order given. A range shares the drive; other selections copy it.
   ClampedInput select(Samples which) const;
 
-  const BoundNetwork<S>& network() const { return *network_; }         ///< whose input it is
-  Index batch() const { return static_cast<Index>(samples_.size()); }  ///< samples
-  /// bias + W^T x, (units, batch)
+  const BoundNetwork<S>& network() const { return *network_; }         ///< network of the input
+  Index batch() const { return static_cast<Index>(samples_.size()); }  ///< number of samples
+  /// Returns the drive bias + W x, (units, batch).
   auto drive() const {
     return drive_->block(0, drive_begin_, network_->topology().state().size(), batch());
   }
-  /// x of these samples, (inputs, batch); gathered in `scratch` unless they are a range.
+  /// Returns x of these samples, (inputs, batch). If they are not a range, x is copied to `scratch`.
   ConstStateRef<S> x(State<S>& scratch) const;
-  /// At least max |x|, of real scalars; NaN if one is NaN.
+  /// Returns an upper bound of max |x| for real scalars; NaN if an entry is NaN.
   double largest_size() const { return sizes_->template maxCoeff<Eigen::PropagateNaN>(); }
 
  private:
@@ -38,10 +38,10 @@ class EQUIPROP_EXPORT ClampedInput {
   void drive_layer(std::size_t free_layer, StateRef<S> out) const;
 
   std::shared_ptr<BoundNetwork<S>> network_;
-  std::shared_ptr<State<S>> x_;               // (inputs, batch), of the whole batch
+  std::shared_ptr<State<S>> x_;               // input of the whole batch, (inputs, batch)
   std::shared_ptr<State<S>> drive_;           // (padded units, batch)
-  std::shared_ptr<PerSample<double>> sizes_;  // max |x| of each sample, of real scalars
-  std::vector<Index> samples_;                // columns of x that are these samples
+  std::shared_ptr<PerSample<double>> sizes_;  // max |x| of each sample, for real scalars
+  std::vector<Index> samples_;                // columns of x that belong to these samples
   Index drive_begin_ = 0;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Costs C(o, y) on the outputs o of a network, summed over outputs, one number per sample.
+/// Costs C(o, y) of the outputs o of a network and targets y, summed over the outputs, one number per sample.
 
 #include <memory>
 
@@ -8,7 +8,7 @@
 
 namespace equiprop {
 
-/// What a cost must be able to do; o is (outputs, batch).
+/// Requirements of a cost; o and v are (outputs, batch).
 template <class C>
 concept Cost = requires(const C c, const State<typename C::Scalar> o, State<typename C::Scalar> out,
                         PerSample<typename C::Scalar> per_sample) {
@@ -20,18 +20,18 @@ concept Cost = requires(const C c, const State<typename C::Scalar> o, State<type
   c.value(o, per_sample);                      // (batch,)
   c.gradient(o, out);                          // (outputs, batch)  dC/do
   c.hessian_vector_product(o, o, out);         // (outputs, batch)  d2C/do2 . v
-  { c.select(Samples{}) } -> std::same_as<C>;  // the same for some samples
+  { c.select(Samples{}) } -> std::same_as<C>;  // the cost of some samples
 };
 
 namespace detail {
 
-/// Targets y (outputs, batch), which copies of a cost and ranges of its samples share.
+/// Targets y (outputs, batch). Copies and ranges of samples share the memory.
 template <Scalar S>
 class Targets {
  public:
   explicit Targets(State<S> y) : y_(std::make_shared<State<S>>(std::move(y))), batch_(y_->cols()) {}
 
-  /// Takes other targets of the same shape, for all that share these.
+  /// Replaces the targets by others of the same shape, for all objects that share the memory.
   void retarget(const ConstStateRef<S>& y) {
     require(y.rows() == y_->rows() && y.cols() == y_->cols(), "retarget",
             "The new targets have the shape of the old ones.", y.rows(), " x ", y.cols(), " for ",
@@ -43,7 +43,7 @@ class Targets {
   Index batch() const { return batch_; }
 
  protected:
-  /// Keeps some samples; a range shares the memory.
+  /// Selects some samples; a range shares the memory.
   void narrow(Samples which) {
     if (!contiguous(which)) {
       y_ = std::make_shared<State<S>>(columns_of<S>(y(), which));
@@ -61,14 +61,14 @@ class Targets {
 
 }  // namespace detail
 
-/// C = 1/2 |o - y|^2.
+/// Squared error, C = 1/2 |o - y|^2.
 template <class S>
 class EQUIPROP_EXPORT SquaredError : public detail::Targets<S> {
  public:
-  using Scalar = S;                   ///< of outputs and targets
-  using detail::Targets<S>::Targets;  ///< from y (outputs, batch)
+  using Scalar = S;                   ///< scalar of outputs and targets
+  using detail::Targets<S>::Targets;  ///< creates the cost of targets y (outputs, batch)
 
-  /// As the concept Cost says.
+  /// Functions of the concept Cost.
   ///@{
   double stiffness() const { return 1; }
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const;
@@ -83,14 +83,14 @@ class EQUIPROP_EXPORT SquaredError : public detail::Targets<S> {
   ///@}
 };
 
-/// C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
+/// Cross-entropy, C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
 template <class S>
 class EQUIPROP_EXPORT CrossEntropy : public detail::Targets<S> {
  public:
-  using Scalar = S;                   ///< of outputs and targets
-  using detail::Targets<S>::Targets;  ///< from y (outputs, batch)
+  using Scalar = S;                   ///< scalar of outputs and targets
+  using detail::Targets<S>::Targets;  ///< creates the cost of targets y (outputs, batch)
 
-  /// As the concept Cost says.
+  /// Functions of the concept Cost.
   ///@{
   double stiffness() const { return 0.5; }  // the Hessian diag(p) - p p^T is at most 1/2
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const;

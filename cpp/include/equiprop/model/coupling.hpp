@@ -1,7 +1,7 @@
 #pragma once
-/// Couplings: the terms -<u_target, W u_source> of a network's energy, as geometry without arithmetic.
+/// Couplings: the terms -<u_target, W u_source> of a network's energy, as a description without arithmetic.
 ///
-/// `Dense` is the first kind. Another kind is a type like it: see `Coupling`.
+/// `Dense` is the only kind in the library. A program can add kinds; see `Coupling`.
 
 #include <concepts>
 #include <memory>
@@ -14,16 +14,17 @@
 
 namespace equiprop {
 
-/// The array of a coupling's weights, and the fans that their initial scale depends on.
+/// The array of a coupling's weights, and the fans that determine their initial scale.
 struct WeightShape {
-  Index rows = 0;      ///< of the block; (rows, columns) column-major is (columns, rows) in NumPy
-  Index columns = 1;   ///< of the block
-  double fan_in = 0;   ///< terms in the sum that drives a target unit
-  double fan_out = 0;  ///< terms in the sum that drives a source unit
+  Index rows = 0;      ///< rows of the column-major block; NumPy shows (columns, rows)
+  Index columns = 1;   ///< columns of the block
+  double fan_in = 0;   ///< number of terms in the sum that drives a target unit
+  double fan_out = 0;  ///< number of terms in the sum that drives a source unit
 };
 
-/// A kind of coupling: a value with the positions of two layers, the shape of its weights between layers of given
-/// sizes (an exception where they do not fit), and, for each scalar, the Edge that computes with them.
+/// Requirements of a kind of coupling: a copyable type with the positions of two layers (`source`, `target`).
+/// `weights_of` returns the shape of its weights for given layer sizes and throws if they do not fit; `bind` returns,
+/// for each scalar, the Edge that computes with them.
 template <class K>
 concept CouplingKind = std::copyable<K> &&
     requires(K kind, const K fixed, Index units, const EdgeEnds<float>& ends) {
@@ -34,45 +35,46 @@ concept CouplingKind = std::copyable<K> &&
   { fixed.bind(ends) } -> std::convertible_to<std::unique_ptr<const Edge<float>>>;
 };
 
-/// All-to-all weights W (target, source); NumPy sees (source, target).
+/// All-to-all weights W (target, source); NumPy shows them as (source, target).
 struct EQUIPROP_EXPORT Dense {
-  Index source = 0;  ///< position of a layer
-  Index target = 0;  ///< position of another
+  Index source = 0;  ///< position of the source layer
+  Index target = 0;  ///< position of the target layer
 
-  static std::string_view kind_name() { return "dense"; }  ///< of this kind
-  /// (target units, source units)
+  static std::string_view kind_name() { return "dense"; }  ///< name of the kind
+  /// Returns the shape (target units, source units).
   WeightShape weights_of(Index source_units, Index target_units) const;
-  /// The edge that computes with these weights.
+  /// Returns the edge that computes with these weights.
   template <Scalar S>
   std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const;
 };
 
-/// Any kind of coupling, held by value. A program adds a kind by passing a type that satisfies CouplingKind.
+/// A coupling of any kind, held by value. A program adds a kind as a type that satisfies CouplingKind.
 class Coupling {
  public:
-  /// Every kind converts.
+  /// Converts a coupling of any kind.
   template <class K>
   requires(!std::same_as<K, Coupling> && CouplingKind<K>) Coupling(K kind)
       : held_(std::make_shared<Held<K>>(std::move(kind))) {}
 
-  /// All-to-all weights between the layers at two positions.
+  /// Creates all-to-all weights between the layers at two positions.
   Coupling(Index source, Index target) : Coupling(Dense{source, target}) {}
 
-  Index source() const { return held_->source(); }              ///< position of a layer
-  Index target() const { return held_->target(); }              ///< position of another
-  std::string_view kind() const { return held_->kind_name(); }  ///< K::kind_name()
-  /// Shape of the weights between layers of these numbers of units. Throws InvalidArgument if they do not fit.
+  Index source() const { return held_->source(); }              ///< position of the source layer
+  Index target() const { return held_->target(); }              ///< position of the target layer
+  std::string_view kind() const { return held_->kind_name(); }  ///< name of the kind
+  /// Returns the shape of the weights between layers with these numbers of units. Throws InvalidArgument if they do not
+  /// fit.
   WeightShape weights_of(Index source_units, Index target_units) const {
     return held_->weights_of(source_units, target_units);
   }
-  /// The edge that computes with these weights.
+  /// Returns the edge that computes with these weights.
   template <Scalar S>
   std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const {
     return held_->bind(ends);
   }
-  /// The same coupling with its ends exchanged.
+  /// Returns the coupling with source and target exchanged.
   Coupling reversed() const { return held_->reversed(); }
-  /// The coupling as K, or nullptr if it is of another kind.
+  /// Returns the coupling as K, or nullptr if it is of another kind.
   template <CouplingKind K>
   const K* as() const {
     const auto* held = dynamic_cast<const Held<K>*>(held_.get());

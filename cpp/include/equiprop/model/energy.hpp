@@ -1,8 +1,8 @@
 #pragma once
-/// What a model must be able to do to be relaxed and differentiated.
+/// The functions that a model must have to be relaxed and differentiated.
 ///
-/// An energy is a *clamped* problem: theta and x are fixed inside it, only the state s varies. The
-/// last `num_outputs()` units are the outputs on which a cost acts.
+/// An energy is a *clamped* problem: theta and x are fixed, only the state s varies. The last `num_outputs()` units are
+/// the outputs, on which a cost acts.
 
 #include <concepts>
 #include <type_traits>
@@ -12,8 +12,8 @@
 
 namespace equiprop {
 
-/// The model of the library: any type with these functions, s being (units, batch). Results are stored in the last
-/// argument, or added to it where it is a gradient; what depends on a sample is one column of it.
+/// Requirements of a model; s is (units, batch). Functions store their result in the last argument; `grad` is added to
+/// instead. Results that belong to samples have one column per sample.
 template <class E>
 concept Energy = requires(const E e, const State<typename E::Scalar> s,
                           const State<typename E::Scalar> v, typename E::Scalar weight,
@@ -29,19 +29,19 @@ concept Energy = requires(const E e, const State<typename E::Scalar> s,
   e.mixed_derivative_product(s, v, weight, grad);  //                  ... sum <v, d2E/dtheta ds>
 };
 
-/// A force on the outputs, linearised at the state s it was computed from: a nudged block update
-/// feels  force - stiffness * s_new. The maps (HasFixedPointMap) also take a force on all units; its last rows are
-/// then those of the outputs, which alone have a stiffness.
+/// A force on the outputs, linearised at the state s: a nudged block update applies force - stiffness * s_new. The maps
+/// (HasFixedPointMap) also accept a force on all units; its last rows are those of the outputs, and the stiffness acts
+/// on the outputs only.
 template <Scalar S>
 struct Nudge {
-  State<S> force{};    ///< (outputs, batch) or (units, batch), or empty when there is none
-  S stiffness = S(0);  ///< beta times that of the cost
+  State<S> force{};    ///< force, (outputs, batch) or (units, batch), or empty if there is none
+  S stiffness = S(0);  ///< beta times the stiffness of the cost
 };
 
-// Refinements. A model offers those it can; AnyEnergy derives the rest (energy_interface.hpp). A subclass of
-// EnergyInterface may offer more.
+// Refinements of Energy, all optional. AnyEnergy derives the missing functions (energy_interface.hpp). A subclass of
+// EnergyInterface can offer more capabilities.
 
-/// Derivatives with respect to the input: out (inputs, batch), one column per sample.
+/// Requirement: derivatives with respect to the input; out is (inputs, batch), one column per sample.
 template <class E>
 concept HasInputGradient = requires(const E e, const State<typename E::Scalar> s,
                                     typename E::Scalar weight, State<typename E::Scalar> out) {
@@ -50,10 +50,10 @@ concept HasInputGradient = requires(const E e, const State<typename E::Scalar> s
   e.mixed_input_product(s, s, weight, out);  // out += weight <v, d2E/dx ds>
 };
 
-/// A map T whose fixed points are those of the dynamics; |T(s) - s| is the residual everywhere.
-/// mobility is dT/d(force), a diagonal: 0 on a unit held by a bound, so it also says which are free
-/// under that force (a stiffness only scales it and is left out).
-/// transposed_map_product is (dT/ds)^T v: what a step of T does to an adjoint (under a force alone).
+/// Requirement: a map T whose fixed points are those of the dynamics. |T(s) - s| is the residual in all reports.
+/// `mobility` is dT/d(force), a diagonal: it is 0 on a unit that a bound holds under that force, and so says which
+/// units are free. The stiffness only scales it and is ignored. `transposed_map_product` is (dT/ds)^T v, the effect of
+/// a step of T on an adjoint.
 template <class E>
 concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s,
                                     const Nudge<typename E::Scalar> nudge,
@@ -64,7 +64,7 @@ concept HasFixedPointMap = requires(const E e, const State<typename E::Scalar> s
   e.project(out);  // clips to the box, in place
 };
 
-/// Exact minimisation over one block of mutually uncoupled units, the others held, in place.
+/// Requirement: exact minimisation over one block of mutually uncoupled units, in place, with all other units fixed.
 template <class E>
 concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nudge,
                                   State<typename E::Scalar> s) {
@@ -72,18 +72,18 @@ concept HasBlockUpdate = requires(const E e, const Nudge<typename E::Scalar> nud
   e.block_update(Index{0}, nudge, s);
 };
 
-/// The same, measured: change(j) becomes the largest of itself and of what the units of sample j move by; once
-/// NaN it stays so. And the block of the outputs, where a nudged relaxation begins.
+/// Requirement: a block update that also raises change(j) to the largest change of a unit of sample j (NaN counts as
+/// larger than any number), and the number of the block that holds the outputs, where a nudged relaxation starts.
 template <class E>
 concept HasMeasuredBlockUpdate = HasBlockUpdate<E> &&
     requires(const E e, const Nudge<typename E::Scalar> nudge, State<typename E::Scalar> s,
              PerSample<RealOf<typename E::Scalar>> change) {
   { e.output_block() } -> std::convertible_to<Index>;
-  e.block_update(Index{0}, nudge, s, &change);  // nullptr where nobody asks
+  e.block_update(Index{0}, nudge, s, &change);  // nullptr if no change is measured
 };
 
-/// A vector field enters as minus its velocity: `gradient` is -mu, its Hessian -dmu/ds is not symmetric,
-/// and -<v, dmu/dtheta> its mixed derivative. There is then no energy, and no dE/dtheta.
+/// Requirement: the model may be a vector field mu. Then `gradient` is -mu, the Hessian -dmu/ds is not symmetric, and
+/// the mixed derivative is -<v, dmu/dtheta>; there is no energy and no dE/dtheta.
 template <class E>
 concept MaybeNonconservative = requires(const E e, const State<typename E::Scalar> s,
                                         State<typename E::Scalar> out) {
@@ -91,14 +91,14 @@ concept MaybeNonconservative = requires(const E e, const State<typename E::Scala
   e.transposed_hessian_vector_product(s, s, out);  // (units, batch)
 };
 
-/// The same problem for some samples only, in the order given; lets threads share a batch.
+/// Requirement: the model can be restricted to some samples, in the order given, so that threads can share a batch.
 template <class E>
 concept Divisible = requires(const E e) {
   { e.select(Samples{}) } -> std::same_as<E>;
 };
 
-/// Whether no bit of a sample depends on the samples beside it. A batch may then be divided in any way, so
-/// those that have settled need not wait for the others.
+/// Requirement: the model reports if no bit of a sample depends on the other samples. A batch can then be divided in
+/// any way, and samples that have converged can leave it.
 template <class E>
 concept MaybeSeparable = Divisible<E> && requires(const E e) {
   { e.separable() } -> std::convertible_to<bool>;

@@ -1,18 +1,18 @@
 #pragma once
-/// A model that is another model, in part: every function forwards, once, here.
+/// Base class of models that change some functions of another model.
 
 #include "equiprop/base/export.hpp"
 #include "equiprop/model/energy_interface.hpp"
 
 namespace equiprop {
 
-/// Forwards everything to the model it holds; a subclass overrides what differs. Forwarded functions and capabilities
-/// are those of the model alone: a subclass that changes a derivative by the parameters overrides `contrast` and
-/// `mixed_derivative` too; one that changes anything overrides `selection`, whose parts are else those of the model.
+/// Forwards every function to another model; a subclass overrides the functions that differ. A subclass that changes a
+/// derivative by the parameters also overrides `contrast` and `mixed_derivative`. A subclass that changes any function
+/// also overrides `selection`, because the parts of the forwarded one are parts of the other model.
 template <class S>
 class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
  public:
-  /// Shares the model.
+  /// Shares ownership of the model.
   explicit EnergyDecorator(std::shared_ptr<const EnergyInterface<S>> model)
       : model_(std::move(model)) {}
 
@@ -75,7 +75,7 @@ class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
   ///@}
 
  protected:
-  const EnergyInterface<S>& model() const { return *model_; }  ///< the model it holds
+  const EnergyInterface<S>& model() const { return *model_; }  ///< model that receives the calls
 
  private:
   std::shared_ptr<const EnergyInterface<S>> model_;

@@ -1,8 +1,8 @@
 #pragma once
 /// The interface of all models. Solvers and second phases are compiled for it, once per scalar.
 ///
-/// Derivatives are functions that every model has. Capabilities are objects that a model may have: a null pointer says
-/// that it has none, and a caller takes another way.
+/// Every model has the derivatives. Optional capabilities are objects; a null pointer means that the model lacks the
+/// capability, and the caller then uses another method.
 
 #include <memory>
 #include <vector>
@@ -14,48 +14,48 @@
 
 namespace equiprop {
 
-/// Derivatives by the input; out (inputs, batch), one column per sample.
+/// Derivatives with respect to the input; out is (inputs, batch), one column per sample.
 template <class S>
 class InputDerivatives {
  public:
   virtual ~InputDerivatives() = default;
-  /// Rows of the input.
+  /// Returns the number of rows of the input.
   virtual Index num_inputs() const = 0;
-  /// out += weight dE/dx
+  /// Adds weight dE/dx to out.
   virtual void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const = 0;
-  /// out += weight <v, d2E/dx ds>
+  /// Adds weight <v, d2E/dx ds> to out.
   virtual void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                    StateRef<S> out) const = 0;
 };
 
-/// Exact minimisation over one block of mutually uncoupled units, the others held.
+/// Exact minimisation over one block of mutually uncoupled units, with all other units fixed.
 template <class S>
 class BlockUpdates {
  public:
   virtual ~BlockUpdates() = default;
-  /// Blocks, which together hold every unit once.
+  /// Returns the number of blocks; every unit is in one of them.
   virtual Index num_blocks() const = 0;
-  /// The block of the outputs, where a nudged relaxation begins.
+  /// Returns the block that holds the outputs, where a nudged relaxation starts.
   virtual Index output_block() const = 0;
-  /// Updates a block of s in place. Unless `change` is nullptr, change(j) becomes the largest of itself and of what the
-  /// units of sample j moved by; once NaN it stays so.
+  /// Updates a block of s in place. Unless `change` is nullptr, raises change(j) to the largest change of a unit of
+  /// sample j; NaN counts as larger than any number.
   virtual void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                             PerSample<RealOf<S>>* change) const = 0;
-  /// True if `block_hessian_product` may be called and mobility is the exact inverse of each block's own part of the
-  /// Hessian, a diagonal, on the units that it lets move.
+  /// Returns true if `block_hessian_product` is available and, on the units that can move, mobility is exactly the
+  /// inverse of the diagonal block of the Hessian that belongs to each block of units; that block is then diagonal.
   virtual bool has_block_hessian() const { return false; }
-  /// out = rows of one block of H v, zeros elsewhere. The caller has asked has_block_hessian().
+  /// Stores the rows of one block of H v in out, and zeros in all other rows. Requires has_block_hessian().
   virtual void block_hessian_product(Index /*block*/, const ConstStateRef<S>& /*s*/,
                                      const ConstStateRef<S>& /*v*/, StateRef<S> /*out*/) const {}
 };
 
-/// The residual |T(s) - s| in one pass over the state.
+/// Computation of the residual |T(s) - s| in one pass over the state.
 template <class S>
 class OnePassResidual {
  public:
   virtual ~OnePassResidual() = default;
-  /// largest(j) = max_i |T(s) - s|_ij, NaN if any is NaN. Units of block `settled`, the last that was updated, are left
-  /// out: T(s) is s there to the last bit. -1 leaves none out.
+  /// Stores max_i |T(s) - s|_ij in largest(j), (batch,); NaN if any is NaN. Units of block `settled`, the last one that
+  /// was updated, are skipped, because there T(s) = s to the last bit. -1 skips none.
   virtual void residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
                         PerSample<RealOf<S>>& largest) const = 0;
 };
@@ -63,53 +63,54 @@ class OnePassResidual {
 template <class S>
 class EnergyInterface;
 
-/// The problem of some samples of the batch, so that threads share it and samples that have settled may leave.
+/// Selection of samples, so that threads can share a batch and samples that have converged can leave it.
 template <class S>
 class Selection {
  public:
   virtual ~Selection() = default;
-  /// The problem of these samples, in the order given, with scratch memory of its own.
+  /// Returns the model of these samples, in the order given, with its own scratch memory.
   virtual std::shared_ptr<const EnergyInterface<S>> part(Samples which) const = 0;
-  /// True if no bit of a sample depends on the samples beside it, so that a batch may be divided in any way.
+  /// Returns true if no bit of a sample depends on the other samples, so that a batch can be divided in any way.
   virtual bool separable() const { return false; }
 };
 
-/// A clamped problem: parameters and input are fixed in it, the state s (units, batch) varies. A model is a subclass, or
-/// a type that satisfies Energy and is held by AnyEnergy. Objects have scratch memory: use each from one thread at a
-/// time. A vector field enters as minus its velocity: `gradient` is -mu, its Hessian is not symmetric.
+/// A clamped problem: parameters and input are fixed, the state s (units, batch) varies. A model is a subclass, or a
+/// type that satisfies the concept Energy and is held by AnyEnergy. Objects have scratch memory, so two threads must
+/// not use one object at the same time. A vector field is represented by minus its velocity mu: `gradient` is -mu, and
+/// its Hessian is not symmetric.
 template <class S>
 class EQUIPROP_EXPORT EnergyInterface {
  public:
-  using Scalar = S;  ///< of states
+  using Scalar = S;  ///< scalar of states
 
   virtual ~EnergyInterface() = default;
 
-  virtual Index num_units() const = 0;       ///< rows of a state
-  virtual Index num_outputs() const = 0;     ///< the last units, on which a cost acts
-  virtual Index num_parameters() const = 0;  ///< length of theta
-  /// False for a vector field: it has no energy E and no dE/dtheta.
+  virtual Index num_units() const = 0;       ///< number of units, the rows of a state
+  virtual Index num_outputs() const = 0;     ///< number of outputs, which are the last units
+  virtual Index num_parameters() const = 0;  ///< number of parameters theta
+  /// Returns false for a vector field, which has no energy E and no dE/dtheta.
   virtual bool conservative() const { return true; }
 
-  /// out = E(theta, x, s) of each sample, (batch,)
+  /// Stores E(theta, x, s) of each sample in out, (batch,).
   virtual void energy(const ConstStateRef<S>& s, PerSample<S>& out) const = 0;
-  /// out = dE/ds, (units, batch)
+  /// Stores dE/ds in out, (units, batch).
   virtual void gradient(const ConstStateRef<S>& s, StateRef<S> out) const = 0;
-  /// out = H v with H = d2E/ds2, (units, batch)
+  /// Stores H v with H = d2E/ds2 in out, (units, batch).
   virtual void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                       StateRef<S> out) const = 0;
-  /// out = H^T v, (units, batch)
+  /// Stores H^T v in out, (units, batch).
   virtual void transposed_hessian_vector_product(const ConstStateRef<S>& s,
                                                  const ConstStateRef<S>& v, StateRef<S> out) const {
     hessian_vector_product(s, v, out);
   }
-  /// grad += weight sum_batch dE/dtheta, (parameters,)
+  /// Adds weight sum_batch dE/dtheta to grad, (parameters,).
   virtual void parameter_gradient(const ConstStateRef<S>& s, S weight,
                                   ParametersRef<S> grad) const = 0;
-  /// grad += weight sum_batch <v, d2E/dtheta ds>, (parameters,)
+  /// Adds weight sum_batch <v, d2E/dtheta ds> to grad, (parameters,).
   virtual void mixed_derivative_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                         S weight, ParametersRef<S> grad) const = 0;
   /// Hands sum_k weights_k sum_batch dE/dtheta(states_k) to a sink. Returns false, and hands nothing over, if the sink
-  /// needs a bound of these numbers and there is none small enough.
+  /// needs a bound of these numbers and rejects the bound.
   virtual bool contrast(std::span<const State<S>> states, std::span<const S> weights,
                         ParameterSink<S>& sink) const {
     return sum_into(sink, [&](ParametersRef<S> sum) {
@@ -117,15 +118,15 @@ class EQUIPROP_EXPORT EnergyInterface {
         parameter_gradient(states[k], weights[k], sum);
     });
   }
-  /// Hands weight sum_batch <v, d2E/dtheta ds> to a sink. Returns false as `contrast` does.
+  /// Hands weight sum_batch <v, d2E/dtheta ds> to a sink. Returns false under the same condition as `contrast`.
   virtual bool mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                                 ParameterSink<S>& sink) const {
     return sum_into(sink,
                     [&](ParametersRef<S> sum) { mixed_derivative_product(s, v, weight, sum); });
   }
 
-  /// out = T(s) under an outside force: a map whose fixed points are those of the dynamics, by default s - dE/ds. A
-  /// subclass that overrides one of the next four functions overrides them all.
+  /// Stores T(s) under an outside force in out: a map whose fixed points are those of the dynamics. The default is
+  /// T(s) = s - dE/ds + force. A subclass that overrides one of the next four functions must override all of them.
   virtual void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                StateRef<S> out) const {
     gradient(s, out);
@@ -134,22 +135,22 @@ class EQUIPROP_EXPORT EnergyInterface {
     out.bottomRows(nudge.force.rows()) += nudge.force;
     out.bottomRows(num_outputs()) -= nudge.stiffness * s.bottomRows(num_outputs());
   }
-  /// out = dT/d(force), a diagonal, by default 1: 0 on a unit held by a bound. The stiffness of the force, which only
-  /// scales it, is left out.
+  /// Stores dT/d(force), a diagonal, in out: by default 1; 0 on a unit held by a bound. The stiffness of the force only
+  /// scales it and is ignored.
   virtual void mobility(const ConstStateRef<S>&, const Nudge<S>&, StateRef<S> out) const {
     out.setOnes();
   }
-  /// out = (dT/ds)^T v
+  /// Stores (dT/ds)^T v in out, (units, batch).
   virtual void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                       const ConstStateRef<S>& v, StateRef<S> out) const {
     transposed_hessian_vector_product(s, v, out);
     out = v - out;
     out.bottomRows(num_outputs()) -= nudge.stiffness * v.bottomRows(num_outputs());
   }
-  /// Clips s to the box of its units, in place; by default there is none.
+  /// Clips s to the bounds of its units, in place; by default there are none.
   virtual void project(StateRef<S>) const {}
 
-  /// Capabilities; nullptr where there is none.
+  /// Optional capabilities; nullptr if the model lacks one.
   ///@{
   virtual const InputDerivatives<S>* input_derivatives() const { return nullptr; }
   virtual const BlockUpdates<S>* block_updates() const { return nullptr; }
@@ -158,7 +159,7 @@ class EQUIPROP_EXPORT EnergyInterface {
   ///@}
 
  private:
-  /// Hands a derivative over as numbers, once it is known to be finite where the sink asks for that.
+  /// Hands a derivative over as numbers; if the sink needs a bound, checks it first.
   template <class AddSum>
   bool sum_into(ParameterSink<S>& sink, const AddSum& add) const {
     Parameters<S> sum = Parameters<S>::Zero(num_parameters());

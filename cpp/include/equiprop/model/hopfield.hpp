@@ -3,15 +3,15 @@
 ///
 ///   E(theta, x, s) = sum_k leak(s_k) - sum_edges <u_a, W u_b> - sum_k <b_k, u_k>,  u_k = signal(s_k)
 ///
-/// with u_0 = x for the clamped input (Scellier & Bengio 2019, eq. 2; units.hpp for both published
-/// leaks). Derivatives, with p_k = b_k + sum_edges W u the drive of layer k:
+/// with u_0 = x for the clamped input (Scellier & Bengio 2019, eq. 2; both published leaks are in units.hpp). With the
+/// drive p_k = b_k + sum_edges W u of layer k, the derivatives are
 ///
 ///   dE/ds          leak'(s) - signal'(s) p
 ///   d2E/ds2 . v    leak''(s) v - signal''(s) p v - signal'(s) (M (signal'(s) v)),  M v: inner pulls
 ///   dE/dW, dE/db   -u_a u_b^T,  -u_b
 ///
-/// With separate feedback M is not symmetric: dE/ds above is then minus the velocity of a vector field
-/// (Scellier et al. 2018), E itself is not defined, and M^T takes the place of M in the transpose.
+/// With separate feedback M is not symmetric: dE/ds above is then minus the velocity of a vector field (Scellier et al.
+/// 2018), E is not defined, and transposed products use M^T.
 
 #include <memory>
 
@@ -20,32 +20,33 @@
 
 namespace equiprop {
 
-/// A network with its input fixed. The input's drive and the packed weights are computed when it is made: change the
-/// parameters, then clamp again, anew or in place. It owns what it refers to, and its parameters are the network's own
-/// memory, also where its states are dual or complex and its weights are real. With separate feedback weights it is a
-/// vector field: its energies are NaN, and derivatives of E by the parameters throw InvalidArgument.
+/// A network with a fixed input. The constructor computes the drive of the input and packs the weights: after a change
+/// of the parameters, clamp again or call `reclamp`. The object owns all that it refers to and shares the memory of the
+/// network's parameters, which are real also if the states are dual or complex. With separate feedback weights it is a
+/// vector field: energies are NaN, and derivatives of E with respect to the parameters throw InvalidArgument.
 template <Scalar S>
 class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
                                               private InputDerivatives<S>,
                                               private Selection<S> {
  public:
-  /// HopfieldNetwork::clamp makes one. Throws InvalidArgument unless x is (inputs, batch) and all parameters are finite.
+  /// Clamps the input; HopfieldNetwork::clamp calls it. Throws InvalidArgument unless x is (inputs, batch) and all
+  /// parameters are finite.
   ClampedHopfield(std::shared_ptr<const Topology> topology,
                   std::shared_ptr<const Parameters<WeightOf<S>>> parameters,
                   const ConstStateRef<S>& x);
-  /// A copy has scratch memory of its own and shares all else.
+  /// Copies share everything except scratch memory.
   ///@{
   ClampedHopfield(const ClampedHopfield& other) : ClampedHopfield(other.input_) {}
   ClampedHopfield& operator=(const ClampedHopfield& other);
   ///@}
 
-  /// Fixes another input of the same shape and takes the parameters as they are now, in the memory of the old ones:
-  /// copies share it, and so do ranges of samples, in whatever energy or solver they were put. Throws InvalidArgument
-  /// if the shape is another, and where a parameter is not finite: then reclamp before any other use.
+  /// Replaces the input by x of the same shape and reads the present parameters, in place. Copies and ranges of samples
+  /// share that memory, also those inside other energies or solvers. Throws InvalidArgument if the shape differs or a
+  /// parameter is not finite; then reclamp again before any other use.
   void reclamp(const ConstStateRef<S>& x) { input_->reclamp(x); }
-  /// max |x| of the clamped input, of real scalars; NaN if a number is NaN.
+  /// Returns max |x| of the clamped input, for real scalars; NaN if a number is NaN.
   double largest_input() const { return input_->largest_size(); }
-  /// The network with these samples of its input.
+  /// Returns the network clamped to these samples of its input.
   ClampedHopfield select(Samples which) const;
 
   /// See EnergyInterface.
@@ -96,18 +97,19 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   bool separable() const override { return input_->network().plan() != nullptr; }
 
   std::shared_ptr<ClampedInput<S>> input_;
-  std::shared_ptr<HopfieldFields<S>> fields_;  // its scratch serves the relaxation too
+  std::shared_ptr<HopfieldFields<S>> fields_;  // shares its scratch memory with relaxation_
   HopfieldRelaxation<S> relaxation_;
   mutable HopfieldTerms<S> terms_;
 };
 
-/// Layers, couplings, and the parameters, which copies share.
+/// A network: layers, couplings and parameters. Copies share the parameters.
 template <std::floating_point S>
 class EQUIPROP_EXPORT HopfieldNetwork {
  public:
-  using Scalar = S;  ///< of the parameters
+  using Scalar = S;  ///< scalar of the parameters
 
-  /// Parameters are 0 until initialize() or load(). Throws InvalidArgument as Topology does.
+  /// Creates a network whose parameters are 0. Throws InvalidArgument unless layers and couplings form a valid graph
+  /// (see Topology).
   HopfieldNetwork(std::vector<Layer> layers, std::vector<Coupling> couplings,
                   Potential potential = Potential::legendre, Feedback feedback = Feedback::tied)
       : topology_(std::make_shared<const Topology>(std::move(layers), std::move(couplings),
@@ -115,33 +117,34 @@ class EQUIPROP_EXPORT HopfieldNetwork {
         parameters_(
             std::make_shared<Parameters<S>>(Parameters<S>::Zero(topology_->parameters().size()))) {}
 
-  /// The graph.
+  /// Returns the graph.
   const Topology& topology() const { return *topology_; }
-  /// The flat vector theta; writable, and shared with every energy clamped from this network.
+  /// Returns the flat parameter vector theta, (parameters,). It can be modified and is shared with every energy that
+  /// was clamped from this network.
   ///@{
   Parameters<S>& parameters() { return *parameters_; }
   const Parameters<S>& parameters() const { return *parameters_; }
   ///@}
 
-  /// Weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero. The
-  /// numbers depend on the seed alone, not on the scalar type. Separate feedback weights start equal to
-  /// the forward ones. With gain 1 the largest singular value
-  /// of a layer's weights exceeds 1, and a network with linear units excites itself; with 1/2 it
-  /// usually relaxes to one fixed point.
+  /// Sets weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010) and biases to zero. The numbers
+  /// depend on the seed, not on the scalar type. Separate feedback weights start equal to the forward ones. With gain 1
+  /// the largest singular value of a layer's weights exceeds 1, and a network with linear units is unstable; with gain
+  /// 1/2 it usually relaxes to one fixed point.
   void initialize(std::uint64_t seed, double gain = 0.5);
 
-  /// Fixes the input x (inputs, batch) and computes its drive, once.
+  /// Fixes the input x (inputs, batch) and computes its drive.
   ClampedHopfield<S> clamp(const ConstStateRef<S>& x) const { return {topology_, parameters_, x}; }
-  /// The same with states of another scalar T that holds S: the parameters are shared, not copied.
+  /// Fixes the input x (inputs, batch), with states of another scalar T that can hold numbers of S; the parameters are
+  /// shared, not copied.
   template <class T>
   ClampedHopfield<T> clamp_as(const ConstStateRef<S>& x) const {
     return {topology_, parameters_, x.template cast<T>()};
   }
-  /// The state a free phase starts from unless told otherwise, (units, batch).
+  /// Returns the default start state of a free phase, (units, batch).
   State<S> initial_state(Index batch) const;
-  /// The same in place.
+  /// Stores the default start state of a free phase in s, (units, batch).
   void rest(StateRef<S> s) const;
-  /// The same network on another scalar; the parameters are copied.
+  /// Returns a copy of the network with another scalar; the parameters are converted.
   template <class T>
   HopfieldNetwork<T> cast() const {
     HopfieldNetwork<T> other(topology_->layers(), topology_->couplings(), topology_->potential(),

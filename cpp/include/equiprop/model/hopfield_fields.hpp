@@ -1,12 +1,13 @@
 #pragma once
-/// The drive of a clamped network and products with its couplings, in scratch memory that is kept.
+/// The drive of a clamped network and products with its couplings, in scratch memory that is reused.
 
 #include "equiprop/model/clamped_input.hpp"
 
 namespace equiprop {
 
-/// With u = signal(s), p = clamped drive + M u and M the couplings between free layers: p, M (u' v), and Hessian
-/// products. Arrays are (units, batch). Use it from one thread at a time; a copy shares the input, not the scratch.
+/// Computes, with u = signal(s) and M the couplings between free layers: the drive p = input drive + M u, products
+/// M (u' v), and Hessian products. Arrays are (units, batch). Two threads must not use one object at the same time; a
+/// copy shares the input, not the scratch memory.
 template <Scalar S>
 class EQUIPROP_EXPORT HopfieldFields {
  public:
@@ -15,20 +16,20 @@ class EQUIPROP_EXPORT HopfieldFields {
       : input_(std::move(input)) {}
 
   const ClampedInput<S>& input() const { return *input_; }              ///< the clamped input
-  const BoundNetwork<S>& network() const { return input_->network(); }  ///< its network
+  const BoundNetwork<S>& network() const { return input_->network(); }  ///< network of the input
 
-  /// The drive p at s, in scratch memory that the next call of any function overwrites; the caller may write there.
+  /// Returns the drive p at s, in writable scratch memory that the next call of any function overwrites.
   State<S>& drive(const ConstStateRef<S>& s);
-  /// Signals of the units whose signal is not linear, from the last `take_signals` or, of other networks than packed
-  /// ones, `drive`.
+  /// Returns the signals of the units with a nonlinear signal, from the last call of `take_signals` or, for a network
+  /// without a plan, of `drive`.
   const State<S>& signals() const { return signals_; }
   /// Computes signals() at s.
   void take_signals(const ConstStateRef<S>& s) { network().take_signals(s, signals_); }
-  /// Computes signal'(s) v given signals().
+  /// Computes signal'(s) v, given signals() at s.
   void take_tangents(const ConstStateRef<S>& v) {
     network().take_tangents(signals_, v, slopes_, tangents_);
   }
-  /// What layer k sends at s, and signal'(s) v of it, given signals() and tangents.
+  /// The signal of layer k at s, and its tangent signal'(s) v, given signals() and the tangents.
   ///@{
   Signal<S> signal(std::size_t k, const ConstStateRef<S>& s) const {
     return network().signal(k, s, signals_);
@@ -37,22 +38,23 @@ class EQUIPROP_EXPORT HopfieldFields {
     return network().signal(k, v, tangents_);
   }
   ///@}
-  /// M (u' v), or M^T (u' v), in scratch memory; needs signals() at s.
+  /// Returns M (u' v), or M^T (u' v) for Op::transpose, in scratch memory; requires signals() at s.
   const State<S>& tangent_pulls(const ConstStateRef<S>& v, Op op);
-  /// Adds M u of one layer at s to its rows of out; needs signals() at s.
+  /// Adds M u at s for one layer to the rows of that layer in out; requires signals() at s.
   void add_pulls_on(std::size_t layer, const ConstStateRef<S>& s, State<S>& out) const;
 
-  /// out = dE/ds at s.
+  /// Stores dE/ds at s in out.
   void gradient(const ConstStateRef<S>& s, StateRef<S>& out);
-  /// out = H v or H^T v at s.
+  /// Stores H v at s in out, or H^T v for Op::transpose.
   void hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Op op,
                        StateRef<S>& out);
-  /// True if all slopes are constants and the packed kernels multiply by H.
+  /// Returns true if all slopes are constant and the packed kernels can multiply by H.
   bool multiplies_in_kernel() const;
-  /// out = H v by the kernels, or only the rows of one block and zeros elsewhere; -1 for all blocks.
+  /// Stores H v, computed by the kernels, in out. If `block` >= 0, only the rows of that block are computed; the others
+  /// are set to zero.
   void multiply_in_kernel(const ConstStateRef<S>& v, Index block, StateRef<S>& out);
 
-  /// Memory of LayerPlan::step.
+  /// Returns the scratch memory for LayerPlan::step.
   std::vector<Pull<RealOf<S>>>& plan_pulls() { return plan_pulls_; }
 
  private:

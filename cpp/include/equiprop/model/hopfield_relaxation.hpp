@@ -1,16 +1,16 @@
 #pragma once
-/// How a clamped network relaxes: its fixed-point map, exact block updates, and residual.
+/// The relaxation of a clamped network: fixed-point map, exact block updates, and residual.
 
 #include "equiprop/model/energy_interface.hpp"
 #include "equiprop/model/hopfield_fields.hpp"
 
 namespace equiprop {
 
-/// T(s) = response to the drive at s, layer by layer. See EnergyInterface for the functions.
+/// Implements T(s), the response of each layer to its drive at s. See EnergyInterface for the functions.
 template <Scalar S>
 class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public OnePassResidual<S> {
  public:
-  /// Shares the fields, scratch memory included.
+  /// Shares the fields and their scratch memory.
   explicit HopfieldRelaxation(std::shared_ptr<HopfieldFields<S>> fields)
       : fields_(std::move(fields)) {}
 
@@ -50,10 +50,10 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   bool measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge) const;
 
   std::shared_ptr<HopfieldFields<S>> fields_;
-  /// Buffers of one thread; a copy starts with empty ones.
+  /// Buffers of one thread; a copy starts with empty buffers.
   struct Scratch {
     State<S> drive, response, before, force;
-    State<RealOf<S>> change;  // (lanes, batch), LayerStep's
+    State<RealOf<S>> change;  // LayerStep::change, (lanes, batch)
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }

@@ -1,34 +1,34 @@
 #pragma once
-/// The derivatives of a Hopfield energy by its parameters, block by block, as terms for a sink.
+/// The derivatives of a Hopfield energy with respect to its parameters, block by block, as terms for a sink.
 
 #include "equiprop/model/energy_interface.hpp"
 #include "equiprop/model/hopfield_fields.hpp"
 
 namespace equiprop {
 
-/// dE/dW = -u_target u_source^T and dE/db = -u, of several states, and their derivatives along a direction v of the
-/// state. States are (units, batch).
+/// Computes dE/dW = -u_target u_source^T and dE/db = -u of several states, and their derivatives along a direction v of
+/// the state. States are (units, batch).
 template <Scalar S>
 class EQUIPROP_EXPORT HopfieldTerms {
  public:
-  /// Shares the input; scratch memory is its own.
+  /// Shares the input; the scratch memory is not shared.
   explicit HopfieldTerms(std::shared_ptr<const ClampedInput<S>> input)
       : fields_(std::move(input)) {}
 
-  /// Hands sum_k weights_k sum_batch dE/dtheta(states_k) to a sink; see EnergyInterface. At the input the signals of all
-  /// states are summed first; elsewhere the states stand side by side: one pass for each coupling.
+  /// Hands sum_k weights_k sum_batch dE/dtheta(states_k) to a sink; see EnergyInterface. For couplings from the input,
+  /// the signals of all states are summed first; for the others, one pass per coupling covers all states.
   ///@{
   bool contrast(std::span<const State<S>> states, std::span<const S> weights,
                 ParameterSink<S>& sink);
   void parameter_gradient(const ConstStateRef<S>& s, S weight, ParameterSink<S>& sink);
   ///@}
-  /// Hands weight sum_batch <v, d2E/dtheta ds> to a sink; see EnergyInterface. Tied weights have both their products in
-  /// one pass.
+  /// Hands weight sum_batch <v, d2E/dtheta ds> to a sink; see EnergyInterface. The two products of tied weights are
+  /// added in one pass.
   bool mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                         ParameterSink<S>& sink);
 
  private:
-  /// A state with its weight in a sum.
+  /// A state and its weight in a sum.
   struct Term {
     ConstStateRef<S> state;
     S weight;
@@ -51,9 +51,9 @@ class EQUIPROP_EXPORT HopfieldTerms {
 
   HopfieldFields<S> fields_;
   std::vector<Term> terms_;
-  std::vector<State<S>> signals_;  // of several states
-  std::shared_ptr<State<S>> sum_;  // of these signals, weighted
-  Parameters<S> biases_;           // (units,): a gradient
+  std::vector<State<S>> signals_;  // signals of each state
+  std::shared_ptr<State<S>> sum_;  // weighted sum of the signals of several states
+  Parameters<S> biases_;           // derivative with respect to the biases, (units,)
   std::vector<OuterProduct<S>> products_;
   State<S> x_;
 };

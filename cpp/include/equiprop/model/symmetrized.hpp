@@ -1,21 +1,21 @@
 #pragma once
-/// The antisymmetric term that makes Equilibrium Propagation exact where couplings are not symmetric.
+/// The antisymmetric term that makes Equilibrium Propagation exact for asymmetric couplings.
 
 #include "equiprop/base/export.hpp"
 #include "equiprop/model/any_model.hpp"
 
 namespace equiprop {
 
-/// ds/dt = mu(s) - (A - A^T)(s - s*), A = dmu/ds at s* (Scurria et al. 2026, AEP). The fixed point s* and
-/// the velocity there stay; the linear response becomes that of A^T, which is the side network of
-/// Recurrent Backpropagation. For symmetric A nothing changes. It has no block updates.
+/// The dynamics ds/dt = mu(s) - (A - A^T)(s - s*) with A = dmu/ds at s* (Scurria et al. 2026, AEP). The fixed point s*
+/// and the velocity there do not change; the Jacobian at s* becomes A^T, so the linear response is that of the side
+/// network of Recurrent Backpropagation. For symmetric A nothing changes. It has no block updates.
 template <class S>
 class EQUIPROP_EXPORT Symmetrized final : public EnergyDecorator<S>, private Selection<S> {
  public:
-  /// s_star is a fixed point of the energy, (units, batch).
+  /// Creates the dynamics at s_star, a fixed point of the energy, (units, batch).
   Symmetrized(const AnyEnergy<S>& energy, State<S> s_star);
 
-  /// With G = -mu and H = dG/ds(s*) = -A:  G(s) + (H^T - H)(s - s*).
+  /// Stores G(s) + (H^T - H)(s - s*) in out, with G = -mu and H = dG/ds(s*) = -A.
   void gradient(const ConstStateRef<S>& s, StateRef<S> out) const override;
   /// See EnergyInterface.
   ///@{
@@ -24,9 +24,9 @@ class EQUIPROP_EXPORT Symmetrized final : public EnergyDecorator<S>, private Sel
   void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                          StateRef<S> out) const override;
   ///@}
-  /// T(s) of the energy under the force -(H^T - H)(s - s*) on all units: it rests where the gradient above is 0. With
-  /// D its mobility, the Jacobian at s* turns from 1 - D H into 1 - D H^T, which has the same eigenvalues: near s* the
-  /// map contracts as fast as the energy's own.
+  /// Stores T(s) of the energy under the additional force -(H^T - H)(s - s*) on all units in out; its fixed points are
+  /// the zeros of `gradient`. With D the mobility, the Jacobian of T at s* becomes 1 - D H^T instead of 1 - D H. Both
+  /// have the same eigenvalues, so near s* the map contracts as fast as that of the energy.
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                        StateRef<S> out) const override;
   /// See EnergyInterface.

@@ -1,5 +1,5 @@
 #pragma once
-/// The graph of a network: layers, couplings, and what follows from them.
+/// The graph of a network: layers and couplings, and properties derived from them.
 
 #include <string>
 #include <vector>
@@ -11,69 +11,72 @@
 
 namespace equiprop {
 
-/// What a network is made of, beside couplings.
+/// A layer of a network.
 struct Layer {
-  std::string name;                        ///< unlike that of any other layer
-  Index units = 0;                         ///< at least 1
-  Activation activation = hard_sigmoid();  ///< unused in the input
+  std::string name;                        ///< name, different from that of every other layer
+  Index units = 0;                         ///< number of units, at least 1
+  Activation activation = hard_sigmoid();  ///< activation of the units; unused in the input
 };
 
-/// Whether a coupling pulls both of its layers by the same weights, as the slope of an energy must, or
-/// its source by weights of their own; the dynamics are then a vector field that has no energy.
+/// The weights by which a coupling pulls on its source: `tied` uses the weights by which it pulls on its target, which
+/// an energy requires; `separate` uses weights of its own, and the dynamics are then a vector field without an energy.
 enum class Feedback { tied, separate };
 
-/// Layer 0 is the clamped input, the last one the output. The couplings form a graph of layers: any pair of different
-/// layers, the input among them, is coupled at most once, in either direction, and every layer is coupled. Couplings
-/// within a layer do not exist.
+/// A graph of layers. Layer 0 is the clamped input, the last layer the output. Each pair of different layers, including
+/// the input, has at most one coupling, in either direction, and every layer has at least one. There are no couplings
+/// within a layer.
 class EQUIPROP_EXPORT Topology {
  public:
-  /// Throws InvalidArgument unless names differ, sizes are positive, and the couplings form such a graph.
+  /// Creates the graph. Throws InvalidArgument unless names differ, sizes are positive, and the couplings form such a
+  /// graph.
   Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
            Feedback feedback = Feedback::tied);
 
-  /// What it was made of.
+  /// The arguments of the constructor.
   ///@{
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<Coupling>& couplings() const { return couplings_; }
   Potential potential() const { return potential_; }
   Feedback feedback() const { return feedback_; }
   ///@}
-  const Layout& state() const { return state_; }  ///< free layers, in order
-  /// W1, W2, ..., then B1, B2, ... of the inner couplings if they are separate, then b1, b2, ...
+  const Layout& state() const { return state_; }  ///< free layers in a state, in order
+  /// Returns the blocks of the parameters: W1, W2, ..., then B1, B2, ... of the inner couplings if feedback is
+  /// separate, then b1, b2, ....
   const Layout& parameters() const { return parameters_; }
 
-  /// Units of the first and of the last layer.
+  /// The numbers of units of the first and of the last layer.
   ///@{
   Index num_inputs() const { return layers_.front().units; }
   Index num_outputs() const { return layers_.back().units; }
   ///@}
-  /// All layers but the input are free, and numbered from 0.
+  /// The free layers: all layers except the input, numbered from 0.
   ///@{
   std::size_t num_free() const { return units_.size(); }
   const Units& units(std::size_t free_layer) const { return units_[free_layer]; }
   ///@}
-  /// Where the parameters have the weights of a coupling, (target, source).
+  /// Returns the block of the weights of a coupling, (target, source).
   const Block& weights(std::size_t coupling) const { return parameters_[coupling]; }
-  /// Fan in + fan out of a coupling, which the scale of its initial weights depends on.
+  /// Returns fan in + fan out of a coupling, which determines the scale of its initial weights.
   double fans(std::size_t coupling) const { return fans_[coupling]; }
-  /// The weights an inner coupling pulls its source by.
+  /// Returns the block of the weights by which an inner coupling pulls on its source.
   const Block& feedback_weights(std::size_t coupling) const {
     return parameters_[feedback_of_[coupling]];
   }
-  /// Where they have the biases of a free layer.
+  /// Returns the block of the biases of a free layer.
   const Block& bias(std::size_t free_layer) const {
     return parameters_[parameters_.blocks().size() - num_free() + free_layer];
   }
-  /// Couplings between free layers, and the others, which carry the input.
+  /// The couplings between free layers, and the couplings from the input.
   ///@{
   const std::vector<std::size_t>& inner() const { return inner_; }
   const std::vector<std::size_t>& from_input() const { return from_input_; }
   ///@}
-  /// Free layers grouped so that no two of a group are coupled: the even and odd ones of a chain.
+  /// Returns groups of free layers such that no two layers of a group are coupled: the even and the odd layers of a
+  /// chain.
   const std::vector<std::vector<std::size_t>>& blocks() const { return blocks_; }
-  /// Block updates are exact minimisations: every leak is inverted in closed form.
+  /// Returns true if exact block updates exist: every leak can be inverted in closed form.
   bool has_block_update() const;
-  /// Whether the energy is complex-differentiable.
+  /// Returns true if the energy is complex-differentiable.
   bool holomorphic() const;
 
  private:
@@ -87,11 +90,11 @@ class EQUIPROP_EXPORT Topology {
   Layout state_, parameters_;
   std::vector<Units> units_;
   std::vector<std::size_t> inner_, from_input_, feedback_of_;
-  std::vector<double> fans_;  // of each coupling
+  std::vector<double> fans_;  // fan in + fan out of each coupling
   std::vector<std::vector<std::size_t>> blocks_;
 };
 
-/// input - hidden - ... - output, each coupled to the next.
+/// Returns the couplings of a chain input - hidden - ... - output, each layer coupled to the next.
 EQUIPROP_EXPORT std::vector<Coupling> chain(std::size_t num_layers);
 
 }  // namespace equiprop

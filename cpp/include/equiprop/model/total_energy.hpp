@@ -1,20 +1,20 @@
 #pragma once
-/// F = E + beta C (Scellier & Bengio 2017): the nudged phase is the free phase of this energy, so no solver needs to
-/// know beta.
+/// F = E + beta C (Scellier & Bengio 2017): the nudged phase is the free phase of this energy, so solvers do not depend
+/// on beta.
 
 #include "equiprop/base/export.hpp"
 #include "equiprop/model/any_model.hpp"
 
 namespace equiprop {
 
-/// E + beta C. C has no parameters, so dF/dtheta = dE/dtheta.
+/// The energy E + beta C. C has no parameters, so dF/dtheta = dE/dtheta.
 template <class S>
 class EQUIPROP_EXPORT TotalEnergy final : public EnergyDecorator<S>,
                                           private BlockUpdates<S>,
                                           private OnePassResidual<S>,
                                           private Selection<S> {
  public:
-  /// Energy and cost are held by value, which shares what they share.
+  /// Copies energy and cost, which share the memory that their copies share.
   TotalEnergy(const AnyEnergy<S>& energy, AnyCost<S> cost, S beta);
 
   /// See EnergyInterface.
@@ -26,15 +26,15 @@ class EQUIPROP_EXPORT TotalEnergy final : public EnergyDecorator<S>,
   void transposed_hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                          StateRef<S> out) const override;
   ///@}
-  /// T under the force -beta dC/ds taken at s.
+  /// Stores T(s) of the energy under the additional force -beta dC/ds at s in out.
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& outer,
                        StateRef<S> out) const override;
-  /// A unit may be held or freed by the nudge itself.
+  /// Stores dT/d(force) in out, (units, batch); the nudge can move a unit onto a bound or away from it.
   void mobility(const ConstStateRef<S>& s, const Nudge<S>& outer, StateRef<S> out) const override;
-  /// The force moves with s: dT/ds gains -beta D d2C/ds2.
+  /// Stores (dT/ds)^T v in out. The force depends on s, which adds -beta D d2C/ds2 to dT/ds.
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& outer,
                               const ConstStateRef<S>& v, StateRef<S> out) const override;
-  /// Blocks, residual and selection are those of the energy with the cost added, where the energy has them.
+  /// Blocks, residual and selection of the energy with the cost added; nullptr if the energy lacks them.
   ///@{
   const BlockUpdates<S>* block_updates() const override;
   const OnePassResidual<S>* one_pass_residual() const override;

@@ -1,11 +1,11 @@
 #pragma once
-/// How the units of one layer enter the energy: E contains  leak(s) - <signal(s), drive>.
+/// The contribution of the units of one layer to the energy: E contains leak(s) - <signal(s), drive>.
 ///
-/// The two published conventions differ only here.
+/// Two conventions are published; they differ only in leak and signal:
 ///   quadratic  leak = 1/2 s^2,  signal = rho(s)    (Scellier & Bengio 2017, 2019)
 ///   legendre   leak = G(s),     signal = s         (Ernoult et al. 2019; Scellier et al. 2023)
-/// where G' = rho^-1. Units with a Clip activation are held in a box on which leak is quadratic and
-/// signal linear in both conventions; the box does the clipping.
+/// where G' = rho^-1. Units with a Clip activation are kept in a box in which leak is quadratic and signal linear in
+/// both conventions; the projection onto the box does the clipping.
 
 #include <optional>
 
@@ -15,24 +15,24 @@
 
 namespace equiprop {
 
-/// Which of the two conventions.
+/// The convention of leak and signal.
 enum class Potential { quadratic, legendre };
 
-/// The units of a layer, all alike. States, drives and what is computed of them are (units, batch).
+/// The units of a layer, which are all alike. States, drives and arrays computed from them are (units, batch).
 class Units {
  public:
-  /// Of this activation under this convention.
+  /// Creates units with this activation and this convention.
   Units(const Activation& activation, Potential potential)
       : activation_(activation), potential_(potential) {}
 
-  /// Whether the energy is complex-differentiable in their states.
+  /// Returns true if the energy is complex-differentiable in their states.
   bool holomorphic() const { return equiprop::holomorphic(activation_); }
-  /// signal(s) = signal_gain() * s?
+  /// Returns true if signal(s) = signal_gain() * s.
   bool signal_is_linear() const { return legendre() || clip() != nullptr; }
-  /// The slope of a linear signal, 1 for others.
+  /// Returns the slope of a linear signal, or 1 if the signal is not linear.
   double signal_gain() const { return legendre() || clip() == nullptr ? 1.0 : clip()->gain; }
 
-  /// out += sum_i leak(s_i) for each sample
+  /// Adds sum_i leak(s_i) of each sample to out, (batch,).
   template <Scalar S>
   void add_leak(const ConstStateRef<S>& s, PerSample<S>& out) const {
     if (!legendre())
@@ -46,7 +46,7 @@ class Units {
                    .array();
       });
   }
-  /// out = leak'(s)
+  /// Stores leak'(s) in out.
   template <Scalar S>
   void leak_gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
     if (!legendre())
@@ -54,8 +54,8 @@ class Units {
     else
       map<S>(s, out, [](const auto& rho, const S& v) { return rho.inverse(v); });
   }
-  /// out = leak''(s), at most 1 / saturated_slope of rho: it is infinite at the ends of rho's range, where `mobility`
-  /// is 0.
+  /// Stores leak''(s) in out, limited to 1 / saturated_slope of rho: it is infinite at the ends of rho's range, where
+  /// `mobility` is 0.
   template <Scalar S>
   void leak_curvature(const ConstStateRef<S>& s, StateRef<S> out) const {
     if (!legendre())
@@ -69,7 +69,7 @@ class Units {
         return magnitude(slope) <= least ? S(1 / least) : S(S(1) / slope);
       });
   }
-  /// out = signal(s)
+  /// Stores signal(s) in out.
   template <Scalar S>
   void signal(const ConstStateRef<S>& s, StateRef<S> out) const {
     if (signal_is_linear())
@@ -77,7 +77,7 @@ class Units {
     else
       activate<S>(activation_, s, out);
   }
-  /// out = signal'(s), given u = signal(s)
+  /// Stores signal'(s) in out, given u = signal(s).
   template <Scalar S>
   void signal_slope(const ConstStateRef<S>& u, StateRef<S> out) const {
     if (signal_is_linear())
@@ -85,7 +85,7 @@ class Units {
     else
       map<S>(u, out, [](const auto& rho, const S& r) { return rho.slope(r); });
   }
-  /// out = signal''(s), given u = signal(s)
+  /// Stores signal''(s) in out, given u = signal(s).
   template <Scalar S>
   void signal_curvature(const ConstStateRef<S>& u, StateRef<S> out) const {
     if (signal_is_linear())
@@ -94,9 +94,9 @@ class Units {
       map<S>(u, out, [](const auto& rho, const S& r) { return rho.curvature(r); });
   }
 
-  /// s <- T(s): the state the units take under `drive` and an outside force, force - stiffness s
-  /// ((units, batch), or nullptr). Exact, that is the minimiser over these units, where the leak is
-  /// quadratic; elsewhere the force is taken at the old s.
+  /// Replaces s by T(s): the response to `drive` and an outside force, force - stiffness s; `force` is (units, batch)
+  /// or nullptr. The response is exact, that is the minimiser over these units, if the leak is quadratic; otherwise the
+  /// force is evaluated at the old s.
   template <Scalar S>
   void respond(const ConstStateRef<S>& drive, const State<S>* force, S stiffness,
                StateRef<S> s) const {
@@ -107,7 +107,7 @@ class Units {
     else
       respond_quadratic(drive, force, stiffness, s);
   }
-  /// What `respond` does, as the kernels take it; nothing where it reads the old s, and for softplus.
+  /// Returns the response of `respond` for the kernels, or nothing if it depends on the old s or rho is softplus.
   template <class T>
   requires std::floating_point<T> std::optional<Response<T>> kernel_response(const State<T>* force,
                                                                              T stiffness)
@@ -120,9 +120,10 @@ class Units {
                          static_cast<T>(rho->shift)};
     return {};
   }
-  /// True if leak'' and signal' are constants, so that a kernel multiplies by the Hessian.
+  /// Returns true if leak'' and signal' are constant, so that a kernel can multiply by the Hessian.
   bool has_constant_slopes() const { return clip() != nullptr; }
-  /// The response to the pull p of v that is leak''(s) v - signal'(s) p, v (units, batch); needs has_constant_slopes().
+  /// Returns the response that maps the pull p of v (units, batch) to leak''(s) v - signal'(s) p; requires
+  /// has_constant_slopes().
   template <class T>
   requires std::floating_point<T> Response<T> kernel_curvature(const ConstStateRef<T>& v)
   const {
@@ -136,9 +137,9 @@ class Units {
                        .force_gain = static_cast<T>(legendre() ? 1 / clip()->gain : 1),
                        .curvature = T(1)};
   }
-  /// out = dT/d(force) under `drive`: 0 where a bound holds the unit (judged before clipping) or rho saturates,
-  /// so that a linear system at a fixed point leaves the unit out. The box of
-  /// a quadratic potential is that of rho divided by the gain, hence the gain on the drive.
+  /// Stores dT/d(force) under `drive` in out: 0 if a bound holds the unit (judged before clipping) or rho is saturated,
+  /// so that a linear system at a fixed point excludes the unit. The box of a quadratic potential is that of rho
+  /// divided by the gain, so the drive is multiplied by the gain.
   template <Scalar S>
   void mobility(const ConstStateRef<S>& drive, StateRef<S> out) const {
     if (!legendre() && clip() == nullptr) {
@@ -160,7 +161,7 @@ class Units {
     const double divisor = signal_gain();
     s = s.unaryExpr([=](const S& v) { return box.clamp(v, divisor); });
   }
-  /// Where a relaxation starts: the response to no drive.
+  /// Stores the start state of a relaxation in s: the response to zero drive.
   template <Scalar S>
   void rest(StateRef<S> s) const {
     s.setZero();
@@ -211,8 +212,8 @@ class Units {
     }
     return response;
   }
-  /// Minimises s^2 / (2 gain) - (drive + force) s + stiffness s^2 / 2 over the box (legendre), or
-  /// the same with the gain on the drive (quadratic).
+  /// Minimises s^2 / (2 gain) - (drive + force) s + stiffness s^2 / 2 over the box (legendre), or the same expression
+  /// with the drive multiplied by the gain and the first term s^2 / 2 (quadratic).
   template <Scalar S>
   void respond_in_box(const Clip& box, const ConstStateRef<S>& drive, const State<S>* force,
                       S stiffness, StateRef<S>& s) const {

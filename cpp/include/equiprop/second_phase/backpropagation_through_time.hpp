@@ -1,6 +1,6 @@
 #pragma once
-/// Backpropagation through time: the gradient of the cost after a fixed number of steps, by a reverse sweep
-/// through the recorded relaxation. The reference that both second phases are compared with.
+/// Backpropagation through time: the gradient of the cost after a fixed number of steps, by a reverse sweep through the
+/// recorded relaxation. Both second phases are compared with it.
 
 #include <functional>
 #include <vector>
@@ -11,17 +11,16 @@
 
 namespace equiprop {
 
-/// Sees step t = 0, 1, ... of the sweep: dL/ds_{T-t}, (units, batch), and dL/dtheta of the last t steps,
-/// the latter averaged over the batch.
+/// Function that is called at step t = 0, 1, ... of the sweep with dL/ds_{T-t}, (units, batch), and with dL/dtheta of
+/// the last t steps, (parameters,), averaged over the batch.
 template <class S>
 using SweepObserver =
     std::function<void(Index t, const State<S>& adjoint, const Parameters<S>& parameters)>;
 
-/// dL/dtheta of L = C(s_T), where s_0, ..., s_T (units, batch) are the states of `solver`, Euler or
-/// FixedPointIteration, and s_0 does not depend on theta (Ernoult et al. 2019). With
-/// a the adjoint of s_{t+1}, a step s_{t+1} = project(s_t - eps dE/ds) of Euler turns a into
-///   a - eps H(s_t)^T a,  and adds  -eps <a, d2E/dtheta ds(s_t)>  to dL/dtheta,
-/// both with the a of clipped units set to 0; a step of T turns it into (dT/ds)^T a and adds
+/// Returns dL/dtheta of L = C(s_T), where s_0, ..., s_T (units, batch) are the states of `solver`, Euler or
+/// FixedPointIteration without acceleration, and s_0 does not depend on theta (Ernoult et al. 2019). With a the adjoint
+/// of s_{t+1}, an Euler step s_{t+1} = project(s_t - eps dE/ds) replaces a by
+/// both with a = 0 on clipped units. A step of T replaces a by (dT/ds)^T a and adds -<D a, d2E/dtheta ds>.
 /// -<D a, d2E/dtheta ds>.
 template <class S>
 EQUIPROP_EXPORT Gradient<S> backpropagation_through_time(

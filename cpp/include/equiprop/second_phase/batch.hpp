@@ -1,5 +1,5 @@
 #pragma once
-/// The interface of a clamped mini-batch: all that a second phase asks for. A device brings a class of its own.
+/// The interface of a clamped mini-batch that second phases use. A device provides its own class.
 
 #include <concepts>
 #include <span>
@@ -10,11 +10,11 @@
 
 namespace equiprop {
 
-/// Number of a state (units, batch) that a batch keeps. States stay where the batch computes unless they are read.
+/// Number of a state (units, batch) that a batch stores. States stay in the batch's memory unless they are read.
 using Slot = std::size_t;
 
-/// A clamped energy E and a cost C with the targets of a mini-batch. "Delivers" means: hands a sum over the samples to a
-/// sink; returns false, and hands nothing over, if the sink changes parameters and the sum is not finite.
+/// Requirements of a clamped mini-batch: an energy E and a cost C with targets. "Delivers" means: hands a sum over the
+/// samples to a sink; returns false, and hands nothing over, if the sink changes parameters and the sum is not finite.
 template <class B>
 concept Batch = requires(B batch, const B fixed, const Solver solver, typename B::Scalar number,
                          Slot slot, State<typename B::Scalar> out, Report report,
@@ -30,10 +30,10 @@ concept Batch = requires(B batch, const B fixed, const Solver solver, typename B
   { batch.contrast(slot, weights, sink) } -> std::same_as<bool>;
   // Delivers weight <v, d2E/dtheta ds> at the state in the first slot, v in the second.
   { batch.mixed(slot, slot, number, sink) } -> std::same_as<bool>;
-  // Marks the samples whose share of either sum is not finite as diverged.
+  // Marks the samples whose own term of either sum is not finite as diverged.
   batch.mark_contrast(slot, weights, report);
   batch.mark_mixed(slot, slot, number, report);
-  // The same by the input: out (inputs, batch) += ...
+  // The derivatives with respect to the input: out (inputs, batch) += ...
   batch.input_contrast(slot, weights, out);
   batch.mixed_input(slot, slot, number, out);
   // Mean of C over the batch, at the state in a slot.
@@ -42,19 +42,19 @@ concept Batch = requires(B batch, const B fixed, const Solver solver, typename B
   batch.read(slot, out);   // out = slot
 };
 
-/// A batch with the side network of RBP: it solves A lambda = dC/ds at the state in the first slot, A the transposed
-/// Hessian on the units that no bound holds, and stores lambda in the second.
+/// Requirements of a batch that supports RBP: `solve` solves A lambda = dC/ds at the state in the first slot and stores
+/// lambda in the second slot; A is the transposed Hessian, restricted to the units that no bound holds.
 template <class B>
 concept SolvingBatch = Batch<B> && requires(B batch, const LinearSolver solver, Slot slot) {
   { batch.solve(solver, slot, slot) } -> std::convertible_to<const Report&>;
 };
 
-/// Slots of a second phase.
+/// Slots that second phases use.
 ///@{
-inline constexpr Slot free_slot = 0;  ///< the free state s*
-inline constexpr Slot adjoint_slot =
-    1;  ///< lambda of RBP, or the displacement of a vector field's EqProp
-inline constexpr Slot nudged_slot = 2;  ///< the first nudged state
+inline constexpr Slot free_slot = 0;  ///< free state s*
+/// Lambda of Recurrent Backpropagation, or the displacement in Equilibrium Propagation on a vector field.
+inline constexpr Slot adjoint_slot = 1;
+inline constexpr Slot nudged_slot = 2;  ///< first nudged state
 ///@}
 
 }  // namespace equiprop

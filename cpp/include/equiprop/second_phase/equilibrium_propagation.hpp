@@ -1,5 +1,5 @@
 #pragma once
-/// Equilibrium Propagation (Scellier & Bengio 2017): relax again, nudged, and compare.
+/// Equilibrium Propagation (Scellier & Bengio 2017): relaxes again with nudged outputs and compares the states.
 
 #include "equiprop/base/export.hpp"
 #include "equiprop/model/symmetrized.hpp"
@@ -9,8 +9,8 @@
 
 namespace equiprop {
 
-/// Relaxes one nudged phase for each node of a rule, from the state in free_slot into the slots from nudged_slot on. The
-/// report becomes the worst of the phases, sample by sample.
+/// Relaxes one nudged phase for each node of a rule, from the state in free_slot into the slots from nudged_slot on.
+/// `report` becomes the worst of the phases for each sample.
 template <Batch B>
 void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const Solver& solver,
                   Report& report) {
@@ -20,16 +20,17 @@ void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const S
     report.merge(batch.relax(solver, rule[k].beta, free_slot, nudged_slot + k));
 }
 
-/// weights = w_k / number of samples.
+/// weights = w_k / number of samples, one per node of the rule.
 template <class S>
 void take_weights(const NudgingRule<S>& rule, Index samples, std::vector<S>& weights) {
   weights.clear();
   for (const auto& node : rule) weights.push_back(node.weight / S(static_cast<RealOf<S>>(samples)));
 }
 
-/// Delivers sum_k weights_k dE/dtheta(s_k) of the nudged states to a sink. A vector field has no dE/dtheta: its rule is
-/// <sigma, d2E/dtheta ds> at s*, sigma = sum_k weights_k (s_k - s*) (Scellier et al. 2018), which needs sum_k w_k = 0 and
-/// is exact only where the Jacobian is symmetric, or Symmetrized. Returns false as Batch::contrast does.
+/// Delivers sum_k weights_k dE/dtheta(s_k) of the nudged states to a sink. A vector field has no dE/dtheta and delivers
+/// <sigma, d2E/dtheta ds> at s* instead, sigma = sum_k weights_k (s_k - s*) (Scellier et al. 2018); this requires sum_k
+/// w_k = 0 and is exact only if the Jacobian is symmetric or the model is Symmetrized. Returns false under the same
+/// condition as Batch::contrast.
 template <Batch B>
 bool give_contrast(B& batch, std::span<const typename B::Scalar> weights,
                    ParameterSink<typename B::Scalar>& sink) {
@@ -39,7 +40,7 @@ bool give_contrast(B& batch, std::span<const typename B::Scalar> weights,
   return batch.mixed(free_slot, adjoint_slot, S(1), sink);
 }
 
-/// Adds the derivative by the input that belongs to `give_contrast`, which has been called.
+/// Adds the derivative with respect to the input that belongs to `give_contrast`, which must have been called before.
 template <Batch B>
 void add_input_contrast(B& batch, std::span<const typename B::Scalar> weights,
                         StateRef<typename B::Scalar> out) {
@@ -50,14 +51,14 @@ void add_input_contrast(B& batch, std::span<const typename B::Scalar> weights,
     batch.mixed_input(free_slot, adjoint_slot, S(1), out);
 }
 
-/// True if any sample diverged.
+/// Returns true if any sample diverged.
 inline bool any_diverged(const Report& report) {
   return (report.status == Status::diverged).any();
 }
 
-/// Sums over the batch can overflow although every state is finite: no such gradient has converged. A sample that has
-/// diverged explains them, and so does one whose own share is not finite, which `mark` marks; the others keep their
-/// status, which is that of each sample alone. Where no sample is at fault all become `diverged`.
+/// Sets statuses after a sum over the batch overflowed although every state is finite. If no sample has diverged yet,
+/// `mark` marks the samples whose own term is not finite as diverged; the other samples keep their status. If no single
+/// sample causes the overflow, all samples become diverged.
 template <class Mark>
 void explain_overflow(Report& report, const Mark& mark) {
   if (any_diverged(report)) return;
@@ -65,7 +66,7 @@ void explain_overflow(Report& report, const Mark& mark) {
   if (!any_diverged(report)) report.status.setConstant(Status::diverged);
 }
 
-/// explain_overflow of what give_contrast delivers.
+/// Calls explain_overflow for the sum that give_contrast delivers.
 template <Batch B>
 void explain_contrast(B& batch, std::span<const typename B::Scalar> weights, Report& report) {
   using S = typename B::Scalar;
@@ -77,9 +78,9 @@ void explain_contrast(B& batch, std::span<const typename B::Scalar> weights, Rep
   });
 }
 
-/// Equilibrium Propagation on a batch whose free state is in free_slot: dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}) goes
-/// to the sink. `report` is that of relax_nudged. A sink that changes parameters receives nothing if a sample diverged or
-/// the sums overflow; the status says so. `weights` is scratch memory.
+/// Runs Equilibrium Propagation on a batch whose free state is in free_slot and hands dJ/dtheta ~ sum_k w_k
+/// dE/dtheta(s^{beta_k}) to the sink. `report` is that of relax_nudged. If a sample diverged or the sums overflow, a
+/// sink that changes parameters receives nothing and the status of a sample is `diverged`. `weights` is scratch memory.
 template <Batch B>
 void equilibrium_propagation(B& batch, const NudgingRule<typename B::Scalar>& rule,
                              const Solver& solver, ParameterSink<typename B::Scalar>& sink,
@@ -91,38 +92,40 @@ void equilibrium_propagation(B& batch, const NudgingRule<typename B::Scalar>& ru
   if (!give_contrast(batch, shares, sink)) explain_contrast(batch, shares, report);
 }
 
-/// Equilibrium Propagation on one energy and cost, again and again, in memory that is kept; see HostBatch.
+/// Equilibrium Propagation on one energy and cost, for repeated use: it keeps its memory (see HostBatch).
 template <class S>
 class EQUIPROP_EXPORT EquilibriumPropagation {
  public:
-  /// Energy and cost are held by value, which shares what they share; the solver is that of the nudged phases.
+  /// Copies energy and cost, which share the memory that their copies share. `solver` is that of the nudged phases.
   EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,
                          const Solver& solver);
 
-  /// Adds the estimate at the free state s_star (units, batch) to those derivatives of `gradient` that have a size;
-  /// its report becomes the worst of the nudged phases, sample by sample. See equilibrium_propagation.
+  /// Adds the estimate at the free state s_star (units, batch) to the derivatives of `gradient` that are not empty. Its
+  /// report becomes the worst of the nudged phases for each sample. See equilibrium_propagation.
   void add_to(Gradient<S>& gradient, const ConstStateRef<S>& s_star);
 
-  /// Hands the estimate at s_star to a sink. A sink that changes parameters receives nothing if a sample diverged.
+  /// Hands the estimate at s_star to a sink and returns the report. A sink that changes parameters receives nothing if
+  /// a sample diverged.
   const Report& give(const ConstStateRef<S>& s_star, ParameterSink<S>& sink);
 
  private:
   HostBatch<S> batch_;
   NudgingRule<S> nudging_;
   Solver solver_;
-  std::vector<S> weights_;  // w_k over the number of samples
+  std::vector<S> weights_;  // w_k / number of samples
   Report report_;
 };
 
-/// dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}), each s^{beta_k} relaxed from the free state s_star (units, batch). The
-/// report holds the worst of the nudged phases, sample by sample. For vector fields see give_contrast.
+/// Returns dJ/dtheta ~ sum_k w_k dE/dtheta(s^{beta_k}), where each s^{beta_k} is relaxed from the free state s_star
+/// (units, batch). The report holds the worst of the nudged phases for each sample. For vector fields see
+/// give_contrast.
 template <class S>
 EQUIPROP_EXPORT Gradient<S> equilibrium_propagation(
     const AnyEnergy<S>& energy, const AnyCost<S>& cost, const ConstStateRef<S>& s_star,
     const NudgingRule<S>& nudging, const Solver& solver, Wanted wanted = Wanted::everything);
 
-/// Hands dJ/dtheta to a sink; the gradient that is returned has no derivatives. With DescendSGD or DescendAdam it is the
-/// step of descent itself, and a model that can takes the sums over samples straight into the parameters. A sink that
+/// Hands dJ/dtheta to a sink; the derivatives of the returned gradient are empty. With DescendSGD or DescendAdam this
+/// takes the step of descent; models that support it add the sums over samples directly to the parameters. A sink that
 /// changes parameters receives nothing if a sample diverged.
 template <std::floating_point S>
 EQUIPROP_EXPORT Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy,
@@ -131,14 +134,15 @@ EQUIPROP_EXPORT Gradient<S> equilibrium_propagation(const AnyEnergy<S>& energy,
                                                     const NudgingRule<S>& nudging,
                                                     const Solver& solver, ParameterSink<S>& sink);
 
-/// Equilibrium Propagation with nodes in the complex plane, such as holomorphic(radius, points): the real part of the
-/// sum.
+/// Returns the estimate of Equilibrium Propagation with complex nodes, such as holomorphic(radius, points): the real
+/// part of the sum.
 EQUIPROP_EXPORT Gradient<double> holomorphic_equilibrium_propagation(
     const AnyEnergy<Complex>& energy, const AnyCost<Complex>& cost,
     const ConstStateRef<double>& s_star, const NudgingRule<Complex>& nudging, const Solver& solver,
     Wanted wanted = Wanted::everything);
 
-/// The limit beta -> 0 of Equilibrium Propagation, by dual numbers: no truncation, no cancellation.
+/// Returns the limit beta -> 0 of Equilibrium Propagation, by dual numbers: without truncation error and without
+/// cancellation.
 EQUIPROP_EXPORT Gradient<double> equilibrium_propagation_limit(
     const AnyEnergy<Dual<double>>& energy, const AnyCost<Dual<double>>& cost,
     const ConstStateRef<double>& s_star, const Solver& solver, Wanted wanted = Wanted::everything);

@@ -1,25 +1,25 @@
 #pragma once
-/// What every second phase returns: dJ/dtheta and dJ/dx of the mean cost J at the fixed point.
+/// The result of every second phase: dJ/dtheta and dJ/dx of the mean cost J at the fixed point.
 
 #include "equiprop/base/report.hpp"
 #include "equiprop/model/any_model.hpp"
 
 namespace equiprop {
 
-/// Derivatives that a second phase returns. dJ/dx costs one more product with the input's weights, and training does
-/// not need it.
+/// The derivatives that a second phase computes. dJ/dx costs one more product with the weights of the input, and
+/// training does not need it.
 enum class Wanted { parameters, everything };
 
-/// What a second phase returns; sums over samples are means.
+/// Result of a second phase; sums over samples are divided by the batch size.
 template <class S>
 struct Gradient {
   Parameters<S> parameters;  ///< dJ/dtheta, (parameters,), or empty if it went to a sink
   State<S> inputs;  ///< dJ/dx, (inputs, batch), or (0, batch) if only parameters are wanted
   S objective{};    ///< J = mean over the batch of C(s*)
-  Report report;    ///< of the second phase
+  Report report;    ///< report of the second phase
 };
 
-/// Throws unless energy, cost and s_star (units, batch) fit one another.
+/// Throws InvalidArgument unless the shapes of energy, cost and s_star (units, batch) agree.
 template <class S>
 void check_fixed_point(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                        const ConstStateRef<S>& s_star) {
@@ -33,7 +33,7 @@ void check_fixed_point(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
           cost.batch(), " targets for ", s_star.cols(), " samples");
 }
 
-/// Zero derivatives of the right shapes, and the objective at s_star (units, batch).
+/// Returns zero derivatives of the right shapes, and the objective at s_star (units, batch).
 template <class S>
 Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                            const ConstStateRef<S>& s_star, Wanted wanted) {

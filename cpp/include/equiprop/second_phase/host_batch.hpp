@@ -1,5 +1,5 @@
 #pragma once
-/// A mini-batch in the memory of this machine, computed by its threads.
+/// A mini-batch in host memory, computed by the threads of the host.
 
 #include "equiprop/base/spare_states.hpp"
 #include "equiprop/model/total_energy.hpp"
@@ -7,32 +7,33 @@
 
 namespace equiprop {
 
-/// Satisfies Batch. It keeps all memory: where inputs, targets and parameters change in place
-/// (ClampedHopfield::reclamp, Targets::retarget), later mini-batches of the same size allocate nothing, for what
-/// Relaxation keeps memory for.
+/// The Batch of the host. It keeps all memory: if inputs, targets and parameters change in place
+/// (ClampedHopfield::reclamp, Targets::retarget), later mini-batches of the same size allocate nothing, as far as
+/// Relaxation keeps its memory.
 template <Scalar S>
 class EQUIPROP_EXPORT HostBatch {
  public:
-  using Scalar = S;  ///< of states
+  using Scalar = S;  ///< scalar of states
 
-  /// Energy and cost are held by value, which shares what they share. Throws InvalidArgument unless the cost has one
-  /// row for each output.
+  /// Copies energy and cost, which share the memory that their copies share. Throws InvalidArgument unless the cost has
+  /// one row for each output.
   HostBatch(AnyEnergy<S> energy, AnyCost<S> cost);
 
-  Index samples() const { return cost_.batch(); }                   ///< of the mini-batch
+  Index samples() const { return cost_.batch(); }                   ///< number of samples
   bool conservative() const { return energy_.conservative(); }      ///< see EnergyInterface
-  const AnyEnergy<S>& energy() const { return energy_; }            ///< E
-  const AnyCost<S>& cost() const { return cost_; }                  ///< C, with its targets
-  const State<S>& state(Slot slot) const { return states_[slot]; }  ///< kept in a slot
+  const AnyEnergy<S>& energy() const { return energy_; }            ///< energy E
+  const AnyCost<S>& cost() const { return cost_; }                  ///< cost C with its targets
+  const State<S>& state(Slot slot) const { return states_[slot]; }  ///< state in a slot
 
-  /// slot = s, (units, batch). Throws InvalidArgument unless s has this shape.
+  /// Copies s (units, batch) into a slot. Throws InvalidArgument unless s has this shape.
   void write(Slot slot, const ConstStateRef<S>& s);
-  /// s = slot, (units, batch)
+  /// Copies the state of a slot into s, (units, batch).
   void read(Slot slot, StateRef<S> s) const { s = states_[slot]; }
-  /// Relaxes E from where `start` begins each piece of the batch; the report lasts until the next call.
+  /// Relaxes E into slot `to`; `start` stores the start state of each piece of the batch. The report is valid until the
+  /// next call.
   const Report& relax_free(const Solver& solver, const Start<S>& start, Slot to);
 
-  /// See Batch. Reports last until the next call.
+  /// See Batch. Reports are valid until the next call.
   ///@{
   const Report& relax(const Solver& solver, S beta, Slot from, Slot to);
   const Report& solve(const LinearSolver& solver, Slot at,
@@ -48,7 +49,7 @@ class EQUIPROP_EXPORT HostBatch {
   ///@}
 
  private:
-  /// The relaxation of one slot, kept while beta and the solver stay.
+  /// The relaxation that fills one slot. It is kept while beta and the solver do not change.
   struct Phase {
     S beta{};
     Solver solver;
@@ -65,13 +66,13 @@ class EQUIPROP_EXPORT HostBatch {
 
   AnyEnergy<S> energy_;
   AnyCost<S> cost_;
-  KeptStates<S> states_;                        // by slot
-  std::vector<std::unique_ptr<Phase>> phases_;  // by slot; nullptr where none has been relaxed
-  Parameters<S> sums_;                          // where a sink cannot take them one by one
+  KeptStates<S> states_;                        // one state per slot
+  std::vector<std::unique_ptr<Phase>> phases_;  // one per slot; nullptr if not relaxed yet
+  Parameters<S> sums_;                          // for a sink that does not accept single sums
   Report report_;
 };
 
-/// True if every number is finite, both parts of dual ones included.
+/// Returns true if every number is finite; both parts of a dual number count.
 template <Scalar S>
 bool all_parts_finite(const Parameters<S>& numbers) {
   if constexpr (std::same_as<S, Dual<double>>)

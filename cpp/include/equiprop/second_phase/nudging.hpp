@@ -1,5 +1,5 @@
 #pragma once
-/// Variants of Equilibrium Propagation are data: nodes beta_k and weights w_k with
+/// Rules of Equilibrium Propagation as data: nodes beta_k and weights w_k with
 /// dJ/dtheta ~ sum_k w_k dF/dtheta(s^{beta_k}).
 
 #include <numbers>
@@ -10,14 +10,14 @@
 
 namespace equiprop {
 
-/// One nudged phase and its part in the sum.
+/// One nudged phase and its weight in the sum.
 template <class S>
 struct NudgingNode {
-  S beta;    ///< beta_k
-  S weight;  ///< w_k
+  S beta;    ///< nudging factor beta_k
+  S weight;  ///< weight w_k
 };
 
-/// All of them.
+/// The nodes of a rule.
 template <class S>
 using NudgingRule = std::vector<NudgingNode<S>>;
 
@@ -29,8 +29,9 @@ inline void check_beta(double beta, std::string_view where) {
 
 }  // namespace detail
 
-/// (g(beta) - g(0)) / beta: error O(beta) (Scellier & Bengio 2017). beta may be negative. The node at
-/// 0 is relaxed as long as the other one, so that an unfinished free phase cancels.
+/// Returns the rule (g(beta) - g(0)) / beta, with g = dF/dtheta at the nudged state; its error is O(beta) (Scellier &
+/// Bengio 2017). beta may be negative. The node at 0 is relaxed for as many steps as the other one, so that the error
+/// of an unfinished free phase cancels.
 template <class S>
 NudgingRule<S> one_sided(double beta) {
   detail::check_beta(beta, "one_sided");
@@ -38,7 +39,8 @@ NudgingRule<S> one_sided(double beta) {
   return {{S(0), S(-1 / b)}, {S(b), S(1 / b)}};
 }
 
-/// (g(beta) - g(-beta)) / (2 beta): error O(beta^2) (Laborieux et al. 2021).
+/// Returns the rule (g(beta) - g(-beta)) / (2 beta), with g = dF/dtheta at the nudged state; its error is O(beta^2)
+/// (Laborieux et al. 2021).
 template <class S>
 NudgingRule<S> centered(double beta) {
   detail::check_beta(beta, "centered");
@@ -46,9 +48,9 @@ NudgingRule<S> centered(double beta) {
   return {{S(-b), S(-1 / (2 * b))}, {S(b), S(1 / (2 * b))}};
 }
 
-/// Cauchy's integral over `points` nodes on the circle |beta| = radius: error O(radius^points) for energies
-/// that are holomorphic inside it (Laborieux & Zenke 2022). g of a conjugate beta is the conjugate of g, so
-/// the upper half of the circle is enough, and the real part of the sum is the estimate.
+/// Returns Cauchy's integral over `points` nodes on the circle |beta| = radius; its error is O(radius^points) if the
+/// energy is holomorphic inside the circle (Laborieux & Zenke 2022). g at the conjugate of beta is the conjugate of g
+/// at beta, so the rule has only the nodes of the upper half circle, and the estimate is the real part of the sum.
 inline NudgingRule<Complex> holomorphic(double radius, int points) {
   detail::check_beta(radius, "holomorphic");
   require(points >= 2 && points % 2 == 0, "holomorphic", "The number of points is even.", points);
@@ -62,7 +64,7 @@ inline NudgingRule<Complex> holomorphic(double radius, int points) {
   return rule;
 }
 
-/// dg/dbeta at 0, exactly: the derivative part of a relaxation with the dual number beta = 0 + e.
+/// Returns the rule for dg/dbeta at 0, exactly: the derivative part of a relaxation with the dual number beta = 0 + e.
 inline NudgingRule<Dual<double>> exact_limit() {
   return {{Dual<double>(0, 1), Dual<double>(1)}};
 }

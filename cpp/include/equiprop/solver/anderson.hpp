@@ -1,5 +1,5 @@
 #pragma once
-/// Anderson acceleration of any Stepper: extrapolates the next step's start from the differences of the last few steps.
+/// Anderson acceleration of any Stepper: extrapolates the start of the next step from the last few steps.
 
 #include <memory>
 #include <vector>
@@ -8,28 +8,29 @@
 
 namespace equiprop {
 
-/// Steps that an acceleration can remember.
+/// Largest number of steps that an acceleration can remember.
 inline constexpr Index most_remembered = 20;
 
-/// Anderson (1965), type II as in Walker & Ni (2011): with g(s) a step of the stepper, f = g(s) - s, and the
-/// differences df_i, dg_i of f and g over up to `memory` earlier steps, a sample takes its next step from
+/// Anderson acceleration (Anderson 1965), type II as in Walker & Ni (2011). With g(s) a step of the stepper,
+/// f = g(s) - s, and the differences df_i, dg_i of f and g over up to `memory` earlier steps, a sample takes its next
+/// step from
 ///
 ///     s' = g(s) - sum_i c_i dg_i        c = argmin |f - sum_i c_i df_i|_2
 ///
-/// projected onto the box; on linear maps this is equivalent to GMRES. Coefficients are real: a complex or dual number
-/// counts as a pair of reals, so that derivatives are extrapolated together with their values.
+/// projected onto the box; on linear maps this is equivalent to GMRES. The coefficients are real: a complex or dual
+/// number counts as a pair of reals, so that derivatives are extrapolated together with their values.
 ///
-/// `step` always leaves g of some state in s; s' is computed when the next step begins. The state of a sample that
-/// stops is therefore never an extrapolated one, and its change is that of a plain step.
+/// `step` always stores g of some state in s; s' is computed at the start of the next step. The final state of a sample
+/// is therefore never extrapolated, and its change is that of a plain step.
 ///
-/// A sample falls back, which means that it forgets its past and continues with a plain step from g(s), if no df_i is
-/// left, if s' does not lie along f, or if the step from s' is longer than the last one or not finite. The length of
-/// the step alone is not enough: near a fold |f| has a minimum that is no fixed point, and the least squares would
-/// return to it after every plain step that leaves it.
+/// A sample falls back, that is, it discards its history and continues with a plain step from g(s), in three cases: no
+/// df_i is left; s' does not lie in the direction of f; or the step from s' is longer than the last one or not finite.
+/// The length of the step alone is not a sufficient test: near a fold, |f| has a minimum that is no fixed point, and
+/// the least squares would return to it after every plain step that leaves it.
 template <Scalar S>
 class EQUIPROP_EXPORT Anderson final : public Stepper<S> {
  public:
-  /// `memory` is 1 to most_remembered.
+  /// Accelerates `stepper`. `memory` is 1 to most_remembered.
   Anderson(std::unique_ptr<Stepper<S>> stepper, Index memory)
       : stepper_(std::move(stepper)), memory_(memory) {}
 
@@ -52,13 +53,13 @@ class EQUIPROP_EXPORT Anderson final : public Stepper<S> {
  private:
   struct LeastSquares;
 
-  /// The history of one sample. Its differences are stored in a ring of `memory` places.
+  /// The history of one sample. Its differences are stored in a ring buffer of `memory` entries.
   struct Past {
-    Index remembered = 0;  ///< differences
-    Index place = 0;       ///< of the next difference; until it is complete, of g(s)
-    bool stepped = false;  ///< there is a residual
+    Index remembered = 0;  ///< number of stored differences
+    Index place = 0;       ///< index of the next difference; until then g(s) is stored there
+    bool stepped = false;  ///< true if a residual is stored
     double square = 0;     ///< |f|^2
-    bool mixed = false;    ///< the step under way is from s'
+    bool mixed = false;    ///< true if the present step starts from s'
     bool fell_back = false;
   };
 
@@ -77,11 +78,11 @@ class EQUIPROP_EXPORT Anderson final : public Stepper<S> {
 
   std::unique_ptr<Stepper<S>> stepper_;
   Index memory_;
-  std::vector<Past> pasts_;      // of each sample; empty before the first step
-  State<S> start_;               // of the step under way
-  State<S> residual_;            // f
-  State<S> residuals_, images_;  // df_i and dg_i, those of a sample one below the other
-  State<double> products_;       // <df_i, df_k>, a matrix for each sample
+  std::vector<Past> pasts_;      // one per sample; empty before the first step
+  State<S> start_;               // start of the present step
+  State<S> residual_;            // residual f
+  State<S> residuals_, images_;  // df_i and dg_i, stacked in the column of each sample
+  State<double> products_;       // <df_i, df_k>, one matrix per sample
 };
 
 extern template class Anderson<float>;

@@ -1,5 +1,5 @@
 #pragma once
-/// Finds the fixed point of an energy: the free phase, and the nudged phases of EqProp.
+/// Relaxation to the fixed point of an energy, for the free phase and the nudged phases of Equilibrium Propagation.
 
 #include <variant>
 
@@ -11,19 +11,19 @@
 
 namespace equiprop {
 
-/// Throws InvalidArgument unless `anderson` is 0 or a number of earlier steps that Anderson can remember.
+/// Throws InvalidArgument unless `anderson` is 0 or a number of steps that Anderson can remember.
 inline void check_anderson(std::string_view where, Index anderson) {
   require(anderson >= 0 && anderson <= most_remembered, where, "anderson is 0 (off) to 20.",
           anderson);
 }
 
-/// Gradient flow ds/dt = -dE/ds by explicit Euler steps, clipped to the box of bounded states:
-/// s <- project(s - step_size dE/ds). Stable below 2 / (largest eigenvalue of the Hessian).
+/// Gradient flow ds/dt = -dE/ds by explicit Euler steps, clipped to the bounds of the units:
+/// s <- project(s - step_size dE/ds). Stable if step_size < 2 / (largest eigenvalue of the Hessian).
 struct Euler : StoppingRule {
-  double step_size = 0.5;  ///< positive
-  Index anderson = 0;      ///< steps that an acceleration remembers, 0 for none
+  double step_size = 0.5;  ///< step length, positive
+  Index anderson = 0;      ///< steps that Anderson acceleration remembers, 0 for none
 
-  friend bool operator==(const Euler&, const Euler&) = default;  ///< all options equal
+  friend bool operator==(const Euler&, const Euler&) = default;  ///< true if all options are equal
   /// Throws InvalidArgument if an option is out of range.
   void check() const {
     StoppingRule::check("Euler");
@@ -31,9 +31,9 @@ struct Euler : StoppingRule {
     require(step_size > 0 && std::isfinite(step_size), "Euler",
             "The step size is a positive number.", step_size);
   }
-  /// |g(s) - s| for each unit of residual, with g(s) the state after a step.
+  /// Returns |g(s) - s| per unit of residual, with g(s) the state after a step.
   double rate() const { return step_size; }
-  /// next = the state after a step from s, both (units, batch).
+  /// Stores the state after a step from s in next; both are (units, batch).
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
     energy.gradient(s, next);
@@ -42,13 +42,13 @@ struct Euler : StoppingRule {
   }
 };
 
-/// s <- (1 - damping) T(s) + damping s, all units at once.
+/// Damped fixed-point iteration s <- (1 - damping) T(s) + damping s, for all units at the same time.
 struct FixedPointIteration : StoppingRule {
-  double damping = 0;  ///< in [0, 1)
-  Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
+  double damping = 0;  ///< fraction of the old state that is kept, in [0, 1)
+  Index anderson = 0;  ///< steps that Anderson acceleration remembers, 0 for none
 
   friend bool operator==(const FixedPointIteration&,
-                         const FixedPointIteration&) = default;  ///< all options equal
+                         const FixedPointIteration&) = default;  ///< true if all options are equal
   /// Throws InvalidArgument if an option is out of range.
   void check() const {
     StoppingRule::check("FixedPointIteration");
@@ -56,9 +56,9 @@ struct FixedPointIteration : StoppingRule {
     require(damping >= 0 && damping < 1, "FixedPointIteration", "The damping is in [0, 1).",
             damping);
   }
-  /// |g(s) - s| for each unit of residual, with g(s) the state after a step.
+  /// Returns |g(s) - s| per unit of residual, with g(s) the state after a step.
   double rate() const { return 1 - damping; }
-  /// next = the state after a step from s, both (units, batch).
+  /// Stores the state after a step from s in next; both are (units, batch).
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
     const S kept(static_cast<RealOf<S>>(damping));
@@ -67,26 +67,27 @@ struct FixedPointIteration : StoppingRule {
   }
 };
 
-/// One sweep of exact block minimisations: even layers together, then odd ones, in a chain. It has
-/// no step size and never raises the energy.
+/// Exact block minimisation: a step is one sweep over all blocks, in a chain over the even layers and then the odd
+/// ones. It has no step size and never increases the energy.
 struct BlockUpdate : StoppingRule {
-  Index anderson = 0;  ///< steps that an acceleration remembers, 0 for none
+  Index anderson = 0;  ///< steps that Anderson acceleration remembers, 0 for none
 
-  friend bool operator==(const BlockUpdate&, const BlockUpdate&) = default;  ///< all options equal
+  /// Returns true if all options are equal.
+  friend bool operator==(const BlockUpdate&, const BlockUpdate&) = default;
   /// Throws InvalidArgument if an option is out of range.
   void check() const {
     StoppingRule::check("BlockUpdate");
     check_anderson("BlockUpdate", anderson);
   }
-  /// |g(s) - s| for each unit of residual, with g(s) the state after a step.
+  /// Returns |g(s) - s| per unit of residual, with g(s) the state after a step.
   double rate() const { return 1; }
-  /// next = the state after a step from s, both (units, batch).
+  /// Stores the state after a step from s in next; both are (units, batch).
   template <class S>
   void step(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, State<S>& next) const {
     next = s;
     sweep<S>(energy, next, nullptr);
   }
-  /// Replaces s by the state after a step; `change` is that of Stepper::step.
+  /// Replaces s by the state after a step; for `change` see Stepper::step.
   template <class S>
   void sweep(const AnyEnergy<S>& energy, StateRef<S> s, PerSample<RealOf<S>>* change) const {
     require(energy.num_blocks() > 0, "BlockUpdate",
@@ -102,12 +103,12 @@ struct BlockUpdate : StoppingRule {
 /// A solver with its options.
 using Solver = std::variant<BlockUpdate, FixedPointIteration, Euler>;
 
-/// Measures |T(s) - s| of each sample, which is what "residual" means everywhere: the projected gradient for a
-/// quadratic leak, |sigma(drive) - s| for a Legendre potential. It keeps its memory.
+/// Measures the residual |T(s) - s| of each sample, which is the residual of all reports: the projected gradient for a
+/// quadratic leak, |rho(drive) - s| for a Legendre potential. The object keeps its memory.
 template <class S>
 class Residual {
  public:
-  /// out (batch,). `settled` is the block that was updated last, or -1.
+  /// Stores the residual of each sample in out, (batch,). `settled` is the block that was updated last, or -1.
   void measure(const AnyEnergy<S>& energy, const ConstStateRef<S>& s, PerSample<double>& out,
                Index settled = -1) {
     if (const OnePassResidual<S>* pass = energy.one_pass_residual()) {
@@ -125,34 +126,33 @@ class Residual {
   State<S> image_;
 };
 
-/// Stores the state that samples [begin, begin + s.cols()) of a batch start from.
+/// Function that stores the start state of the samples [begin, begin + s.cols()) of a batch.
 template <Scalar S>
 using Start = std::function<void(Index begin, StateRef<S> s)>;
 
-/// Relaxations of one energy by one solver, again and again. Threads share a batch, unless there is an observer, which
-/// receives all of it. The memory of a batch in one piece (up to 12 samples, or up to 128 on one thread) is kept for
-/// the next relaxation: relaxations of a single sample allocate nothing after the first one.
+/// Repeated relaxation of one energy by one solver. Threads share a batch, unless there is an observer, which receives
+/// the whole batch. The memory is kept for the next relaxation if the batch is relaxed in one piece (up to 12 samples,
+/// or up to 128 on one thread): then repeated relaxations of a single sample allocate no memory.
 template <class S>
 class EQUIPROP_EXPORT Relaxation {
  public:
-  /// Copies the energy, and shares the memory that its copies share. Throws InvalidArgument if an option of the solver
-  /// is out of range.
+  /// Copies the energy, which shares the memory that its copies share. Throws InvalidArgument if an option of the
+  /// solver is out of range.
   Relaxation(AnyEnergy<S> energy, const Solver& solver);
 
-  /// Relaxes s (units, batch) in place; the report lasts until the next run. If `start` is given it stores the state
-  /// that the relaxation starts from, piece by piece, on the threads that relax the pieces.
+  /// Relaxes s (units, batch) in place; the report is valid until the next run. If `start` is given, it stores the
+  /// start states piece by piece, on the threads that relax the pieces.
   const Report& run(StateRef<S> s, const Observer<S>& observe = {}, const Start<S>& start = {});
 
  private:
   AnyEnergy<S> energy_;
   Solver solver_;
-  std::optional<Iteration<S>> whole_;  // the batch in one piece,
-  Index size_ = -1;                    // of so many samples
-  Report report_;                      // of several pieces
+  std::optional<Iteration<S>> whole_;  // iteration of the batch in one piece
+  Index size_ = -1;                    // number of samples of whole_
+  Report report_;                      // report of a batch in several pieces
 };
 
-/// Relaxes s (units, batch) in place, once; the report has a status for each sample. `start` is that of
-/// Relaxation::run.
+/// Relaxes s (units, batch) in place once and returns the report. See Relaxation::run for `start`.
 template <class S>
 EQUIPROP_EXPORT Report relax(const AnyEnergy<S>& energy, const Solver& solver, StateRef<S> s,
                              const Observer<S>& observe = {}, const Start<S>& start = {});

@@ -1,18 +1,18 @@
 #pragma once
-/// Both processes side by side, compared while they run: what is kept of a step does not grow with the
-/// network, so any number of steps of any number of parameters fits.
+/// Comparison of both processes while they run. The memory per step does not depend on the size of the network, so any
+/// number of steps and parameters fits.
 
 #include "equiprop/base/export.hpp"
 #include "equiprop/verification/trajectories.hpp"
 
 namespace equiprop {
 
-/// A difference between two sequences, group by group of their entries.
+/// The difference between two sequences, for groups of their entries.
 struct Groups {
-  /// `ends_` are `ends`, the last one the number of entries.
+  /// Creates groups with ends `ends_`; the last one is the number of entries.
   EQUIPROP_EXPORT explicit Groups(std::vector<Index> ends_, Index steps);
 
-  /// Compares value with reference, both flat, at step n.
+  /// Compares `value` with `reference` at step n; both are flat.
   template <class Value, class Reference>
   void compare(Index n, const Value& value, const Reference& reference);
 
@@ -24,26 +24,26 @@ struct Groups {
   PerSample<double> value_power;  ///< (groups,): sum value^2
 };
 
-/// Which entries to keep of every step.
+/// Indices of the entries to store at every step.
 struct Traced {
-  std::vector<Index> units;       ///< of the state
-  std::vector<Index> samples;     ///< of the batch
-  std::vector<Index> parameters;  ///< of theta
+  std::vector<Index> units;       ///< units of the state
+  std::vector<Index> samples;     ///< samples of the batch
+  std::vector<Index> parameters;  ///< parameters in theta
 };
 
-/// What compare_processes saw. Of every step the traced entries alone are kept.
+/// Result of compare_processes. Only the traced entries are stored at every step.
 struct Comparison {
-  Groups states;                      ///< Stil with -D Sbar
-  Groups parameters;                  ///< Thtil with Thbar
+  Groups states;                      ///< Stil compared with -D Sbar
+  Groups parameters;                  ///< Thtil compared with Thbar
   State<double> error_states;         ///< Sbar, (samples * units, steps + 1)
   State<double> temporal_states;      ///< Stil, (samples * units, steps + 1)
   State<double> error_parameters;     ///< Thbar, (parameters, steps + 1)
   State<double> temporal_parameters;  ///< Thtil, (parameters, steps + 1)
 };
 
-/// Steps Sbar and Stil together, for groups of units (layers) and of parameters (blocks). Stil is
-/// compared with -D Sbar, Thtil with Thbar. `S` is double, or dual for the limit beta -> 0. `layer_ends` and
-/// `block_ends` are Groups::ends of each. Throws InvalidArgument as ProcessOptions::check does.
+/// Runs both processes and compares, for groups of units (layers) and of parameters (blocks), Stil with -D Sbar and
+/// Thtil with Thbar at every step. S is double, or dual for the limit beta -> 0. `layer_ends` and `block_ends` are the
+/// Groups::ends of states and parameters. Throws InvalidArgument if an option is out of range.
 template <class S>
 EQUIPROP_EXPORT Comparison
 compare_processes(const AnyEnergy<double>& energy, const AnyCost<double>& cost,

@@ -1,5 +1,5 @@
-/// exp, tanh and logistic of a vector: branch-free, so that a number's result depends on nothing but the number.
-/// All rest on e^x = 2^n (1 + t) with x = n ln 2 + r, |r| <= ln(2) / 2. Without a fused multiply-add a result may
+/// exp, tanh and logistic of a vector, without branches, so that each result depends only on its argument. All are
+/// computed from e^x = 2^n (1 + t) with x = n ln 2 + r, |r| <= ln(2) / 2. Without a fused multiply-add a result may
 /// differ in its last bit; the errors stay within the bounds that `Kernels` states.
 
 template <class T>
@@ -12,17 +12,17 @@ struct Exponential<float> {
   typedef unsigned int Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   static constexpr int mantissa_bits = 23;
   static constexpr unsigned int one = 0x3f800000, sign = 0x80000000;
-  static constexpr float round = 0x1.8p23F;  ///< round + x ends in the bits of the nearest integer
+  static constexpr float round = 0x1.8p23F;  ///< round + x has the nearest integer in its low bits
   static constexpr float log2_e = 0x1.715476p+0F;
-  static constexpr float ln2_high = 0x1.62e4p-1F;  ///< times any n exact
+  static constexpr float ln2_high = 0x1.62e4p-1F;  ///< its product with any n is exact
   static constexpr float ln2_low = 0x1.7f7d1cp-20F;
-  static constexpr float smallest = -104, largest = 89;  ///< beyond them exp is 0, infinite
-  static constexpr float negligible = -40;  ///< 1 + exp rounds to 1, and 2^n is normal
+  static constexpr float smallest = -104, largest = 89;  ///< below, exp is 0; above, infinite
+  static constexpr float negligible = -40;  ///< below, 1 + exp rounds to 1; 2^n is still normal
   static constexpr float polynomial[] = {0x1.fffffep-2F, 0x1.5554bp-3F, 0x1.555674p-5F,
                                          0x1.122776p-7F, 0x1.6bec08p-10F};
 };
 
-/// `polynomial` as in single precision, with the relative error 9.1e-19 = 2^-59.9.
+/// The constants in double precision; the relative error is 9.1e-19 = 2^-59.9.
 template <>
 struct Exponential<double> {
   typedef unsigned long long Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
@@ -69,7 +69,7 @@ EQUIPROP_INLINE Vector<T> in_every_lane(T x) {
   return x - Vector<T>{};
 }
 
-/// max(x, bound) in each lane; a NaN of x is kept.
+/// Returns max(x, bound) in each lane; a NaN of x is kept.
 template <class T>
 EQUIPROP_INLINE Vector<T> at_least(T bound, const Vector<T>& x) {
   const Vector<T> lower = in_every_lane(bound);
@@ -93,7 +93,7 @@ EQUIPROP_INLINE Vector<T> with_sign_of(const Vector<T>& x, const Vector<T>& magn
   return from_bits<T>((bits_of<T>(magnitude) & ~sign) | (bits_of<T>(x) & sign));
 }
 
-/// e^x = 2^n (1 + t).
+/// The reduced form of x: e^x = 2^n (1 + t).
 template <class T>
 struct Reduced {
   Vector<T> n;
@@ -123,14 +123,14 @@ EQUIPROP_INLINE Reduced<T> reduce(const Vector<T>& x) {
   return {n, bits_of<T>(rounded), t};
 }
 
-/// 2^n where it is a normal number; n is in the lowest bits.
+/// Returns 2^n if it is a normal number; n is in the lowest bits.
 template <class T>
 EQUIPROP_INLINE Vector<T> power_of_two(const Bits<T>& n) {
   return from_bits<T>((n << Exponential<T>::mantissa_bits) + Exponential<T>::one);
 }
 
-/// 2^n in two factors, since neither 2^128 nor 2^-149 is a normal number. A result that is not normal rounds
-/// when multiplied by the second.
+/// The factor 2^n as two factors, since neither 2^128 nor 2^-149 is a normal number. A subnormal result is rounded in
+/// the multiplication by the second factor.
 template <class T>
 struct Scale {
   Vector<T> first, second;
@@ -150,8 +150,9 @@ EQUIPROP_INLINE Vector<T> exp(const Vector<T>& x) {
   return scale_of(reduced)(T(1) + reduced.t);
 }
 
-/// p = e / (1 + e) of e = exp(-|x|), which neither overflows nor cancels; 1 - p for positive x. The quotient is
-/// corrected for the rounding errors of its terms: (e + e') / (s + s') = p + (e' - p s') / s, where 1 / s = 1 - p.
+/// Returns p = e / (1 + e) with e = exp(-|x|), which neither overflows nor cancels, or 1 - p for positive x. The
+/// quotient is corrected for the rounding errors of its terms: (e + e') / (s + s') = p + (e' - p s') / s, where 1 / s =
+/// 1 - p.
 template <class T>
 EQUIPROP_INLINE Vector<T> logistic(const Vector<T>& x) {
   const Reduced<T> reduced =
@@ -167,8 +168,8 @@ EQUIPROP_INLINE Vector<T> logistic(const Vector<T>& x) {
   return x < Vector<T>{} ? ratio : T(1) - ratio;
 }
 
-/// -m / (2 + m) of m = exp(-2 |x|) - 1, which is t itself for small x, with the sign of x; the quotient is corrected
-/// like that of `logistic`, where 1 / (2 + m) = (1 - m / (2 + m)) / 2.
+/// Returns -m / (2 + m) with m = exp(-2 |x|) - 1, which is t itself for small x, with the sign of x. The quotient is
+/// corrected like that of `logistic`, where 1 / (2 + m) = (1 - m / (2 + m)) / 2.
 template <class T>
 EQUIPROP_INLINE Vector<T> tanh(const Vector<T>& x) {
   const Reduced<T> reduced =

@@ -1,4 +1,4 @@
-/// Kernels for any processor: vectors of 16 bytes, which the compiler maps to what the baseline has.
+/// Kernels for any processor: vectors of 16 bytes, which the compiler translates to instructions of the baseline.
 
 #define EQUIPROP_KERNEL_ISA generic
 #define EQUIPROP_VECTOR_BYTES 16

@@ -1,5 +1,6 @@
-/// The kernels, compiled once per instruction set by generic.cpp, v2.cpp, v3.cpp and v4.cpp. Everything but the two
-/// tables has internal linkage: a merged weak symbol would run one instruction set's code on another's processor.
+/// The kernels, compiled once per instruction set by generic.cpp, v2.cpp, v3.cpp and v4.cpp. Everything except the two
+/// tables has internal linkage: the linker merges weak symbols, and a processor could then run code of an instruction
+/// set that it lacks.
 ///
 /// A panel is two vectors of output rows (one vector at the end, if the last rows fit into it), stored in the order in
 /// which the kernel reads it: for each k the panel's rows of column k. A tile is a panel's rows of a few samples; its

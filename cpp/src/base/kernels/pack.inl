@@ -50,8 +50,8 @@ void pack_by_rows(const T* w, Size stride, bool transposed, Size rows, Size dept
         *packed++ = k + i < depth ? scale * w[r * row_step + (k + i) * column_step] : T(0);
 }
 
-/// True if a panel would leave more than a quarter of its lanes empty, and the depth is large enough that the few extra
-/// instructions for each sample do not matter.
+/// Returns true if a panel would leave more than a quarter of its lanes empty, and the depth is large enough that the few
+/// extra instructions for each sample do not matter.
 template <class T>
 bool by_rows(Size rows, Size depth) {
   const Size vectors = (rows + lanes<T> - 1) / lanes<T>;

@@ -1,6 +1,6 @@
-/// Layers of few units, whose weights are packed by rows: they would leave lanes of a panel empty. Each unit has
-/// accumulators of its own, whose lanes are units of the neighbour, for two samples at once; the lanes are summed at
-/// the end. Part of kernels.inl.
+/// The kernel for layers of few units, which would leave lanes of a panel empty; part of kernels.inl. Their weights are
+/// packed by rows: each unit has its own accumulators, whose lanes are units of the neighbour, for two samples at a
+/// time. At the end the lanes are summed.
 
 template <class T>
 constexpr Size group_rows = lanes<T> < tile_columns ? lanes<T> : tile_columns;
@@ -47,8 +47,8 @@ EQUIPROP_INLINE Vector<T> lane_sums(Vector<T>* v) {
   }
 }
 
-/// Adds the products of `rows` rows with some samples, over all neighbours, to `out`; their weights begin `skip`
-/// numbers after the start of each pull's.
+/// Adds the products of `rows` rows with some samples, over all neighbours, to `out`. The weights of these rows start
+/// `skip` numbers after the first weight of each pull.
 template <class T, int rows, int columns>
 [[gnu::noinline]] void multiply_rows(const LayerStep<T>& step, Size skip, Size column, T* out,
                                      Size stride) {

@@ -35,7 +35,7 @@ struct Simd<double> {
 template <class T>
 using Vector = typename Simd<T>::Vector;
 
-/// The numbers in a vector.
+/// Number of lanes of a vector.
 template <class T>
 constexpr Size lanes = EQUIPROP_VECTOR_BYTES / sizeof(T);
 template <class T>

@@ -1,5 +1,5 @@
 #pragma once
-/// The tables that the files beside this one define, one namespace per instruction set.
+/// The kernel tables that the sources in this folder define, one namespace per instruction set.
 
 #include "equiprop/base/kernel_table.hpp"
 

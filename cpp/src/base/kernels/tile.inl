@@ -57,7 +57,7 @@ struct Adjacent {
   EQUIPROP_INLINE void advance(Size step) { at += step; }
 };
 
-/// Adds the products of unit k of a neighbour.
+/// Adds the products of unit k of a neighbour to the tile.
 template <class T, int vectors, int columns, class Signals>
 EQUIPROP_INLINE void add_unit(const T* w, const Signals& u, Size k,
                               Tile<T, vectors, columns>& tile) {
@@ -72,8 +72,8 @@ EQUIPROP_INLINE void add_unit(const T* w, const Signals& u, Size k,
   }
 }
 
-/// Adds the products of a neighbour's `depth` units. Unless `next` is nullptr, prefetches the weights there into L2,
-/// `pace` numbers for each unit.
+/// Adds the products of a neighbour's `depth` units to the tile. Unless `next` is nullptr, prefetches the weights at
+/// `next` into L2, `pace` numbers for each unit.
 template <class T, int vectors, int columns>
 EQUIPROP_INLINE void add_pull(const T* w, Size depth, const T* u, Size stride, Size step,
                               const T* next, Size pace, Tile<T, vectors, columns>& tile) {
@@ -183,7 +183,7 @@ template <class T, int vectors, int columns>
     const Pull<T>& pull = step.pulls[i];
     const T* w = pull.packed + place.row * pull.depth;
     constexpr Size width = vectors * lanes<T>;
-    const Size pace = (width * columns + step.batch - 1) / step.batch;  // a tile's share of them
+    const Size pace = (width * columns + step.batch - 1) / step.batch;  // prefetched by a tile
     const T* next = w + (width + pace * (place.column / columns)) * pull.depth;
     add_pull(w, pull.depth, pull.signal + place.column * pull.stride, pull.stride, pull.step,
              place.ahead ? next : nullptr, pace, tile);

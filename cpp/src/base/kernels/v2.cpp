@@ -1,4 +1,4 @@
-/// Kernels for x86-64-v2 (SSE4.2). Without a fused operation a product needs a register of its own.
+/// Kernels for x86-64-v2 (SSE4.2). Without fused multiply-add, each product needs an additional register.
 
 #include <emmintrin.h>
 

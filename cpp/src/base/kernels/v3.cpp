@@ -1,4 +1,4 @@
-/// Kernels for x86-64-v3 (AVX2 and FMA): 12 accumulators of 16 registers.
+/// Kernels for x86-64-v3 (AVX2 and FMA): 12 of the 16 registers are accumulators.
 
 #include <immintrin.h>
 

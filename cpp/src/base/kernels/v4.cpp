@@ -1,4 +1,4 @@
-/// Kernels for x86-64-v4 (AVX-512): 24 accumulators of 32 registers.
+/// Kernels for x86-64-v4 (AVX-512): 24 of the 32 registers are accumulators.
 
 #include <immintrin.h>
 

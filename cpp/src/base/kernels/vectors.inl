@@ -1,7 +1,7 @@
-/// Passes over numbers in memory. Part of kernels.inl.
+/// Kernels on arrays of numbers; part of kernels.inl.
 
-/// change = max(change, |difference|) in each lane. Without their signs the bit patterns of numbers are ordered as the
-/// numbers are, with NaN above infinity.
+/// change = max(change, |difference|) in each lane. Without the sign bit, the bit patterns of floating-point numbers
+/// are ordered like the numbers, with NaN above infinity.
 template <class T>
 EQUIPROP_INLINE void raise(const Vector<T>& difference, Vector<T>& change) {
   typedef typename Simd<T>::Integers Integers;

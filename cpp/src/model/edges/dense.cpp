@@ -48,7 +48,7 @@ class DenseEdge final : public Edge<S> {
  private:
   using W = WeightOf<S>;
 
-  /// (target, source)
+  /// Returns the weights as a matrix (target, source).
   Eigen::Map<const State<W>> matrix(const Block& block) const {
     return {ends_.parameters + block.offset, block.rows, block.columns};
   }
