@@ -1,9 +1,9 @@
 """Train and verify fixed-point recurrent networks.
 
-A network relaxes to a fixed point, where it predicts. A second phase yields the gradient: Equilibrium
-Propagation relaxes again, nudged towards the target; Recurrent Backpropagation iterates error
-derivatives in a linear side network. The two are equal at every moment (Scellier & Bengio 2019), and
-`equiprop.verify` shows it to machine precision.
+A network relaxes to a fixed point; its output units there are the prediction. A second phase computes the
+gradient of a cost: Equilibrium Propagation relaxes the network again with a force towards the target;
+Recurrent Backpropagation iterates error derivatives in a linear side network. Both processes are equal at
+every step of the second phase (Scellier & Bengio 2019). `equiprop.verify` checks this to machine precision.
 """
 
 from equiprop import _extension as _extension
