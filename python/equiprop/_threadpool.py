@@ -20,7 +20,8 @@ else:
         user_api = "equiprop"
         internal_api = "equiprop"
         filename_prefixes = ("_core",)
-        check_symbols = ("equiprop_get_num_threads", "equiprop_set_num_threads")  # other packages have a _core too
+        # Other packages have an extension named _core, too, without these symbols.
+        check_symbols = ("equiprop_get_num_threads", "equiprop_set_num_threads")
 
         def get_num_threads(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
             """Return the number of threads."""

@@ -26,7 +26,7 @@ class Activation:
     kind : {"tanh", "logistic", "softplus", "clip"}
         tanh(x), 1 / (1 + exp(-gain (x - shift))), log(1 + exp(gain x)) / gain, or clip(gain x, lower, upper).
     gain, shift, lower, upper : float
-        Parameters of these formulas, dimensionless. A kind ignores the ones that its formula does not contain.
+        Parameters of these formulas, dimensionless. A kind ignores those that its formula does not contain.
 
     Raises
     ------

@@ -18,6 +18,12 @@ def check_type(value: Any, kind: Any, where: str, rule: str) -> None:
         raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(value)}.")
 
 
+def require(holds: bool, where: str, rule: str, received: object) -> None:
+    """Raise ValueError with `rule` and `received` if `holds` is False."""
+    if not holds:
+        raise ValueError(f"[{where}] {rule}. Received {received}.")
+
+
 def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) -> int:
     """Return `value` as an int; raise TypeError or ValueError if it is not a whole number in [low, high]."""
     check_type(value, (int, np.integer), where, f"{name} is a whole number")

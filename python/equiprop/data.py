@@ -1,7 +1,7 @@
 """Data sets: samples with labels or targets, MNIST and the scikit-learn digits.
 
-A data set keeps the type of its samples (one byte per pixel for images); `Dataset.batch` converts one batch at
-a time. This module draws no random numbers: the caller passes a permutation to `Dataset.split`.
+A data set keeps the type of its samples (one byte per pixel for images); `Dataset.batch` converts one batch
+at a time. This module draws no random numbers: the caller passes a permutation to `Dataset.split`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from equiprop.checks import require
 from equiprop.idx import read_idx
 
 __all__ = ["Dataset", "load_digits", "load_mnist", "read_idx"]
@@ -59,7 +60,7 @@ class Dataset:
         _check_inputs(self.x, self.scale)
         object.__setattr__(self, "num_classes", _checked_num_classes(self.y, self.num_classes))
         lengths = (len(self.x), len(self.y))
-        _require(lengths[0] == lengths[1], "[Dataset] x and y have one row for each sample.", lengths)
+        require(lengths[0] == lengths[1], "Dataset", "x and y have one row for each sample", lengths)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -119,7 +120,7 @@ class Dataset:
         return x, y if self.is_classification else y.astype(real, order="C")
 
     def split(self, fraction: float, order: NDArray[Any]) -> tuple[Dataset, Dataset]:
-        """Split into ``(rest, held_out)``: the last ``round(fraction * len(self))`` of ``order`` are held out.
+        """Split into ``(rest, held_out)``: hold out the last ``round(fraction * len(self))`` of ``order``.
 
         Parameters
         ----------
@@ -144,10 +145,10 @@ class Dataset:
         >>> rest.y.tolist(), held_out.y.tolist()
         ([3, 1, 0], [2])
         """
-        _require(0 <= fraction <= 1, "[Dataset.split] fraction lies in [0, 1].", fraction)
+        require(0 <= fraction <= 1, "Dataset.split", "fraction lies in [0, 1]", fraction)
         rows = _checked_indices("Dataset.split", order, len(self))
         is_permutation = np.array_equal(np.sort(rows), np.arange(len(self)))
-        _require(is_permutation, f"[Dataset.split] order is a permutation of 0 .. {len(self) - 1}.", rows)
+        require(is_permutation, "Dataset.split", f"order is a permutation of 0 .. {len(self) - 1}", rows)
         kept = len(self) - round(fraction * len(self))
         return self.take(rows[:kept]), self.take(rows[kept:])
 
@@ -160,7 +161,7 @@ def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def checked_scale(where: str, scale: float) -> float:
     """Return ``scale`` if it is positive and finite, or raise ValueError."""
-    _require(math.isfinite(scale) and scale > 0, f"[{where}] scale is positive and finite.", scale)
+    require(math.isfinite(scale) and scale > 0, where, "scale is positive and finite", scale)
     return scale
 
 
@@ -230,11 +231,6 @@ def load_digits() -> tuple[Dataset, Dataset]:
     return digits.take(np.flatnonzero(rank % 5 != 4)), digits.take(np.flatnonzero(rank % 5 == 4))
 
 
-def _require(holds: bool, rule: str, received: object) -> None:
-    if not holds:
-        raise ValueError(f"{rule} Received {received}.")
-
-
 def _check_kind(name: str, array: object, kinds: str, numbers: str) -> None:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
         received = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -243,23 +239,23 @@ def _check_kind(name: str, array: object, kinds: str, numbers: str) -> None:
 
 def _check_inputs(x: NDArray[Any], scale: float) -> None:
     _check_kind("x", x, "biuf", "integers, floats or booleans")
-    _require(x.ndim == 2 and x.shape[1] > 0, "[Dataset] x has shape (samples, features).", x.shape)
-    _require(bool(np.isfinite(x).all()), "[Dataset] x is finite.", "NaN or infinity")
+    require(x.ndim == 2 and x.shape[1] > 0, "Dataset", "x has shape (samples, features)", x.shape)
+    require(bool(np.isfinite(x).all()), "Dataset", "x is finite", "NaN or infinity")
     checked_scale("Dataset", scale)
 
 
 def _checked_num_classes(y: NDArray[Any], num_classes: int) -> int:
     _check_kind("y", y, "iuf", "integers or floats")
     if y.dtype.kind == "f":
-        _require(y.ndim == 2 and y.shape[1] > 0, "[Dataset] Real y has shape (samples, outputs).", y.shape)
-        _require(bool(np.isfinite(y).all()), "[Dataset] y is finite.", "NaN or infinity")
-        _require(num_classes == 0, "[Dataset] num_classes is 0 for real targets.", num_classes)
+        require(y.ndim == 2 and y.shape[1] > 0, "Dataset", "Real y has shape (samples, outputs)", y.shape)
+        require(bool(np.isfinite(y).all()), "Dataset", "y is finite", "NaN or infinity")
+        require(num_classes == 0, "Dataset", "num_classes is 0 for real targets", num_classes)
         return 0
-    _require(y.ndim == 1, "[Dataset] Integer labels y have shape (samples,).", y.shape)
+    require(y.ndim == 1, "Dataset", "Integer labels y have shape (samples,)", y.shape)
     largest = int(y.max(initial=0))
     classes = num_classes or largest + 1
-    rule = f"[Dataset] Labels lie in 0 .. {classes - 1}; renumber them or change num_classes."
-    _require(int(y.min(initial=0)) >= 0 and largest < classes, rule, y)
+    rule = f"Labels lie in 0 .. {classes - 1}, below num_classes"
+    require(int(y.min(initial=0)) >= 0 and largest < classes, "Dataset", rule, y)
     return classes
 
 
@@ -267,9 +263,9 @@ def _checked_indices(where: str, indices: NDArray[Any], count: int) -> NDArray[A
     rows = np.asarray(indices)
     if rows.dtype.kind not in "iu":
         raise TypeError(f"[{where}] Sample indices are integers. Received {rows.dtype}.")
-    _require(rows.ndim == 1, f"[{where}] Sample indices have one dimension.", rows.shape)
+    require(rows.ndim == 1, where, "Sample indices have one dimension", rows.shape)
     in_range = int(rows.min(initial=0)) >= 0 and int(rows.max(initial=-1)) < count
-    _require(in_range, f"[{where}] Sample indices lie in 0 .. {count - 1}.", rows)
+    require(in_range, where, f"Sample indices lie in 0 .. {count - 1}", rows)
     return rows
 
 
@@ -281,7 +277,7 @@ def _load_mnist_part(directory: Path, part: str) -> Dataset:
     )
     are_bytes = images.dtype == labels.dtype == np.uint8
     fit = images.shape == (labels.size, 28, 28) and labels.ndim == 1
-    _require(are_bytes and fit, "[load_mnist] Images are bytes (n, 28, 28), labels bytes (n,).", received)
+    require(are_bytes and fit, "load_mnist", "Images are bytes (n, 28, 28), labels bytes (n,)", received)
     return Dataset(images.reshape(len(images), -1), labels, 1 / 255, 10)
 
 

@@ -83,8 +83,8 @@ def _fetch(url: str, target: Path, digest: str, timeout: float) -> None:
     if received != digest:
         part.unlink()
         raise ValueError(
-            f"[fetch_mnist] The content of '{url}' is wrong: its SHA-256 is {received}, and should be {digest}; "
-            "the file was removed. Try again, or choose another mirror."
+            f"[fetch_mnist] The content of '{url}' is wrong: its SHA-256 is {received}, and should be "
+            f"{digest}; the file was removed. Try again, or choose another mirror."
         )
     os.replace(part, target)
 

@@ -42,7 +42,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        The file is not an IDX file, is damaged or too large, or has fewer or more bytes than its header states.
+        The file is not an IDX file, is damaged or too large, or has another size than its header states.
     OSError
         The file cannot be read.
 
@@ -69,7 +69,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
                 return _read_idx_stream(cast(BinaryIO, stream), path, None)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
-                f"[read_idx] cannot decompress '{path}': {error!r}. The file is damaged: copy or download it again."
+                f"[read_idx] cannot decompress '{path}': {error!r}. Copy or download the file again."
             ) from error
 
 

@@ -89,7 +89,7 @@ def centered(beta: float) -> Nudging:
     --------
     >>> import equiprop as eq
     >>> eq.centered(0.5).nodes(step=0)
-    ((0.5, 1.0), (-0.5, -1.0))
+    ((-0.5, -1.0), (0.5, 1.0))
     """
     beta = real(beta, "centered", "beta")
     return Nudging("centered", beta, (_core.centered(beta),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -126,9 +126,19 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
+def warn_of_epoch(epoch: int, unconverged: int, samples: int, advice: Iterable[str]) -> None:
+    """Warn that some samples of an epoch of `Trainer.fit` did not converge; repeated advice is shown once."""
+    warnings.warn(
+        f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge, so the gradients "
+        f"are approximate. {' '.join(dict.fromkeys(advice))}",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
 @singledispatch
 def explanation(outcome: Outcome) -> str:
-    """Return a text on the causes of an outcome; `equiprop.verify.diagnosis` registers one for free phases."""
+    """Return a text on an outcome; `equiprop.verify.diagnosis` registers a diagnosis of free phases."""
     return outcome.summary()
 
 

@@ -1,7 +1,8 @@
 """Reading and writing of safetensors files, which contain named arrays and text, and no code.
 
-A file consists of the length of its header (8 bytes), the header (JSON: type, shape and offsets of each tensor,
-and text under ``__metadata__``), and the bytes of the tensors, all little-endian. The core reads and writes it.
+A file consists of the length of its header (8 bytes), the header (JSON: type, shape and offsets of each
+tensor, and text under ``__metadata__``), and the bytes of the tensors, all little-endian. The core reads and
+writes it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def write_safetensors(
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read a safetensors file; all of its content is checked, so that files of unknown origin are safe to read.
+    """Read a safetensors file; all content is checked, so that files of unknown origin are safe to read.
 
     Parameters
     ----------

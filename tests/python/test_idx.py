@@ -45,7 +45,7 @@ def test_cut_idx_files_are_refused(
     path, content = folder / "cut", idx_bytes(array)
     content = gzip.compress(content, 1) if packed else content
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    with pytest.raises(ValueError, match=r"^\[read_idx\] .* Received .*cut'"):
+    with pytest.raises(ValueError, match=r"^\[read_idx\] (.* Received .*|cannot decompress '.*)cut'"):
         read_idx(path)
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.checkpoint import describe, rebuild
 from equiprop.costs import CrossEntropy, SquaredError
+from equiprop.linear_solvers import LinearSolver
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging
-from equiprop.solvers import FreeSolver, LinearSolver
+from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import JSON
 

@@ -11,23 +11,15 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
-from equiprop.nudging import centered, exact_limit, one_sided
-from equiprop.results import Gradient
-from equiprop.second_phase import (
+from equiprop.gradients import (
     backpropagation_through_time,
     recurrent_backpropagation,
 )
-from equiprop.solvers import (
-    GMRES,
-    ConjugateGradient,
-    Euler,
-    FreeSolver,
-    LinearSolver,
-    Neumann,
-    Richardson,
-    free_phase,
-)
+from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
+from equiprop.models import Model
+from equiprop.nudging import centered, exact_limit, one_sided
+from equiprop.results import Gradient
+from equiprop.solvers import Euler, FreeSolver, free_phase
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error, spread
 from equiprop.verify.spectrum import stable_step

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.costs import Cost, bind_cost
+from equiprop.gradients import equilibrium_propagation
 from equiprop.models import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, free_phase
 from equiprop.verify.diagnosis import Diagnosis, diagnose
 from equiprop.verify.model_parts import in_double, kink_margins

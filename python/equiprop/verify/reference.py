@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.second_phase import recurrent_backpropagation
-from equiprop.solvers import GMRES, free_phase
+from equiprop.gradients import recurrent_backpropagation
+from equiprop.linear_solvers import GMRES
+from equiprop.solvers import free_phase
 from equiprop.verify.problem import Problem
 from equiprop.verify.spectrum import DENSE, dense_hessian
 
