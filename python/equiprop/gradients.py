@@ -130,7 +130,7 @@ def recurrent_backpropagation(
 
     .. math:: H^T \lambda = dC/ds, \quad dJ/d\theta = -\langle \lambda, d^2E/d\theta ds \rangle
 
-    H is the Hessian d2E/ds2 at s*, restricted to the free units, which are not held at a bound. Sources:
+    H is the Hessian d2E/ds2 at s*, restricted to the free units, which are not held by a bound. Sources:
     Almeida (1987), Pineda (1987), Scellier & Bengio (2019, sec. 4).
 
     Parameters

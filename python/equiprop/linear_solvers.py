@@ -67,7 +67,7 @@ class ConjugateGradient(Linear):
 class Richardson(Linear):
     """Richardson iteration lambda <- lambda + step_size D (c - H lambda), c = dC/ds.
 
-    D is diagonal. For a quadratic potential it is 1 for a free unit and 0 for a unit that is held at a bound;
+    D is diagonal. For a quadratic potential it is 1 for a free unit and 0 for a unit that is held by a bound;
     for a Legendre potential it is rho', which is 0 for a saturated unit. The iteration is the side network of
     Almeida (1987) and Pineda (1987).
 
