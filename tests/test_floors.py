@@ -21,6 +21,7 @@ PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
     ["checks"],
+    ["schedules"],
     [
         "arrays",
         "activations",
@@ -34,10 +35,14 @@ PYTHON_FLOORS = [
         "progress",
         "_threadpool",
     ],
+    ["layers"],
     ["models", "data"],
     ["energies", "costs", "results", "torch"],
     ["solvers"],
+    ["evaluation"],
+    ["linear_solvers"],
     ["second_phase"],
+    ["gradients"],
     ["checkpoint", "early_stopping", "training"],
     ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison"],
     ["verify.diagnosis"],
@@ -219,8 +224,8 @@ def test_models_use_no_conjugating_product() -> None:
         assert not re.search(r"\.(dot|adjoint|norm|squaredNorm)\(", path.read_text()), path
 
 
-#: Interfaces that a program may implement, and nothing else has virtual functions: what the library calls through them
-#: is compiled once per scalar.
+#: Interfaces that a program may implement; only they have virtual functions, and the code that calls them is
+#: compiled once per scalar.
 INTERFACES = {
     "base/iterate.hpp": ["Stepper"],
     "base/parameter_sink.hpp": ["ParameterSink"],

@@ -18,7 +18,7 @@ from pathlib import Path
 import equiprop as eq
 import numpy as np
 from equiprop.config import config
-from equiprop.training import training_solver
+from equiprop.solvers import training_solver
 
 RESULTS = Path(__file__).parents[1] / "results"
 HIDDEN = ([512], [512, 512], [512, 512, 512])

@@ -1,9 +1,9 @@
 """Train and verify fixed-point recurrent networks.
 
-A network relaxes to a fixed point, where it predicts. A second phase yields the gradient: Equilibrium
-Propagation relaxes again, nudged towards the target; Recurrent Backpropagation iterates error
-derivatives in a linear side network. The two are equal at every moment (Scellier & Bengio 2019), and
-`equiprop.verify` shows it to machine precision.
+A network relaxes to a fixed point; its output units there are the prediction. A second phase computes the
+gradient of a cost: Equilibrium Propagation relaxes the network again with a force towards the target;
+Recurrent Backpropagation iterates error derivatives in a linear side network. Both processes are equal at
+every step of the second phase (Scellier & Bengio 2019). `equiprop.verify` checks this to machine precision.
 """
 
 from equiprop import _extension as _extension
@@ -31,10 +31,17 @@ from equiprop.data import load_digits as load_digits
 from equiprop.data import load_mnist as load_mnist
 from equiprop.energies import Energy as Energy
 from equiprop.energies import VectorField as VectorField
+from equiprop.gradients import backpropagation_through_time as backpropagation_through_time
+from equiprop.gradients import equilibrium_propagation as equilibrium_propagation
+from equiprop.gradients import recurrent_backpropagation as recurrent_backpropagation
 from equiprop.history import Epoch as Epoch
-from equiprop.models import Dense as Dense
+from equiprop.layers import Dense as Dense
+from equiprop.layers import Layer as Layer
+from equiprop.linear_solvers import GMRES as GMRES
+from equiprop.linear_solvers import ConjugateGradient as ConjugateGradient
+from equiprop.linear_solvers import Neumann as Neumann
+from equiprop.linear_solvers import Richardson as Richardson
 from equiprop.models import HopfieldNetwork as HopfieldNetwork
-from equiprop.models import Layer as Layer
 from equiprop.nudging import centered as centered
 from equiprop.nudging import exact_limit as exact_limit
 from equiprop.nudging import holomorphic as holomorphic
@@ -48,15 +55,8 @@ from equiprop.results import FixedPoint as FixedPoint
 from equiprop.results import Gradient as Gradient
 from equiprop.second_phase import EquilibriumPropagation as EquilibriumPropagation
 from equiprop.second_phase import RecurrentBackpropagation as RecurrentBackpropagation
-from equiprop.second_phase import backpropagation_through_time as backpropagation_through_time
-from equiprop.second_phase import equilibrium_propagation as equilibrium_propagation
-from equiprop.second_phase import recurrent_backpropagation as recurrent_backpropagation
-from equiprop.solvers import GMRES as GMRES
 from equiprop.solvers import BlockUpdate as BlockUpdate
-from equiprop.solvers import ConjugateGradient as ConjugateGradient
 from equiprop.solvers import Euler as Euler
 from equiprop.solvers import FixedPointIteration as FixedPointIteration
-from equiprop.solvers import Neumann as Neumann
-from equiprop.solvers import Richardson as Richardson
 from equiprop.solvers import free_phase as free_phase
 from equiprop.training import Trainer as Trainer

@@ -1,4 +1,4 @@
-"""``python -m equiprop`` is the ``equiprop`` command."""
+"""Run the command-line program ``equiprop`` by ``python -m equiprop``."""
 
 from equiprop.cli import main
 

@@ -1,4 +1,4 @@
-"""Imported first: the import of a package without its compiled extension fails with a cure."""
+"""Raise an ImportError that names the cure if the package has no compiled extension; imported first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if find_spec("equiprop._core") is None:
     _folder = Path(__file__).parent
     raise ImportError(
         f"equiprop cannot be imported from {_folder}: this folder has no compiled extension "
-        f"_core{sysconfig.get_config_var('EXT_SUFFIX')}. It is a source tree that is not built, or was built "
-        "for another Python. Run `pip install .` in the root of the source tree, and start Python where "
-        f"{_folder.parent} is not on sys.path."
+        f"_core{sysconfig.get_config_var('EXT_SUFFIX')}. The folder is a source tree that is not built, or "
+        "that was built for another version of Python. Run `pip install .` in the root of the source tree, "
+        f"and start Python where {_folder.parent} is not on sys.path."
     )

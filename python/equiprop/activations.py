@@ -1,4 +1,4 @@
-"""Activation functions, by name or by parameters."""
+"""Activation functions: the named ones, and general ones with parameters."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ _INFINITY = float("inf")
 
 @dataclass(frozen=True)
 class Activation:
-    r"""An activation function rho with first and second derivative.
+    r"""An activation function rho with its first and second derivatives.
 
     Parameters
     ----------
     kind : {"tanh", "logistic", "softplus", "clip"}
         tanh(x), 1 / (1 + exp(-gain (x - shift))), log(1 + exp(gain x)) / gain, or clip(gain x, lower, upper).
     gain, shift, lower, upper : float
-        See `kind`; dimensionless. Those the kind does not use are ignored.
+        Parameters of these formulas, dimensionless. A kind ignores those that its formula does not contain.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `kind` is unknown, or a parameter is not a number or out of range.
 
     Examples
     --------
@@ -47,11 +52,11 @@ class Activation:
         check_type(self.kind, str, "Activation", "kind is a name")
         for name in ("gain", "shift", "lower", "upper"):
             object.__setattr__(self, name, real(getattr(self, name), "Activation", name))
-        _ = self.core  # refuses what the core does
+        _ = self.core  # the core checks the ranges
 
     @property
     def core(self) -> _core.Tanh | _core.Logistic | _core.Softplus | _core.Clip:
-        """The same function in the C++ core."""
+        """The activation of the C++ core with this kind and these parameters."""
         return _core.activation_of(self.kind, self.gain, self.shift, self.lower, self.upper)
 
     def _evaluate(self, x: Any, column: int) -> NDArray[np.float64]:
@@ -61,20 +66,20 @@ class Activation:
         return values
 
     def value(self, x: Any) -> NDArray[np.float64]:
-        """Return rho(x)."""
+        """Return rho(x), of the shape of x."""
         return self._evaluate(x, 0)
 
     def derivative(self, x: Any) -> NDArray[np.float64]:
-        """Return rho'(x); 0 at and beyond the bounds of a clip."""
+        """Return rho'(x), of the shape of x; 0 at the bounds of a clip and outside of them."""
         return self._evaluate(x, 1)
 
     def second_derivative(self, x: Any) -> NDArray[np.float64]:
-        """Return rho''(x)."""
+        """Return rho''(x), of the shape of x."""
         return self._evaluate(x, 2)
 
     @property
     def holomorphic(self) -> bool:
-        """Whether rho is complex-differentiable, as holomorphic nudging needs."""
+        """True if rho is complex-differentiable, which `holomorphic` nudging requires."""
         return bool(_core.activation(self.core, np.zeros(1))[1])
 
 
@@ -94,7 +99,7 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
 
 
 def activation(name: str | Activation) -> Activation:
-    """Return the activation of that name: a key of `ACTIVATIONS`, or an `Activation`, returned as it is.
+    """Return the activation with a name, a key of `ACTIVATIONS`; an `Activation` is returned unchanged.
 
     Examples
     --------
@@ -110,7 +115,7 @@ def activation(name: str | Activation) -> Activation:
 
 
 def activation_name(value: str | Activation) -> str:
-    """Return the literature's name of an activation, or its parameters."""
+    """Return the key of an activation in `ACTIVATIONS`, or its parameters if it has none."""
     for name, known in ACTIVATIONS.items():
         if activation(value) == known:
             return name

@@ -1,4 +1,4 @@
-"""Turning what users pass into the arrays the core takes: checked, contiguous, of one dtype."""
+"""Conversion of arguments to the arrays that the core takes: checked, C-contiguous, of the model's dtype."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ Array = NDArray[Any]
 
 
 def as_array(value: Any, where: str, name: str) -> Array:
-    """Return `value` as a NumPy array, through ``__dlpack__`` when NumPy does not know its type."""
+    """Return `value` as a NumPy array of real numbers, through ``__dlpack__`` if it has no ``__array__``.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an array of integers, floats or booleans.
+    """
     if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         value = np.from_dlpack(value)
     try:
@@ -28,7 +34,13 @@ def as_array(value: Any, where: str, name: str) -> Array:
 
 
 def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: str) -> Array:
-    """Return `value` as a C-contiguous finite array (batch, units) of `dtype`, copied only if needed."""
+    """Return `value` as a C-contiguous finite array (batch, units) of `dtype`, copied only if necessary.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` has another shape, no samples, or an entry that is not a finite real number.
+    """
     array = as_array(value, where, name)
     if array.ndim != 2 or array.shape[1] != units:
         raise ValueError(f"[{where}] `{name}` has shape (batch, {units}). Received shape {array.shape}.")
@@ -46,7 +58,7 @@ def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: st
 
 
 def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Array:
-    """Return targets (batch, outputs); a one-dimensional integer array of class labels becomes one-hot."""
+    """Return targets (batch, outputs); class labels, an integer array (batch,), are encoded as one-hot."""
     array = as_array(value, where, "y")
     if array.ndim == 1 and array.dtype.kind in "iu":
         return one_hot(array, outputs, dtype, where)
@@ -54,13 +66,13 @@ def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Ar
 
 
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any], where: str) -> Array:
-    """Return (batch, classes) with a one at each label."""
+    """Return the one-hot encoding (batch, classes) of integer labels (batch,)."""
     core = _core.f32 if dtype == np.float32 else _core.f64
     return core.one_hot(labels.astype(np.int64, copy=False), classes, where)
 
 
 def as_contiguous(value: Any, dtype: np.dtype[Any], where: str, name: str) -> Array:
-    """Return `value` as a C-contiguous array of `dtype`; shape and numbers are not checked."""
+    """Return `value` as a C-contiguous array of `dtype`, without a check of its shape and its numbers."""
     if type(value) is np.ndarray and value.dtype == dtype and value.flags.c_contiguous:
         return value
     with np.errstate(over="ignore"):

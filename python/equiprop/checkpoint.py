@@ -1,4 +1,4 @@
-"""Saving and loading networks: one safetensors file, the network's structure in its metadata."""
+"""Saving and loading networks as safetensors files, with the structure of the network in the metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equiprop.models import HopfieldNetwork
 
 
 def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
-    """Write a network to `path`, atomically: the old file stays until the new one is whole.
+    """Write a network to a safetensors file; an existing file is replaced only when the new one is complete.
 
     Equal networks give equal bytes.
 
@@ -21,19 +21,21 @@ def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
     ----------
     net : HopfieldNetwork
     path : path-like
+        File to create or replace.
 
     Returns
     -------
     Path
+        `path`.
 
     Raises
     ------
     TypeError
-        For a model that is not a HopfieldNetwork.
+        If `net` is not a HopfieldNetwork.
     ValueError
-        If a parameter is not finite: what was saved before stays.
+        If a parameter is not finite. An existing file is not changed.
     OSError
-        If the file cannot be written; nothing is lost.
+        If the file cannot be written. An existing file is not changed.
 
     Examples
     --------
@@ -50,29 +52,45 @@ def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
 
 
 def load(path: str | os.PathLike[str]) -> HopfieldNetwork:
-    """Read a network that `save` wrote, or the function of the same name in C++.
+    """Read a network from a file that `save`, or ``equiprop::save`` of the C++ library, wrote.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    HopfieldNetwork
 
     Raises
     ------
     ValueError
-        If the file is not one, is damaged, or its arrays do not fit its network.
+        If the file is not a saved network, is damaged, or has arrays that do not fit the network.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import equiprop as eq, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> eq.load(eq.save(eq.HopfieldNetwork([2, 3, 1]), path))
+    HopfieldNetwork(2-3-1, hard_sigmoid, linear, legendre, float32)
     """
     return HopfieldNetwork.from_core(_core.load(os.fsencode(Path(path))))
 
 
 def describe(net: HopfieldNetwork) -> dict[str, Any]:
-    """Return everything about a network but its parameters, as JSON takes it."""
+    """Return the structure of a network, everything but its parameters, as a dictionary for JSON."""
     return dict(json.loads(net._network.description()))
 
 
 def rebuild(description: Mapping[str, Any], num_parameters: int) -> HopfieldNetwork:
-    """Return the network that `describe` described, its parameters zero.
+    """Return a network with the structure that `describe` returned and with all parameters zero.
 
     Raises
     ------
     ValueError
-        If there is none, or it has not that many parameters; before anything of that size is allocated.
+        If the description is not valid, or its network does not have `num_parameters` parameters. The check
+        comes before the allocation.
     """
     return HopfieldNetwork.from_core(_core.network_of(json.dumps(description), num_parameters))

@@ -13,13 +13,19 @@ import numpy as np
 
 
 def check_type(value: Any, kind: Any, where: str, rule: str) -> None:
-    """Refuse with a TypeError what is no instance of `kind`, such as a class in place of an object."""
+    """Raise TypeError with `rule` if `value` is not an instance of `kind`."""
     if not isinstance(value, kind):
         raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(value)}.")
 
 
+def require(holds: bool, where: str, rule: str, received: object) -> None:
+    """Raise ValueError with `rule` and `received` if `holds` is False."""
+    if not holds:
+        raise ValueError(f"[{where}] {rule}. Received {received}.")
+
+
 def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) -> int:
-    """Return a whole number from `low` to `high` as an int."""
+    """Return `value` as an int; raise TypeError or ValueError if it is not a whole number in [low, high]."""
     check_type(value, (int, np.integer), where, f"{name} is a whole number")
     if not low <= value <= high:
         bound = f"at least {low}" if value < low and high == 2**63 - 1 else f"{low} to {high}"
@@ -28,7 +34,7 @@ def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) ->
 
 
 def real(value: Any, where: str, name: str) -> float:
-    """Return a number as a float; which ones are allowed, the caller decides."""
+    """Return `value` as a float; raise TypeError if it is not a number. The caller checks its range."""
     check_type(value, (int, float, np.integer, np.floating), where, f"{name} is a number")
     try:
         return float(value)
@@ -38,30 +44,29 @@ def real(value: Any, where: str, name: str) -> float:
 
 @contextmanager
 def enough_memory(size: int, where: str, what: str) -> Iterator[None]:
-    """Refuse to allocate `size` bytes, for `what`, that this machine does not have.
+    """Raise an error that names the size if `size` bytes for `what` cannot be allocated in this block.
 
     Raises
     ------
     ValueError
-        If no address space holds that many bytes.
+        If `size` is larger than any address space.
     MemoryError
         If the machine has less memory, or the allocation inside the block fails.
     """
-    rule = f"[{where}] The parameters fit in memory"
-    received = f"Received {what}, which need {size / 1e9:.3g} GB"
+    failure = f"[{where}] cannot allocate {size / 1e9:.3g} GB for {what}"
     if size >= 2**63:
-        raise ValueError(f"{rule}. {received}.")
+        raise ValueError(f"[{where}] The parameters need fewer than 2^63 bytes. Received {what}.")
     memory = physical_memory()
     if memory is not None and size > memory:
-        raise MemoryError(f"{rule}. {received}; this machine has {memory / 1e9:.3g} GB.")
+        raise MemoryError(f"{failure}: this machine has {memory / 1e9:.3g} GB. Choose smaller layers.")
     try:
         yield
     except MemoryError as error:
-        raise MemoryError(f"{rule}. {received}; this much is not free.") from error
+        raise MemoryError(f"{failure}: not enough memory is free. Choose smaller layers.") from error
 
 
 def physical_memory() -> int | None:
-    """Return the bytes of memory of this machine, or None where the system does not say."""
+    """Return the memory of this machine in bytes, or None if the operating system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""What this build is, and how it runs here."""
+"""The version, the build and the number of threads of the library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __version__: str = _core.version
 
 
 def config() -> dict[str, Any]:
-    """Return version, compiler, instruction set of the kernels, libraries and threads."""
+    """Return version, compiler, instruction set of the kernels, libraries and number of threads by name."""
     return {
         **_core.build_info(),
         "threads": _core.num_threads(),
@@ -26,16 +26,29 @@ def config() -> dict[str, Any]:
 
 
 def set_num_threads(count: int) -> None:
-    """Use so many threads from now on, 1 to 4096; 0 restores the default.
+    """Set the number of threads that the core uses.
 
-    The default is EQUIPROP_NUM_THREADS if it is set, else the number of processors. Results do not
-    depend on it. Where threadpoolctl is installed, `threadpoolctl.threadpool_limits` sets it too.
+    The default is the environment variable EQUIPROP_NUM_THREADS if it is set, otherwise the number of
+    processors. Results do not depend on the number of threads. If threadpoolctl is installed,
+    ``threadpoolctl.threadpool_limits`` sets it, too.
+
+    Parameters
+    ----------
+    count : int
+        1 to 4096; 0 restores the default.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> eq.set_num_threads(2), eq.num_threads()
+    (None, 2)
+    >>> eq.set_num_threads(0)
     """
     _core.set_num_threads(whole(count, "set_num_threads", "The number of threads", 0, 4096))
 
 
 def show_config() -> None:
-    """Print version, compiler, instruction set of the kernels, libraries and threads.
+    """Print version, compiler, instruction set of the kernels, libraries and number of threads.
 
     Examples
     --------
@@ -48,21 +61,21 @@ def show_config() -> None:
 
 
 def _sdk(where: str, folder: str) -> str:
-    """Find a folder of the C++ library that lies in the installed package, beside its extension."""
+    """Return a folder of the C++ library, which is installed beside the compiled extension."""
     path = Path(_core.__file__).parent / "sdk" / folder
     if not path.is_dir():
         raise FileNotFoundError(
-            f"[{where}] The C++ library lies in an installed package: pip install equiprop, not as an "
-            f"editable one. Received a development tree: there is no {path}."
+            f"[{where}] cannot find the C++ library: there is no {path}, because this package runs from a "
+            "development tree. Install it with pip install equiprop, without the option --editable."
         )
     return str(path)
 
 
 def get_include() -> str:
-    """Return the folder to which `#include <equiprop/equiprop.hpp>` is relative.
+    """Return the include folder of the C++ library, for ``#include <equiprop/equiprop.hpp>``.
 
-    Eigen's headers are needed beside it, and the definition EIGEN_MAX_ALIGN_BYTES=64; CMake knows both, see
-    `get_cmake_dir`.
+    A program also needs the headers of Eigen 3.4 and the definition EIGEN_MAX_ALIGN_BYTES=64. CMake supplies
+    both: see `get_cmake_dir`.
 
     Returns
     -------
@@ -72,7 +85,7 @@ def get_include() -> str:
     Raises
     ------
     FileNotFoundError
-        If this is a development tree, which has no C++ library inside.
+        If the package runs from a development tree, which does not contain the installed C++ library.
 
     Examples
     --------
@@ -85,10 +98,10 @@ def get_include() -> str:
 
 
 def get_cmake_dir() -> str:
-    """Return the folder of equipropConfig.cmake, which makes CMake's target equiprop::equiprop.
+    """Return the folder of equipropConfig.cmake, which defines the CMake target equiprop::equiprop.
 
-    ``cmake -Dequiprop_DIR=$(python -c "import equiprop; print(equiprop.get_cmake_dir())")`` lets a project
-    ``find_package(equiprop)`` without another installation. It needs Eigen 3.4, from the system or from
+    With ``cmake -Dequiprop_DIR=$(python -c "import equiprop; print(equiprop.get_cmake_dir())")`` a project
+    finds the library by ``find_package(equiprop)``. It needs Eigen 3.4, from the system or from
     ``pip install cmeel-eigen``.
 
     Returns
@@ -99,7 +112,7 @@ def get_cmake_dir() -> str:
     Raises
     ------
     FileNotFoundError
-        If this is a development tree, which has no C++ library inside.
+        If the package runs from a development tree, which does not contain the installed C++ library.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Costs C(o, y) on the outputs of a network."""
+"""Costs C(o, y) of the outputs o of a network and targets y."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cost(Protocol):
     """A cost that can be bound to the targets of a batch."""
 
     def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
-        """Return the core's cost for targets y."""
+        """Return the core's cost of a batch with targets y; `where` names the caller in errors."""
         ...
 
 
@@ -25,11 +25,19 @@ class Cost(Protocol):
 class SquaredError:
     r"""C = 1/2 |o - y|^2, summed over outputs.
 
-    Targets are (batch, outputs), or (batch,) integer class labels, read as one-hot.
+    Targets y are (batch, outputs), or integer class labels (batch,), which are encoded as one-hot.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 2])
+    >>> gradient = eq.equilibrium_propagation(net, eq.free_phase(net, [[0, 1]]), [1], cost=eq.SquaredError())
+    >>> gradient.objective > 0
+    True
     """
 
     def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
-        """Return the core's cost for targets y."""
+        """Return the core's cost of a batch with targets y; `where` names the caller in errors."""
         return model.core.squared_error(as_targets(y, model.num_outputs, model.dtype, where))
 
 
@@ -37,20 +45,34 @@ class SquaredError:
 class CrossEntropy:
     r"""C = -sum_i y_i log softmax(o)_i.
 
-    Targets are probabilities (batch, outputs), each row summing to one, or (batch,) integer class
-    labels, read as one-hot. Use linear outputs.
+    Targets y are probabilities (batch, outputs), each row of which sums to one, or integer class labels
+    (batch,), which are encoded as one-hot. The outputs are logits: use a linear output activation.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.HopfieldNetwork([2, 5, 2], output_activation="linear")
+    >>> gradient = eq.equilibrium_propagation(net, eq.free_phase(net, [[0, 1]]), [1], cost=eq.CrossEntropy())
+    >>> gradient.objective > 0
+    True
     """
 
     def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
-        """Return the core's cost for targets y."""
+        """Return the core's cost of a batch with targets y; `where` names the caller in errors."""
         targets = as_targets(y, model.num_outputs, model.dtype, where)
         _check_probabilities(targets, where)
         return model.core.cross_entropy(targets)
 
 
 def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any:
-    """Return the core's cost for targets y, one for each of the samples."""
-    known = isinstance(cost, SquaredError | CrossEntropy)  # a protocol's members take longer to look for
+    """Return the core's cost of a batch of `samples` samples with targets y.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `cost` is not a cost, or y does not have one target for each sample.
+    """
+    known = isinstance(cost, SquaredError | CrossEntropy)  # faster than isinstance with a protocol
     if not known and (isinstance(cost, type) or not isinstance(cost, Cost)):
         raise TypeError(f"[{where}] A cost is a SquaredError() or CrossEntropy(). Received {cost!r}.")
     bound = cost.bind(model, y, where)
@@ -61,12 +83,20 @@ def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any
     return bound
 
 
-#: Costs that the core binds to targets itself.
+#: The core's number of each cost that the core itself can bind to targets.
 _KINDS = {SquaredError.bind: _core.CostKind.SQUARED_ERROR, CrossEntropy.bind: _core.CostKind.CROSS_ENTROPY}
 
 
 def core_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> tuple[Array, Any]:
-    """Return labels (batch,) int64 or checked targets, and the cost as the core's training step takes it."""
+    """Return targets and cost for the core's training step.
+
+    Returns
+    -------
+    targets : array
+        Class labels (batch,) of int64, or checked targets (batch, outputs).
+    cost : CostKind or core cost
+        A cost that the core can bind to targets itself, otherwise a bound one.
+    """
     targets = as_array(y, where, "y")
     if targets.ndim == 1 and targets.dtype.kind in "iu":
         targets = targets.astype(np.int64, copy=False)

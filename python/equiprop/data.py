@@ -1,7 +1,7 @@
-"""Data sets: samples with labels or targets, IDX files, MNIST and the scikit-learn digits.
+"""Data sets: samples with labels or targets, MNIST and the scikit-learn digits.
 
-Samples keep the type they were stored in (a byte per pixel for images) and are converted one batch at a
-time. Nothing here draws random numbers: splits take a permutation from the caller.
+A data set keeps the type of its samples (one byte per pixel for images); `Dataset.batch` converts one batch
+at a time. This module draws no random numbers: the caller passes a permutation to `Dataset.split`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from equiprop.checks import require
 from equiprop.idx import read_idx
 
 __all__ = ["Dataset", "load_digits", "load_mnist", "read_idx"]
@@ -22,23 +23,23 @@ __all__ = ["Dataset", "load_digits", "load_mnist", "read_idx"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples with class labels or real targets; a batch is ``scale * x`` with its labels or targets.
+    """Samples with class labels or real targets; a network receives ``scale * x``.
 
     Parameters
     ----------
     x : array, shape (samples, features), of integers, floats or booleans
-        Inputs, finite, kept in the type given; a batch converts them to the type of the network.
+        Finite inputs. The data set keeps their type; `batch` converts them to the type of the network.
     y : array, shape (samples,) of integers or (samples, outputs) of floats
         Class labels in 0 .. num_classes - 1, or finite targets.
     scale : float, positive
-        Factor from stored to presented inputs, such as 1/255 for bytes presented in [0, 1].
+        Factor of the stored inputs, such as 1/255 for bytes that a network receives as numbers in [0, 1].
     num_classes : int
-        Number of classes; 0 takes the largest label plus one. It is 0 for real targets.
+        Number of classes; 0 stands for the largest label plus one, and is the only value for real targets.
 
     Raises
     ------
     TypeError, ValueError
-        A type is not listed above; shapes disagree, a number is not finite or a label is out of range.
+        A type is not listed above, shapes do not match, a number is not finite, or a label is out of range.
 
     Examples
     --------
@@ -55,11 +56,11 @@ class Dataset:
     num_classes: int = 0
 
     def __post_init__(self) -> None:
-        """Check the fields and fill in the number of classes."""
+        """Check the fields and set the number of classes."""
         _check_inputs(self.x, self.scale)
         object.__setattr__(self, "num_classes", _checked_num_classes(self.y, self.num_classes))
         lengths = (len(self.x), len(self.y))
-        _require(lengths[0] == lengths[1], "[Dataset] x and y have one row per sample each.", lengths)
+        require(lengths[0] == lengths[1], "Dataset", "x and y have one row for each sample", lengths)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -72,38 +73,38 @@ class Dataset:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs a network needs: the classes, or the columns of ``y``."""
+        """Number of outputs that a network needs: the number of classes, or of columns of ``y``."""
         return self.num_classes if self.is_classification else int(self.y.shape[1])
 
     @property
     def is_classification(self) -> bool:
-        """Whether ``y`` holds class labels rather than real targets."""
+        """True if ``y`` contains class labels, False if it contains real targets."""
         return self.y.ndim == 1
 
     def take(self, indices: NDArray[Any]) -> Dataset:
-        """Return the samples at ``indices`` (integers, repeats allowed), in that order, as a data set."""
+        """Return a data set of the samples at ``indices`` (integers, which may repeat), in that order."""
         rows = _checked_indices("Dataset.take", indices, len(self))
         return Dataset(self.x[rows], self.y[rows], self.scale, self.num_classes)
 
     def batch(self, indices: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the samples at ``indices`` as C-contiguous ``(scale * x, labels or targets)``.
+        """Return ``scale * x`` and the labels or targets of the samples at ``indices``, C-contiguous.
 
         Parameters
         ----------
         indices : array, shape (batch,) of integers
-            Samples in 0 .. len(self) - 1, repeats allowed.
+            Samples in 0 .. len(self) - 1, which may repeat.
         dtype : numpy.float32 or numpy.float64
             Type of inputs and real targets.
 
         Returns
         -------
         tuple of arrays, shapes (batch, num_features) and (batch,) or (batch, num_outputs)
-            Inputs, and class labels as stored or targets.
+            Inputs, and class labels in their stored type or targets.
 
         Raises
         ------
         TypeError, ValueError
-            ``indices`` are not integers or ``dtype`` is another type; an index is out of range.
+            ``indices`` are not integers, ``dtype`` is another type, or an index is out of range.
 
         Examples
         --------
@@ -119,14 +120,14 @@ class Dataset:
         return x, y if self.is_classification else y.astype(real, order="C")
 
     def split(self, fraction: float, order: NDArray[Any]) -> tuple[Dataset, Dataset]:
-        """Split into ``(rest, held_out)``, holding out the last ``round(fraction * len(self))`` of ``order``.
+        """Split into ``(rest, held_out)``: hold out the last ``round(fraction * len(self))`` of ``order``.
 
         Parameters
         ----------
         fraction : float in [0, 1]
-            Share of the samples held out.
+            Fraction of the samples that are held out.
         order : array, shape (samples,) of integers
-            A permutation of 0 .. len(self) - 1, kept in both parts.
+            A permutation of 0 .. len(self) - 1, the order of the samples in the two parts.
 
         Returns
         -------
@@ -136,7 +137,7 @@ class Dataset:
         Raises
         ------
         ValueError
-            ``fraction`` is outside [0, 1] or ``order`` is no permutation.
+            ``fraction`` is outside [0, 1], or ``order`` is not a permutation.
 
         Examples
         --------
@@ -144,10 +145,10 @@ class Dataset:
         >>> rest.y.tolist(), held_out.y.tolist()
         ([3, 1, 0], [2])
         """
-        _require(0 <= fraction <= 1, "[Dataset.split] fraction lies in [0, 1].", fraction)
+        require(0 <= fraction <= 1, "Dataset.split", "fraction lies in [0, 1]", fraction)
         rows = _checked_indices("Dataset.split", order, len(self))
         is_permutation = np.array_equal(np.sort(rows), np.arange(len(self)))
-        _require(is_permutation, f"[Dataset.split] order is a permutation of 0 .. {len(self) - 1}.", rows)
+        require(is_permutation, "Dataset.split", f"order is a permutation of 0 .. {len(self) - 1}", rows)
         kept = len(self) - round(fraction * len(self))
         return self.take(rows[:kept]), self.take(rows[kept:])
 
@@ -160,7 +161,7 @@ def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def checked_scale(where: str, scale: float) -> float:
     """Return ``scale`` if it is positive and finite, or raise ValueError."""
-    _require(math.isfinite(scale) and scale > 0, f"[{where}] scale is positive and finite.", scale)
+    require(math.isfinite(scale) and scale > 0, where, "scale is positive and finite", scale)
     return scale
 
 
@@ -181,7 +182,7 @@ def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing; a file is damaged or images and labels do not fit together.
+        A file is missing or damaged, or the numbers of images and labels differ.
 
     Examples
     --------
@@ -191,9 +192,9 @@ def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 
 
 def load_digits() -> tuple[Dataset, Dataset]:
-    """Load the 1797 digits of 8 x 8 pixels that scikit-learn ships, split into training and test set.
+    """Load the 1797 images of digits (8 x 8 pixels) that scikit-learn contains, as training and test set.
 
-    The split is fixed and stratified: of each class, every fifth sample in stored order is a test sample.
+    The split is fixed and stratified: every fifth sample of each class, in stored order, is a test sample.
 
     Returns
     -------
@@ -218,19 +219,16 @@ def load_digits() -> tuple[Dataset, Dataset]:
     try:
         from sklearn.datasets import load_digits as load_bunch  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
-        rule = "[load_digits] scikit-learn ships the digits; pip install 'equiprop[sklearn]'."
-        raise ImportError(f"{rule} Received {error}.") from error
+        raise ImportError(
+            "[load_digits] The digits are part of scikit-learn, which cannot be imported "
+            f"({error}). Install it with pip install 'equiprop[sklearn]'."
+        ) from error
     x, y = load_bunch(return_X_y=True)
     rank = np.empty(len(y), dtype=np.intp)
     for label in range(10):
         rank[y == label] = np.arange(np.count_nonzero(y == label))
     digits = Dataset(x.astype(np.uint8), y, 1 / 16, 10)
     return digits.take(np.flatnonzero(rank % 5 != 4)), digits.take(np.flatnonzero(rank % 5 == 4))
-
-
-def _require(holds: bool, rule: str, received: object) -> None:
-    if not holds:
-        raise ValueError(f"{rule} Received {received}.")
 
 
 def _check_kind(name: str, array: object, kinds: str, numbers: str) -> None:
@@ -241,23 +239,23 @@ def _check_kind(name: str, array: object, kinds: str, numbers: str) -> None:
 
 def _check_inputs(x: NDArray[Any], scale: float) -> None:
     _check_kind("x", x, "biuf", "integers, floats or booleans")
-    _require(x.ndim == 2 and x.shape[1] > 0, "[Dataset] x has shape (samples, features).", x.shape)
-    _require(bool(np.isfinite(x).all()), "[Dataset] x is finite; clean the inputs.", "NaN or infinity")
+    require(x.ndim == 2 and x.shape[1] > 0, "Dataset", "x has shape (samples, features)", x.shape)
+    require(bool(np.isfinite(x).all()), "Dataset", "x is finite", "NaN or infinity")
     checked_scale("Dataset", scale)
 
 
 def _checked_num_classes(y: NDArray[Any], num_classes: int) -> int:
     _check_kind("y", y, "iuf", "integers or floats")
     if y.dtype.kind == "f":
-        _require(y.ndim == 2 and y.shape[1] > 0, "[Dataset] Real y has shape (samples, outputs).", y.shape)
-        _require(bool(np.isfinite(y).all()), "[Dataset] y is finite; clean the targets.", "NaN or infinity")
-        _require(num_classes == 0, "[Dataset] num_classes is 0 for real targets.", num_classes)
+        require(y.ndim == 2 and y.shape[1] > 0, "Dataset", "Real y has shape (samples, outputs)", y.shape)
+        require(bool(np.isfinite(y).all()), "Dataset", "y is finite", "NaN or infinity")
+        require(num_classes == 0, "Dataset", "num_classes is 0 for real targets", num_classes)
         return 0
-    _require(y.ndim == 1, "[Dataset] Integer labels y have shape (samples,).", y.shape)
+    require(y.ndim == 1, "Dataset", "Integer labels y have shape (samples,)", y.shape)
     largest = int(y.max(initial=0))
     classes = num_classes or largest + 1
-    rule = f"[Dataset] Labels lie in 0 .. {classes - 1}; renumber them or change num_classes."
-    _require(int(y.min(initial=0)) >= 0 and largest < classes, rule, y)
+    rule = f"Labels lie in 0 .. {classes - 1}, below num_classes"
+    require(int(y.min(initial=0)) >= 0 and largest < classes, "Dataset", rule, y)
     return classes
 
 
@@ -265,9 +263,9 @@ def _checked_indices(where: str, indices: NDArray[Any], count: int) -> NDArray[A
     rows = np.asarray(indices)
     if rows.dtype.kind not in "iu":
         raise TypeError(f"[{where}] Sample indices are integers. Received {rows.dtype}.")
-    _require(rows.ndim == 1, f"[{where}] Sample indices have one dimension.", rows.shape)
+    require(rows.ndim == 1, where, "Sample indices have one dimension", rows.shape)
     in_range = int(rows.min(initial=0)) >= 0 and int(rows.max(initial=-1)) < count
-    _require(in_range, f"[{where}] Sample indices lie in 0 .. {count - 1}.", rows)
+    require(in_range, where, f"Sample indices lie in 0 .. {count - 1}", rows)
     return rows
 
 
@@ -279,7 +277,7 @@ def _load_mnist_part(directory: Path, part: str) -> Dataset:
     )
     are_bytes = images.dtype == labels.dtype == np.uint8
     fit = images.shape == (labels.size, 28, 28) and labels.ndim == 1
-    _require(are_bytes and fit, "[load_mnist] Images are bytes (n, 28, 28), labels bytes (n,).", received)
+    require(are_bytes and fit, "load_mnist", "Images are bytes (n, 28, 28), labels bytes (n,)", received)
     return Dataset(images.reshape(len(images), -1), labels, 1 / 255, 10)
 
 
@@ -287,6 +285,7 @@ def _find_mnist_file(directory: Path, name: str) -> Path:
     for path in (directory / name, directory / f"{name}.gz"):
         if path.is_file():
             return path
-    rule = f"[load_mnist] The directory holds '{name}' or '{name}.gz'."
-    advice = f"equiprop.download.fetch_mnist('{directory}') downloads them"
-    raise FileNotFoundError(f"{rule} Received '{directory}' with neither; {advice}.")
+    raise FileNotFoundError(
+        f"[load_mnist] cannot find '{name}' or '{name}.gz' in '{directory}'. "
+        f"equiprop.download.fetch_mnist('{directory}') downloads the four files of MNIST."
+    )

@@ -1,4 +1,4 @@
-"""Fetching the files of MNIST, with resumption and checksums."""
+"""Download of the files of MNIST, which can be resumed and is checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from urllib.error import HTTPError
 
 __all__ = ["MNIST_MIRROR", "MNIST_SHA256", "fetch_mnist"]
 
-#: Where :func:`fetch_mnist` looks for the four files.
+#: Address from which :func:`fetch_mnist` downloads the four files.
 MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
-#: SHA-256 of the decompressed content of each file. Compression differs between mirrors, content does not.
+#: SHA-256 of the decompressed content of each file; mirrors may compress the same content differently.
 MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -32,19 +32,19 @@ _CHUNK = 2**20
 def fetch_mnist(
     directory: str | os.PathLike[str], *, mirror: str = MNIST_MIRROR, timeout: float = 30.0
 ) -> Path:
-    """Download the four gzip files of MNIST, 11 MB in all, unless they are there already.
+    """Download the four gzip files of MNIST, 11 MB in total; files that exist already are kept.
 
-    A file takes its name only after the SHA-256 of its decompressed content was found right. An interrupted
-    download stays in a ``.part`` file, from which the next call goes on.
+    A download is written to a ``.part`` file, which gets its final name once the SHA-256 of its decompressed
+    content is correct. If a download is interrupted, the next call continues it.
 
     Parameters
     ----------
     directory : path
-        Where the files go; created if need be.
+        Directory of the files; it is created if it does not exist.
     mirror : str
-        HTTP or HTTPS address of the directory to fetch from.
+        HTTP or HTTPS address of the directory with the files.
     timeout : float, seconds
-        Longest wait for the server to say anything.
+        Longest time to wait for data from the server.
 
     Returns
     -------
@@ -54,9 +54,10 @@ def fetch_mnist(
     Raises
     ------
     ConnectionError
-        The server cannot be reached, refuses or breaks off; what has arrived is kept.
+        The server cannot be reached, reports an error, or closes the connection early. The data received so
+        far is kept.
     ValueError
-        A file came with the wrong content, and was removed, or ``mirror`` is no HTTP address.
+        The content of a file is wrong (the file is then removed), or ``mirror`` is not an HTTP address.
 
     Examples
     --------
@@ -81,8 +82,10 @@ def _fetch(url: str, target: Path, digest: str, timeout: float) -> None:
     received = _content_digest(part)
     if received != digest:
         part.unlink()
-        rule = f"[fetch_mnist] The decompressed content of '{url}' has SHA-256 {digest}"
-        raise ValueError(f"{rule}; try again or another mirror. Received {received}; the file was removed.")
+        raise ValueError(
+            f"[fetch_mnist] The content of '{url}' is wrong: its SHA-256 is {received}, and should be "
+            f"{digest}; the file was removed. Try again, or choose another mirror."
+        )
     os.replace(part, target)
 
 
@@ -108,7 +111,7 @@ def _download(url: str, part: Path, timeout: float) -> None:
         error.close()
         if error.code != 416 or start == 0:
             raise _stopped(url, part, error) from error
-        # Nothing lies beyond the part file, and yet it is wrong: it cannot be continued.
+        # Status 416: the part file is as long as the file on the server, and its content is wrong.
         part.unlink()
         _download(url, part, timeout)
     except (OSError, HTTPException) as error:
@@ -127,7 +130,7 @@ def _receive(response: HTTPResponse, part: Path) -> None:
         before = stream.tell()
         shutil.copyfileobj(response, stream)
         received = stream.tell() - before
-    # A read of bounded size does not report a connection that was cut, so count.
+    # A read of bounded size does not report that the connection was closed early, so the bytes are counted.
     announced = int(response.headers.get("Content-Length", received))
     if received < announced:
         raise ConnectionError(f"the connection ended after {received} of {announced} bytes")
@@ -135,8 +138,8 @@ def _receive(response: HTTPResponse, part: Path) -> None:
 
 def _stopped(url: str, part: Path, error: Exception) -> ConnectionError:
     return ConnectionError(
-        f"[fetch_mnist] The download of '{url}' runs to its end; check the network and call again. "
-        f"Received {error!r}; {_size(part)} bytes are kept in '{part}'."
+        f"[fetch_mnist] The download of '{url}' failed: {error!r}; {_size(part)} bytes are kept in '{part}'. "
+        "Check the network, and call fetch_mnist again."
     )
 
 

@@ -11,7 +11,19 @@ from equiprop.models import Model
 
 @dataclass
 class BestEpoch:
-    """The epoch of lowest validation error so far; without `patience` it keeps nothing."""
+    """The epoch with the lowest validation error so far, and its parameters.
+
+    Attributes
+    ----------
+    patience : int, optional
+        Number of epochs without a lower error after which training stops; None turns early stopping off.
+    error : float
+        Lowest validation error.
+    epoch : int
+        Number of that epoch, from 1; 0 before the first one.
+    parameters : (parameters,) array, optional
+        Copy of the model's parameters after that epoch.
+    """
 
     patience: int | None
     error: float = float("inf")
@@ -19,7 +31,7 @@ class BestEpoch:
     parameters: Array | None = None
 
     def should_stop(self, record: Epoch, model: Model) -> bool:
-        """Return whether `patience` epochs have passed since the best one, after looking at one more."""
+        """Record one more epoch, and return True if `patience` epochs have passed since the best one."""
         if self.patience is None or record.validation_error is None:
             return False
         if record.validation_error < self.error:
@@ -28,6 +40,6 @@ class BestEpoch:
         return record.epoch - self.epoch >= self.patience
 
     def restore(self, model: Model) -> None:
-        """Give the model the parameters of the best epoch."""
+        """Copy the parameters of the best epoch into the model, if there are any."""
         if self.parameters is not None:
             model.parameters[:] = self.parameters

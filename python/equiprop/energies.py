@@ -1,4 +1,4 @@
-"""Models of your own: energies and vector fields written in Python."""
+"""Base classes of models that a user writes in Python: energies and vector fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array, as_array, as_states
 
-#: Step of complex-step derivatives: so small that its square vanishes beside 1, far above underflow.
+#: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
 _STEP = 1e-100
 _COMPLEX_RULE = "[Energy] Derivatives by complex step need methods that accept complex arrays."
 _COMPLEX_ADVICE = "override the derivative that is missing"
@@ -21,16 +21,16 @@ _COMPLEX_ADVICE = "override the derivative that is missing"
 
 @dataclass(repr=False, eq=False)
 class OwnModel(ABC):
-    """What energies and vector fields written in Python have in common.
+    """Common base of energies and vector fields that a user writes in Python.
 
     Parameters
     ----------
     num_units, num_outputs : int
-        Length of a state; how many of its last entries the cost acts on.
+        Number of units of a state, and number of outputs, which are its last units.
     parameters : (parameters,) array of float64
-        theta, flat; the methods read it, optimizers write to it.
+        theta as a flat array; the methods read it, and optimizers update it in place.
     num_inputs : int, optional
-        Length of x, where a check has to invent one.
+        Number of inputs; needed by checks that draw a random x.
     """
 
     num_units: int
@@ -42,16 +42,16 @@ class OwnModel(ABC):
     core: ClassVar[_core.Precision] = _core.f64
     has_block_update: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
-    #: Whether the methods accept complex states; set it to False and override the derivatives if not.
+    #: True if the methods accept complex states. Otherwise set it to False, and override the derivatives.
     accepts_complex: ClassVar[bool] = True
 
     @abstractmethod
     def gradient(self, x: Array, s: Array) -> Array:
-        """Return dE/ds, (batch, units); minus the velocity of a vector field."""
+        """Return dE/ds, (batch, units); for a vector field, minus the velocity."""
 
     @abstractmethod
     def energy(self, x: Array, s: Array) -> Array:
-        """Return E of each sample, (batch,); NaN of a vector field."""
+        """Return E of each sample, (batch,); for a vector field, NaN."""
 
     @abstractmethod
     def parameter_gradient(self, x: Array, s: Array) -> Array:
@@ -59,7 +59,7 @@ class OwnModel(ABC):
 
     @abstractmethod
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return d gradient / ds . v, (batch, units)."""
+        """Return the product (d gradient / ds) v, (batch, units)."""
 
     @abstractmethod
     def mixed_derivative_product(self, x: Array, s: Array, v: Array) -> Array:
@@ -67,17 +67,17 @@ class OwnModel(ABC):
 
     @property
     def holomorphic(self) -> bool:
-        """Whether beta may be continued into the complex plane."""
+        """True if `holomorphic` nudging, with complex beta, can be used."""
         return self.accepts_complex
 
     @property
     def block_slices(self) -> dict[str, slice]:
-        """Where each named block lies in `parameters`; override it to name them."""
+        """Slice of `parameters` for each named block; override this property to name blocks."""
         return {"theta": slice(0, len(self.parameters))}
 
     @property
     def layer_slices(self) -> dict[str, slice]:
-        """Where each named group of units lies in a state; override it to name them."""
+        """Slice of a state for each named layer; override this property to name layers."""
         return {"s": slice(0, self.num_units)}
 
     @property
@@ -86,20 +86,20 @@ class OwnModel(ABC):
         return self.block_views(self.parameters)
 
     def block_views(self, flat: Array) -> dict[str, Array]:
-        """Return named views of an array laid out like `parameters`."""
+        """Return named views of an array with the layout of `parameters`."""
         return {name: flat[where] for name, where in self.block_slices.items()}
 
     def as_input(self, x: Any, where: str) -> Array:
-        """Return x as a checked array (batch, inputs)."""
+        """Return x as a checked array (batch, inputs); `where` names the caller in errors."""
         array = np.atleast_2d(as_array(x, where, "x"))
         return as_states(array, self.num_inputs or array.shape[1], self.dtype, where, "x")
 
     def initial_state(self, batch: int) -> Array:
-        """Return the state (batch, units) a free phase starts from: zero."""
+        """Return the initial state of a free phase, (batch, units): zero."""
         return np.zeros((batch, self.num_units))
 
     def clamp(self, x: Array) -> _core.Energy:
-        """Return the core's view of this model with x fixed.
+        """Return the core's energy of this model with x (batch, inputs) clamped.
 
         Raises
         ------
@@ -109,21 +109,21 @@ class OwnModel(ABC):
         return _core.f64.python_energy(self, x, *self._sizes())
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
-        """Return the same on dual numbers."""
+        """Return the core's energy with x clamped and states of dual numbers."""
         return _core.dual.python_energy(_Complexified(self), x, *self._sizes())
 
     def clamp_complex(self, x: Array) -> _core.Energy:
-        """Return the same with complex states, which the methods then see."""
+        """Return the core's energy with x clamped and complex states, which the methods receive."""
         return _core.c128.python_energy(_Complexified(self), x, *self._sizes())
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Return the lengths of state, outputs and parameters, which are checked to be finite."""
+        """Return the numbers of units, outputs and parameters, after a check that these are finite."""
         finite = np.isfinite(self.parameters)
         if not finite.all():
             bad = int(np.argmin(finite))
             raise ValueError(
-                "[clamp] All parameters are finite. Set them again; if training diverged, lower the learning "
-                f"rate. Received parameters[{bad}] = {self.parameters[bad]}."
+                f"[clamp] All parameters are finite. Received parameters[{bad}] = {self.parameters[bad]}. "
+                "If training diverged, lower the learning rate."
             )
         return self.num_units, self.num_outputs, len(self.parameters)
 
@@ -131,7 +131,7 @@ class OwnModel(ABC):
         return f"{type(self).__name__}({self.num_units} units, {len(self.parameters)} parameters)"
 
     def _slopes_by_parameters(self, function: Callable[[Any], Array]) -> Array:
-        """Return d function(model) / dtheta, (parameters,), one complex step for each parameter."""
+        """Return d function(model) / dtheta, (parameters,), by one complex step for each parameter."""
         self._check_accepts_complex()
         probe, slopes = copy.copy(self), np.zeros(len(self.parameters))
         probe.parameters = self.parameters.astype(np.complex128)
@@ -142,17 +142,17 @@ class OwnModel(ABC):
                 raise TypeError(
                     "[Energy] Derivatives by complex step need methods that read `parameters` at each call, "
                     f"and keep their imaginary part. Received a real array from {type(self).__name__} for "
-                    "complex parameters: read `parameters` there, or override the derivative that is missing "
-                    "and set accepts_complex = False."
+                    "complex parameters: read `self.parameters` in the methods, or override the derivative "
+                    "that is missing and set accepts_complex = False."
                 )
             slopes[i] = np.imag(value) / _STEP
             probe.parameters[i] = self.parameters[i]
         return slopes
 
     def _slope_along(self, function: Callable[[Array, Array], Array], x: Array, s: Array, v: Array) -> Array:
-        """Return the derivative of function(x, s) along v, to machine precision.
+        """Return the derivative of function(x, s) with respect to s along v, to machine precision.
 
-        It is linear in v, so v is scaled to 1: a diverging side network must not leave the step's range.
+        v is scaled to a largest entry of 1, so that the complex step does not overflow for any v.
         """
         self._check_accepts_complex()
         scale = float(np.abs(v).max(initial=0.0)) or 1.0
@@ -166,23 +166,24 @@ class OwnModel(ABC):
 
 
 class Energy(OwnModel):
-    r"""An energy written in Python: the same solvers, second phases and checks apply to it.
+    r"""Base class of an energy E(x, s) that a user writes in Python; all solvers and checks accept it.
 
-    Subclass it, give `energy` and `gradient` as NumPy code, and pass the object wherever a network is
-    expected. What is missing comes by complex steps, to machine precision, if the methods accept complex
-    arrays (no ``abs``, ``maximum`` or comparisons of s): second derivatives from `gradient`, and
-    `parameter_gradient` from `energy`, at one evaluation for each parameter, so write that one too for
-    more than a few. Otherwise set ``accepts_complex = False`` and override the derivatives. Methods read
-    theta from `parameters` at each call: a copy kept elsewhere would miss both steps and updates.
+    Define `energy` and `gradient` in a subclass, in NumPy, and pass the object in place of a network. The
+    base class computes the other derivatives by complex steps, to machine precision: second derivatives from
+    `gradient`, and `parameter_gradient` from `energy`. The methods must then accept complex arrays, without
+    ``abs``, ``maximum`` or comparisons of s; if they do not, set ``accepts_complex = False`` and override the
+    derivatives. `parameter_gradient` by complex steps takes one evaluation for each parameter: override it if
+    there are more than a few. The methods must read theta from `parameters` at each call, because optimizers
+    and complex steps change it.
 
     Parameters
     ----------
     num_units, num_outputs : int
-        Length of a state; how many of its last entries the cost acts on.
+        Number of units of a state, and number of outputs, which are its last units.
     parameters : (parameters,) array of float64
-        theta, flat; the methods read it, optimizers write to it.
+        theta as a flat array; the methods read it, and optimizers update it in place.
     num_inputs : int, optional
-        Length of x, where a check has to invent one.
+        Number of inputs; needed by checks that draw a random x.
 
     Examples
     --------
@@ -206,20 +207,20 @@ class Energy(OwnModel):
         """Return dE/ds, (batch, units)."""
 
     def parameter_gradient(self, x: Array, s: Array) -> Array:
-        """Return dE/dtheta summed over the batch, (parameters,); here by complex steps of `energy`."""
+        """Return dE/dtheta summed over the batch, (parameters,), by complex steps of `energy`."""
         if np.iscomplexobj(s):
             raise TypeError(
-                "[Energy] Complex nudging needs parameter_gradient written out for complex states. Received "
-                "one supplied by complex steps of the parameters."
+                "[Energy] Complex nudging needs a parameter_gradient that the model defines for complex "
+                "states. Received one by complex steps of the parameters: override parameter_gradient."
             )
         return self._slopes_by_parameters(lambda model: model.energy(x, s).sum())
 
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return d2E/ds2 . v, (batch, units); here Im gradient(s + i h v) / h."""
+        """Return the product (d2E/ds2) v, (batch, units), as Im gradient(s + i h v) / h."""
         return self._slope_along(self.gradient, x, s, v)
 
     def mixed_derivative_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return <v, d2E/dtheta ds> summed over the batch, (parameters,); here by a complex step."""
+        """Return <v, d2E/dtheta ds> summed over the batch, (parameters,), by complex steps."""
         if self._has_parameter_gradient:
             return self._slope_along(self.parameter_gradient, x, s, v)
         return self._slopes_by_parameters(lambda model: (v * model.gradient(x, s)).sum())
@@ -230,23 +231,32 @@ class Energy(OwnModel):
 
     @property
     def holomorphic(self) -> bool:
-        """Whether beta may be continued into the complex plane."""
+        """True if `holomorphic` nudging, with complex beta, can be used."""
         return self.accepts_complex and self._has_parameter_gradient
 
 
 class VectorField(OwnModel):
-    r"""Dynamics ds/dt = mu(x, s) written in Python that need not have an energy.
+    r"""Base class of dynamics ds/dt = mu(x, s) that a user writes in Python; no energy is required.
 
-    Subclass it and give `velocity` as NumPy code. Its derivatives come by complex steps if it accepts
-    complex arrays: `vector_jacobian_product` at one evaluation for each unit, `parameter_vector_product` at
-    one for each parameter; override those for more than a few. Where dmu/ds is not symmetric,
-    Equilibrium Propagation is biased (Scellier et al. 2018) unless ``symmetrize=True``, and Recurrent
-    Backpropagation needs GMRES.
+    Define `velocity` in a subclass, in NumPy. If it accepts complex arrays, the base class computes its
+    derivatives by complex steps: `vector_jacobian_product` takes one evaluation for each unit, and
+    `parameter_vector_product` one for each parameter; override them if there are more than a few. If dmu/ds
+    is not symmetric, Equilibrium Propagation is biased (Scellier et al. 2018) unless ``symmetrize=True``, and
+    Recurrent Backpropagation needs GMRES.
 
     Parameters
     ----------
     num_units, num_outputs, parameters, num_inputs
-        As for `Energy`.
+        See `Energy`.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> class Decay(eq.VectorField):
+    ...     def velocity(self, x, s):
+    ...         return x - self.parameters * s
+    >>> eq.free_phase(Decay(2, 1, np.array([1.0, 2.0])), [[0.5, 1.0]]).state.round(6).tolist()
+    [[0.5, 0.5]]
     """
 
     conservative: ClassVar[bool] = False
@@ -256,53 +266,53 @@ class VectorField(OwnModel):
         """Return mu, (batch, units), for x (batch, inputs) and s (batch, units)."""
 
     def jacobian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return dmu/ds . v, (batch, units); here Im mu(s + i h v) / h."""
+        """Return the product (dmu/ds) v, (batch, units), as Im mu(s + i h v) / h."""
         return self._slope_along(self.velocity, x, s, v)
 
     def vector_jacobian_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return (dmu/ds)^T v, (batch, units); here one column of the Jacobian after the other."""
+        """Return the product (dmu/ds)^T v, (batch, units), from one column of the Jacobian after another."""
         columns = np.eye(self.num_units)
         images = [self.jacobian_vector_product(x, s, np.broadcast_to(e, s.shape)) for e in columns]
         return np.stack([(image * v).sum(axis=1) for image in images], axis=1)
 
     def parameter_vector_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return <v, dmu/dtheta> summed over the batch, (parameters,); here by complex steps."""
+        """Return <v, dmu/dtheta> summed over the batch, (parameters,), by complex steps."""
         return self._slopes_by_parameters(lambda model: (v * model.velocity(x, s)).sum())
 
     def energy(self, x: Array, s: Array) -> Array:  # noqa: ARG002
-        """Return NaN: there is none."""
+        """Return NaN, because a vector field has no energy, (batch,)."""
         return np.full(len(s), np.nan)
 
     def gradient(self, x: Array, s: Array) -> Array:
-        """Return minus the velocity, which takes the place of dE/ds."""
+        """Return minus the velocity, which the solvers use in place of dE/ds, (batch, units)."""
         return -self.velocity(x, s)
 
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return -dmu/ds . v."""
+        """Return -(dmu/ds) v, (batch, units)."""
         return -self.jacobian_vector_product(x, s, v)
 
     def transposed_hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return -(dmu/ds)^T v."""
+        """Return -(dmu/ds)^T v, (batch, units)."""
         return -self.vector_jacobian_product(x, s, v)
 
     def mixed_derivative_product(self, x: Array, s: Array, v: Array) -> Array:
-        """Return -<v, dmu/dtheta>."""
+        """Return -<v, dmu/dtheta> summed over the batch, (parameters,)."""
         return -self.parameter_vector_product(x, s, v)
 
     def parameter_gradient(self, x: Array, s: Array) -> Array:  # noqa: ARG002
-        """Refuse: dE/dtheta belongs to an energy."""
+        """Raise ValueError, because a vector field has no energy."""
         raise ValueError(
-            "[VectorField] dE/dtheta belongs to an energy. Received a vector field, which has "
-            "parameter_vector_product(x, s, v) alone."
+            "[VectorField] parameter_gradient, dE/dtheta, needs an energy. Received a vector field, which "
+            "has only parameter_vector_product(x, s, v)."
         )
 
 
 class _Complexified:
-    """A model on complex arrays, as which the core hands over dual states a + i h b, h = 1e-100, too.
+    """A model with complex states; the core passes a dual state a + b e as a + i h b with h = 1e-100.
 
-    Where the model accepts complex states they are handed through, so its `gradient` is differentiated
-    itself and the second derivatives it supplies are not believed; elsewhere these are all there is.
-    Products with v are asked for at real states only, and act on both parts of v.
+    If the model accepts complex states, its methods receive them: the derivative of `gradient` is then that
+    of its code, and the model's second derivatives are not used. Otherwise the imaginary parts are computed
+    with the model's second derivatives. Products with v are evaluated at real states, for both parts of v.
     """
 
     def __init__(self, model: OwnModel) -> None:
@@ -351,7 +361,7 @@ def _imag(values: Array) -> Array:
 
 
 def _complex(value: Any, name: str) -> Array:
-    """Return what a method made of a complex array, unless it dropped the imaginary part."""
+    """Return the value of a method for a complex array; raise TypeError if it is real."""
     if not np.iscomplexobj(value) and np.size(value):
         raise TypeError(
             f"{_COMPLEX_RULE} Received a real array from {name}: {_COMPLEX_ADVICE}, "

@@ -1,4 +1,4 @@
-"""Records of training: a step, an epoch, an evaluation."""
+"""Records of training: the metrics of a step, of an epoch and of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Metrics:
-    """One training step, before its update.
+    """Metrics of one training step, under the parameters before its update.
 
     Attributes
     ----------
     objective : float
-        Mean cost at the free states.
+        Mean cost of the free states.
     error : float
-        Fraction of samples misclassified; root mean squared error for float targets.
+        Fraction of samples that are misclassified; root mean squared error if the targets are floats.
     free_iterations, second_iterations : float
-        Mean iterations of the two phases.
+        Mean number of iterations of the free phase and of the second phase.
     residual : float
         Largest residual of a free state.
     unconverged : int
-        Samples either phase left above its tolerance.
+        Number of samples that did not converge in at least one phase.
     advice : tuple of str
-        Sentences that name the cures; none if every sample converged.
+        One sentence for each cure; empty if every sample converged.
     """
 
     objective: float
@@ -41,9 +41,22 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a history: means over the epoch's steps, and the error on held-out data.
+    """Metrics of one epoch: means over its samples, the largest residual, and the validation error.
 
-    `validation_error` is None without validation data; `seconds` is the time spent training.
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, from 1.
+    train_error, objective, free_iterations, second_iterations : float
+        Means over the samples; see `Metrics`.
+    validation_error : float, optional
+        Error on the validation data after the epoch; None without validation data.
+    residual : float
+        Largest residual of a free state.
+    unconverged : int
+        Number of samples that did not converge.
+    seconds : float
+        Time of the training steps in seconds, without the evaluation.
     """
 
     epoch: int
@@ -63,7 +76,17 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Error and mean cost on a data set; `unconverged` counts samples above the tolerance."""
+    """Error and mean cost on a data set.
+
+    Attributes
+    ----------
+    error : float
+        Fraction of samples that are misclassified; root mean squared error if the targets are floats.
+    objective : float
+        Mean cost.
+    unconverged : int
+        Number of samples whose free phase did not converge.
+    """
 
     error: float
     objective: float
@@ -73,17 +96,19 @@ class Evaluation:
 def summarise(
     epoch: int, steps: Sequence[Metrics], weights: NDArray[np.int64], error: float | None, seconds: float
 ) -> Epoch:
-    """Return the record of an epoch.
+    """Return the record of an epoch from those of its steps.
 
     Parameters
     ----------
     epoch : int
+        Number of the epoch, from 1.
     steps : sequence of Metrics
     weights : (steps,) integers
-        Samples of each step.
+        Number of samples of each step.
     error : float, optional
-        On validation data.
+        Error on the validation data.
     seconds : float
+        Time of the training steps in seconds.
     """
 
     def mean(name: str) -> float:

@@ -1,4 +1,4 @@
-"""Reading IDX files, the format of MNIST."""
+"""Reader of IDX files, the format of MNIST."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = ["MAX_IDX_BYTES", "read_idx"]
 
-#: The most bytes of data that :func:`read_idx` accepts in one file: 2 GiB.
+#: Largest size of the data in one file that :func:`read_idx` accepts, in bytes: 2 GiB.
 MAX_IDX_BYTES = 2**31
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -24,24 +24,27 @@ _CHUNK = 2**20
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an IDX file, the format of MNIST, plain or gzip-compressed (told apart by content).
+    """Read an IDX file, the format of MNIST, uncompressed or compressed with gzip.
 
-    Whatever the header announces, memory stays in proportion to the bytes the file really holds.
+    The content of the file, not its name, tells whether it is compressed. The memory that is used is
+    proportional to the data that the file contains, also if the header states a larger size.
 
     Parameters
     ----------
     path : path
-        File of at most ``MAX_IDX_BYTES`` bytes of data.
+        File with at most ``MAX_IDX_BYTES`` bytes of data.
 
     Returns
     -------
     array
-        The contents in native byte order: uint8, int8, int16, int32, float32 or float64.
+        The data in native byte order: uint8, int8, int16, int32, float32 or float64.
 
     Raises
     ------
     ValueError
-        The file is not IDX, is damaged, truncated or too large, or has bytes left over.
+        The file is not an IDX file, is damaged or too large, or has another size than its header states.
+    OSError
+        The file cannot be read.
 
     References
     ----------
@@ -65,13 +68,15 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             with gzip.GzipFile(fileobj=raw) as stream:
                 return _read_idx_stream(cast(BinaryIO, stream), path, None)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"[read_idx] Gzip data is whole. Received '{path}': {error!r}.") from error
+            raise ValueError(
+                f"[read_idx] cannot decompress '{path}': {error!r}. Copy or download the file again."
+            ) from error
 
 
 def _read_idx_stream(stream: BinaryIO, path: str | os.PathLike[str], size: int | None) -> NDArray[Any]:
     dtype, shape = _read_idx_header(stream, path)
     announced = math.prod(shape) * dtype.itemsize
-    rule = f"A header of {dtype} {shape} goes with {announced} bytes of data"
+    rule = f"{announced} bytes of data follow the header {dtype} {shape}"
     if size is not None:
         _require(size - stream.tell() == announced, rule, f"{size - stream.tell()}", path)
     data = _read_up_to(stream, announced)
@@ -83,7 +88,7 @@ def _read_idx_stream(stream: BinaryIO, path: str | os.PathLike[str], size: int |
 def _read_idx_header(stream: BinaryIO, path: str | os.PathLike[str]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = stream.read(4)
     _require(magic[:2] == b"\0\0", "An IDX file starts with two zero bytes", f"{magic[:2]!r}", path)
-    _require(len(magic) == 4, "An IDX file starts with four bytes of magic", f"{magic!r}", path)
+    _require(len(magic) == 4, "An IDX file starts with a magic number of four bytes", f"{magic!r}", path)
     code, rank = magic[2:]
     _require(code in _IDX_TYPES, "The IDX type code is 8, 9, 11, 12, 13 or 14", f"{code}", path)
     _require(
@@ -99,7 +104,7 @@ def _read_idx_header(stream: BinaryIO, path: str | os.PathLike[str]) -> tuple[np
 
 
 def _read_up_to(stream: BinaryIO, count: int) -> bytearray:
-    # In chunks, so that a false header in a small gzip file costs no more memory than the file yields.
+    # In chunks: a wrong size in the header must not make the reader allocate more than the file contains.
     data = bytearray()
     while chunk := stream.read(min(_CHUNK, count - len(data))):
         data += chunk

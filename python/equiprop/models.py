@@ -1,52 +1,33 @@
-"""Models: what phases ask of one, and the Hopfield network on a graph of layers."""
+"""The interface of models, and the Hopfield network on a graph of layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
 from equiprop import _core
-from equiprop.activations import Activation, activation, activation_name
+from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_states
-from equiprop.checks import check_type, enough_memory, real, whole
+from equiprop.checks import enough_memory, real, whole
+from equiprop.layers import (
+    Dense,
+    Layer,
+    chain_layers,
+    core_layer,
+    count_parameters,
+    coupling_pairs,
+    named_layers,
+)
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a network.
-
-    Parameters
-    ----------
-    units : int
-        Number of units.
-    activation : str or Activation
-        Ignored for the input layer, whose units are clamped.
-    name : str
-        Empty for a name by position.
-    """
-
-    units: int
-    activation: str | Activation = "hard_sigmoid"
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Dense:
-    """All-to-all weights between two different layers, given by position; -<u_source, W u_target> in E."""
-
-    source: int
-    target: int
-
-
 class Model(Protocol):
-    """What free and second phases ask of a model."""
+    """Interface of a model, which free and second phases use; see `HopfieldNetwork` for the members."""
 
     @property
     def num_units(self) -> int: ...  # noqa: D102
@@ -83,36 +64,45 @@ class HopfieldNetwork:
 
     .. math:: E = \sum_k \mathrm{leak}(s_k) - \sum_{edges} u_a^T W u_b - \sum_k b_k^T u_k
 
-    with u = s and leak the Legendre potential of rho (``potential="legendre"``, Ernoult et al. 2019,
-    Scellier et al. 2023), or u = rho(s) and leak = s^2 / 2 (``"quadratic"``, Scellier & Bengio 2017,
-    2019). For clipping activations the two are the same network. Networks can be pickled and copied; every
-    copy has parameters of its own.
+    With ``potential="legendre"``, u = s, and leak is the Legendre potential of rho (Ernoult et al. 2019,
+    Scellier et al. 2023); with ``"quadratic"``, u = rho(s) and leak = s^2 / 2 (Scellier & Bengio 2017, 2019).
+    For clipping activations both give the same network. A network can be pickled and copied; a copy does not
+    share parameters with the original.
 
     Parameters
     ----------
     sizes : sequence of int, optional
-        Units of each layer of a chain, input first. Give either this or `layers` and `couplings`.
-    activation : str, Activation, or one per hidden layer
-        Activation of the hidden layers of a chain.
+        Number of units of each layer of a chain, input first. Give either `sizes`, or `layers` and
+        `couplings`.
+    activation : str, Activation, or a sequence of them
+        Activation of all hidden layers of a chain, or of each of them.
     output_activation : str or Activation
-        Activation of the last layer of a chain. Linear outputs keep a nudge from vanishing at a bound.
-    layers, couplings : sequence of Layer, of Dense
-        A graph: any two different layers, the input among them, may be coupled, at most once in either
-        direction, and every layer is coupled. The first layer is the clamped input, the last one the output.
+        Activation of the last layer of a chain. With linear outputs a nudge is never lost at a bound.
+    layers : sequence of Layer
+        Layers of a graph. The first one is the input, which is clamped; the last one is the output.
+    couplings : sequence of Dense
+        Couplings of a graph. At most one coupling connects two different layers; every layer has one.
     potential : {"legendre", "quadratic"}
-        The energy's convention.
+        Convention of the energy.
     feedback : {"tied", "separate"}
-        With "separate", each coupling between free layers pulls its source by weights B of their own,
-        which start equal to W. Where they differ, the dynamics have no energy: they are the vector field
-        of Scellier et al. (2018), whose Jacobian is not symmetric.
+        With "separate", each coupling between free layers has separate weights B from its target to its
+        source, which initially equal W. If B differs from W, the dynamics have no energy: they are the vector
+        field of Scellier et al. (2018), whose Jacobian is not symmetric.
     dtype : {"float32", "float64"}
-        Train in single, verify in double precision.
+        Precision of parameters and states. Checks of the theory need double precision.
     seed : int
-        Weights are uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero;
-        the same on every platform.
+        Seed of the initial weights, which are equal on every platform: uniform between
+        +-gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010). Biases are zero.
     gain : float
-        Scale of the weights. At 1 a network with linear units excites itself; at 1/2 it usually relaxes
-        to one fixed point.
+        Scale of the initial weights. At 1/2, a network usually has one stable fixed point; at 1, the states
+        of a network with linear units may grow without limit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+    MemoryError
+        If the parameters do not fit in memory.
 
     Examples
     --------
@@ -124,7 +114,7 @@ class HopfieldNetwork:
     (1, 3)
     """
 
-    #: Attributes that follow from the structure and the parameters.
+    #: Attributes that are computed from the network of the core.
     _DERIVED = frozenset(
         {"_network", "layers", "couplings", "potential", "feedback", "dtype", "core", "_block_slices"}
     )
@@ -149,7 +139,7 @@ class HopfieldNetwork:
                 f"Received sizes={sizes}, layers={layers}, couplings={couplings}."
             )
         if sizes is not None:
-            layers = _chain_layers(sizes, activation, output_activation)
+            layers = chain_layers(sizes, activation, output_activation)
             couplings = [Dense(k, k + 1) for k in range(len(layers) - 1)]
         assert layers is not None
         assert couplings is not None
@@ -159,14 +149,14 @@ class HopfieldNetwork:
             )
         if feedback not in ("tied", "separate"):
             raise ValueError(f"[HopfieldNetwork] feedback is 'tied' or 'separate'. Received {feedback!r}.")
-        named, pairs, precision = _named(layers), _pairs(couplings), _checked_dtype(dtype)
+        named, pairs, precision = named_layers(layers), coupling_pairs(couplings), _checked_dtype(dtype)
         separate = feedback == "separate"
-        size = _num_parameters(named, pairs, separate) * precision.itemsize
+        size = count_parameters(named, pairs, separate) * precision.itemsize
         units = "-".join(str(layer.units) for layer in named)
         with enough_memory(size, "HopfieldNetwork", f"{precision.name} parameters of layers {units}"):
             self._adopt(
                 _CORES[precision.name].HopfieldNetwork(
-                    [_layer_core(layer) for layer in named],
+                    [core_layer(layer) for layer in named],
                     pairs,
                     _POTENTIALS[potential],
                     separate,
@@ -195,18 +185,18 @@ class HopfieldNetwork:
 
     @classmethod
     def from_core(cls, network: _core.HopfieldNetwork) -> HopfieldNetwork:
-        """Return the network whose structure and parameters the core holds."""
+        """Return the Python network of a network of the core; they share the parameters."""
         net = cls.__new__(cls)
         net._adopt(network)
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what `pickle` and `copy` keep: the structure as JSON, the parameters, other attributes."""
+        """Return the state for `pickle` and `copy`: structure as JSON, parameters and other attributes."""
         own = {name: value for name, value in vars(self).items() if name not in self._DERIVED}
         return {**own, "description": self._network.description(), "parameters": self.parameters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the network anew, so that a copy never shares memory with the original."""
+        """Construct a new network of the core, so that a copy does not share memory with the original."""
         own = dict(state)
         description, parameters = own.pop("description"), own.pop("parameters")
         self._adopt(_core.network_of(description, len(parameters)))
@@ -214,75 +204,75 @@ class HopfieldNetwork:
         vars(self).update(own)
 
     def initialize(self, seed: int, gain: float = 0.5) -> None:
-        """Draw the weights anew from `seed` and set the biases to zero."""
+        """Draw new weights with `seed` and `gain`, and set the biases to zero."""
         seed = whole(seed, "HopfieldNetwork", "seed", 0, 2**64 - 1)
         self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
 
     @property
     def core_network(self) -> _core.HopfieldNetwork:
-        """The network of the C++ core that this object stands for."""
+        """The network of the C++ core that this object contains."""
         return self._network
 
     @property
     def parameters(self) -> Array:
-        """All parameters theta, flat: the memory the core computes with, so writing to it is an update."""
+        """All parameters theta as a flat array in the memory of the core, so assignment updates it."""
         return self._network.parameters
 
     @property
     def blocks(self) -> dict[str, Array]:
         """Views of `parameters` by name: W1, W2, ... (source, target), b1, b2, ... (units,).
 
-        Separate feedback weights are B2, ... (source, target), as W2, ... are.
+        Separate feedback weights are B2, ... of the shape (source, target), like W2, ...
         """
         return self.block_views(self.parameters)
 
     @property
     def block_slices(self) -> Mapping[str, slice]:
-        """Where each block lies in `parameters`."""
+        """Slice of `parameters` for each block."""
         return self._block_slices
 
     @property
     def layer_slices(self) -> dict[str, slice]:
-        """Where the units of each free layer lie in a state."""
+        """Slice of a state for each layer but the input."""
         return {name: slice(offset, offset + units) for name, offset, _, units in self._network.state_blocks}
 
     @property
     def num_inputs(self) -> int:
-        """Units of the input layer."""
+        """Number of units of the input layer."""
         return self.layers[0].units
 
     @property
     def num_outputs(self) -> int:
-        """Units of the output layer."""
+        """Number of units of the output layer."""
         return self.layers[-1].units
 
     @property
     def num_units(self) -> int:
-        """Free units, those of a state."""
+        """Number of units of a state: those of all layers but the input."""
         return sum(layer.units for layer in self.layers[1:])
 
     @property
     def num_parameters(self) -> int:
-        """Length of `parameters`."""
+        """Number of parameters."""
         return len(self.parameters)
 
     @property
     def has_block_update(self) -> bool:
-        """Whether `BlockUpdate` can relax this network."""
+        """True if `BlockUpdate` can relax this network."""
         return self._network.has_block_update
 
     @property
     def holomorphic(self) -> bool:
-        """Whether every activation is complex-differentiable."""
+        """True if every activation is complex-differentiable."""
         return self._network.holomorphic
 
     @property
     def conservative(self) -> bool:
-        """Whether there is an energy: feedback weights are tied to the forward ones."""
+        """True if the dynamics have an energy, which they have if the feedback weights are tied."""
         return self.feedback == "tied"
 
     def block_views(self, flat: Array) -> dict[str, Array]:
-        """Return named views of an array laid out like `parameters`."""
+        """Return named views of an array with the layout of `parameters`."""
         views = {}
         for name, offset, rows, columns in self._network.parameter_blocks:
             block = flat[offset : offset + rows * columns]
@@ -290,27 +280,27 @@ class HopfieldNetwork:
         return views
 
     def as_input(self, x: Any, where: str) -> Array:
-        """Return x as a checked array (batch, inputs) of the network's dtype."""
+        """Return x as a checked array (batch, inputs) of the network's dtype; `where` names the caller."""
         return as_states(x, self.num_inputs, self.dtype, where, "x")
 
     def initial_state(self, batch: int) -> Array:
-        """Return the state (batch, units) a free phase starts from: the response to no drive."""
+        """Return the initial state of a free phase, (batch, units): the response to zero drive."""
         return self._network.initial_state(batch)
 
     def clamp(self, x: Array) -> _core.Energy:
-        """Return the core's energy with x (batch, inputs) fixed; the input's drive is computed here, once."""
+        """Return the core's energy with x (batch, inputs) clamped; this computes the drive by the input."""
         return self._network.clamp(x)
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
-        """Return the same on dual numbers; a network in double precision shares its parameters."""
+        """Return the core's energy with x clamped and states of dual numbers, in double precision."""
         return self._network.clamp_dual(np.ascontiguousarray(x, dtype=np.float64))
 
     def clamp_complex(self, x: Array) -> _core.Energy:
-        """Return the same with complex states."""
+        """Return the core's energy with x clamped and complex states, in double precision."""
         return self._network.clamp_complex(np.ascontiguousarray(x, dtype=np.float64))
 
     def astype(self, dtype: str | np.dtype[Any] | type) -> HopfieldNetwork:
-        """Return a copy in another precision."""
+        """Return a copy with another precision, "float32" or "float64"."""
         return self.variant(dtype=dtype)
 
     def variant(
@@ -320,7 +310,7 @@ class HopfieldNetwork:
         feedback: str | None = None,
         dtype: str | np.dtype[Any] | type | None = None,
     ) -> HopfieldNetwork:
-        """Return a copy with the same parameters and another convention, feedback or precision."""
+        """Return a copy with equal parameters, and another potential, feedback or precision."""
         other = HopfieldNetwork(
             layers=self.layers,
             couplings=self.couplings,
@@ -338,73 +328,6 @@ class HopfieldNetwork:
         names = ", ".join(sorted({activation_name(layer.activation) for layer in self.layers[1:]}))
         feedback = "" if self.feedback == "tied" else ", separate feedback"
         return f"HopfieldNetwork({sizes}, {names}, {self.potential}{feedback}, {self.dtype.name})"
-
-
-def _chain_layers(
-    sizes: Sequence[int],
-    hidden: str | Activation | Sequence[str | Activation],
-    output: str | Activation,
-) -> list[Layer]:
-    check_type(sizes, Iterable, "HopfieldNetwork", "`sizes` lists the units of every layer")
-    sizes = list(sizes)
-    if len(sizes) < 2:
-        raise ValueError(
-            f"[HopfieldNetwork] `sizes` holds an input size and at least one more. Received {sizes}."
-        )
-    count = len(sizes) - 2
-    each = [hidden] * count if isinstance(hidden, str) or not isinstance(hidden, Iterable) else list(hidden)
-    if len(each) != count:
-        raise ValueError(
-            f"[HopfieldNetwork] `activation` is one for all or one for each of the {count} hidden layers. "
-            f"Received {len(each)}."
-        )
-    return [Layer(units, act) for units, act in zip(sizes, ["linear", *each, output], strict=True)]
-
-
-def _named(layers: Sequence[Layer]) -> list[Layer]:
-    def name(k: int) -> str:
-        return "input" if k == 0 else "output" if k == len(layers) - 1 else f"hidden{k}"
-
-    for layer in layers:
-        check_type(layer, Layer, "HopfieldNetwork", "`layers` lists objects Layer(units, ...)")
-        check_type(layer.name, str, "HopfieldNetwork", "The name of a layer is text")
-    return [
-        Layer(_whole(layer.units), activation(layer.activation), layer.name or name(k))
-        for k, layer in enumerate(layers)
-    ]
-
-
-def _pairs(couplings: Sequence[Dense]) -> list[tuple[int, int]]:
-    for coupling in couplings:
-        check_type(coupling, Dense, "HopfieldNetwork", "`couplings` lists objects Dense(source, target)")
-    return [(_position(coupling.source), _position(coupling.target)) for coupling in couplings]
-
-
-def _num_parameters(layers: Sequence[Layer], couplings: Sequence[tuple[int, int]], separate: bool) -> int:
-    """Return how many parameters a network has, from couplings that the core has not checked yet."""
-    units = [layer.units for layer in layers]
-    count = sum(units[1:])
-    for pair in couplings:
-        if max(pair) < len(units):
-            count += units[pair[0]] * units[pair[1]] * (2 if separate and 0 not in pair else 1)
-    return count
-
-
-def _position(layer: Any) -> int:
-    return whole(layer, "HopfieldNetwork", "The position of a layer", 0)
-
-
-def _layer_core(layer: Layer) -> _core.Layer:
-    units = whole(layer.units, "HopfieldNetwork", "The size of a layer", 1)
-    return _core.Layer(layer.name, units, activation(layer.activation).core)
-
-
-def _whole(units: Any) -> int:
-    if isinstance(units, bool) or not isinstance(units, (int, np.integer)):
-        raise TypeError(f"[HopfieldNetwork] The size of a layer is a whole number. Received {units!r}.")
-    if units < 1:
-        raise ValueError(f"[HopfieldNetwork] A layer has at least one unit. Received {units}.")
-    return int(units)
 
 
 def _checked_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:

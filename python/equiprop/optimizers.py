@@ -1,32 +1,34 @@
-"""Optimisers that update a flat parameter vector in place, and schedules of their learning rate."""
+"""Optimizers that update a flat parameter vector in place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.checks import require
+from equiprop.schedules import Schedule as Schedule
+from equiprop.schedules import constant as constant
+from equiprop.schedules import cosine as cosine
+from equiprop.schedules import exponential as exponential
 
 __all__ = ["SGD", "Adam", "Blocks", "Optimizer", "Rate", "Schedule", "constant", "cosine", "exponential"]
 
-#: Contiguous pieces of the parameter vector by name, which cover it without overlap.
+#: Contiguous pieces of the parameter vector by name; they cover it without overlap.
 Blocks = Mapping[str, slice]
 #: One learning rate for all parameters, or one for each block by name.
 Rate = float | Mapping[str, float]
-#: Maps the progress of training, 0 at the start and 1 at the end, to a factor of the learning rate.
-Schedule = Callable[[float], float]
 _Array = NDArray[Any]
 
 
 class Optimizer(Protocol):
-    """What a trainer asks of an optimiser: one method, which updates the parameters in place.
+    """Interface of an optimizer: the method `step` updates the parameters in place.
 
     Examples
     --------
@@ -37,13 +39,13 @@ class Optimizer(Protocol):
         """Update ``parameters`` in place; see :meth:`SGD.step`."""
 
 
-#: An optimiser's step as the core takes it while it sums a gradient: its name, its arrays and its numbers.
+#: Arguments of an optimizer step that the core takes while it sums a gradient: name, arrays and numbers.
 Sink = tuple[Any, ...]
 
 
 @dataclass
 class _Fused:
-    """What SGD and Adam have in common: averages of gradients, and steps that the core takes."""
+    """Common base of SGD and Adam: averages of gradients, and steps that the core takes."""
 
     learning_rate: Rate
     _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
@@ -54,12 +56,12 @@ class _Fused:
     def _prepare(
         self, where: str, parameters: _Array, blocks: Blocks, factor: float, *, check_cover: bool = False
     ) -> list[tuple[int, int, float]]:
-        """Check the arguments of a step, make the averages if there are none, and return the rates."""
-        _require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
+        """Check the arguments of a step, allocate the averages at the first one, and return the rates."""
+        require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
         kept = self._buffers
         if kept is not None and (kept.dtype, kept.shape[1]) != (parameters.dtype, parameters.size):
-            rule = "An optimizer keeps to one vector; make a new one for another"
-            _require(False, where, rule, f"{parameters.dtype} {parameters.shape}")
+            rule = "An optimizer updates one parameter vector; create a new optimizer for another one"
+            require(False, where, rule, f"{parameters.dtype} {parameters.shape}")
         if check_cover:
             _check_cover(where, blocks, parameters.size)
         rates = _checked_rates(where, self.learning_rate, blocks, factor)
@@ -68,11 +70,11 @@ class _Fused:
         return rates
 
     def finish(self) -> None:
-        """Count a step."""
+        """Count a step that the core took, and set averages that are near zero to zero."""
         assert self._buffers is not None
         self._steps += 1
         for average in self._buffers:
-            _clear_faint(self._steps, average)
+            _flush_small(self._steps, average)
 
 
 @dataclass
@@ -87,11 +89,11 @@ class SGD(_Fused):
     Parameters
     ----------
     learning_rate : float or mapping from block name to float, not negative
-        One rate for all parameters, or one for each block; a mapping names every block. 0 freezes a block.
+        One rate for all parameters, or a mapping with one for every block. A rate of 0 freezes a block.
     momentum : float in [0, 1)
-        Share of the previous direction that is kept.
+        Factor mu of the previous direction v.
     weight_decay : float, not negative
-        Strength of the L2 penalty.
+        Factor lambda of the L2 penalty.
 
     Raises
     ------
@@ -126,9 +128,9 @@ class SGD(_Fused):
         Parameters
         ----------
         parameters : array, shape (parameters,), float32 or float64
-            Flat parameter vector, overwritten.
+            Flat parameter vector, which is overwritten.
         gradient : array, same shape and type
-            Gradient of the loss to be lowered.
+            Gradient of the objective that the optimizer minimises.
         blocks : mapping from block name to slice
             Contiguous pieces that cover the vector without overlap.
         factor : float, not negative
@@ -137,8 +139,8 @@ class SGD(_Fused):
         Raises
         ------
         TypeError, ValueError
-            The gradient is not finite, or arrays, blocks, rates and earlier calls do not fit together.
-            Parameters and state are then as they were.
+            The gradient is not finite, or the arrays, blocks or rates do not match each other or those of
+            earlier calls. Parameters and averages are not changed.
         """
         _check_gradient("SGD.step", parameters, gradient)
         rates = self._prepare("SGD.step", parameters, blocks, factor, check_cover=True)
@@ -153,9 +155,10 @@ class SGD(_Fused):
         self.finish()
 
     def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
-        """Return the step that the core takes while it sums a gradient; `finish` counts it afterwards.
+        """Return the arguments of a step that the core takes while it sums a gradient.
 
-        Arguments and errors are those of :meth:`step` without the gradient. `blocks` are those of a model.
+        Call `finish` after the step. Arguments and errors are those of :meth:`step` without the gradient;
+        `blocks` are the block slices of a model.
         """
         rates = self._prepare("SGD.sink", parameters, blocks, factor)
         assert self._buffers is not None
@@ -173,18 +176,18 @@ class Adam(_Fused):
         {\sqrt{v / (1 - \beta_2^t)} + \epsilon} + \lambda\theta \right)
 
     at step t = 1, 2, ..., with the schedule's factor :math:`f` and the learning rate :math:`\eta` of the
-    parameter's block. The decay bypasses m and v.
+    parameter's block. The weight decay is not part of m and v.
 
     Parameters
     ----------
     learning_rate : float or mapping from block name to float, not negative
-        As for :class:`SGD`.
+        See :class:`SGD`.
     beta1, beta2 : float in [0, 1)
-        Decay per step of the averages m of g and v of its square.
+        Factors by which the averages m of g and v of its square decay at each step.
     epsilon : float, positive
-        Added to the denominator.
+        Number that is added to the denominator.
     weight_decay : float, not negative
-        Strength of the decay.
+        Factor lambda of the decay.
 
     Raises
     ------
@@ -213,10 +216,10 @@ class Adam(_Fused):
         _check_range("Adam", "beta1", self.beta1, 1.0)
         _check_range("Adam", "beta2", self.beta2, 1.0)
         _check_range("Adam", "weight_decay", self.weight_decay)
-        _require(0 < self.epsilon < math.inf, "Adam", "epsilon is positive and finite", self.epsilon)
+        require(0 < self.epsilon < math.inf, "Adam", "epsilon is positive and finite", self.epsilon)
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
-        """Update ``parameters`` in place from ``gradient``; arguments and errors as in :meth:`SGD.step`."""
+        """Update ``parameters`` in place from ``gradient``; see :meth:`SGD.step` for arguments and errors."""
         _check_gradient("Adam.step", parameters, gradient)
         rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
@@ -228,7 +231,7 @@ class Adam(_Fused):
         self.finish()
 
     def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
-        """Return the step that the core takes while it sums a gradient; see :meth:`SGD.sink`."""
+        """Return the arguments of a step that the core takes; see :meth:`SGD.sink`."""
         rates = self._prepare("Adam.sink", parameters, blocks, factor)
         assert self._buffers is not None
         return ("adam", parameters, *self._buffers, _pieces(rates), *self._numbers())
@@ -241,9 +244,9 @@ class Adam(_Fused):
 
 
 def sink_of(optimizer: Optimizer, parameters: _Array, blocks: Blocks, factor: float) -> Sink | None:
-    """Return the optimiser's step as the core takes it, or None if its `step` takes the summed gradient.
+    """Return the arguments of the optimizer's step for the core, or None if Python must call its `step`.
 
-    A subclass of `SGD` or `Adam` is taken by the core unless it overrides `step`.
+    The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step`.
     """
     if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
         return None
@@ -251,69 +254,9 @@ def sink_of(optimizer: Optimizer, parameters: _Array, blocks: Blocks, factor: fl
     return optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
 
 
-def constant() -> Schedule:
-    """Return the schedule f(p) = 1.
-
-    Examples
-    --------
-    >>> constant()(0.3)
-    1.0
-    """
-    return exponential(1.0)
-
-
-def cosine(final: float = 0.0) -> Schedule:
-    r"""Return the schedule :math:`f(p) = c + (1 - c)(1 + \cos \pi p)/2` (Loshchilov & Hutter 2017).
-
-    Parameters
-    ----------
-    final : float, not negative
-        Factor c at the end of training; it is 1 at the start.
-
-    Returns
-    -------
-    callable
-        Maps progress p in [0, 1] to the factor and raises ValueError outside. It can be pickled.
-
-    Raises
-    ------
-    ValueError
-        ``final`` is negative or not finite.
-
-    Examples
-    --------
-    >>> [round(cosine(0.2)(progress), 3) for progress in (0, 0.5, 1)]
-    [1.0, 0.6, 0.2]
-    """
-    _check_range("cosine", "final", final)
-    return partial(_cosine, final)
-
-
-def exponential(final: float) -> Schedule:
-    r"""Return the schedule :math:`f(p) = c^p` from 1 to c = ``final``, positive; else as :func:`cosine`.
-
-    Examples
-    --------
-    >>> [round(exponential(0.01)(progress), 3) for progress in (0, 0.5, 1)]
-    [1.0, 0.1, 0.01]
-    """
-    _require(0 < final < math.inf, "exponential", "final is positive; to end at 0 take cosine()", final)
-    return partial(_exponential, final)
-
-
-def _cosine(final: float, progress: float) -> float:
-    _require(0 <= progress <= 1, "cosine", "progress lies in [0, 1]", progress)
-    return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def _exponential(final: float, progress: float) -> float:
-    _require(0 <= progress <= 1, "exponential", "progress lies in [0, 1]", progress)
-    return float(final**progress)
-
-
 @contextmanager
 def _contiguous(parameters: _Array) -> Iterator[_Array]:
-    """Lend the parameters to the core, which takes contiguous memory: a strided vector by way of a copy."""
+    """Yield the parameters as contiguous memory for the core: themselves, or a copy that is copied back."""
     if parameters.flags.c_contiguous:
         yield parameters
     else:
@@ -322,24 +265,19 @@ def _contiguous(parameters: _Array) -> Iterator[_Array]:
         parameters[:] = copy
 
 
-def _clear_faint(steps: int, average: _Array) -> None:
-    """Set what has faded below 1e-31 (1e-292 in double precision) to zero, every 64 steps.
+def _flush_small(steps: int, average: _Array) -> None:
+    """Set entries below 1e-31 (1e-292 in double precision) to zero, every 64 steps.
 
-    An average of gradients that have become zero, such as those of a dark pixel, decays until it is
-    subnormal, and stays there: processors then take three times as long for every step.
+    An average of gradients that are zero, such as those of a pixel that is always dark, decays to a subnormal
+    number; steps with subnormal numbers take three times as long.
     """
     if steps % 64 == 0:
         limits = np.finfo(average.dtype)
         np.copyto(average, 0, where=np.abs(average) < limits.tiny / limits.eps)
 
 
-def _require(holds: bool, where: str, rule: str, received: object) -> None:
-    if not holds:
-        raise ValueError(f"[{where}] {rule}. Received {received}.")
-
-
 def _check_range(where: str, name: str, value: float, bound: float = math.inf) -> None:
-    _require(0 <= value < bound, where, f"{name} lies in [0, {bound})", value)
+    require(0 <= value < bound, where, f"{name} lies in [0, {bound})", value)
 
 
 def _check_rates(where: str, learning_rate: Rate) -> None:
@@ -356,7 +294,7 @@ def _checked_rates(
         return [(0, max((block.stop for block in blocks.values()), default=0), float(learning_rate * factor))]
     missing, unknown = sorted(blocks.keys() - learning_rate), sorted(learning_rate.keys() - blocks)
     rule = "A learning_rate mapping names every block and no other"
-    _require(not missing and not unknown, where, rule, f"missing {missing}, unknown {unknown}")
+    require(not missing and not unknown, where, rule, f"missing {missing}, unknown {unknown}")
     return [
         (block.start, block.stop - block.start, float(learning_rate[name] * factor))
         for name, block in blocks.items()
@@ -372,12 +310,12 @@ def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
     if theta.dtype not in (np.float32, np.float64) or gradient.dtype != theta.dtype:
         raise TypeError(f"[{where}] parameters and gradient are both float32 or float64. Received {given}.")
     same = theta.ndim == 1 and gradient.shape == theta.shape
-    _require(same, where, "parameters and gradient are vectors of one length", given)
-    # The extremes carry NaN and infinity along and, unlike isfinite, need no temporary of the same length.
+    require(same, where, "parameters and gradient are vectors of one length", given)
+    # min and max return NaN or infinity if there is one, and need no temporary array as isfinite does.
     with np.errstate(invalid="ignore"):
         low, high = float(gradient.min(initial=0)), float(gradient.max(initial=0))
     finite = math.isfinite(low) and math.isfinite(high)
-    _require(finite, where, "gradient is finite; lower the learning rate", f"values from {low} to {high}")
+    require(finite, where, "gradient is finite", f"values from {low} to {high}; lower the learning rate")
 
 
 def _check_cover(where: str, blocks: Blocks, size: int) -> None:
@@ -385,4 +323,4 @@ def _check_cover(where: str, blocks: Blocks, size: int) -> None:
     pieces = sorted((block.start, block.stop) for block in bounded if block.stop is not None)
     starts, stops = [piece[0] for piece in pieces], [piece[1] for piece in pieces]
     covers = len(pieces) == len(blocks) and [*starts, size] == [0, *stops] and stops == sorted(stops)
-    _require(covers, where, f"blocks cover 0 .. {size} without gap or overlap", blocks)
+    require(covers, where, f"blocks cover 0 .. {size} without gap or overlap", blocks)

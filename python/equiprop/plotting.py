@@ -1,4 +1,4 @@
-"""Pictures: learning curves, relaxation, and the theorem (extra ``plot``)."""
+"""Plots of learning curves, relaxations and checks, drawn by matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from equiprop.verify.equivalence import EquivalenceReport
 from equiprop.verify.orders import OrdersReport
 from equiprop.verify.verdict import Picture, Verdict, pictures
 
-#: Value drawn for 0 on a logarithmic axis.
+#: Value that stands for 0 on a logarithmic axis.
 _INVISIBLE = 1e-18
 
 
 def require_matplotlib(where: str) -> Any:
-    """Return matplotlib's class of figures that need no screen, or raise ImportError with the cure."""
+    """Return matplotlib's class Figure, which needs no screen; raise ImportError if it is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            f"[{where}] A plot needs matplotlib. Install it with pip install 'equiprop[plot]'."
+            f"[{where}] A plot needs matplotlib, which is not installed. "
+            "Install it with pip install 'equiprop[plot]'."
         ) from error
     return Figure
 
 
 def _axes(axes: Any, where: str) -> Any:
-    """Return the given axes, or those of a new figure."""
+    """Return `axes`, or the axes of a new figure if it is None."""
     if axes is not None:
         return axes
     return require_matplotlib(where)(figsize=(6.4, 4.0), layout="constrained").subplots()
@@ -67,7 +68,8 @@ def relaxation(free: FixedPoint, axes: Any = None) -> Any:
     """
     if free.residual_trace is None:
         raise ValueError(
-            "[relaxation] The free phase has a recorded trace. Received one without: use trace=True."
+            "[relaxation] The free phase has a residual trace. Received one without: call "
+            "free_phase(..., trace=True)."
         )
     axes = _axes(axes, "relaxation")
     trace = np.maximum(free.residual_trace, np.finfo(np.float64).tiny)
@@ -79,16 +81,16 @@ def relaxation(free: FixedPoint, axes: Any = None) -> Any:
 
 
 def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
-    """Draw error derivatives (lines) and minus temporal derivatives (dots) of the liveliest units.
+    """Draw error derivatives as lines and minus the temporal derivatives as dots; return the axes.
 
-    Scellier & Bengio (2019), eq. 8: the two coincide at every step of the second phase.
+    They are equal at every step of the second phase (Scellier & Bengio 2019, eq. 8).
 
     Parameters
     ----------
     report : EquivalenceReport
         The result of `equiprop.verify.equivalence`.
     units : int
-        How many units of the first sample to draw.
+        Number of units of the first sample that are drawn: those with the largest error derivatives.
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "theorem")
@@ -96,7 +98,7 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     error = report.error_derivatives.states[:, 0, chosen] * report.free_units[0, report.traced.units[chosen]]
     temporal = report.temporal_derivatives.states[:, 0, chosen]
     sizes = np.abs(error).max(axis=1)
-    steps = 2 + np.flatnonzero(sizes >= 0.01 * sizes.max()).max(initial=0)  # until 1 % is left
+    steps = 2 + np.flatnonzero(sizes >= 0.01 * sizes.max()).max(initial=0)  # until they fall to 1 %
     times = np.arange(len(error))[:steps] * report.step_size
     every = max(1, steps // 25)
     for k in range(len(chosen)):
@@ -108,7 +110,7 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     axes.set(
         xlabel="time in the second phase",
         ylabel="derivative",
-        title=f"Two second phases, one process (largest difference {report.max_relative_error:.1e})",
+        title=f"EqProp and RBP at every step (largest difference {report.max_relative_error:.1e})",
     )
     axes.legend()
     return axes
@@ -160,7 +162,7 @@ def orders(report: OrdersReport, axes: Any = None) -> Any:
 
 
 def margins(verdict: Verdict, axes: Any = None) -> Any:
-    """Draw every judged figure of a check beside its limit, on a logarithmic axis; return the axes.
+    """Draw every value of a check that has a limit, with the limit, on a logarithmic axis; return the axes.
 
     Parameters
     ----------
@@ -191,7 +193,7 @@ def _(verdict: Verdict) -> Iterator[Picture]:
 
 @pictures.register
 def _(report: EquivalenceReport) -> Iterator[Picture]:
-    yield Picture("Two second phases, one process", lambda axes=None, units=6: theorem(report, units, axes))
+    yield Picture("EqProp and RBP at every step", lambda axes=None, units=6: theorem(report, units, axes))
     yield Picture("Difference at every step", lambda axes=None: step_errors(report, axes))
 
 
@@ -201,5 +203,5 @@ def _(report: OrdersReport) -> Iterator[Picture]:
 
 
 def save(axes: Any, path: Any) -> None:
-    """Write the figure of `axes` to a file; the suffix of the name chooses the format."""
+    """Write the figure of `axes` to a file; the suffix of `path` selects the format, such as .png or .svg."""
     axes.figure.savefig(path, dpi=150)

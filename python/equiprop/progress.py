@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 
 
 def progress_bar(steps: Iterable[int], label: str, wanted: bool) -> Iterator[int]:
-    """Return an iterator over ``steps``, with a bar on the screen if it is wanted."""
+    """Return an iterator over ``steps`` that shows a tqdm bar named ``label`` if ``wanted`` is true."""
     if not wanted:
         return iter(steps)
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise ImportError(
-            "[Trainer.fit] A progress bar needs tqdm. Install it with pip install 'equiprop[progress]'."
+            "[Trainer.fit] progress=True needs tqdm, which is not installed. "
+            "Install it with pip install 'equiprop[progress]'."
         ) from error
     return iter(tqdm(steps, desc=label, leave=False, unit="batch"))

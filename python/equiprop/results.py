@@ -1,9 +1,9 @@
-"""What phases return: arrays, and the truth about how well they were found."""
+"""Results of the phases: fixed points and gradients, with the status of every sample."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,14 @@ _MEANING: Mapping[Status, str] = {
 
 
 def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str, ...]:
-    """Return the cure of every kind of failure among the samples.
+    """Return one sentence of advice for each kind of failure among the samples.
 
     Parameters
     ----------
     status : (batch,) int8
         Values of `Status`.
     cure : callable
-        Maps MAX_ITERATIONS, INDEFINITE or DIVERGED to a sentence.
+        Returns the advice for MAX_ITERATIONS, INDEFINITE or DIVERGED.
     """
     if status.max(initial=0) <= Status.FIXED_STEPS:
         return ()
@@ -42,11 +42,17 @@ def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str
 
 
 class ConvergenceWarning(UserWarning):
-    """Some samples of a phase did not converge; the result says which."""
+    """Warns that some samples of a phase did not converge; `Outcome.status` tells which ones."""
 
 
 class ConvergenceError(RuntimeError):
-    """The same under ``on_failure="raise"``; `outcome` is the result that would have been returned."""
+    """Raised with ``on_failure="raise"`` if some samples of a phase did not converge.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        The result that the phase returns without ``on_failure="raise"``.
+    """
 
     def __init__(self, message: str, outcome: Outcome) -> None:
         super().__init__(message)
@@ -58,20 +64,20 @@ class ConvergenceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an iterative solver ended, sample by sample.
+    """The result of an iterative solver for each sample.
 
     Attributes
     ----------
     status : (batch,) int8
         Values of `Status`.
     iterations : (batch,) int64
-        Steps taken.
+        Number of steps.
     residual : (batch,) float64
-        Distance from the solution, in the solver's own measure (see docs/notation.md).
+        Distance from the solution in the norm that the solver uses (see docs/notation.md).
     fallbacks : (batch,) int64
-        Steps that Anderson acceleration took back or left plain; 0 without it.
+        Number of steps that Anderson acceleration rejected or did not accelerate; 0 without acceleration.
     advice : tuple of str
-        For each kind of failure a sentence that names its cure.
+        One sentence for each kind of failure, which names its cure.
     """
 
     status: NDArray[np.int8]
@@ -82,11 +88,11 @@ class Outcome:
 
     @property
     def converged(self) -> bool:
-        """Whether every sample converged, or ran the number of steps it was asked to."""
+        """True if every sample converged, or took the fixed number of steps of ``tolerance=0``."""
         return bool((self.status <= Status.FIXED_STEPS).all())
 
     def summary(self) -> str:
-        """Return one line of counts and numbers, and a line for each sentence of advice."""
+        """Return a line with counts, iterations and residual, and one line for each sentence of advice."""
         counts = {s: int((self.status == s).sum()) for s in Status}
         parts = [f"{n} {_MEANING[s]}" for s, n in counts.items() if n]
         counted = (
@@ -102,7 +108,14 @@ class Outcome:
         return f"; the acceleration fell back {self.fallbacks.mean():.1f} times on average"
 
     def report_failure(self, where: str, on_failure: str) -> None:
-        """Warn, raise or stay silent about samples that failed."""
+        """Warn, raise or do nothing, as `on_failure` says, if some samples did not converge.
+
+        Parameters
+        ----------
+        where : str
+            Name of the calling function.
+        on_failure : {"warn", "raise", "ignore"}
+        """
         if on_failure not in ("warn", "raise", "ignore"):
             raise ValueError(f"[{where}] on_failure is 'warn', 'raise' or 'ignore'. Received {on_failure!r}.")
         if self.converged or on_failure == "ignore":
@@ -113,28 +126,46 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
+def warn_of_epoch(epoch: int, unconverged: int, samples: int, advice: Iterable[str]) -> None:
+    """Warn that some samples of an epoch of `Trainer.fit` did not converge; repeated advice is shown once."""
+    warnings.warn(
+        f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge, so the gradients "
+        f"are approximate. {' '.join(dict.fromkeys(advice))}",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
 @singledispatch
 def explanation(outcome: Outcome) -> str:
-    """Say why a phase ended as it did; `equiprop.verify.diagnosis` registers more than a summary."""
+    """Return a text on an outcome; `equiprop.verify.diagnosis` registers a diagnosis of free phases."""
     return outcome.summary()
 
 
 @dataclass(frozen=True)
 class FixedPoint(Outcome):
-    """The state a free phase ended in.
+    """The result of a free phase.
 
     Attributes
     ----------
     state : (batch, units)
-        Free units of all layers, in layer order.
+        Final state: the units of all layers but the input, in the order of the layers.
     outputs : (batch, outputs)
-        The prediction.
+        The prediction: the units of the last layer.
+    status, iterations, fallbacks, advice
+        See `Outcome`.
     residual : (batch,) float64
-        max |T(s) - s|, the max-norm of the projected dE/ds where the leak is quadratic.
+        max |T(s) - s| with the fixed-point map T; for a quadratic leak, the max-norm of the projected dE/ds.
     residual_trace : (iterations + 1, batch) float64, or None
-        Residual at every iteration, if ``trace=True`` asked for it.
+        Residual at every iteration; only with ``trace=True``.
     trajectory : (iterations + 1, batch, units), or None
-        Every state, if ``record=True`` asked for it.
+        State at every iteration; only with ``record=True``.
+    x : (batch, inputs)
+        The input that was clamped.
+    model : Model
+    solver : FreeSolver
+    fingerprint : (batch,) float64
+        Residual under the parameters at the end of the phase; it tells whether they have changed since.
     """
 
     state: Array
@@ -147,11 +178,11 @@ class FixedPoint(Outcome):
 
     @property
     def outputs(self) -> Array:
-        """The last `num_outputs` units, (batch, outputs)."""
+        """The prediction, the last `num_outputs` units of the state, (batch, outputs)."""
         return self.state[:, -self.model.num_outputs :]
 
     def explain(self) -> None:
-        """Print why this free phase ended as it did: spectrum, stable steps, kinks, and what to do."""
+        """Print a diagnosis: spectrum of the Hessian, stable steps, symmetry, kinks, and advice."""
         print(explanation(self))
 
     def __str__(self) -> str:
@@ -160,18 +191,21 @@ class FixedPoint(Outcome):
 
 @dataclass(frozen=True)
 class Gradient(Outcome):
-    """A gradient of the objective J = mean over the batch of C at the fixed point.
+    """The gradient of the objective J, the mean over the batch of the cost C at the fixed point.
 
     Attributes
     ----------
     parameters : (parameters,)
-        dJ/dtheta, flat; optimizers subtract it.
-    blocks : dict of views of `parameters`
-        By name: W1, b1, ...
+        dJ/dtheta, a flat array in the layout of ``model.parameters``.
+    blocks : dict of str to array
+        Views of `parameters` by name: W1, b1, ...
     inputs : (batch, inputs)
-        dJ/dx; empty for energies that do not offer it.
+        dJ/dx; empty if the energy has no derivative with respect to x.
     objective : float
         J at the free state.
+    status, iterations, residual, fallbacks, advice
+        Result of the second phase; see `Outcome`.
+    model : Model
     """
 
     parameters: Array

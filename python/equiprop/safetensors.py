@@ -1,7 +1,8 @@
-"""Reading and writing safetensors files: named arrays and text, nothing that runs.
+"""Reading and writing of safetensors files, which contain named arrays and text, and no code.
 
-A file is the length of its header (8 bytes), the header (JSON: type, shape and place of each tensor, and
-text under ``__metadata__``), then the bytes of the tensors, all little-endian. The core reads and writes it.
+A file consists of the length of its header (8 bytes), the header (JSON: type, shape and offsets of each
+tensor, and text under ``__metadata__``), and the bytes of the tensors, all little-endian. The core reads and
+writes it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from equiprop import _core
 
 __all__ = ["MAX_HEADER_BYTES", "read_safetensors", "write_safetensors"]
 
-#: The longest header written or read: 1 MiB, room for thousands of tensors.
+#: Largest size of a header in bytes: 1 MiB, enough for thousands of tensors.
 MAX_HEADER_BYTES = _core.MAX_HEADER_BYTES
 
 
 def write_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write named arrays and text to a safetensors file, atomically: all of the new file or all of the old.
+    """Write named arrays and text to a safetensors file; an existing file is replaced atomically.
 
-    A link is followed, and the permissions of a file that is replaced are kept. Equal content gives equal
-    bytes. Data starts at a multiple of 8 bytes and larger number types come
-    first, so every tensor is aligned.
+    The function follows links, and keeps the permissions of a file that it replaces. Equal content gives
+    equal bytes. The data starts at a multiple of 8 bytes, and larger number types come first, so that every
+    tensor is aligned.
 
     Parameters
     ----------
@@ -38,17 +39,17 @@ def write_safetensors(
     tensors : mapping from name to array
         Floats of 16 to 64 bits or integers of 8 to 64 bits, of any shape and byte order.
     metadata : mapping from str to str
-        Text to store beside them.
+        Text that is stored with the arrays.
 
     Raises
     ------
     TypeError
-        A name or text is no str, a tensor no array, or its type not listed above.
+        A name or a text is not a str, a tensor is not an array, or its type is not listed above.
     ValueError
-        A name is ``__metadata__``, a text has a lone surrogate, names and text do not fit a header of
-        ``MAX_HEADER_BYTES``, or the path leads to a device or pipe.
+        A name is ``__metadata__``, a text has a lone surrogate, the header is larger than
+        ``MAX_HEADER_BYTES``, or the path is that of a device or a pipe.
     OSError
-        Writing failed, for example on a full disk; nothing is left behind and an old file is intact.
+        The file cannot be written, for example because the disk is full. An existing file is not changed.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def write_safetensors(
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read a safetensors file, whoever wrote it; nothing in it is trusted before it is checked.
+    """Read a safetensors file; all content is checked, so that files of unknown origin are safe to read.
 
     Parameters
     ----------
@@ -75,16 +76,16 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[An
     Returns
     -------
     tensors : dict from str to array
-        The tensors in native byte order, each with its own memory, at most the file's size in all.
+        The tensors in native byte order; each has its own memory, in total at most the size of the file.
     metadata : dict from str to str
-        The text stored beside them.
+        The text that is stored with the arrays.
 
     Raises
     ------
     ValueError
-        The file departs from the format in any way: cut, padded, overlapping, of unknown type, ...
+        The file violates the format: it is truncated or padded, tensors overlap, a type is unknown, ...
     OSError
-        It cannot be read.
+        The file cannot be read.
 
     References
     ----------
@@ -102,7 +103,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[An
 def _encoded(text: str) -> bytes:
     if not isinstance(text, str):
         raise TypeError(f"[write_safetensors] Names and metadata are str. Received {text!r}.")
-    # The core refuses what is no text, lone surrogates.
+    # The core refuses lone surrogates, which are not valid text.
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -111,6 +112,6 @@ def _native(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
         received = f"{type(tensor).__name__} for '{name}'"
         raise TypeError(f"[write_safetensors] Tensors are NumPy arrays. Received {received}.")
     if tensor.dtype.kind not in "iuf" or tensor.itemsize > 8:
-        rule = "Tensors are of 16- to 64-bit floats or 8- to 64-bit integers; convert it"
+        rule = "Tensors are of 16- to 64-bit floats or 8- to 64-bit integers"
         raise TypeError(f"[write_safetensors] {rule}. Received {tensor.dtype} for '{name}'.")
     return tensor.astype(tensor.dtype.newbyteorder("="), order="C", copy=False)

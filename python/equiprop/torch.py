@@ -1,4 +1,4 @@
-"""Models of your own written in PyTorch (extra ``torch``): derivatives come from ``torch.func``."""
+"""Models that a user writes in PyTorch (extra ``torch``); PyTorch computes their derivatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ try:
     import torch
 except ImportError as _error:
     raise ImportError(
-        "[equiprop.torch] Models in PyTorch need it. Install it with pip install 'equiprop[torch]'."
+        "[equiprop.torch] PyTorch is not installed. Install it with pip install 'equiprop[torch]'."
     ) from _error
 
 Tensors = dict[str, "torch.Tensor"]
@@ -23,7 +23,7 @@ Function = Callable[["torch.Tensor", "torch.Tensor", Tensors], "torch.Tensor"]
 
 
 class _TorchModel(OwnModel):
-    """A model given by a function of tensors, with named parameters that share one flat array."""
+    """A model that is defined by a function of tensors; its named parameters are views of one flat array."""
 
     accepts_complex: ClassVar[bool] = False
 
@@ -45,7 +45,7 @@ class _TorchModel(OwnModel):
 
     @property
     def block_slices(self) -> dict[str, slice]:
-        """Where each tensor lies in `parameters`."""
+        """The slice of `parameters` that holds each tensor."""
         slices, at = {}, 0
         for name, shape in self.block_shapes.items():
             size = int(np.prod(shape, dtype=np.int64))
@@ -54,29 +54,29 @@ class _TorchModel(OwnModel):
         return slices
 
     def block_views(self, flat: Array) -> dict[str, Array]:
-        """Return named views of an array laid out like `parameters`."""
+        """Return named views of an array with the layout of `parameters`."""
         return {name: flat[at].reshape(self.block_shapes[name]) for name, at in self.block_slices.items()}
 
     @property
     def params(self) -> Tensors:
-        """The parameters as tensors: the same memory."""
+        """The parameters as tensors that share the memory of `parameters`."""
         return {name: torch.from_numpy(view) for name, view in self.block_views(self.parameters).items()}
 
 
 class TorchEnergy(_TorchModel, Energy):
-    """An energy given by a PyTorch function, in double precision.
+    """An energy that a PyTorch function defines, in double precision.
 
     Parameters
     ----------
     function : callable
-        ``energy(x, s, params)``: E of each sample, (batch,), for tensors x (batch, inputs) and
-        s (batch, units) and a dictionary of tensors; made of operations that ``torch.func`` differentiates.
+        ``energy(x, s, params)`` returns E of each sample, (batch,), for tensors x (batch, inputs) and
+        s (batch, units) and a dictionary of tensors. ``torch.func`` must be able to differentiate it.
     num_units, num_outputs : int
-        Length of a state; how many of its last entries the cost acts on.
+        Number of units of a state, and number of outputs, which are its last units.
     params : mapping of str to tensor
-        Copied into one flat array, `parameters`, that optimizers write to.
+        Initial parameters. They are copied into one flat array, `parameters`, which optimizers update.
     num_inputs : int, optional
-        Length of x, where a check has to invent one.
+        Number of inputs; needed by checks that draw a random x.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class TorchEnergy(_TorchModel, Energy):
 
     def gradient(self, x: Array, s: Array) -> Array:
         """Return dE/ds, (batch, units)."""
-        # The one method every step calls: autograd without the transforms of torch.func takes half the time.
+        # Every step of a relaxation calls this method: torch.autograd takes half the time of torch.func.
         at = _tensor(s).requires_grad_()
         with torch.enable_grad():
             total = self._energies(_tensor(x), at, self.params).sum()
@@ -134,14 +134,23 @@ class TorchEnergy(_TorchModel, Energy):
 
 
 class TorchVectorField(_TorchModel, VectorField):
-    """Dynamics ds/dt = mu given by a PyTorch function, in double precision; they need not have an energy.
+    """Dynamics ds/dt = mu(x, s) that a PyTorch function defines, in double precision; no energy is required.
 
     Parameters
     ----------
     function : callable
-        ``velocity(x, s, params)``: mu, (batch, units); see `TorchEnergy`.
+        ``velocity(x, s, params)`` returns mu, (batch, units), for arguments as in `TorchEnergy`.
     num_units, num_outputs, params, num_inputs
-        As for `TorchEnergy`.
+        See `TorchEnergy`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import equiprop as eq
+    >>> from equiprop.torch import TorchVectorField
+    >>> field = TorchVectorField(lambda x, s, p: x - p["a"] * s, 2, 1, {"a": torch.tensor([1.0, 2.0])})
+    >>> eq.free_phase(field, [[0.5, 1.0]]).state.round(6).tolist()
+    [[0.5, 0.5]]
     """
 
     def velocity(self, x: Array, s: Array) -> Array:
@@ -151,7 +160,7 @@ class TorchVectorField(_TorchModel, VectorField):
 
     def jacobian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return dmu/ds . v, (batch, units)."""
-        # Two sweeps back: forward mode loads parts of PyTorch that warn of their own deprecation.
+        # Two reverse sweeps: forward mode loads parts of PyTorch that emit deprecation warnings.
         velocity = partial(self._velocities, _tensor(x), params=self.params)
         pull: Any = torch.func.vjp(velocity, _tensor(s))[1]
         push: Any = torch.func.vjp(lambda u: pull(u)[0], torch.zeros(s.shape, dtype=torch.float64))[1]
@@ -175,7 +184,7 @@ class TorchVectorField(_TorchModel, VectorField):
 
 
 def _tensor(array: Array) -> torch.Tensor:
-    """Return the same memory as a tensor; a copy if it may not be written to, of which PyTorch would warn."""
+    """Return a tensor that shares the memory of an array, or a copy of an array that is read-only."""
     array = np.ascontiguousarray(array)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
@@ -189,15 +198,15 @@ def _flat(tensors: Mapping[str, Any]) -> Array:
 
 
 def _checked(value: Any, shape: tuple[int, ...], rule: str) -> torch.Tensor:
-    """Return what the user's function returned, if it is what was asked for.
+    """Return the value of a user's function; raise an error if its type, precision or shape is wrong.
 
-    Derivatives are of its sum, so a wrong shape would pass there unnoticed, and single precision too.
+    The derivatives are those of the sum of the value, so they alone would not show a wrong shape.
     """
     rule = f"{rule}: a tensor {tuple(shape)} of torch.float64."
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{rule} Received {type(value).__name__}.")
     if value.dtype != torch.float64:
-        raise TypeError(f"{rule} Received {value.dtype}: convert neither x, s nor params.")
+        raise TypeError(f"{rule} Received {value.dtype}: do not convert x, s or params.")
     if value.shape != shape:
         raise ValueError(f"{rule} Received shape {tuple(value.shape)}.")
     return value

@@ -1,43 +1,49 @@
-"""Training: loops over mini-batches, measures, stops early, and can be interrupted."""
+"""Training on mini-batches, with records of every epoch and early stopping."""
 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_contiguous
-from equiprop.checks import check_type, real, whole
+from equiprop.arrays import Array, as_contiguous
+from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
-from equiprop.data import Dataset, checked_scale, scaled
+from equiprop.data import Dataset
 from equiprop.early_stopping import BestEpoch
+from equiprop.evaluation import (
+    array_batches,
+    check_data,
+    dataset_batches,
+    mean_error,
+    measure,
+    predict,
+    sample_errors,
+    scaled_input,
+)
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import SGD, Optimizer, constant, sink_of
 from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
-    ConvergenceWarning,
-    FixedPoint,
     Outcome,
     Status,
     advise,
+    warn_of_epoch,
 )
 from equiprop.second_phase import EquilibriumPropagation, FreeState, SecondPhase, core_options
-from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, default_solver, free_phase, start_of
+from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
 
-#: Streams of the seed's random numbers; epochs use 0, 1, 2, ...
+#: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
-_EVALUATION_BATCH = 1000
-_SHALLOW = 2  # free layers: one hidden, and the outputs
-_GROWTH = 1.5  # of the largest parameter, beyond which a divergence is laid to training
+#: If the largest parameter grew by more than this factor, the advice is to lower the learning rate.
+_GROWTH = 1.5
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
@@ -46,32 +52,35 @@ Callback = Callable[["Trainer", Epoch], None]
 
 @dataclass
 class Trainer:
-    """Trains a model by free phase, second phase and in-place update.
+    """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
     ----------
-    model : HopfieldNetwork or Energy
-    second_phase : EquilibriumPropagation or RecurrentBackpropagation
-    optimizer : SGD or Adam
+    model : HopfieldNetwork, Energy or VectorField
+    second_phase : EquilibriumPropagation, RecurrentBackpropagation or another `SecondPhase`
+        Method that computes the gradient.
+    optimizer : SGD, Adam or another `Optimizer`
     cost : SquaredError or CrossEntropy
     solver : FreeSolver, optional
-        Of the free phase, and of the nudged phases unless `second_phase` names its own.
+        Solver of the free phase, and of the nudged phases if `second_phase` has no solver; by default
+        block updates if the model supports them, otherwise Euler.
     schedule : callable
-        Factor of the learning rate at a progress in [0, 1].
+        Function from the progress of training in [0, 1] to a factor of the learning rate.
     batch_size : int
+        Number of samples of a step.
     seed : int
-        Of the order of samples and of random signs.
-    callbacks : callables
-        Each called as ``callback(trainer, epoch)`` after every epoch.
+        Seed of the order of samples.
+    callbacks : sequence of callables
+        Functions that are called as ``callback(trainer, epoch)`` after every epoch.
 
     Attributes
     ----------
     history : list of Epoch
         Records of all epochs so far.
     steps : int
-        Mini-batches taken so far.
+        Number of training steps so far.
     scale : float
-        That of the Dataset last given to `fit`, for `predict`; 1 before.
+        Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
 
     Examples
     --------
@@ -107,19 +116,25 @@ class Trainer:
         self._core_step: tuple[Model, _core.TrainingStep] | None = None
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
-        """Take one mini-batch: free phase, second phase, update in place.
+        """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
 
         Parameters
         ----------
         x : (batch, inputs) array
         y : (batch, outputs) array, or (batch,) integer labels
         progress : float
-            In [0, 1], for the schedule.
+            Argument of the schedule, in [0, 1].
+
+        Returns
+        -------
+        Metrics
 
         Raises
         ------
+        TypeError, ValueError
+            If x or y has a wrong type or shape, or numbers that are not finite.
         ConvergenceError
-            If a sample diverged; the parameters are then untouched.
+            If a sample diverged; the parameters are not changed.
         """
         factor = self.schedule(progress)
         options = core_options(self.second_phase, self.model, self._solver, self.steps)
@@ -133,7 +148,7 @@ class Trainer:
     def _step_in_core(
         self, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork, factor: float
     ) -> Metrics:
-        """Take a step in one call of the core; an optimiser that overrides `step` gets the summed gradient."""
+        """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
         model, optimizer, where = self.model, self.optimizer, "Trainer.step"
         step = self._stepper()
         network = isinstance(model, HopfieldNetwork)
@@ -153,14 +168,14 @@ class Trainer:
         return Metrics(objective, error, free, second, residual, failed, advice)
 
     def _stepper(self) -> _core.TrainingStep:
-        """Return the core's training step of the model, which keeps its memory from step to step."""
+        """Return the core's training step of the model; it reuses its memory from step to step."""
         if self._core_step is None or self._core_step[0] is not self.model:
             network = self.model.core_network if isinstance(self.model, HopfieldNetwork) else None
             self._core_step = (self.model, self.model.core.TrainingStep(self.model, network))
         return self._core_step[1]
 
     def _outcomes(self, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
-        """Return how the phases of the last step ended; None for a second phase that did not begin."""
+        """Return the outcomes of both phases of the last step; None for a second phase that was not run."""
         model, solver = self.model, self._solver
         free = Outcome(*step.free, advice=advise(step.free[0], partial(solver.cure, model=model)))
         if not len(step.second[0]):
@@ -177,7 +192,7 @@ class Trainer:
         return self._refusal("free phase", free) if second is None else self._refusal("second phase", second)
 
     def _step_by_own_phase(self, x: Any, y: Any, factor: float) -> Metrics:
-        """Take a step whose second phase is an object with a `gradient` of its own."""
+        """Take a step whose second phase defines its own `gradient`."""
         model, solver = self.model, self._solver
         x = model.as_input(x, "Trainer.step")
         cost = bind_cost(self.cost, model, y, len(x), "Trainer.step")
@@ -195,7 +210,7 @@ class Trainer:
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
             gradient.objective,
-            _error(_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
+            mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
             int(free.iterations.sum()) / len(x),
             int(gradient.iterations.sum()) / len(x),
             float(free.residual.max()),
@@ -207,26 +222,26 @@ class Trainer:
         return {**self.__dict__, "_core_step": None}
 
     def _refuse_divergence(self, phase: str, outcome: Outcome) -> None:
-        if outcome.status.max() == _DIVERGED:  # the worst
+        if outcome.status.max() == _DIVERGED:  # the largest value of Status
             raise self._refusal(phase, outcome)
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
         outcome = replace(outcome, advice=(*self._if_training_diverges(), *outcome.advice))
         return ConvergenceError(
-            f"[Trainer.step] The {phase} diverged; the parameters were left as they are. "
-            f"Received {outcome.summary()}",
+            f"[Trainer.step] The {phase} diverged; the parameters were not changed. {outcome.summary()}",
             outcome,
         )
 
     def _if_training_diverges(self) -> list[str]:
-        """Return the advice to lower the learning rate, if it is training that made the parameters large."""
+        """Return advice to lower the learning rate if the largest parameter grew during training."""
         largest = _largest(self.model)
         if largest <= _GROWTH * self._largest_at_start:
             return []
         rate = getattr(self.optimizer, "learning_rate", None)
         return [
-            f"Lower the learning rate{'' if rate is None else f' ({rate})'} and begin anew: the largest "
-            f"parameter grew from {self._largest_at_start:.2g} to {largest:.2g} in {self.steps} steps."
+            f"Lower the learning rate{'' if rate is None else f' ({rate})'} and start training again: "
+            f"the largest parameter grew from {self._largest_at_start:.2g} to {largest:.2g} "
+            f"in {self.steps} steps."
         ]
 
     def fit(
@@ -238,29 +253,41 @@ class Trainer:
         patience: int | None = None,
         progress: bool = False,
     ) -> list[Epoch]:
-        """Train for some epochs and return their records, which are also kept in `history`.
+        """Train for a number of epochs, and return their records, which are also appended to `history`.
 
-        Ctrl-C raises KeyboardInterrupt between or inside steps; parameters and history stay usable.
+        Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid.
 
         Parameters
         ----------
         data : Dataset
         epochs : int
+            Number of passes over the data.
         validation : Dataset or float, optional
-            Held-out data, or the fraction of `data` to hold out.
+            Validation data, or the fraction of `data` that is used for it.
         patience : int, optional
-            Stop after this many epochs without a lower validation error, and restore the parameters of
-            the best one.
+            Stop after this many epochs without a lower validation error, and restore the parameters of the
+            best epoch.
         progress : bool
             Show a tqdm progress bar (extra ``progress``).
+
+        Returns
+        -------
+        list of Epoch
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has a wrong type or is out of range.
+        ConvergenceError
+            If a sample diverged.
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        _check_data(data, "Trainer.fit", "`data`")
+        check_data(data, "Trainer.fit", "`data`")
         self.scale = data.scale
         data, validation = self._split(data, validation)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
-            _check_data(validation, "Trainer.fit", "patience needs validation data, which")
+            check_data(validation, "Trainer.fit", "`validation`, which patience needs,")
         best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
@@ -274,47 +301,34 @@ class Trainer:
         return records
 
     def evaluate(self, data: Dataset) -> Evaluation:
-        """Return error and mean cost on `data`, by free phases alone.
+        """Return error and mean cost on `data`, from free phases with the trainer's solver.
 
-        Warns (`ConvergenceWarning`) of samples that the trainer's solver did not bring to rest.
+        Emits a `ConvergenceWarning` if some samples do not converge.
         """
-        _check_data(data, "Trainer.evaluate", "`data`")
-        errors, objectives, phases = [], [], []
-        for x, y in _batches(data, self.model.dtype):
-            free = self._free(x)
-            cost = bind_cost(self.cost, self.model, y, len(x), "Trainer.evaluate")
-            objectives.append(cost.value(np.ascontiguousarray(free.outputs)))
-            errors.append(_errors(free.outputs, y, data.is_classification))
-            phases.append(free)
-        outcome = _joined(phases)
+        check_data(data, "Trainer.evaluate", "`data`")
+        evaluation, outcome = measure(self.model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
-        return Evaluation(
-            _error(np.concatenate(errors), data.is_classification),
-            float(np.concatenate(objectives).mean(dtype=np.float64)),
-            int((outcome.status > Status.FIXED_STEPS).sum()),
-        )
+        return evaluation
 
     def predict(self, x: Any, *, scale: float | None = None) -> Array:
-        """Return the outputs of the free phase, (samples, outputs).
+        """Return the outputs (samples, outputs) of free phases with the trainer's solver.
 
-        Warns (`ConvergenceWarning`) of samples that the trainer's solver did not bring to rest.
-
-        `evaluate` and `predict` present a Dataset in the same way. The numbers of an array are multiplied by
-        `scale`, so that ``predict(data)`` and ``predict(data.x, scale=data.scale)`` are equal.
+        Emits a `ConvergenceWarning` if some samples do not converge. ``predict(data)`` equals
+        ``predict(data.x, scale=data.scale)``.
 
         Parameters
         ----------
         x : Dataset, or array (samples, inputs)
         scale : float, optional
-            Factor from the numbers of an array to presented inputs; 1 for inputs that `Dataset.batch`
-            returned. By default that of the training data, `Trainer.scale`, for integers and booleans.
-            Floats can be stored or presented ones: they need no factor if that of the training data is 1.
+            Factor by which an array is multiplied; 1 for inputs that `Dataset.batch` returned. The default
+            for integers and booleans is the scale of the training data, `Trainer.scale`. Floats may have been
+            scaled already, so they need `scale` unless that of the training data is 1.
 
         Raises
         ------
         ValueError
-            `x` holds floats without `scale`, and the training data have a scale other than 1; or `x` is a
-            Dataset, which has a scale, and `scale` is given.
+            `x` is an array of floats, `scale` is not given, and that of the training data is not 1; or `x` is
+            a Dataset, and `scale` is given.
 
         Examples
         --------
@@ -326,39 +340,23 @@ class Trainer:
         (40, 2)
         """
         if isinstance(x, Dataset):
-            _check_data(x, "Trainer.predict", "`x`")
+            check_data(x, "Trainer.predict", "`x`")
             if scale is not None:
-                raise ValueError(f"[Trainer.predict] A Dataset has its own scale. Received scale={scale}.")
-            parts = [part for part, _ in _batches(x, self.model.dtype)]
-        else:
-            presented = self.model.as_input(self._presented(x, scale), "Trainer.predict")
-            parts = np.array_split(presented, _batch_count(len(presented)))
-        phases = [self._free(part) for part in parts]
-        _joined(phases).report_failure("Trainer.predict", "warn")
-        return np.concatenate([free.outputs for free in phases])
-
-    def _presented(self, x: Any, scale: float | None) -> Any:
-        """Return the inputs that an array given to `predict` stands for."""
-        where = "Trainer.predict"
-        array = as_array(x, where, "x")
-        if scale is None:
-            if array.dtype.kind == "f" and self.scale != 1:
                 raise ValueError(
-                    f"[{where}] An array of floats needs its `scale`: {self.scale:g}, as in training, or 1 "
-                    "for inputs from Dataset.batch; or give a Dataset. "
-                    f"Received {array.dtype} and no scale, after training with scale {self.scale:g}."
+                    f"[Trainer.predict] scale is for arrays; a Dataset has one. Received {scale}."
                 )
-            scale = self.scale
-        scale = checked_scale(where, real(scale, where, "scale"))
-        return array if scale == 1 else scaled(array, scale, self.model.dtype)
+            batches = [part for part, _ in dataset_batches(x, self.model.dtype)]
+        else:
+            presented = scaled_input(x, scale, self.scale, self.model.dtype)
+            batches = array_batches(self.model.as_input(presented, "Trainer.predict"))
+        outputs, outcome = predict(self.model, self._solver, batches)
+        outcome.report_failure("Trainer.predict", "warn")
+        return outputs
 
     @property
     def _solver(self) -> FreeSolver:
         assert self.solver is not None
         return self.solver
-
-    def _free(self, x: Any) -> FixedPoint:
-        return free_phase(self.model, x, solver=self._solver, on_failure="ignore")
 
     def _split(self, data: Dataset, validation: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
         """Return training and validation data."""
@@ -366,8 +364,8 @@ class Trainer:
             data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
         if validation is not None:
             for part in (data, validation):
-                _check_data(part, "Trainer.fit", "Each of training and validation data")
-        # An int, which is a float to type checkers, was refused.
+                check_data(part, "Trainer.fit", "Each of training and validation data")
+        # Type checkers take an int for a float; `check_data` refused it.
         return data, validation  # pyright: ignore[reportReturnType]
 
     def _epoch(
@@ -384,75 +382,12 @@ class Trainer:
             steps.append(self.step(x, y, progress=((epoch - 1) * count + k) / (epochs * count)))
             weights.append(len(indices))
         seconds = time.perf_counter() - start
-        _warn_unconverged(steps, len(data), epoch)
+        unconverged = sum(m.unconverged for m in steps)
+        if unconverged:
+            warn_of_epoch(epoch, unconverged, len(data), [a for m in steps for a in m.advice])
         error = None if validation is None else self.evaluate(validation).error
         return summarise(epoch, steps, np.array(weights), error, seconds)
 
 
-def _check_data(data: Any, where: str, name: str) -> None:
-    check_type(data, Dataset, where, f"{name} is a Dataset")
-    if len(data) == 0:
-        raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
-
-
-def _batch_count(samples: int) -> int:
-    return max(1, -(-samples // _EVALUATION_BATCH))
-
-
-def _batches(data: Dataset, dtype: np.dtype[Any]) -> Iterator[tuple[Array, Array]]:
-    """Yield the inputs and labels or targets of all samples, in order."""
-    for indices in np.array_split(np.arange(len(data)), _batch_count(len(data))):
-        yield data.batch(indices, dtype)
-
-
-def training_solver(model: Model) -> FreeSolver:
-    """Return the free-phase solver a `Trainer` uses when none is named.
-
-    Block updates to the largest residual that leaves the cosine between the gradient of a mini-batch and the
-    fully relaxed one above 0.998 (docs/performance.md, "Fewer steps"): 5e-3 with one hidden layer, and with
-    more 2e-3 and Anderson acceleration, which is worth its price there.
-    """
-    if not model.has_block_update:
-        return default_solver(model)
-    if len(model.layer_slices) <= _SHALLOW:
-        return BlockUpdate(tolerance=5e-3, max_iterations=200)
-    return BlockUpdate(tolerance=2e-3, max_iterations=200, anderson=1)
-
-
-def _errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float64]:
-    """Return 0 or 1 per sample, or mean squared errors."""
-    if classification:
-        return np.asarray(outputs.argmax(axis=1) != y, dtype=np.float64)
-    return np.asarray(((outputs.astype(np.float64) - y) ** 2).mean(axis=1))
-
-
-def _error(errors: NDArray[np.float64], classification: bool) -> float:
-    mean = float(errors.mean())
-    return mean if classification else mean**0.5
-
-
 def _largest(model: Model) -> float:
     return float(np.abs(model.parameters).max(initial=0))
-
-
-def _joined(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome of several batches as that of one."""
-    return Outcome(
-        np.concatenate([o.status for o in outcomes]),
-        np.concatenate([o.iterations for o in outcomes]),
-        np.concatenate([o.residual for o in outcomes]),
-        np.concatenate([o.fallbacks for o in outcomes]),
-        advice=tuple(dict.fromkeys(sentence for o in outcomes for sentence in o.advice)),
-    )
-
-
-def _warn_unconverged(steps: Sequence[Metrics], samples: int, epoch: int) -> None:
-    unconverged = sum(m.unconverged for m in steps)
-    if unconverged:
-        advice = dict.fromkeys(sentence for m in steps for sentence in m.advice)
-        warnings.warn(
-            f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge: "
-            f"their gradients are approximate. {' '.join(advice)}",
-            ConvergenceWarning,
-            stacklevel=4,
-        )

@@ -81,14 +81,14 @@ FREE: list[tuple[Any, Any, Status, str, Any]] = [
         HopfieldNetwork([4, 8, 8, 8, 3], activation="tanh", dtype="float64"),
         eq.BlockUpdate(tolerance=1e-17),
         Status.MAX_ITERATIONS,
-        "Rounding errors of float64 can exceed the tolerance 1e-17: leave it at None.",
+        "Rounding errors of float64 can exceed the tolerance 1e-17: use tolerance=None.",
         eq.BlockUpdate(),
     ),
     (
         net("linear", dtype="float32"),
         eq.BlockUpdate(tolerance=1e-9),
         Status.MAX_ITERATIONS,
-        "Rounding errors of float32 can exceed the tolerance 1e-09: take a network in float64.",
+        "Rounding errors of float32 can exceed the tolerance 1e-09: use a network in float64.",
         net("linear"),
     ),
 ]
@@ -327,7 +327,7 @@ LINEAR: list[tuple[Any, float, Status, str, Any]] = [
         eq.GMRES(restart=2, max_iterations=12),
         0.5,
         Status.MAX_ITERATIONS,
-        "A higher restart (2) needs fewer.",
+        "A larger restart (2) needs fewer steps.",
         eq.GMRES(restart=11, max_iterations=12),
     ),
 ]
@@ -382,7 +382,7 @@ def test_a_saddle_is_cured_by_smaller_weights() -> None:
     failed = eq.recurrent_backpropagation(model, saddle, Y[:2], on_failure="ignore")
     exact = eq.equilibrium_propagation(model, saddle, Y[:2], nudging=eq.exact_limit(), on_failure="ignore")
     (stability,) = eq.verify.diagnose(saddle).advice
-    assert any("if it rests at a saddle, scale the weights down." in sentence for sentence in failed.advice)
+    assert any("if it is a saddle point, scale the weights down." in sentence for sentence in failed.advice)
     assert any("Scale weights and inputs down" in sentence for sentence in exact.advice)
     assert "Scale the weights down, or relax from another state." in stability
     smaller = scaled_down(model)

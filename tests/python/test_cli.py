@@ -138,7 +138,7 @@ def test_files_that_cannot_be_written_are_refused_before_the_claims_are_checked(
 
 def test_a_picture_needs_a_claim_that_applies(tmp_path: Path, capsys: Capture) -> None:
     (line,) = error_of(capsys, *SMALL, "--claims", "bounded", "--plot", tmp_path / "t.png")
-    assert line.endswith("[verify] A picture shows a claim that was checked. Received none that applies.")
+    assert line.endswith("[verify] --plot needs a claim that applies to a network. Received none.")
 
 
 def test_info_tells_of_the_build_and_of_a_model(tmp_path: Path, capsys: Capture) -> None:

@@ -261,7 +261,7 @@ def test_a_run_that_ends_early_never_touches_a_good_model(
         told = error_of(capsys, *DIGITS, "--output", good, "--seed", 1, status=status)
         paths = [good / f"{stem}.safetensors", good / f"{stem}.jsonl"]
         assert told[0] == (
-            f"training stopped early; its results so far are in {paths[0]} and {paths[1]}; "
+            f"training was not completed; its results are in {paths[0]} and {paths[1]}; "
             f"{good}/model.safetensors is unchanged"
         )
         parameters = eq.load(paths[0]).parameters
@@ -280,7 +280,7 @@ def test_an_interrupted_run_keeps_its_model_where_there_is_none(
     end_at(40, end)
     model, history = tmp_path / "model.safetensors", tmp_path / "history.jsonl"
     assert error_of(capsys, *DIGITS, "--output", tmp_path, status=status) == [
-        f"training stopped early; its results so far are in {model} and {history}",
+        f"training was not completed; its results are in {model} and {history}",
         f"equiprop train: {message}",
     ]
     assert (eq.load(model).parameters != eq.HopfieldNetwork([64, 12, 10], seed=0).parameters).any()

@@ -97,7 +97,7 @@ LABELS = np.array([0, 1, 2])
     [
         ((X[0], LABELS), "samples, features"),
         ((X[:, :0], LABELS), "samples, features"),
-        ((X, LABELS[:2]), "one row per sample"),
+        ((X, LABELS[:2]), "one row for each sample"),
         ((X + np.nan, LABELS), "x is finite"),
         ((X, LABELS - 1), "Labels lie in"),
         ((X, LABELS, 1.0, 2), "Labels lie in"),

@@ -232,7 +232,9 @@ def test_complex_nudging_needs_a_parameter_gradient_for_complex_states() -> None
     free = eq.free_phase(bare, X)
     with pytest.raises(ValueError, match=r"^\[holomorphic\] .* Received Bare"):
         eq.equilibrium_propagation(bare, free, Y, nudging=eq.holomorphic(0.2, 4))
-    with pytest.raises(TypeError, match=r"^\[Energy\] Complex nudging needs .* Received one supplied"):
+    with pytest.raises(
+        TypeError, match=r"^\[Energy\] Complex nudging needs .* Received one by complex steps"
+    ):
         bare.parameter_gradient(X, free.state + 0j)
 
 
@@ -376,7 +378,7 @@ def test_parameters_that_are_not_finite_are_refused(bad: float) -> None:
     x, y = np.ones((2, 2)), np.zeros((2, 2))
     trainer, free, good = eq.Trainer(valley), eq.free_phase(valley, x), valley.parameters.copy()
     valley.parameters[1] = bad
-    rule = rf"^\[clamp\] All parameters are finite\. Set them again; .* Received parameters\[1\] = {bad}\.$"
+    rule = rf"^\[clamp\] All parameters are finite\. Received parameters\[1\] = {bad}\. If training diverged,"
     for call in (
         lambda: trainer.predict(x),
         lambda: trainer.evaluate(eq.Dataset(x, y)),

@@ -45,7 +45,7 @@ def test_cut_idx_files_are_refused(
     path, content = folder / "cut", idx_bytes(array)
     content = gzip.compress(content, 1) if packed else content
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    with pytest.raises(ValueError, match=r"^\[read_idx\] .* Received .*cut'"):
+    with pytest.raises(ValueError, match=r"^\[read_idx\] (.* Received .*|cannot decompress '.*)cut'"):
         read_idx(path)
 
 
@@ -77,18 +77,18 @@ LARGEST = struct.pack(">BBBBI", 0, 0, 8, 1, MAX_IDX_BYTES)
     [
         (b"", "two zero bytes"),
         (b"PK\x03\x04", "two zero bytes"),
-        (HEADER[:3], "four bytes of magic"),
+        (HEADER[:3], "magic number of four bytes"),
         (b"\0\0\x0a\x01" + HEADER[4:], "type code"),
         (b"\0\0\x08\x00", "1 to 64 dimensions"),
         (b"\0\0\x08\x41" + bytes([0, 0, 0, 1]) * 65, "1 to 64 dimensions"),
         (HEADER[:6], "take 4 bytes"),
         (b"\0\0\x08\x01" + bytes(4), "at least 1"),
-        (HEADER + b"ab", "goes with 3 bytes"),
-        (HEADER + b"abcd", "goes with 3 bytes"),
+        (HEADER + b"ab", "3 bytes of data follow"),
+        (HEADER + b"abcd", "3 bytes of data follow"),
         (b"\0\0\x0e\x04" + b"\xff" * 16, "at most 2147483648"),
         (b"\0\0\x0b\x01" + LARGEST[4:], "at most 2147483648"),
-        (LARGEST, "goes with 2147483648 bytes"),
-        (HEADER + bytes(30 * 2**20), "goes with 3 bytes"),
+        (LARGEST, "2147483648 bytes of data follow"),
+        (HEADER + bytes(30 * 2**20), "3 bytes of data follow"),
     ],
 )
 def test_false_idx_files_are_refused_without_much_memory(

@@ -232,8 +232,8 @@ def test_arrays_that_do_not_fit_are_refused(make: Callable[..., Optimizer]) -> N
         (np.ones(5), np.ones(4), "vectors of one length"),
         (np.ones((5, 1)), np.ones((5, 1)), "vectors of one length"),
         (frozen, np.ones(5), "read-only"),
-        (np.ones(4), np.ones(4), "make a new one"),
-        (np.ones(5, np.float32), np.ones(5, np.float32), "make a new one"),
+        (np.ones(4), np.ones(4), "create a new optimizer"),
+        (np.ones(5, np.float32), np.ones(5, np.float32), "create a new optimizer"),
     ):
         with pytest.raises(ValueError, match=message):
             optimizer.step(theta, gradient, BLOCKS)

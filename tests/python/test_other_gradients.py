@@ -165,7 +165,7 @@ def test_a_recording_of_a_fixed_number_of_steps_is_needed() -> None:
         eq.free_phase(net, x, solver=eq.FixedPointIteration(tolerance=1e-3), record=True),
     ):
         with pytest.raises(
-            ValueError, match=r"\[backpropagation_through_time\] The relaxation is a recorded one"
+            ValueError, match=r"\[backpropagation_through_time\] `free` is a recorded relaxation"
         ):
             eq.backpropagation_through_time(net, free, y)
     blocks = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=0, max_iterations=5), record=True)
@@ -176,7 +176,7 @@ def test_a_recording_of_a_fixed_number_of_steps_is_needed() -> None:
         eq.backpropagation_through_time(net, eq.free_phase(net, x, solver=accelerated, record=True), y)
     recorded = eq.free_phase(net, x, solver=steps, record=True)
     net.parameters[0] += 1
-    with pytest.raises(ValueError, match="run free_phase again"):
+    with pytest.raises(ValueError, match="Run free_phase again"):
         eq.backpropagation_through_time(net, recorded, y)
 
 

@@ -250,7 +250,7 @@ def test_a_copied_fixed_point_still_belongs_to_its_model(way: Way) -> None:
     assert eq.recurrent_backpropagation(twin.model, twin, y).parameters.tobytes() == want.tobytes()
     assert eq.recurrent_backpropagation(free.model, twin, y).parameters.tobytes() == want.tobytes()
     twin.model.parameters[:] *= 2
-    with pytest.raises(ValueError, match="run free_phase again"):
+    with pytest.raises(ValueError, match="Run free_phase again"):
         eq.recurrent_backpropagation(twin.model, twin, y)
 
 

@@ -57,7 +57,9 @@ def test_predict_takes_arrays_as_they_are_where_training_did() -> None:
 
 def test_predict_refuses_a_scale_that_cannot_be_one() -> None:
     trainer, data = Trainer(small()), blobs()
-    with pytest.raises(ValueError, match=r"^\[Trainer.predict\] A Dataset has its own scale\. Received"):
+    with pytest.raises(
+        ValueError, match=r"^\[Trainer.predict\] scale is for arrays; a Dataset has one\. Received"
+    ):
         trainer.predict(data, scale=1.0)
     with pytest.raises(ValueError, match=r"^\[Trainer.predict\] `x` holds at least one sample"):
         trainer.predict(data.take(np.arange(0)))

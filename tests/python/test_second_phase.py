@@ -201,7 +201,7 @@ def test_a_stale_free_phase_is_refused(phase: Any, change: str) -> None:
         free.state[0, 0] += 1e-3
     else:
         net.initialize(seed=7)
-    with pytest.raises(ValueError, match=r"present parameters .* run free_phase again"):
+    with pytest.raises(ValueError, match=r"present parameters .* Run free_phase again"):
         phase(net, free, y)
     replaced = eq.free_phase(net, free.x)
     phase(net, replaced, y)
@@ -210,7 +210,7 @@ def test_a_stale_free_phase_is_refused(phase: Any, change: str) -> None:
 def test_a_free_phase_of_another_network_is_refused() -> None:
     net = chain()
     free, _, y, _ = prepare(net)
-    with pytest.raises(ValueError, match="run free_phase again"):
+    with pytest.raises(ValueError, match="Run free_phase again"):
         eq.equilibrium_propagation(chain(seed=1), free, y)
 
 

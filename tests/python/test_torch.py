@@ -368,6 +368,6 @@ def test_without_pytorch_its_module_says_what_to_install(tmp_path: Path) -> None
         "except ImportError as error:\n    print(error, '|', error.__cause__)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.startswith("[equiprop.torch] Models in PyTorch need it.")
+    assert run.stdout.startswith("[equiprop.torch] PyTorch is not installed.")
     assert "pip install 'equiprop[torch]'" in run.stdout
     assert run.stdout.strip().endswith("| no torch here")

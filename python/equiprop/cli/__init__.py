@@ -1,3 +1,3 @@
-"""The ``equiprop`` command: train, evaluate, verify, info."""
+"""The command-line program ``equiprop`` with the commands train, evaluate, verify and info."""
 
 from equiprop.cli.command import main as main

@@ -1,4 +1,4 @@
-"""The entry point: parses the command line, runs a command and turns exceptions into exit statuses."""
+"""Entry point of the program: parses the command line, runs a command and returns its exit status."""
 
 from __future__ import annotations
 
@@ -19,19 +19,32 @@ from equiprop.results import ConvergenceError
 _COMMANDS = {
     "train": (add_train, "train a network; save the model and its history"),
     "evaluate": (add_evaluate, "print the test error of a saved model"),
-    "verify": (add_verify, "check every claim of the theory, on random networks or a saved one"),
-    "info": (add_info, "describe this build, or a saved model"),
+    "verify": (add_verify, "check the claims of the theory on random networks or on a saved model"),
+    "info": (add_info, "describe this build or a saved model"),
 }
 _FAILED = 2
-#: By convention 128 + the number of the signal: SIGINT is 2, SIGTERM is 15.
+#: 128 + the number of the signal, the convention of shells: SIGINT is 2, SIGTERM is 15.
 _INTERRUPTED, _TERMINATED = 130, 143
-_COMPUTES = Condition("without a MODEL to describe", lambda o: o.command != "info" or o.model is None)
+_COMPUTES = Condition("without MODEL", lambda o: o.command != "info" or o.model is None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status.
+    """Run a command and return its exit status.
 
-    It is 0, 1 if a claim does not hold, 2 for errors, 130 after Ctrl-C and 143 after SIGTERM.
+    The status is 0 for success, 1 if a claim does not hold, 2 for errors, 130 after Ctrl-C, and 143 after
+    SIGTERM.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Arguments of the command line; by default those of the process.
+
+    Examples
+    --------
+    >>> from equiprop.cli import main
+    >>> main(["info"])  # doctest: +ELLIPSIS
+    version ...
+    0
     """
     options = _parser().parse_args(arguments)
     options.command_line = shlex.join(["equiprop", *(sys.argv[1:] if arguments is None else arguments)])
@@ -62,11 +75,11 @@ def _end(options: argparse.Namespace, message: str, status: int) -> int:
 def _sentence(error: Exception, command: str) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        return f"[{command}] Files and folders can be used. Received {text}."
+        return f"[{command}] cannot use a file or folder: {text}."
     if isinstance(error, MemoryError) and not text.startswith("["):
         return (
-            f"[{command}] States, parameters and results fit in memory. Received options that need more than "
-            "is free; choose fewer units, samples or steps, or smaller batches."
+            f"[{command}] cannot allocate memory: the options need more than is free. Choose fewer units, "
+            "samples or steps, or smaller batches."
         )
     return text
 
@@ -81,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         options = Options(command)
         options.add("--json", action="store_true", help="print one JSON object instead of text")
-        options.add("--threads", _COMPUTES, type=int, help="number of threads (default: all processors)")
+        options.add(
+            "--threads", _COMPUTES, type=int, help="number of threads (default: number of processors)"
+        )
         add(command, options)
     return parser

@@ -1,4 +1,4 @@
-"""``equiprop evaluate``: the test error of a saved model."""
+"""The command ``equiprop evaluate``, which prints the test error of a saved model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equiprop.training import Trainer
 
 def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
-    command.add_argument("model", type=Path, help="model.safetensors of `equiprop train`")
+    command.add_argument("model", type=Path, help="file of a saved model, such as model.safetensors")
     add_data(command, options)
     options.section("free phase")
     add_solver(options)
@@ -23,7 +23,7 @@ def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Print the test error."""
+    """Print the test error of a saved model, and return the exit status."""
     model = load(options.model)
     _, test = load_data(options)
     result = Trainer(model, solver=build_solver(options, model)).evaluate(test)

@@ -1,4 +1,4 @@
-"""``equiprop info``: facts about this build, or about a saved model."""
+"""The command ``equiprop info``, which describes this build or a saved model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from equiprop.config import config
 
 def add_info(command: argparse.ArgumentParser, _: Options) -> None:
     """Declare the arguments of the command."""
-    command.add_argument("model", type=Path, nargs="?", help="a saved model instead of this build")
+    command.add_argument(
+        "model", type=Path, nargs="?", help="file of a saved model to describe (default: this build)"
+    )
     command.set_defaults(run=run_info)
 
 
 def run_info(options: argparse.Namespace) -> int:
-    """Print the facts."""
+    """Print the description, and return the exit status."""
     facts = config()
     if options.model:
         model = load(options.model)

@@ -1,4 +1,4 @@
-"""Options of a command: each has an effect, or is refused by name before anything is done."""
+"""Options of a command; an option that would have no effect is an error before the command starts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ COSTS: dict[str, type[Cost]] = {"squared-error": SquaredError, "cross-entropy": 
 
 @dataclass(frozen=True)
 class Condition:
-    """When an option has an effect.
+    """A condition under which an option has an effect.
 
     Attributes
     ----------
     text : str
-        Completes the sentence "The option has an effect only ...".
+        End of the sentence "The option has an effect only ...".
     holds : callable
-        Takes the options, with their defaults filled in.
+        Returns True if the options, including their defaults, satisfy the condition.
     """
 
     text: str
@@ -40,7 +40,7 @@ class _Option:
 class Options:
     """Declares the options of one command, with their defaults and the conditions of their effect.
 
-    The parser is not told the defaults, so that an option that was given differs from one that was not.
+    The defaults are not passed to argparse, so that None marks an option that the user did not give.
     """
 
     def __init__(self, command: argparse.ArgumentParser) -> None:
@@ -51,21 +51,21 @@ class Options:
         command.set_defaults(settle=self._settle)
 
     def section(self, title: str, *conditions: Condition) -> None:
-        """Show the options added from now on under `title`; all of them have these conditions."""
+        """Start a section of the help text; the conditions hold for all options that are added to it."""
         self._container = self._command.add_argument_group(title)
         self._shared = conditions
 
     def add(self, flag: str, *conditions: Condition, default: Any = None, **words: Any) -> None:
-        """Add an option; `words` are arguments of ``argparse.ArgumentParser.add_argument``."""
+        """Add an option with the conditions of its effect; `words` are arguments for argparse."""
         if default is not None:
             words["help"] = f"{words.get('help', '')} (default: {default})".strip()
         action = self._container.add_argument(flag, default=None, **words)
         self._options.append(_Option(flag, action.dest, default, (*self._shared, *conditions)))
 
     def _settle(self, options: argparse.Namespace) -> None:
-        """Fill in the defaults, and refuse options that were given but have no effect.
+        """Set the defaults, and raise ValueError for options that the user gave and that have no effect.
 
-        `options.given` then holds the names of those that were given.
+        Afterwards `options.given` contains the names of the options that the user gave.
         """
         options.given = {o.dest for o in self._options if getattr(options, o.dest) is not None}
         for option in self._options:

@@ -1,4 +1,4 @@
-"""Files of a training run. A model that is there is replaced only by one that is complete."""
+"""Files of a training run; only a complete run replaces an existing model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from equiprop.models import HopfieldNetwork
 
 
 class RunFolder:
-    """Holds model.safetensors and history.jsonl of the last complete run.
+    """The folder of a run, with model.safetensors and history.jsonl of the last complete run.
 
-    While a run goes on, its history grows in a file of its own: unfinished.jsonl, or unfinished-2.jsonl and
-    so on if earlier runs left such files. Nothing is written before the first epoch ends.
+    During a run, its history is written to unfinished.jsonl, or to unfinished-2.jsonl and so on if earlier
+    runs left such files. The first file is written after the first epoch.
 
     Parameters
     ----------
     folder : Path
-        Made when the first file is written.
+        The folder; it is created with the first file.
 
     Raises
     ------
     ValueError
-        If it cannot be made or written.
+        If the folder cannot be created or written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,20 +46,21 @@ class RunFolder:
             stream.write(json.dumps(epoch) + "\n")
 
     def complete(self, net: HopfieldNetwork) -> None:
-        """Replace model and history by those of this run."""
+        """Save the model, and rename the history, as those of a complete run."""
         save(net, self.model)
         if self._running is not None:
             self._running.replace(self.history)
 
     def keep(self, net: HopfieldNetwork | None, *, beside: bool) -> list[Path]:
-        """Keep what an incomplete run has, and return the files that hold it.
+        """Save the results of an incomplete run, and return their files.
 
         Parameters
         ----------
         net : HopfieldNetwork, optional
-            None if its parameters are not worth keeping.
+            Model to save; None to save the history only.
         beside : bool
-            Never use the names of a complete run. They are not used either where a file has one of them.
+            If True, use other names than those of a complete run. If False, use the names of a complete run
+            unless one of these files exists.
         """
         model, history = self.model, self.history
         if beside or model.exists() or history.exists():
@@ -74,7 +75,7 @@ class RunFolder:
         return files
 
     def _unused(self) -> Path:
-        """Return a path without suffix, of which neither parameters nor a history exist."""
+        """Return a path without suffix for which neither a model nor a history exists."""
         for number in itertools.count(1):
             path = self.folder / ("unfinished" if number == 1 else f"unfinished-{number}")
             if not any(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".jsonl")):
@@ -85,8 +86,8 @@ class RunFolder:
 def _check_writable(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = "cannot be written" if existing.is_dir() else "is a file"
+        reason = "cannot be written to" if existing.is_dir() else "is a file"
         raise ValueError(
-            "[train] --output is a folder that can be made and written. "
+            "[train] --output is a folder that can be created and written to. "
             f"Received {str(folder)!r}, but {str(existing)!r} {reason}."
         )

@@ -1,4 +1,4 @@
-"""SIGTERM ends a command as Ctrl-C does: by an exception, so that work can be saved."""
+"""Conversion of SIGTERM to an exception, so that a command can save its results, as after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """The process received SIGTERM, from a job scheduler or from ``kill``."""
+    """Raised when the process receives SIGTERM, for example from a job scheduler or from ``kill``."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise `Terminated` at the first SIGTERM; further ones are ignored, so that saving is not cut off.
+    """Raise `Terminated` at the first SIGTERM, and ignore further ones, which would interrupt the saving.
 
-    Only the main thread can handle signals; in another one this does nothing.
+    Python handles signals in the main thread only; in another thread the block runs unchanged.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

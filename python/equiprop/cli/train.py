@@ -1,4 +1,4 @@
-"""``equiprop train``: trains a network, and saves the model and its history."""
+"""The command ``equiprop train``, which trains a network and saves the model and its history."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ from equiprop.training import Trainer
 def add_train(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
     add_data(command, options)
-    options.add(
-        "--output", type=Path, metavar="DIR", help="folder of the results; equiprop-DATA if not given"
-    )
+    options.add("--output", type=Path, metavar="DIR", help="folder of the results (default: equiprop-DATA)")
     options.add("--plot", action="store_true", help="also write learning_curve.png and relaxation.png")
     add_trainer(options)
     command.set_defaults(run=run_train)
 
 
 def run_train(options: argparse.Namespace) -> int:
-    """Train, evaluate and save."""
+    """Train a network, save it, print its test error, and return the exit status."""
     train, test = load_data(options)
     trainer = build_trainer(options, train)
     folder = RunFolder(options.output or Path(f"equiprop-{options.data}"))
@@ -58,13 +56,13 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 class _Log:
-    """Prints a line per epoch, and keeps history and parameters as they were when it ended."""
+    """Callback that prints a line for each epoch, and records the history and the last finite parameters."""
 
     def __init__(self, test: Dataset, folder: RunFolder, start: Array, quiet: bool) -> None:
         self.test, self.folder, self.quiet = test, folder, quiet
         self.records: list[dict[str, Any]] = []
         self.start = start.copy()
-        self.finite = self.start  # parameters after the last epoch that left them finite
+        self.finite = self.start  # parameters after the last epoch at whose end they were finite
 
     def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
         record = {**epoch.as_dict(), "test_error": trainer.evaluate(self.test).error}
@@ -90,7 +88,7 @@ class _Log:
             print(line, flush=True)
 
     def keep_unfinished(self, model: HopfieldNetwork, *, beside: bool) -> None:
-        """Save what a run that did not end well leaves, and say where."""
+        """Save the results of an incomplete run, and print the names of the files."""
         if not np.isfinite(model.parameters).all():
             model.parameters[:] = self.finite
         trained = bool((model.parameters != self.start).any())
@@ -98,11 +96,11 @@ class _Log:
         if files:
             kept, old = " and ".join(map(str, files)), self.folder.model
             unchanged = f"; {old} is unchanged" if old.exists() and old not in files else ""
-            print(f"training stopped early; its results so far are in {kept}{unchanged}", file=sys.stderr)
+            print(f"training was not completed; its results are in {kept}{unchanged}", file=sys.stderr)
 
 
 def _fit(trainer: Trainer, data: Dataset, options: argparse.Namespace, log: _Log) -> None:
-    """Train and save the model; whatever ends this early, the results so far are saved."""
+    """Train and save the model; if an exception ends the training, save the results so far."""
     model = trainer.model
     assert isinstance(model, HopfieldNetwork)
     epochs = DATA[options.data].epochs if options.epochs is None else options.epochs

@@ -1,4 +1,4 @@
-"""Options of a `Trainer`, and the `Trainer` that they describe."""
+"""Command-line options of a `Trainer`, and the construction of the `Trainer` from them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from equiprop.activations import ACTIVATIONS
 from equiprop.cli.data import DATA
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.data import Dataset
+from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
 from equiprop.optimizers import SGD, Adam, Optimizer, constant, cosine
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
-from equiprop.solvers import (
-    GMRES,
-    BlockUpdate,
-    ConjugateGradient,
-    Euler,
-    FixedPointIteration,
-    FreeSolver,
-    LinearSolver,
-    Neumann,
-    Richardson,
-)
-from equiprop.training import Trainer, training_solver
+from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, training_solver
+from equiprop.training import Trainer
 
 _SOLVERS: dict[str, type[FreeSolver]] = {
     "block": BlockUpdate,
@@ -66,7 +57,10 @@ def _add_network(options: Options) -> None:
     options.add("--activation", default="hard_sigmoid", **words, help="activation of the hidden layers")
     options.add("--output-activation", default="linear", **words, help="activation of the output layer")
     options.add(
-        "--potential", default="legendre", choices=["legendre", "quadratic"], help="convention of the energy"
+        "--potential",
+        default="legendre",
+        choices=["legendre", "quadratic"],
+        help="Legendre potential of the activation, or quadratic leak",
     )
     options.add(
         "--dtype",
@@ -89,7 +83,7 @@ def _add_phases(options: Options) -> None:
         _EQPROP,
         default="centered",
         choices=_NUDGINGS,
-        help="values of beta in the nudged phases",
+        help="rule for the values of beta in the nudged phases",
     )
     options.add("--beta", _EQPROP, _FINITE_BETA, default=0.25, type=float, help="nudging factor")
     options.add(
@@ -99,7 +93,7 @@ def _add_phases(options: Options) -> None:
         choices=sorted(_LINEAR),
         help="solver of the linear side network",
     )
-    options.add("--cost", default="squared-error", choices=sorted(COSTS), help="cost to be minimised")
+    options.add("--cost", default="squared-error", choices=sorted(COSTS), help="cost that training minimises")
     add_solver(options)
 
 
@@ -108,12 +102,14 @@ def add_solver(options: Options) -> None:
     options.add(
         "--solver",
         choices=sorted(_SOLVERS),
-        help="solver of free and nudged phases (default: block if the network allows it)",
+        help="solver of free and nudged phases (default: block if the network supports it, else euler)",
     )
     options.add(
-        "--tolerance", type=float, help="largest residual of a converged phase; 0 runs --max-iterations steps"
+        "--tolerance",
+        type=float,
+        help="largest residual of a converged phase; with 0 every phase takes --max-iterations steps",
     )
-    options.add("--max-iterations", type=int, help="limit of the steps of each phase")
+    options.add("--max-iterations", type=int, help="largest number of steps of each phase")
 
 
 def _add_optimization(options: Options) -> None:
@@ -128,9 +124,9 @@ def _add_optimization(options: Options) -> None:
         "--learning-rate", type=float, help="factor of the gradient (default: 0.05 for sgd, 0.001 for adam)"
     )
     options.add(
-        "--momentum", _SGD, default=0.9, type=float, help="share of the last step's direction that is kept"
+        "--momentum", _SGD, default=0.9, type=float, help="factor of the previous direction in each step"
     )
-    options.add("--weight-decay", default=0.0, type=float, help="strength of the L2 penalty")
+    options.add("--weight-decay", default=0.0, type=float, help="factor of the L2 penalty")
     options.add(
         "--schedule", default="cosine", choices=["cosine", "constant"], help="schedule of the learning rate"
     )
@@ -139,15 +135,15 @@ def _add_optimization(options: Options) -> None:
         "--patience",
         _VALIDATION,
         type=int,
-        help="epochs without a lower validation error after which training stops",
+        help="stop training after this many epochs without a lower validation error",
     )
     options.add(
-        "--seed", default=0, type=int, help="seed of the weights, the order of samples and random signs"
+        "--seed", default=0, type=int, help="seed of the weights, of the order of samples and of random signs"
     )
 
 
 def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
-    """Return the `Trainer` of the options: what is not given is as Python users get it, but the schedule."""
+    """Return the `Trainer` of the options; other defaults than those of Python: schedule, layers, epochs."""
     hidden = options.layers or DATA[options.data].hidden
     model = HopfieldNetwork(
         [data.num_features, *hidden, data.num_outputs],
@@ -170,7 +166,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
 
 
 def build_solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
-    """Return the solver of the options: what is not given is as a `Trainer` has it."""
+    """Return the solver of the options; by default that of a `Trainer`."""
     default = training_solver(model)
     kind = _SOLVERS[options.solver] if options.solver else type(default)
     if kind is not type(default):

@@ -1,4 +1,4 @@
-"""``equiprop verify``: checks the claims of the theory, and writes or repeats certificates."""
+"""The command ``equiprop verify``, which checks the claims of the theory, and repeats certificates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from equiprop.verify.problem import prepare
 from equiprop.verify.replay import replay
 from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
 
-#: The claims that --steps and --step-size are settings of.
+#: The claims that have the settings --steps and --step-size.
 _PROCESSES = ("equality", "runge-kutta")
 _NEW = Condition("without --replay", lambda o: o.replay is None)
 _RANDOM_NETWORKS = Condition("without --model", lambda o: o.model is None)
@@ -34,47 +34,52 @@ _PROCESS_CLAIMS = Condition(
 
 def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
-    options.add("--replay", type=Path, metavar="FILE", help="repeat a .json certificate bit for bit")
+    options.add(
+        "--replay", type=Path, metavar="FILE", help="repeat a .json certificate, and compare every number"
+    )
     options.section("claims", _NEW)
     options.add(
         "--claims", nargs="+", metavar="CLAIM", help=f"claims to check (default: all): {', '.join(CLAIMS)}"
     )
     options.add(
-        "--steps", _PROCESS_CLAIMS, default=200, type=int, help="steps of the two processes that are compared"
+        "--steps", _PROCESS_CLAIMS, default=200, type=int, help="number of steps of both second phases"
     )
     options.add(
         "--step-size",
         _PROCESS_CLAIMS,
         type=float,
-        help="step size of both (default: 0.3, or a stable one if that is less)",
+        help="step size of both second phases (default: 0.3, or less if that is not stable)",
     )
     _add_problem(options)
     options.section("output", _NEW)
     options.add(
-        "--report", type=Path, nargs="+", metavar="FILE", help="certificates to write, as .html or .json"
+        "--report", type=Path, nargs="+", metavar="FILE", help="certificates to write (.html or .json)"
     )
     options.add(
-        "--plot", type=Path, metavar="FILE", help="picture to write: the theorem on the first network"
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="picture of both second phases of the first network to write",
     )
     command.set_defaults(run=run_verify)
 
 
 def _add_problem(options: Options) -> None:
     options.section("networks and samples", _NEW)
-    options.add("--model", type=Path, metavar="FILE", help="a saved model instead of random networks")
+    options.add("--model", type=Path, metavar="FILE", help="check a saved model instead of random networks")
     options.add(
         "--layers",
         _RANDOM_NETWORKS,
         type=int,
         nargs="+",
         metavar="UNITS",
-        help="units of every layer, input first (default: three networks)",
+        help="units of every layer, input first (default: networks with one, two and three hidden layers)",
     )
     options.add(
         "--activation",
         _RANDOM_NETWORKS,
         choices=sorted(ACTIVATIONS),
-        help="activation of every layer (default: one network for each of three)",
+        help="activation of every layer (default: tanh, sigmoid and hard_sigmoid)",
     )
     potentials = ["legendre", "quadratic"]
     options.add(
@@ -82,19 +87,19 @@ def _add_problem(options: Options) -> None:
         _RANDOM_NETWORKS,
         default="quadratic",
         choices=potentials,
-        help="convention of the energy",
+        help="Legendre potential of the activation, or quadratic leak",
     )
-    options.add(
-        "--cost", default="squared-error", choices=sorted(COSTS), help="cost whose gradient is checked"
-    )
+    options.add("--cost", default="squared-error", choices=sorted(COSTS), help="cost of the outputs")
     options.add("--samples", default=3, type=int, help="number of samples")
-    options.add("--data", _KNOWN_INPUTS, choices=sorted(DATA), help="test images instead of random samples")
+    options.add(
+        "--data", _KNOWN_INPUTS, choices=sorted(DATA), help="use test images instead of random samples"
+    )
     add_folder(options, "with --data mnist")
     options.add("--seed", _RANDOM, default=0, type=int, help="seed of random networks and samples")
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Check the claims, write what was asked for, and say whether they hold."""
+    """Check the claims, write certificates and picture, print the results, and return the exit status."""
     if options.replay:
         return _replay(options)
     claims = options.claims or list(CLAIMS)
@@ -118,7 +123,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse, before the claims are checked, files that cannot be written after it."""
+    """Raise an error, before the claims are checked, if a file could not be written afterwards."""
     for path in options.report or ():
         if path.suffix not in (".html", ".json"):
             raise ValueError(f"[verify] A certificate is a .html or a .json file. Received {str(path)!r}.")
@@ -126,11 +131,11 @@ def _check_outputs(options: argparse.Namespace) -> None:
         plotting.require_matplotlib("verify")
     for path in (*(options.report or ()), *([options.plot] if options.plot else ())):
         if not path.parent.is_dir():
-            raise ValueError(f"[verify] Files are written to a folder that exists. Received {str(path)!r}.")
+            raise ValueError(f"[verify] The folder of a file exists. Received {str(path)!r}.")
 
 
 def _samples(options: argparse.Namespace) -> Callable[[HopfieldNetwork], tuple[Any, Any]]:
-    """Return a function from a network to inputs and targets."""
+    """Return a function that returns inputs and targets for a network."""
     if options.data is None:
         return lambda net: random_samples(net, options.samples, options.seed)
     _, test = load_data(options)
@@ -139,7 +144,7 @@ def _samples(options: argparse.Namespace) -> Callable[[HopfieldNetwork], tuple[A
 
 
 def _repeating(options: argparse.Namespace) -> str:
-    """Return the command that makes the same certificate: this one, with the seed it took."""
+    """Return the command line that makes this certificate, with the default seed if none was given."""
     seeded = "seed" in options.given or not _RANDOM.holds(options)
     command: str = options.command_line
     return command if seeded else f"{command} --seed {options.seed}"
@@ -148,7 +153,7 @@ def _repeating(options: argparse.Namespace) -> str:
 def _plot(cases: list[Case], path: Path) -> None:
     reports = [report for case in cases for report in case.reports]
     if not reports:
-        raise ValueError("[verify] A picture shows a claim that was checked. Received none that applies.")
+        raise ValueError("[verify] --plot needs a claim that applies to a network. Received none.")
     shown = next((report for report in reports if report.claim == "equality"), reports[0])
     plotting.save(shown.plot(), path)
 

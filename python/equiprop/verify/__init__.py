@@ -1,8 +1,8 @@
-"""Verification: the claims of the theory as functions that return numbers.
+"""Verification: the claims of the theory as functions that return figures.
 
-Each claim is a function of a model and samples. It returns a report: rows of numbers with their limits, a
-verdict, and advice if something does not hold. `certify` runs all claims. Everything is computed in double
-precision, on a copy if the network is in single precision.
+Each claim is a function of a model and samples. It returns a report: rows of figures with their limits, a
+verdict, and advice if a claim does not hold. `certify` runs all claims. The functions compute in double
+precision, on a copy of the network if it is in single precision.
 """
 
 from equiprop.verify import saving as saving

@@ -1,4 +1,4 @@
-"""Asymmetric couplings: the first-order error of Equilibrium Propagation, and the term that removes it."""
+"""The claim on asymmetric couplings: the error of Equilibrium Propagation, and the term that removes it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TOLERANCE = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class AsymmetryReport(Report):
-    """Errors of EqProp for growing asymmetry, plain and with the antisymmetric term."""
+    """Errors of EqProp for increasing asymmetry, without and with the antisymmetric term."""
 
     claim: ClassVar[str] = "asymmetry"
     statement: ClassVar[str] = (
-        "Without symmetric couplings EqProp errs in first order of |A - A^T| (Scellier et al. 2018); with "
-        "the term -(A - A^T)(s - s*) in the nudged dynamics it is exact (Scurria et al. 2026)."
+        "With asymmetric couplings EqProp has an error of first order in |A - A^T| (Scellier et al. 2018); "
+        "with the term -(A - A^T)(s - s*) in the nudged dynamics it is exact (Scurria et al. 2026)."
     )
 
 
@@ -44,21 +44,26 @@ def asymmetry(
 ) -> AsymmetryReport:
     """Measure the error of EqProp with asymmetric feedback, without and with the antisymmetric term.
 
-    A network with tied weights gets feedback weights W (1 + delta noise) for each delta. A vector field is
-    measured as it is.
+    For a network with tied weights, the function measures copies with feedback weights W (1 + delta noise),
+    where the noise is uniform in [-1, 1]. A vector field is measured without noise.
 
     Parameters
     ----------
     model, x, y, cost, solver
         See `equivalence`; the model is a HopfieldNetwork or a vector field.
     deltas : sequence of float
-        Relative sizes of the noise; the two smallest determine the order.
+        Relative sizes of the noise; the order of the error comes from the two smallest ones.
     seed : int
         Seed of the noise.
 
     Returns
     -------
     AsymmetryReport
+
+    Raises
+    ------
+    ValueError
+        If the model is an `Energy`, whose couplings are not known.
 
     Examples
     --------
@@ -101,7 +106,7 @@ def _with_noise(base: HopfieldNetwork, delta: float, seed: int) -> HopfieldNetwo
 
 
 def _measure(problem: Problem, suffix: str) -> tuple[list[Row], tuple[float, float]]:
-    """Return the rows of one vector field, its asymmetry and the error of plain EqProp."""
+    """Return the rows of one vector field, and its asymmetry with the error of EqProp without the term."""
     size = symmetry(problem.energy, problem.state, problem.model.layer_slices).asymmetry
     reference = implicit_gradient(problem)
     plain, repaired = (_error(problem, reference, symmetrize) for symmetrize in (False, True))
@@ -110,7 +115,7 @@ def _measure(problem: Problem, suffix: str) -> tuple[list[Row], tuple[float, flo
         Row(f"|A - A^T| / |A|{suffix}", size),
         Row(f"error of plain EqProp{suffix}", plain),
         Row(f"error with the antisymmetric term{suffix}", repaired, high=_TOLERANCE),
-        Row(f"theorem with it, every step{suffix}", theorem.max_relative_error, high=theorem.tolerance),
+        Row(f"theorem with the term, every step{suffix}", theorem.max_relative_error, high=theorem.tolerance),
     ], (size, plain)
 
 

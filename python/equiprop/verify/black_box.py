@@ -1,4 +1,4 @@
-"""A simulator or device known only by its relaxations: Equilibrium Propagation and finite differences."""
+"""The claim on simulators and devices that are known only by their relaxations."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from equiprop.verify.relation import relation
 from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
-#: The smallest slope that is not 0.
+#: Smallest derivative that counts as an effect.
 _TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass
 class BlackBox:
-    """A relaxing system that is known only by its trajectories.
+    """A relaxing system of which only the trajectories are known, such as a device or a simulator.
 
     Parameters
     ----------
     relax : callable
-        ``relax(x, beta, y)`` returns the states (steps + 1, batch, units) of a relaxation nudged with beta
-        towards y, the last one at rest; with beta = 0 the free phase. The outputs are the last units.
+        ``relax(x, beta, y)`` returns the states (steps + 1, batch, units) of a relaxation that beta nudges
+        towards y; beta = 0 is a free phase. The last state is the fixed point; the last units are outputs.
     contrast : callable
         ``contrast(x, s)`` returns dE/dtheta(s), summed over the batch, (parameters,). The learning rule
-        reads it off the device, for example -rho(s_i) rho(s_j) at each coupling.
+        measures it on the device, for example as -rho(s_i) rho(s_j) at each coupling.
     parameters : (parameters,) array of float64
         Parameters that `relax` reads; the check changes one entry at a time and restores it.
     num_outputs : int
+        Number of outputs.
     parameters_changed : callable, optional
-        Called with `parameters` after every change, to send them to the device.
+        Function that receives `parameters` before each relaxation, and sends them to the device.
     block_slices : mapping of str to slice
         Names for parts of the parameters.
     """
@@ -101,30 +102,46 @@ def black_box(
     tolerance: float = 1e-5,
     max_differences: int = 16,
 ) -> BlackBoxReport:
-    """Judge EqProp on a device of which only relaxations and contrasts are known.
+    """Check EqProp on a device of which only relaxations and contrasts are known.
 
-    Centered EqProp at a finite beta is the exact gradient of the mean of C(s^b) over b in [-beta, beta].
-    The mean is taken with eight Gauss-Legendre points, its gradient by five-point differences in each
-    parameter. The bias of beta is shown and not judged.
+    Centered EqProp at a finite beta is the exact gradient of the mean of C(s^b) over b in [-beta, beta]. The
+    function computes the mean with eight Gauss-Legendre points, and its gradient by five-point differences in
+    each parameter. The bias of beta is shown without a limit. Source: Scellier et al. (2023).
 
     Parameters
     ----------
     box : BlackBox
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
-    beta : float
-    step : float
+    beta : float, positive
+        Nudging factor.
+    step : float, positive
         Step of the differences, in units of the parameters.
     cost : SquaredError or CrossEntropy
-        The cost that the device is nudged with.
+        The cost in the nudge of the device.
     tolerance : float
-        Relative to the largest entry of the gradient; raise it to the noise of a real device.
+        Limit of the errors, relative to the largest entry of the gradient; for a real device, its noise.
     max_differences : int
-        Differences are taken by at most this many parameters, spread over all.
+        Largest number of parameters for which differences are computed; they are spread over all.
 
     Returns
     -------
     BlackBoxReport
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument or a result of the device has a wrong type or shape, or is not finite.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> def relax(x, beta, y):  # E = theta s^2 / 2 - x s, C = (s - y)^2 / 2
+    ...     return np.stack([np.zeros_like(x), (x + beta * y) / (theta + beta)])
+    >>> theta = np.array([2.0])
+    >>> box = eq.verify.BlackBox(relax, lambda x, s: (s**2 / 2).sum(axis=0), theta, num_outputs=1)
+    >>> eq.verify.black_box(box, [[1.0]], np.array([[1.0]]), tolerance=1e-3).rows[0].passed
+    True
     """
     where = "black_box"
     beta, step = real(beta, where, "beta"), real(step, where, "step")
@@ -158,7 +175,7 @@ def black_box(
 
 @dataclass(frozen=True)
 class _Measured:
-    """A device with a batch of inputs and targets."""
+    """A device with a batch of inputs x (batch, inputs), targets y and the cost."""
 
     box: BlackBox
     x: Array
@@ -192,7 +209,7 @@ class _Measured:
 
 
 def _unrest(path: _Floats) -> float:
-    """Return the change of the last step over the whole change, 0 for a device at rest."""
+    """Return the ratio of the last change of the state to its total change; 0 for a device at rest."""
     if len(path) < 2:
         return 0.0
     whole_change = float(np.abs(path[-1] - path[0]).max()) or 1.0
@@ -212,17 +229,17 @@ def _advice(
     sentences = []
     if not rows[2].passed:
         sentences.append(
-            "The device was not at rest: its last step is still a share of the whole way. Let it relax "
-            "longer; a gradient at beta is off by the rest over beta."
+            "The device had not reached a fixed point: its state still changed in the last step. Relax it "
+            "for more steps; the error of the gradient is the remaining change divided by beta."
         )
     product, power, square = (float(a @ b) for a, b in _pairs(estimate, differences))
     factor = product / power if power else 0.0
     aligned = power > 0 and square > 0 and product / np.sqrt(power * square) > 1 - beta**2
     if not rows[0].passed and aligned and abs(factor - 1) > 10 * beta**2:
         sentences.append(
-            f"EqProp is {factor:.3g} times the gradient, everywhere: the cost in the device's nudge "
-            f"is scaled by {factor:.3g} against the cost given (such as |o - y|^2 for |o - y|^2 / 2), or "
-            "beta is."
+            f"EqProp is {factor:.3g} times the gradient for all parameters: the device is nudged by "
+            f"{factor:.3g} times the given cost (such as |o - y|^2 instead of |o - y|^2 / 2), or by "
+            f"{factor:.3g} times the given beta."
         )
     elif not rows[0].passed:
         for name, at in (dict(box.block_slices) or {"theta": slice(0, len(box.parameters))}).items():
@@ -232,12 +249,12 @@ def _advice(
                 sentences.append(f"EqProp of {name} {relation(float(a @ b), float(b @ b), float(a @ a))}.")
     if not (rows[3].passed and rows[4].passed):
         sentences.append(
-            "Nudging does not lower the cost: the nudge has the wrong sign, or pulls to another target."
+            "Nudging does not lower the cost: the nudge has the wrong sign, or another target than y."
         )
     if not rows[5].passed:
         sentences.insert(
             0,
-            "None of the parameters looked at changes the cost: `relax` does not read `parameters`, or "
+            "No parameter that was examined changes the cost: `relax` does not read `parameters`, or "
             "`parameters_changed` does not send them to the device.",
         )
     return sentences

@@ -1,4 +1,4 @@
-"""Units held by a bound: the theorem for them, and the nudging factors that release or catch units."""
+"""The claim on units that are held by a bound of their activation, and the range of beta where it holds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from equiprop.verify.verdict import Report, Row
 
 @dataclass(frozen=True, kw_only=True)
 class BoundedReport(Report):
-    """The theorem where bounds hold units, and the betas at which the set of held units changes.
+    """The theorem with units that are held by a bound, and the betas at which the set of held units changes.
 
     Attributes
     ----------
     changes : dict of float to tuple of str
-        Units that change between held and free, for each beta.
+        Units that are held at beta = 0 and free at beta, or the reverse, for each beta.
     """
 
     claim: ClassVar[str] = "bounded"
     statement: ClassVar[str] = (
-        "Held units have no temporal derivative and pass nothing on; all else holds while the set of held "
-        "units stays the same."
+        "A unit that is held by a bound has no temporal derivative and transmits no error derivative; the "
+        "theorem holds for the free units as long as the set of held units does not change."
     )
 
     changes: dict[float, tuple[str, ...]]
@@ -49,10 +49,10 @@ def bounded(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> BoundedReport:
-    """Check the theorem with held units, and name the units that a finite beta releases or catches.
+    """Check the theorem with held units, and name the units that a finite beta releases or holds.
 
-    The error of one-sided EqProp is proportional to beta while the set of held units stays the same. At a
-    larger beta the expansion in beta is not valid; the error is shown and not judged.
+    The error of one-sided EqProp is proportional to beta as long as the set of held units does not change.
+    For a larger beta the expansion in beta is not valid, and the error is shown without a limit.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def bounded(
             advice.append(f"At beta = {beta:g} the set of held units changes: {names}.")
         elif error > 1e-11 / beta:
             slopes.append((beta, error))
-        note = f"{len(changes[beta])} units change sides" if changes[beta] else ""
+        note = f"{len(changes[beta])} units are held or released" if changes[beta] else ""
         rows.append(Row(f"one-sided error at beta = {beta:g}", error, note=note))
     if len(slopes) > 1:
         (low, small), (high, large) = slopes[0], slopes[1]
@@ -120,12 +120,12 @@ def _error(problem: Problem, beta: float, reference: NDArray[np.float64]) -> flo
 
 
 def _changes(problem: Problem, beta: float) -> tuple[str, ...]:
-    """Name the units that are held at beta and free at 0, or free at beta and held at 0."""
+    """Return texts on the units that are held at beta and free at 0, or free at beta and held at 0."""
     core = _core.f64
     energy = core.total_energy(problem.energy, problem.bound, beta)
     state, *_ = core.relax(energy, problem.solver.core, problem.state)
     free = energy.mobility(state) != 0
     return tuple(
-        f"{unit_name(problem.model, i)} of sample {j} is {'let go' if free[j, i] else 'caught'}"
+        f"{unit_name(problem.model, i)} of sample {j} is {'released' if free[j, i] else 'held'}"
         for j, i in np.argwhere(free != problem.free_units)
     )

@@ -1,4 +1,4 @@
-"""Certificates: the claims that were checked, their figures, and all data needed to check them again."""
+"""Certificates: the claims that were checked, their figures, and the data that repeats the checks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FORMAT = "equiprop-certificate-2"
 
 
 class ClaimRecord(VerdictRecord):
-    """A claim in a JSON file: a `Verdict`, and the settings that repeat it."""
+    """A claim in a JSON file: its verdict, and the settings that repeat the check."""
 
     settings: dict[str, JSON]
 
 
 class CaseRecord(TypedDict):
-    """A `Case` in a JSON file; every claim is in one of `claims`, `not_claimed` and `not_asked_for`."""
+    """A `Case` in a JSON file; each claim is in exactly one of `claims`, `not_claimed`, `not_asked_for`."""
 
     network: str
     passed: bool
@@ -48,7 +48,16 @@ class CertificateRecord(TypedDict):
 
 @dataclass(frozen=True)
 class Case:
-    """The reports on one model; `skipped` names the claims that do not apply to it, with the reason."""
+    """The reports on one model.
+
+    Attributes
+    ----------
+    problem : Problem, optional
+        The model with its samples; None for a black box.
+    reports : tuple of Verdict
+    skipped : mapping of str to str
+        Claims that do not apply to the model, with the reason.
+    """
 
     problem: Problem | None
     reports: tuple[Verdict, ...]
@@ -66,7 +75,7 @@ class Case:
 
     @property
     def _decided(self) -> set[str]:
-        """Names of the claims that were made, or left out for a reason."""
+        """Names of the claims that were checked or do not apply."""
         return {report.name for report in self.reports} | set(self.skipped)
 
     def as_dict(self) -> CaseRecord:
@@ -103,7 +112,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """True if at least one claim was made, and every claim holds on every model."""
+        """True if at least one claim was checked, and all checked claims hold on every model."""
         made = any(case.reports for case in self.cases)
         return made and all(case.passed for case in self.cases)
 
@@ -114,12 +123,12 @@ class Certificate:
         held = sum(report.passed for report in reports)
         models = f"{len(self.cases)} model{'s' if len(self.cases) != 1 else ''}"
         if not reports:
-            return f"No claim was made, on {models}."
+            return f"No claim was checked, on {models}."
         outcome = "All" if held == len(reports) else f"{held} of"
         return f"{outcome} {len(reports)} claims hold, on {models}."
 
     def explain(self) -> None:
-        """Print every claim that does not hold and its causes; then the verdict."""
+        """Print every claim that does not hold, with its causes, and the verdict."""
         for case in self.cases:
             for report in case.reports:
                 if not report.passed:
@@ -138,10 +147,17 @@ class Certificate:
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a self-contained page (.html; extra ``plot``) or the figures (.json).
+        """Write the certificate to a file: a self-contained page (.html; extra ``plot``), or data (.json).
 
-        The JSON holds network, samples and settings, so that ``equiprop verify --replay`` can repeat it. An
-        existing file stays as it is until the new one is complete.
+        The JSON file contains network, samples and settings, so that ``equiprop verify --replay`` can repeat
+        the checks. An existing file is replaced only when the new one is complete.
+
+        Raises
+        ------
+        ValueError
+            If the name of the file does not end in .html or .json.
+        OSError
+            If the file cannot be written.
         """
         write(self, path)
 

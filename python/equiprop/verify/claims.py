@@ -1,4 +1,4 @@
-"""The table of claims: the name, the function and the scope of each."""
+"""The table of claims, with the name, the function and the scope of each claim."""
 
 from __future__ import annotations
 
@@ -27,7 +27,17 @@ Applies = Callable[[Problem], "str | None"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim: its function, settings, and a function that says why it does not apply to a problem."""
+    """A claim of the theory.
+
+    Attributes
+    ----------
+    check : callable
+        Function of a `Problem` that returns a report.
+    settings : mapping of str to value
+        Arguments of `check`.
+    excluded : callable
+        Function of a `Problem` that returns the reason why the claim does not apply, or None if it applies.
+    """
 
     check: Callable[..., Report]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -40,16 +50,16 @@ def _without_energy(problem: Problem) -> str | None:
 
 def _with_kinks(problem: Problem) -> str | None:
     if isinstance(problem.model, HopfieldNetwork) and not problem.model.holomorphic:
-        return "kinks allow no expansion in beta; see bounded"
+        return "activations with kinks have no expansion in beta (see the claim bounded)"
     return _without_energy(problem)
 
 
 def _with_held_units(problem: Problem) -> str | None:
-    return None if problem.free_units.all() else "a bound holds some units"
+    return None if problem.free_units.all() else "some units are held by a bound"
 
 
 def _without_held_units(problem: Problem) -> str | None:
-    return "no bound holds a unit" if problem.free_units.all() else None
+    return "no unit is held by a bound" if problem.free_units.all() else None
 
 
 def _not_asymmetric(problem: Problem) -> str | None:

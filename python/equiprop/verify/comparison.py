@@ -1,4 +1,4 @@
-"""Compare two JSON structures entry by entry: what is missing, what was added, what has another value."""
+"""Comparison of two JSON structures: entries that are missing, added or have different values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 #: Keys whose value names an object in a list.
 _NAMING_KEYS = ("network", "claim", "label")
-#: Keys that a path leaves out, because the names around them are enough.
+#: Keys that the text of a path omits, because the names before and after them are sufficient.
 _IMPLIED = ("cases", "claims", "rows", "value")
 
 _ABSENT: Final = object()
@@ -40,10 +40,10 @@ class Difference:
 
 
 def differences(recorded: Any, repeated: Any, path: tuple[str, ...] = ()) -> Iterator[Difference]:
-    """Yield every entry that is missing in one structure, or has other bits in the other one.
+    """Yield every entry that is missing in one structure or has different values in both.
 
-    Objects are compared key by key, lists of texts and of named objects name by name and in order, other
-    lists position by position. Numbers are equal if they have the same value and sign.
+    Objects are compared by key, lists of texts and of named objects by name and order, and other lists by
+    position. Numbers are equal if they have equal values and signs.
     """
     if isinstance(recorded, Mapping) and isinstance(repeated, Mapping):
         yield from _by_key(recorded, repeated, path)
@@ -65,7 +65,7 @@ def _by_key(
 
 
 def _named(entries: Sequence[Any]) -> dict[str, Any]:
-    """Return the entries of a list by name; a name that occurs again is numbered."""
+    """Return the entries of a list by name; repeated names are numbered."""
     named: dict[str, Any] = {}
     for position, entry in enumerate(entries):
         name = _name(entry, position)
@@ -96,7 +96,7 @@ def _same(recorded: Any, repeated: Any) -> bool:
 def _difference(path: tuple[str, ...], recorded: Any, repeated: Any) -> Difference:
     where = ", ".join(part for part in path if part not in _IMPLIED) or "the certificate"
     if recorded is _ABSENT:
-        text = f"{where}: missing from the file, is {_SHORT.repr(repeated)}"
+        text = f"{where}: not in the file, is {_SHORT.repr(repeated)}"
     elif repeated is _ABSENT:
         text = f"{where}: only in the file, was {_SHORT.repr(recorded)}"
     else:

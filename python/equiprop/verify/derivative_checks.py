@@ -1,4 +1,4 @@
-"""The comparisons that `derivatives` reports, one method for each derivative."""
+"""The comparisons of the claim `derivatives`, one method for each derivative."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _Floats = NDArray[np.float64]
 _STEP, _DIFFERENCES = 1e-3, 1e-9
 #: A complex step has no truncation and no cancellation error.
 _COMPLEX_STEP, _EXACT = 1e-100, 1e-12
-#: Random inputs and states at which a parameter that seems to have no effect is tried again.
+#: Number of random inputs and states at which a parameter without effect is examined again.
 _POINTS = 8
 
 
 def interior_state(problem: Problem, random: np.random.Generator) -> _Floats:
-    """Return a random state between the initial state and the fixed point, and not at either."""
+    """Return a random state between the initial state and the fixed point, different from both."""
     rest = problem.model.initial_state(len(problem.x))
     end = np.where(np.isfinite(problem.state), problem.state, rest)
     noise = 0.05 * random.uniform(-1, 1, end.shape)
@@ -38,7 +38,18 @@ def interior_state(problem: Problem, random: np.random.Generator) -> _Floats:
 
 
 class DerivativeChecks:
-    """Collects rows and advice of one report."""
+    """Checks the derivatives of one model, and collects the rows and the advice of the report.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : (batch, units)
+        State at which the derivatives are checked.
+    most : int
+        Largest number of parameters for which differences are computed.
+    random : numpy.random.Generator
+        Generator of the directions.
+    """
 
     def __init__(self, problem: Problem, state: _Floats, most: int, random: np.random.Generator) -> None:
         self.problem, self.model, self.energy = problem, problem.model, problem.energy
@@ -49,7 +60,7 @@ class DerivativeChecks:
         self.chosen = spread(len(self.model.parameters), most)
 
     def run(self, random: np.random.Generator) -> None:
-        """Check what the model offers, lowest derivatives first."""
+        """Check all derivatives that the model supplies, those of lowest order first."""
         points = [(self.x, self.state), *(self._point(random) for _ in range(_POINTS))]
         inert = find_inert(self.model, points, self.chosen)
         if self.model.conservative:
@@ -68,7 +79,7 @@ class DerivativeChecks:
         self.advice = [*inert.advice(self.model), *self.advice]  # causes stand before their effects
 
     def _point(self, random: np.random.Generator) -> tuple[_Floats, _Floats]:
-        """Return inputs drawn from the range of the given ones and [0, 1], and a state of the model."""
+        """Return random inputs in the range of the given ones and of [0, 1], and a state of the model."""
         low, high = min(0.0, self.x.min(initial=0.0)), max(1.0, self.x.max(initial=1.0))
         return random.uniform(low, high, self.x.shape), interior_state(self.problem, random)
 
@@ -81,7 +92,7 @@ class DerivativeChecks:
         name: Callable[[int], str],
         groups: Mapping[str, NDArray[Any]],
     ) -> None:
-        """Add a row; if it fails, name the largest error, and say how each group relates to its reference."""
+        """Add a row; if it fails, add advice with the largest error and the relation of each group."""
         scale = max(float(np.abs(expected).max(initial=0.0)), float(np.abs(value).max(initial=0.0))) or 1.0
         gap = np.abs(value - expected)
         error = float(gap.max(initial=0.0)) / scale
@@ -90,7 +101,7 @@ class DerivativeChecks:
             return
         at = int(np.nanargmax(gap))
         self.advice.append(
-            f"{line}: at {name(at)} it is {value.flat[at]:.6g}, and should be {expected.flat[at]:.6g}."
+            f"{line}: for {name(at)} the value is {value.flat[at]:.6g}; it should be {expected.flat[at]:.6g}."
         )
         for group, mask in groups.items():
             a, b = value.ravel()[mask], expected.ravel()[mask]
@@ -122,8 +133,8 @@ class DerivativeChecks:
     ) -> tuple[_Floats, float]:
         """Return the derivative of a function of the state along v, and its accuracy.
 
-        If the differences contradict `value`, whose largest entry is `scale`, they are taken again with a
-        quarter of the step: near the end of an activation's range the fifth derivative may be too large for
+        If the differences differ from `value`, whose largest entry is `scale`, they are computed again with a
+        quarter of the step: near the saturation of an activation the fifth derivative may be too large for
         the first step.
         """
         if self.model.holomorphic:
@@ -150,7 +161,7 @@ class DerivativeChecks:
         self._constant_difference(value - expected)
 
     def _constant_difference(self, gap: _Floats) -> None:
-        """Recognize an error that does not depend on the state, such as a missing bias or drive."""
+        """Add advice if the error of the gradient does not depend on the state, as for a missing bias."""
         if self.rows[-1].passed:
             return
         other = np.ascontiguousarray(0.5 * self.state)
@@ -163,8 +174,8 @@ class DerivativeChecks:
         elsewhere = self.energy.gradient(other) - expected
         if np.abs(elsewhere - gap).max() < 1e-6 * np.abs(gap).max():
             self.advice.append(
-                "gradient = dE/ds: the difference is the same at every state: a constant force is dropped or "
-                "added, such as a bias b or the input's drive."
+                "gradient = dE/ds: the difference is the same at every state, so a constant force is missing "
+                "or is added, such as a bias b or the drive by the input."
             )
 
     def _hessian(self) -> None:
@@ -188,7 +199,7 @@ class DerivativeChecks:
     def _symmetry(self) -> None:
         even = symmetry(self.energy, self.state, self.model.layer_slices)
         if not self.model.conservative:
-            note = "not claimed of a vector field"
+            note = "not claimed for a vector field"
             self.rows.append(Row("asymmetry |J - J^T| / |J|", even.asymmetry, note=note))
             return
         limit = 1e-10 if even.exact else 1e-7
@@ -216,10 +227,12 @@ class DerivativeChecks:
         self._judge(line, mixed, slopes, _DIFFERENCES, name, blocks)
         for block, mask in blocks.items():
             if not self.rows[-1].passed and mixed[mask].any() and not slopes[mask].any():
-                self.advice.insert(0, f"gradient lacks a term: dE/dtheta has one for {block}.")
+                self.advice.insert(
+                    0, f"gradient has no term with {block}, but parameter_gradient, dE/dtheta, has one."
+                )
 
     def _by_inputs(self) -> None:
-        """Check derivatives with respect to x if the model offers them."""
+        """Check the derivatives with respect to x if the model supplies them."""
         inputs = self.energy.num_inputs
         if not (inputs and self.model.conservative):
             return
@@ -243,7 +256,7 @@ class DerivativeChecks:
         self._judge(line, value, expected, _DIFFERENCES, name, {})
 
     def _slopes(self, function: Callable[[_core.Energy], Any]) -> _Floats:
-        """Return five-point differences by the chosen parameters."""
+        """Return five-point differences with respect to the chosen parameters."""
         theta, slopes = self.model.parameters, np.empty(len(self.chosen))
         for k, i in enumerate(self.chosen):
             kept, values = theta[i], []
@@ -257,7 +270,7 @@ class DerivativeChecks:
         return slopes
 
     def _batch(self) -> None:
-        """Compare each sample alone with its row of the batch."""
+        """Compare the result of each sample alone with its row of the batch."""
         if len(self.x) < 2:
             return
         alone = self._alone()
@@ -273,11 +286,11 @@ class DerivativeChecks:
         }
         for line, (value, expected) in rows.items():
             self._judge(
-                f"{line}: a batch is its samples", value, expected, _EXACT, self._unit, self._layers()
+                f"{line}: a batch equals its samples", value, expected, _EXACT, self._unit, self._layers()
             )
 
     def _alone(self) -> list[tuple[_core.Energy, _Floats, _Floats]]:
-        """Return energy, state and v of each sample as a batch of one."""
+        """Return energy, state and v of each sample, as batches of one sample."""
         samples = [slice(j, j + 1) for j in range(len(self.x))]
         return [(self.model.clamp(self.x[j]), self.state[j], self.v[j]) for j in samples]
 
@@ -287,7 +300,7 @@ class DerivativeChecks:
             return
         value = self.energy.mixed_derivative_product(self.state, self.v)[self.chosen]
         summed = sum(e.mixed_derivative_product(s, v)[self.chosen] for e, s, v in self._alone())
-        line = "mixed_derivative_product: a batch is the sum of its samples"
+        line = "mixed_derivative_product: a batch equals the sum of its samples"
         self._judge(line, value, np.asarray(summed), _EXACT, self._parameter, self._blocks())
 
 

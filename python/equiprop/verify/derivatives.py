@@ -1,4 +1,4 @@
-"""Check every derivative that a model supplies against the function one level below it."""
+"""The claim that every derivative which a model supplies is the derivative of its other functions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class DerivativesReport(Report):
-    """One row for each derivative; the advice names the wrong entries and how they are wrong."""
+    """One row for each derivative; the advice names wrong entries and the kind of their error."""
 
     claim: ClassVar[str] = "derivatives"
     statement: ClassVar[str] = (
-        "Every derivative of the model is the derivative of the function one level below it; the Hessian is "
-        "symmetric; a batch is its samples; every parameter has an effect."
+        "Every derivative of the model is that of the function it belongs to; the Hessian is symmetric; a "
+        "batch gives the results of its samples; every parameter has an effect."
     )
 
     @property
     def passed(self) -> bool:
-        """True if every row keeps its limits; derivatives do not need a fixed point."""
+        """True if every row is within its limits; the claim does not need a fixed point."""
         return all(row.passed for row in self.rows)
 
 
@@ -46,31 +46,36 @@ def derivatives(
     max_parameters: int = 200,
     seed: int = 0,
 ) -> DerivativesReport:
-    """Check every derivative that a model supplies at a random state, and say which one is wrong.
+    """Check every derivative that a model supplies at a random state, and name those that are wrong.
 
-    The gradient is compared with the energy, hessian_vector_product with the gradient, parameter_gradient
-    with the energy, mixed_derivative_product with both. The Hessian must be symmetric, each sample must
-    give the same alone and in a batch, and every parameter must have an effect. Checks of a vector field
-    begin with its velocity. Complex steps judge to 1e-12 if the model accepts complex states, five-point
-    differences to 1e-9 otherwise.
+    The function compares the gradient with the energy, hessian_vector_product with the gradient,
+    parameter_gradient with the energy, and mixed_derivative_product with both. The Hessian must be symmetric,
+    each sample must give equal results alone and in a batch, and every parameter must have an effect. For a
+    vector field, the velocity takes the place of the gradient. The reference is a complex step if the model
+    accepts complex states, with a limit of 1e-12; otherwise five-point differences, with a limit of 1e-9.
 
     Parameters
     ----------
     model : HopfieldNetwork, Energy, VectorField, or a prepared Problem
     x : (batch, inputs) array, optional
-        Random by default.
+        By default random numbers.
     y : optional
-        Not used: costs have no derivatives to check.
+        Not used.
     state : (batch, units) array, optional
-        State at which derivatives are taken; by default one near the fixed point.
+        State at which the derivatives are checked; by default one near the fixed point.
     max_parameters : int
-        Differences are taken by at most this many parameters, spread over all.
+        Largest number of parameters for which differences are computed; they are spread over all.
     seed : int
         Seed of the random input, state and directions.
 
     Returns
     -------
     DerivativesReport
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or shape, or x is missing and the model has no `num_inputs`.
 
     Examples
     --------
@@ -105,7 +110,5 @@ def derivatives(
 def _invented(model: Model, random: np.random.Generator) -> _Floats:
     inputs = getattr(model, "num_inputs", None)
     if inputs is None:
-        raise ValueError(
-            "[derivatives] An input x, or a model that knows its num_inputs, is needed. Received neither."
-        )
+        raise ValueError("[derivatives] An input x, or a model with num_inputs, is needed. Received neither.")
     return random.uniform(size=(3, inputs))

@@ -1,4 +1,4 @@
-"""Why a free phase ended as it did, and what to do about it."""
+"""Diagnosis of a free phase: spectrum, symmetry and kinks at its end, and advice if it did not converge."""
 
 from __future__ import annotations
 
@@ -15,28 +15,32 @@ from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
-#: Rounding decides whether a unit that is this close to a bound is held or free.
+#: For a unit that is this close to a bound, rounding decides whether it is held or free.
 KINK = 1e-9
-#: Steps of a solver that is tried.
+#: Largest number of steps of a solver that the diagnosis tries.
 _PATIENCE = 20_000
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The state of a fixed point, in figures and sentences.
+    """Figures and advice on the end of a free phase.
 
     Attributes
     ----------
+    free : FixedPoint
+        The free phase.
     spectrum : Spectrum
-        Spectrum of the Hessian on the free units.
+        Spectrum of the Hessian H on the free units.
     map_spectrum : Spectrum
-        Spectrum of D H; one step of the fixed-point map multiplies an error by 1 - D H.
+        Spectrum of D H; one step of the fixed-point map multiplies an error by I - D H.
     symmetry : Symmetry
+        Symmetry of the Hessian.
     on_a_kink : tuple of str
-        Units within 1e-9 of a bound, "sample 0: hidden1[3]".
+        Units within 1e-9 of a bound, such as "sample 0: hidden1[3]".
     failed : (samples,)
         Samples that did not converge.
     advice : tuple of str
+        Sentences on causes and cures; empty if there is no problem.
     """
 
     free: FixedPoint
@@ -52,8 +56,8 @@ class Diagnosis:
             str(self.free),
             f"eigenvalues of the Hessian: {self.spectrum.smallest:.4g} to {self.spectrum.largest:.4g}; "
             f"largest stable Euler step {self.spectrum.largest_stable_step:.4g}; "
-            f"one step of the fixed-point map leaves {self.map_spectrum.rate(1.0):.4g} of an error",
-            f"symmetry score {self.symmetry.score:.10g} (1 is the slope of an energy)"
+            f"one step of the fixed-point map multiplies an error by {self.map_spectrum.rate(1.0):.4g}",
+            f"symmetry score {self.symmetry.score:.10g} (1 for the gradient of an energy)"
             + ("" if self.symmetry.exact else ", estimated"),
             f"units on a kink: {', '.join(self.on_a_kink) or 'none'}",
         ]
@@ -64,10 +68,18 @@ class Diagnosis:
 
 
 def diagnose(free: FixedPoint) -> Diagnosis:
-    """Examine the end of a free phase: spectral bounds, stable steps, symmetry, kinks, failed samples.
+    """Examine the end of a free phase: spectrum, stable steps, symmetry, kinks and failed samples.
 
-    All figures come from products with the Hessian. A sample whose residual has grown is examined at its
-    initial state.
+    All figures are computed from products with the Hessian, at the final state of each sample, or at the
+    initial state if the residual increased. If samples failed, other solvers are tried on them.
+
+    Parameters
+    ----------
+    free : FixedPoint
+
+    Returns
+    -------
+    Diagnosis
 
     Examples
     --------
@@ -80,7 +92,7 @@ def diagnose(free: FixedPoint) -> Diagnosis:
     """
     model = in_double(free.model)
     energy = model.clamp(np.ascontiguousarray(free.x, dtype=np.float64))
-    state = np.array(free.state, dtype=np.float64, order="C")  # a copy: states that were lost are replaced
+    state = np.array(free.state, dtype=np.float64, order="C")  # a copy: some states are replaced
     start = model.initial_state(len(state))
     lost = (free.status == Status.DIVERGED) | (energy.residual(state) > energy.residual(start))
     state[lost] = start[lost]
@@ -111,7 +123,7 @@ def _of_failures(
     if not len(failed):
         return []
     sentence = _of_step_size(free, spectrum, by_map)
-    # With negative curvature at the start, the Hessian there does not tell what follows.
+    # With negative curvature at the initial state, the Hessian there does not predict the relaxation.
     known = spectrum.smallest > 0 or not lost.any()
     if sentence and (known or _trial(free, model, lost, start, _gentle(spectrum)).converged):
         return [sentence]
@@ -123,15 +135,15 @@ def _of_failures(
 
 
 def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str:
-    """Say that the step is beyond stability; nothing if it is not."""
+    """Return advice if the step size or the damping is not stable, otherwise ""."""
     solver = free.solver
     if isinstance(solver, Euler):
-        # A moving state may have negative curvature; the largest curvature limits the step there, too.
+        # Not largest_stable_step, which is 0 at a state with negative curvature.
         stable = 2 / max(spectrum.largest, 1e-300)
         if solver.step_size > stable:
             return (
-                f"The step size {solver.step_size:g} is beyond stability: Euler diverges above {stable:.3g} "
-                f"here, 2 / (largest eigenvalue). Use step_size={0.5 * stable:.2g}."
+                f"The step size {solver.step_size:g} is not stable: the limit here is {stable:.3g} = "
+                f"2 / (largest eigenvalue). Use step_size={0.5 * stable:.2g}."
             )
     elif isinstance(solver, FixedPointIteration):
         rate, stable = by_map.rate(1 - solver.damping), by_map.largest_stable_step
@@ -139,7 +151,7 @@ def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str
             has_block_update = free.model.has_block_update and free.model.conservative
             block_update = "BlockUpdate() or " if has_block_update else ""
             return (
-                f"The fixed-point map grows errors by {rate:.3g} a step: raise the damping above "
+                f"Each step of the fixed-point map multiplies errors by {rate:.3g}: raise the damping above "
                 f"{max(0.0, 1 - stable):.2g}, or use {block_update}Euler(step_size={0.5 * stable:.2g})."
             )
     return ""
@@ -148,7 +160,7 @@ def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str
 def _by_trial(
     free: FixedPoint, model: Model, restless: NDArray[np.bool_], start: Array, spectrum: Spectrum
 ) -> str:
-    """Say which solver brings samples to rest that did not come nearer to it, by trial."""
+    """Return advice for samples that did not approach a fixed point: the first solver that converges."""
     count = restless.sum()
     solvers: list[FreeSolver] = [_gentle(spectrum), _gentle(spectrum, 0.2)]
     if model.has_block_update:
@@ -159,16 +171,16 @@ def _by_trial(
             step = f"step_size={solver.step_size:.2g}, " if isinstance(solver, Euler) else ""
             name, enough = type(solver).__name__, f"max_iterations={trial.iterations.max()}"
             known = isinstance(solver, BlockUpdate) and isinstance(free.solver, BlockUpdate)
-            cure = f"take {enough}" if known else f"use {name}({step}{enough})"
-            return f"{count} samples did not come nearer to rest: {cure}, or more steps."
+            cure = f"use {enough}" if known else f"use {name}({step}{enough})"
+            return f"{count} samples did not approach a fixed point: {cure}, or more steps."
     return (
-        f"{count} samples did not come nearer to rest, and no solver that was tried brings them there: "
+        f"{count} samples did not approach a fixed point, and no solver that was tried converges: "
         "scale the weights down."
     )
 
 
 def _gentle(spectrum: Spectrum, fraction: float = 1.0) -> Euler:
-    """Return Euler with a step that is a fraction of half the largest stable one."""
+    """Return Euler with `fraction` of half the largest stable step."""
     return Euler(step_size=fraction / max(spectrum.largest, 1e-300), max_iterations=_PATIENCE)
 
 
@@ -180,7 +192,7 @@ def _trial(
 
 
 def _rate(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> float:
-    """Return the factor that a step of the solver leaves of a small residual."""
+    """Return the factor by which a step of the solver multiplies a small residual."""
     solver = free.solver
     if isinstance(solver, Euler):
         return spectrum.rate(solver.step_size)
@@ -193,15 +205,15 @@ def _of_too_few_steps(free: FixedPoint, failed: NDArray[np.int64], rate: float) 
     worst, tolerance = float(np.nanmax(free.residual[failed], initial=0.0)), free.solver.tolerance
     tolerance = float(np.finfo(free.state.dtype).eps) ** (2 / 3) if tolerance is None else tolerance
     text = (
-        f"Too few free steps: after {int(free.iterations.max())} the largest residual is {worst:.1e}, the "
-        f"tolerance {tolerance:.1e}; a gradient at nudging factor beta is then off by about "
-        f"{worst:.1e} / beta."
+        f"Too few free steps: after {int(free.iterations.max())} steps the largest residual is {worst:.1e}, "
+        f"and the tolerance is {tolerance:.1e}; a gradient with nudging factor beta then has an error of "
+        f"about {worst:.1e} / beta."
     )
     if worst > tolerance > 0:
         more = int(np.ceil(np.log(tolerance / worst) / np.log(rate)))
         text += (
-            f" A plain step leaves {rate:.4g} of the residual, so about {more} more would do: raise "
-            "max_iterations."
+            f" A step without acceleration multiplies the residual by {rate:.4g}, so about {more} more steps "
+            "are needed: raise max_iterations."
         )
     return text
 
@@ -210,21 +222,21 @@ def _of_stability(spectrum: Spectrum) -> list[str]:
     if spectrum.smallest > 0:
         return []
     return [
-        f"The Hessian has an eigenvalue with real part {spectrum.smallest:.3g}: this is no stable fixed "
-        "point. Scale the weights down, or relax from another state."
+        f"The Hessian has an eigenvalue with real part {spectrum.smallest:.3g}, so the fixed point is not "
+        "stable. Scale the weights down, or relax from another state."
     ]
 
 
 def of_symmetry(model: Model, even: Symmetry) -> list[str]:
-    """Say between which layers the Jacobian is not symmetric, and what the cause may be."""
+    """Return advice if the Jacobian is not symmetric: the layers, and a possible cause."""
     threshold = 1e-10 if even.exact else 1e-7
     if even.asymmetry <= threshold:
         return []
     if even.factors is not None:
         return [
-            "The dynamics are not the slope of an energy, but the Jacobian becomes symmetric when each unit "
-            f"is given a factor of its own, from {even.factors.min():.3g} to 1: a diagonal factor is missing "
-            "or misplaced, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij rho(s_j) + b_i) - s_i."
+            "The dynamics are not the gradient of an energy, but the Jacobian is symmetric after each column "
+            f"is divided by a factor, from {even.factors.min():.3g} to 1: a diagonal factor is missing or in "
+            "the wrong place, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij rho(s_j) + b_i) - s_i."
         ]
     worst = max(even.blocks, key=lambda pair: even.blocks[pair])
     where = f"between {worst[0]} and {worst[1]}" if worst[0] != worst[1] else f"within {worst[0]}"
@@ -235,8 +247,8 @@ def of_symmetry(model: Model, even: Symmetry) -> list[str]:
     )
     return [
         f"The Jacobian is not symmetric: |H - H^T| / |H| = {even.asymmetry:.1e}, most of it {where} "
-        f"({even.blocks[worst]:.1e}). The couplings there are asymmetric, and EqProp is off by a first-order "
-        f"error. {cure}."
+        f"({even.blocks[worst]:.1e}). The couplings there are asymmetric, and EqProp has an error of first "
+        f"order in the asymmetry. {cure}."
     ]
 
 
@@ -244,8 +256,9 @@ def _of_kinks(kinks: tuple[str, ...]) -> list[str]:
     if not kinks:
         return []
     return [
-        f"On a kink: {', '.join(kinks[:4])}{' ...' if len(kinks) > 4 else ''}. Derivatives are one-sided "
-        "there: change the biases slightly, or use a smooth activation."
+        f"Units on a kink of their activation: {', '.join(kinks[:4])}{' ...' if len(kinks) > 4 else ''}. The "
+        "derivatives there differ from the left and from the right: change the biases slightly, or use a "
+        "smooth activation."
     ]
 
 

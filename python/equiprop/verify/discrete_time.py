@@ -1,4 +1,4 @@
-"""Discrete time: updates of Equilibrium Propagation and gradients of backpropagation through time."""
+"""The claim that updates of Equilibrium Propagation are gradients of backpropagation through time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteTimeReport(Report):
-    """Updates of EqProp and gradients of BPTT at every step, in the settings of Ernoult et al. (2019)."""
+    """Updates of EqProp compared with gradients of BPTT at every step, as in Ernoult et al. (2019)."""
 
     claim: ClassVar[str] = "discrete-time"
     statement: ClassVar[str] = (
@@ -42,17 +42,18 @@ def discrete_time(
 ) -> DiscreteTimeReport:
     """Compare Delta_s(t) and Delta_theta(t) of EqProp with N_s(t) and N_theta(t) of BPTT, at every step t.
 
-    The *energy-based* setting takes Euler steps. The *prototypical* setting, s <- sigma(M s + c), is for
-    networks of smooth units; a network with a quadratic potential is copied to one with a Legendre potential
-    first. With the nudge inside sigma the parameters agree exactly, and the states up to the factor
-    D = sigma'. With the nudge outside neither agrees, which is shown and not judged. Parameters are compared
-    by their sums over the steps up to t.
+    The *energy-based* setting uses Euler steps. The *prototypical* setting, s <- sigma(M s + c), is checked
+    for networks of smooth units, on a copy with a Legendre potential. With the nudge inside sigma, the
+    parameters agree exactly, and the states up to the factor D = sigma'. With the nudge outside of sigma,
+    neither agrees; these figures have no limit. For parameters, the sums over the steps up to t are compared.
+    Source: Ernoult et al. (2019).
 
     Parameters
     ----------
     model, x, y, cost, solver
         See `equivalence`; the model has an energy.
     steps : int
+        Number of steps, at least 1.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def discrete_time(
 
 
 def _prototypical(problem: Problem) -> Problem | None:
-    """Return a problem whose fixed-point map is sigma(M s + c), or None if that map does not contract."""
+    """Return a problem with the fixed-point map sigma(M s + c), or None if it does not converge."""
     model = problem.model
     if not (isinstance(model, HopfieldNetwork) and model.holomorphic):
         return None

@@ -1,4 +1,4 @@
-"""Problems and settings of checks as JSON and back; every number keeps its bits."""
+"""Conversion of problems and settings of checks to JSON and back, without loss of any bit of a number."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.checkpoint import describe, rebuild
 from equiprop.costs import CrossEntropy, SquaredError
+from equiprop.linear_solvers import LinearSolver
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging
-from equiprop.solvers import FreeSolver, LinearSolver
+from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import JSON
 
 _COSTS = (SquaredError, CrossEntropy)
-#: Dataclasses that are stored as their name and their fields.
+#: Dataclasses that are stored by their name and their fields.
 _STORED: Mapping[str, Any] = {
     kind.__name__: kind for kind in (Nudging, *_COSTS, *get_args(FreeSolver), *get_args(LinearSolver))
 }
@@ -37,7 +38,7 @@ class ArrayRecord(TypedDict):
 
 
 class ProblemRecord(TypedDict):
-    """A `Problem` in a JSON file; without `model` and `parameters` if the model is the user's own."""
+    """A `Problem` in a JSON file; `model` and `parameters` are None unless it is a HopfieldNetwork."""
 
     model: JSON
     parameters: ArrayRecord | None
@@ -49,7 +50,7 @@ class ProblemRecord(TypedDict):
 
 
 def encode(value: Any) -> JSON:
-    """Return a setting as JSON: numbers, text, lists, arrays, nudgings, costs and solvers."""
+    """Return a setting of a check as JSON: a number, text, list, array, nudging, cost or solver."""
     if isinstance(value, np.generic):
         return encode(value.item())
     if isinstance(value, np.ndarray):
@@ -63,7 +64,7 @@ def encode(value: Any) -> JSON:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     name = type(value).__name__
-    if _STORED.get(name) is not type(value):  # a class of the user's own: `decode` asks for its code
+    if _STORED.get(name) is not type(value):  # a class that the user defined, which `decode` refuses
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
     return {"type": name, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
 
@@ -74,7 +75,7 @@ def decode(stored: Any) -> Any:
     Raises
     ------
     ValueError
-        For an object of a class that is not the library's.
+        If the setting is an object of a class that the user defined.
     """
     if isinstance(stored, list):
         return [decode(entry) for entry in stored]
@@ -90,8 +91,8 @@ def decode(stored: Any) -> Any:
         return complex(decode(content["real"]), decode(content["imag"]))
     if name not in _STORED:
         raise ValueError(
-            "[replay] Costs, nudgings and solvers of the library can be replayed; one of one's own needs "
-            f"its code. Received {name!r}."
+            "[replay] Costs, nudgings and solvers of the library can be replayed; a user's own class cannot, "
+            f"because a certificate does not contain its code. Received {name!r}."
         )
     return _STORED[name](**{key: _as_tuple(decode(entry)) for key, entry in content.items()})
 
@@ -101,7 +102,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def encode_array(array: Array) -> ArrayRecord:
-    """Return an array as JSON, its bytes in base64, least significant first."""
+    """Return an array as JSON, with its bytes in little-endian order in base64."""
     array = np.ascontiguousarray(array)
     array = array.astype(array.dtype.newbyteorder("<"))
     return {
@@ -124,7 +125,7 @@ def decode_array(stored: Mapping[str, Any]) -> Array:
 def encode_problem(problem: Problem) -> ProblemRecord:
     """Return model, samples, cost and solver as JSON.
 
-    A model of the user's own is stored as the digest of its parameters.
+    For a model that the user wrote, only the SHA-256 of its parameters is stored.
     """
     parameters = np.ascontiguousarray(problem.model.parameters)
     own = not isinstance(problem.model, HopfieldNetwork)
@@ -140,17 +141,24 @@ def encode_problem(problem: Problem) -> ProblemRecord:
 
 
 def decode_problem(stored: Mapping[str, Any] | None, name: str) -> Problem:
-    """Return the problem that `encode_problem` stored, relaxed again; `name` is its model in words.
+    """Return the problem that `encode_problem` stored, with a new free phase.
+
+    Parameters
+    ----------
+    stored : mapping, optional
+        Result of `encode_problem`; None for a black box.
+    name : str
+        Name of the model, for errors.
 
     Raises
     ------
     ValueError
-        For a model, a cost or a solver of the user's own.
+        If the user wrote the model, the cost or the solver.
     """
     if stored is None or stored["model"] is None:
         raise ValueError(
-            "[replay] A network can be replayed; a model of one's own needs its code. "
-            f"Received a certificate of {name}."
+            "[replay] A HopfieldNetwork can be replayed; a user's own model cannot, because a certificate "
+            f"does not contain its code. Received a certificate of {name}."
         )
     parameters = decode_array(stored["parameters"])
     net = rebuild(stored["model"], parameters.size)

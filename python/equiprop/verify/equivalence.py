@@ -1,4 +1,4 @@
-"""The theorem of Scellier & Bengio (2019): both second phases compared at every step."""
+"""The theorem of Scellier & Bengio (2019) that both second phases are equal at every step."""
 
 from __future__ import annotations
 
@@ -22,29 +22,33 @@ from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import skewness, symmetry
 from equiprop.verify.verdict import JSON, Report, Row
 
-#: Rounding error of two inner products, for states of any length that occurs.
+#: Limit of the rounding error of two inner products of states.
 _SKEW = 1e-11
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquivalenceReport(Report):
-    """The theorem, checked at every step of the second phase.
+    """Both second phases compared at every step: S-tilde = -D S-bar, Theta-tilde = Theta-bar.
 
     Attributes
     ----------
     error_derivatives : Process
         S-bar and Theta-bar of Recurrent Backpropagation.
     temporal_derivatives : Process
-        S-tilde and Theta-tilde of Equilibrium Propagation. The theorem: S-tilde = -D S-bar and
-        Theta-tilde = Theta-bar.
+        S-tilde and Theta-tilde of Equilibrium Propagation.
     traced : Traced
-        Indices of the samples, units and parameters that were kept.
+        Indices of the samples, units and parameters that the processes contain.
     free_units : (batch, units) bool
-        The diagonal of D: False for units that a bound holds at the fixed point.
+        The diagonal of D: False for units that are held by a bound at the fixed point.
     state_errors, parameter_errors : (steps + 1,)
         Largest difference at each step, relative to the largest entry of the process.
     layer_errors, block_errors : dict of (steps + 1,)
-        Largest difference at each step in each layer and each block of parameters.
+        Largest difference at each step for each layer and each block of parameters.
+    nudging : Nudging
+    step_size : float
+        Step of both processes, in units of time.
+    tolerance : float
+        Largest difference that passes.
     """
 
     claim: ClassVar[str] = "equality"
@@ -67,7 +71,7 @@ class EquivalenceReport(Report):
 
     @property
     def name(self) -> str:
-        """The key of the claim in `CLAIMS`: each integrator is a claim of its own."""
+        """The key of the claim in `CLAIMS`, which has one claim for each integrator."""
         return "equality" if self.settings["integrator"] == "euler" else "runge-kutta"
 
     @property
@@ -81,7 +85,7 @@ class EquivalenceReport(Report):
         return float(np.maximum(self.state_errors.max(), self.parameter_errors.max()))
 
     def series(self) -> JSON:
-        """Return the errors against time, and both processes for the liveliest units of the first sample."""
+        """Return errors by time, and both processes for six units of the first sample; see `liveliest`."""
         chosen = self.liveliest(6)
         names = [unit_name(self.problem.model, int(self.traced.units[k])) for k in chosen]
         return {
@@ -96,7 +100,7 @@ class EquivalenceReport(Report):
         }
 
     def liveliest(self, count: int) -> NDArray[np.int64]:
-        """Return the traced units with the largest error derivatives, among the free ones of sample 0."""
+        """Return the indices of the traced free units of sample 0 with the largest error derivatives."""
         free = self.free_units[0, self.traced.units]
         sizes = np.abs(self.error_derivatives.states[:, 0]).max(axis=0) * free
         return np.argsort(-sizes, kind="stable")[:count]
@@ -140,8 +144,8 @@ def equivalence(
 
     .. math:: \tilde S_t = -\bar S_t, \qquad \tilde\Theta_t = \bar\Theta_t
 
-    In the limit beta -> 0 the equality is exact at every step and for any step size: only rounding errors
-    are left. A finite nudging shows its bias. Memory does not grow with the number of steps.
+    In the limit beta -> 0, both processes are equal at every step, for any step size, up to rounding errors.
+    A finite beta shows its bias. The memory does not depend on the number of steps.
 
     Parameters
     ----------
@@ -149,14 +153,15 @@ def equivalence(
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
     steps : int
+        Number of steps of both processes.
     step_size : float, optional
-        Step of both processes, in units of time; by default 0.3, or less where that is unstable.
+        Step of both processes, in units of time; by default 0.3, or less if that is not stable.
     integrator : {"euler", "runge-kutta"}
-        With the classic Runge-Kutta scheme S-tilde is the value of the vector field, and no unit may be
-        held by a bound.
+        For the classic Runge-Kutta method, S-tilde is the value of the vector field, and no unit may be held
+        by a bound.
     cost : SquaredError or CrossEntropy
     nudging : Nudging
-        Any but `holomorphic`.
+        Any nudging except `holomorphic`.
     symmetrize : bool
         Add the antisymmetric term of `EquilibriumPropagation` to the nudged dynamics.
     solver : FreeSolver, optional
@@ -171,7 +176,7 @@ def equivalence(
     Raises
     ------
     ValueError, TypeError
-        For bad arguments.
+        If an argument has a wrong type or shape, or is out of range.
 
     Examples
     --------
@@ -185,7 +190,7 @@ def equivalence(
     steps = whole(steps, where, "steps", 0)
     step_size = None if step_size is None else real(step_size, where, "step_size")
     tolerance = real(tolerance, where, "tolerance")
-    check_type(nudging, Nudging, where, "A nudging is made by centered(beta), exact_limit(), ...")
+    check_type(nudging, Nudging, where, "A nudging is the result of centered(beta), exact_limit(), ...")
     if nudging.circle or integrator not in ("euler", "runge-kutta"):
         raise ValueError(
             f"[{where}] The integrator is 'euler' or 'runge-kutta', and the nudging is real. "
@@ -237,7 +242,7 @@ def _rows(
         Row("parameters, largest over all steps", float(parameter_errors.max()), high=tolerance),
         Row("residual of the fixed point", float(problem.free.residual.max())),
     ]
-    if problem.model.conservative:  # RBP needs H^T and uses H, which is the same only if it is symmetric
+    if problem.model.conservative:  # RBP needs products with H^T, and uses H because it is symmetric
         skew = skewness(problem.energy, problem.state)
         rows.append(Row("symmetry of the Hessian, <u, H v> - <v, H u>", skew, high=_SKEW))
     return (*rows, Row("units held by a bound", float((~problem.free_units).sum())))
@@ -253,7 +258,7 @@ def _asymmetry(problem: Problem) -> list[str]:
 def _advice(
     problem: Problem, processes: Processes, step_size: float, symmetrize: bool, tolerance: float
 ) -> list[str]:
-    """Name known causes; then the layers and blocks that differ, and how."""
+    """Return known causes of differences; then the layers and blocks that differ, with their relation."""
     details = []
     for groups, what in ((processes.layers, "S~ of"), (processes.blocks, "Theta~ of")):
         for name, gaps in groups.items():
@@ -265,14 +270,14 @@ def _advice(
     causes = []
     if not symmetrize and not problem.model.conservative:
         causes.append(
-            "The model is a vector field, for which EqProp is RBP only where the Jacobian is symmetric: "
+            "The model is a vector field, for which EqProp equals RBP only if the Jacobian is symmetric: "
             "use symmetrize=True."
         )
     stable = problem.spectrum.largest_stable_step
     if step_size > stable:
         causes.append(
-            f"The step size {step_size:g} is beyond stability, {stable:.3g}: both processes grow, and "
-            "the rounding of the fixed point with them."
+            f"The step size {step_size:g} is not stable, because it is above {stable:.3g}: both processes "
+            "grow, and so do the rounding errors of the fixed point."
         )
     if np.isnan(problem.objective(problem.state)):
         causes.append("The cost is not a number at the fixed point.")

@@ -1,4 +1,4 @@
-"""The claim that all ways to the gradient agree, with implicit differentiation as the reference."""
+"""The claim that all methods give the same gradient, with implicit differentiation as the reference."""
 
 from __future__ import annotations
 
@@ -11,23 +11,15 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
-from equiprop.nudging import centered, exact_limit, one_sided
-from equiprop.results import Gradient
-from equiprop.second_phase import (
+from equiprop.gradients import (
     backpropagation_through_time,
     recurrent_backpropagation,
 )
-from equiprop.solvers import (
-    GMRES,
-    ConjugateGradient,
-    Euler,
-    FreeSolver,
-    LinearSolver,
-    Neumann,
-    Richardson,
-    free_phase,
-)
+from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
+from equiprop.models import Model
+from equiprop.nudging import centered, exact_limit, one_sided
+from equiprop.results import Gradient
+from equiprop.solvers import Euler, FreeSolver, free_phase
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error, spread
 from equiprop.verify.spectrum import stable_step
@@ -36,10 +28,18 @@ from equiprop.verify.verdict import Report, Row
 
 @dataclass(frozen=True)
 class GradientRow:
-    """One way to the gradient, compared with the implicit one.
+    """The gradient of one method, compared with implicit differentiation.
 
-    `tolerance` is None for ways that are not judged: a finite beta, which has a bias, and a stationary
-    linear solver that reports divergence.
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    relative_error : float
+        Largest error, relative to the largest entry of the gradient.
+    tolerance : float, optional
+        Largest error that passes. None, no limit, for a finite beta, which has a bias, and for a stationary
+        linear solver that reports divergence.
+    converged : bool
     """
 
     name: str
@@ -57,25 +57,27 @@ class GradientRow:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientsReport(Report):
-    """Every way to dJ/dtheta, compared with implicit differentiation.
+    """dJ/dtheta of every method, compared with implicit differentiation.
 
     Attributes
     ----------
     ways : tuple of GradientRow
+        One comparison for each method.
     objective : float
+        J at the fixed point.
     """
 
     claim: ClassVar[str] = "gradients"
     statement: ClassVar[str] = (
-        "EqProp in the limit, RBP by every linear solver, backpropagation through time and finite "
-        "differences agree with implicit differentiation."
+        "EqProp in the limit beta -> 0, RBP with every linear solver, backpropagation through time, and "
+        "finite differences agree with implicit differentiation."
     )
 
     ways: tuple[GradientRow, ...] = field(repr=False)
     objective: float
 
 
-#: Tolerances. A residual of 1e-14 and a condition number of 100 give errors of 1e-12; two digits are added.
+#: A residual of 1e-14 and a condition number of 100 give errors of 1e-12; the limit is 100 times larger.
 #: Central differences of step 1e-5 have a truncation error of about 1e-10 and a rounding error of 1e-11.
 _EXACT, _DIFFERENCES = 1e-10, 1e-7
 _UNROLLED = 20_000
@@ -92,10 +94,10 @@ def gradients(
     solver: FreeSolver | None = None,
     max_differences: int = 400,
 ) -> GradientsReport:
-    """Compare EqProp (each nudging), RBP (each linear solver), BPTT, and central finite differences.
+    """Compare the gradients of EqProp, RBP, BPTT and finite differences with implicit differentiation.
 
-    The reference is implicit differentiation, dJ/dtheta = -(d2E/dtheta ds) H^-T dC/ds, with H built column
-    by column and solved densely. A vector field is nudged with ``symmetrize=True``.
+    The reference is dJ/dtheta = -(d2E/dtheta ds) H^-T dC/ds with the dense Hessian H, or with GMRES for more
+    than 512 units. A vector field is nudged with ``symmetrize=True``.
 
     Parameters
     ----------
@@ -105,12 +107,12 @@ def gradients(
     cost : SquaredError or CrossEntropy
     betas : sequence of float
         Nudging factors whose bias is shown.
-    linear_solvers : sequence, optional
-        By default all that apply, with a tolerance of 1e-13.
+    linear_solvers : sequence of LinearSolver, optional
+        By default all solvers that apply to the model, with a tolerance of 1e-13.
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
     max_differences : int
-        Central differences are taken by at most this many parameters, spread over all.
+        Largest number of parameters for which differences are computed; they are spread over all.
 
     Returns
     -------
@@ -180,7 +182,7 @@ def _by_linear_solvers(
             linear_solver=linear,
             on_failure="ignore",
         )
-        # Stationary iterations need a spectral radius below 1; one that reports divergence is not judged.
+        # Stationary iterations need a spectral radius below 1; one that reports divergence has no limit.
         judged = result.converged or isinstance(linear, ConjugateGradient | GMRES)
         rows.append(_compared(f"RBP, {type(linear).__name__}", result, reference, judged))
     return rows
@@ -199,7 +201,7 @@ def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:
 
 
 def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
-    """Unroll the Euler steps that reduce an error to 1e-12 of it, unless they need too much memory."""
+    """Unroll so many Euler steps that an error falls by a factor of 1e12, unless the memory is too large."""
     step = problem.step_size(None)
     rate = problem.spectrum.rate(step)
     steps = int(np.ceil(np.log(1e-12) / np.log(rate))) if 0 < rate < 1 else _UNROLLED

@@ -1,4 +1,4 @@
-"""A certificate as one HTML page without scripts or external files, for light and dark screens and paper."""
+"""Certificates as HTML pages without scripts or external files, for light and dark screens and for print."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equiprop.config import config
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.verdict import Row, Verdict
 
-#: Pictures are drawn in these colours, which are replaced by variables of the page.
+#: Colours of the pictures, which the page replaces by its variables.
 _SERIES = [f"#a0b0c{k:x}" for k in range(8)]
 _COLOURS = {
     **{colour: f"var(--series{k})" for k, colour in enumerate(_SERIES)},
@@ -55,7 +55,7 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 
 
 def page(certificate: Certificate) -> str:
-    """Return the certificate as HTML (extra ``plot``)."""
+    """Return the certificate as an HTML page (extra ``plot``)."""
     state = "holds" if certificate.passed else "fails"
     word = "Verified" if certificate.passed else "Not verified"
     reports = [report for case in certificate.cases for report in case.reports]
@@ -71,7 +71,7 @@ def page(certificate: Certificate) -> str:
     for number, case in enumerate(certificate.cases):
         parts += _case(case, number, len(certificate.cases) > 1)
     parts += [
-        "<h2>How to repeat it</h2>",
+        "<h2>How to repeat this verification</h2>",
         f"<p><code>{escape(certificate.command)}</code></p>",
         *_environment(),
     ]
@@ -84,7 +84,7 @@ def _case(case: Case, number: int, named: bool) -> Iterator[str]:
     yield f'<section><h2>{heading} <span class="{mark}">{mark}</span></h2>'
     yield f'<div class="pictures">{"".join(_pictures(case, number))}</div>'
     yield '<h3>Claims</h3><div class="wide"><table>'
-    yield "<tr><th>claim</th><th>verdict</th><th>what it says</th></tr>"
+    yield "<tr><th>claim</th><th>verdict</th><th>statement</th></tr>"
     for report in case.reports:
         state = "holds" if report.passed else "fails"
         text = escape(report.statement)
@@ -132,7 +132,7 @@ def _environment() -> Iterator[str]:
 
 
 def _pictures(case: Case, number: int) -> Iterator[str]:
-    """Draw the pictures of claims that have pictures of their own; tables show the other figures."""
+    """Yield the pictures of the claims that have data to draw; the other claims have tables only."""
     k = 0
     for report in case.reports:
         if not report.series():
@@ -144,15 +144,15 @@ def _pictures(case: Case, number: int) -> Iterator[str]:
 
 
 def _svg(draw: Any, prefix: str) -> str:
-    """Return a picture as SVG with colours of the page; `prefix` makes its ids unique."""
+    """Return a picture as SVG in the colours of the page; `prefix` makes its ids unique."""
     try:
         import cycler
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "[save] A page with pictures needs matplotlib. Install it with pip install 'equiprop[plot]', or "
-            "save as .json."
+            "[save] A .html certificate needs matplotlib, which is not installed. Install it with "
+            "pip install 'equiprop[plot]', or save a .json certificate."
         ) from error
     style: Any = {
         "svg.fonttype": "none",

@@ -12,9 +12,9 @@ from equiprop.arrays import Array
 from equiprop.models import Model
 from equiprop.verify.model_parts import parameter_name
 
-#: A parameter changes by this share of itself, or by this much if it is small.
+#: Relative change of a parameter that is examined; absolute change if its magnitude is below 1.
 _CHANGE = 1e-3
-#: Names that a sentence lists.
+#: Largest number of names in a sentence.
 _SHOWN = 6
 
 Point = tuple[Array, Array]
@@ -22,16 +22,16 @@ Point = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Inert:
-    """Parameters whose changes leave every bit of the model's functions as it was.
+    """Parameters whose changes do not change any bit of the energy and the gradient.
 
     Attributes
     ----------
     blocks : tuple of str
-        Blocks of which no entry has an effect.
+        Blocks without effect.
     entries : (count,)
-        Other parameters, of those looked at.
+        Indices of other parameters without effect, among those that were examined.
     count : int
-        Number of all of them.
+        Number of parameters in `blocks` and `entries`.
     """
 
     blocks: tuple[str, ...]
@@ -39,11 +39,11 @@ class Inert:
     count: int
 
     def advice(self, model: Model) -> Iterator[str]:
-        """Yield a sentence on the blocks and one on single entries, if there are any."""
+        """Yield one sentence on blocks without effect, and one on single parameters, if there are any."""
         functions = "energy and gradient" if model.conservative else "the velocity"
         reason = (
-            f"changes leave every bit of {functions} as it was. The methods have to read the parameters at "
-            "each call (self.parameters, or the argument params), and not a copy that is kept elsewhere."
+            f"a change does not change any bit of {functions}. The methods must read the parameters at each "
+            "call (self.parameters, or the argument params), not a copy of them."
         )
         if 0 < self.count == len(model.parameters):
             yield f"No parameter has an effect: {reason}"
@@ -59,16 +59,16 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def find_inert(model: Model, points: Sequence[Point], chosen: NDArray[np.int64]) -> Inert:
-    """Change whole blocks, and each parameter of `chosen`, and see whether the model notices.
+    """Find blocks, and parameters among `chosen`, whose changes have no effect on the model.
 
     Parameters
     ----------
     model : Model
-        Its parameters are changed one after the other, and restored.
+        Model whose parameters are changed one after the other, and restored.
     points : sequence of (x, state)
-        Inputs (batch, inputs) and states (batch, units); an effect at any of them is enough.
+        Inputs (batch, inputs) and states (batch, units); one of them with an effect is sufficient.
     chosen : (count,)
-        Indices of parameters.
+        Indices of the parameters that are examined.
     """
     functions = [_evaluate(model, x, state) for x, state in points]
     before = [function() for function in functions]
@@ -94,7 +94,7 @@ def find_inert(model: Model, points: Sequence[Point], chosen: NDArray[np.int64])
 
 
 def _evaluate(model: Model, x: Array, state: Array) -> Callable[[], Array]:
-    """Return a function that gives gradient and energy at x and state, under the present parameters."""
+    """Return a function that returns gradient and energy at x and state with the present parameters."""
 
     def values() -> Array:
         energy = model.clamp(x)

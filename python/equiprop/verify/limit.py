@@ -1,4 +1,4 @@
-"""The limit beta -> 0 of Equilibrium Propagation, taken exactly."""
+"""The claim that Equilibrium Propagation in the limit beta -> 0 is the gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.verdict import Report, Row
 
 _STEP = 1e-100
-#: The fixed point has a residual of 1e-14; a solution with its Hessian loses two to three digits.
+#: The fixed point has a residual of 1e-14, and the solution of the linear system loses two to three digits.
 _TOLERANCE = 1e-11
 
 
@@ -37,7 +37,10 @@ def limit(
     symmetrize: bool = False,
     solver: FreeSolver | None = None,
 ) -> LimitReport:
-    """Take the limit beta -> 0 by dual numbers, and by a complex step beta = 1e-100 i.
+    """Compare EqProp in the limit beta -> 0 with implicit differentiation.
+
+    The limit is computed with dual numbers, and with a complex step beta = 1e-100 i for a holomorphic model.
+    Source: Scellier & Bengio (2017), theorem 1.
 
     Parameters
     ----------
@@ -60,7 +63,7 @@ def limit(
     dual = problem.nudged(exact_limit(), symmetrize=symmetrize)
     found = {"dual numbers": dual}
     if problem.model.holomorphic:
-        # A stopping rule does not notice changes of 1e-100, so the dual numbers give the number of steps.
+        # Changes of 1e-100 do not affect the residual, so the number of steps is that of the dual numbers.
         steps = replace(problem.solver, tolerance=0.0, max_iterations=2 * int(dual.iterations.max()))
         h = 1j * _STEP
         rule = Nudging("complex_step", _STEP, circle=((h, 1 / h),))

@@ -1,4 +1,4 @@
-"""Functions of a model that checks share: a copy in double precision, names, distances from kinks."""
+"""Functions of a model for several checks: copies in double precision, names, distances from kinks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equiprop.models import HopfieldNetwork, Model
 
 
 def in_double(model: Model) -> Model:
-    """Return the model itself, or a double-precision copy of a network in single precision."""
+    """Return the model, or a double-precision copy if it is a network in single precision."""
     if isinstance(model, HopfieldNetwork) and model.dtype != np.float64:
         return model.astype("float64")
     return model
@@ -38,9 +38,9 @@ def _position(slices: Mapping[str, slice], index: int) -> tuple[str, int]:
 
 
 def kink_margins(model: Model, energy: _core.Energy, state: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance of each unit from its nearest bound before clipping, (batch, units).
+    """Return the distance of each unit, before clipping, from its nearest bound, (batch, units).
 
-    It is infinite for units without a bound.
+    The distance is infinite for units without a bound.
     """
     margins = np.full(state.shape, np.inf)
     if not isinstance(model, HopfieldNetwork):

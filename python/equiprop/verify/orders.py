@@ -1,4 +1,4 @@
-"""The order in beta at which the bias of a finite nudging vanishes."""
+"""The claim on the order in beta of the bias of Equilibrium Propagation."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from equiprop.verify.verdict import JSON, Report, Row
 
 _BETAS = (*(0.5 / 2 ** (k / 2) for k in range(12)), *(2.0**-k for k in range(7, 18)))
 _POINTS = (2, 4, 8, 16)
-#: Errors below _LEADING are the leading term of their series in beta; below _NOISE / beta they are rounding.
+#: Below _LEADING, the leading term in beta dominates an error; below _NOISE / beta, rounding dominates it.
 _LEADING, _NOISE = 1e-3, 3e-15
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrdersReport(Report):
-    """How the error of each nudging falls with beta.
+    """The error of each nudging as a function of beta.
 
     Attributes
     ----------
     betas : (betas,)
+        Nudging factors.
     errors : dict of (betas,)
         Largest error of the gradient for each nudging, relative to the largest entry of the gradient.
     slopes : dict of float
-        Orders d log(error) / d log(beta), from the two smallest betas whose error is not rounding: 1 for
-        one-sided, 2 for centered, N for N points on a circle. A nudging without two such betas is left out.
+        Orders d log(error) / d log(beta) at the two smallest betas whose error is above rounding: 1 for
+        one-sided, 2 for centered, N for N points on a circle. Nudgings with fewer than two such betas are
+        omitted.
     radius : float
-        Estimate of the radius R within which the fixed point is analytic in beta: the error of N points is
-        (beta / R)^N. NaN if there is no estimate.
+        Estimate of the radius R within which the fixed point is analytic in beta, from an error of
+        (beta / R)^N for N points. NaN if there is no estimate.
     """
 
     claim: ClassVar[str] = "orders"
@@ -52,12 +54,12 @@ class OrdersReport(Report):
     radius: float
 
     def series(self) -> JSON:
-        """Return the errors by nudging, beside their betas."""
+        """Return the betas, and the errors and the order of each nudging."""
         errors = {name: e.tolist() for name, e in self.errors.items()}
         return {"beta": self.betas.tolist(), "error": errors, "order": dict(self.slopes)}
 
     def table(self) -> str:
-        """Return the errors as text."""
+        """Return the errors of each nudging at each beta as a table of text."""
         names = list(self.errors)
         rows = [f"{'beta':>8}  " + "  ".join(f"{name:>13}" for name in names)]
         rows += [
@@ -87,7 +89,7 @@ def orders(
     betas : sequence of float
         At least two different, positive nudging factors.
     points : sequence of int
-        Numbers of points of `holomorphic`; not used if the model is not holomorphic.
+        Numbers of points of `holomorphic` nudging; used only if the model is holomorphic.
 
     Returns
     -------
@@ -121,7 +123,7 @@ def orders(
         gap = float(
             np.abs(errors["holomorphic 2"] - errors["centered"])[np.array(betas) < radius].max(initial=0)
         )
-        rows.append(Row("two points are the centered rule", gap, high=float(noise.max())))
+        rows.append(Row("two points equal the centered rule", gap, high=float(noise.max())))
     return OrdersReport(
         problem=problem,
         settings={"betas": list(betas), "points": list(points)},
@@ -136,7 +138,7 @@ def orders(
 def _row(name: str, order: float, slopes: dict[str, float]) -> Row:
     label = f"order of {name}"
     if name not in slopes and name.startswith("holomorphic"):
-        return Row(label, np.nan, note="rounding hides it")
+        return Row(label, np.nan, note="below rounding")
     return Row(label, slopes.get(name, np.nan), order - 0.1, order + 0.1)
 
 
@@ -147,20 +149,20 @@ def _rule(name: str, beta: float) -> Nudging:
 
 
 def _error(problem: Problem, reference: NDArray[np.float64], rule: Nudging) -> float:
-    """Return the error of a rule, relaxed to rounding; infinity if a nudged phase did not converge."""
+    """Return the error of a rule with phases relaxed to rounding; infinity if one did not converge."""
     try:
         result = problem.nudged(rule)
-    except ValueError:  # nudged beyond convexity: no block update exists
+    except ValueError:  # beta is so negative that the energy of a block has no minimum
         return np.inf
     if not result.converged:
         return np.inf
-    twice = 2 * int(result.iterations.max())  # a linear rate squares the residual
+    twice = 2 * int(result.iterations.max())  # at a linear rate, twice the steps square the residual
     result = problem.nudged(rule, replace(problem.solver, tolerance=0.0, max_iterations=twice))
     return relative_error(result.parameters, reference)
 
 
 def _slope(betas: Sequence[float], errors: NDArray[np.float64], noise: NDArray[np.float64]) -> float | None:
-    """Return the slope between the two smallest betas whose error is above rounding."""
+    """Return the order between the two smallest betas whose error is above rounding, or None."""
     usable = np.flatnonzero((errors > 100 * noise) & (errors < _LEADING))[-2:]
     if len(usable) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The start of every check: a double-precision model at a fixed point with a residual of rounding."""
+"""Problems, on which checks run: a model in double precision at a fixed point, with samples and a cost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.costs import Cost, bind_cost
+from equiprop.gradients import equilibrium_propagation
 from equiprop.models import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
-from equiprop.second_phase import equilibrium_propagation
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, free_phase
 from equiprop.verify.diagnosis import Diagnosis, diagnose
 from equiprop.verify.model_parts import in_double, kink_margins
@@ -28,7 +28,7 @@ _ITERATIONS = 200_000
 
 @dataclass(frozen=True)
 class Problem:
-    """A model with samples and a cost, at its fixed point; `prepare` makes it.
+    """A model with samples and a cost at its fixed point; `prepare` returns objects of this class.
 
     Attributes
     ----------
@@ -36,11 +36,12 @@ class Problem:
         The model in double precision.
     x : (batch, inputs)
     y : (batch, outputs) or (batch,) labels
-        Targets as the caller gave them.
+        Targets that the caller passed.
     cost : Cost
     solver : FreeSolver
-        Solver of the free phase, and of other phases that a check runs.
+        Solver of the free phase, and of other phases in a check.
     free : FixedPoint
+        The free phase, to a residual near rounding.
     """
 
     model: Model
@@ -57,7 +58,7 @@ class Problem:
 
     @cached_property
     def bound(self) -> _core.Cost:
-        """The core's cost with the targets."""
+        """The core's cost with the targets y."""
         return self.bind(self.y)
 
     def bind(self, y: Any) -> _core.Cost:
@@ -72,7 +73,7 @@ class Problem:
 
     @cached_property
     def free_units(self) -> NDArray[np.bool_]:
-        """True for units that no bound holds, (batch, units)."""
+        """True for units that are not held by a bound, (batch, units)."""
         held: NDArray[np.bool_] = self.energy.mobility(self.state) != 0
         return held
 
@@ -92,7 +93,7 @@ class Problem:
         return self.bound.state_gradient(self.state)
 
     def difference_step(self, betas: Sequence[float] = (0.0,)) -> float:
-        """Return a step for finite differences: 3e-4, or less if a nudged state is near a kink."""
+        """Return a step for finite differences: 3e-4, or less if a state at one of `betas` is near a kink."""
         margin = np.inf
         for beta in betas:
             energy = _core.f64.total_energy(self.energy, self.bound, beta)
@@ -108,7 +109,7 @@ class Problem:
     def nudged(
         self, nudging: Nudging, solver: FreeSolver | None = None, symmetrize: bool = False
     ) -> Gradient:
-        """Return EqProp's gradient at the fixed point, by the free phase's solver unless told otherwise."""
+        """Return the gradient of EqProp at the fixed point; the default solver is that of the free phase."""
         return equilibrium_propagation(
             self.model,
             self.free,
@@ -121,14 +122,26 @@ class Problem:
         )
 
     def step_size(self, wanted: float | None) -> float:
-        """Return `wanted` if it is given, else 0.3, or the largest stable step if that is less."""
+        """Return `wanted`, or a stable step of at most 0.3 if it is None."""
         return stable_step(self.energy, self.state) if wanted is None else wanted
 
 
 def prepare(
     where: str, model: Model | Problem, x: Any, y: Any, cost: Cost, solver: FreeSolver | None
 ) -> Problem:
-    """Return a `Problem` with a model at its fixed point; a `Problem` is returned as it is."""
+    """Return a `Problem` with a model at its fixed point; a `Problem` is returned unchanged.
+
+    Parameters
+    ----------
+    where : str
+        Name of the check, for errors.
+    model : Model or Problem
+    x : (batch, inputs) array
+    y : (batch, outputs) array, or (batch,) integer labels
+    cost : Cost
+    solver : FreeSolver, optional
+        Solver of the free phase; by default one that reaches a residual of 1e-14.
+    """
     if isinstance(model, Problem):
         return model
     model = in_double(model)
@@ -139,9 +152,10 @@ def prepare(
 
 
 def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None) -> FixedPoint:
-    """Relax to a residual of 1e-14, by block updates if the model has them, else by Euler; then polish.
+    """Relax to a residual of 1e-14, then take as many steps again, so that only rounding errors remain.
 
-    Polishing takes as many steps again. At a linear rate they square the residual, so that rounding is left.
+    At a linear rate, twice the steps square the residual. The default solver is `BlockUpdate` if the model
+    supports it, otherwise `Euler` with a stable step.
     """
     if solver is None and model.has_block_update:
         solver = BlockUpdate(tolerance=_RESIDUAL, max_iterations=_ITERATIONS)

@@ -1,4 +1,4 @@
-"""The two processes of the theorem, run side by side by the core: error and temporal derivatives."""
+"""The two processes of the theorem, error derivatives and temporal derivatives, which the core computes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from equiprop import _core
 from equiprop.nudging import Nudging
 from equiprop.verify.problem import Problem
 
-#: All steps of all numbers are kept up to this many bytes; beyond, a few traces are.
+#: Largest memory in bytes for all steps of all units and parameters; above it, only _TRACES of them are kept.
 _EVERYTHING = 2**26
 _TRACES = 24
-#: Number of arrays (samples, units) of doubles that one run of both processes holds, as measured.
+#: Measured memory of one run of both processes, in arrays (samples, units) of doubles.
 _STATES_PER_RUN = 40
 
 _Floats = NDArray[np.float64]
@@ -30,7 +30,9 @@ class Process:
     Attributes
     ----------
     states : (steps + 1, samples, units)
-    parameters : (steps + 1, parameters), averaged over the batch like a gradient
+        S-bar or S-tilde.
+    parameters : (steps + 1, parameters)
+        Theta-bar or Theta-tilde, averaged over the batch.
     """
 
     states: _Floats
@@ -39,7 +41,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Traced:
-    """Indices of the samples, units and parameters that a `Process` shows: all, unless that is too much."""
+    """Indices of the samples, units and parameters in a `Process`: all, or some to limit the memory."""
 
     samples: NDArray[np.int64]
     units: NDArray[np.int64]
@@ -48,14 +50,14 @@ class Traced:
 
 @dataclass(frozen=True)
 class Gaps:
-    """How the two processes differ in one group, a layer or a block of parameters.
+    """Differences of the two processes in one group: a layer or a block of parameters.
 
     Attributes
     ----------
     errors : (steps + 1,)
         Largest difference at each step, relative to the largest entry of the reference over all steps.
     relation : (float, float, float)
-        <v, r>, <r, r> and <v, v> of values and references, summed over all steps.
+        <v, r>, <r, r> and <v, v> of values v and references r, summed over all steps.
     """
 
     errors: _Floats
@@ -64,7 +66,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Processes:
-    """Both processes and their differences, by layer and by block of parameters."""
+    """Both processes, and their differences for each layer and each block of parameters."""
 
     error_derivatives: Process
     temporal_derivatives: Process
@@ -75,7 +77,7 @@ class Processes:
 
 @dataclass(frozen=True)
 class _Part:
-    """The comparison of some samples of the batch, and their share of it."""
+    """The comparison of some samples of the batch, and the fraction of the batch that they are."""
 
     comparison: _core._Comparison
     share: float
@@ -84,16 +86,18 @@ class _Part:
 def run_processes(
     problem: Problem, steps: int, step_size: float, integrator: str, nudging: Nudging, symmetrize: bool
 ) -> Processes:
-    """Run both processes from the fixed point, some samples at a time.
+    """Run both processes from the fixed point, for a limited number of samples at a time.
 
     Parameters
     ----------
     problem : Problem
     steps : int
+        Number of steps.
     step_size : float
+        Step in units of time.
     integrator : {"euler", "runge-kutta"}
     nudging : Nudging
-        Real, or the exact limit.
+        Nudging with real beta, or the exact limit.
     symmetrize : bool
         Add the antisymmetric term to the nudged dynamics.
     """
@@ -138,7 +142,7 @@ def _run(
 
 
 def _samples_per_run(problem: Problem) -> int:
-    """Return how many samples fit beside six states of the batch and a spare vector of parameters."""
+    """Return the number of samples of a run, which may take six states of the batch and a parameter vector."""
     batch, units = problem.state.shape
     room = 6 * batch * units + len(problem.model.parameters)
     return int(max(1, min(batch, room // (_STATES_PER_RUN * units))))
@@ -156,10 +160,10 @@ def _traced(problem: Problem, steps: int) -> Traced:
 
 
 def _joined(parts: Sequence[_Part], kind: Kind, slices: Mapping[str, slice]) -> dict[str, Gaps]:
-    """Return the differences of all parts, group by group; one empty group where there is none."""
+    """Return the differences of all parts for each group; one group of zeros if there is no group."""
     groups = [part.comparison[kind] for part in parts]
     scale = max(float(group["size"].max(initial=0.0)) for group in groups) or 1.0
-    with np.errstate(invalid="ignore"):  # a process that grew to infinity differs by NaN
+    with np.errstate(invalid="ignore"):  # infinite processes have differences of NaN
         differences = np.max([group["difference"] for group in groups], axis=0) / scale
     if not slices:
         return {"": Gaps(np.zeros(len(differences)), (0.0, 0.0, 0.0))}

@@ -1,4 +1,4 @@
-"""The projected cost L(s, t), whose derivatives are the error derivatives of Recurrent Backpropagation."""
+"""The claim that error derivatives are the derivatives of the projected cost L(s, t)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import extrapolated_differences, spread
 from equiprop.verify.verdict import Report, Row
 
-#: Truncation error of extrapolated differences, and their rounding error times the step.
+#: Limits of the truncation error of extrapolated differences, and of their rounding error times the step.
 _TOLERANCE, _ROUNDING = 1e-9, 1e-13
 
 
@@ -28,8 +28,8 @@ class ProjectedCostReport(Report):
 
     claim: ClassVar[str] = "projected-cost"
     statement: ClassVar[str] = (
-        "The error derivatives are the derivatives of the projected cost L(s, t) = C(state at time t "
-        "from s): S-bar_t = dL/ds, Theta-bar_t = dL/dtheta (Scellier & Bengio 2019, sec. 4)."
+        "The error derivatives are the derivatives of the projected cost L(s, t), the cost at time t of the "
+        "free dynamics from s: S-bar_t = dL/ds, Theta-bar_t = dL/dtheta (Scellier & Bengio 2019, sec. 4)."
     )
 
 
@@ -43,7 +43,9 @@ def projected_cost(
     solver: FreeSolver | None = None,
     max_differences: int = 24,
 ) -> ProjectedCostReport:
-    """Compare S-bar and Theta-bar with finite differences of L(s*, t), by relaxing from displaced states.
+    """Compare S-bar and Theta-bar with finite differences of L(s*, t), from relaxations of displaced states.
+
+    Source: Scellier & Bengio (2019, sec. 4).
 
     Parameters
     ----------
@@ -52,8 +54,8 @@ def projected_cost(
     steps : sequence of int
         Times t as numbers of Euler steps.
     max_differences : int
-        Differences are taken by at most this many units that no bound holds, and by as many parameters,
-        spread over all.
+        Largest number of free units, and of parameters, for which differences are computed; they are spread
+        over all.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def _differences(
     units: NDArray[np.int64],
     parameters: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return dL/ds of the first sample and dL/dtheta of the batch mean, by extrapolated differences."""
+    """Return extrapolated differences: dL/ds of the first sample, dL/dtheta of the mean over the batch."""
     model, solver = problem.model, Euler(tolerance=0, max_iterations=t, step_size=step_size).core
     start = problem.state.copy()
 

@@ -1,4 +1,4 @@
-"""Gradients by implicit differentiation and by finite differences, which claims are compared with."""
+"""Reference gradients of the claims, by implicit differentiation and by finite differences."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.second_phase import recurrent_backpropagation
-from equiprop.solvers import GMRES, free_phase
+from equiprop.gradients import recurrent_backpropagation
+from equiprop.linear_solvers import GMRES
+from equiprop.solvers import free_phase
 from equiprop.verify.problem import Problem
 from equiprop.verify.spectrum import DENSE, dense_hessian
 
 
 def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
-    """Return dJ/dtheta by solving with the Hessian on the free units.
+    """Return dJ/dtheta = -(d2E/dtheta ds) H^-T dC/ds, with the Hessian H on the free units.
 
-    Up to 512 units the Hessian is formed and solved densely; larger systems are solved by GMRES to rounding.
+    Up to 512 units the Hessian is a dense matrix; larger systems are solved by GMRES to a residual of 1e-14.
     """
     energy, state, batch = problem.energy, problem.state, len(problem.state)
     if problem.model.num_units > DENSE:
@@ -39,7 +40,7 @@ def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
 def finite_differences(
     problem: Problem, chosen: NDArray[np.int64], step: float = 1e-5
 ) -> NDArray[np.float64]:
-    """Return central differences of the objective J by the parameters `chosen`, each from two free phases."""
+    """Return central differences of the objective J for the parameters `chosen`, two free phases for each."""
     model = problem.model
 
     def objective() -> float:
@@ -52,7 +53,7 @@ def finite_differences(
 def central_differences(
     function: Callable[[], float], theta: Array, chosen: NDArray[np.int64], step: float
 ) -> NDArray[np.float64]:
-    """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for `chosen` entries; theta is restored."""
+    """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for i in `chosen`; theta is restored."""
     slopes = np.empty(len(chosen))
     for k, i in enumerate(chosen):
         kept = theta[i]
@@ -69,7 +70,7 @@ def central_differences(
 def extrapolated_differences(
     function: Callable[[], float], theta: Array, chosen: NDArray[np.int64], step: float
 ) -> NDArray[np.float64]:
-    """Return central differences of steps h and 2 h, extrapolated to an error of order h^4."""
+    """Return central differences with steps h and 2 h, extrapolated to an error of order h^4."""
     fine, coarse = (central_differences(function, theta, chosen, k * step) for k in (1, 2))
     return np.asarray((4 * fine - coarse) / 3)
 

@@ -1,4 +1,4 @@
-"""How values relate to the values they should have, in words."""
+"""Texts on the relation between values and reference values."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import math
 
 
 def relation(product: float, power: float, value_power: float) -> str:
-    """Say how values v relate to their references r, given <v, r>, <r, r> and <v, v>."""
+    """Return a text on the relation of values v to references r.
+
+    Parameters
+    ----------
+    product, power, value_power : float
+        <v, r>, <r, r> and <v, v>.
+    """
     if not (math.isfinite(power) and math.isfinite(value_power)):
-        return "grows beyond all bounds"
+        return "grows to infinity"
     if power == 0 or value_power == 0:
         return "is missing" if power > 0 else "should be zero" if value_power > 0 else "is zero"
     factor, cosine = product / power, product / math.sqrt(power * value_power)
     if abs(cosine) < 0.999:
-        return f"points elsewhere (cosine {cosine:.3f})"
+        return f"has another direction than it should (cosine {cosine:.3f})"
     if abs(factor + 1) < 1e-3:
         return "has the opposite sign"
     return f"is {factor:.4g} times what it should be"

@@ -1,4 +1,4 @@
-"""Repeat the checks of a saved certificate, and compare its content with the new results."""
+"""Repetition of the checks of a saved certificate, and comparison with its content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equiprop.verify.claims import CLAIMS
 from equiprop.verify.comparison import differences
 from equiprop.verify.encoding import decode, decode_problem
 
-#: Entries of a certificate that may differ: they say where and how it was made.
+#: Entries of a certificate that may differ, because they describe where and how it was made.
 _CIRCUMSTANCES = ("environment", "repeat_with")
 
 
@@ -26,15 +26,16 @@ class Replay:
     Attributes
     ----------
     certificate : Certificate
+        The repeated checks.
     differences : tuple of str
-        Every entry of the file that is missing, added, or not equal to the last bit: claims, rows, limits,
-        verdicts, settings, samples, parameters and their digest.
+        Texts on every entry of the file that is missing, added, or not equal in every bit: claims, rows,
+        limits, verdicts, settings, samples, parameters and their SHA-256.
     environment : dict of str to (recorded, present)
         Entries of the environment that differ.
     compared : int
-        Number of figures, the values of all rows, in the file.
+        Number of figures in the file, which are the values of all rows.
     changed_figures : int
-        Number of figures that have other bits now.
+        Number of figures that are not equal in every bit.
     """
 
     certificate: Certificate
@@ -45,12 +46,12 @@ class Replay:
 
     @property
     def identical(self) -> bool:
-        """True if the content of the file is exactly that of the repeated checks."""
+        """True if the content of the file equals that of the repeated checks in every bit."""
         return not self.differences
 
     def __str__(self) -> str:
         if self.identical:
-            return f"replayed: the bits of all {self.compared} figures agree"
+            return f"replayed: all {self.compared} figures are equal in every bit"
         others = len(self.differences) - self.changed_figures
         counts = [f"{self.changed_figures} of {self.compared} figures differ"]
         counts += [f"{others} other entries differ"] if others else []
@@ -61,14 +62,32 @@ class Replay:
 
 
 def replay(path: str | PathLike[str]) -> Replay:
-    """Repeat the checks of a saved JSON certificate, and compare its whole content bit for bit.
+    """Repeat the checks of a saved JSON certificate, and compare all of its content bit for bit.
+
+    Parameters
+    ----------
+    path : path-like
+        File that `Certificate.save` wrote.
+
+    Returns
+    -------
+    Replay
 
     Raises
     ------
     ValueError
-        If the file is no certificate, is damaged, or is of a model of the user's own.
+        If the file is not a certificate, is damaged, or is of a model that the user wrote.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import equiprop as eq, tempfile, pathlib
+    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "limit.json"
+    >>> eq.verify.limit(net, [[0.1, 0.5, 0.9, 0.3]], [2]).save(path)
+    >>> eq.verify.replay(path).identical
+    True
     """
     recorded = _read(path)
     try:
@@ -80,7 +99,7 @@ def replay(path: str | PathLike[str]) -> Replay:
         if str(error).startswith("["):
             raise
         raise ValueError(
-            f"[replay] The certificate holds a network, samples and figures. Received a damaged '{path}'."
+            f"[replay] A certificate contains a network, samples and figures. Received a damaged '{path}'."
         ) from error
     repeated = json.loads(json.dumps(certificate.as_dict()))
     found = tuple(differences(_findings(recorded), _findings(repeated)))
@@ -125,7 +144,7 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise type(error)(f"[replay] The certificate can be read. Received {error}.") from error
+        raise type(error)(f"[replay] cannot read '{path}': {error.strerror or error}.") from error
     except UnicodeDecodeError:
         text = ""
     recorded: Any = None

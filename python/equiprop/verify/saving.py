@@ -1,4 +1,4 @@
-"""Certificates as files: a page or figures."""
+"""Writing of certificates to files, as HTML pages or as JSON data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equiprop.verify.verdict import Report, Verdict, write
 
 @write.register
 def _(certificate: Certificate, path: str | PathLike[str]) -> None:
-    """Write the whole file or nothing: the old file stays until the new one is complete."""
+    """Write a certificate; an existing file is replaced only when the new one is complete."""
     path = Path(path)
     if path.suffix == ".html":
         text = page(certificate)

@@ -1,4 +1,4 @@
-"""Eigenvalues, stable steps and symmetry of a Hessian, from products with it."""
+"""Eigenvalues, stable steps and symmetry of a Hessian, computed from products with it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from equiprop.arrays import Array
 
 _Floats = NDArray[np.float64]
 
-#: Largest number of units for which the Hessian is formed; larger ones are probed with random vectors.
+#: Largest number of units for which the dense Hessian is computed; above it, random vectors are used.
 DENSE = 512
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Ritz values of D H, by sample: estimates of its outermost eigenvalues.
+    """Ritz values of D H of each sample, which are estimates of its extreme eigenvalues.
 
     Attributes
     ----------
-    values : (batch,) list of (dimensions,) complex
+    values : tuple of (dimensions,) complex arrays
+        Ritz values, one array for each sample.
     """
 
     values: tuple[NDArray[np.complex128], ...]
 
     @property
     def smallest(self) -> float:
-        """The smallest real part; above 0 the fixed point is stable."""
+        """The smallest real part; the fixed point is stable if it is positive."""
         return float(min((v.real.min(initial=np.inf) for v in self.values), default=np.inf))
 
     @property
@@ -46,15 +47,21 @@ class Spectrum:
         return float(max(0.0, min(steps, default=np.inf)))
 
     def rate(self, step: float) -> float:
-        """Return max |1 - step l|, the factor by which a step multiplies an error."""
+        """Return max |1 - step l| over the eigenvalues l, by which a step multiplies an error."""
         return float(max((np.abs(1 - step * v).max(initial=0.0) for v in self.values), default=0.0))
 
 
 def ritz_values(energy: _core.Energy, state: Array, diagonal: Array, dimensions: int = 60) -> Spectrum:
-    """Return the Ritz values of D H of every sample, by Arnoldi's process.
+    """Return the Ritz values of D H of every sample, by the Arnoldi iteration.
 
-    `diagonal` is D, (batch, units): 0 on units that do not take part. Ritz values approach the outermost
-    eigenvalues first, and are eigenvalues once the Krylov space is exhausted.
+    Parameters
+    ----------
+    energy : core energy
+    state : (batch, units)
+    diagonal : (batch, units)
+        The diagonal of D; 0 for units that are excluded.
+    dimensions : int
+        Largest dimension of the Krylov space. If it is the number of units, Ritz values are eigenvalues.
     """
     active = np.asarray(diagonal != 0)
     size = min(dimensions, int(active.sum(axis=1).max(initial=0)))
@@ -66,7 +73,7 @@ def ritz_values(energy: _core.Energy, state: Array, diagonal: Array, dimensions:
     for k in range(size):
         w = diagonal * energy.hessian_vector_product(state, np.ascontiguousarray(basis[k]))
         scale = np.linalg.norm(w, axis=1)
-        for _ in range(2):  # twice is enough
+        for _ in range(2):  # a second orthogonalisation removes the rounding errors of the first
             for i, b in enumerate(basis):
                 overlap = (b * w).sum(axis=1)
                 hessenberg[:, i, k] += overlap
@@ -89,10 +96,10 @@ def _normalised(v: _Floats) -> tuple[_Floats, _Floats]:
 
 
 def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.0) -> float:
-    """Return a step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less.
+    """Return a stable step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less.
 
-    The eigenvalue comes from 100 power iterations, which need two states of memory; Arnoldi's process needs
-    one for each of its steps.
+    The eigenvalue is computed by 100 power iterations, which take the memory of two states; the Arnoldi
+    iteration takes that of one state for each step.
     """
     v, largest = np.ones_like(state), 1.0
     for _ in range(100):
@@ -102,7 +109,7 @@ def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.
 
 
 def dense_hessian(energy: _core.Energy, state: Array) -> _Floats:
-    """Return the Hessian of every sample, (batch, units, units), column by column."""
+    """Return the Hessian of every sample, (batch, units, units), from one product for each column."""
     columns = []
     for unit in range(state.shape[1]):
         direction = np.zeros_like(state)
@@ -113,18 +120,18 @@ def dense_hessian(energy: _core.Energy, state: Array) -> _Floats:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """How symmetric a Hessian is.
+    """The symmetry of a Hessian.
 
     Attributes
     ----------
     asymmetry : float
-        |H - H^T| / |H| in the Frobenius norm: 0 for the slope of an energy.
+        |H - H^T| / |H| in the Frobenius norm; 0 for the gradient of an energy.
     blocks : dict of (str, str) to float
-        The contribution of each pair of layers to the asymmetry.
+        Contribution of each pair of layers to the asymmetry.
     factors : (units,) or None
-        Factors such that H becomes symmetric when column i is divided by factors[i], if there are any.
+        Factors such that H with column i divided by factors[i] is symmetric, if there are any.
     exact : bool
-        True if every entry was examined; otherwise the figures are estimates from random vectors.
+        True if all entries of H were computed, False if the figures are estimates from random vectors.
     """
 
     asymmetry: float
@@ -134,16 +141,16 @@ class Symmetry:
 
     @property
     def score(self) -> float:
-        """|S| / (|S| + |A|) with S and A the symmetric and antisymmetric parts: 1 is symmetric."""
+        """|S| / (|S| + |A|) with the symmetric part S and the antisymmetric part A; 1 if H is symmetric."""
         antisymmetric = self.asymmetry / 2
         symmetric = float(np.sqrt(max(0.0, 1 - antisymmetric**2)))
         return symmetric / (symmetric + antisymmetric)
 
 
 def symmetry(energy: _core.Energy, state: Array, layers: Mapping[str, slice]) -> Symmetry:
-    """Measure how symmetric the Hessian at `state` is, and between which layers it is not.
+    """Measure the symmetry of the Hessian at `state`, also for each pair of layers.
 
-    A formed Hessian is examined for the first four samples.
+    Up to 512 units, the dense Hessians of the first four samples are used; above, random vectors.
     """
     if state.shape[1] <= DENSE:
         hessian = dense_hessian(energy, state)[:4]
@@ -158,7 +165,7 @@ def symmetry(energy: _core.Energy, state: Array, layers: Mapping[str, slice]) ->
 
 
 def skewness(energy: _core.Energy, state: Array) -> float:
-    """Return |<u, H v> - <v, H u>| of the batch for random u and v, over |u| |H v|: 0 if H is symmetric."""
+    """Return max |<u, H v> - <v, H u>| / (|u| |H v|) over the samples for random u and v; 0 if symmetric."""
     u, v = np.random.default_rng(0).standard_normal((2, *state.shape))
     hu, hv = energy.hessian_vector_product(state, u), energy.hessian_vector_product(state, v)
     gap = np.abs((u * hv).sum(axis=1) - (v * hu).sum(axis=1))
@@ -166,7 +173,7 @@ def skewness(energy: _core.Energy, state: Array) -> float:
 
 
 def _probed(energy: _core.Energy, state: Array, layers: Mapping[str, slice], pairs: int = 24) -> Symmetry:
-    """Estimate the asymmetry layer by layer: E (u^T M v)^2 = |M|^2 for standard normal u and v."""
+    """Estimate the asymmetry for each pair of layers from E (u^T M v)^2 = |M|^2 for standard normal u, v."""
     random = np.random.default_rng(0)
     skew, whole = dict.fromkeys(combinations_with_replacement(layers, 2), 0.0), 0.0
     for _ in range(pairs):
@@ -195,7 +202,7 @@ def _only(values: _Floats, where: slice) -> _Floats:
 
 
 def _factors(hessian: _Floats) -> _Floats | None:
-    """Return f > 0 with H_ij / f_j = H_ji / f_i for all i, j, if there is one and it is not constant."""
+    """Return f > 0 with H_ij / f_j = H_ji / f_i for all i and j, or None if there is none but constants."""
     largest = np.abs(hessian).max(initial=0.0)
     i, j = np.nonzero(np.triu(np.abs(hessian) > 1e-9 * largest, 1))
     pairs = (hessian[i, j] * hessian[j, i]) > 0

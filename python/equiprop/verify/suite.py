@@ -1,4 +1,4 @@
-"""Run claims on a model, and make the random networks that `equiprop verify` checks."""
+"""Checks of several claims on a model, and the random networks that `equiprop verify` checks."""
 
 from __future__ import annotations
 
@@ -30,9 +30,19 @@ def examine(
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     show: Callable[[Report], None] = lambda _: None,
 ) -> Case:
-    """Run claims on one problem, and call `show` with each report.
+    """Check claims on one problem, and call `show` with each report.
 
-    A model without an energy is nudged with its antisymmetric term where a claim is exact only with it.
+    For a model without an energy, the claims `equality` and `limit` use ``symmetrize=True``.
+
+    Parameters
+    ----------
+    problem : Problem
+    claims : sequence of str
+        Keys of `CLAIMS`.
+    settings : mapping of str to mapping
+        Arguments of a claim, by its key.
+    show : callable
+        Function of a report.
     """
     reports, skipped = [], {}
     for name in claims:
@@ -58,7 +68,7 @@ def certify(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> Certificate:
-    """Run every claim that applies to a model, and return the certificate.
+    """Check every claim that applies to a model, and return the certificate.
 
     Parameters
     ----------
@@ -74,6 +84,11 @@ def certify(
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or shape, or a claim is unknown.
 
     Examples
     --------
@@ -92,7 +107,7 @@ def check_claims(claims: Sequence[str]) -> None:
     unknown = [name for name in claims if name not in CLAIMS]
     if unknown or isinstance(claims, str):
         raise ValueError(
-            f"[verify] Claims are a list of {', '.join(CLAIMS)}. Received {unknown or claims!r}."
+            f"[verify] Claims are a list with entries of {', '.join(CLAIMS)}. Received {unknown or claims!r}."
         )
 
 
@@ -103,7 +118,7 @@ def networks(
     potential: str,
     seed: int,
 ) -> Iterator[HopfieldNetwork]:
-    """Yield `model`, or random networks: of the given sizes and activation, or the default ones."""
+    """Yield `model`; if it is None, random networks with the given or the default sizes and activations."""
     if model is not None:
         yield model
         return
@@ -113,7 +128,7 @@ def networks(
 
 
 def random_network(sizes: Sequence[int], activation: str, potential: str, seed: int) -> HopfieldNetwork:
-    """Return a network with random weights and biases, every layer of the same activation."""
+    """Return a network with random weights and biases, and one activation for all layers."""
     whole(seed, "verify", "seed", 0, 2**64 - 1)
     net = HopfieldNetwork(
         sizes,
@@ -129,7 +144,7 @@ def random_network(sizes: Sequence[int], activation: str, potential: str, seed: 
 
 
 def random_samples(net: HopfieldNetwork, samples: int, seed: int) -> tuple[Any, Any]:
-    """Return uniform inputs in [0, 1) and class labels."""
+    """Return uniform inputs in [0, 1), (samples, inputs), and class labels (samples,)."""
     samples = whole(samples, "verify", "samples", 1)
     x = _core.uniform(samples * net.num_inputs, seed, 200).reshape(samples, net.num_inputs)
     labels = (_core.uniform(samples, seed, 201) * net.num_outputs).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Surrogates of the objective, whose exact gradient is Equilibrium Propagation at a finite beta."""
+"""The claim that Equilibrium Propagation at a finite beta is the exact gradient of a surrogate objective."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import extrapolated_differences, spread
 from equiprop.verify.verdict import Report, Row
 
-#: Extrapolated differences of steps h and 2 h have a truncation error of h^4 f^(5) / 30, about 1e-16 f^(5) at
-#: h = 3e-4. Their rounding error is that of F* over h and over the interval of beta.
+#: Extrapolated differences with steps h and 2 h have a truncation error of h^4 f^(5) / 30, about 1e-16 f^(5)
+#: for h = 3e-4. Their rounding error is that of F*, divided by h and by the interval of beta.
 _TOLERANCE, _ROUNDING = 1e-9, 1e-15
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurrogateReport(Report):
-    """EqProp at finite betas compared with differences of its surrogates, and their bounds on J."""
+    """EqProp at finite betas compared with differences of its surrogates, and bounds of J by surrogates."""
 
     claim: ClassVar[str] = "surrogate"
     statement: ClassVar[str] = (
@@ -44,16 +44,18 @@ def surrogate(
     solver: FreeSolver | None = None,
     max_differences: int = 24,
 ) -> SurrogateReport:
-    """Check that EqProp at a finite beta is an exact gradient, and that its surrogates enclose J.
+    """Check that EqProp at a finite beta is the exact gradient of its surrogate, and that P <= J <= N.
+
+    Source: Scellier et al. (2023).
 
     Parameters
     ----------
     model, x, y, cost, solver
         See `equivalence`; the model has an energy.
-    beta : float
-        A positive nudging factor, so small that E - beta C keeps its minimum.
+    beta : float, positive
+        Nudging factor; it must be so small that E - beta C has a minimum.
     max_differences : int
-        Differences are taken by at most this many parameters, spread over all.
+        Largest number of parameters for which differences are computed; they are spread over all.
 
     Returns
     -------
@@ -109,7 +111,7 @@ def surrogate(
 
 
 def _minimum(problem: Problem, beta: float) -> float:
-    """Return F*(beta), the mean over the batch, under the present parameters of the model."""
+    """Return F*(beta) = min E + beta C, the mean over the batch, with the present parameters of the model."""
     model = problem.model
     energy = _core.f64.total_energy(model.clamp(problem.x), problem.bound, beta)
     state, *_ = model.core.relax(energy, problem.solver.core, problem.state)

@@ -1,4 +1,4 @@
-"""Recorded relaxations of the user's own simulator, compared with the flow of the model."""
+"""The claim that recorded relaxations of a simulator follow the gradient flow of the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TracesReport(Report):
     claim: ClassVar[str] = "traces"
     statement: ClassVar[str] = (
         "The recorded states are those of s <- s - h (dE/ds + beta dC/ds) from the fixed point, and their "
-        "temporal derivatives minus the error derivatives of RBP."
+        "temporal derivatives are minus the error derivatives of RBP."
     )
 
 
@@ -46,7 +46,7 @@ def traces(
     solver: FreeSolver | None = None,
     tolerance: float = 1e-9,
 ) -> TracesReport:
-    """Compare recorded second phases at beta, or at beta and -beta, with the theorem.
+    """Compare recorded nudged phases at beta, or at beta and -beta, with the flow of the model.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def traces(
         See `equivalence`.
     trajectories : mapping of float to array
         States (steps + 1, batch, units) by beta: {beta: s} or {beta: s, -beta: t}. State 0 is the fixed
-        point, state n the state after n Euler steps.
+        point; state n is the state after n Euler steps.
     step_size : float
         Step size of the recording, in units of time.
     tolerance : float
-        Largest difference from the flow of the model that passes; raise it to the noise of a measurement.
+        Largest difference from the flow of the model that passes; for a measurement, its noise.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def _checked(problem: Problem, trajectories: Mapping[float, Any]) -> dict[float,
 
 
 def _flow(problem: Problem, beta: float, step_size: float, steps: int) -> _Floats:
-    """Return the states of the model's flow, (steps + 1, batch, units)."""
+    """Return the states of the nudged gradient flow of the model, (steps + 1, batch, units)."""
     core = _core.f64
     solver = Euler(tolerance=0, max_iterations=steps, step_size=step_size).core
     energy = core.total_energy(problem.energy, problem.bound, beta)
@@ -136,7 +136,7 @@ def _rule(recorded: Mapping[float, _Floats]) -> Nudging:
 def _temporal_error(
     problem: Problem, recorded: Mapping[float, _Floats], steps: int, step_size: float
 ) -> tuple[float, float]:
-    """Return max |S~ + D S-bar| / max |S-bar| of the recording, and of the model's own nudged flow."""
+    """Return max |S~ + D S-bar| / max |S-bar| of the recording, and that of the nudged flow of the model."""
     rule = _rule(recorded)
     weights = dict(rule.nodes(0))
     own = equivalence(problem, steps=steps, step_size=step_size, nudging=rule)
@@ -152,24 +152,24 @@ def _temporal_error(
 
 
 def _cause(problem: Problem, beta: float, path: _Floats, own: _Floats, tolerance: float) -> list[str]:
-    """Find the simplest change of the model's flow that explains the recording."""
+    """Return advice that names the simplest difference between the recording and the flow of the model."""
     near = max(tolerance, 1e-3 * float(np.abs(path - own).max()))
     for shift, word in ((1, "late"), (-1, "early")):
         a, b = (path[1:], own[:-1]) if shift == 1 else (path[:-1], own[1:])
         if np.abs(a - b).max() <= near:
             return [
                 f"beta = {beta:g}: the recording is one step {word}: its state n is state n{-shift:+d} of "
-                "the flow. An off-by-one in time costs the theorem a relative error of the order of the step."
+                "the flow. This shift gives the theorem a relative error of the order of the step size."
             ]
     if np.abs(path[0] - problem.state).max() > tolerance:
         return [f"beta = {beta:g}: the recording does not start at the free fixed point."]
     first, whole = _factor(path[1] - path[0], own[1] - own[0]), _factor(path - path[0], own - own[0])
     if abs(first - 1) > 0.01:
         scaled = abs(whole - first) < 0.1 * abs(first)
-        what = "the cost or beta is scaled by that" if scaled else "the step size differs"
+        what = "the cost or beta is scaled by this factor" if scaled else "the step size differs"
         return [
-            f"beta = {beta:g}: the response is {whole:.3g} times the model's, its first step {first:.3g} "
-            f"times: {what}."
+            f"beta = {beta:g}: the response is {whole:.3g} times that of the model, and its first step "
+            f"{first:.3g} times: {what}."
         ]
     sentences = []
     for name, at in problem.model.layer_slices.items():
@@ -181,5 +181,5 @@ def _cause(problem: Problem, beta: float, path: _Floats, own: _Floats, tolerance
 
 
 def _factor(a: _Floats, b: _Floats) -> float:
-    """Return f that makes f b nearest to a."""
+    """Return the factor f that minimises |a - f b|."""
     return float((a * b).sum() / ((b * b).sum() or 1.0))

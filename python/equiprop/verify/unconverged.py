@@ -1,4 +1,4 @@
-"""Free phases that are stopped too early: nudgings that keep the gradient right, and one that does not."""
+"""The claim on free phases that are stopped before convergence, and the error of the gradient after them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from equiprop.verify.verdict import Report, Row
 
 @dataclass(frozen=True, kw_only=True)
 class UnconvergedReport(Report):
-    """Errors of EqProp after free phases of few steps."""
+    """Errors of EqProp after free phases with few steps."""
 
     claim: ClassVar[str] = "unconverged"
     statement: ClassVar[str] = (
-        "Differencing a nudged state against an older, less converged free state errs by residual / beta; "
-        "against a free run continued equally long, or centered, only the bias in beta is left."
+        "The difference between a nudged state and a stored free state that has not converged has an error "
+        "of residual / beta; with a free state that is relaxed for as many steps as the nudged one, or with "
+        "the centered rule, only the bias of beta remains."
     )
 
 
@@ -42,14 +43,14 @@ def unconverged(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> UnconvergedReport:
-    """Stop the free phase after few Euler steps, and measure the error of each nudging.
+    """Stop the free phase after a number of Euler steps, and measure the error of each nudging.
 
     Parameters
     ----------
     model, x, y, cost, solver
         See `equivalence`; the model has an energy.
     steps : sequence of int
-        Lengths of the free phase.
+        Numbers of steps of the free phase.
     beta : float
         Nudging factor.
 
@@ -96,7 +97,7 @@ def unconverged(
 
 
 def _against_stored(problem: Problem, free: FixedPoint, rule: Nudging, nudged: Euler) -> NDArray[np.float64]:
-    """Return (dE/dtheta(s^beta) - dE/dtheta(s_0)) / beta with the stored s_0, a common mistake."""
+    """Return (dE/dtheta(s^beta) - dE/dtheta(s_0)) / beta with the stored state s_0 of the free phase."""
     model = problem.model
     energy = model.clamp(problem.x)
     beta = rule.beta

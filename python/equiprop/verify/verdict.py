@@ -1,4 +1,4 @@
-"""The result of every check: rows of numbers with their limits, and advice where a limit is not kept."""
+"""The result of every check: rows of figures with their limits, and advice if a figure is outside of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RowRecord(TypedDict):
 
 
 class VerdictRecord(TypedDict):
-    """A `Verdict` in a JSON file; `series` holds what its pictures show."""
+    """A `Verdict` in a JSON file; `series` contains the data of its pictures."""
 
     claim: str
     statement: str
@@ -40,7 +40,17 @@ class VerdictRecord(TypedDict):
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a check and its limits; without limits it is shown and not judged."""
+    """One figure of a check with its limits.
+
+    Attributes
+    ----------
+    label : str
+        Name of the figure.
+    value : float
+    low, high : float, optional
+        Limits of the value; a row without limits always passes.
+    note : str
+    """
 
     label: str
     value: float
@@ -55,13 +65,13 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """True if the value keeps its limits; NaN keeps none."""
+        """True if the value is within its limits; NaN is not within any limit."""
         above = self.low is None or self.value >= self.low
         return bool(above and (self.high is None or self.value <= self.high))
 
     @property
     def limit(self) -> str:
-        """The limits in words."""
+        """The limits as text."""
         if self.low is not None and self.high is not None:
             return f"{self.low:.6g} to {self.high:.6g}"
         if self.low is not None:
@@ -69,7 +79,7 @@ class Row:
         return "" if self.high is None else f"<= {self.high:.3g}"
 
     def as_dict(self) -> RowRecord:
-        """Return the row for JSON; numbers that are not finite become text."""
+        """Return the row for JSON, with numbers that are not finite as text."""
         return {
             "label": self.label,
             "value": _number(float(self.value)),
@@ -80,7 +90,7 @@ class Row:
         }
 
     def text(self, width: int) -> str:
-        """Return the row as a line, its label padded to `width` characters."""
+        """Return the row as a line of text, with the label padded to `width` characters."""
         mark = "" if not self.judged else "ok" if self.passed else "FAILED"
         note = f"  {self.note}" if self.note else ""
         return f"{self.label:<{width}} {self.value:>10.3g}  {self.limit:<12} {mark:<6}{note}".rstrip()
@@ -100,11 +110,11 @@ class Verdict:
     Attributes
     ----------
     settings : dict
-        The arguments of the check, enough to repeat it.
+        The arguments of the check, which are sufficient to repeat it.
     rows : tuple of Row
         The figures.
     advice : tuple of str
-        Where and why the claim does not hold, and what to do; empty if it holds.
+        Sentences on where and why the claim does not hold, with cures; empty if it holds.
     """
 
     claim: ClassVar[str]
@@ -116,7 +126,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """True if every row keeps its limits."""
+        """True if every row is within its limits."""
         return all(row.passed for row in self.rows)
 
     def __getitem__(self, label: str) -> float:
@@ -135,11 +145,11 @@ class Verdict:
         return f"{self.name}: {verdict}. {self.statement}"
 
     def all_advice(self) -> tuple[str, ...]:
-        """Return the advice of the check and of the phases it rests on."""
+        """Return the advice of the check and of its free phase."""
         return self.advice
 
     def explain(self) -> None:
-        """Print the figures, and where and why the claim fails."""
+        """Print the figures, and advice on where and why the claim does not hold."""
         print(self)
 
     def __str__(self) -> str:
@@ -153,15 +163,15 @@ class Verdict:
         return pictures(self)
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the check's first picture (extra ``plot``); return the matplotlib axes."""
+        """Draw the first picture of this check (extra ``plot``); return the matplotlib axes."""
         return next(self.pictures()).draw(axes)
 
     def series(self) -> JSON:
-        """Return what the pictures show, as lists of numbers."""
+        """Return the data of the pictures as lists of numbers."""
         return {}
 
     def as_dict(self) -> VerdictRecord:
-        """Return the figures for JSON."""
+        """Return the verdict for JSON."""
         return {
             "claim": self.name,
             "statement": self.statement,
@@ -173,7 +183,7 @@ class Verdict:
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a certificate of this check: a page if `path` ends in .html, figures if in .json."""
+        """Write a certificate of this check to a .html or .json file; see `Certificate.save`."""
         write(self, path)
 
 
@@ -193,7 +203,7 @@ class Report(Verdict):
 
     @property
     def passed(self) -> bool:
-        """True if the fixed point was found and every row keeps its limits."""
+        """True if the free phase converged and every row is within its limits."""
         return self.problem.free.converged and all(row.passed for row in self.rows)
 
     def all_advice(self) -> tuple[str, ...]:
@@ -203,28 +213,28 @@ class Report(Verdict):
         return (*self.problem.diagnosis.advice, *self.advice)
 
     def explain(self) -> None:
-        """Print the figures, where and why the claim fails, and the state of the fixed point."""
+        """Print the figures, advice on where and why the claim does not hold, and the diagnosis."""
         print(self)
         print(self.problem.diagnosis)
 
 
 @singledispatch
 def pictures(verdict: object) -> Iterator[Picture]:
-    """Yield the pictures of a verdict; `equiprop.plotting` registers one function for each kind."""
-    raise TypeError(f"[pictures] A check's verdict is drawn. Received {type(verdict).__name__}.")
+    """Yield the pictures of a verdict; `equiprop.plotting` registers one function for each type."""
+    raise TypeError(f"[pictures] `verdict` is the result of a check. Received {type(verdict).__name__}.")
 
 
 @singledispatch
 def write(verdict: object, path: str | PathLike[str]) -> None:
-    """Write a verdict or a certificate; `equiprop.verify.saving` registers one function for each kind."""
+    """Write a verdict or a certificate; `equiprop.verify.saving` registers one function for each type."""
     raise TypeError(
-        f"[save] A check's verdict or a certificate is saved to {str(path)!r}. "
+        f"[save] The object for {str(path)!r} is the result of a check or a certificate. "
         f"Received {type(verdict).__name__}."
     )
 
 
 def finite_only(value: JSON) -> JSON:
-    """Return nested lists and dictionaries with numbers that are not finite as text, for JSON has none."""
+    """Return nested lists and dictionaries with text for numbers that are not finite, as JSON requires."""
     if isinstance(value, Mapping):
         return {str(key): finite_only(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
