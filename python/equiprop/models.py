@@ -330,6 +330,19 @@ class HopfieldNetwork:
         return f"HopfieldNetwork({sizes}, {names}, {self.potential}{feedback}, {self.dtype.name})"
 
 
+def clamped_by_core(model: Model) -> _core.HopfieldNetwork | None:
+    """Return the core's network if the core may clamp the model itself.
+
+    None for a model of one's own, and for a subclass that overrides how inputs are clamped.
+    """
+    own = ("as_input", "clamp", "initial_state")
+    if isinstance(model, HopfieldNetwork) and all(
+        getattr(type(model), name) is getattr(HopfieldNetwork, name) for name in own
+    ):
+        return model.core_network
+    return None
+
+
 def _checked_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
     try:
         name = np.dtype(dtype).name

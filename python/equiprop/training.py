@@ -27,7 +27,7 @@ from equiprop.evaluation import (
     scaled_input,
 )
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import SGD, Optimizer, constant, sink_of
 from equiprop.progress import progress_bar
 from equiprop.results import (
@@ -113,7 +113,7 @@ class Trainer:
             self.solver = training_solver(self.model)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = _largest(self.model)
-        self._core_step: tuple[Model, _core.TrainingStep] | None = None
+        self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
@@ -134,14 +134,20 @@ class Trainer:
         TypeError, ValueError
             If x or y has a wrong type or shape, or numbers that are not finite.
         ConvergenceError
-            If a sample diverged; the parameters are not changed.
+            If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
+            parameter infinite or NaN.
         """
         factor = self.schedule(progress)
         options = core_options(self.second_phase, self.model, self._solver, self.steps)
-        if options is None:
-            metrics = self._step_by_own_phase(x, y, factor)
-        else:
-            metrics = self._step_in_core(x, y, options, factor)
+        try:
+            if options is None:
+                metrics = self._step_by_own_phase(x, y, factor)
+            else:
+                metrics = self._step_in_core(x, y, options, factor)
+        except ValueError:
+            if self.steps and not np.isfinite(self.model.parameters).all():
+                raise self._overflow() from None
+            raise
         self.steps += 1
         return metrics
 
@@ -150,8 +156,7 @@ class Trainer:
     ) -> Metrics:
         """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
         model, optimizer, where = self.model, self.optimizer, "Trainer.step"
-        step = self._stepper()
-        network = isinstance(model, HopfieldNetwork)
+        step, network = self._stepper()
         x = as_contiguous(x, model.dtype, where, "x") if network else model.as_input(x, where)
         targets, cost = core_cost(self.cost, model, y, len(x), where)
         parameters = model.parameters
@@ -167,12 +172,16 @@ class Trainer:
         advice = self._advice(step) if failed else ()
         return Metrics(objective, error, free, second, residual, failed, advice)
 
-    def _stepper(self) -> _core.TrainingStep:
-        """Return the core's training step of the model; it reuses its memory from step to step."""
+    def _stepper(self) -> tuple[_core.TrainingStep, bool]:
+        """Return the core's training step of the model, and whether the core clamps the model itself.
+
+        The training step reuses its memory from step to step.
+        """
         if self._core_step is None or self._core_step[0] is not self.model:
-            network = self.model.core_network if isinstance(self.model, HopfieldNetwork) else None
-            self._core_step = (self.model, self.model.core.TrainingStep(self.model, network))
-        return self._core_step[1]
+            network = clamped_by_core(self.model)
+            step = self.model.core.TrainingStep(self.model, network)
+            self._core_step = (self.model, step, network is not None)
+        return self._core_step[1:]
 
     def _outcomes(self, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
         """Return the outcomes of both phases of the last step; None for a second phase that was not run."""
@@ -230,6 +239,15 @@ class Trainer:
         return ConvergenceError(
             f"[Trainer.step] The {phase} diverged; the parameters were not changed. {outcome.summary()}",
             outcome,
+        )
+
+    def _overflow(self) -> ConvergenceError:
+        """Return the error of a step that found parameters which earlier updates made infinite or NaN."""
+        zero, status = np.zeros(1, np.int64), np.array([_DIVERGED], np.int8)
+        outcome = Outcome(status, zero, np.array([np.nan]), zero, advice=tuple(self._if_training_diverges()))
+        advice = " ".join(outcome.advice)
+        return ConvergenceError(
+            f"[Trainer.step] The update of an earlier step made parameters infinite or NaN. {advice}", outcome
         )
 
     def _if_training_diverges(self) -> list[str]:
