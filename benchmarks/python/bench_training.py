@@ -1,11 +1,11 @@
-"""Milliseconds of one training step, ours against PyTorch, interleaved in one process on one core.
+"""Milliseconds of one training step of equiprop and of PyTorch, in one process on one core.
 
 python benchmarks/python/bench_training.py --data-dir DIR --output benchmarks/results/training.json
 
-Without --data-dir the images are random numbers. Every method takes the same batches, centered nudging with
-beta 1/4 and plain SGD. In each repetition each method, in a shuffled order, takes a run of steps, the first
-of which only warms the caches. Times are medians of processor time, which leaves out what other programs take
-of the core; `quantiles_10_90` in the file tell what noise is left.
+All methods take the same batches, centered nudging with beta 1/4, and plain SGD. In each repetition, each
+method, in a random order, takes a run of steps, the first of which is not measured. Times are medians of the
+processor time, which excludes the time of other programs; `quantiles_10_90` in the file show the remaining
+noise.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ import equiprop as eq
 import numpy as np
 import torch
 from equiprop.config import config
-from equiprop.costs import bind_cost
-from equiprop.second_phase import FreeState
 from equiprop.solvers import start_of
 from pytorch_steps import BETA, RATE, Batch, Step, backprop, lean, straightforward
 from torch.nn import functional
@@ -34,7 +32,7 @@ from torch.nn import functional
 FREE, NUDGED = 30, 10
 RUN = 4
 CASES = (([784, 512, 10], 50), ([784, 512, 10], 200), ([784, 512, 512, 10], 50))
-PHASES = ("input drive", "free phase", "second phase and update")
+PHASES = ("input drive", "free phase")
 
 
 def trainer_of(net: eq.HopfieldNetwork, second_phase: object, **options: object) -> eq.Trainer:
@@ -42,7 +40,7 @@ def trainer_of(net: eq.HopfieldNetwork, second_phase: object, **options: object)
 
 
 def steps_taken(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[int, int]:
-    """Sweeps of the slowest sample under the trainer's defaults, as medians over batches."""
+    """Return the sweeps of the slowest sample with the defaults of Trainer, as medians over the batches."""
     solver, taken = trainer_of(net, eq.EquilibriumPropagation()).solver, []
     for x, y, *_ in batches:
         free = eq.free_phase(net, x, solver=solver)
@@ -52,20 +50,14 @@ def steps_taken(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[int, int
 
 
 def pieces(trainer: eq.Trainer, batch: Batch) -> np.ndarray:
-    """Seconds of each of PHASES, which Trainer.step does with checks and bookkeeping around them."""
-    x, y, model, solver = *batch[:2], trainer.model, trainer.solver
-    cost = bind_cost(trainer.cost, model, y, len(x), "benchmark")
+    """Return the seconds of each of PHASES, which are parts of Trainer.step."""
+    x, model, solver = batch[0], trainer.model, trainer.solver
     clock = time.process_time
     start = clock()
     energy = model.clamp(x)
     clamped = clock()
-    state, *_ = model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
-    relaxed = clock()
-    problem = FreeState(model, energy, x, state, cost, solver, trainer.steps, False)
-    descent = trainer.optimizer.descent(model.parameters, model.block_slices)
-    trainer.second_phase.descend(problem, descent)
-    trainer.optimizer.finish()
-    return np.diff([start, clamped, relaxed, clock()])
+    model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
+    return np.diff([start, clamped, clock()])
 
 
 def methods_of(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[dict[str, Step], dict]:
@@ -111,7 +103,7 @@ def row_of(name: str, seconds: dict[str, list], parts: dict[str, list]) -> dict:
     if name in parts:
         phases = (1e3 * np.median(parts[name], axis=0)).round(4).tolist()
         rest = round(middle - sum(phases), 4)
-        row["phases"] = dict(zip(PHASES, phases, strict=True)) | {"the rest": rest}
+        row["phases"] = dict(zip(PHASES, phases, strict=True)) | {"second phase, update and checks": rest}
     return row
 
 
@@ -144,8 +136,8 @@ def batches_of(data: eq.Dataset, size: int, count: int = 20) -> list[Batch]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder of MNIST's four files; random images without")
-    parser.add_argument("--train-samples", type=int, default=60_000, help="of the epoch before")
+    parser.add_argument("--data-dir", help="folder of the four MNIST files (default: random images)")
+    parser.add_argument("--train-samples", type=int, default=60_000, help="samples of the epoch of training")
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
