@@ -1,4 +1,4 @@
-"""Doctests are left out where they lack an extra, or the C++ library of an installed package."""
+"""Exclusion of doctests that need an extra, or the C++ library of an installed package."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,7 @@ collect_ignore = [] if find_spec("torch") else ["python/equiprop/torch.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the examples of functions that a development tree cannot serve."""
+    """Skip the examples of functions that need the C++ library of an installed package."""
     extension = find_spec("equiprop._core")
     if extension and extension.origin and (Path(extension.origin).parent / "sdk").is_dir():
         return

@@ -1,9 +1,9 @@
-"""Ratios of the milliseconds in two result files of bench_training.py: above 1, the second is slower.
+"""Print ratios of the times in two result files of bench_training.py; above 1, the new one is slower.
 
 python benchmarks/compare.py OLD.json NEW.json
 
-The second column of ratios is that of the multiples of PyTorch's backprop, each measured beside its own
-method: it is the one to read when the two files come from different machines or from a busy one.
+The column `new/old` is the ratio of the times. The column `of ratios` is the ratio of the multiples of
+PyTorch's backprop, which was measured in the same process: use it for different or for busy machines.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Times = dict[tuple[str, str], tuple[float, float]]
 
 
 def plain(method: str) -> str:
-    """The name without the counts of steps that were taken over from ours."""
+    """Return the name of a method without the numbers of steps that it copies from equiprop."""
     return re.sub(r"\d+ \+ 2 x \d+, as ours", "as ours", method)
 
 

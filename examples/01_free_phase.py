@@ -1,4 +1,4 @@
-"""Free phase: a network relaxes to a fixed point, and says how well it found it."""
+"""Free phase: a network relaxes to a fixed point, and reports the residual of every sample."""
 
 import equiprop as eq
 import numpy as np
@@ -19,10 +19,10 @@ for solver in solvers:
     print(f"{type(solver).__name__:<20} {free.summary()}")
 
 difference = max(np.abs(state - states[0]).max() for state in states)
-print(f"All reach the same fixed point, within {difference:.0e}.")
+print(f"The fixed points of all solvers agree within {difference:.0e}.")
 assert difference < 1e-8
 
-# A sample that does not converge is reported, never passed off as a result.
+# The result reports samples that did not converge.
 hasty = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=1e-10, max_iterations=3), on_failure="ignore")
 print("After three sweeps:", hasty.summary())
 assert not hasty.converged

@@ -1,4 +1,4 @@
-"""Two second phases: EqProp and RBP give the same gradient, and are the same process at every step."""
+"""Second phases: EqProp and RBP give equal gradients, and equal derivatives at every step."""
 
 import equiprop as eq
 import numpy as np
@@ -15,7 +15,7 @@ def error(gradient: eq.Gradient) -> float:
     return float(np.abs(gradient.parameters - reference).max() / np.abs(reference).max())
 
 
-print("EqProp's distance from RBP:")
+print("Relative difference between the gradients of EqProp and RBP:")
 for nudging in [eq.one_sided(0.1), eq.one_sided(0.01), eq.centered(0.1), eq.centered(0.01), eq.exact_limit()]:
     gradient = eq.equilibrium_propagation(net, free, y, nudging=nudging)
     print(f"  {nudging!r:<16} {error(gradient):.1e}")

@@ -1,6 +1,7 @@
-"""Train a classifier by EqProp: on MNIST if a folder is given, else on the digits of scikit-learn.
+"""Train a classifier by EqProp, on MNIST or on the digits of scikit-learn.
 
-python 03_mnist.py [FOLDER]    # equiprop.download.fetch_mnist(FOLDER) fills the folder
+python 03_mnist.py            # the digits of scikit-learn
+python 03_mnist.py FOLDER     # MNIST; equiprop.download.fetch_mnist(FOLDER) downloads it
 """
 
 import sys

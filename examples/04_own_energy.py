@@ -1,8 +1,9 @@
-"""An energy of your own: a chain of coupled pendulums, driven by the input, in the same solvers and phases.
+"""A user's own energy: a chain of pendulums that are coupled by springs and driven by the input.
 
 E = sum_i k_i (1 - cos s_i) + 1/2 sum_i c_i (s_{i+1} - s_i)^2 + 1/2 |s|^2 - x . s[:inputs]
-theta = (k, c): the weights of the bobs and the stiffness of the springs between them. None of this is a
-Hopfield network; the three first derivatives are all it takes, since they accept complex states.
+
+The parameters theta = (k, c) are the weights of the pendulums and the stiffnesses of the springs. The class
+defines the energy and its first derivatives; the library computes second derivatives by complex steps.
 """
 
 import equiprop as eq

@@ -1,7 +1,8 @@
-"""A circuit that learns: resistors and diodes, with their energy written in PyTorch (arXiv 2006.01981).
+"""Training of a circuit of resistors and diodes, with its energy in PyTorch (arXiv 2006.01981).
 
-By Kirchhoff's laws node voltages s minimise the co-content, for a resistor g v^2 / 2. Pixels enter as x and
--x, so that positive conductances can pull both ways; a diode drains each hidden node that is below ground.
+By Kirchhoff's laws, the node voltages s minimise the co-content, which is g v^2 / 2 for a resistor. Inputs
+are x and -x, so that positive conductances can raise or lower a voltage. A diode at each hidden node
+conducts if the voltage of the node is negative.
 """
 
 import equiprop as eq
@@ -9,17 +10,17 @@ import torch
 from equiprop.torch import TorchEnergy
 
 PIXELS, HIDDEN, CLASSES = 64, 100, 10
-VOLTS, DIODE, KNEE = 8.0, 3.0, 0.05  # amplitude of the sources; a diode's conductance and soft threshold
+VOLTS, DIODE, KNEE = 8.0, 3.0, 0.05  # amplitude of the sources; conductance and width of the bend of a diode
 torch.set_num_threads(1)
 
 
 def conductances(theta):
-    """The wires that feed a node share a conductance of 1, so no node grows stiff while they learn."""
+    """Conductances of the resistors at a node; their sum is 1, so that the step size remains stable."""
     return torch.softmax(theta, dim=0)
 
 
 def resistors(u, v, g):
-    """sum_ij g_ij (u_i - v_j)^2 / 2 between nodes of voltages u and v."""
+    """Co-content sum_ij g_ij (u_i - v_j)^2 / 2 of resistors between nodes with voltages u and v."""
     return (u**2 @ g.sum(dim=1) + v**2 @ g.sum(dim=0)) / 2 - ((u @ g) * v).sum(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Running commands inside the test process."""
+"""Functions that run commands of `equiprop` in the test process."""
 
 from __future__ import annotations
 

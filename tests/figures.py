@@ -1,4 +1,4 @@
-"""Figures in texts, compared as numbers, each within the tolerance of its kind."""
+"""Comparison of texts with figures; figures are compared as numbers with the tolerance of their kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Kind:
-    """Figures whose surroundings match, and when two of them agree."""
+    """A kind of figures, which the text around them determines, and the condition that two of them agree."""
 
     name: str
     before: str
@@ -24,12 +24,12 @@ def _equal(a: float, b: float) -> bool:
     return a == b
 
 
-#: The first kind that matches a figure counts.
+#: The kind of a figure is the first one that matches.
 KINDS = (
     Kind("a stated tolerance", r"tolerance $", r".*", r"", _equal),
-    Kind("a share, to 0.6 points", r"", r".*", r"\s?%", lambda a, b: abs(a - b) <= 0.6),
+    Kind("a percentage, to 0.6 points", r"", r".*", r"\s?%", lambda a, b: abs(a - b) <= 0.6),
     Kind("a count or size", r"", r"\d+$", r"", _equal),
-    # Rounding errors depend on the processor: at most ten times what is shown, never beyond 1e-12.
+    # Rounding errors depend on the processor: at most ten times the figure shown, and at most 1e-12.
     Kind("a rounding error", r"", r".*e-1[3-9]$", r"", lambda a, b: b <= min(10 * a, 1e-12)),
     Kind("a measured number, to 5 %", r"", r".*", r"", lambda a, b: abs(a - b) <= 0.05 * abs(a)),
 )
@@ -46,7 +46,7 @@ def kind_of(text: str, figure: re.Match[str]) -> Kind:
 
 
 def agree(shown: str, printed: str) -> bool:
-    """Whether the texts are equal up to spaces, and each figure shown agrees with the one printed."""
+    """Return True if the texts are equal up to spaces, and each figure shown agrees with the printed one."""
     if NUMBER.sub("#", shown).split() != NUMBER.sub("#", printed).split():
         return False
     pairs = zip(NUMBER.finditer(shown), NUMBER.finditer(printed), strict=True)

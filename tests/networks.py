@@ -1,4 +1,4 @@
-"""A small zoo of networks, and the Hopfield energy written anew in NumPy as their oracle."""
+"""Networks for tests, and an independent NumPy implementation of the Hopfield energy as their oracle."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def chain(
 def skip(
     activation: str = "tanh", potential: str = "legendre", seed: int = 0, dtype: str = "float64"
 ) -> eq.HopfieldNetwork:
-    """0-1-2-3 with two more couplings: 1-3, and 2-0, written against the direction of the others."""
+    """The chain 0-1-2-3 with two more couplings, 3-1 and 2-0, whose source is above their target."""
     net = eq.HopfieldNetwork(
         layers=[Layer(4), Layer(6, activation, "first"), Layer(5, "sigmoid"), Layer(3, "linear")],
         couplings=[Dense(0, 1), Dense(1, 2), Dense(2, 3), Dense(3, 1), Dense(2, 0)],
@@ -83,13 +83,13 @@ def blobs(samples: int = 260, seed: int = 0) -> Dataset:
 
 
 class Oracle:
-    """E, dE/ds and everything that follows, by complex steps, dense solves and patient iteration."""
+    """E, dE/ds and all derived quantities, by complex steps, dense solves and many damped iterations."""
 
     def __init__(self, net: eq.HopfieldNetwork) -> None:
         self.sizes = [layer.units for layer in net.layers]
         self.rho = [eq.activation(layer.activation) for layer in net.layers]
         self.edges = [(min(c.source, c.target), max(c.source, c.target)) for c in net.couplings]
-        # A weight matrix lies in memory as it was declared, unless it comes from the input.
+        # The shape of a weight matrix is (source, target), except that the input is always the source.
         self.flipped = [c.source > c.target and c.target != 0 for c in net.couplings]
         self.legendre = net.potential == "legendre"
         self.theta = net.parameters.astype(np.float64)
@@ -112,7 +112,7 @@ class Oracle:
         return np.split(s, np.cumsum(self.sizes[1:-1]), axis=1)
 
     def signal(self, k: int, s: np.ndarray) -> np.ndarray:
-        """u of a layer; a clip acts through the box its states are held in."""
+        """u of a layer; for a clip, u is linear because the states are clipped to its bounds."""
         rho = self.rho[k]
         if self.legendre:
             return s
@@ -175,7 +175,7 @@ class Oracle:
         return rho.lower / divisor, rho.upper / divisor
 
     def image(self, x: np.ndarray, s: np.ndarray, nudge: np.ndarray | float = 0.0) -> np.ndarray:
-        """T(s), with `nudge` = beta dC/ds: rho(p - nudge), or s - dE/ds - nudge clipped to the box."""
+        """T(s) with `nudge` = beta dC/ds: rho(p - nudge), or s - dE/ds - nudge, clipped to the bounds."""
         pull = np.broadcast_to(nudge, s.shape)
         parts = []
         rows = zip(self.layers(s), self.drives(x, s), self.layers(pull), strict=True)
@@ -196,7 +196,7 @@ class Oracle:
         cost: str = "squared",
         steps: int = 3000,
     ) -> np.ndarray:
-        """The fixed point of E + beta C by damped iteration from a point inside every box."""
+        """The fixed point of E + beta C, by damped iteration from a state within all bounds."""
         s = np.full((len(x), sum(self.sizes[1:])), 0.4)
         image = s
         for _ in range(steps):
@@ -205,7 +205,7 @@ class Oracle:
             s = 0.5 * s + 0.5 * image
             if done:
                 break
-        return image  # the damped state only approaches a bound, its image is on it
+        return image  # the damped state approaches a bound, and its image is exactly at the bound
 
     def cost(self, s: np.ndarray, y: np.ndarray, cost: str = "squared") -> np.ndarray:
         o = s[:, -self.sizes[-1] :]
@@ -235,7 +235,7 @@ class Oracle:
     def implicit(
         self, x: np.ndarray, y: np.ndarray, cost: str = "squared"
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """(dJ/dtheta, dJ/dx, J) by the implicit function theorem on the units no bound holds."""
+        """(dJ/dtheta, dJ/dx, J) by the implicit function theorem on the units that no bound holds."""
         s, h = self.relax(x), 1e-100
         low, high = (
             np.concatenate([np.full(self.sizes[k], self.box(k)[i]) for k in self.free]) for i in (0, 1)
@@ -279,9 +279,10 @@ def slope_of(rho: eq.Activation, s: np.ndarray) -> np.ndarray:
 
 
 def softplus_leak(s: np.ndarray) -> np.ndarray:
-    """The integral of log(exp(t) - 1) from where G is pi^2 / 6 to s, by Gauss-Legendre in pieces.
+    """The Legendre potential of softplus: pi^2 / 6 plus the integral of log(exp(t) - 1) from 0 to s.
 
-    log(exp(t) - 1) = log t + (a function without a singularity); log t is integrated in closed form.
+    log(exp(t) - 1) = log t + log((exp(t) - 1) / t). The first term is integrated in closed form, the second
+    one, which has no singularity, by Gauss-Legendre quadrature.
     """
     nodes, weights = np.polynomial.legendre.leggauss(40)
     total = s * np.log(s) - s + np.pi**2 / 6
@@ -292,7 +293,7 @@ def softplus_leak(s: np.ndarray) -> np.ndarray:
 
 
 class Valley(eq.Energy):
-    """E = |s|^2/2 + sum s^4/4 + (a.s)^2/2 - s.Bx: convex, smooth and no Hopfield network."""
+    """A convex, smooth energy that is not a Hopfield energy: E = |s|^2/2 + sum s^4/4 + (a.s)^2/2 - s.Bx."""
 
     def __init__(self, units: int = 3, outputs: int = 2, inputs: int = 2, seed: int = 0) -> None:
         theta = 0.4 * np.random.default_rng(seed).normal(size=units * (1 + inputs))

@@ -1,6 +1,6 @@
-"""Somebody's project that uses the library: configured, built and run in a folder outside the tree.
+"""A project outside of this tree that uses the library; the functions configure, build and install it.
 
-The library is built once for each compiler, in build/packaging/COMPILER, and stays there from run to run.
+The library is built once for each compiler, in build/packaging/COMPILER, which later runs reuse.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROJECT = ROOT / "tests" / "packaging" / "outside"
 
 
 def tool(name: str) -> str:
-    """Find a program, first beside the Python that runs the tests; a test without it is skipped."""
+    """Return the path of a program, beside the Python interpreter if possible; skip the test without it."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -56,7 +56,7 @@ def make(build: Path, *targets: str) -> None:
 
 @dataclass(frozen=True)
 class Installed:
-    """A library that an outside project has built as its subproject, and installed."""
+    """A library that an outside project has built as its subproject and installed."""
 
     build: Path
     prefix: Path

@@ -1,4 +1,4 @@
-"""Small random networks and samples for tests."""
+"""Small networks with random parameters, and random samples, for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def random_network(
     output_activation: str | None = None,
     gain: float = 0.5,
 ) -> eq.HopfieldNetwork:
-    """A chain in double precision with random biases; every layer has the same activation by default."""
+    """Return a chain in double precision with random weights and biases; by default with one activation."""
     net = eq.HopfieldNetwork(
         sizes,
         activation=activation,
@@ -41,12 +41,12 @@ def random_network(
 def random_samples(
     net: eq.HopfieldNetwork, batch: int = 3, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Inputs in [0, 1) and class labels."""
+    """Return inputs in [0, 1) and class labels."""
     generator = np.random.default_rng(1000 + seed)
     return generator.uniform(size=(batch, net.num_inputs)), generator.integers(net.num_outputs, size=batch)
 
 
 def random_architecture(seed: int, deepest: int = 3) -> list[int]:
-    """Sizes of a chain with one to `deepest` hidden layers."""
+    """Return the sizes of a chain with one to `deepest` hidden layers."""
     generator = np.random.default_rng(seed)
     return [int(n) for n in generator.integers(2, 8, size=2 + 1 + seed % deepest)]

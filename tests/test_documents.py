@@ -1,4 +1,4 @@
-"""Everything printed in a document is executed: examples, and code in README and docs with its output."""
+"""The examples run, and the code in README and docs prints the output that follows it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_wrong_figure_in_a_document_is_noticed() -> None:
 
 
 def times_backprop(method: str, batch: int, hidden: int = 1) -> tuple[float, float]:
-    """Milliseconds of a step and its ratio to backprop, as they were measured."""
+    """The measured milliseconds of a step, and their ratio to backprop."""
     for case in json.loads(RESULTS.read_text())["cases"]:
         if case["batch"] == batch and len(case["sizes"]) == hidden + 2:
             (row,) = [row for row in case["rows"] if re.fullmatch(method, row["method"])]
@@ -67,7 +67,7 @@ def times_backprop(method: str, batch: int, hidden: int = 1) -> tuple[float, flo
     raise LookupError(batch)
 
 
-#: The method in the record, and the label of its row in docs/performance.md.
+#: The method in the measurements, and the label of its row in docs/performance.md.
 ROWS = {
     r"PyTorch, backprop": "PyTorch, plain backprop",
     r"ours, EqProp": "EqProp, to the trainer's tolerance",
@@ -124,7 +124,7 @@ def test_examples_run_and_are_short(example: Path) -> None:
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:
-    """Each python block of a document with the text block that follows it, if one does."""
+    """Each python block of a document, with the text block after it or an empty string."""
     pattern = re.compile(r"```python\n(.*?)```(?:\s*```text\n(.*?)```)?", re.DOTALL)
     return pattern.findall(path.read_text())
 
@@ -135,7 +135,7 @@ def test_the_readme_has_an_example_with_its_output() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_code_in_documents_prints_what_they_say(path: Path) -> None:
-    """Later blocks of a document know the names of earlier ones, as its reader does."""
+    """The blocks of a document are executed one after another with the same variables."""
     names: dict[str, object] = {}
     for code, output in blocks(path):
         printed = io.StringIO()

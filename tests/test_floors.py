@@ -1,4 +1,4 @@
-"""The architecture as a test: every include and every import points downward."""
+"""The architecture: every include and every import refers to the same floor or to a lower one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[1]
 HEADERS = ROOT / "cpp" / "include" / "equiprop"
 PACKAGE = ROOT / "python" / "equiprop"
 
-#: Lowest first; files outside the library stand above it.
+#: Lowest first; files outside the library are above all of its floors.
 CPP_FLOORS = ["base", "linear", "model", "solver", "second_phase", "verification", "umbrella", "outside"]
 
-#: Lowest first; a module may import what stands above it in this list, and its own floor.
+#: Lowest first; a module may import modules of its own floor and of lower ones.
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
@@ -106,7 +106,7 @@ def cpp_floor(path: Path) -> str:
 
 
 def includes(path: Path) -> Iterator[Path]:
-    """The project's own files that a file includes."""
+    """Files of this project that a file includes."""
     for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE):
         folders = (HEADERS.parent, path.parent, ROOT / "cpp" / "src")
         found = [folder / name for folder in folders if (folder / name).is_file()]
@@ -139,7 +139,7 @@ def module_of(source: Path, package: Path = PACKAGE) -> str:
 
 
 def imports(code: str) -> set[str]:
-    """Modules of the package that code imports anywhere: at its top, in functions, or for types only."""
+    """Modules of the package that code imports, at its top, in functions, or for type checks only."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -155,7 +155,7 @@ def imports(code: str) -> set[str]:
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
-    """The largest sets of nodes that reach each other."""
+    """The strongly connected sets of nodes of a graph that contain an edge."""
 
     def reached(start: str) -> set[str]:
         seen: set[str] = set()
@@ -215,7 +215,7 @@ def test_circles_are_found() -> None:
 
 
 def test_models_use_no_conjugating_product() -> None:
-    """Eigen's dot and adjoint conjugate, which would break complex nudging without a sign."""
+    """Eigen's dot and adjoint conjugate complex numbers, which would make holomorphic nudging wrong."""
     for path in [
         *HEADERS.glob("model/*.hpp"),
         *HEADERS.glob("linear/*.hpp"),

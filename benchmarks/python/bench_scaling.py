@@ -1,9 +1,10 @@
-"""How the cost of a training step grows: with samples, with units, with threads; and what starting costs.
+"""Time of a training step for different numbers of samples, units and threads, and time of the start.
 
 python benchmarks/python/bench_scaling.py --data-dir DIR --output benchmarks/results/scaling.json
 
-784-512-10 in float32 under the trainer's defaults and plain SGD, after one epoch, unless said. Runs are
-interleaved, times medians: of processor time on one thread, of wall-clock time where threads are compared.
+The network is 784-512-10 in float32 with the defaults of Trainer and plain SGD, after one epoch of training,
+unless stated otherwise. Runs are interleaved. Times are medians of the processor time on one thread; for
+comparisons of numbers of threads, of the wall-clock time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from bench_training import machine, random_images
 
 REPETITIONS = 15
-#: Peak resident kilobytes of this very program; ru_maxrss would include what the process was forked from.
+#: Peak resident kilobytes of the process; ru_maxrss would include those of the parent before the fork.
 PEAK = "int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
 IMPORT = "import numpy, time; a = time.perf_counter(); {}; print(time.perf_counter() - a, " + PEAK + ")"
 COMMAND = "import sys; from equiprop.cli import main; main(sys.argv[1:]); print('peak', " + PEAK + ")"
@@ -33,7 +34,7 @@ COMMAND = "import sys; from equiprop.cli import main; main(sys.argv[1:]); print(
 def medians(
     runs: dict[Hashable, Callable[[], object]], clock: Callable[[], float] = time.process_time
 ) -> dict[Hashable, float]:
-    """Seconds of each run, taken in turns; the first turn only warms up."""
+    """Return the median seconds of each run, taken in turns; the first turn is not measured."""
     seconds = defaultdict(list)
     for turn in range(REPETITIONS + 1):
         for name, run in runs.items():
@@ -56,21 +57,21 @@ def step_of(trainer: eq.Trainer, data: eq.Dataset, batch: int, steps: int = 1) -
 
 
 def by_samples(trainer: eq.Trainer, data: eq.Dataset) -> dict[int, float]:
-    """Microseconds per sample at each batch size; every run sees 4096 samples."""
+    """Return microseconds per sample for each batch size; every run takes 4096 samples."""
     sizes = [64, 128, 256, 512, 1024, 2048, 4096]
     times = medians({size: step_of(trainer, data, size, 4096 // size) for size in sizes})
     return {size: round(1e6 * times[size] / 4096, 3) for size in sizes}
 
 
 def by_units(data: eq.Dataset, samples: int) -> dict[int, float]:
-    """Microseconds per hidden unit of a step on 64 samples."""
+    """Return microseconds per hidden unit of a step on 64 samples, for each number of hidden units."""
     units = [128, 256, 512, 1024, 2048]
     runs = {n: step_of(trained([data.num_features, n, 10], data, samples), data, 64, 4) for n in units}
     return {n: round(1e6 * seconds / 4 / n, 3) for n, seconds in medians(runs).items()}
 
 
 def by_threads(trainers: dict[str, eq.Trainer], data: eq.Dataset) -> dict[str, float]:
-    """How many times faster two threads are than one."""
+    """Return the ratios of the times on one thread to those on two threads."""
 
     def on(threads: int, run: Callable[[], object]) -> Callable[[], object]:
         return lambda: (eq.set_num_threads(threads), run())
@@ -86,7 +87,7 @@ def by_threads(trainers: dict[str, eq.Trainer], data: eq.Dataset) -> dict[str, f
 
 
 def importing() -> dict[str, float]:
-    """Seconds and kilobytes of `import equiprop` beyond those of NumPy, the best of some starts."""
+    """Return milliseconds and megabytes of `import equiprop` without those of NumPy, the best of 5 starts."""
     starts = []
     for what in ("pass", "import equiprop") * 5:
         run = subprocess.run(
@@ -98,7 +99,7 @@ def importing() -> dict[str, float]:
 
 
 def from_command_to_error(data_dir: str, epochs: int) -> dict[str, float]:
-    """The whole command on one core: process start, reading, training, evaluation, saving."""
+    """Measure the command on one core: start of the process, reading, training, evaluation and saving."""
     command = [sys.executable, "-c", COMMAND, "train", "mnist", "--data-dir", data_dir, "--threads", "1"]
     with tempfile.TemporaryDirectory() as output:
         command += ["--epochs", str(epochs), "--output", output]
@@ -112,9 +113,9 @@ def from_command_to_error(data_dir: str, epochs: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder of MNIST's four files; random images without")
-    parser.add_argument("--train-samples", type=int, default=60_000, help="of the epoch before")
-    parser.add_argument("--epochs", type=int, default=6, help="of the whole command")
+    parser.add_argument("--data-dir", help="folder of the four MNIST files (default: random images)")
+    parser.add_argument("--train-samples", type=int, default=60_000, help="samples of the epoch of training")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of the command that is measured")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     result: dict[str, object] = {"machine": machine(), "import": importing()}

@@ -1,10 +1,11 @@
-"""How exactly training has to relax: gradients of trained networks, and the errors that training reaches.
+"""Effect of the tolerance of the phases on the gradients of trained networks, and on the errors of training.
 
 python benchmarks/python/bench_tolerance.py MNIST_FOLDER            cosines and sweeps, about three minutes
 python benchmarks/python/bench_tolerance.py MNIST_FOLDER --errors   test errors, about half an hour
 
-Cosines are between the gradient of a mini-batch of 50 and the one relaxed to 1e-6 at the same beta: only the
-effect of stopping early is seen. Without a folder the digits of scikit-learn take the place of MNIST.
+A cosine is that between the gradient of a mini-batch of 50, and the gradient with a tolerance of 1e-6 at the
+same beta, so it shows the effect of the tolerance only. Without a folder, the benchmark uses the digits of
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ def errors(train: eq.Dataset, test: eq.Dataset, epochs: int = 3) -> list[dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", help="of MNIST's four files")
-    parser.add_argument("--errors", action="store_true", help="train, and compare test errors")
+    parser.add_argument(
+        "folder", nargs="?", help="folder of the four MNIST files (default: the digits of scikit-learn)"
+    )
+    parser.add_argument("--errors", action="store_true", help="measure test errors instead of cosines")
     arguments = parser.parse_args()
     train, test = eq.load_mnist(arguments.folder) if arguments.folder else eq.load_digits()
     eq.set_num_threads(1)

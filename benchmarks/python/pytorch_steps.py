@@ -1,4 +1,4 @@
-"""Training steps in PyTorch that ours are measured against: backprop, and EqProp written two ways."""
+"""Training steps in PyTorch for comparison: backprop, and two implementations of EqProp."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 BETA, RATE = 0.25, 0.01
 
-#: Images and labels for ours, images and one-hot targets for PyTorch.
+#: Images and labels for equiprop, images and one-hot targets for PyTorch.
 Batch = tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor]
 Step = Callable[[Batch], object]
 
 
 def backprop(net: eq.HopfieldNetwork) -> Step:
-    """Plain backprop of a feed-forward network of the same size and activation."""
+    """Return a step of backprop on a feed-forward network with the same sizes and activation."""
     sizes = [layer.units for layer in net.layers]
     layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     optimizer = torch.optim.SGD([p for layer in layers for p in layer.parameters()], lr=RATE)
@@ -40,7 +40,7 @@ def parameters_of(net: eq.HopfieldNetwork) -> tuple[list[torch.Tensor], ...]:
 
 
 def straightforward(net: eq.HopfieldNetwork, free: int, nudged: int) -> Step:
-    """EqProp as research code has it: all layers at once, the input's product in every step."""
+    """Return a step of EqProp as in research code: all layers at once, with the input's product each time."""
     w, b = parameters_of(net)
 
     def relax(x: torch.Tensor, s: list, y: torch.Tensor, beta: float, steps: int) -> list:
@@ -67,7 +67,7 @@ def straightforward(net: eq.HopfieldNetwork, free: int, nudged: int) -> Step:
 
 
 def even_odd(w: list, b: list, drive: torch.Tensor, s: list, steps: int, nudge: tuple | None = None) -> None:
-    """Sweeps of exact block updates in place; `nudge` is (beta y, 1 / (1 + beta)), a row for each sample."""
+    """Take sweeps of exact block updates in place; `nudge` is (beta y, 1 / (1 + beta)), a row per sample."""
     last = len(w) - 1
     for _ in range(steps):
         for k in (*range(0, last + 1, 2), *range(1, last + 1, 2)):
@@ -83,8 +83,10 @@ def even_odd(w: list, b: list, drive: torch.Tensor, s: list, steps: int, nudge: 
 
 
 def lean(net: eq.HopfieldNetwork, free: int, nudged: int) -> Step:
-    """EqProp as fast as eager PyTorch allows: one product with the input in each direction, even-odd block
-    updates in place, both nudged phases side by side as one batch, updates added to the weights.
+    """Return a step of EqProp that is optimised for eager PyTorch.
+
+    It computes one product with the input in each direction, takes even-odd block updates in place, relaxes
+    both nudged phases as one batch, and adds the update to the weights.
     """
     w, b = parameters_of(net)
 

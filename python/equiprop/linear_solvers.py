@@ -25,7 +25,7 @@ class Linear(Solver):
         """
         change = self.change(model)
         if failure == Status.MAX_ITERATIONS:
-            other = f" If the residual does not fall then, {change}." if change else ""
+            other = f" If the residual still does not fall, {change}." if change else ""
             return self.more_steps(model) + other
         if change:
             return f"{change[0].upper()}{change[1:]}."

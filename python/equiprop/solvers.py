@@ -93,7 +93,7 @@ class Relaxation(Solver):
         model: Model,
         *,
         change: str | None = None,
-        otherwise: str = "scale weights and inputs down, for no stable fixed point is in reach",
+        otherwise: str = "scale weights and inputs down, because no stable fixed point can be reached",
     ) -> str:
         """Return advice for a phase of this solver that failed on `model`.
 
@@ -108,10 +108,10 @@ class Relaxation(Solver):
             Advice for the case that no solver converges.
         """
         change = self.change(model.has_block_update and model.conservative) if change is None else change
-        unstable = f"{change}; if the states grow all the same, {otherwise}." if change else f"{otherwise}."
+        unstable = f"{change}; if the states still grow, {otherwise}." if change else f"{otherwise}."
         if failure == Status.DIVERGED:
             return unstable[0].upper() + unstable[1:]
-        return f"{self.more_steps(model)} If the residual does not fall then, {unstable}"
+        return f"{self.more_steps(model)} If the residual still does not fall, {unstable}"
 
     def change(self, block_update: bool) -> str:
         """Return the change of this solver that helps if the states grow or oscillate; "" if there is none.

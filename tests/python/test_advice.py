@@ -51,14 +51,14 @@ FREE: list[tuple[Any, Any, Status, str, Any]] = [
         net(potential="quadratic"),
         eq.Euler(step_size=2.5),
         Status.MAX_ITERATIONS,
-        "If the residual does not fall then, lower step_size (2.5);",
+        "If the residual still does not fall, lower step_size (2.5);",
         eq.Euler(step_size=0.25),
     ),
     (
         net(potential="quadratic", gain=1.0),
         eq.FixedPointIteration(),
         Status.MAX_ITERATIONS,
-        "If the residual does not fall then, raise the damping (0);",
+        "If the residual still does not fall, raise the damping (0);",
         eq.FixedPointIteration(damping=0.8),
     ),
     *(
@@ -165,7 +165,7 @@ def explained_cure(free: eq.FixedPoint, sentence: str) -> tuple[Any, Any]:
     step = re.search(r"[Uu]se (?:BlockUpdate\(\) or )?(?:Euler\()?step_size=([\d.e+-]*\d)", sentence)
     if "use BlockUpdate(" in sentence and free.model.conservative:
         return free.model, eq.BlockUpdate(max_iterations=20_000)
-    enough = re.search(r"take max_iterations=(\d+)", sentence)
+    enough = re.search(r"use max_iterations=(\d+)", sentence)
     if enough:
         return free.model, replace(free.solver, max_iterations=int(enough[1]))
     if step:
@@ -245,7 +245,7 @@ NUDGED: list[tuple[str, Any, Any, Any, Status, str, Any]] = [
         eq.centered(1.5),
         eq.Euler(step_size=0.3),
         Status.MAX_ITERATIONS,
-        "if the states grow all the same, lower |beta| (1.5).",
+        "if the states still grow, lower |beta| (1.5).",
         eq.centered(0.1),
     ),
     ("legendre", None, eq.exact_limit(), eq.Euler(step_size=5.0), Status.DIVERGED, "Use BlockUpdate()", None),

@@ -153,7 +153,7 @@ def test_a_replay_has_the_same_bits(saved: Path) -> None:
     assert replayed.identical
     assert replayed.certificate.passed
     assert replayed.compared > 50
-    assert "bits of all" in str(replayed)
+    assert "equal in every bit" in str(replayed)
     assert replayed.environment == {}
 
 
@@ -161,7 +161,7 @@ def test_without_a_claim_nothing_is_verified(tmp_path: Path) -> None:
     net = chain(3, 3, 2, potential="quadratic")
     certificate = verify.certify(net, inputs(net, 1), labels(net, 1), claims=["bounded"])
     assert not certificate.passed
-    assert certificate.verdict == "No claim was made, on 1 model."
+    assert certificate.verdict == "No claim was checked, on 1 model."
 
 
 def test_models_of_ones_own_are_certified_but_need_their_code(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_models_of_ones_own_are_certified_but_need_their_code(tmp_path: Path) ->
     report.save(tmp_path / "own.html")
     assert "Verified." in (tmp_path / "own.html").read_text()
     with pytest.raises(
-        ValueError, match=r"\[replay\] A network can be replayed; a model of one's own needs its code"
+        ValueError, match=r"\[replay\] A HopfieldNetwork can be replayed; a user's own model cannot"
     ):
         verify.replay(tmp_path / "own.json")
 

@@ -1,4 +1,4 @@
-"""`eq.verify.derivatives` says yes to what is right, and which line is wrong of what is not."""
+"""`eq.verify.derivatives` accepts correct models, and names the derivative that is wrong in others."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_real_model_is_judged_by_differences() -> None:
 
 
 class WrongHessian(Valley):
-    """The cubic force has the wrong sign, as if it were not the slope of the energy it is written for."""
+    """The cubic term of the Hessian has the wrong sign."""
 
     def hessian_vector_product(self, x: np.ndarray, s: np.ndarray, v: np.ndarray) -> np.ndarray:
         return super().hessian_vector_product(x, s, v) - 6 * s**2 * v
 
 
 class Lopsided(Valley):
-    """A force that is the slope of no energy."""
+    """A force that is not the gradient of any energy."""
 
     def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return super().gradient(x, s) + 0.2 * np.roll(s, 1, axis=1) * [[1, 0, 0]]
@@ -98,22 +98,22 @@ class WrongMixed(Valley):
 
 
 class BatchMates(Valley):
-    """A sample that feels the others."""
+    """The gradient of a sample depends on the other samples of the batch."""
 
     def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return super().gradient(x, s) + 1e-6 * (s.mean(axis=0) - s)
 
 
 MISTAKES: list[tuple[type[Valley], list[str]]] = [
-    (WrongHessian, ["hessian_vector_product = d gradient / ds . v: at s["]),
-    (Lopsided, ["gradient = dE/ds: at s[0]", "The Jacobian is not symmetric", "within s"]),
-    (ConstantForce, ["gradient = dE/ds: at s[", "a constant force is dropped or added, such as a bias"]),
-    (HalvedParameterGradient, ["parameter_gradient = dE/dtheta: at theta[", "should be"]),
+    (WrongHessian, ["hessian_vector_product = d gradient / ds . v: for s["]),
+    (Lopsided, ["gradient = dE/ds: for s[0]", "The Jacobian is not symmetric", "within s"]),
+    (ConstantForce, ["gradient = dE/ds: for s[", "a constant force is missing or is added, such as a bias"]),
+    (HalvedParameterGradient, ["parameter_gradient = dE/dtheta: for theta[", "should be"]),
     (
         WrongMixed,
         ["mixed_derivative_product = d parameter_gradient / ds . v: block theta has the opposite sign"],
     ),
-    (BatchMates, ["gradient: a batch is its samples: at s["]),
+    (BatchMates, ["gradient: a batch equals its samples: for s["]),
 ]
 
 
@@ -176,7 +176,11 @@ class Deaf(Valley):
 @pytest.mark.parametrize(
     ("ignored", "count", "words"),
     [
-        (slice(0, 9), 9, "No parameter has an effect: changes leave every bit of energy and gradient"),
+        (
+            slice(0, 9),
+            9,
+            "No parameter has an effect: a change does not change any bit of energy and gradient",
+        ),
         (slice(3, 9), 6, "No parameter of block B has an effect"),
         (slice(0, 3), 3, "No parameter of block a has an effect"),
         (slice(4, 5), 1, "Parameters without effect are B[1]:"),
@@ -188,7 +192,7 @@ def test_parameters_that_nothing_depends_on_are_named(ignored: slice, count: int
     assert report["parameters without effect"] == count
     assert [row.label for row in report.rows if not row.passed] == ["parameters without effect"]
     assert report.advice[0].startswith(words)
-    assert "not a copy that is kept elsewhere" in report.advice[0]
+    assert "not a copy of them" in report.advice[0]
 
 
 def test_a_small_block_among_many_parameters_is_looked_at_as_a_whole() -> None:
@@ -204,7 +208,8 @@ class DeafField(eq.VectorField):
 def test_a_vector_field_that_ignores_its_parameters_is_named() -> None:
     report = verify.derivatives(DeafField(3, 1, np.array([0.1, 0.2]), 3))
     assert not report.passed
-    assert report.advice[0].startswith("No parameter has an effect: changes leave every bit of the velocity")
+    rule = "No parameter has an effect: a change does not change any bit of the velocity"
+    assert report.advice[0].startswith(rule)
 
 
 def test_weights_of_an_input_that_is_always_zero_have_an_effect() -> None:
@@ -247,5 +252,5 @@ def test_the_state_may_be_given_and_is_checked() -> None:
 
 
 def test_an_input_is_needed_where_none_can_be_invented() -> None:
-    with pytest.raises(ValueError, match=r"\[derivatives\] An input x, or a model that knows its num_inputs"):
+    with pytest.raises(ValueError, match=r"\[derivatives\] An input x, or a model with num_inputs"):
         verify.derivatives(Valley())

@@ -133,13 +133,16 @@ def test_units_on_a_kink_are_named() -> None:
     free = eq.free_phase(net, [[0.3]])
     diagnosis = verify.diagnose(free)
     assert diagnosis.on_a_kink == ("sample 0: hidden1[0]",)
-    assert any("On a kink: sample 0: hidden1[0]" in sentence for sentence in diagnosis.advice)
+    assert any(
+        "Units on a kink of their activation: sample 0: hidden1[0]" in sentence
+        for sentence in diagnosis.advice
+    )
 
 
 def test_a_saddle_is_no_stable_fixed_point() -> None:
     saddle = Linear(np.diag([1.0, -0.5, 2.0]))
     free = eq.free_phase(saddle, np.zeros((1, 3)), solver=eq.Euler(step_size=0.1))
-    assert any("no stable fixed point" in sentence for sentence in verify.diagnose(free).advice)
+    assert any("the fixed point is not stable" in sentence for sentence in verify.diagnose(free).advice)
 
 
 def test_reports_explain_themselves(capsys: pytest.CaptureFixture[str]) -> None:

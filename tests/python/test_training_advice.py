@@ -82,7 +82,7 @@ def test_unfinished_phases_of_training_name_max_iterations_of_their_solvers() ->
 
 def test_the_advice_of_an_epoch_has_no_sentence_twice() -> None:
     message = training(0.02, eq.BlockUpdate(tolerance=1e-5, max_iterations=2)).splitlines()[0]
-    assert message.count("for no stable fixed point is in reach") == 1
+    assert message.count("because no stable fixed point can be reached") == 1
     assert message.count("lower |beta|") == 1
 
 

@@ -126,7 +126,7 @@ def test_reports_are_readable_and_drawable() -> None:
     report = verify.equivalence(net, inputs(net), labels(net), steps=20)
     assert "EqProp (exact_limit) = RBP holds over 20 steps" in str(report)
     assert f"{(~report.free_units).sum()} of {report.free_units.size} units held by a bound" in str(report)
-    assert report.plot().get_title().startswith("Two second phases")
+    assert report.plot().get_title().startswith("EqProp and RBP at every step")
     gradients = str(verify.gradients(net, inputs(net), labels(net), betas=[0.5]))
     assert "EqProp, centered(0.5)" in gradients
     assert "RBP, ConjugateGradient" in gradients
@@ -226,16 +226,17 @@ def test_unknown_claims_are_refused() -> None:
     net = chain()
     for wrong in (["equalty"], "equality"):
         with pytest.raises(
-            ValueError, match=r"\[verify\] Claims are a list of derivatives, equality, .*Received"
+            ValueError,
+            match=r"\[verify\] Claims are a list with entries of derivatives, equality, .*Received",
         ):
             verify.certify(net, inputs(net), labels(net), claims=wrong)
 
 
 def test_what_is_no_verdict_is_neither_drawn_nor_saved(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"^\[pictures\] A check's verdict is drawn. Received int"):
+    with pytest.raises(TypeError, match=r"^\[pictures\] `verdict` is the result of a check. Received int"):
         pictures(3)
     with pytest.raises(
-        TypeError, match=r"^\[save\] A check's verdict or a certificate is saved .*Received int"
+        TypeError, match=r"^\[save\] The object .* is the result of a check or a certificate\. Received int"
     ):
         write(3, tmp_path / "report.json")
 

@@ -135,7 +135,7 @@ class OwnCost:
 def test_a_cost_of_ones_own_needs_its_code(tmp_path: Path) -> None:
     net = chain(3, 3, 2, potential="quadratic")
     verify.limit(net, inputs(net, 1), labels(net, 1), cost=OwnCost()).save(tmp_path / "report.json")
-    with pytest.raises(ValueError, match=r"one of one's own needs its code. Received '.*OwnCost'"):
+    with pytest.raises(ValueError, match=r"a user's own class cannot, .* Received '.*OwnCost'"):
         verify.replay(tmp_path / "report.json")
 
 
@@ -206,7 +206,7 @@ def test_no_change_to_a_certificate_goes_unnoticed(small: Path) -> None:
     ("recorded", "repeated", "words"),
     [
         ({"rows": [{"label": "a", "value": 1.0}]}, {"rows": []}, "a: only in the file, was {"),
-        ({"rows": []}, {"rows": [{"label": "a", "value": 1.0}]}, "a: missing from the file, is {"),
+        ({"rows": []}, {"rows": [{"label": "a", "value": 1.0}]}, "a: not in the file, is {"),
         ([{"label": "a"}, {"label": "b"}], [{"label": "b"}, {"label": "a"}], "order: was ['a', 'b'], is"),
         ([{"label": "a"}, {"label": "a"}], [{"label": "a"}], "a (2): only in the file"),
         ({"passed": True}, {"passed": 1}, "passed: was True, is 1"),
@@ -236,10 +236,10 @@ def problem_of(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 TAMPERED: dict[str, tuple[Any, str]] = {
-    "no claims": (lambda c: c["cases"][0].update(claims=[]), "not_asked_for, derivatives: missing from"),
-    "one claim": (lambda c: c["cases"][0]["claims"].pop(), "not_asked_for, equality: missing from the file"),
-    "no rows": (lambda c: first_claim(c).update(rows=[]), "gradient = dE/ds: missing from"),
-    "one row": (lambda c: first_claim(c)["rows"].pop(), "parameters without effect: missing from"),
+    "no claims": (lambda c: c["cases"][0].update(claims=[]), "not_asked_for, derivatives: not in the file"),
+    "one claim": (lambda c: c["cases"][0]["claims"].pop(), "not_asked_for, equality: not in the file"),
+    "no rows": (lambda c: first_claim(c).update(rows=[]), "gradient = dE/ds: not in the file"),
+    "one row": (lambda c: first_claim(c)["rows"].pop(), "parameters without effect: not in the file"),
     "a row's name": (lambda c: first_claim(c)["rows"][0].update(label="x"), "derivatives, x: only in"),
     "verdict": (lambda c: c.update(verdict="0 of 2 claims hold."), "verdict: was '0 of 2"),
     "case": (lambda c: c["cases"][0].update(passed=False), "HopfieldNetwork(3-3-2"),
@@ -247,7 +247,7 @@ TAMPERED: dict[str, tuple[Any, str]] = {
     "limit": (lambda c: first_claim(c)["rows"][0].update(high=9.0), "gradient = dE/ds, high: was 9.0"),
     "advice": (lambda c: first_claim(c).update(advice=["Well done."]), "advice, Well done.: only in"),
     "digest": (lambda c: problem_of(c).update(parameters_sha256="0" * 64), "parameters_sha256: was '000"),
-    "setting": (lambda c: first_claim(c)["settings"].pop("seed"), "settings, seed: missing from the file"),
+    "setting": (lambda c: first_claim(c)["settings"].pop("seed"), "settings, seed: not in the file"),
     "reason": (lambda c: c["cases"][0]["not_claimed"].update(bounded="too hard"), "bounded: was 'too hard'"),
     "excuse": (lambda c: c["cases"][0]["not_claimed"].update(limit="too hard"), "limit: only in the file"),
     "addition": (lambda c: c.update(signature="notary"), "signature: only in the file"),

@@ -142,7 +142,7 @@ def _run(
 
 
 def _samples_per_run(problem: Problem) -> int:
-    """Return the number of samples of a run, which may take six states of the batch and a parameter vector."""
+    """Return the number of samples of a run; it may take six states of the batch and a parameter vector."""
     batch, units = problem.state.shape
     room = 6 * batch * units + len(problem.model.parameters)
     return int(max(1, min(batch, room // (_STATES_PER_RUN * units))))
