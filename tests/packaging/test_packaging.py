@@ -233,14 +233,15 @@ def test_another_major_version_is_not_found(gcc: Installed, tmp_path: Path) -> N
 def exported(library: Path) -> set[str]:
     lines = run(tool("nm"), "-D", "--defined-only", library).splitlines()
     names = {line.split()[-1] for line in lines}
-    return {name for name in names if "EUlmE" not in name and "C1E" not in name and "D1Ev" not in name}
+    # Compilers number lambdas alike but call them differently, and emit different variants of constructors and destructors.
+    return {name for name in names if not re.search(r"Ul[a-zA-Z]|[CD][0-2]E", name)}
 
 
 def test_both_compilers_give_functions_the_same_names(gcc: Installed, clang: Installed) -> None:
     """A program compiled by one links the library compiled by the other."""
     both = [exported(installed.prefix / "lib/libequiprop.so") for installed in (gcc, clang)]
     # clang 14 also compiles members whose requires-clause does not hold for a scalar, and what they call.
-    partial = ("ClampedHopfield", "descend")
+    partial = ("9HostBatch", "15kernel_response")
     declared = [{name for name in names if not any(part in name for part in partial)} for names in both]
     assert declared[0] == declared[1]
     assert len(declared[0]) > 100

@@ -88,7 +88,9 @@ def test_the_advice_of_an_epoch_has_no_sentence_twice() -> None:
 
 def test_an_update_that_overflows_names_the_learning_rate_and_lowering_it_cures() -> None:
     data = blobs()
-    with pytest.raises(eq.ConvergenceError, match=r"parameters infinite or NaN\. Lower the learning rate \(1e\+38\)") as e:
+    with pytest.raises(
+        eq.ConvergenceError, match=r"parameters infinite or NaN\. Lower the learning rate \(1e\+38\)"
+    ) as e:
         eq.Trainer(chain(4, 6, 3, dtype="float32"), optimizer=eq.SGD(1e38, momentum=0.9)).fit(data, epochs=3)
     assert (e.value.outcome.status == eq.Status.DIVERGED).all()
     cured = eq.Trainer(chain(4, 6, 3, dtype="float32"), optimizer=eq.SGD(0.05, momentum=0.9))
