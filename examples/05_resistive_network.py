@@ -1,8 +1,7 @@
 """Training of a circuit of resistors and diodes, with its energy in PyTorch (arXiv 2006.01981).
 
-By Kirchhoff's laws, the node voltages s minimise the co-content, which is g v^2 / 2 for a resistor. Inputs
-are x and -x, so that positive conductances can raise or lower a voltage. A diode at each hidden node
-conducts if the voltage of the node is negative.
+By Kirchhoff's laws, the node voltages s minimise the co-content, g v^2 / 2 for a resistor. The sources are x
+and -x, so that positive conductances can raise or lower a voltage. A diode conducts at each negative node.
 """
 
 import equiprop as eq
@@ -54,7 +53,7 @@ trainer = eq.Trainer(
     solver=eq.Euler(tolerance=1e-2, step_size=0.3),
     schedule=eq.optimizers.cosine(),
 )
-for epoch in trainer.fit(train, epochs=10):
+for epoch in trainer.fit(train, epochs=5):
     print(f"epoch {epoch.epoch:>2}: training error {epoch.train_error:6.2%}, {epoch.seconds:.1f} s")
 error = trainer.evaluate(test).error
 print(f"test accuracy {1 - error:.2%}")

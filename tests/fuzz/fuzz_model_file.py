@@ -1,8 +1,8 @@
-"""Damaged model files through Python's readers: each is refused with a sentence, or comes back the same.
+"""Fuzzing of Python's readers of model files: each damaged file raises an error or survives a round trip.
 
     python tests/fuzz/fuzz_model_file.py COUNT [FIRST]
 
-The C++ driver damages text; this one changes the trees that the header and the description are.
+This program changes the JSON trees of the header and of the description; the C++ driver changes bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NAMES = [
 
 
 def valid_files(folder: Path) -> list[tuple[str, bytes]]:
-    """Header and data of networks of every kind, and of a file with every type of number."""
+    """Return header and data of networks of every kind, and of a file with every type of number."""
     graph = [eq.Layer(2), eq.Layer(1, "softplus", "ß"), eq.Layer(2, eq.Activation("clip", 0.1, 0, -2), "h")]
     couplings = [eq.Dense(0, 1), eq.Dense(2, 1), eq.Dense(2, 0)]
     path = folder / "valid"
@@ -64,7 +64,7 @@ def split(content: bytes) -> tuple[str, bytes]:
 
 
 def damaged_file(number: int, files: list[tuple[str, bytes]]) -> bytes:
-    """Damaged file `number`, the same one each time."""
+    """Return the damaged file with this number; it is equal in every run."""
     choices = random.Random(number)
     text, data = choices.choice(files)
     header = json.loads(text)
@@ -91,7 +91,7 @@ def damaged_file(number: int, files: list[tuple[str, bytes]]) -> bytes:
 
 
 def change(choices: random.Random, tree: Any) -> None:
-    """Replace, remove, rename, repeat or exchange a value somewhere in a tree of JSON."""
+    """Replace, remove, rename, repeat or exchange a random value in a JSON tree."""
     places = [(branch, key) for branch in branches(tree) for key in keys(branch)]
     if not places:
         return
@@ -132,7 +132,7 @@ def read_or_refuse(read: Callable[[Path], T], path: Path) -> T | None:
 
 
 def check_file(path: Path, copy: Path) -> tuple[bool, bool]:
-    """Whether the file is one of tensors, and one of a network."""
+    """Return whether read_safetensors and load accept the file."""
     file, net = read_or_refuse(read_safetensors, path), read_or_refuse(eq.load, path)
     if file is not None:
         write_safetensors(copy, *file)
@@ -150,7 +150,7 @@ def described(tensors: dict[str, np.ndarray]) -> dict[str, tuple[Any, ...]]:
 
 
 def fuzz(count: int, first: int, folder: Path) -> tuple[int, int]:
-    """Check `count` damaged files; return how many read_safetensors and load accepted."""
+    """Check `count` damaged files; return the numbers that read_safetensors and load accepted."""
     files = valid_files(folder)
     path, copy = folder / "damaged", folder / "copy"
     accepted = [0, 0]

@@ -1,4 +1,4 @@
-"""The C++ library as an outside project meets it: installed as docs/cpp.md says, and found from a shell."""
+"""Fixtures with the C++ library installed as docs/cpp.md describes, for projects outside of this tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def environment() -> dict[str, str]:
-    """Where programs lie beside this Python, Eigen in its packages, and the library in $PREFIX."""
+    """Return an environment with programs and Eigen of this Python, and with the library in $PREFIX."""
     eigen = [Path(folder) / "cmeel.prefix" for folder in sys.path if (Path(folder) / "cmeel.prefix").is_dir()]
     pkg_config = [folder / part / "pkgconfig" for folder in eigen for part in ("lib", "share")]
     return {
@@ -57,7 +57,7 @@ def shell() -> Shell:
 
 @pytest.fixture(scope="session")
 def installed_prefix(shell: Shell) -> Path:
-    """Build and install the library by the first commands of docs/cpp.md; later runs find it built."""
+    """Build and install the library by the first commands of docs/cpp.md; later runs reuse the build."""
     commands = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "cpp.md").read_text(), re.DOTALL)
     assert commands
     shutil.rmtree(PREFIX, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""The C++ examples as outside projects: each is configured, built and run, and what it prints holds.
+"""The C++ examples, as outside projects, can be configured, built and run, and their output is correct.
 
-The code of docs/cpp.md is theirs, its commands run, and its account of memory is exact.
+The code of docs/cpp.md is that of the examples, its commands run, and its formula of the memory is exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 @pytest.fixture(scope="session")
 def example(shell, installed_prefix: Path) -> Callable[[str], str]:
-    """Build an example once; the path of its program."""
+    """Build an example once, and return the path of its program."""
     built: dict[str, str] = {}
 
     def build(name: str) -> str:
@@ -41,7 +41,7 @@ def example(shell, installed_prefix: Path) -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Unpack the file that scikit-learn ships: 64 pixels and the digit in each row."""
+    """Return the digits of scikit-learn as a CSV file with 64 pixels and the digit in each row."""
     sklearn = pytest.importorskip("sklearn")
     path = tmp_path_factory.mktemp("digits") / "digits.csv"
     packed = Path(sklearn.__file__).parent / "datasets" / "data" / "digits.csv.gz"
@@ -58,11 +58,11 @@ def test_digits_are_learned_saved_and_classified(shell, example, digits: Path, t
     errors = [float(re.fullmatch(r"epoch +\d+: test error ([\d.]+) %", line)[1]) for line in lines]
     assert errors[-1] < 5
     assert errors[-1] < errors[0]
-    assert classified(shell, example, model, digits)[1] < 2.5  # four fifths of them were learned
+    assert classified(shell, example, model, digits)[1] < 2.5  # four fifths of them are training samples
 
 
 def classified(shell, example, model: Path, table: Path) -> tuple[list[int], float | None]:
-    """Run classify; its predictions, and the error in percent where it says one."""
+    """Run classify; return its predictions, and the error in percent if it prints one."""
     done = shell(f"{example('classify')} {model} {table}")
     error = re.fullmatch(r"(?:error ([\d.]+) %\n)?", done.stderr)
     assert error, done.stderr
@@ -128,7 +128,7 @@ def test_both_processes_are_one_on_an_energy_of_ones_own(shell, example) -> None
 
 
 def bytes_of_arrays(inputs: int, hidden: int, outputs: int, lanes: int) -> int:
-    """The formula of docs/cpp.md."""
+    """Return the bytes of all arrays by the formula of docs/cpp.md."""
     units = hidden + outputs
     parameters = inputs * hidden + hidden * outputs + units
 
@@ -158,7 +158,7 @@ def bytes_of_arrays(inputs: int, hidden: int, outputs: int, lanes: int) -> int:
 
 
 def online(shell, example, *arguments: int, isa: str = "") -> tuple[str, dict[str, int]]:
-    """What the program prints, and the numbers of its last two lines."""
+    """Return the output of the program, and the numbers of its last two lines."""
     printed = shell(f"{example('online')} {' '.join(map(str, arguments))}", EQUIPROP_ISA=isa).stdout
     found = re.search(
         r"allocations after start-up: (?P<allocations>\d+)\n"

@@ -1,4 +1,4 @@
-"""The C++ library from the outside: other people's projects find it, link it, run it, and get its bits."""
+"""Projects outside of this tree can find and link the C++ library, and get equal results from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 7
 
 @pytest.fixture(scope="session")
 def gcc(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Built by g++ as a subdirectory."""
+    """The library, built by g++ as a subdirectory."""
     benchmark = Path("/usr/include/benchmark/benchmark.h").exists()
     return build_and_install(
         "g++",
@@ -34,7 +34,7 @@ def gcc(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture(scope="session")
 def clang(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Built by clang++ through FetchContent."""
+    """The library, built by clang++ through FetchContent."""
     return build_and_install("clang++", "FetchContent", tmp_path_factory.mktemp("clang") / "a prefix")
 
 
@@ -58,7 +58,7 @@ def batch(dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gradients(kind: str, dtype: str) -> dict[str, np.ndarray]:
-    """What Python computes, by the settings that outside/gradient.cpp states."""
+    """The gradients that Python computes with the settings of outside/gradient.cpp."""
     net, (x, y) = network(kind, dtype), batch(dtype)
     rule = {"tolerance": 1e-5, "max_iterations": 500}
     solver = eq.BlockUpdate(**rule) if kind == "kernels" else eq.FixedPointIteration(**rule, damping=0.5)
@@ -93,12 +93,12 @@ def assert_programs_work(build: Path, folder: Path) -> None:
 
 
 def march() -> list[str]:
-    """What a program for this very machine would be compiled with."""
+    """The compiler option for the processor of this machine."""
     level = str(config()["kernels"])
     return [] if level == "generic" else [f"-march={level}"]
 
 
-# ---------------------------------------------------------------------------- ways to find it
+# ---------------------------------------------------------------------------- finding the library
 
 
 def test_add_subdirectory(gcc: Installed, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_find_package(
     build_type: str,
     flags: list[str],
 ) -> None:
-    """Whatever a program is compiled with: the library was compiled once, by g++, for any processor."""
+    """The options of the program do not matter: the library was compiled once, by g++, for any processor."""
     configure(
         tmp_path / "build",
         compiler,
@@ -157,7 +157,7 @@ def test_pkg_config(gcc: Installed, tmp_path: Path, compiler: str) -> None:
 
 
 def test_the_file_for_pkg_config_names_absolute_folders(tmp_path: Path) -> None:
-    """As some systems install; elsewhere it says where it lies itself, see above."""
+    """Some systems install to absolute folders; for others, the paths are relative to the file."""
     folders = ("-DCMAKE_INSTALL_LIBDIR=/opt/lib", "-DCMAKE_INSTALL_INCLUDEDIR=/opt/include")
     configure(tmp_path, "g++", *folders, source=ROOT)
     written = (tmp_path / "equiprop.pc").read_text()
@@ -166,7 +166,7 @@ def test_the_file_for_pkg_config_names_absolute_folders(tmp_path: Path) -> None:
 
 
 def test_the_installed_python_package(tmp_path: Path) -> None:
-    """What `pip install equiprop` brings, and Eigen, is enough for a C++ program; its wheel stays small."""
+    """A C++ program needs only the files of `pip install equiprop` and Eigen, and the wheel is small."""
     try:
         folder = eq.get_cmake_dir()
     except FileNotFoundError as error:
@@ -193,12 +193,12 @@ def test_a_development_tree_says_that_it_has_no_library(monkeypatch: pytest.Monk
     monkeypatch.setattr("equiprop.config._core.__file__", "/nowhere/equiprop/_core.so")
     for function in (eq.get_include, eq.get_cmake_dir):
         with pytest.raises(
-            FileNotFoundError, match=rf"\[{function.__name__}\] .* Received a development tree"
+            FileNotFoundError, match=rf"\[{function.__name__}\] .* runs from a development tree"
         ):
             function()
 
 
-# ---------------------------------------------------------------------------- what is installed
+# ---------------------------------------------------------------------------- installed files
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def exported(library: Path) -> set[str]:
 
 
 def test_both_compilers_give_functions_the_same_names(gcc: Installed, clang: Installed) -> None:
-    """A program compiled by one links the library compiled by the other."""
+    """A program can be compiled by one compiler and linked with a library compiled by the other."""
     both = [exported(installed.prefix / "lib/libequiprop.so") for installed in (gcc, clang)]
     # clang 14 also compiles members whose requires-clause does not hold for a scalar, and what they call.
     partial = ("9HostBatch", "15kernel_response")
@@ -247,12 +247,12 @@ def test_both_compilers_give_functions_the_same_names(gcc: Installed, clang: Ins
     assert len(declared[0]) > 100
 
 
-# ---------------------------------------------------------------------------- a polite subproject
+# ---------------------------------------------------------------------------- use as a subproject
 
 
 @pytest.mark.parametrize("way", ["add_subdirectory", "FetchContent"])
 def test_a_subproject_leaves_its_parent_alone(tmp_path: Path, way: str) -> None:
-    """The outside project refuses flags and variables that were not there; this looks at the rest."""
+    """The outside project checks flags and variables itself; this test checks everything else."""
     build, prefix = tmp_path / "build", tmp_path / "prefix"
     configure(build, "g++", f"-DWAY={way}", f"-DSOURCE={ROOT}")
     cache = dict(
@@ -284,5 +284,5 @@ def test_benchmarks_run_alone_and_in_a_program_of_ones_own(gcc: Installed) -> No
         )
         for measured in json.loads(done.stdout)["benchmarks"]:
             assert measured["us"] > 0
-            # A peak of multiplications and additions that are not fused would be half of what it is.
+            # Without fused multiplications and additions, the measured peak would be half as large.
             assert 0 < measured["percent"] < 140

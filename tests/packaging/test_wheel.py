@@ -1,4 +1,4 @@
-"""What `make wheel` makes, where there is no compiler and no repository, and on an old processor."""
+"""The wheel of `make wheel` works without a compiler or a repository, and on an old processor."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
-    """Files of a wheel, without what repairing it writes, and adds: its folders."""
+    """Return the files of a wheel, without folders and without files that the repair of the wheel writes."""
     written = re.compile(r"equiprop-[^/]+\.dist-info/(WHEEL|RECORD|sboms/.*)|.*/")
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not written.fullmatch(name)}
 
 
-# ---------------------------------------------------------------------------- what they hold
+# ---------------------------------------------------------------------------- contents
 
 
 def test_the_wheel_is_small_and_complete(wheel: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_sources_hold_no_data(sources: Path) -> None:
 
 
 def test_the_tree_gives_the_wheel_of_the_sources(wheel: Path, tmp_path: Path) -> None:
-    """Bit for bit, the extension and the static library included."""
+    """Both wheels are equal in every bit, including the extension and the static library."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
     subprocess.run([*command, str(ROOT)], check=True)
     (other,) = tmp_path.glob("*.whl")
@@ -104,7 +104,7 @@ def test_the_tree_gives_the_wheel_of_the_sources(wheel: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel and what its tests need into an environment of its own; where its programs are."""
+    """Install the wheel and the packages of its tests into a new environment; return its program folder."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=True)
     programs = folder / "bin"
@@ -115,7 +115,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(installed: Path, sources: Path) -> Run:
-    """Run a program of that environment in the unpacked sources; nothing else is on its PATH."""
+    """Run a program of that environment in the unpacked sources, with no other folder on PATH."""
 
     def run(*command: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         ours = ("PYTHON", "EQUIPROP")
@@ -147,7 +147,7 @@ def test_the_demo_runs_without_a_compiler(installed: Path, sources: Path, run: R
 
 
 def test_the_tests_pass_without_a_compiler(installed: Path, run: Run) -> None:
-    """Those of the package, not those that build programs."""
+    """Only the tests of the package are run, not those that build programs."""
     code = "import equiprop; print(equiprop.__file__)"
     assert str(installed.parent) in run(installed / "python", "-c", code).stdout
     done = run(installed / "python", "-m", "pytest", "-q", "--ignore", "tests/packaging")
@@ -179,7 +179,7 @@ print(config()["kernels"])
 
 @pytest.fixture
 def old_processor(installed: Path, run: Run) -> Run:
-    """Run Python on an emulated Nehalem, of 2008: SSE4.2, but no AVX."""
+    """Run Python on an emulated Nehalem processor (2008), which has SSE4.2 but not AVX."""
     emulator = shutil.which("qemu-x86_64")
     if emulator is None or platform.machine() != "x86_64":
         pytest.skip("qemu-x86_64 was not found, or this is another architecture")
@@ -191,7 +191,7 @@ def old_processor(installed: Path, run: Run) -> Run:
 
 
 def test_the_emulated_processor_has_no_avx(old_processor: Run) -> None:
-    """It refuses vzeroupper; so what runs there has no such instruction on its way."""
+    """The emulated processor refuses vzeroupper, so a program that runs there executes no AVX instruction."""
     code = (
         "import ctypes, mmap; m = mmap.mmap(-1, 4096, prot=7); m.write(bytes.fromhex('c5f877c3'));"
         "ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()"

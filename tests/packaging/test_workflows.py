@@ -1,4 +1,4 @@
-"""The workflows call the targets that the Makefile has, and all that .ci/run calls."""
+"""The workflows call only targets of the Makefile, and all targets that .ci/run calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def calls(text: str) -> set[str]:
-    """Targets of make that a script names in commands."""
+    """Return the targets of make that the commands of a script name."""
     return set(re.findall(r"^(?:\s*- run: )?make ([a-z-]+)", text, re.MULTILINE))
 
 

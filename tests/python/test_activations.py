@@ -1,4 +1,4 @@
-"""Activations against their formulas and central differences."""
+"""Activations agree with their formulas and with central differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failures advise: each sentence is followed, and the failure is cured."""
+"""The advice on failures is correct: the tests follow each sentence, and the phase then converges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def relaxed(model: Any, solver: Any, x: Any = X) -> eq.FixedPoint:
 
 
 FREE: list[tuple[Any, Any, Status, str, Any]] = [
-    # a network, its solver, how it fails, what it is told, and the solver or network that follows the advice
+    # network, solver, status of its failure, advice, and the cure, a solver or a network
     (
         net(),
         eq.BlockUpdate(max_iterations=5),
@@ -126,7 +126,7 @@ GRID = list(
 
 
 def failures() -> list[eq.FixedPoint]:
-    """Failed free phases of many networks under many solvers."""
+    """Return failed free phases of many networks with many solvers."""
     models = {key: net(*key) for key in {case[:3] for case in GRID}}
     pairs = ((models[case[:3]], case[3]) for case in GRID)
     usable = [(m, s) for m, s in pairs if m.has_block_update or not isinstance(s, eq.BlockUpdate)]
@@ -161,7 +161,7 @@ def test_an_explanation_leaves_the_result_as_it_is(free: eq.FixedPoint) -> None:
 
 
 def explained_cure(free: eq.FixedPoint, sentence: str) -> tuple[Any, Any]:
-    """The model and the solver that a sentence of a diagnosis recommends."""
+    """Return the model and the solver that a sentence of a diagnosis recommends."""
     step = re.search(r"[Uu]se (?:BlockUpdate\(\) or )?(?:Euler\()?step_size=([\d.e+-]*\d)", sentence)
     if "use BlockUpdate(" in sentence and free.model.conservative:
         return free.model, eq.BlockUpdate(max_iterations=20_000)
@@ -193,7 +193,7 @@ def nudged(model: Any, free: Any, nudging: Any, solver: Any) -> eq.Gradient:
 SLOW = eq.Euler(step_size=0.01)
 FAILS = Status.MAX_ITERATIONS
 NUDGED: list[tuple[str, Any, Any, Any, Status, str, Any]] = [
-    # the potential, the free solver, the nudging, the nudged solver, its failure, its advice, what follows it
+    # potential, free solver, nudging, nudged solver, status of its failure, advice, and the cure
     (
         "quadratic",
         None,
@@ -285,7 +285,7 @@ def test_advice_of_a_nudged_phase_cures_it(
 
 
 LINEAR: list[tuple[Any, float, Status, str, Any]] = [
-    # a linear solver, the gain of the weights, its failure, its advice, and the solver that follows it
+    # linear solver, gain of the weights, status of its failure, advice, and the cure
     (
         eq.ConjugateGradient(max_iterations=2),
         0.5,

@@ -1,4 +1,4 @@
-"""What users pass becomes an array of one dtype, in C order, copied only when it must be."""
+"""Arguments become arrays of one dtype in C order, and are copied only if necessary."""
 
 from __future__ import annotations
 

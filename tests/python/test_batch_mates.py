@@ -1,4 +1,4 @@
-"""Nothing about a sample is decided by the others of its batch: a bad sample changes no bit of theirs."""
+"""The results of a sample do not depend on the other samples of its batch, in any bit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def with_bad_sample(x: np.ndarray, row: Any) -> np.ndarray:
 
 
 def with_state(net: eq.HopfieldNetwork, free: eq.FixedPoint, state: np.ndarray) -> eq.FixedPoint:
-    """`free` as if its relaxation had ended at `state`."""
+    """Return `free` with another final state."""
     return replace(free, state=state, fingerprint=net.clamp(free.x).residual(state))
 
 
@@ -73,7 +73,7 @@ def test_a_bad_sample_changes_no_other_in_a_free_or_nudged_phase(kind: Any, solv
     net = network(kind, dtype)
     if isinstance(solver, eq.BlockUpdate) and not net.has_block_update:
         pytest.skip("no block updates")
-    net.blocks["W1"][...] *= 64  # a huge input overflows
+    net.blocks["W1"][...] *= 64  # the input is so large that numbers overflow
     x, y = inputs(net, BATCH).astype(dtype) / 64, labels(net, BATCH)
     huge = with_bad_sample(x, np.finfo(dtype).max * np.array([1, -1, 1, 1], dtype))
     healthy = eq.free_phase(net, x, solver=solver, on_failure="ignore")
@@ -114,7 +114,7 @@ def test_a_saddle_changes_no_other_in_a_side_network(solver: Any, dtype: str) ->
     healthy = eq.free_phase(net, x, on_failure="ignore")
     y = labels(net, BATCH)
     expected = eq.recurrent_backpropagation(net, healthy, y, linear_solver=solver, on_failure="ignore")
-    # Units at 0 couple by more than their leaks hold. The drive decides on mobility: the input is 0, too.
+    # At 0 the couplings exceed the leaks, so the energy has negative curvature. The drive is 0 with input 0.
     at_rest = eq.free_phase(
         net,
         with_bad_sample(x, 0),
@@ -132,7 +132,7 @@ def test_a_saddle_changes_no_other_in_a_side_network(solver: Any, dtype: str) ->
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_gradient_that_overflows_is_not_called_converged(dtype: str) -> None:
-    """Each sample is finite and has converged; their sum is not finite, and no sample is at fault."""
+    """Each sample is finite and has converged, but the sum over the samples is not finite."""
     net = eq.HopfieldNetwork([1, 1], dtype=dtype, seed=0)
     x = np.full((4, 1), np.finfo(dtype).max, dtype)
     net.blocks["W1"][...] = 0

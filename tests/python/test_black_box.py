@@ -1,4 +1,4 @@
-"""A device known only by its relaxations, and recordings of one's own simulator."""
+"""Checks of devices that are known only by their relaxations, and of recordings of a simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: pages that need nothing, figures that repeat to the last bit, and damaged files."""
+"""Certificates: self-contained pages, JSON files that can be repeated bit for bit, and damaged files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ X, Y = np.array([[0.5, -1.0]]), np.array([[0.3, -0.2]])
 
 
 STEPS = 40
-#: Enough for every claim to hold, and for every picture to have something to show.
+#: Sufficient for every claim to hold, and for every picture to have data.
 SETTINGS: dict[str, dict[str, Any]] = {
     "equality": {"steps": STEPS},
     "runge-kutta": {"steps": STEPS},
@@ -48,7 +48,7 @@ def saved(certificate: verify.Certificate, tmp_path_factory: pytest.TempPathFact
 
 
 class Tables(HTMLParser):
-    """The text of every cell, row by row, and whatever a page would load or run."""
+    """Collects the text of every cell, row by row, and everything that a page would load or execute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def tables(text: str) -> Tables:
 
 
 def assert_figures_agree(shown: list[list[str]], stored: dict[str, Any]) -> None:
-    """Every row of every claim stands in the page, in order, with the figures of the JSON."""
+    """The page contains every row of every claim, in order, with the figures of the JSON file."""
     at = 0
     for case in stored["cases"]:
         for claim in case["claims"]:
@@ -106,7 +106,7 @@ def test_a_page_needs_nothing_and_shows_the_figures(saved: Path) -> None:
     assert "@import" not in text
     stored = json.loads((saved / "report.json").read_text())
     assert_figures_agree(parsed.rows, stored)
-    assert parsed.pictures == 5  # two of the theorem, twice, and the orders
+    assert parsed.pictures == 5  # two of the theorem for each integrator, and the orders
     for words in ("Verified.", "prefers-color-scheme: dark", "@media print", "HopfieldNetwork(4-6-3"):
         assert words in text
     assert text.index("Verified.") < text.index("<figure") < text.index("<h3>Claims")
@@ -131,7 +131,7 @@ def test_a_browser_shows_the_same_figures(saved: Path, scheme: str, tmp_path: Pa
     pixels = imread(picture)[..., :3]
     corner = pixels[-40:, :10].mean()
     assert (corner < 0.3) == (scheme == "dark")
-    assert pixels.std() > 0.05  # something is drawn on it
+    assert pixels.std() > 0.05  # the picture is not empty
 
 
 def test_the_json_holds_every_figure_and_what_the_pictures_show(
@@ -178,7 +178,7 @@ def test_models_of_ones_own_are_certified_but_need_their_code(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def failed() -> verify.EquivalenceReport:
-    """The theorem at a finite beta, on a network whose layers have names that HTML would read as its own."""
+    """Return a report of the theorem at a finite beta, for a network with HTML tags in names of layers."""
     layers = [
         eq.Layer(2),
         eq.Layer(3, "tanh", "<script>alert('x')</script>"),

@@ -1,4 +1,4 @@
-"""Saved networks come back as they were, and no hostile file does harm."""
+"""Saved networks are loaded without any change, and malicious files raise errors."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 @st.composite
 def networks(draw: st.DrawFn) -> HopfieldNetwork:
-    """Any graph of a few layers, with parameters of any size."""
+    """A strategy for graphs of a few layers with parameters of any magnitude."""
     count = draw(st.integers(2, 5))
     layers = [
         Layer(
@@ -157,7 +157,7 @@ def test_damaged_files_are_refused_or_come_back(count: int, tmp_path: Path) -> N
 
 
 def hostile(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """A saved network whose description was changed; what `change` returns, if anything, replaces it."""
+    """Return a saved network with a changed description; the result of `change`, if any, replaces it."""
     tensors, metadata = read_safetensors(eq.save(chain(), path))
     network = json.loads(metadata["network"])
     returned = change(network)

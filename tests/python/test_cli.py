@@ -1,4 +1,4 @@
-"""The command line: what `verify`, `evaluate` and `info` print, write and return."""
+"""The commands `verify`, `evaluate` and `info`: their output, files and exit statuses."""
 
 from __future__ import annotations
 

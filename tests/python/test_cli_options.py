@@ -1,4 +1,4 @@
-"""Every option of the command line has an effect, or is refused by name before anything is done."""
+"""Every option of the command line has an effect, or is refused by name before the command starts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 def built(*words: str) -> list[Any]:
-    """Return all that distinguishes the Trainer of some options, and how long it trains."""
+    """Return all settings of the Trainer of some options, and the number of epochs."""
     options = parsed("train", "digits", *words)
     trainer = build_trainer(options, DATA)
     facts: list[Any] = [repr(trainer.model), trainer.model.parameters.tolist(), trainer.schedule(0.5)]
@@ -91,7 +91,7 @@ def built(*words: str) -> list[Any]:
     return [*facts, options.epochs, options.validation, options.patience]
 
 
-#: For each option, the others under which it is compared.
+#: For each option, other options that it needs to have an effect.
 WITH_EFFECT = {
     "--layers 5": "",
     "--activation tanh": "",

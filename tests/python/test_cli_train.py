@@ -1,4 +1,4 @@
-"""`equiprop train`: what it prints, writes and returns, and what is left of a run that ends early."""
+"""The command `equiprop train`: its output, files and exit status, also if the training ends early."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEYS = {
     "seconds",
 }
 DIGITS = ["train", "digits", "--layers", "12", "--epochs", "2"]
-STEPS = 29  # per epoch: 1442 samples by 50
+STEPS = 29  # per epoch: 1442 samples in batches of 50
 Files = dict[str, bytes]
 
 
@@ -42,7 +42,7 @@ def contents(folder: Path) -> Files:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Files of a good model."""
+    """Return the files of a trained model."""
     folder = tmp_path_factory.mktemp("trained")
     assert main([*DIGITS, "--output", str(folder), "--json"]) == 0
     return contents(folder)
@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture
 def good(tmp_path: Path, trained: Files) -> Path:
-    """A folder that holds a good model."""
+    """Return a folder with a trained model."""
     for name, content in trained.items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
@@ -58,7 +58,7 @@ def good(tmp_path: Path, trained: Files) -> Path:
 
 @pytest.fixture
 def end_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], None]], None]:
-    """Make a training end at a step, by a function of the trainer."""
+    """Replace a step of the training by a function of the trainer, which ends the training."""
     original = training.Trainer.step
 
     def end_at(step: int, end: Callable[[Any], None]) -> None:
@@ -345,7 +345,7 @@ def test_a_training_that_really_diverges_leaves_the_good_model(
 
 @pytest.fixture
 def handler() -> Iterator[Any]:
-    """A handler of SIGTERM that the program had before."""
+    """A handler of SIGTERM that the program has set before."""
     received: list[int] = []
     kept = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     yield received

@@ -1,4 +1,4 @@
-"""The build describes itself."""
+"""The description of the build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Costs against their formulas, on the outputs alone."""
+"""Costs agree with their formulas, and act on the outputs only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def softmax(o: np.ndarray) -> np.ndarray:
 
 
 def full(o: np.ndarray) -> np.ndarray:
-    """A state with these outputs."""
+    """Return a state with these outputs."""
     return np.concatenate([np.ones((len(o), 6)), o], axis=1)
 
 

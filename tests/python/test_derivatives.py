@@ -45,7 +45,7 @@ def test_the_right_energy_passes() -> None:
 
 
 class RealOnly(Valley):
-    """`Valley` without complex states: differences take the place of complex steps."""
+    """`Valley` without complex states, so that differences replace complex steps."""
 
     accepts_complex = False
 
@@ -144,7 +144,7 @@ def test_a_certificate_of_it_fails(mistake: type[Valley]) -> None:
 
 
 class Deaf(Valley):
-    """Parts of the parameters are read from a copy that is made once."""
+    """The methods read some parameters from a copy that is made once."""
 
     def __init__(self, ignored: slice) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ def test_weights_of_an_input_that_is_always_zero_have_an_effect() -> None:
 @pytest.mark.parametrize("seed", [24, 27, 29, 30, 34, 35])
 @pytest.mark.parametrize("activation", CLIPPED)
 def test_a_state_near_the_end_of_a_range_is_no_mistake(activation: str, seed: int) -> None:
-    """There the fifth derivative is so large that one step of the differences does not suit every sample."""
+    """Near saturation the fifth derivative may be so large that the differences need a smaller step."""
     report = verify.derivatives(skip(activation=activation, potential="legendre"), seed=seed)
     assert report.passed, str(report)
 

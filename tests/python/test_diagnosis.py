@@ -1,4 +1,4 @@
-"""Spectra, symmetry and advice, against dense linear algebra and by following the advice."""
+"""Spectra and symmetry agree with dense linear algebra, and following the advice cures the failure."""
 
 from __future__ import annotations
 

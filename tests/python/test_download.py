@@ -1,4 +1,4 @@
-"""Fetching MNIST from a server on this machine."""
+"""Download of MNIST from a local server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from idx_files import write_mnist
 
 
 class Mirror(http.server.HTTPServer):
-    """A server of a few files that can ignore Range and cut a connection in the middle."""
+    """A server of a few files that can ignore Range, and close a connection early."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

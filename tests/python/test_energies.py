@@ -1,4 +1,4 @@
-"""An energy written in Python goes through the same phases and checks as a network."""
+"""Energies written in Python work with all phases and checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ X = np.array([[0.5, -1.0], [0.2, 0.3]])
 
 
 def newton(valley: Valley, x: np.ndarray, y: np.ndarray, beta: float = 0.0) -> np.ndarray:
-    """The minimum of E + beta |o - y|^2 / 2 by Newton's method, one sample after the other."""
+    """Return the minimum of E + beta |o - y|^2 / 2 by Newton's method for each sample."""
     a, s = valley.parameters[: valley.num_units], np.zeros((len(x), valley.num_units))
     outputs = np.arange(valley.num_units) >= valley.num_units - valley.num_outputs
     for j in range(len(x)):
@@ -104,14 +104,14 @@ def test_one_sample_may_be_a_vector_and_parameters_are_one_block() -> None:
 
 
 class Whim(Exception):
-    """An exception of the user's own."""
+    """An exception class that the user defines."""
 
 
 METHODS = ["gradient", "parameter_gradient", "hessian_vector_product", "mixed_derivative_product"]
 
 
 def use(valley: Valley) -> None:
-    """Call everything an energy has to offer."""
+    """Call all methods of an energy."""
     free = eq.free_phase(valley, X)
     eq.equilibrium_propagation(valley, free, Y)
     eq.recurrent_backpropagation(valley, free, Y)
@@ -154,7 +154,7 @@ def test_a_result_that_is_no_array_is_refused() -> None:
 
 
 class Rough(Valley):
-    """Takes absolute values, which are not holomorphic."""
+    """An energy with absolute values, which are not holomorphic."""
 
     def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return super().gradient(x, np.real(s)) + 0.1 * np.abs(s)
@@ -178,7 +178,7 @@ def test_an_abstract_energy_cannot_be_made() -> None:
 
 
 class Bare(Valley):
-    """A valley of which nothing but energy and gradient is written."""
+    """`Valley` with energy and gradient only."""
 
     parameter_gradient = eq.Energy.parameter_gradient
 
@@ -187,7 +187,7 @@ LINEAR = eq.ConjugateGradient(tolerance=1e-14)
 
 
 def close(value: np.ndarray, reference: np.ndarray, tolerance: float) -> None:
-    """Equal to within a tolerance relative to the largest entry."""
+    """Assert equality within a tolerance relative to the largest entry."""
     np.testing.assert_allclose(value, reference, rtol=0, atol=tolerance * np.abs(reference).max())
 
 
@@ -335,7 +335,7 @@ def test_the_exact_limit_of_methods_that_drop_the_imaginary_part_is_refused() ->
 
 
 class Deaf(Bare):
-    """Reads its parameters once, so steps of them are lost on it."""
+    """An energy that reads its parameters once, so that changes of them have no effect."""
 
     def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return Valley(self.num_units, self.num_outputs, x.shape[1]).energy(x, s)

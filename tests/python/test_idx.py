@@ -1,4 +1,4 @@
-"""The strict reader of IDX files."""
+"""The reader of IDX files accepts valid files only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from idx_files import CODES, idx_bytes
 
-# How long a write takes is up to the disk, so examples have no deadline.
+# The time of a write depends on the disk, so the examples have no deadline.
 disk = settings(deadline=None)
 shapes = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4)
 idx_arrays = st.sampled_from(sorted(CODES)).flatmap(lambda dtype: hnp.arrays(dtype, shapes))

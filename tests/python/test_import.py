@@ -1,4 +1,4 @@
-"""A package folder without a usable extension cannot be imported, and the error says why."""
+"""The import of a package folder without a usable extension fails with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXTENSION = f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """Python files of the package alone, as in a source tree that was not built."""
+    """Return a folder with only the Python files of the package, as in a source tree that is not built."""
     folder = tmp_path / "equiprop"
     shutil.copytree(Path(eq.__file__).parent, folder, ignore=shutil.ignore_patterns("*.so", "*.pyd", "sdk"))
     return folder
@@ -24,7 +24,7 @@ def sources(tmp_path: Path) -> Path:
 
 def import_error(sources: Path, module: str) -> str:
     """Return the last line that Python prints when it imports `module` beside `sources`."""
-    # -S: an editable install would find its own extension.
+    # Without -S, an editable installation would find its own extension.
     command = [sys.executable, "-S", "-B", "-c", f"import sys; sys.path += {sys.path!r}; import {module}"]
     result = subprocess.run(command, cwd=sources.parent, capture_output=True, text=True, check=False)
     assert result.returncode == 1

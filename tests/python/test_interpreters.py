@@ -1,4 +1,4 @@
-"""Other kinds of interpreters than the usual one: what docs/packaging.md says of them."""
+"""Subinterpreters and free-threaded interpreters behave as docs/packaging.md describes."""
 
 from __future__ import annotations
 

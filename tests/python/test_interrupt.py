@@ -1,4 +1,4 @@
-"""Ctrl-C ends a long computation in the core at once, and everything works afterwards."""
+"""Ctrl-C ends a long computation in the core within a tenth of a second, and later computations work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """A program started in the background of a shell ignores Ctrl-C; these tests must not."""
+    """Handle SIGINT, which programs in the background of a shell ignore."""
     kept = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, kept)
@@ -39,7 +39,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def seconds_to_stop(call: Callable[[], Any]) -> float:
-    """Run `call`, send SIGINT after DELAY, and return how long KeyboardInterrupt took to come."""
+    """Run `call`, send SIGINT after DELAY, and return the seconds until KeyboardInterrupt was raised."""
     sent: list[float] = []
 
     def send() -> None:
@@ -82,7 +82,7 @@ def test_an_interrupt_stops_the_core_within_a_tenth_of_a_second(kind: str) -> No
     x, y = inputs(net, 130), labels(net, 130)
     call = endless(kind, net, x, y)
     kept = net.parameters.copy()
-    # Other programs may hold the processors; one quick stop in three shows that the core is not the cause.
+    # Other programs may occupy the processors; one quick stop in three attempts is sufficient.
     times = []
     while len(times) < 3 and not (times and times[-1] < LIMIT):
         times.append(seconds_to_stop(call))

@@ -1,4 +1,4 @@
-"""The instruction set of the kernels is chosen at run time, shown, and can be forced."""
+"""The instruction set of the kernels is selected at run time, is shown, and can be set by the user."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_parameter_written_by_hand_shows_in_the_next_phase(dtype: str) -> None
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_sample_settles_as_it_would_alone(dtype: str) -> None:
-    """Whatever piece of the batch it is relaxed in: to the last bit."""
+    """The result of a sample is equal in every bit in any part of the batch."""
     net = eq.HopfieldNetwork([5, 40, 17, 3], dtype=dtype, seed=1)
     x = np.random.default_rng(0).random((37, 5))
     together = eq.free_phase(net, x)

@@ -1,7 +1,7 @@
-"""The streamed comparison holds six states of the batch and four vectors of parameters, at any size.
+"""The comparison of both second phases takes six states of the batch and four parameter vectors.
 
-Beside it stand the two problems it compares, each with its input and the drive of it: in double, and in dual
-numbers, which are two doubles.
+The two problems that it compares take memory in addition: each has its input and the drive by the input,
+one in double precision, the other one in dual numbers, which are two doubles.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ print(peak - before, 8 * (6 * batch * net.num_units + 4 * net.num_parameters + p
     ],
 )
 def test_the_peak_is_bounded_whatever_the_batch_and_the_steps(batch: int, steps: int) -> None:
-    # Each large array is mapped on its own: the peak does not depend on what a fragmented heap can use again.
+    # Each large array is mapped separately: the peak does not depend on the fragmentation of the heap.
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(batch), str(steps)],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**17)},

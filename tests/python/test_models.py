@@ -1,4 +1,4 @@
-"""Hopfield networks: their energy is the one in the books, and their parameters are the core's memory."""
+"""Hopfield networks have the energy of the literature, and their parameters are memory of the core."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ few = settings(max_examples=30, deadline=None, derandomize=True)
 
 
 def states(net: HopfieldNetwork, batch: int, seed: int) -> np.ndarray:
-    """States inside every box and every range of an activation."""
+    """Return states within the bounds and the range of every activation."""
     return np.random.default_rng(seed).uniform(0.05, 0.95, (batch, net.num_units))
 
 
@@ -69,7 +69,7 @@ def test_every_derivative_of_a_graph_with_skips_is_the_oracles(activation: str, 
 
 @pytest.mark.parametrize("potential", POTENTIALS)
 def test_the_oracles_gradient_is_the_slope_of_its_energy(potential: str) -> None:
-    """The oracle itself, by complex steps of its energy."""
+    """The gradient of the oracle agrees with complex steps of its energy."""
     for activation in ("tanh", "steep_sigmoid", "half_hard_sigmoid"):
         net = skip(activation, potential)
         x, s, h, oracle = inputs(net), states(net, 3, 0), 1e-100, Oracle(net)
@@ -99,7 +99,7 @@ def test_parameters_are_the_memory_the_core_computes_with(dtype: str) -> None:
     assert (eq.free_phase(net, x).state == 0).all()
     memory = net.parameters
     del net
-    memory[:] = 1  # it outlives the network
+    memory[:] = 1  # the array remains valid after the network is deleted
     assert memory.sum() == len(memory)
 
 
@@ -258,7 +258,7 @@ def test_a_graph_couples_two_different_layers_at_most_once(couplings: Any, messa
 
 
 def test_the_input_may_be_coupled_to_every_layer() -> None:
-    """And every pair of free layers to one another: the oracle writes out the energy of that graph."""
+    """All pairs of layers are coupled; the reference is the oracle's energy of that graph."""
     layers = [eq.Layer(3), eq.Layer(4), eq.Layer(5), eq.Layer(2, "linear")]
     couplings = [eq.Dense(a, b) for a in range(4) for b in range(a)]
     net = eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype="float64", seed=0, gain=0.3)

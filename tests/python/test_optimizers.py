@@ -1,4 +1,4 @@
-"""Optimisers against scalar reference loops, their checks, and the laws of the schedules."""
+"""Optimizers agree with scalar loops and check their arguments; schedules satisfy their formulas."""
 
 from __future__ import annotations
 

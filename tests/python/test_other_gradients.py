@@ -87,7 +87,7 @@ def test_holomorphic_networks_train() -> None:
     x = np.random.default_rng(0).uniform(size=(64, 4)).astype(np.float32)
     data = eq.Dataset(x, (x[:, 0] > x[:, 1]).astype(np.int64))
     phase = eq.EquilibriumPropagation(eq.holomorphic(0.1, 4))
-    patient = eq.BlockUpdate(tolerance=1e-3, max_iterations=2000)  # a sample or two come close to a fold
+    patient = eq.BlockUpdate(tolerance=1e-3, max_iterations=2000)  # a few samples are near a fold bifurcation
     trainer = eq.Trainer(net, phase, eq.Adam(0.01), solver=patient, batch_size=16)
     trainer.fit(data, epochs=25)
     assert trainer.evaluate(data).error < 0.1
@@ -121,7 +121,7 @@ def test_unrolled_gradients_are_differences_of_the_unrolled_loss(
         assert_array_equal(free.trajectory[-1], free.state)
         gradient = eq.backpropagation_through_time(net, free, y)
         if active_sets(net, x, free.trajectory) != 1 and activation in CLIPPED:
-            continue  # a kink within reach of a difference
+            continue  # a kink is nearer than the step of the difference
         theta, h = net.parameters, 1e-5
         for i in range(0, len(theta), 3):
             kept, losses = theta[i], []
@@ -134,7 +134,7 @@ def test_unrolled_gradients_are_differences_of_the_unrolled_loss(
 
 
 def active_sets(net: eq.HopfieldNetwork, x: np.ndarray, states: np.ndarray) -> int:
-    """How many different sets of held units the steps of a relaxation go through."""
+    """Return the number of different sets of held units during a relaxation."""
     energy = net.clamp(x)
     return len({(energy.mobility(np.ascontiguousarray(s)) != 0).tobytes() for s in states})
 
@@ -202,7 +202,7 @@ SYMMETRIZED = [
 
 
 def differences(net: eq.HopfieldNetwork, x: np.ndarray, y: np.ndarray, solver: Any) -> np.ndarray:
-    """dJ/dtheta by central differences of the relaxed cost: no derivative of the library."""
+    """Return dJ/dtheta by central differences of the relaxed cost, without derivatives of the library."""
 
     def objective() -> float:
         outputs = eq.free_phase(net, x, solver=solver).outputs
@@ -248,7 +248,7 @@ def test_gmres_and_the_antisymmetric_term_give_the_gradient_of_a_vector_field(
 @pytest.mark.parametrize("potential", POTENTIALS)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_antisymmetric_term_rests_at_one_point_for_every_solver(seed: int, potential: str) -> None:
-    """Where explicit steps of size 1 along the velocity would diverge, the damped map does not."""
+    """Every solver converges to the same fixed point, also where Euler steps of size 1 would diverge."""
     net = eq.HopfieldNetwork(
         [4, 8, 6, 3],
         activation="tanh",

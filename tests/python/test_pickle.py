@@ -1,4 +1,4 @@
-"""Objects survive pickle, copy and joblib with their bits, and share no memory with the original."""
+"""Objects are equal in every bit after pickle, copy and joblib, and do not share memory with the original."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ NETWORKS: list[Callable[[], HopfieldNetwork]] = [
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two objects have the same type and the same content, to the bit."""
+    """Return True if two objects have the same type, and contents that are equal in every bit."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -73,7 +73,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def arrays_in(thing: Any, seen: set[int]) -> Iterator[np.ndarray]:
-    """Every array that an object holds, through attributes and containers."""
+    """Yield every array in the attributes and containers of an object."""
     if id(thing) in seen:
         return
     seen.add(id(thing))
@@ -198,7 +198,7 @@ def test_parameters_that_are_not_finite_are_kept(way: Way) -> None:
 
 
 class Named(HopfieldNetwork):
-    """A network of the user's own, with an attribute of its own."""
+    """A subclass that a user defines, with one more attribute."""
 
     def __init__(self, name: str) -> None:
         super().__init__([4, 6, 3])

@@ -1,4 +1,4 @@
-"""Each plot draws the numbers it was given, without a screen."""
+"""Each plot draws the given numbers, and needs no screen."""
 
 from __future__ import annotations
 

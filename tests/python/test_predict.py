@@ -1,4 +1,4 @@
-"""Predictions: of data sets and of arrays, presented as training presented its data."""
+"""Predictions for data sets and for arrays, which are scaled like the training data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def small(dtype: str = "float32") -> eq.HopfieldNetwork:
 
 
 def bytes_of_blobs(samples: int = 2300) -> Dataset:
-    """Blobs in units of 1/64, so that the scale matters, in more than two batches of an evaluation."""
+    """Return blobs in units of 1/64, so that the scale matters, for three batches of an evaluation."""
     data = blobs(samples)
     return Dataset(np.clip(64 * data.x + 64, 0, 255).astype(np.uint8), data.y, scale=1 / 64)
 

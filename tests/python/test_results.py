@@ -1,4 +1,4 @@
-"""Results say how many samples ended how, and what to do about it."""
+"""Results report the number of samples with each status, and advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safetensors files: round trips, the reference implementation, damaged files and failed writes."""
+"""Safetensors files: round trips, the reference implementation, damaged files and failed writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(
     lambda name: name != "__metadata__"
 )
-# How long a write takes is up to the disk, so examples have no deadline.
+# The time of a write depends on the disk, so the examples have no deadline.
 disk = settings(deadline=None)
 shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 arrays = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, shapes))

@@ -1,4 +1,4 @@
-"""Smooth units at the ends of their range, where rho' is lost in rounding: a bound holds them."""
+"""Smooth units at the ends of their range, where rho' is below rounding, count as held by a bound."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LINEAR = [
 def saturated(
     activation: str, dtype: str = "float64", batch: int = 64
 ) -> tuple[eq.HopfieldNetwork, np.ndarray, np.ndarray]:
-    """A network whose units stand anywhere in their range and at its ends, inputs and labels."""
+    """Return a network with units within their range and at its ends, with inputs and labels."""
     net = eq.HopfieldNetwork(
         [4, 12, 5, 3], activation=activation, output_activation=activation, dtype=dtype, seed=0
     )
     net.blocks["W1"][...] *= 5
-    if activation != "softplus":  # which excites itself
+    if activation != "softplus":  # whose states would grow
         net.blocks["W2"][...] *= 2
     random = np.random.default_rng(0)
     x = random.normal(size=(batch, 4)) * np.geomspace(1, 60, batch)[:, None]
@@ -33,7 +33,7 @@ def saturated(
 
 
 def slope(rho: eq.Activation, p: np.ndarray) -> np.ndarray:
-    """rho' from the drive, without the cancellation of 1 - r."""
+    """Return rho' as a function of the drive, without the cancellation in 1 - r."""
     if rho.kind == "tanh":
         return 1 / np.cosh(p) ** 2
     size = rho.gain * np.abs(p - (rho.shift if rho.kind == "logistic" else 0))
@@ -43,7 +43,7 @@ def slope(rho: eq.Activation, p: np.ndarray) -> np.ndarray:
 
 
 def implicit(net: eq.HopfieldNetwork, free: eq.FixedPoint, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(dJ/dtheta, dJ/dx) in double: lambda = (1 - D M)^-1 D dC/ds, which needs no 1 / rho'."""
+    """Return (dJ/dtheta, dJ/dx) in double precision from lambda = (1 - D M)^-1 D dC/ds, without 1 / rho'."""
     oracle, s = Oracle(net), free.state.astype(np.float64)
     x, targets = free.x.astype(np.float64), np.eye(net.num_outputs)[y]
     d = np.concatenate(
@@ -71,7 +71,7 @@ def implicit(net: eq.HopfieldNetwork, free: eq.FixedPoint, y: np.ndarray) -> tup
 def test_the_gradient_is_the_implicit_one_where_units_are_saturated(activation: str, solver: Any) -> None:
     net, x, y = saturated(activation)
     free = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=1e-14, max_iterations=10_000))
-    if activation != "softplus":  # it has an end at 0 alone, which it comes near
+    if activation != "softplus":  # its range has one end, 0, which the units approach
         assert (np.isin(free.state, [-1.0, 0.0, 1.0])).sum() > 20
     by_theta, by_x = implicit(net, free, y)
     gradient = eq.recurrent_backpropagation(net, free, y, linear_solver=solver)

@@ -1,4 +1,4 @@
-"""Both second phases against the implicit function theorem, finite differences and their own definitions."""
+"""Both second phases agree with the implicit function theorem, finite differences and their definitions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def precise(net: eq.HopfieldNetwork) -> Any:
 
 
 def prepare(net: eq.HopfieldNetwork, seed: int = 0) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """A precise free phase with its input, labels and one-hot targets."""
+    """Return a precise free phase with its input, labels and one-hot targets."""
     x, y = inputs(net, seed=seed), labels(net, seed=seed)
     return eq.free_phase(net, x, solver=precise(net)), x, y, np.eye(net.num_outputs)[y]
 
@@ -74,7 +74,7 @@ def test_a_graph_with_skips_has_the_same_gradient_by_every_way(
     theta, by_x, _ = Oracle(net).implicit(x, targets, cost)
     results = [eq.equilibrium_propagation(net, free, y, cost=COSTS[cost], nudging=eq.exact_limit())]
     for linear in LINEAR:
-        if not (potential == "quadratic" and isinstance(linear, eq.Neumann)):  # it has no step size to lower
+        if not (potential == "quadratic" and isinstance(linear, eq.Neumann)):  # which has no step size
             results.append(eq.recurrent_backpropagation(net, free, y, cost=COSTS[cost], linear_solver=linear))
     for result in results:
         close(result.parameters, theta)
@@ -133,7 +133,7 @@ def test_a_nudging_is_the_combination_of_relaxations_it_says(
 @pytest.mark.parametrize("cost", sorted(COSTS))
 @pytest.mark.parametrize("potential", POTENTIALS)
 def test_a_finite_beta_is_the_exact_gradient_of_its_surrogate(name: str, cost: str, potential: str) -> None:
-    """(F*(b2) - F*(b1)) / (b2 - b1), with F*(b) the least value of E + b C, has this gradient."""
+    """EqProp is the gradient of (F*(b2) - F*(b1)) / (b2 - b1), where F*(b) is the minimum of E + b C."""
     net, h = chain(3, 4, 2, potential=potential), 1e-5
     free, x, y, targets = prepare(net)
     rule, nodes = NUDGINGS[name]
@@ -305,7 +305,7 @@ def test_negative_curvature_is_reported_by_conjugate_gradients() -> None:
 @pytest.mark.parametrize("activation", ["hard_sigmoid", "tanh", "sigmoid"])
 @pytest.mark.parametrize("gain", [0.5, 1.0, 1.5, 2.0])
 def test_the_centered_rule_is_the_mean_of_its_sides_sample_by_sample(gain: float, activation: str) -> None:
-    """Strong weights have several fixed points: each side is relaxed from s*, whatever the other one does."""
+    """Networks with large weights have several fixed points; each side is relaxed from s* independently."""
     for seed in range(3):
         net = eq.HopfieldNetwork([4, 8, 3], activation=activation, seed=seed, gain=gain, dtype="float64")
         random = np.random.default_rng(seed)

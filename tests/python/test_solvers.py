@@ -1,4 +1,4 @@
-"""Free phases: every solver finds the oracle's fixed point and tells the truth about it."""
+"""Every solver of free phases finds the fixed point of the oracle, and reports its residual."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ few = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 def solvers(net: eq.HopfieldNetwork, tolerance: float | None, limit: int = 20_000) -> list[Any]:
-    """Every solver that can relax the network, plain and accelerated."""
+    """Return every solver that can relax the network, without and with acceleration."""
     common = {"tolerance": tolerance, "max_iterations": limit}
     by_blocks = [eq.BlockUpdate(**common)] if net.has_block_update else []
     plain = [*by_blocks, eq.FixedPointIteration(**common, damping=0.5), eq.Euler(**common, step_size=0.02)]
@@ -233,7 +233,7 @@ def test_a_free_phase_starts_where_it_is_told() -> None:
 
 
 class OnlyDLPack:
-    """An array of another library: it knows no NumPy, only the exchange protocol."""
+    """An array of another library that supports only DLPack."""
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
@@ -302,7 +302,7 @@ def test_acceleration_saves_steps_on_a_slow_network(kind: Any, dtype: str) -> No
 
 def test_fall_backs_are_counted_and_told() -> None:
     net = chain(activation="hard_sigmoid")
-    # the fixed point is reached exactly, and then only rounding changes
+    # the fixed point is reached up to rounding
     accelerated = eq.BlockUpdate(tolerance=0, max_iterations=60, anderson=2)
     free = eq.free_phase(net, inputs(net), solver=accelerated)
     assert free.fallbacks.dtype == np.int64

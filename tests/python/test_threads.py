@@ -1,4 +1,4 @@
-"""Threads change the time a computation takes, and not one bit of what it returns."""
+"""The number of threads does not change any bit of a result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from networks import chain, inputs, labels, skip
 
 
 def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own that finds the package and the test networks."""
+    """Run a program in a new process that can import the package and the test networks."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
@@ -76,7 +76,7 @@ def test_the_environment_sets_the_default() -> None:
 
 
 def test_python_threads_may_compute_at_the_same_time() -> None:
-    """The lock of the interpreter is released; every caller gets its own answer."""
+    """The core releases the global interpreter lock, and every thread gets the result of its own call."""
     net = chain(4, 30, 3)
     batches = [inputs(net, 40, seed) for seed in range(6)]
     expected = [eq.free_phase(net, x).state for x in batches]

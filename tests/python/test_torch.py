@@ -1,4 +1,4 @@
-"""Models written in PyTorch: the numbers of the same models in NumPy, in the memory of one flat array."""
+"""Models in PyTorch give the results of equal models in NumPy; their parameters share one flat array."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Y = np.array([[0.3, -0.2], [0.1, 0.4]])
 
 
 def close(value: np.ndarray, reference: np.ndarray, tolerance: float = 1e-12) -> None:
-    """The same shape and double precision, equal to within a tolerance relative to the largest entry."""
+    """Assert equal shapes, double precision, and equality relative to the largest entry."""
     assert value.dtype == reference.dtype == np.float64
     assert value.shape == reference.shape
     np.testing.assert_allclose(value, reference, rtol=0, atol=tolerance * np.abs(reference).max())
@@ -35,7 +35,7 @@ def draw(seed: int, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
 
 
 def bowl(x: Any, s: Any, params: dict[str, Any]) -> Any:
-    """E = |s|^2/2 + e^k sum s^4/4 + sum log cosh(s W + x V): convex, and no Hopfield network."""
+    """A convex energy that is not a Hopfield energy: |s|^2/2 + e^k sum s^4/4 + sum log cosh(s W + x V)."""
     drive = s @ params["W"] + x @ params["V"]
     return (s**2 / 2 + torch.exp(params["k"]) * s**4 / 4).sum(dim=1) + torch.log(torch.cosh(drive)).sum(dim=1)
 
@@ -46,7 +46,7 @@ def swirl(x: Any, s: Any, params: dict[str, Any]) -> Any:
 
 
 class Bowl(eq.Energy):
-    """The same as `bowl` in NumPy; complex steps supply its other derivatives."""
+    """The energy `bowl` in NumPy; its other derivatives are computed by complex steps."""
 
     def split(self) -> tuple[np.ndarray, np.ndarray, Any]:
         w, v, k = np.split(self.parameters, [12, 20])
@@ -62,7 +62,7 @@ class Bowl(eq.Energy):
 
 
 class Swirl(eq.VectorField):
-    """The same as `swirl` in NumPy."""
+    """The vector field `swirl` in NumPy."""
 
     def velocity(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         w, v, t = np.split(self.parameters, [9, 15])
@@ -195,7 +195,7 @@ def test_both_second_phases_and_unrolling_agree_on_an_energy(seed: int) -> None:
 
 
 def unrolled(model: Any) -> np.ndarray:
-    """The gradient through so many recorded steps that the first ones no longer count."""
+    """Return the gradient through so many recorded steps that the first ones contribute nothing."""
     steps = eq.Euler(tolerance=0, max_iterations=400, step_size=0.2)
     free = eq.free_phase(model, X, solver=steps, record=True)
     return eq.backpropagation_through_time(model, free, Y).parameters
@@ -236,7 +236,7 @@ def test_the_theorem_holds_for_an_energy_in_pytorch() -> None:
 
 
 def leaky(x: Any, s: Any, params: dict[str, Any]) -> Any:
-    """Kinks of the slope, which no complex step could pass."""
+    """An energy whose gradient has kinks, for which complex steps are not possible."""
     bends = s**2 / 2 + params["g"] * torch.relu(s) ** 2 / 2 + 0.1 * s.abs() ** 3
     return bends.sum(dim=1) - params["a"] * (x * s[:, :INPUTS]).sum(dim=1)
 
@@ -250,7 +250,7 @@ def test_the_exact_limit_needs_no_complex_states() -> None:
 
 
 def hopfield(x: Any, s: Any, params: dict[str, Any]) -> Any:
-    """A chain 4-6-3 of tanh and linear units in the quadratic convention."""
+    """A chain 4-6-3 of tanh and linear units with a quadratic potential."""
     hidden, output = torch.tanh(s[:, :6]), s[:, 6:]
     pull = ((x @ params["W1"] + params["b1"]) * hidden).sum(dim=1)
     return (s**2).sum(dim=1) / 2 - pull - ((hidden @ params["W2"] + params["b2"]) * output).sum(dim=1)
@@ -300,7 +300,7 @@ def test_arrays_that_may_not_be_written_and_outer_contexts_of_pytorch_do_no_harm
 
 
 def use(model: Any) -> None:
-    """Whatever calls the function."""
+    """Call all functions that call the function of the model."""
     free = eq.free_phase(model, X, on_failure="ignore")
     model.energy(X, free.state)
 

@@ -1,4 +1,4 @@
-"""What failures of training advise: the learning rate where it is the cause, and what cures the phases."""
+"""The advice on failures of training: a lower learning rate if that is the cause, or cures of phases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Y = np.random.default_rng(1).integers(0, 3, 20)
 
 
 def training(learning_rate: float, solver: Any = None, potential: str = "legendre", **options: Any) -> str:
-    """Train anew; return what the error or the warnings say, nothing if there is nothing to say."""
+    """Train a new network; return the text of the error or of the warnings, or an empty string."""
     trainer = eq.Trainer(
         chain(4, 8, 3, activation="tanh", potential=potential, dtype="float32"),
         optimizer=eq.SGD(learning_rate, momentum=0.9),

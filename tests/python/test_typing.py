@@ -1,4 +1,4 @@
-"""The types of the core are complete: stubtest compares the module, this its classes and submodules."""
+"""The type stub of the core is complete: stubtest compares the module, and these tests its classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLASSES = {node.name: node for node in ast.parse(STUB.read_text()).body if isins
 
 
 def declared(name: str) -> set[str]:
-    """Names of a class of the stub and of its bases."""
+    """Return the names that a class of the stub and its bases declare."""
     names = set()
     for node in CLASSES[name].body:
         if isinstance(node, ast.FunctionDef):
@@ -42,7 +42,7 @@ def declared(name: str) -> set[str]:
     ],
 )
 def test_every_name_of_the_core_has_a_type_and_no_other(stub: str, found: object) -> None:
-    """Energy and Cost stand in the stub by themselves: functions return them, nobody makes one."""
+    """Energy and Cost are only in the stub: functions return them, and they cannot be constructed."""
     assert declared(stub) == {name for name in dir(found) if not name.startswith("_")} - {"Energy", "Cost"}
 
 

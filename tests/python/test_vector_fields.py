@@ -1,4 +1,4 @@
-"""Vector fields written in Python: second phases without an energy, against a dense adjoint solve."""
+"""Second phases of vector fields written in Python agree with a dense adjoint solution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ X3 = np.array([[0.9, -0.7, 0.4], [-0.3, 0.5, -0.8]])
 
 
 def close(value: np.ndarray, reference: np.ndarray, tolerance: float) -> None:
-    """Equal to within a tolerance relative to the largest entry."""
+    """Assert equality within a tolerance relative to the largest entry."""
     np.testing.assert_allclose(value, reference, rtol=0, atol=tolerance * np.abs(reference).max())
 
 
@@ -37,7 +37,7 @@ class Flow(eq.VectorField):
 
 
 class FlowByHand(Flow):
-    """The same, with its derivatives written."""
+    """`Flow` with its own derivatives."""
 
     def slope(self, s: np.ndarray) -> np.ndarray:
         return 1 - np.tanh(s @ self.matrix) ** 2
@@ -53,7 +53,7 @@ class FlowByHand(Flow):
 
 
 class RealFlow(FlowByHand):
-    """The same, by methods that drop imaginary parts."""
+    """`Flow` with methods that discard imaginary parts."""
 
     accepts_complex = False
 
@@ -72,7 +72,7 @@ def flow(kind: type[Flow] = Flow, units: int = 3, seed: int = 0) -> Flow:
 
 
 def adjoint_solve(model: Flow, x: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """dJ/dW = sum <lambda, dmu/dW> with (dmu/ds)^T lambda = -dC/ds, by a dense solve for each sample."""
+    """Return dJ/dW = sum <lambda, dmu/dW> with (dmu/ds)^T lambda = -dC/ds, by a dense solution per sample."""
     total = np.zeros_like(model.parameters)
     for state, target in zip(s, y, strict=True):
         slope = 1 - np.tanh(state @ model.matrix) ** 2
@@ -143,7 +143,7 @@ def test_conjugate_gradients_are_refused_where_there_is_no_energy() -> None:
 
 
 class Silent(Flow):
-    """Drops imaginary parts without saying so."""
+    """A vector field that discards imaginary parts and does not set accepts_complex to False."""
 
     def velocity(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         return np.real(x - s)

@@ -1,4 +1,4 @@
-"""The reports say yes to what is right, and no to every planted mistake."""
+"""The reports pass for correct models, and fail for every mistake."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_finite_beta_shows_its_bias() -> None:
 @pytest.mark.parametrize("build", [chain, skip])
 def test_the_orders_are_those_of_the_rules(cost: Any, build: Any) -> None:
     net = build()
-    if build is skip:  # its output is linear, its cost then holomorphic all the same
+    if build is skip:  # its output is linear, so the cost is holomorphic
         assert net.holomorphic
     report = verify.orders(net, inputs(net), labels(net), cost=cost)
     assert report.passed, str(report)
@@ -99,7 +99,7 @@ def test_the_orders_are_those_of_the_rules(cost: Any, build: Any) -> None:
 def test_an_order_that_cannot_be_seen_fails() -> None:
     net = chain()
     report = verify.orders(net, inputs(net), labels(net), betas=(1e-9, 2e-9), points=())
-    assert not report.passed  # rounding hides both
+    assert not report.passed  # both errors are below rounding
     assert np.isnan(report["order of centered"])
 
 
@@ -133,7 +133,7 @@ def test_reports_are_readable_and_drawable() -> None:
 
 
 def test_the_comparison_is_streamed_and_keeps_some_traces() -> None:
-    """So many steps would take 4 GB if each were kept."""
+    """All steps would take 4 GB."""
     net = eq.HopfieldNetwork([30, 60, 10], activation="tanh", potential="quadratic", dtype="float64")
     x, y = inputs(net, 9), labels(net, 9)
     short = verify.equivalence(net, x, y, steps=40)

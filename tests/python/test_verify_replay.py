@@ -1,4 +1,4 @@
-"""Replays have the same bits, and see every change to a certificate; damaged files are refused."""
+"""Replays are equal in every bit, and find every change of a certificate; damaged files raise errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from networks import chain, inputs, labels
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two claims on a small network, quick to replay; a third does not apply."""
+    """Return a certificate of two claims on a small network; a third claim does not apply."""
     net = chain(3, 3, 2, potential="quadratic")
     problem = verify.prepare("test", net, inputs(net, 1), labels(net, 1), eq.SquaredError(), None)
     case = examine(problem, ["derivatives", "equality", "bounded"], {"equality": {"steps": 3}})
@@ -155,7 +155,7 @@ def test_a_change_is_seen(small: Path, tmp_path: Path) -> None:
 
 
 def entries(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every object, list and value inside a JSON structure, with the way to it."""
+    """Yield every object, list and value in a JSON structure, with its path."""
     children = (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     )
@@ -171,7 +171,7 @@ def within(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def other(value: Any) -> Any:
-    """A value that differs as little as may be."""
+    """Return a value with the smallest possible difference."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -180,7 +180,7 @@ def other(value: Any) -> Any:
 
 
 def test_no_change_to_a_certificate_goes_unnoticed(small: Path) -> None:
-    """Change, remove and add every entry in turn; a comparison names each, and where it is."""
+    """Change, remove and add every entry in turn; the comparison names each with its path."""
     good = json.loads(small.read_text())
     assert list(differences(good, copy.deepcopy(good))) == []
     found = list(entries(good))

@@ -1,6 +1,6 @@
 """Every claim on ten random architectures: one to four hidden layers, some with lateral couplings, both
-conventions of the energy, smooth and clipping activations. Limits are those the mathematics gives, in
-`equiprop.verify`; the accuracies asserted here are tighter where rounding alone is left.
+conventions of the energy, smooth and clipping activations. Limits are those of the mathematics, in
+`equiprop.verify`; the limits here are tighter if only rounding errors remain.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ CLIPPED = ["hard_sigmoid", "half_hard_sigmoid", "relu"]
 
 
 def is_lateral(seed: int) -> bool:
-    """True if two hidden layers of the same depth are coupled; no coupling skips a depth then, either."""
+    """Return True if two hidden layers of equal depth are coupled; then no coupling skips a depth."""
     return seed % 3 == 1 and seed % 4 > 0
 
 
 def architecture(seed: int, activation: str, potential: str) -> eq.HopfieldNetwork:
-    """A chain of 1 + seed % 4 hidden layers, some with two layers side by side that are coupled."""
+    """Return a network with 1 + seed % 4 hidden layers, some of them with two coupled layers side by side."""
     random = np.random.default_rng(seed)
     sizes = [int(n) for n in random.integers(3, 9, size=3 + seed % 4)]
     layers = [Layer(n, activation) for n in sizes[:-1]] + [
         Layer(sizes[-1], activation if seed % 2 else "linear")
     ]
     couplings = [Dense(k, k + 1) for k in range(len(sizes) - 1)]
-    if is_lateral(seed):  # layers 1 and 2 stand side by side: both see the input and layer 3
+    if is_lateral(seed):  # layers 1 and 2 have equal depth: both are coupled to the input and to layer 3
         couplings += [Dense(0, 2), Dense(1, 3)]
     gain = 0.25 if activation == "steep_sigmoid" else 0.4
     net = eq.HopfieldNetwork(

@@ -1,4 +1,4 @@
-"""Scellier & Bengio (2019), theorem 3: EqProp and RBP are one process, at every step, for any step size.
+"""EqProp equals RBP at every step for any step size (Scellier & Bengio 2019, theorem 3).
 
 The oracle is dense linear algebra: S-bar_n = (I - eps H)^n c and Theta-bar_n = -eps sum_k E_ths S-bar_k.
 """
@@ -32,9 +32,9 @@ def test_the_equality_holds_for_both_costs_and_linear_outputs(cost: eq.SquaredEr
 
 
 def test_the_equality_needs_no_stable_step() -> None:
-    """Where Euler's step is too large both processes grow, and agree relative to their size.
+    """If the step of Euler is not stable, both processes grow, and agree relative to their size.
 
-    The rounding of s* grows with them, by the same factor, so the tolerance is rounding times that.
+    The rounding error of s* grows by the same factor, so the tolerance is proportional to it.
     """
     net = random_network([4, 6, 3], "tanh", seed=3)
     report = eq.verify.equivalence(net, *random_samples(net), step_size=2.5, steps=12)
@@ -44,7 +44,7 @@ def test_the_equality_needs_no_stable_step() -> None:
     assert report.max_relative_error <= 100 * np.finfo(float).eps * growth
 
 
-#: Large enough that bounds are reached; relu has no upper one, so its network must not grow.
+#: Gains for which units reach their bounds; relu has no upper bound, so its gain is smaller.
 GAINS = {"hard_sigmoid": 0.8, "half_hard_sigmoid": 0.8, "relu": 0.5}
 
 

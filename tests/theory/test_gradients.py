@@ -1,4 +1,4 @@
-"""Every way to dJ/dtheta agrees: EqProp's limit, RBP by each solver, implicit and finite differences."""
+"""All methods give the same dJ/dtheta: EqProp in the limit, RBP with each solver, finite differences."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_gradient_by_the_input(phase: str, activation: str) -> None:
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("sizes", [[4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3]])
 def test_orders_in_beta(sizes: list[int], activation: str) -> None:
-    """One-sided EqProp errs by O(beta), centered by O(beta^2) (Laborieux et al. 2021).
+    """One-sided EqProp has an error of O(beta), centered EqProp of O(beta^2) (Laborieux et al. 2021).
 
     The expansion converges for |beta| < R; a gain of 4 brings R near 0.1, so betas are small.
     """
@@ -69,7 +69,7 @@ def test_orders_in_beta(sizes: list[int], activation: str) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.3), (-0.3, 0.0), (-0.3, 0.3)])
 def test_finite_beta_is_the_exact_gradient_of_a_surrogate(low: float, high: float) -> None:
-    """(dF*/dtheta(high) - dF*/dtheta(low)) / (high - low), F* = min E + beta C: no bias of its own.
+    """EqProp is the exact gradient of (F*(high) - F*(low)) / (high - low), F* = min E + beta C.
 
     Scellier et al. (2023). The oracle is fourth-order differences of F*, by relaxing E + beta C in
     NumPy: their error is h^4 = 1e-12 times a derivative of order one, and rounding / h = 1e-13.
@@ -120,9 +120,9 @@ def test_surrogates_bound_the_objective() -> None:
 
 
 def test_an_unfinished_free_phase_cancels() -> None:
-    """One-sided EqProp against a free run continued equally long errs by its beta bias alone.
+    """One-sided EqProp has only the bias of beta if free and nudged states are relaxed for as many steps.
 
-    Against the stored, less converged free state it would err by residual / beta.
+    With the stored free state, which has not converged, the error would be residual / beta.
     """
     net = random_network([4, 6, 3], "tanh", seed=1)
     x, y = random_samples(net, batch=1)
@@ -146,7 +146,7 @@ def test_an_unfinished_free_phase_cancels() -> None:
 
 
 def test_bounded_states_err_linearly_until_the_active_set_changes() -> None:
-    """Between kinks a bounded network is smooth: EqProp has the same orders there."""
+    """Between its kinks a bounded network is smooth, so EqProp has the same orders in beta."""
     net = random_network([4, 6, 5, 3], "hard_sigmoid", seed=3, gain=0.8, output_activation="linear")
     x, y = random_samples(net, batch=2)
     free_units = net.clamp(x).mobility(precise_free_phase(net, x).state) != 0
