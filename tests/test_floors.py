@@ -43,7 +43,7 @@ PYTHON_FLOORS = [
     ["linear_solvers"],
     ["second_phase"],
     ["gradients"],
-    ["checkpoint", "early_stopping", "training"],
+    ["checkpoint", "early_stopping", "overflow", "training"],
     ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison"],
     ["verify.diagnosis"],
     ["verify.problem"],

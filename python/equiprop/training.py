@@ -29,6 +29,7 @@ from equiprop.evaluation import (
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
 from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import SGD, Optimizer, constant, sink_of
+from equiprop.overflow import growth_advice, largest_size, overflow_error
 from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
@@ -42,8 +43,6 @@ from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_so
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
-#: If the largest parameter grew by more than this factor, the advice is to lower the learning rate.
-_GROWTH = 1.5
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
@@ -112,7 +111,7 @@ class Trainer:
         if self.solver is None:
             self.solver = training_solver(self.model)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
-        self._largest_at_start = _largest(self.model)
+        self._largest_at_start = largest_size(self.model.parameters)
         self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
@@ -146,7 +145,7 @@ class Trainer:
                 metrics = self._step_in_core(x, y, options, factor)
         except ValueError:
             if self.steps and not np.isfinite(self.model.parameters).all():
-                raise self._overflow() from None
+                raise overflow_error(self._if_training_diverges()) from None
             raise
         self.steps += 1
         return metrics
@@ -241,26 +240,9 @@ class Trainer:
             outcome,
         )
 
-    def _overflow(self) -> ConvergenceError:
-        """Return the error of a step that found parameters which earlier updates made infinite or NaN."""
-        zero, status = np.zeros(1, np.int64), np.array([_DIVERGED], np.int8)
-        outcome = Outcome(status, zero, np.array([np.nan]), zero, advice=tuple(self._if_training_diverges()))
-        advice = " ".join(outcome.advice)
-        return ConvergenceError(
-            f"[Trainer.step] The update of an earlier step made parameters infinite or NaN. {advice}", outcome
-        )
-
-    def _if_training_diverges(self) -> list[str]:
-        """Return advice to lower the learning rate if the largest parameter grew during training."""
-        largest = _largest(self.model)
-        if largest <= _GROWTH * self._largest_at_start:
-            return []
+    def _if_training_diverges(self) -> tuple[str, ...]:
         rate = getattr(self.optimizer, "learning_rate", None)
-        return [
-            f"Lower the learning rate{'' if rate is None else f' ({rate})'} and start training again: "
-            f"the largest parameter grew from {self._largest_at_start:.2g} to {largest:.2g} "
-            f"in {self.steps} steps."
-        ]
+        return growth_advice(self._largest_at_start, largest_size(self.model.parameters), self.steps, rate)
 
     def fit(
         self,
@@ -405,7 +387,3 @@ class Trainer:
             warn_of_epoch(epoch, unconverged, len(data), [a for m in steps for a in m.advice])
         error = None if validation is None else self.evaluate(validation).error
         return summarise(epoch, steps, np.array(weights), error, seconds)
-
-
-def _largest(model: Model) -> float:
-    return float(np.abs(model.parameters).max(initial=0))

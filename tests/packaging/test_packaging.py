@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -233,7 +234,7 @@ def test_another_major_version_is_not_found(gcc: Installed, tmp_path: Path) -> N
 def exported(library: Path) -> set[str]:
     lines = run(tool("nm"), "-D", "--defined-only", library).splitlines()
     names = {line.split()[-1] for line in lines}
-    # Compilers number lambdas alike but call them differently, and emit different variants of constructors and destructors.
+    # Compilers name lambdas differently, and emit different variants of constructors and destructors.
     return {name for name in names if not re.search(r"Ul[a-zA-Z]|[CD][0-2]E", name)}
 
 
