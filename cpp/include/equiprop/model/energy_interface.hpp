@@ -150,13 +150,14 @@ class EQUIPROP_EXPORT EnergyInterface {
   /// Clips s to the bounds of its units, in place; by default there are none.
   virtual void project(StateRef<S>) const {}
 
-  /// Optional capabilities; nullptr if the model lacks one.
-  ///@{
+  /// Returns the derivatives with respect to the input, or nullptr if the model lacks them.
   virtual const InputDerivatives<S>* input_derivatives() const { return nullptr; }
+  /// Returns the exact block updates, or nullptr if the model lacks them.
   virtual const BlockUpdates<S>* block_updates() const { return nullptr; }
+  /// Returns the residual in one pass, or nullptr if the model lacks it.
   virtual const OnePassResidual<S>* one_pass_residual() const { return nullptr; }
+  /// Returns the selection of samples, or nullptr if the model lacks it.
   virtual const Selection<S>* selection() const { return nullptr; }
-  ///@}
 
  private:
   /// Hands a derivative over as numbers; if the sink needs a bound, checks it first.
