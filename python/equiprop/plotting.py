@@ -94,7 +94,7 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     axes : matplotlib Axes, optional
     """
     axes = _axes(axes, "theorem")
-    chosen = report.liveliest(units)
+    chosen = report.most_active(units)
     error = report.error_derivatives.states[:, 0, chosen] * report.free_units[0, report.traced.units[chosen]]
     temporal = report.temporal_derivatives.states[:, 0, chosen]
     sizes = np.abs(error).max(axis=1)

@@ -65,8 +65,8 @@ def test_the_theorem_shows_lines_and_dots_that_coincide() -> None:
     lines, dots = drawn[0::2], drawn[1::2]
     assert len(lines) == len(dots) == 3
     error = report.error_derivatives.states[:, 0] * report.free_units[0]
-    liveliest = np.sort(np.abs(error).max(axis=0))[::-1][:3]
-    for line, dot, peak in zip(lines, dots, liveliest, strict=True):
+    most_active = np.sort(np.abs(error).max(axis=0))[::-1][:3]
+    for line, dot, peak in zip(lines, dots, most_active, strict=True):
         assert np.abs(line.get_ydata()).max() == peak
         every = round(dot.get_xdata()[1] / 0.2)
         np.testing.assert_array_equal(line.get_xdata()[::every], dot.get_xdata())

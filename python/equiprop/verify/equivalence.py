@@ -85,8 +85,8 @@ class EquivalenceReport(Report):
         return float(np.maximum(self.state_errors.max(), self.parameter_errors.max()))
 
     def series(self) -> JSON:
-        """Return errors by time, and both processes for six units of the first sample; see `liveliest`."""
-        chosen = self.liveliest(6)
+        """Return errors by time, and both processes for six units of the first sample; see `most_active`."""
+        chosen = self.most_active(6)
         names = [unit_name(self.problem.model, int(self.traced.units[k])) for k in chosen]
         return {
             "time": (self.step_size * np.arange(len(self.state_errors))).tolist(),
@@ -99,7 +99,7 @@ class EquivalenceReport(Report):
             "minus_temporal_derivative": (-self.temporal_derivatives.states[:, 0, chosen]).T.tolist(),
         }
 
-    def liveliest(self, count: int) -> NDArray[np.int64]:
+    def most_active(self, count: int) -> NDArray[np.int64]:
         """Return the indices of the traced free units of sample 0 with the largest error derivatives."""
         free = self.free_units[0, self.traced.units]
         sizes = np.abs(self.error_derivatives.states[:, 0]).max(axis=0) * free
