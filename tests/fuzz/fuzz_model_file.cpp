@@ -48,7 +48,7 @@ class Scratch {
 
 const Scratch given("given"), copy("copy");
 
-/// What `read` returns, or nothing if it refuses the file with a sentence.
+/// Returns the result of `read`, or nothing if it refuses the file with a sentence.
 template <class Read>
 auto read_or_refuse(const Read& read) -> std::optional<decltype(read())> {
   try {

@@ -1,5 +1,5 @@
 #pragma once
-/// What both drivers of the readers of model files share: mutations.cpp, which makes up damaged files, and
+/// Declarations for both drivers of the readers of model files: mutations.cpp, which makes damaged files, and
 /// libFuzzer, which brings a main of its own.
 
 #include <array>

@@ -65,7 +65,7 @@ struct Well {
 };
 static_assert(Energy<Well<double>> && Energy<Well<Dual<double>>>);
 
-/// The same as a subclass.
+/// The energy Well as a subclass of EnergyInterface.
 class WellModel : public EnergyInterface<double> {
  public:
   explicit WellModel(Parameters<double> theta) : well_{std::move(theta)} {}
