@@ -23,14 +23,14 @@ ClampedHopfield<S>::ClampedHopfield(std::shared_ptr<ClampedInput<S>> input)
     : input_(std::move(input)),
       fields_(std::make_shared<HopfieldFields<S>>(input_)),
       relaxation_(fields_),
-      terms_(input_) {}
+      terms_(fields_) {}
 
 template <Scalar S>
 ClampedHopfield<S>& ClampedHopfield<S>::operator=(const ClampedHopfield& other) {
   input_ = other.input_;
   fields_ = std::make_shared<HopfieldFields<S>>(input_);
   relaxation_ = HopfieldRelaxation<S>(fields_);
-  terms_ = HopfieldTerms<S>(input_);
+  terms_ = HopfieldTerms<S>(fields_);
   return *this;
 }
 

@@ -43,7 +43,7 @@ ParametersRef<S> HopfieldTerms<S>::bias_gradient(std::size_t layer) {
 /// Stores the sum of the weighted signals of several states in sum_.
 template <Scalar S>
 void HopfieldTerms<S>::sum_signals(std::span<const Term> terms) {
-  const Index batch = fields_.input().batch();
+  const Index batch = fields_->input().batch();
   if (sum_ == nullptr || sum_->cols() != batch)
     sum_ = shared_state<S>(network().topology().state().size(), batch);
   for_each_chunk(batch, chunk_columns, [&](Index begin, Index count) {
@@ -74,7 +74,7 @@ void HopfieldTerms<S>::prepare_contrast(std::span<const Term> terms) {
 template <Scalar S>
 void HopfieldTerms<S>::show_contrast(std::span<const Term> terms, ParameterSink<S>& sink) {
   const Topology& topology = network().topology();
-  const ConstStateRef<S> x = fields_.input().x(x_);
+  const ConstStateRef<S> x = fields_->input().x(x_);
   for (const auto e : topology.from_input()) {
     const Signal<S> to = summed_signal(network().target(e), terms);
     const OuterProduct<S> product{to.scale, to.rows, x};
@@ -97,10 +97,10 @@ void HopfieldTerms<S>::show_contrast(std::span<const Term> terms, ParameterSink<
 template <Scalar S>
 void HopfieldTerms<S>::prepare_mixed_derivative(const ConstStateRef<S>& s,
                                                 const ConstStateRef<S>& v, S weight) {
-  fields_.take_signals(s);
-  fields_.take_tangents(v);
+  fields_->take_signals(s);
+  fields_->take_tangents(v);
   for (std::size_t layer = 0; layer < network().num_free(); ++layer) {
-    const Signal<S> t = fields_.tangent(layer, v);
+    const Signal<S> t = fields_->tangent(layer, v);
     sum_samples<S>({-weight * t.scale, t.rows}, bias_gradient(layer));
   }
 }
@@ -112,16 +112,16 @@ void HopfieldTerms<S>::show_mixed_derivative(const ConstStateRef<S>& s, const Co
   const auto product = [&](const Signal<S>& to, const Signal<S>& from) {
     return OuterProduct<S>{-weight * to.scale * from.scale, to.rows, from.rows};
   };
-  const ConstStateRef<S> x = fields_.input().x(x_);
+  const ConstStateRef<S> x = fields_->input().x(x_);
   for (const auto e : topology.from_input()) {
-    const OuterProduct<S> forward = product(fields_.tangent(network().target(e), v), {S(1), x});
+    const OuterProduct<S> forward = product(fields_->tangent(network().target(e), v), {S(1), x});
     network().edge(e).add_products(topology.weights(e), {&forward, 1}, sink);
   }
   for (const auto e : topology.inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
     const Edge<S>& edge = network().edge(e);
-    const std::array both{product(fields_.signal(b, s), fields_.tangent(a, v)),
-                          product(fields_.tangent(b, v), fields_.signal(a, s))};
+    const std::array both{product(fields_->signal(b, s), fields_->tangent(a, v)),
+                          product(fields_->tangent(b, v), fields_->signal(a, s))};
     if (topology.feedback() == Feedback::tied) {
       edge.add_products(topology.weights(e), both, sink);
     } else {
@@ -144,7 +144,7 @@ template <class Show>
 bool HopfieldTerms<S>::give(ParameterSink<S>& sink, const Show& show) {
   if constexpr (std::floating_point<S>)
     if (sink.needs_bound()) {
-      Bound<S> bound(fields_.input().x(x_).data(), fields_.input().largest_size());
+      Bound<S> bound(fields_->input().x(x_).data(), fields_->input().largest_size());
       show(bound);
       if (!sink.bounded(bound.value())) return false;
     }

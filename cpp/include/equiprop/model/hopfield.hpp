@@ -97,7 +97,8 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   bool separable() const override { return input_->network().plan() != nullptr; }
 
   std::shared_ptr<ClampedInput<S>> input_;
-  std::shared_ptr<HopfieldFields<S>> fields_;  // shares its scratch memory with relaxation_
+  std::shared_ptr<HopfieldFields<S>>
+      fields_;  // its scratch memory serves relaxation_ and terms_ too
   HopfieldRelaxation<S> relaxation_;
   mutable HopfieldTerms<S> terms_;
 };

@@ -11,9 +11,8 @@ namespace equiprop {
 template <Scalar S>
 class EQUIPROP_EXPORT HopfieldTerms {
  public:
-  /// Shares the input; the scratch memory is not shared.
-  explicit HopfieldTerms(std::shared_ptr<const ClampedInput<S>> input)
-      : fields_(std::move(input)) {}
+  /// Shares the fields and their scratch memory.
+  explicit HopfieldTerms(std::shared_ptr<HopfieldFields<S>> fields) : fields_(std::move(fields)) {}
 
   /// Hands sum_k weights_k sum_batch dE/dtheta(states_k) to a sink; see EnergyInterface. For couplings from the input,
   /// the signals of all states are summed first; for the others, one pass per coupling covers all states.
@@ -34,7 +33,7 @@ class EQUIPROP_EXPORT HopfieldTerms {
     S weight;
   };
 
-  const BoundNetwork<S>& network() const { return fields_.network(); }
+  const BoundNetwork<S>& network() const { return fields_->network(); }
   void prepare_contrast(std::span<const Term> terms);
   void sum_signals(std::span<const Term> terms);
   void show_contrast(std::span<const Term> terms, ParameterSink<S>& sink);
@@ -49,7 +48,7 @@ class EQUIPROP_EXPORT HopfieldTerms {
   Signal<S> summed_signal(std::size_t layer, std::span<const Term> terms) const;
   ParametersRef<S> bias_gradient(std::size_t layer);
 
-  HopfieldFields<S> fields_;
+  std::shared_ptr<HopfieldFields<S>> fields_;
   std::vector<Term> terms_;
   std::vector<State<S>> signals_;  // signals of each state
   std::shared_ptr<State<S>> sum_;  // weighted sum of the signals of several states
