@@ -32,8 +32,8 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.model = folder / "model.safetensors"
-        self.history = folder / "history.jsonl"
+        self.model: Path = folder / "model.safetensors"
+        self.history: Path = folder / "history.jsonl"
         self._running: Path | None = None  # history of this run
         _check_writable(folder)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.models import Model
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name
@@ -52,12 +53,17 @@ class DerivativeChecks:
     """
 
     def __init__(self, problem: Problem, state: _Floats, most: int, random: np.random.Generator) -> None:
-        self.problem, self.model, self.energy = problem, problem.model, problem.energy
-        self.x, self.state = problem.x, state
+        self.problem: Problem = problem
+        self.model: Model = problem.model
+        self.energy: _core.Energy = problem.energy
+        self.x: _Floats = problem.x
+        self.state: _Floats = state
+        self.u: _Floats
+        self.v: _Floats
         self.u, self.v = random.standard_normal((2, *state.shape))
         self.rows: list[Row] = []
         self.advice: list[str] = []
-        self.chosen = spread(len(self.model.parameters), most)
+        self.chosen: NDArray[np.int64] = spread(len(self.model.parameters), most)
 
     def run(self, random: np.random.Generator) -> None:
         """Check all derivatives that the model supplies, those of lowest order first."""
