@@ -20,7 +20,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 
 needs_results = pytest.mark.skipif(
-    not RESULTS.exists() and not (ROOT / ".git").exists(), reason="a source distribution holds no measured results"
+    not RESULTS.exists() and not (ROOT / ".git").exists(),
+    reason="a source distribution holds no measured results",
 )
 
 
