@@ -51,11 +51,11 @@ std::string path_in_quotes(const std::filesystem::path& path) {
   return concatenated("'", printable(utf8(path)), "'");
 }
 
-[[noreturn]] void fail(int number, std::string_view where, std::string_view rule,
-                       const std::filesystem::path& path) {
-  const std::string reason = std::generic_category().message(number);
-  throw FileError(number, concatenated("[", where, "] ", rule, " Received ", reason, " for ",
-                                       path_in_quotes(path), "."));
+/// Throws "[where] cannot <action> <object>: <reason of the error number>." and the cure.
+[[noreturn]] void fail(int number, std::string_view where, std::string_view action,
+                       std::string_view object, std::string_view cure = "") {
+  throw FileError(number, concatenated("[", where, "] cannot ", action, " ", object, ": ",
+                                       std::generic_category().message(number), ".", cure));
 }
 
 /// Rejects a path with a zero byte, because the system would truncate the path there.
@@ -205,9 +205,10 @@ class Replacement {
 
  private:
   void check(bool succeeded) const {
-    if (!succeeded)
-      fail(errno, where_,
-           "The file is written whole or not at all; free space or choose another place.", path_);
+    if (succeeded) return;
+    const int number = errno;
+    fail(number, where_, "write", path_in_quotes(path_),
+         " No file was changed. Free space or choose another place.");
   }
 
   std::string_view where_;
@@ -236,11 +237,12 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, std::string_
     : where_(where),
       origin_(concatenated(" in ", path_in_quotes(path))),
       file_(open_file(whole(path, where), OpenMode::read)) {
-  constexpr std::string_view rule = "The file exists and can be read.";
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) fail(EISDIR, where_, rule, path);
+  if (std::filesystem::is_directory(path, error))
+    fail(EISDIR, where_, "read", path_in_quotes(path));
   const auto size = file_ == nullptr ? std::nullopt : size_of(file_.get());
-  if (!size) fail(errno, where_, rule, path);
+  const int number = errno;
+  if (!size) fail(number, where_, "read", path_in_quotes(path));
   size_ = *size;
   read_header();
   check_layout();
@@ -297,8 +299,7 @@ void SafetensorsFile::read_bytes(Index begin, std::span<std::byte> out) const {
   const std::size_t count = found ? std::fread(out.data(), 1, out.size(), file_.get()) : 0;
   if (!found || std::ferror(file_.get()) != 0) {
     const int number = errno;
-    throw FileError(number, concatenated("[", where_, "] The file can be read. Received ",
-                                         std::generic_category().message(number), origin_, "."));
+    fail(number, where_, "read", concatenated(out.size(), " bytes", origin_));
   }
   require(count == out.size(), where_, "The file does not change while it is read.", count, " of ",
           out.size(), " bytes", origin_);

@@ -55,9 +55,9 @@ TEST(Writing, AFailureAtAnyStepLeavesTheOldFileAndNothingElse) {
     } catch (const FileError& error) {
       EXPECT_EQ(error.code(), std::errc::no_space_on_device);
       EXPECT_EQ(error.what(),
-                "[write_safetensors] The file is written whole or not at all; free space or choose "
-                "another place. Received No space left on device for '" +
-                    path.string() + "'.");
+                "[write_safetensors] cannot write '" + path.string() +
+                    "': No space left on device. No file was changed. Free space or choose another "
+                    "place.");
     }
     failing = Call::none;
     EXPECT_EQ(read_safetensors(path).metadata.at("version"), "old");
