@@ -144,13 +144,61 @@ auto state_method(Method method) {
   };
 }
 
+/// Binds the derivatives of the energy with respect to the input and the parameters.
+template <class T>
+void bind_derivatives(py::class_<AnyEnergy<T>>& energy) {
+  using E = AnyEnergy<T>;
+  energy
+      .def("input_gradient",
+           [](const E& e, const Array<T>& s) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             auto out = new_state<T>(e.num_inputs(), state.cols());
+             auto grad = as_state<T>(out);
+             grad.setZero();
+             const py::gil_scoped_release release;
+             e.input_gradient(state, T(1), grad);
+             return out;
+           })
+      .def("mixed_input_product",
+           [](const E& e, const Array<T>& s, const Array<T>& v) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             auto out = new_state<T>(e.num_inputs(), state.cols());
+             auto grad = as_state<T>(out);
+             grad.setZero();
+             const py::gil_scoped_release release;
+             e.mixed_input_product(state, direction, T(1), grad);
+             return out;
+           })
+      .def("parameter_gradient",
+           [](const E& e, const Array<T>& s) {
+             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
+             {
+               const py::gil_scoped_release release;
+               e.parameter_gradient(state, T(1), out);
+             }
+             return as_vector(out);
+           })
+      .def("mixed_derivative_product", [](const E& e, const Array<T>& s, const Array<T>& v) {
+        const auto state = as_state<T>(s, e.num_units(), "Energy");
+        const auto direction = as_state<T>(v, e.num_units(), "Energy");
+        Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
+        {
+          const py::gil_scoped_release release;
+          e.mixed_derivative_product(state, direction, T(1), out);
+        }
+        return as_vector(out);
+      });
+}
+
 template <class T>
 void bind_energy(py::module_& m) {
   using E = AnyEnergy<T>;
   using In = Eigen::Map<const State<T>>;
   using Out = Eigen::Map<State<T>>;
-  py::class_<E>(m, "Energy")
-      .def_property_readonly("num_units", &E::num_units)
+  py::class_<E> energy(m, "Energy");
+  energy.def_property_readonly("num_units", &E::num_units)
       .def_property_readonly("num_outputs", &E::num_outputs)
       .def_property_readonly("num_parameters", &E::num_parameters)
       .def_property_readonly("num_blocks", &E::num_blocks)
@@ -188,48 +236,6 @@ void bind_energy(py::module_& m) {
                at.transposed_hessian_vector_product(state, direction, out);
              })(e, s);
            })
-      .def("input_gradient",
-           [](const E& e, const Array<T>& s) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
-             auto out = new_state<T>(e.num_inputs(), state.cols());
-             auto grad = as_state<T>(out);
-             grad.setZero();
-             const py::gil_scoped_release release;
-             e.input_gradient(state, T(1), grad);
-             return out;
-           })
-      .def("mixed_input_product",
-           [](const E& e, const Array<T>& s, const Array<T>& v) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
-             const auto direction = as_state<T>(v, e.num_units(), "Energy");
-             auto out = new_state<T>(e.num_inputs(), state.cols());
-             auto grad = as_state<T>(out);
-             grad.setZero();
-             const py::gil_scoped_release release;
-             e.mixed_input_product(state, direction, T(1), grad);
-             return out;
-           })
-      .def("parameter_gradient",
-           [](const E& e, const Array<T>& s) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
-             Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
-             {
-               const py::gil_scoped_release release;
-               e.parameter_gradient(state, T(1), out);
-             }
-             return as_vector(out);
-           })
-      .def("mixed_derivative_product",
-           [](const E& e, const Array<T>& s, const Array<T>& v) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
-             const auto direction = as_state<T>(v, e.num_units(), "Energy");
-             Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
-             {
-               const py::gil_scoped_release release;
-               e.mixed_derivative_product(state, direction, T(1), out);
-             }
-             return as_vector(out);
-           })
       .def("residual", [](const E& e, const Array<T>& s) {
         const auto state = as_state<T>(s, e.num_units(), "Energy");
         PerSample<double> out(state.cols());
@@ -239,6 +245,7 @@ void bind_energy(py::module_& m) {
         }
         return as_vector(out);
       });
+  bind_derivatives(energy);
 }
 
 /// Copies states into one array (steps, batch, units).
