@@ -1,9 +1,14 @@
 """Time of `Trainer.step` outside the core, cost of each optimiser, and memory traffic of Adam.
 
-python benchmarks/python/bench_step.py --data-dir DIR --json benchmarks/results/step.json
+cmake -S . -B build/bench -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build/bench
+python benchmarks/python/bench_step.py --data-dir DIR --core build/bench/benchmarks/bench_training_step
 
 One thread, float32, EqProp under the trainer's defaults, after one epoch. Measurements take turns in one
 process; a turn gives the median of some calls. The program prints medians over turns, with 95 % intervals.
+
+The time outside the core is that of a step, less that of its call of the core, plus that of the conversion
+of arguments and results in this call. The conversion is measured on a network of one weight: the call from
+Python less the same step in C++, which the program --core takes.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -49,8 +55,8 @@ class TimedCore:
     """Replaces a trainer's training step in the core: keeps the last times and arguments of `take`."""
 
     def __init__(self, trainer: eq.Trainer, kept: int) -> None:
-        self.core, self.seconds, self.arguments = trainer._stepper(), deque(maxlen=kept), ()
-        trainer._core_step = (trainer.model, self)
+        (self.core, network), self.seconds, self.arguments = trainer._stepper(), deque(maxlen=kept), ()
+        trainer._core_step = (trainer.model, self, network)
 
     def take(self, *arguments: Any) -> Any:
         start = time.perf_counter()
@@ -74,10 +80,17 @@ def share_job(trainer: eq.Trainer, x: Any, y: Any, steps: int) -> Job:
 
 
 def empty_job() -> Job:
-    """Time `take` on a network of one weight: an upper bound of converting arguments and results."""
+    """Time `take` on a network of one weight."""
     timed = TimedCore(trainer := eq.Trainer(eq.HopfieldNetwork([1, 1]), optimizer=eq.SGD(RATE, 0.9)), 1)
     trainer.step(np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32))
     return lambda: (median_of(200, lambda: timed.core.take(*timed.arguments)),)
+
+
+def seconds_in_core(program: Path) -> float:
+    """Return the seconds of a step of a network of one weight in C++: the median of ten runs of `program`."""
+    command = [program, "--benchmark_filter=^1-1 training step", "--benchmark_format=json"]
+    runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(10)]
+    return 1e-6 * float(np.median([run["benchmarks"][0]["us"] for run in runs]))
 
 
 def jobs_of(network: eq.HopfieldNetwork, x: Any, y: Any) -> dict[str, Job]:
@@ -110,13 +123,17 @@ def summary(values: np.ndarray) -> dict[str, Any]:
     return {"median": float(f"{np.median(values):.4g}"), "interval": [float(f"{v:.4g}") for v in ends]}
 
 
-def results_of(seconds: dict[str, np.ndarray], size: int) -> dict[str, dict[str, Any]]:
+def results_of(seconds: dict[str, np.ndarray], in_core: float, size: int) -> dict[str, dict[str, Any]]:
     (empty,), (momentum,), (copy,) = seconds["empty"], seconds["SGD with momentum"], seconds["copy"]
-    steps: dict[str, Any] = {"empty call, microseconds": summary(1e6 * empty)}
+    conversion = empty - in_core
+    steps: dict[str, Any] = {
+        "call of a network of one weight, microseconds": summary(1e6 * empty),
+        "of this outside C++": summary(1e6 * conversion),
+    }
     for sizes, samples, _ in SHARES:
         whole, core = seconds[name := f"{sizes}, batch {samples}"]
         steps[f"{name}, microseconds"] = summary(1e6 * whole)
-        steps[f"{name}, share outside the core"] = summary((whole - core + empty) / whole)
+        steps[f"{name}, share outside the core"] = summary((whole - core + conversion) / whole)
     adam = {
         "bytes of theta, mean and square, read and written": 24 * size,
         "square roots, and as many divisions": size,
@@ -131,6 +148,7 @@ def results_of(seconds: dict[str, np.ndarray], size: int) -> dict[str, dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True, help="folder of MNIST's four files")
+    parser.add_argument("--core", type=Path, required=True, help="the program bench_training_step")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write")
     options = parser.parse_args()
     eq.set_num_threads(1)
@@ -138,7 +156,7 @@ def main() -> None:
     network = eq.HopfieldNetwork(SHARES[0][0], seed=0)
     eq.Trainer(network).fit(data, epochs=1)
     seconds = interleaved(jobs_of(network, *data.batch(np.arange(50), "float32")))
-    results = results_of(seconds, network.num_parameters)
+    results = results_of(seconds, seconds_in_core(options.core), network.num_parameters)
     for title, rows in results.items():
         print(title, *(f"  {name:<56}{value}" for name, value in rows.items()), sep="\n")
     if options.json:

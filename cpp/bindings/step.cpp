@@ -15,10 +15,9 @@ constexpr const char* where = "Trainer.step";
 template <class T>
 using Vector = py::array_t<T, py::array::c_style>;
 
-/// Returns a view of an array (size,) of the model's type, without a copy. Throws InvalidArgument if that is not
-/// possible.
+/// Returns a view of the array (size,), without a copy. Throws InvalidArgument if that is not possible.
 template <class T>
-Eigen::Map<Parameters<T>> memory_of(const py::handle& given, Index size) {
+Eigen::Map<Parameters<T>> memory_of(const py::object& given, Index size) {
   auto array = given.cast<Vector<T>>();
   require(array.is(given) && array.ndim() == 1 && array.shape(0) == size, where,
           "Parameters and averages are contiguous vectors of one length and of the model's type.",
@@ -27,36 +26,10 @@ Eigen::Map<Parameters<T>> memory_of(const py::handle& given, Index size) {
 }
 
 template <class T>
-BlockRates<T> rates_of(const py::handle& given) {
+BlockRates<T> rates_of(const typename OptimizerSink<T>::Rates& given) {
   BlockRates<T> rates;
-  for (const auto& piece : given.cast<py::tuple>()) {
-    const auto [begin, rate] = piece.cast<std::pair<Index, T>>();
-    rates.push_back({begin, rate});
-  }
+  for (const auto& [begin, rate] : given) rates.push_back({begin, rate});
   return rates;
-}
-
-/// Builds the sink from Python's description: ("sgd", theta, velocity or None, rates, momentum, decay), or ("adam",
-/// theta, mean, square, rates, beta1, beta2, epsilon, decay, correction1, correction2), or None to sum the derivative
-/// into `gradient`.
-template <class T>
-Sink<T> sink_of(const py::object& given, Parameters<T>& gradient, Index size) {
-  if (given.is_none()) {
-    gradient.setZero(size);
-    return AddTo<T>(gradient);
-  }
-  const auto fields = given.cast<py::tuple>();
-  const auto number = [&](int i) { return fields[i].template cast<T>(); };
-  if (fields[0].cast<std::string>() == "sgd") {
-    Eigen::Map<Parameters<T>> velocity(nullptr, 0);
-    if (!fields[2].is_none())
-      new (&velocity) Eigen::Map<Parameters<T>>(memory_of<T>(fields[2], size));
-    return DescendSGD<T>(memory_of<T>(fields[1], size), velocity, rates_of<T>(fields[3]), number(4),
-                         number(5));
-  }
-  const AdamStep<T> step{T(0), number(5), number(6), number(7), number(8), number(9), number(10)};
-  return DescendAdam<T>(memory_of<T>(fields[1], size), memory_of<T>(fields[2], size),
-                        memory_of<T>(fields[3], size), rates_of<T>(fields[4]), step);
 }
 
 /// Hands a gradient that was computed in double precision to a sink. Returns false if it is not finite in precision T.
@@ -82,6 +55,43 @@ void refuse_not_finite(const Eigen::Map<const State<T>>& x) {
 }
 
 }  // namespace
+
+template <class T>
+OptimizerSink<T>::OptimizerSink(py::object theta, py::object velocity, const Rates& rates,
+                                T momentum, T decay)
+    : arrays_{theta, velocity},
+      size_(static_cast<Index>(py::len(theta))),
+      sink_(DescendSGD<T>(memory_of<T>(theta, size_),
+                          velocity.is_none() ? Eigen::Map<Parameters<T>>(nullptr, 0)
+                                             : memory_of<T>(velocity, size_),
+                          rates_of<T>(rates), momentum, decay)) {}
+
+template <class T>
+OptimizerSink<T>::OptimizerSink(py::object theta, py::object mean, py::object square,
+                                const Rates& rates, const std::array<T, 6>& numbers)
+    : arrays_{theta, mean, square},
+      size_(static_cast<Index>(py::len(theta))),
+      sink_(DescendAdam<T>(
+          memory_of<T>(theta, size_), memory_of<T>(mean, size_), memory_of<T>(square, size_),
+          rates_of<T>(rates),
+          {T(0), numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]})) {}
+
+template <class T>
+ParameterSink<T>& OptimizerSink<T>::of_size(Index size) {
+  require(size_ == size, where, "The optimizer updates the parameters of the model.", size_,
+          " numbers for ", size);
+  return std::visit([](auto& sink) -> ParameterSink<T>& { return sink; }, sink_);
+}
+
+/// Throws InvalidArgument unless x has shape (batch, inputs) and at least one sample.
+template <class T>
+void TrainingStep<T>::check_shape(const Array<T>& x) const {
+  const Index inputs = network_ != nullptr ? network_->topology().num_inputs() : -1;
+  if (x.ndim() == 2 && x.shape(0) > 0 && (inputs < 0 || x.shape(1) == inputs)) return;
+  require(false, where,
+          "`x` has shape (batch, " + (inputs < 0 ? "inputs" : std::to_string(inputs)) + ").",
+          "shape ", py::str(py::tuple(x.attr("shape"))).cast<std::string>());
+}
 
 template <class T>
 void TrainingStep<T>::clamp(const Array<T>& x) {
@@ -125,8 +135,7 @@ void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
   const Index samples = x_.cast<Array<T>>().shape(0);
   require(targets_.cols() == samples, where, "`y` has one target for each sample.", targets_.cols(),
           " for ", samples, " samples");
-  const bool known = py::isinstance<CostKind>(cost);
-  if (known && batch_ && kind_ == cost.cast<CostKind>() && cost_.index() != 0) {
+  if (cost.is(cost_given_) && batch_ && cost_.index() != 0) {
     std::visit(
         [&](auto& bound) {
           if constexpr (!std::same_as<std::decay_t<decltype(bound)>, std::monostate>)
@@ -135,9 +144,10 @@ void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
         cost_);
     return;
   }
+  cost_given_ = cost;
   AnyEnergy<T> energy =
       network_ != nullptr ? AnyEnergy<T>(*clamped_) : model_.attr("clamp")(x_).cast<AnyEnergy<T>>();
-  if (!known) {
+  if (!py::isinstance<CostKind>(cost)) {
     cost_ = std::monostate();
     batch_.emplace(std::move(energy), cost.cast<const BoundCost<T>&>().cost());
     return;
@@ -258,26 +268,20 @@ py::tuple TrainingStep<T>::metrics(py::object gradient) const {
 template <class T>
 py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
                                  const Solver& solver, const SecondPhase& second_phase,
-                                 const py::object& sink) {
-  require(x.ndim() == 2 && x.shape(0) > 0 &&
-              (network_ == nullptr || x.shape(1) == network_->topology().num_inputs()),
-          where,
-          network_ == nullptr
-              ? std::string("`x` has shape (batch, inputs).")
-              : "`x` has shape (batch, " + std::to_string(network_->topology().num_inputs()) + ").",
-          "shape ", py::str(py::tuple(x.attr("shape"))).cast<std::string>());
+                                 OptimizerSink<T>* sink) {
+  check_shape(x);
   clamp(x);
   bind(y, cost);
   second_.restart(0);
   relax_free(solver);
   if (any_diverged(free_)) return py::none();
-  Parameters<T> gradient;
-  Sink<T> to = sink_of<T>(sink, gradient, batch_->energy().num_parameters());
-  std::visit(
-      [&](auto& chosen) { std::visit([&](const auto& way) { run(way, chosen); }, second_phase); },
-      to);
+  const Index size = batch_->energy().num_parameters();
+  Parameters<T> gradient = Parameters<T>::Zero(sink == nullptr ? size : 0);
+  AddTo<T> sum(gradient);
+  ParameterSink<T>& to = sink == nullptr ? sum : sink->of_size(size);
+  std::visit([&](const auto* way) { run(*way, to); }, second_phase);
   if (any_diverged(second_)) return py::none();
-  return metrics(sink.is_none() ? py::object(hand_over(std::move(gradient))) : py::none());
+  return metrics(sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
 }
 
 void bind_second_phases(py::module_& m) {
@@ -303,10 +307,24 @@ void bind_second_phases(py::module_& m) {
 template <class T>
 void bind_steps(py::module_& m) {
   using Step = TrainingStep<T>;
+  using Rates = typename OptimizerSink<T>::Rates;
+  using Numbers = std::array<T, 6>;
+  py::class_<OptimizerSink<T>>(m, "OptimizerSink")
+      .def_static(
+          "sgd",
+          [](py::object theta, py::object velocity, const Rates& rates, T momentum, T decay) {
+            return OptimizerSink<T>(std::move(theta), std::move(velocity), rates, momentum, decay);
+          })
+      .def_static("adam", [](py::object theta, py::object mean, py::object square,
+                             const Rates& rates, const Numbers& numbers) {
+        return OptimizerSink<T>(std::move(theta), std::move(mean), std::move(square), rates,
+                                numbers);
+      });
   py::class_<Step>(m, "TrainingStep")
       .def(py::init<py::object, std::shared_ptr<HopfieldNetwork<T>>>(), py::arg("model"),
            py::arg("network").none(true))
-      .def("take", &Step::take)
+      .def("take", &Step::take, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("solver"),
+           py::arg("second_phase").none(false), py::arg("sink").none(true))
       .def_property_readonly("free", [](const Step& step) { return as_tuple(step.free()); })
       .def_property_readonly("second", [](const Step& step) { return as_tuple(step.second()); });
 }

@@ -1,6 +1,7 @@
 #pragma once
 /// One training step (free phase, second phase, update) as one call from Python.
 
+#include <array>
 #include <optional>
 #include <variant>
 
@@ -25,7 +26,8 @@ struct SideNetwork {
   LinearSolver solver;
 };
 
-using SecondPhase = std::variant<NudgedPhases, SideNetwork>;
+/// Python's options of the second phase, which this only refers to.
+using SecondPhase = std::variant<const NudgedPhases*, const SideNetwork*>;
 
 /// Converts the nodes of a rule to scalar S. Throws InvalidArgument if a beta underflows to 0 or a weight overflows.
 template <class S>
@@ -39,9 +41,28 @@ NudgingRule<S> rule_of(const std::vector<std::pair<double, double>>& nodes) {
   return rule;
 }
 
-/// The sink of the optimiser; sink_of builds it from the tuple that `optimizers.py` creates.
+/// Settings of an optimiser whose step the core takes, and views of the arrays that it updates.
 template <class T>
-using Sink = std::variant<AddTo<T>, DescendSGD<T>, DescendAdam<T>>;
+class OptimizerSink {
+ public:
+  using Rates =
+      std::vector<std::pair<Index, T>>;  ///< index of the first parameter, and learning rate
+
+  /// Creates a sink of SGD. `velocity` is None if momentum is 0. Throws InvalidArgument if the core cannot update an
+  /// array in place.
+  OptimizerSink(py::object theta, py::object velocity, const Rates& rates, T momentum, T decay);
+  /// Creates a sink of Adam: `numbers` has beta1, beta2, epsilon, decay, and the two corrections.
+  OptimizerSink(py::object theta, py::object mean, py::object square, const Rates& rates,
+                const std::array<T, 6>& numbers);
+
+  /// Returns the sink of the core. Throws InvalidArgument if theta does not have `size` parameters.
+  ParameterSink<T>& of_size(Index size);
+
+ private:
+  std::vector<py::object> arrays_;  // keeps the memory alive
+  Index size_;
+  std::variant<DescendSGD<T>, DescendAdam<T>> sink_;
+};
 
 /// Takes training steps of one model and keeps the memory between them. A network is reclamped in place as long as the
 /// batch size does not change; a model written in Python is clamped by its method `clamp` in each step.
@@ -54,9 +75,9 @@ class TrainingStep {
 
   /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
   /// largest free residual, number of samples that did not converge, gradient or None); the gradient is returned if
-  /// `sink` is None. Returns None and updates nothing if a sample diverged; `free` and `second` then have the statuses.
+  /// `sink` is null. Returns None and updates nothing if a sample diverged; `free` and `second` then have the statuses.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
-                  const Solver& solver, const SecondPhase& second_phase, const py::object& sink);
+                  const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink);
 
   /// Returns the report of the last step's free phase.
   const Report& free() const { return free_; }
@@ -64,6 +85,7 @@ class TrainingStep {
   const Report& second() const { return second_; }
 
  private:
+  void check_shape(const Array<T>& x) const;
   void clamp(const Array<T>& x);
   void bind(const py::object& y, const py::object& cost);
   void take_targets(const py::object& y);
@@ -83,7 +105,8 @@ class TrainingStep {
   py::object x_;                               // the input of the last step
   State<T> targets_;                           // (outputs, batch)
   Eigen::Array<std::int64_t, Eigen::Dynamic, 1> labels_;  // (batch,), or empty if y holds targets
-  std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;
+  py::object cost_given_;                                 // what the last step got as its cost
+  std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;  // empty for another cost
   CostKind kind_ = CostKind::squared_error;
   std::optional<HostBatch<T>> batch_;
   std::vector<T> weights_;

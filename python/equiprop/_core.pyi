@@ -148,6 +148,21 @@ class NudgedPhases:
 class SideNetwork:
     def __init__(self, solver: _LinearSolver, /) -> None: ...
 
+_Rates = Sequence[tuple[int, float]]
+
+@type_check_only
+class OptimizerSink:
+    @staticmethod
+    def sgd(
+        theta: _Array, velocity: _Array | None, rates: _Rates, momentum: float, decay: float, /
+    ) -> OptimizerSink: ...
+    @staticmethod
+    def adam(
+        theta: _Array, mean: _Array, square: _Array, rates: _Rates, numbers: Sequence[float], /
+    ) -> OptimizerSink: ...
+
+_OptimizerSink = OptimizerSink
+
 @type_check_only
 class TrainingStep:
     free: _Report
@@ -160,8 +175,7 @@ class TrainingStep:
         cost: CostKind | Cost,
         solver: _Solver,
         second_phase: NudgedPhases | SideNetwork,
-        sink: tuple[object, ...] | None,
-        /,
+        sink: OptimizerSink | None,
     ) -> tuple[float, float, float, float, float, int, _Array | None] | None: ...
 
 _TrainingStep = TrainingStep
@@ -221,6 +235,7 @@ class Precision:
         correction2: float,
         /,
     ) -> None: ...
+    OptimizerSink: type[_OptimizerSink]
     TrainingStep: type[_TrainingStep]
     def one_hot(self, labels: NDArray[np.int64], outputs: int, where: str, /) -> _Array: ...
     def squared_error(self, y: _Array) -> Cost: ...

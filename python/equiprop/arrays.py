@@ -20,17 +20,21 @@ def as_array(value: Any, where: str, name: str) -> Array:
     TypeError
         If `value` is not an array of integers, floats or booleans.
     """
-    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+    array = value if type(value) is np.ndarray else _converted(value, where, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.")
+    return array
+
+
+def _converted(value: Any, where: str, name: str) -> Array:
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         value = np.from_dlpack(value)
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"[{where}] `{name}` is an array of numbers. Received {type(value).__name__}."
         ) from error
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.")
-    return array
 
 
 def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: str) -> Array:

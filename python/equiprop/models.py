@@ -116,7 +116,17 @@ class HopfieldNetwork:
 
     #: Attributes that are computed from the network of the core.
     _DERIVED = frozenset(
-        {"_network", "layers", "couplings", "potential", "feedback", "dtype", "core", "_block_slices"}
+        {
+            "_network",
+            "_parameters",
+            "_block_slices",
+            "layers",
+            "couplings",
+            "potential",
+            "feedback",
+            "dtype",
+            "core",
+        }
     )
 
     def __init__(
@@ -174,7 +184,8 @@ class HopfieldNetwork:
         )
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"
-        self.dtype: np.dtype[Any] = network.parameters.dtype
+        self._parameters: Array = network.parameters
+        self.dtype: np.dtype[Any] = self._parameters.dtype
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._block_slices = MappingProxyType(
             {
@@ -216,7 +227,7 @@ class HopfieldNetwork:
     @property
     def parameters(self) -> Array:
         """All parameters theta as a flat array in the memory of the core, so assignment updates it."""
-        return self._network.parameters
+        return self._parameters
 
     @property
     def blocks(self) -> dict[str, Array]:

@@ -39,8 +39,8 @@ class Optimizer(Protocol):
         """Update ``parameters`` in place; see :meth:`SGD.step`."""
 
 
-#: Arguments of an optimizer step that the core takes while it sums a gradient: name, arrays and numbers.
-Sink = tuple[Any, ...]
+#: Averages are cleaned of numbers near zero after so many steps.
+_FLUSH_INTERVAL = 64
 
 
 @dataclass
@@ -69,12 +69,29 @@ class _Fused:
             self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
         return rates
 
+    def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
+        """Return the optimizer step that the core takes while it sums a gradient.
+
+        Call `finish` after the step. Arguments and errors are those of :meth:`SGD.step` without the gradient;
+        `blocks` are the block slices of a model.
+        """
+        rates = self._prepare(f"{type(self).__name__}.step", parameters, blocks, factor)
+        return self._new_sink(parameters, tuple((begin, rate) for begin, _, rate in rates))
+
+    def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:
+        raise NotImplementedError
+
+    def _numbers(self) -> tuple[float, ...]:
+        """Return the numbers of the next step in the core's order."""
+        raise NotImplementedError
+
     def finish(self) -> None:
         """Count a step that the core took, and set averages that are near zero to zero."""
-        assert self._buffers is not None
         self._steps += 1
-        for average in self._buffers:
-            _flush_small(self._steps, average)
+        if self._steps % _FLUSH_INTERVAL == 0:
+            assert self._buffers is not None
+            for average in self._buffers:
+                _flush_small(average)
 
 
 @dataclass
@@ -84,7 +101,8 @@ class SGD(_Fused):
     .. math:: v \leftarrow \mu v + g + \lambda\theta, \qquad \theta \leftarrow \theta - f \eta\, v
 
     with the schedule's factor :math:`f` and the learning rate :math:`\eta` of the parameter's block. The
-    decay is part of the gradient, so momentum averages it too.
+    decay is part of the gradient, so momentum averages it too. While :math:`\mu = 0`, v is not kept, and it
+    is 0 when :math:`\mu` is raised.
 
     Parameters
     ----------
@@ -146,24 +164,25 @@ class SGD(_Fused):
         rates = self._prepare("SGD.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         (velocity,) = self._buffers
-        core = _core.f32 if parameters.dtype == np.float32 else _core.f64
+        core = _core_of(parameters)
         with _contiguous(parameters) as theta:
             for begin, count, rate in rates:
-                core.momentum_update(
-                    theta, gradient, velocity, begin, count, rate, self.momentum, self.weight_decay
-                )
+                core.momentum_update(theta, gradient, velocity, begin, count, rate, *self._numbers())
+        if self.momentum == 0:
+            velocity.fill(0)
         self.finish()
 
-    def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
-        """Return the arguments of a step that the core takes while it sums a gradient.
-
-        Call `finish` after the step. Arguments and errors are those of :meth:`step` without the gradient;
-        `blocks` are the block slices of a model.
-        """
-        rates = self._prepare("SGD.sink", parameters, blocks, factor)
+    def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:
         assert self._buffers is not None
         velocity = self._buffers[0] if self.momentum > 0 else None
-        return ("sgd", parameters, velocity, _pieces(rates), self.momentum, self.weight_decay)
+        if velocity is None:
+            self._buffers.fill(0)
+        return _core_of(parameters).OptimizerSink.sgd(
+            parameters, velocity, rates, self.momentum, self.weight_decay
+        )
+
+    def _numbers(self) -> tuple[float, ...]:
+        return (self.momentum, self.weight_decay)
 
 
 @dataclass
@@ -224,34 +243,60 @@ class Adam(_Fused):
         rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         mean, square = self._buffers
-        core = _core.f32 if parameters.dtype == np.float32 else _core.f64
+        core = _core_of(parameters)
         with _contiguous(parameters) as theta:
             for begin, count, rate in rates:
                 core.adam_update(theta, gradient, mean, square, begin, count, rate, *self._numbers())
         self.finish()
 
-    def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> Sink:
-        """Return the arguments of a step that the core takes; see :meth:`SGD.sink`."""
-        rates = self._prepare("Adam.sink", parameters, blocks, factor)
+    def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:
         assert self._buffers is not None
-        return ("adam", parameters, *self._buffers, _pieces(rates), *self._numbers())
+        mean, square = self._buffers
+        return _core_of(parameters).OptimizerSink.adam(parameters, mean, square, rates, self._numbers())
 
     def _numbers(self) -> tuple[float, ...]:
-        """Return the numbers of the next step in the core's order."""
         step = self._steps + 1
         corrections = (1 - self.beta1**step, 1 - self.beta2**step)
         return (self.beta1, self.beta2, self.epsilon, self.weight_decay, *corrections)
 
 
-def sink_of(optimizer: Optimizer, parameters: _Array, blocks: Blocks, factor: float) -> Sink | None:
-    """Return the arguments of the optimizer's step for the core, or None if Python must call its `step`.
+class CoreSinks:
+    """Sinks of optimizers for the core; a sink is kept until something changes that it was made of."""
 
-    The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step`.
-    """
-    if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
-        return None
-    assert isinstance(optimizer, SGD | Adam)
-    return optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
+    def __init__(self) -> None:
+        self._made_of: tuple[Any, ...] = (None, None, None, None)
+        self._settings: tuple[Any, ...] = ()
+        self._kept: _core.OptimizerSink | None = None
+
+    def of(
+        self, optimizer: Optimizer, parameters: _Array, blocks: Blocks, factor: float
+    ) -> _core.OptimizerSink | None:
+        """Return the optimizer's step for the core, or None if Python must call its `step`.
+
+        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step`.
+        """
+        if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
+            return None
+        assert isinstance(optimizer, _Fused)
+        rate, kept = optimizer.learning_rate, self._made_of
+        if not isinstance(rate, float) and isinstance(rate, Mapping):
+            rate = dict(rate)  # so that a later change of an entry is seen
+        settings = (factor, rate, optimizer._numbers())
+        same = kept[0] is optimizer and kept[1] is parameters and kept[2] is blocks
+        if (
+            same
+            and kept[3] is optimizer._buffers
+            and settings == self._settings
+            and parameters.flags.writeable
+        ):
+            return self._kept
+        self._kept = optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
+        self._made_of, self._settings = (optimizer, parameters, blocks, optimizer._buffers), settings
+        return self._kept
+
+
+def _core_of(parameters: _Array) -> _core.Precision:
+    return _core.f32 if parameters.dtype == np.float32 else _core.f64
 
 
 @contextmanager
@@ -265,15 +310,14 @@ def _contiguous(parameters: _Array) -> Iterator[_Array]:
         parameters[:] = copy
 
 
-def _flush_small(steps: int, average: _Array) -> None:
-    """Set entries below 1e-31 (1e-292 in double precision) to zero, every 64 steps.
+def _flush_small(average: _Array) -> None:
+    """Set entries below 1e-31 (1e-292 in double precision) to zero.
 
     An average of gradients that are zero, such as those of a pixel that is always dark, decays to a subnormal
     number; steps with subnormal numbers take three times as long.
     """
-    if steps % 64 == 0:
-        limits = np.finfo(average.dtype)
-        np.copyto(average, 0, where=np.abs(average) < limits.tiny / limits.eps)
+    limits = np.finfo(average.dtype)
+    np.copyto(average, 0, where=np.abs(average) < limits.tiny / limits.eps)
 
 
 def _check_range(where: str, name: str, value: float, bound: float = math.inf) -> None:
@@ -299,10 +343,6 @@ def _checked_rates(
         (block.start, block.stop - block.start, float(learning_rate[name] * factor))
         for name, block in blocks.items()
     ]
-
-
-def _pieces(rates: list[tuple[int, int, float]]) -> tuple[tuple[int, float], ...]:
-    return tuple((begin, rate) for begin, _, rate in rates)
 
 
 def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:

@@ -199,15 +199,29 @@ def _side_network(solver: LinearSolver) -> _core.SideNetwork:
     return _core.SideNetwork(solver.core)
 
 
-def core_options(
-    phase: SecondPhase, model: Model, free_solver: FreeSolver, step: int
-) -> _core.NudgedPhases | _core.SideNetwork | None:
-    """Return the options of a second phase for the core, or None if the phase defines its own `gradient`."""
-    known = (EquilibriumPropagation.gradient, RecurrentBackpropagation.gradient)
-    if getattr(type(phase), "gradient", None) not in known:
-        return None
-    assert isinstance(phase, EquilibriumPropagation | RecurrentBackpropagation)
-    return phase.options(model, free_solver, step)
+class CoreOptions:
+    """The options of second phases for the core; options that are equal in each step are kept."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[SecondPhase | None, Model | None, FreeSolver | None] = (None, None, None)
+        self._kept: _core.NudgedPhases | _core.SideNetwork | None = None
+
+    def of(
+        self, phase: SecondPhase, model: Model, free_solver: FreeSolver, step: int
+    ) -> _core.NudgedPhases | _core.SideNetwork | None:
+        """Return the options of `phase`, or None if the phase defines its own `gradient`."""
+        kept = self._made_of
+        if kept[0] is phase and kept[1] is model and kept[2] is free_solver:
+            return self._kept
+        known = (EquilibriumPropagation.gradient, RecurrentBackpropagation.gradient)
+        if getattr(type(phase), "gradient", None) not in known:
+            return None
+        assert isinstance(phase, EquilibriumPropagation | RecurrentBackpropagation)
+        options = phase.options(model, free_solver, step)
+        drawn = type(phase) is EquilibriumPropagation and len(phase.nudging.rules) > 1
+        if not drawn and type(phase) in (EquilibriumPropagation, RecurrentBackpropagation):
+            self._made_of, self._kept = (phase, model, free_solver), options
+        return options
 
 
 def _double(state: Array) -> Array:

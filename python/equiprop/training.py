@@ -28,7 +28,7 @@ from equiprop.evaluation import (
 )
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
 from equiprop.models import Model, clamped_by_core
-from equiprop.optimizers import SGD, Optimizer, constant, sink_of
+from equiprop.optimizers import SGD, CoreSinks, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error
 from equiprop.progress import progress_bar
 from equiprop.results import (
@@ -38,7 +38,7 @@ from equiprop.results import (
     advise,
     warn_of_epoch,
 )
-from equiprop.second_phase import EquilibriumPropagation, FreeState, SecondPhase, core_options
+from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
@@ -113,6 +113,7 @@ class Trainer:
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = largest_size(self.model.parameters)
         self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
+        self._core_options, self._core_sinks = CoreOptions(), CoreSinks()
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
@@ -137,7 +138,7 @@ class Trainer:
             parameter infinite or NaN.
         """
         factor = self.schedule(progress)
-        options = core_options(self.second_phase, self.model, self._solver, self.steps)
+        options = self._core_options.of(self.second_phase, self.model, self._solver, self.steps)
         try:
             if options is None:
                 metrics = self._step_by_own_phase(x, y, factor)
@@ -159,7 +160,7 @@ class Trainer:
         x = as_contiguous(x, model.dtype, where, "x") if network else model.as_input(x, where)
         targets, cost = core_cost(self.cost, model, y, len(x), where)
         parameters = model.parameters
-        sink = sink_of(optimizer, parameters, model.block_slices, factor)
+        sink = self._core_sinks.of(optimizer, parameters, model.block_slices, factor)
         result = step.take(x, targets, cost, self._solver.core, options, sink)
         if result is None:
             raise self._divergence(step)
@@ -227,7 +228,8 @@ class Trainer:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_core_step": None}
+        kept = {"_core_step": None, "_core_options": CoreOptions(), "_core_sinks": CoreSinks()}
+        return {**self.__dict__, **kept}
 
     def _refuse_divergence(self, phase: str, outcome: Outcome) -> None:
         if outcome.status.max() == _DIVERGED:  # the largest value of Status

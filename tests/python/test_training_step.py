@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import equiprop as eq
@@ -83,19 +84,71 @@ def test_a_step_taken_by_the_core_has_the_bits_of_gradient_then_update(
     np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
 
 
+CHANGES: dict[str, Any] = {
+    "momentum": lambda o: setattr(o, "momentum", 0.0),
+    "no momentum before": lambda o: setattr(o, "momentum", 0.5),
+    "decay": lambda o: setattr(o, "weight_decay", 0.1),
+    "rate": lambda o: setattr(o, "learning_rate", 0.01),
+    "an entry of the rates": lambda o: o.learning_rate.update(W1=0.5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_next_step_uses_a_setting_that_was_changed(change: str) -> None:
+    blocks = chain(4, 6, 3).block_slices
+    start = 0.0 if change == "no momentum before" else 0.9
+    rates = 0.05 if change == "rate" else dict.fromkeys(blocks, 0.05)
+    nets = [chain(4, 6, 3) for _ in range(2)]
+    inner = [eq.SGD(copy.copy(rates), start) for _ in range(2)]
+    trainers = [Trainer(nets[0], optimizer=inner[0]), Trainer(nets[1], optimizer=Elsewhere(inner[1]))]
+    for k in range(4):
+        if k == 2:
+            for optimizer in inner:
+                CHANGES[change](optimizer)
+        for trainer in trainers:
+            trainer.step(blobs().x[k : k + 9], blobs().y[k : k + 9])
+    np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
+
+
+def test_the_next_step_uses_another_second_phase_solver_or_model() -> None:
+    x, y = blobs().x[:9], blobs().y[:9]
+    trainer = Trainer(chain(4, 6, 3))
+    for name, value in (
+        ("second_phase", RecurrentBackpropagation()),
+        ("second_phase", EquilibriumPropagation(eq.one_sided(0.5))),
+        ("solver", eq.FixedPointIteration(tolerance=1e-9)),
+        ("cost", eq.CrossEntropy()),
+        ("model", chain(4, 9, 3)),
+    ):
+        trainer.step(x, y)
+        setattr(trainer, name, value)
+        if name == "model":
+            trainer.optimizer = eq.SGD(0.1)
+        fresh = Trainer(
+            copy.deepcopy(trainer.model),
+            trainer.second_phase,
+            copy.deepcopy(trainer.optimizer),
+            trainer.cost,
+            trainer.solver,
+        )
+        assert trainer.step(x, y) == fresh.step(x, y)
+        np.testing.assert_array_equal(trainer.model.parameters, fresh.model.parameters)
+
+
 def test_a_step_whose_sums_overflow_leaves_everything_as_it_was() -> None:
     net = chain(4, 6, 3, dtype="float32")
     optimizer = eq.SGD(0.1, momentum=0.9)
     trainer = Trainer(net, optimizer=optimizer)
     trainer.step(blobs().x[:5], blobs().y[:5])
-    velocity = optimizer.sink(net.parameters, net.block_slices)[2].copy()
+    assert optimizer._buffers is not None
+    velocity = optimizer._buffers.copy()
     net.blocks["W1"][:] = 0
     theta = net.parameters.copy()
     targets = np.full((5, 3), 3e38, dtype=np.float32)
     with pytest.raises(eq.ConvergenceError):
         trainer.step(blobs().x[:5], targets)
     np.testing.assert_array_equal(net.parameters, theta)
-    np.testing.assert_array_equal(optimizer.sink(net.parameters, net.block_slices)[2], velocity)
+    np.testing.assert_array_equal(optimizer._buffers, velocity)
 
 
 def test_the_core_refuses_memory_that_it_would_have_to_copy() -> None:
@@ -104,9 +157,14 @@ def test_the_core_refuses_memory_that_it_would_have_to_copy() -> None:
     phases = EquilibriumPropagation().options(net, eq.BlockUpdate(), 0)
     before = net.parameters.copy()
     single, strided = net.parameters.astype(np.float32), np.zeros(2 * len(net.parameters))[::2]
-    for theta in (single, strided, net.parameters[1:]):
-        sink = ("sgd", theta, None, ((0, 0.1),), 0.0, 0.0)
-        step = net.core.TrainingStep(net, net.core_network)
+    rates = ((0, 0.1),)
+    for theta in (single, strided):
         with pytest.raises(ValueError, match=r"\[Trainer.step\] .* contiguous vectors of one length"):
-            step.take(x, labels, _core.CostKind.SQUARED_ERROR, eq.BlockUpdate().core, phases, sink)
+            net.core.OptimizerSink.sgd(theta, None, rates, 0.0, 0.0)
+    sink = net.core.OptimizerSink.sgd(net.parameters[1:], None, rates, 0.0, 0.0)
+    step = net.core.TrainingStep(net, net.core_network)
+    with pytest.raises(
+        ValueError, match=r"\[Trainer.step\] The optimizer updates the parameters of the model"
+    ):
+        step.take(x, labels, _core.CostKind.SQUARED_ERROR, eq.BlockUpdate().core, phases, sink)
     np.testing.assert_array_equal(net.parameters, before)
