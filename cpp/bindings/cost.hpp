@@ -6,7 +6,10 @@
 
 namespace equiprop::bindings {
 
-enum class CostKind { squared_error, cross_entropy };
+/// Cost without targets: cross-entropy of this logit scale, or the squared error if it is 0.
+struct CostKind {
+  double logit_scale = 0;
+};
 
 /// Sets targets (outputs, batch) to one-hot columns: 1 in the row of the sample's label, 0 elsewhere. Throws
 /// InvalidArgument if a label is not one of 0, ..., outputs - 1.
@@ -23,8 +26,8 @@ void take_one_hot(const Labels& labels, Index outputs, State<T>& targets, std::s
 template <class S, class Targets>
 AnyCost<S> make_cost(CostKind kind, const Targets& y) {
   const State<S> targets = y.template cast<S>();
-  if (kind == CostKind::squared_error) return SquaredError<S>(targets);
-  return CrossEntropy<S>(targets);
+  if (kind.logit_scale == 0) return SquaredError<S>(targets);
+  return CrossEntropy<S>(targets, kind.logit_scale);
 }
 
 /// A cost with its targets. `as` converts both to another scalar, for example to dual numbers for the exact limit.

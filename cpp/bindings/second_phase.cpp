@@ -153,8 +153,7 @@ void bind_cost(py::module_& m) {
     as_state<T>(out) = targets;
     return out;
   });
-  m.def("squared_error", [](const Array<T>& y) { return C(CostKind::squared_error, y); });
-  m.def("cross_entropy", [](const Array<T>& y) { return C(CostKind::cross_entropy, y); });
+  m.def("bind_cost", [](const CostKind& kind, const Array<T>& y) { return C(kind, y); });
 }
 
 }  // namespace

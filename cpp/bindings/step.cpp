@@ -153,10 +153,10 @@ void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
     return;
   }
   kind_ = cost.cast<CostKind>();
-  if (kind_ == CostKind::squared_error)
+  if (kind_.logit_scale == 0)
     cost_ = SquaredError<T>(targets_);
   else
-    cost_ = CrossEntropy<T>(targets_);
+    cost_ = CrossEntropy<T>(targets_, kind_.logit_scale);
   std::visit(
       [&](const auto& bound) {
         if constexpr (!std::same_as<std::decay_t<decltype(bound)>, std::monostate>)
@@ -256,19 +256,19 @@ double TrainingStep<T>::error() const {
 }
 
 template <class T>
-py::tuple TrainingStep<T>::metrics(py::object gradient) const {
+py::tuple TrainingStep<T>::metrics(double norm, py::object gradient) const {
   const Index failed =
       (free_.status > Status::fixed_steps || second_.status > Status::fixed_steps).count();
   return py::make_tuple(static_cast<double>(batch_->objective(free_slot)), error(),
                         mean(free_.iterations), mean(second_.iterations),
-                        free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed,
+                        free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed, norm,
                         std::move(gradient));
 }
 
 template <class T>
 py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
                                  const Solver& solver, const SecondPhase& second_phase,
-                                 OptimizerSink<T>* sink) {
+                                 OptimizerSink<T>* sink, double largest_norm) {
   check_shape(x);
   clamp(x);
   bind(y, cost);
@@ -279,16 +279,18 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   Parameters<T> gradient = Parameters<T>::Zero(sink == nullptr ? size : 0);
   AddTo<T> sum(gradient);
   ParameterSink<T>& to = sink == nullptr ? sum : sink->of_size(size);
-  std::visit([&](const auto* way) { run(*way, to); }, second_phase);
+  ClipTo<T> clipped(to, largest_norm);
+  ParameterSink<T>& first = std::isnan(largest_norm) ? to : static_cast<ParameterSink<T>&>(clipped);
+  std::visit([&](const auto* way) { run(*way, first); }, second_phase);
   if (any_diverged(second_)) return py::none();
-  return metrics(sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
+  return metrics(clipped.norm(),
+                 sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
 }
 
 void bind_second_phases(py::module_& m) {
-  py::native_enum<CostKind>(m, "CostKind", "enum.Enum")
-      .value("SQUARED_ERROR", CostKind::squared_error)
-      .value("CROSS_ENTROPY", CostKind::cross_entropy)
-      .finalize();
+  py::class_<CostKind>(m, "CostKind")
+      .def(py::init([](double logit_scale) { return CostKind{logit_scale}; }),
+           py::arg("logit_scale"));
   py::native_enum<NudgedPhases::Kind>(m, "NudgingKind", "enum.Enum")
       .value("FINITE", NudgedPhases::Kind::finite)
       .value("EXACT_LIMIT", NudgedPhases::Kind::exact_limit)
@@ -324,7 +326,7 @@ void bind_steps(py::module_& m) {
       .def(py::init<py::object, std::shared_ptr<HopfieldNetwork<T>>>(), py::arg("model"),
            py::arg("network").none(true))
       .def("take", &Step::take, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("solver"),
-           py::arg("second_phase").none(false), py::arg("sink").none(true))
+           py::arg("second_phase").none(false), py::arg("sink").none(true), py::arg("largest_norm"))
       .def_property_readonly("free", [](const Step& step) { return as_tuple(step.free()); })
       .def_property_readonly("second", [](const Step& step) { return as_tuple(step.second()); });
 }

@@ -74,10 +74,12 @@ class TrainingStep {
       : model_(std::move(model)), network_(std::move(network)) {}
 
   /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
-  /// largest free residual, number of samples that did not converge, gradient or None); the gradient is returned if
+  /// largest free residual, number of samples that did not converge, norm of the gradient, gradient or None). A gradient
+  /// of a larger norm than `largest_norm` is scaled to it; NaN: the norm is not computed. The gradient is returned if
   /// `sink` is null. Returns None and updates nothing if a sample diverged; `free` and `second` then have the statuses.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
-                  const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink);
+                  const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink,
+                  double largest_norm);
 
   /// Returns the report of the last step's free phase.
   const Report& free() const { return free_; }
@@ -96,7 +98,7 @@ class TrainingStep {
   template <class S>
   AnyEnergy<S> clamped_as(const char* method) const;
   double error() const;
-  py::tuple metrics(py::object gradient) const;
+  py::tuple metrics(double norm, py::object gradient) const;
 
   py::object model_;
   std::shared_ptr<HopfieldNetwork<T>> network_;
@@ -107,7 +109,7 @@ class TrainingStep {
   Eigen::Array<std::int64_t, Eigen::Dynamic, 1> labels_;  // (batch,), or empty if y holds targets
   py::object cost_given_;                                 // what the last step got as its cost
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;  // empty for another cost
-  CostKind kind_ = CostKind::squared_error;
+  CostKind kind_;
   std::optional<HostBatch<T>> batch_;
   std::vector<T> weights_;
   Report free_, second_;

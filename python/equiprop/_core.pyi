@@ -126,9 +126,10 @@ class HopfieldNetwork:
 
 _Network = HopfieldNetwork
 
-class CostKind(Enum):
-    SQUARED_ERROR = 0
-    CROSS_ENTROPY = 1
+class CostKind:
+    """Cross-entropy of a logit scale, or the squared error if it is 0."""
+
+    def __init__(self, logit_scale: float) -> None: ...
 
 class NudgingKind(Enum):
     FINITE = 0
@@ -176,7 +177,8 @@ class TrainingStep:
         solver: _Solver,
         second_phase: NudgedPhases | SideNetwork,
         sink: OptimizerSink | None,
-    ) -> tuple[float, float, float, float, float, int, _Array | None] | None: ...
+        largest_norm: float,
+    ) -> tuple[float, float, float, float, float, int, float, _Array | None] | None: ...
 
 _TrainingStep = TrainingStep
 
@@ -238,8 +240,7 @@ class Precision:
     OptimizerSink: type[_OptimizerSink]
     TrainingStep: type[_TrainingStep]
     def one_hot(self, labels: NDArray[np.int64], outputs: int, where: str, /) -> _Array: ...
-    def squared_error(self, y: _Array) -> Cost: ...
-    def cross_entropy(self, y: _Array) -> Cost: ...
+    def bind_cost(self, kind: CostKind, y: _Array, /) -> Cost: ...
     def equilibrium_propagation(
         self, energy: Energy, cost: Cost, state: _Array, nodes: _Nodes, solver: _Solver, inputs: bool
     ) -> _Gradient: ...

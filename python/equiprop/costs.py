@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_array, as_states, as_targets
+from equiprop.checks import real, require
 from equiprop.models import Model
 
 
@@ -38,15 +41,26 @@ class SquaredError:
 
     def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
         """Return the core's cost of a batch with targets y; `where` names the caller in errors."""
-        return model.core.squared_error(as_targets(y, model.num_outputs, model.dtype, where))
+        return model.core.bind_cost(_SQUARED_ERROR, as_targets(y, model.num_outputs, model.dtype, where))
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    r"""C = -sum_i y_i log softmax(o)_i.
+    r"""C = -sum_i y_i log softmax(a o)_i with a logit scale a.
 
     Targets y are probabilities (batch, outputs), each row of which sums to one, or integer class labels
-    (batch,), which are encoded as one-hot. The outputs are logits: use a linear output activation.
+    (batch,), which are encoded as one-hot. The outputs times a are logits: use a linear output activation.
+
+    Parameters
+    ----------
+    logit_scale : float, positive, optional
+        Inverse temperature a. By default 1, and 4 in a `Trainer`: large logits then need no large couplings,
+        which would take away the stability of the fixed point (docs/training.md).
+
+    Raises
+    ------
+    ValueError
+        If `logit_scale` is not positive and finite.
 
     Examples
     --------
@@ -57,11 +71,23 @@ class CrossEntropy:
     True
     """
 
+    logit_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.logit_scale is not None:
+            scale = real(self.logit_scale, "CrossEntropy", "logit_scale")
+            require(0 < scale < math.inf, "CrossEntropy", "logit_scale is positive and finite", scale)
+
+    @property
+    def scale(self) -> float:
+        """The logit scale, 1 if none was given."""
+        return 1.0 if self.logit_scale is None else float(self.logit_scale)
+
     def bind(self, model: Model, y: Any, where: str) -> _core.Cost:
         """Return the core's cost of a batch with targets y; `where` names the caller in errors."""
         targets = as_targets(y, model.num_outputs, model.dtype, where)
         _check_probabilities(targets, where)
-        return model.core.cross_entropy(targets)
+        return model.core.bind_cost(_cross_entropy(self.scale), targets)
 
 
 def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any:
@@ -83,8 +109,20 @@ def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any
     return bound
 
 
-#: The core's number of each cost that the core itself can bind to targets.
-_KINDS = {SquaredError.bind: _core.CostKind.SQUARED_ERROR, CrossEntropy.bind: _core.CostKind.CROSS_ENTROPY}
+_SQUARED_ERROR = _core.CostKind(0.0)
+
+
+@lru_cache(maxsize=64)
+def _cross_entropy(scale: float) -> _core.CostKind:
+    return _core.CostKind(scale)
+
+
+def _kind(cost: Cost) -> _core.CostKind | None:
+    """Return the core's kind of a cost that the core itself can bind to targets, or None."""
+    bind = getattr(type(cost), "bind", None)
+    if bind is SquaredError.bind:
+        return _SQUARED_ERROR
+    return _cross_entropy(cost.scale) if bind is CrossEntropy.bind else None  # type: ignore[attr-defined]
 
 
 def core_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> tuple[Array, Any]:
@@ -102,10 +140,10 @@ def core_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> tup
         targets = targets.astype(np.int64, copy=False)
     else:
         targets = as_states(targets, model.num_outputs, model.dtype, where, "y")
-    kind = _KINDS.get(getattr(type(cost), "bind", None))  # type: ignore[arg-type]
+    kind = _kind(cost)
     if kind is None:
         return targets, bind_cost(cost, model, y, samples, where)
-    if kind is _core.CostKind.CROSS_ENTROPY and targets.ndim == 2:
+    if targets.ndim == 2 and isinstance(cost, CrossEntropy):
         _check_probabilities(targets, where)
     return targets, kind
 

@@ -25,6 +25,8 @@ class Metrics(NamedTuple):
         Largest residual of a free state.
     unconverged : int
         Number of samples that did not converge in at least one phase.
+    gradient_norm : float
+        Euclidean norm of the gradient before it was clipped.
     advice : tuple of str
         One sentence for each cure; empty if every sample converged.
     """
@@ -35,6 +37,7 @@ class Metrics(NamedTuple):
     second_iterations: float
     residual: float
     unconverged: int
+    gradient_norm: float
     advice: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -93,9 +94,11 @@ class HopfieldNetwork:
     seed : int
         Seed of the initial weights, which are equal on every platform: uniform between
         +-gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010). Biases are zero.
-    gain : float
-        Scale of the initial weights. At 1/2, a network usually has one stable fixed point; at 1, the states
-        of a network with linear units may grow without limit.
+    gain : float, optional
+        Scale of the initial weights, by default 1/2, at which a network usually has one stable fixed point; at
+        1, the states of a network with linear units may grow without limit. If no gain is given, a `Trainer`
+        replaces the initial weights by ones that fit its first data (docs/training.md), unless they were
+        changed before.
 
     Raises
     ------
@@ -141,7 +144,7 @@ class HopfieldNetwork:
         feedback: str = "tied",
         dtype: str | np.dtype[Any] | type = "float32",
         seed: int = 0,
-        gain: float = 0.5,
+        gain: float | None = None,
     ) -> None:
         if (sizes is None) == (layers is None) or (layers is None) != (couplings is None):
             raise ValueError(
@@ -172,7 +175,9 @@ class HopfieldNetwork:
                     separate,
                 )
             )
-        self.initialize(seed, gain)
+        self.initialize(seed, 0.5 if gain is None else gain)
+        if gain is None:
+            self._drawn = (seed, zlib.crc32(self.parameters))
 
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         self._network = network
@@ -185,6 +190,7 @@ class HopfieldNetwork:
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"
         self._parameters: Array = network.parameters
+        self._drawn: tuple[int, int] | None = None  # seed and checksum of parameters that are as drawn
         self.dtype: np.dtype[Any] = self._parameters.dtype
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._block_slices = MappingProxyType(
@@ -218,6 +224,17 @@ class HopfieldNetwork:
         """Draw new weights with `seed` and `gain`, and set the biases to zero."""
         seed = whole(seed, "HopfieldNetwork", "seed", 0, 2**64 - 1)
         self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
+        self._drawn = None
+
+    @property
+    def fresh_seed(self) -> int | None:
+        """The seed if all parameters are as the constructor drew them with the default gain, otherwise None.
+
+        A `Trainer` gives such a network start values that fit its first data.
+        """
+        if self._drawn is None or zlib.crc32(self.parameters) != self._drawn[1]:
+            return None
+        return self._drawn[0]
 
     @property
     def core_network(self) -> _core.HopfieldNetwork:
@@ -329,9 +346,10 @@ class HopfieldNetwork:
             feedback=feedback or self.feedback,
             dtype=self.dtype if dtype is None else dtype,
         )
-        mine = self.blocks
+        mine, seed = self.blocks, self.fresh_seed
         for name, block in other.blocks.items():
             block[...] = mine[name] if name in mine else mine["W" + name[1:]]
+        other._drawn = None if seed is None else (seed, zlib.crc32(other.parameters))
         return other
 
     def __repr__(self) -> str:

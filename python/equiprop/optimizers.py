@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ __all__ = ["SGD", "Adam", "Blocks", "Optimizer", "Rate", "Schedule", "constant",
 Blocks = Mapping[str, slice]
 #: One learning rate for all parameters, or one for each block by name.
 Rate = float | Mapping[str, float]
+#: Learning rates that a `Trainer` computes from the network and its first data.
+AUTO = "auto"
 _Array = NDArray[Any]
 
 
@@ -47,7 +49,7 @@ _FLUSH_INTERVAL = 64
 class _Fused:
     """Common base of SGD and Adam: averages of gradients, and steps that the core takes."""
 
-    learning_rate: Rate
+    learning_rate: Any
     _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
     _steps: int = field(default=0, init=False, repr=False, compare=False)
 
@@ -199,8 +201,9 @@ class Adam(_Fused):
 
     Parameters
     ----------
-    learning_rate : float or mapping from block name to float, not negative
-        See :class:`SGD`.
+    learning_rate : float or mapping from block name to float, not negative, or "auto"
+        See :class:`SGD`. With "auto", the default of a `Trainer`, the trainer replaces it by one rate for each
+        block, computed from the network and its first data (docs/training.md).
     beta1, beta2 : float in [0, 1)
         Factors by which the averages m of g and v of its square decay at each step.
     epsilon : float, positive
@@ -221,7 +224,7 @@ class Adam(_Fused):
     [0.9, 1.1]
     """
 
-    learning_rate: Rate = 1e-3
+    learning_rate: Rate | Literal["auto"] = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -231,7 +234,8 @@ class Adam(_Fused):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _check_rates("Adam", self.learning_rate)
+        if self.learning_rate != AUTO:
+            _check_rates("Adam", self.learning_rate)  # type: ignore[arg-type]
         _check_range("Adam", "beta1", self.beta1, 1.0)
         _check_range("Adam", "beta2", self.beta2, 1.0)
         _check_range("Adam", "weight_decay", self.weight_decay)
@@ -330,9 +334,12 @@ def _check_rates(where: str, learning_rate: Rate) -> None:
 
 
 def _checked_rates(
-    where: str, learning_rate: Rate, blocks: Blocks, factor: float
+    where: str, learning_rate: Rate | str, blocks: Blocks, factor: float
 ) -> list[tuple[int, int, float]]:
     """Return (begin, count, rate) of each piece that has one rate."""
+    if isinstance(learning_rate, str):
+        rule = "learning_rate is a number, or a mapping from block name to number; only a Trainer sets 'auto'"
+        raise ValueError(f"[{where}] {rule}. Received {learning_rate!r}.")
     _check_range(where, "factor", factor)
     if not isinstance(learning_rate, Mapping):
         return [(0, max((block.stop for block in blocks.values()), default=0), float(learning_rate * factor))]

@@ -59,14 +59,18 @@ class SecondPhase(Protocol):
         ...
 
 
+_DEFAULT_NUDGING = centered(0.25)
+
+
 @dataclass(frozen=True)
 class EquilibriumPropagation:
     """Equilibrium Propagation (Scellier & Bengio 2017) as the second phase of a `Trainer`.
 
     Parameters
     ----------
-    nudging : Nudging
-        Nudging factors and weights of the nudged phases.
+    nudging : Nudging, optional
+        Nudging factors and weights of the nudged phases. By default centered(b) with b = 1/4, divided by a^2
+        for a cross-entropy of logit scale a, whose second derivative is a^2 times as large.
     solver : FreeSolver, optional
         Solver of the nudged phases; by default that of the free phase.
     symmetrize : bool
@@ -84,32 +88,36 @@ class EquilibriumPropagation:
     0
     """
 
-    nudging: Nudging = centered(0.25)  # noqa: RUF009
+    nudging: Nudging | None = None
     solver: FreeSolver | None = None
     symmetrize: bool = False
 
     def __post_init__(self) -> None:
         where = "EquilibriumPropagation"
-        check_type(
-            self.nudging, Nudging, where, "A nudging is the result of centered(beta), exact_limit(), ..."
-        )
+        rule = "A nudging is the result of centered(beta), exact_limit(), ..."
+        check_type(self.nudging, Nudging | None, where, rule)
         check_type(self.solver, FreeSolver | None, where, FREE_SOLVER_RULE)
+
+    @property
+    def rule(self) -> Nudging:
+        """The nudging, or centered(1/4) if none was given."""
+        return self.nudging or _DEFAULT_NUDGING
 
     def cure(self, model: Model, free_solver: FreeSolver, failure: Status) -> str:
         """Return advice for a nudged phase that failed after a free phase by `free_solver`."""
         solver = self.solver or free_solver
-        if self.nudging.exact:
+        if self.rule.exact:
             block_update = model.has_block_update and model.conservative and not self.symmetrize
             return solver.cure(failure, model, change=solver.change(block_update))
         # The free phase converged, so a nudged phase by the same solver converges if |beta| is small enough.
         as_free = solver == free_solver or isinstance(solver, BlockUpdate)
         change = "" if as_free else solver.change(block_update=False)
-        beta = f"lower |beta| ({abs(self.nudging.beta):g})"
+        beta = f"lower |beta| ({abs(self.rule.beta):g})"
         return solver.cure(failure, model, change=change, otherwise=beta)
 
     def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.NudgedPhases:
         """Return the options of the core's training step; `step` selects the sign of `random_sign`."""
-        nudging = self.nudging
+        nudging = self.rule
         if nudging.circle:
             _check_holomorphic(model)
         nodes = nudging.circle or (() if nudging.exact else nudging.nodes(step))
@@ -120,13 +128,14 @@ class EquilibriumPropagation:
     def gradient(self, free: FreeState) -> Gradient:
         """Return the gradient of the objective at the free state."""
         p, core, options = free, free.model.core, (self.solver or free.solver).core
-        if not (self.nudging.exact or self.nudging.circle):
+        rule = self.rule
+        if not (rule.exact or rule.circle):
             energy = p.energy.symmetrized(_double(p.state)) if self.symmetrize else p.energy
-            nodes = self.nudging.nodes(p.step)
+            nodes = rule.nodes(p.step)
             result = core.equilibrium_propagation(energy, p.cost, p.state, nodes, options, p.inputs)
             return gradient_of(p.model, result, partial(self.cure, p.model, p.solver))
         state = _double(p.state)
-        if self.nudging.exact:
+        if rule.exact:
             dual = p.model.clamp_dual(p.x)
             dual = dual.symmetrized(state) if self.symmetrize else dual
             result = core.equilibrium_propagation_limit(dual, p.cost, state, options, p.inputs)
@@ -134,7 +143,7 @@ class EquilibriumPropagation:
             _check_holomorphic(p.model)
             energy = p.model.clamp_complex(p.x)
             energy = energy.symmetrized(state) if self.symmetrize else energy
-            circle = self.nudging.circle
+            circle = rule.circle
             result = core.holomorphic_equilibrium_propagation(
                 energy, p.cost, state, circle, options, p.inputs
             )
@@ -218,7 +227,7 @@ class CoreOptions:
             return None
         assert isinstance(phase, EquilibriumPropagation | RecurrentBackpropagation)
         options = phase.options(model, free_solver, step)
-        drawn = type(phase) is EquilibriumPropagation and len(phase.nudging.rules) > 1
+        drawn = type(phase) is EquilibriumPropagation and len(phase.rule.rules) > 1
         if not drawn and type(phase) in (EquilibriumPropagation, RecurrentBackpropagation):
             self._made_of, self._kept = (phase, model, free_solver), options
         return options

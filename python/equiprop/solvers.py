@@ -226,11 +226,11 @@ def training_solver(model: Model) -> FreeSolver:
     Anderson acceleration: the median over batches was at most 1e-3, but single batches reached 0.06. Source:
     docs/performance.md, "Fewer steps".
     """
-    if not model.has_block_update:
-        return default_solver(model)
-    if len(model.layer_slices) <= 2:  # one hidden layer and the output
-        return BlockUpdate(tolerance=5e-3, max_iterations=200)
-    return BlockUpdate(tolerance=2e-3, max_iterations=200, anderson=1)
+    if model.has_block_update:
+        return BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=1)
+    if isinstance(model, HopfieldNetwork):
+        return FixedPointIteration(tolerance=1e-4, damping=0.4, anderson=2, max_iterations=1000)
+    return Euler()
 
 
 def start_of(model: Model, samples: int) -> Array:

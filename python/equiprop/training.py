@@ -13,8 +13,10 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array, as_contiguous
 from equiprop.checks import check_type, whole
+from equiprop.clipping import Clipping
 from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
 from equiprop.data import Dataset
+from equiprop.defaults import start, training_cost, training_phase
 from equiprop.early_stopping import BestEpoch
 from equiprop.evaluation import (
     array_batches,
@@ -28,7 +30,7 @@ from equiprop.evaluation import (
 )
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
 from equiprop.models import Model, clamped_by_core
-from equiprop.optimizers import SGD, CoreSinks, Optimizer, constant
+from equiprop.optimizers import AUTO, Adam, CoreSinks, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error
 from equiprop.progress import progress_bar
 from equiprop.results import (
@@ -43,6 +45,8 @@ from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_so
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
+#: Stream for the samples from which start values are computed, and their largest number.
+_START_STREAM, _START_SAMPLES = 2**40 + 1, 500
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
@@ -59,6 +63,7 @@ class Trainer:
     second_phase : EquilibriumPropagation, RecurrentBackpropagation or another `SecondPhase`
         Method that computes the gradient.
     optimizer : SGD, Adam or another `Optimizer`
+        By default Adam with one rate for each block, computed from the network and its first data.
     cost : SquaredError or CrossEntropy
     solver : FreeSolver, optional
         Solver of the free phase, and of the nudged phases if `second_phase` has no solver; by default
@@ -71,6 +76,9 @@ class Trainer:
         Seed of the order of samples.
     callbacks : sequence of callables
         Functions that are called as ``callback(trainer, epoch)`` after every epoch.
+    clip : float, positive
+        A gradient larger than `clip` times the running mean of earlier norms is scaled to this size; infinity
+        for no clipping.
 
     Attributes
     ----------
@@ -93,13 +101,14 @@ class Trainer:
 
     model: Model
     second_phase: SecondPhase = field(default_factory=EquilibriumPropagation)
-    optimizer: Optimizer = field(default_factory=lambda: SGD(learning_rate=0.05, momentum=0.9))
+    optimizer: Optimizer = field(default_factory=lambda: Adam(AUTO))
     cost: Cost = field(default_factory=SquaredError)
     solver: FreeSolver | None = None
     schedule: Callable[[float], float] = field(default_factory=constant)
     batch_size: int = 50
     seed: int = 0
     callbacks: Sequence[Callback] = ()
+    clip: float = 3.0
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
@@ -110,6 +119,10 @@ class Trainer:
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
             self.solver = training_solver(self.model)
+        self.cost = training_cost(self.model, self.cost)
+        self.second_phase = training_phase(self.model, self.cost, self.second_phase)
+        self._clipping = Clipping(self.clip)
+        self._started = False
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = largest_size(self.model.parameters)
         self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
@@ -137,6 +150,8 @@ class Trainer:
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
             parameter infinite or NaN.
         """
+        if not self._started:
+            self._start(self.model.as_input(x, "Trainer.step"))
         factor = self.schedule(progress)
         options = self._core_options.of(self.second_phase, self.model, self._solver, self.steps)
         try:
@@ -151,6 +166,12 @@ class Trainer:
         self.steps += 1
         return metrics
 
+    def _start(self, x: Array) -> None:
+        """Give a fresh network start values, and an optimizer learning rates, that fit inputs x (samples, inputs)."""
+        start(self.model, self.optimizer, self.cost, x)
+        self._largest_at_start = largest_size(self.model.parameters)
+        self._started = True
+
     def _step_in_core(
         self, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork, factor: float
     ) -> Metrics:
@@ -161,16 +182,18 @@ class Trainer:
         targets, cost = core_cost(self.cost, model, y, len(x), where)
         parameters = model.parameters
         sink = self._core_sinks.of(optimizer, parameters, model.block_slices, factor)
-        result = step.take(x, targets, cost, self._solver.core, options, sink)
+        limit = self._clipping.largest_norm
+        result = step.take(x, targets, cost, self._solver.core, options, sink, limit)
         if result is None:
             raise self._divergence(step)
-        objective, error, free, second, residual, failed, gradient = result
+        objective, error, free, second, residual, failed, norm, gradient = result
         if gradient is None:
             optimizer.finish()  # type: ignore[attr-defined]
         else:
             optimizer.step(parameters, gradient, model.block_slices, factor)
+        self._clipping.record(norm)
         advice = self._advice(step) if failed else ()
-        return Metrics(objective, error, free, second, residual, failed, advice)
+        return Metrics(objective, error, free, second, residual, failed, norm, advice)
 
     def _stepper(self) -> tuple[_core.TrainingStep, bool]:
         """Return the core's training step of the model, and whether the core clamps the model itself.
@@ -214,7 +237,10 @@ class Trainer:
             FreeState(model, energy, x, state, cost, solver, self.steps, False)
         )
         self._refuse_divergence("second phase", gradient)
-        self.optimizer.step(model.parameters, gradient.parameters, model.block_slices, factor)
+        norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
+        cut = self._clipping.cut(gradient.parameters, norm)
+        self.optimizer.step(model.parameters, cut, model.block_slices, factor)
+        self._clipping.record(norm)
         outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
@@ -224,6 +250,7 @@ class Trainer:
             int(gradient.iterations.sum()) / len(x),
             float(free.residual.max()),
             int(failed.sum()),
+            norm,
             tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 
@@ -290,6 +317,9 @@ class Trainer:
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_data(validation, "Trainer.fit", "`validation`, which patience needs,")
+        if not self._started:
+            rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
+            self._start(data.batch(np.sort(rows), self.model.dtype)[0])
         best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):

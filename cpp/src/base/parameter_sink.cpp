@@ -34,6 +34,23 @@ void for_each_rate(const BlockRates<S>& rates, Index begin, Index size, const Ru
   }
 }
 
+/// Returns the Euclidean norm, summed in double precision by pieces whose order does not depend on the memory.
+template <class S>
+double euclidean_norm(const ConstParametersRef<S>& v) {
+  constexpr Index lanes = 16;
+  Eigen::Array<double, lanes, 1> sums = Eigen::Array<double, lanes, 1>::Zero();
+  Index i = 0;
+  for (; i + lanes <= v.size(); i += lanes)
+    for (Index k = 0; k < lanes; ++k) {
+      const auto number = static_cast<double>(v(i + k));
+      sums(k) += number * number;
+    }
+  for (; i < v.size(); ++i) sums(0) += static_cast<double>(v(i)) * static_cast<double>(v(i));
+  double total = 0;
+  for (Index k = 0; k < lanes; ++k) total += sums(k);
+  return std::sqrt(total);
+}
+
 /// Returns true if neither a sum with this bound nor its update with a learning rate below 1e6 can overflow.
 template <class S>
 bool leaves_room(double bound) {
@@ -130,6 +147,19 @@ void DescendAdam<S>::numbers(Index begin, const ConstParametersRef<S>& sums) {
 }
 
 template <std::floating_point S>
+void ClipTo<S>::products(const Block&, std::span<const OuterProduct<S>>) {
+  require(false, "ClipTo", "The whole derivative is summed first.", "outer products");
+}
+
+template <std::floating_point S>
+void ClipTo<S>::numbers(Index begin, const ConstParametersRef<S>& sums) {
+  norm_ = euclidean_norm<S>(sums);
+  if (norm_ <= limit_) return sink_.numbers(begin, sums);
+  const Parameters<S> clipped = sums * static_cast<S>(limit_ / norm_);
+  sink_.numbers(begin, clipped);
+}
+
+template <std::floating_point S>
 void Bound<S>::products(const Block&, std::span<const OuterProduct<S>> terms) {
   // An entry of a b^T is at most the number of samples times the product of the largest entries of a and b.
   const auto size = [&](const ConstStateRef<S>& a) {
@@ -154,6 +184,8 @@ template class DescendSGD<float>;
 template class DescendSGD<double>;
 template class DescendAdam<float>;
 template class DescendAdam<double>;
+template class ClipTo<float>;
+template class ClipTo<double>;
 template class Bound<float>;
 template class Bound<double>;
 

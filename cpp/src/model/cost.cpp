@@ -25,11 +25,12 @@ auto column_sum(const Matrix& a, Index j) {
   return sum(a.rows(), [&](Index i) { return a(i, j); });
 }
 
+/// Stores softmax(scale o) of sample j in column j of out.
 template <class S>
-void softmax(const ConstStateRef<S>& o, Index j, StateRef<S>& out) {
+void softmax(const ConstStateRef<S>& o, RealOf<S> scale, Index j, StateRef<S>& out) {
   using std::exp;
   const S top = largest<S>(o, j);
-  for (Index i = 0; i < o.rows(); ++i) out(i, j) = exp(o(i, j) - top);
+  for (Index i = 0; i < o.rows(); ++i) out(i, j) = exp(S(scale) * (o(i, j) - top));
   out.col(j) /= column_sum(out, j);
 }
 
@@ -54,31 +55,41 @@ void SquaredError<S>::hessian_vector_product(const ConstStateRef<S>&, const Cons
 }
 
 template <class S>
+CrossEntropy<S>::CrossEntropy(State<S> y, double logit_scale)
+    : detail::Targets<S>(std::move(y)), scale_(logit_scale) {
+  require(logit_scale > 0 && std::isfinite(logit_scale), "CrossEntropy",
+          "logit_scale is positive and finite.", logit_scale);
+}
+
+template <class S>
 void CrossEntropy<S>::value(const ConstStateRef<S>& o, PerSample<S>& out) const {
   using std::exp, std::log;
+  const S scale(static_cast<RealOf<S>>(scale_));
   for (Index j = 0; j < o.cols(); ++j) {
     const S top = largest<S>(o, j);
-    const S partition = sum(o.rows(), [&](Index i) { return exp(o(i, j) - top); });
-    out(j) = (top + log(partition)) * column_sum(this->y(), j) -
-             sum(o.rows(), [&](Index i) -> S { return this->y()(i, j) * o(i, j); });
+    const S partition = sum(o.rows(), [&](Index i) { return exp(scale * (o(i, j) - top)); });
+    out(j) = (scale * top + log(partition)) * column_sum(this->y(), j) -
+             scale * sum(o.rows(), [&](Index i) -> S { return this->y()(i, j) * o(i, j); });
   }
 }
 
 template <class S>
 void CrossEntropy<S>::gradient(const ConstStateRef<S>& o, StateRef<S> out) const {
+  const auto scale = static_cast<RealOf<S>>(scale_);
   for (Index j = 0; j < o.cols(); ++j) {
-    softmax<S>(o, j, out);
-    out.col(j) = out.col(j) * column_sum(this->y(), j) - this->y().col(j);
+    softmax<S>(o, scale, j, out);
+    out.col(j) = S(scale) * (out.col(j) * column_sum(this->y(), j) - this->y().col(j));
   }
 }
 
 template <class S>
 void CrossEntropy<S>::hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
                                              StateRef<S> out) const {
+  const auto scale = static_cast<RealOf<S>>(scale_);
   for (Index j = 0; j < o.cols(); ++j) {
-    softmax<S>(o, j, out);
+    softmax<S>(o, scale, j, out);
     const S mean = sum(o.rows(), [&](Index i) -> S { return out(i, j) * v(i, j); });
-    out.col(j).array() *= (v.col(j).array() - mean) * column_sum(this->y(), j);
+    out.col(j).array() *= (v.col(j).array() - mean) * (S(scale * scale) * column_sum(this->y(), j));
   }
 }
 

@@ -108,6 +108,29 @@ class EQUIPROP_EXPORT DescendAdam final : public ParameterSink<S> {
   AdamStep<S> step_;
 };
 
+/// Sink that scales a derivative to a largest Euclidean norm before another sink receives it. The caller sums the whole
+/// derivative first, because `bounded` returns false.
+template <std::floating_point S>
+class EQUIPROP_EXPORT ClipTo final : public ParameterSink<S> {
+ public:
+  /// Keeps a reference to `sink`. `limit` is the largest norm; infinity only measures.
+  ClipTo(ParameterSink<S>& sink, double limit) : sink_(sink), limit_(limit) {}
+
+  /// Returns the norm of the derivative before it was scaled; 0 if none was received.
+  double norm() const { return norm_; }
+  /// See ParameterSink.
+  ///@{
+  bool needs_bound() const override { return true; }
+  bool bounded(double /*bound*/) override { return false; }
+  void products(const Block& weights, std::span<const OuterProduct<S>> terms) override;
+  void numbers(Index begin, const ConstParametersRef<S>& sums) override;
+  ///@}
+
+ private:
+  ParameterSink<S>& sink_;
+  double limit_, norm_ = 0;
+};
+
 /// Sink that computes a bound of the numbers that a model hands over.
 template <std::floating_point S>
 class EQUIPROP_EXPORT Bound final : public ParameterSink<S> {
@@ -137,6 +160,8 @@ extern template class DescendSGD<float>;
 extern template class DescendSGD<double>;
 extern template class DescendAdam<float>;
 extern template class DescendAdam<double>;
+extern template class ClipTo<float>;
+extern template class ClipTo<double>;
 extern template class Bound<float>;
 extern template class Bound<double>;
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/error.hpp"
 #include "equiprop/base/export.hpp"
 
 namespace equiprop {
@@ -83,16 +84,21 @@ class EQUIPROP_EXPORT SquaredError : public detail::Targets<S> {
   ///@}
 };
 
-/// Cross-entropy, C = -sum_i y_i log softmax(o)_i, for targets that sum to one.
+/// Cross-entropy, C = -sum_i y_i log softmax(a o)_i, for targets that sum to one. The logit scale a > 0 is an inverse
+/// temperature: outputs of size 1/a are enough for a given confidence.
 template <class S>
 class EQUIPROP_EXPORT CrossEntropy : public detail::Targets<S> {
  public:
-  using Scalar = S;                   ///< scalar of outputs and targets
-  using detail::Targets<S>::Targets;  ///< creates the cost of targets y (outputs, batch)
+  using Scalar = S;  ///< scalar of outputs and targets
+
+  /// Creates the cost of targets y (outputs, batch). Throws InvalidArgument unless the scale is positive and finite.
+  explicit CrossEntropy(State<S> y, double logit_scale = 1);
 
   /// Functions of the concept Cost.
   ///@{
-  double stiffness() const { return 0.5; }  // the Hessian diag(p) - p p^T is at most 1/2
+  double stiffness() const {
+    return 0.5 * scale_ * scale_;  // the Hessian a^2 (diag(p) - p p^T) is at most a^2 / 2
+  }
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const;
   void gradient(const ConstStateRef<S>& o, StateRef<S> out) const;
   void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
@@ -103,6 +109,9 @@ class EQUIPROP_EXPORT CrossEntropy : public detail::Targets<S> {
     return some;
   }
   ///@}
+
+ private:
+  double scale_;
 };
 
 extern template class SquaredError<float>;

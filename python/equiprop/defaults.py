@@ -1,0 +1,221 @@
+"""Rules under which networks learn without tuning: start values and learning rates from sizes, slopes and a batch.
+
+The rules and their derivation are in docs/training.md. The slope L of a layer is the largest weight that its units
+give to a coupling in the Hessian of the energy, relative to their own curvature; a chain whose couplings between
+free layers have singular values 1 / sqrt(d_a d_b L_a L_b), with d the number of couplings of a layer, has a convex
+energy, and its signals fall only as 1 / depth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.activations import Activation, activation
+from equiprop.arrays import Array
+from equiprop.costs import Cost, CrossEntropy
+from equiprop.layers import Dense
+from equiprop.models import HopfieldNetwork, Model
+from equiprop.nudging import centered
+from equiprop.optimizers import AUTO, Adam, Optimizer
+from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+
+#: Logit scale of a cross-entropy in a Trainer.
+LOGIT_SCALE = 4.0
+#: Nudging factor of a cost with second derivative 1; that of another cost is divided by its second derivative.
+BETA = 0.25
+#: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
+RATE = 0.2
+
+#: Learning rate of Adam for a model that is not a Hopfield network.
+_OTHER_RATE = 1e-3
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Where the units of a layer rest, and how steep they are.
+
+    Attributes
+    ----------
+    state, drive : float
+        State of a unit in the middle of its slope, and the drive (weighted signals plus bias) that holds it there.
+    signal : float
+        What a unit in this state sends to its neighbours.
+    slope : float
+        Largest slope L, see the module.
+    half_width : float
+        Half the width, in the drive, of the region where the slope is useful.
+    """
+
+    state: float
+    drive: float
+    signal: float
+    slope: float
+    half_width: float
+
+
+def unit_of(rho: Activation, potential: str) -> Unit:
+    """Return the resting unit of an activation under a potential."""
+    drive, half_width = _middle(rho)
+    if potential == "legendre":
+        slope = {"tanh": 1.0, "logistic": rho.gain / 4}.get(rho.kind, rho.gain)
+        value = float(rho.value([drive])[0])
+        return Unit(value, drive, value, slope, half_width)
+    state = drive  # the state is the argument of rho, and rho'(state) times the drive holds it
+    first = float(rho.derivative([state])[0])
+    return Unit(
+        state, state / first, float(rho.value([state])[0]), _quadratic_slope(rho, half_width), half_width
+    )
+
+
+def _middle(rho: Activation) -> tuple[float, float]:
+    """Return the middle of the useful slope of rho, and half its width."""
+    if rho.kind == "tanh":
+        return 0.0, 1.0
+    if rho.kind == "logistic":
+        return rho.shift, 2 / rho.gain
+    if rho.kind == "softplus":
+        return 1 / rho.gain, 2 / rho.gain
+    if np.isfinite(rho.lower) and np.isfinite(rho.upper):
+        return (rho.lower + rho.upper) / 2 / rho.gain, (rho.upper - rho.lower) / 2 / rho.gain
+    return (0.5 / rho.gain if np.isfinite(rho.lower) else 0.0), 1 / rho.gain
+
+
+def _quadratic_slope(rho: Activation, half_width: float) -> float:
+    """Return the maximum of rho'^2 / (1 - rho'' s / rho') over states s, for the quadratic potential."""
+    middle = _middle(rho)[0]
+    s = middle + half_width * np.linspace(-4, 4, 801)
+    first, second = rho.derivative(s), rho.second_derivative(s)
+    inside = first > 1e-6 * first.max()
+    curvature = 1 - second[inside] * s[inside] / first[inside]
+    return float((first[inside] ** 2 / np.maximum(curvature, 1e-3))[curvature > 0].max())
+
+
+def _units(net: HopfieldNetwork) -> list[Unit]:
+    """Return the resting units of all layers; the input has slope 1 and signal 0."""
+    free = [unit_of(activation(layer.activation), net.potential) for layer in net.layers[1:]]
+    return [Unit(0.0, 0.0, 0.0, 1.0, 1.0), *free]
+
+
+def _degrees(net: HopfieldNetwork) -> _Floats:
+    """Return the number of couplings of each layer, plus one for the output (its cost), at least 2."""
+    count = np.zeros(len(net.layers))
+    for coupling in net.couplings:
+        count[[coupling.source, coupling.target]] += 1
+    count[-1] += 1
+    return np.maximum(count, 2)
+
+
+def _named(net: HopfieldNetwork) -> list[tuple[int, Dense]]:
+    """Return the couplings with their numbers, counted from 1 as in the names of their blocks."""
+    return list(enumerate(net.couplings, start=1))
+
+
+def _orthogonal(random: np.random.Generator, rows: int, columns: int) -> _Floats:
+    """Return a random matrix whose singular values are all 1."""
+    q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
+    q = q * np.sign(np.diag(r))
+    return q if rows >= columns else q.T
+
+
+def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
+    """Return parameters from which `net` learns on inputs like x (samples, inputs).
+
+    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b). Weights from the
+    input are Gaussian, scaled so that they give drives of standard deviation h, the half width of the slope. Biases
+    let every unit rest in the middle of its slope; those of hidden layers that the input reaches are then moved by
+    up to h, so that units bend at different places.
+    """
+    random, x = np.random.default_rng(seed), np.asarray(x, dtype=np.float64)
+    theta: Array = np.zeros(net.num_parameters, dtype=net.dtype)
+    blocks, units, degrees = net.block_views(theta), _units(net), _degrees(net)
+    mean = [
+        x.mean(axis=0),
+        *(np.full(n.units, u.signal) for n, u in zip(net.layers[1:], units[1:], strict=True)),
+    ]
+    for k, (layer, unit) in enumerate(zip(net.layers[1:], units[1:], strict=True), start=1):
+        blocks[f"b{k}"][...] = unit.drive
+        if k < len(net.layers) - 1 and any(c.source == 0 and c.target == k for c in net.couplings):
+            blocks[f"b{k}"][...] += unit.half_width * random.uniform(-1, 1, layer.units)
+    for i, coupling in _named(net):
+        a, b = coupling.source, coupling.target
+        shape = blocks[f"W{i}"].shape
+        if a == 0:
+            w = random.standard_normal(shape)
+            w *= units[b].half_width / max(float((x @ w).std(axis=0).mean()), 1e-12)
+        else:
+            w = _orthogonal(random, *shape) / np.sqrt(
+                degrees[a] * degrees[b] * units[a].slope * units[b].slope
+            )
+            blocks[f"b{a}"][...] -= w @ mean[b]
+        blocks[f"W{i}"][...] = w
+        if f"B{i}" in blocks:
+            blocks[f"B{i}"][...] = w
+        blocks[f"b{b}"][...] -= mean[a] @ w
+    return theta
+
+
+def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
+    """Return Adam's learning rate for each block, for inputs like x (samples, inputs).
+
+    A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate * sqrt(entries):
+    c / sqrt(entries L_a L_b) makes it c relative to the slopes, c = 0.2 / (number of hidden layers). All weights from
+    the input move a drive by the rate times sum_i |x_i|, and a bias moves one unit alone.
+    """
+    units = _units(net)
+    size = RATE / max(len(net.layers) - 2, 1)
+    total = max(float(np.abs(np.asarray(x, dtype=np.float64)).sum(axis=1).mean()), 1e-12)
+    rates = {f"b{k}": size * unit.half_width / 40 for k, unit in enumerate(units[1:], start=1)}
+    rates[f"b{len(units) - 1}"] /= logit_scale(cost)
+    blocks = net.block_slices
+    for i, coupling in _named(net):
+        a, b = coupling.source, coupling.target
+        entries = blocks[f"W{i}"].stop - blocks[f"W{i}"].start
+        if a == 0:
+            rates[f"W{i}"] = size * units[b].half_width / total
+        else:
+            rates[f"W{i}"] = size / float(np.sqrt(entries * units[a].slope * units[b].slope))
+        if f"B{i}" in blocks:
+            rates[f"B{i}"] = rates[f"W{i}"]
+    return rates
+
+
+def logit_scale(cost: Any) -> float:
+    """Return the factor of the outputs in a cost: that of a cross-entropy, otherwise 1."""
+    return cost.scale if isinstance(cost, CrossEntropy) else 1.0
+
+
+def output_slope(model: Model) -> float:
+    """Return the slope L of the outputs of a network; 1 for another model."""
+    if not isinstance(model, HopfieldNetwork):
+        return 1.0
+    return unit_of(activation(model.layers[-1].activation), model.potential).slope
+
+
+def training_cost(model: Model, cost: Cost) -> Cost:
+    """Return a cost with its logit scale: a^2 L = 16 for a cross-entropy without one and outputs of slope L."""
+    if not isinstance(cost, CrossEntropy) or cost.logit_scale is not None:
+        return cost
+    return CrossEntropy(LOGIT_SCALE / math.sqrt(output_slope(model)))
+
+
+def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
+    """Return a second phase with its nudging: for Equilibrium Propagation without one, centered(1 / (4 a^2 L))."""
+    if not isinstance(phase, EquilibriumPropagation) or phase.nudging is not None:
+        return phase
+    return replace(phase, nudging=centered(BETA / (logit_scale(cost) ** 2 * output_slope(model))))
+
+
+def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> None:
+    """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates."""
+    network = isinstance(model, HopfieldNetwork)
+    if network and model.fresh_seed is not None:
+        model.parameters[:] = start_values(model, x, model.fresh_seed)
+    if isinstance(optimizer, Adam) and optimizer.learning_rate == AUTO:
+        optimizer.learning_rate = block_rates(model, x, cost) if network else _OTHER_RATE
