@@ -55,8 +55,9 @@ class TimedCore:
     """Replaces a trainer's training step in the core: keeps the last times and arguments of `take`."""
 
     def __init__(self, trainer: eq.Trainer, kept: int) -> None:
-        (self.core, network), self.seconds, self.arguments = trainer._stepper(), deque(maxlen=kept), ()
-        trainer._core_step = (trainer.model, self, network)
+        stepper, self.seconds, self.arguments = trainer._stepper, deque(maxlen=kept), ()
+        self.core, network = stepper.core_step(trainer.model)
+        stepper._core_step = (trainer.model, self, network)
 
     def take(self, *arguments: Any) -> Any:
         start = time.perf_counter()

@@ -15,8 +15,8 @@ _MEMORY = 0.95
 class Clipping:
     """Scales a gradient that is larger than `factor` times the running mean of earlier norms.
 
-    Near a loss of stability single gradients are thousands of times larger than their neighbours; Adam's averages
-    would then keep steps small for a thousand steps (docs/training.md).
+    Near a loss of stability single gradients are thousands of times larger than their neighbours; Adam's
+    averages would then keep steps small for a thousand steps (docs/training.md).
 
     Parameters
     ----------

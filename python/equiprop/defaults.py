@@ -1,9 +1,9 @@
-"""Rules under which networks learn without tuning: start values and learning rates from sizes, slopes and a batch.
+"""Rules under which networks learn without tuning: start values and learning rates from a batch of inputs.
 
-The rules and their derivation are in docs/training.md. The slope L of a layer is the largest weight that its units
-give to a coupling in the Hessian of the energy, relative to their own curvature; a chain whose couplings between
-free layers have singular values 1 / sqrt(d_a d_b L_a L_b), with d the number of couplings of a layer, has a convex
-energy, and its signals fall only as 1 / depth.
+The rules and their derivation are in docs/training.md. The slope L of a layer is the largest weight that
+its units give to a coupling in the Hessian of the energy, relative to their own curvature. A chain whose
+couplings between free layers have singular values 1 / sqrt(d_a d_b L_a L_b), with d the number of couplings
+of a layer, has a convex energy, and its signals fall only as 1 / depth.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
 #: Logit scale of a cross-entropy in a Trainer.
 LOGIT_SCALE = 4.0
-#: Nudging factor of a cost with second derivative 1; that of another cost is divided by its second derivative.
+#: Nudging factor of a cost with second derivative 1; another cost divides it by its second derivative.
 BETA = 0.25
 #: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
 RATE = 0.2
@@ -44,7 +44,7 @@ class Unit:
     Attributes
     ----------
     state, drive : float
-        State of a unit in the middle of its slope, and the drive (weighted signals plus bias) that holds it there.
+        State of a unit in the middle of its slope, and the drive (weighted signals plus bias) that holds it.
     signal : float
         What a unit in this state sends to its neighbours.
     slope : float
@@ -127,10 +127,10 @@ def _orthogonal(random: np.random.Generator, rows: int, columns: int) -> _Floats
 def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     """Return parameters from which `net` learns on inputs like x (samples, inputs).
 
-    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b). Weights from the
-    input are Gaussian, scaled so that they give drives of standard deviation h, the half width of the slope. Biases
-    let every unit rest in the middle of its slope; those of hidden layers that the input reaches are then moved by
-    up to h, so that units bend at different places.
+    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b). Weights from
+    the input are Gaussian, scaled so that they give drives of standard deviation h, the half width of the
+    slope. Biases let every unit rest in the middle of its slope; those of hidden layers that the input
+    reaches are then moved by up to h, so that units bend at different places.
     """
     random, x = np.random.default_rng(seed), np.asarray(x, dtype=np.float64)
     theta: Array = np.zeros(net.num_parameters, dtype=net.dtype)
@@ -164,9 +164,10 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
 def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     """Return Adam's learning rate for each block, for inputs like x (samples, inputs).
 
-    A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate * sqrt(entries):
-    c / sqrt(entries L_a L_b) makes it c relative to the slopes, c = 0.2 / (number of hidden layers). All weights from
-    the input move a drive by the rate times sum_i |x_i|, and a bias moves one unit alone.
+    A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate *
+    sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 /
+    (number of hidden layers). All weights from the input move a drive by the rate times sum_i |x_i|, and a
+    bias moves one unit alone.
     """
     units = _units(net)
     size = RATE / max(len(net.layers) - 2, 1)
@@ -199,23 +200,28 @@ def output_slope(model: Model) -> float:
 
 
 def training_cost(model: Model, cost: Cost) -> Cost:
-    """Return a cost with its logit scale: a^2 L = 16 for a cross-entropy without one and outputs of slope L."""
+    """Return a cost whose logit scale is set: a^2 L = 16 for a cross-entropy, with outputs of slope L."""
     if not isinstance(cost, CrossEntropy) or cost.logit_scale is not None:
         return cost
     return CrossEntropy(LOGIT_SCALE / math.sqrt(output_slope(model)))
 
 
+def training_beta(model: Model, cost: Cost) -> float:
+    """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a."""
+    return BETA / (logit_scale(cost) ** 2 * output_slope(model))
+
+
 def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
-    """Return a second phase with its nudging: for Equilibrium Propagation without one, centered(1 / (4 a^2 L))."""
+    """Return a second phase whose nudging is set: centered(1 / (4 a^2 L)) for Equilibrium Propagation."""
     if not isinstance(phase, EquilibriumPropagation) or phase.nudging is not None:
         return phase
-    return replace(phase, nudging=centered(BETA / (logit_scale(cost) ** 2 * output_slope(model))))
+    return replace(phase, nudging=centered(training_beta(model, cost)))
 
 
 def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> None:
     """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates."""
-    network = isinstance(model, HopfieldNetwork)
-    if network and model.fresh_seed is not None:
-        model.parameters[:] = start_values(model, x, model.fresh_seed)
+    network = model if isinstance(model, HopfieldNetwork) else None
+    if network is not None and network.fresh_seed is not None:
+        network.parameters[:] = start_values(network, x, network.fresh_seed)
     if isinstance(optimizer, Adam) and optimizer.learning_rate == AUTO:
-        optimizer.learning_rate = block_rates(model, x, cost) if network else _OTHER_RATE
+        optimizer.learning_rate = _OTHER_RATE if network is None else block_rates(network, x, cost)

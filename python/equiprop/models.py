@@ -95,10 +95,10 @@ class HopfieldNetwork:
         Seed of the initial weights, which are equal on every platform: uniform between
         +-gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010). Biases are zero.
     gain : float, optional
-        Scale of the initial weights, by default 1/2, at which a network usually has one stable fixed point; at
-        1, the states of a network with linear units may grow without limit. If no gain is given, a `Trainer`
-        replaces the initial weights by ones that fit its first data (docs/training.md), unless they were
-        changed before.
+        Scale of the initial weights, by default 1/2, at which a network usually has one stable fixed point;
+        at 1, the states of a network with linear units may grow without limit. If no gain is given, a
+        `Trainer` replaces the initial weights by ones that fit its first data (docs/training.md), unless
+        they were changed before.
 
     Raises
     ------
@@ -116,6 +116,9 @@ class HopfieldNetwork:
     >>> eq.free_phase(net, [[0.1, 0.2, 0.3, 0.4]]).outputs.shape
     (1, 3)
     """
+
+    #: Seed and checksum of parameters that are as the constructor drew them.
+    _drawn: tuple[int, int] | None
 
     #: Attributes that are computed from the network of the core.
     _DERIVED = frozenset(
@@ -177,7 +180,7 @@ class HopfieldNetwork:
             )
         self.initialize(seed, 0.5 if gain is None else gain)
         if gain is None:
-            self._drawn = (seed, zlib.crc32(self.parameters))
+            self._drawn = (seed, self._checksum())
 
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         self._network = network
@@ -190,7 +193,7 @@ class HopfieldNetwork:
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"
         self._parameters: Array = network.parameters
-        self._drawn: tuple[int, int] | None = None  # seed and checksum of parameters that are as drawn
+        self._drawn = None
         self.dtype: np.dtype[Any] = self._parameters.dtype
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._block_slices = MappingProxyType(
@@ -232,9 +235,11 @@ class HopfieldNetwork:
 
         A `Trainer` gives such a network start values that fit its first data.
         """
-        if self._drawn is None or zlib.crc32(self.parameters) != self._drawn[1]:
-            return None
-        return self._drawn[0]
+        drawn = self._drawn
+        return drawn[0] if drawn is not None and drawn[1] == self._checksum() else None
+
+    def _checksum(self) -> int:
+        return zlib.crc32(self.parameters.data)
 
     @property
     def core_network(self) -> _core.HopfieldNetwork:
@@ -349,7 +354,7 @@ class HopfieldNetwork:
         mine, seed = self.blocks, self.fresh_seed
         for name, block in other.blocks.items():
             block[...] = mine[name] if name in mine else mine["W" + name[1:]]
-        other._drawn = None if seed is None else (seed, zlib.crc32(other.parameters))
+        other._drawn = None if seed is None else (seed, other._checksum())
         return other
 
     def __repr__(self) -> str:

@@ -202,8 +202,8 @@ class Adam(_Fused):
     Parameters
     ----------
     learning_rate : float or mapping from block name to float, not negative, or "auto"
-        See :class:`SGD`. With "auto", the default of a `Trainer`, the trainer replaces it by one rate for each
-        block, computed from the network and its first data (docs/training.md).
+        See :class:`SGD`. With "auto", the default of a `Trainer`, the trainer replaces it by one rate for
+        each block, computed from the network and its first data (docs/training.md).
     beta1, beta2 : float in [0, 1)
         Factors by which the averages m of g and v of its square decay at each step.
     epsilon : float, positive

@@ -40,10 +40,15 @@ def growth_advice(start: float, largest: float, steps: int, learning_rate: Rate 
 
 def overflow_error(advice: tuple[str, ...]) -> ConvergenceError:
     """Return the error of a step that finds parameters which earlier updates made infinite or NaN."""
+    return _error("the update of an earlier step made parameters infinite or NaN", advice)
+
+
+def runaway_error(objective: float, start: float, advice: tuple[str, ...]) -> ConvergenceError:
+    """Return the error of a step whose objective is far beyond its start."""
+    return _error(f"the objective grew from {start:.3g} to {objective:.3g}", advice)
+
+
+def _error(event: str, advice: tuple[str, ...]) -> ConvergenceError:
     zero, status = np.zeros(1, np.int64), np.array([Status.DIVERGED], np.int8)
     outcome = Outcome(status, zero, np.array([np.nan]), zero, advice=advice)
-    return ConvergenceError(
-        "[Trainer.step] Training diverged: the update of an earlier step made parameters infinite or NaN. "
-        + " ".join(advice),
-        outcome,
-    )
+    return ConvergenceError(f"[Trainer.step] Training diverged: {event}. {' '.join(advice)}", outcome)

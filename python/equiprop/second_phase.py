@@ -169,7 +169,7 @@ class RecurrentBackpropagation:
     0
     """
 
-    linear_solver: LinearSolver = ConjugateGradient(tolerance=1e-2)  # noqa: RUF009
+    linear_solver: LinearSolver = ConjugateGradient(tolerance=1e-3)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         rule = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"

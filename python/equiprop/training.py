@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_contiguous
+from equiprop.arrays import Array
 from equiprop.checks import check_type, whole
-from equiprop.clipping import Clipping
-from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
+from equiprop.costs import Cost, SquaredError
 from equiprop.data import Dataset
 from equiprop.defaults import start, training_cost, training_phase
 from equiprop.early_stopping import BestEpoch
@@ -22,34 +20,29 @@ from equiprop.evaluation import (
     array_batches,
     check_data,
     dataset_batches,
-    mean_error,
     measure,
     predict,
-    sample_errors,
     scaled_input,
 )
+from equiprop.health import Health
 from equiprop.history import Epoch, Evaluation, Metrics, summarise
-from equiprop.models import Model, clamped_by_core
-from equiprop.optimizers import AUTO, Adam, CoreSinks, Optimizer, constant
-from equiprop.overflow import growth_advice, largest_size, overflow_error
+from equiprop.models import Model
+from equiprop.optimizers import Adam, Optimizer, constant
+from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
 from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
     Outcome,
-    Status,
-    advise,
     warn_of_epoch,
 )
-from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase
-from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
+from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
+from equiprop.stepping import PhaseDivergence, Settings, Stepper
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
 #: Stream for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
-_DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
-
-
 Callback = Callable[["Trainer", Epoch], None]
 
 
@@ -101,7 +94,7 @@ class Trainer:
 
     model: Model
     second_phase: SecondPhase = field(default_factory=EquilibriumPropagation)
-    optimizer: Optimizer = field(default_factory=lambda: Adam(AUTO))
+    optimizer: Optimizer = field(default_factory=lambda: Adam("auto"))
     cost: Cost = field(default_factory=SquaredError)
     solver: FreeSolver | None = None
     schedule: Callable[[float], float] = field(default_factory=constant)
@@ -121,12 +114,9 @@ class Trainer:
             self.solver = training_solver(self.model)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
-        self._clipping = Clipping(self.clip)
-        self._started = False
+        self._stepper, self._health, self._started = Stepper(self.clip), Health(), False
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = largest_size(self.model.parameters)
-        self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
-        self._core_options, self._core_sinks = CoreOptions(), CoreSinks()
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
@@ -148,119 +138,46 @@ class Trainer:
             If x or y has a wrong type or shape, or numbers that are not finite.
         ConvergenceError
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
-            parameter infinite or NaN.
+            parameter infinite or NaN, or if the objective is ten times that of the first step, or not finite.
         """
         if not self._started:
             self._start(self.model.as_input(x, "Trainer.step"))
+        if self._health.kept is None:
+            self._health.begin(self.model, self.cost, y)
         factor = self.schedule(progress)
-        options = self._core_options.of(self.second_phase, self.model, self._solver, self.steps)
+        settings = Settings(
+            self.model, self.second_phase, self.optimizer, self.cost, self._solver, self.steps, factor
+        )
         try:
-            if options is None:
-                metrics = self._step_by_own_phase(x, y, factor)
-            else:
-                metrics = self._step_in_core(x, y, options, factor)
+            metrics = self._stepper.take(settings, x, y)
+        except PhaseDivergence as failure:
+            raise self._refusal(failure.phase, failure.outcome) from None
         except ValueError:
             if self.steps and not np.isfinite(self.model.parameters).all():
                 raise overflow_error(self._if_training_diverges()) from None
             raise
+        if self._health.has_run_away(metrics.objective, self.steps):
+            raise runaway_error(metrics.objective, self._health.start, self._if_training_diverges())
         self.steps += 1
+        self._health.keep(self.model, self.steps)
         return metrics
 
+    def prepare(self, data: Dataset) -> None:
+        """Set start values and learning rates that fit `data`; `fit` and the first `step` do it, too.
+
+        A network keeps parameters that were changed after its construction, or that have a gain of their own.
+        Only the learning rate "auto" is replaced. Later calls have no effect.
+        """
+        check_data(data, "Trainer.prepare", "`data`")
+        if not self._started:
+            rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
+            self._start(data.batch(np.sort(rows), self.model.dtype)[0])
+
     def _start(self, x: Array) -> None:
-        """Give a fresh network start values, and an optimizer learning rates, that fit inputs x (samples, inputs)."""
+        """Set start values and rates that fit inputs x (samples, inputs); see `defaults.start`."""
         start(self.model, self.optimizer, self.cost, x)
         self._largest_at_start = largest_size(self.model.parameters)
         self._started = True
-
-    def _step_in_core(
-        self, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork, factor: float
-    ) -> Metrics:
-        """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
-        model, optimizer, where = self.model, self.optimizer, "Trainer.step"
-        step, network = self._stepper()
-        x = as_contiguous(x, model.dtype, where, "x") if network else model.as_input(x, where)
-        targets, cost = core_cost(self.cost, model, y, len(x), where)
-        parameters = model.parameters
-        sink = self._core_sinks.of(optimizer, parameters, model.block_slices, factor)
-        limit = self._clipping.largest_norm
-        result = step.take(x, targets, cost, self._solver.core, options, sink, limit)
-        if result is None:
-            raise self._divergence(step)
-        objective, error, free, second, residual, failed, norm, gradient = result
-        if gradient is None:
-            optimizer.finish()  # type: ignore[attr-defined]
-        else:
-            optimizer.step(parameters, gradient, model.block_slices, factor)
-        self._clipping.record(norm)
-        advice = self._advice(step) if failed else ()
-        return Metrics(objective, error, free, second, residual, failed, norm, advice)
-
-    def _stepper(self) -> tuple[_core.TrainingStep, bool]:
-        """Return the core's training step of the model, and whether the core clamps the model itself.
-
-        The training step reuses its memory from step to step.
-        """
-        if self._core_step is None or self._core_step[0] is not self.model:
-            network = clamped_by_core(self.model)
-            step = self.model.core.TrainingStep(self.model, network)
-            self._core_step = (self.model, step, network is not None)
-        return self._core_step[1:]
-
-    def _outcomes(self, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
-        """Return the outcomes of both phases of the last step; None for a second phase that was not run."""
-        model, solver = self.model, self._solver
-        free = Outcome(*step.free, advice=advise(step.free[0], partial(solver.cure, model=model)))
-        if not len(step.second[0]):
-            return free, None
-        cure = partial(self.second_phase.cure, model, solver)  # type: ignore[attr-defined]
-        return free, Outcome(*step.second, advice=advise(step.second[0], cure))
-
-    def _advice(self, step: _core.TrainingStep) -> tuple[str, ...]:
-        free, second = self._outcomes(step)
-        return tuple(dict.fromkeys((*free.advice, *(second.advice if second else ()))))
-
-    def _divergence(self, step: _core.TrainingStep) -> ConvergenceError:
-        free, second = self._outcomes(step)
-        return self._refusal("free phase", free) if second is None else self._refusal("second phase", second)
-
-    def _step_by_own_phase(self, x: Any, y: Any, factor: float) -> Metrics:
-        """Take a step whose second phase defines its own `gradient`."""
-        model, solver = self.model, self._solver
-        x = model.as_input(x, "Trainer.step")
-        cost = bind_cost(self.cost, model, y, len(x), "Trainer.step")
-        energy = model.clamp(x)
-        start = start_of(model, len(x))
-        state, outcome, *_ = model.core.relax(energy, solver.core, start, samples=len(x))
-        free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
-        self._refuse_divergence("free phase", free)
-        gradient = self.second_phase.gradient(
-            FreeState(model, energy, x, state, cost, solver, self.steps, False)
-        )
-        self._refuse_divergence("second phase", gradient)
-        norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
-        cut = self._clipping.cut(gradient.parameters, norm)
-        self.optimizer.step(model.parameters, cut, model.block_slices, factor)
-        self._clipping.record(norm)
-        outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
-        failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
-        return Metrics(
-            gradient.objective,
-            mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
-            int(free.iterations.sum()) / len(x),
-            int(gradient.iterations.sum()) / len(x),
-            float(free.residual.max()),
-            int(failed.sum()),
-            norm,
-            tuple(dict.fromkeys((*free.advice, *gradient.advice))),
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = {"_core_step": None, "_core_options": CoreOptions(), "_core_sinks": CoreSinks()}
-        return {**self.__dict__, **kept}
-
-    def _refuse_divergence(self, phase: str, outcome: Outcome) -> None:
-        if outcome.status.max() == _DIVERGED:  # the largest value of Status
-            raise self._refusal(phase, outcome)
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
         outcome = replace(outcome, advice=(*self._if_training_diverges(), *outcome.advice))
@@ -308,7 +225,8 @@ class Trainer:
         TypeError, ValueError
             If an argument has a wrong type or is out of range.
         ConvergenceError
-            If a sample diverged.
+            If a sample or the objective diverged. The model then has its last good parameters, which are at
+            most 100 steps old.
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
         check_data(data, "Trainer.fit", "`data`")
@@ -317,14 +235,20 @@ class Trainer:
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_data(validation, "Trainer.fit", "`validation`, which patience needs,")
-        if not self._started:
-            rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
-            self._start(data.batch(np.sort(rows), self.model.dtype)[0])
+        self.prepare(data)
         best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
-            records.append(self._epoch(data, validation, epoch, epochs, progress))
+            try:
+                records.append(self._epoch(data, validation, epoch, epochs, progress))
+            except ConvergenceError as error:
+                self._health.restore(self.model)
+                raise ConvergenceError(
+                    f"{error} The model has its parameters after step {self._health.step} again.",
+                    error.outcome,
+                ) from None
             self.history.append(records[-1])
+            self._health.keep(self.model, self.steps, interval=1)
             for callback in self.callbacks:
                 callback(self, records[-1])
             if best.should_stop(records[-1], self.model):

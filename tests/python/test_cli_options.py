@@ -108,9 +108,9 @@ WITH_EFFECT = {
     "--max-iterations 7": "",
     "--epochs 3": "",
     "--batch-size 7": "",
-    "--optimizer adam": "",
+    "--optimizer sgd": "",
     "--learning-rate 0.3": "",
-    "--momentum 0.1": "",
+    "--momentum 0.1": "--optimizer sgd",
     "--weight-decay 0.1": "",
     "--schedule constant": "",
     "--validation 0.2": "",
@@ -149,7 +149,7 @@ def test_help_names_every_option_and_the_defaults(name: str, capsys: Capture) ->
     assert end.value.code == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert all(flag in text for flag in flags(name))
-    assert ("nudging factor (default: 0.25)" in text) == (name == "train")
+    assert ("nudging factor (default: 1/4," in text) == (name == "train")
 
 
 @pytest.mark.parametrize("layers", [[4], [5, 4, 3]])
@@ -169,6 +169,6 @@ def test_what_is_not_given_is_what_python_users_get(layers: list[int], words: st
 
 def test_options_of_a_solver_leave_its_others_as_they_are() -> None:
     trainer = build_trainer(parsed("train", "digits", "--layers", "4", "3", "--max-iterations", "9"), DATA)
-    assert trainer.solver == eq.BlockUpdate(tolerance=2e-3, max_iterations=9, anderson=1)
+    assert trainer.solver == eq.BlockUpdate(tolerance=1e-4, max_iterations=9, anderson=1)
     trainer = build_trainer(parsed("train", "digits", "--layers", "4", "3", "--solver", "euler"), DATA)
-    assert trainer.solver == eq.Euler(tolerance=2e-3, max_iterations=200)
+    assert trainer.solver == eq.Euler(tolerance=1e-4, max_iterations=500)

@@ -163,8 +163,9 @@ def test_every_option_trains(words: str, tmp_path: Path, capsys: Capture) -> Non
 def test_a_learning_rate_of_zero_changes_nothing(optimizer: str, tmp_path: Path, capsys: Capture) -> None:
     run(capsys, *DIGITS, "--output", tmp_path, "--learning-rate", 0, "--optimizer", optimizer)
     trained = eq.load(tmp_path / "model.safetensors")
-    fresh = eq.HopfieldNetwork([64, 12, 10], seed=0)
-    np.testing.assert_array_equal(trained.parameters, fresh.parameters)
+    start = eq.Trainer(eq.HopfieldNetwork([64, 12, 10], seed=0))
+    start.prepare(eq.load_digits()[0])
+    np.testing.assert_array_equal(trained.parameters, start.model.parameters)
 
 
 def test_mnist_is_read_from_its_files(tmp_path: Path, capsys: Capture) -> None:

@@ -162,7 +162,7 @@ def test_the_schedule_scales_every_step_by_its_progress() -> None:
         asked.append(progress)
         return 0.0
 
-    net = small()
+    net = chain()
     start = net.parameters.copy()
     Trainer(net, schedule=halved, batch_size=100).fit(blobs(), epochs=2)
     assert asked == pytest.approx([k / 6 for k in range(6)])
@@ -318,5 +318,5 @@ def test_a_progress_bar_without_tqdm_names_the_extra(monkeypatch: pytest.MonkeyP
 
 def test_the_default_solver_suits_the_model() -> None:
     assert isinstance(Trainer(small()).solver, eq.BlockUpdate)
-    assert isinstance(Trainer(chain(potential="quadratic")).solver, eq.Euler)
+    assert isinstance(Trainer(chain(potential="quadratic")).solver, eq.FixedPointIteration)
     assert Trainer(small(), solver=eq.Euler()).solver == eq.Euler()

@@ -88,9 +88,7 @@ def test_the_advice_of_an_epoch_has_no_sentence_twice() -> None:
 
 def test_an_update_that_overflows_names_the_learning_rate_and_lowering_it_cures() -> None:
     data = blobs()
-    with pytest.raises(
-        eq.ConvergenceError, match=r"parameters infinite or NaN\. Lower the learning rate \(1e\+38\)"
-    ) as e:
+    with pytest.raises(eq.ConvergenceError, match=r"diverged(.|\n)*Lower the learning rate \(1e\+38\)") as e:
         eq.Trainer(chain(4, 6, 3, dtype="float32"), optimizer=eq.SGD(1e38, momentum=0.9)).fit(data, epochs=3)
     assert (e.value.outcome.status == eq.Status.DIVERGED).all()
     cured = eq.Trainer(chain(4, 6, 3, dtype="float32"), optimizer=eq.SGD(0.05, momentum=0.9))
@@ -106,7 +104,9 @@ class Doubled(eq.HopfieldNetwork):
 
 def test_a_network_that_overrides_how_it_is_clamped_is_trained_that_way() -> None:
     x, y = blobs().x[:20], blobs().y[:20]
-    doubled, plain = Doubled([4, 6, 3], seed=1), eq.HopfieldNetwork([4, 6, 3], seed=1)
+    doubled, plain = Doubled([4, 6, 3], gain=0.5), eq.HopfieldNetwork([4, 6, 3], gain=0.5)
     for _ in range(3):
-        assert eq.Trainer(doubled).step(x, y) == eq.Trainer(plain).step(2 * x, y)
+        assert eq.Trainer(doubled, optimizer=eq.SGD(0.1)).step(x, y) == eq.Trainer(
+            plain, optimizer=eq.SGD(0.1)
+        ).step(2 * x, y)
     np.testing.assert_array_equal(doubled.parameters, plain.parameters)

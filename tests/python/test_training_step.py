@@ -117,7 +117,7 @@ def test_the_next_step_uses_another_second_phase_solver_or_model() -> None:
         ("second_phase", RecurrentBackpropagation()),
         ("second_phase", EquilibriumPropagation(eq.one_sided(0.5))),
         ("solver", eq.FixedPointIteration(tolerance=1e-9)),
-        ("cost", eq.CrossEntropy()),
+        ("cost", eq.CrossEntropy(logit_scale=1.0)),
         ("model", chain(4, 9, 3)),
     ):
         trainer.step(x, y)
@@ -166,5 +166,5 @@ def test_the_core_refuses_memory_that_it_would_have_to_copy() -> None:
     with pytest.raises(
         ValueError, match=r"\[Trainer.step\] The optimizer updates the parameters of the model"
     ):
-        step.take(x, labels, _core.CostKind.SQUARED_ERROR, eq.BlockUpdate().core, phases, sink)
+        step.take(x, labels, _core.CostKind(0.0), eq.BlockUpdate().core, phases, sink, np.nan)
     np.testing.assert_array_equal(net.parameters, before)

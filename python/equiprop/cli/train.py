@@ -40,6 +40,7 @@ def run_train(options: argparse.Namespace) -> int:
     folder = RunFolder(options.output or Path(f"equiprop-{options.data}"))
     if options.plot:
         plotting.require_matplotlib("train")
+    trainer.prepare(train)
     log = _Log(test, folder, trainer.model.parameters, quiet=options.json)
     trainer.callbacks = [log]
     log.say_header(f"{trainer.model} on {len(train)} {options.data}, {options.second_phase}")

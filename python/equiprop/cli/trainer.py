@@ -8,7 +8,9 @@ from dataclasses import replace
 from equiprop.activations import ACTIVATIONS
 from equiprop.cli.data import DATA
 from equiprop.cli.options import COSTS, Condition, Options
+from equiprop.costs import Cost
 from equiprop.data import Dataset
+from equiprop.defaults import training_beta, training_cost
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
@@ -85,7 +87,13 @@ def _add_phases(options: Options) -> None:
         choices=_NUDGINGS,
         help="rule for the values of beta in the nudged phases",
     )
-    options.add("--beta", _EQPROP, _FINITE_BETA, default=0.25, type=float, help="nudging factor")
+    options.add(
+        "--beta",
+        _EQPROP,
+        _FINITE_BETA,
+        type=float,
+        help="nudging factor (default: 1/4, divided by the second derivative of the cost)",
+    )
     options.add(
         "--linear-solver",
         _RBP,
@@ -118,10 +126,12 @@ def _add_optimization(options: Options) -> None:
     options.add("--epochs", type=int, help=f"passes over the training data (default: {epochs})")
     options.add("--batch-size", default=50, type=int, help="samples per step")
     options.add(
-        "--optimizer", default="sgd", choices=["sgd", "adam"], help="stochastic gradient descent or Adam"
+        "--optimizer", default="adam", choices=["sgd", "adam"], help="stochastic gradient descent or Adam"
     )
     options.add(
-        "--learning-rate", type=float, help="factor of the gradient (default: 0.05 for sgd, 0.001 for adam)"
+        "--learning-rate",
+        type=float,
+        help="factor of the step (default: 0.05 for sgd, one rate for each block for adam)",
     )
     options.add(
         "--momentum", _SGD, default=0.9, type=float, help="factor of the previous direction in each step"
@@ -153,11 +163,12 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         dtype=options.dtype,
         seed=options.seed,
     )
+    cost = training_cost(model, COSTS[options.cost]())
     return Trainer(
         model,
-        second_phase=_second_phase(options),
+        second_phase=_second_phase(options, model, cost),
         optimizer=_optimizer(options),
-        cost=COSTS[options.cost](),
+        cost=cost,
         solver=build_solver(options, model),
         schedule=cosine() if options.schedule == "cosine" else constant(),
         batch_size=options.batch_size,
@@ -175,23 +186,24 @@ def build_solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSol
     return replace(default, **given)
 
 
-def _nudging(options: argparse.Namespace) -> Nudging:
+def _nudging(options: argparse.Namespace, beta: float) -> Nudging:
     if options.nudging == "exact":
         return exact_limit()
     if options.nudging == "random_sign":
-        return random_sign(options.beta, options.seed)
-    return {"centered": centered, "one_sided": one_sided}[options.nudging](options.beta)
+        return random_sign(beta, options.seed)
+    return {"centered": centered, "one_sided": one_sided}[options.nudging](beta)
 
 
-def _second_phase(options: argparse.Namespace) -> SecondPhase:
+def _second_phase(options: argparse.Namespace, model: HopfieldNetwork, cost: Cost) -> SecondPhase:
     if options.second_phase == "rbp":
-        return RecurrentBackpropagation(_LINEAR[options.linear_solver](tolerance=1e-2))
-    return EquilibriumPropagation(_nudging(options))
+        return RecurrentBackpropagation(_LINEAR[options.linear_solver](tolerance=1e-3))
+    beta = training_beta(model, cost) if options.beta is None else options.beta
+    return EquilibriumPropagation(_nudging(options, beta))
 
 
 def _optimizer(options: argparse.Namespace) -> Optimizer:
     if options.optimizer == "adam":
-        rate = 1e-3 if options.learning_rate is None else options.learning_rate
-        return Adam(rate, weight_decay=options.weight_decay)
+        automatic = options.learning_rate is None
+        return Adam("auto" if automatic else options.learning_rate, weight_decay=options.weight_decay)
     rate = 0.05 if options.learning_rate is None else options.learning_rate
     return SGD(rate, options.momentum, options.weight_decay)

@@ -1,0 +1,155 @@
+"""One training step on a mini-batch: free phase, second phase, update of the parameters."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from equiprop import _core
+from equiprop.arrays import as_contiguous
+from equiprop.clipping import Clipping
+from equiprop.costs import Cost, bind_cost, core_cost
+from equiprop.evaluation import mean_error, sample_errors
+from equiprop.history import Metrics
+from equiprop.models import Model, clamped_by_core
+from equiprop.optimizers import CoreSinks, Optimizer
+from equiprop.results import Outcome, Status, advise
+from equiprop.second_phase import CoreOptions, FreeState, SecondPhase
+from equiprop.solvers import FreeSolver, start_of
+
+_WHERE = "Trainer.step"
+_DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
+
+
+class Settings(NamedTuple):
+    """The settings of one step; `number` is its number in the training, `factor` that of the schedule."""
+
+    model: Model
+    second_phase: SecondPhase
+    optimizer: Optimizer
+    cost: Cost
+    solver: FreeSolver
+    number: int
+    factor: float
+
+
+class PhaseDivergence(Exception):
+    """A sample diverged in a phase; no parameter was changed."""
+
+    def __init__(self, phase: str, outcome: Outcome) -> None:
+        super().__init__(phase)
+        self.phase, self.outcome = phase, outcome
+
+
+class Stepper:
+    """Takes training steps, and keeps the core's memory and the running norm of the gradient between them.
+
+    Parameters
+    ----------
+    clip : float, positive
+        See `Clipping`.
+    """
+
+    def __init__(self, clip: float) -> None:
+        self.clipping = Clipping(clip)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
+        self._options, self._sinks = CoreOptions(), CoreSinks()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"clipping": self.clipping}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.clipping = state["clipping"]
+        self._forget()
+
+    def take(self, settings: Settings, x: Any, y: Any) -> Metrics:
+        """Take a step on inputs x and targets y; raise PhaseDivergence if a sample diverged."""
+        s = settings
+        options = self._options.of(s.second_phase, s.model, s.solver, s.number)
+        if options is None:
+            return self._by_own_phase(s, x, y)
+        return self._in_core(s, x, y, options)
+
+    def _in_core(
+        self, s: Settings, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork
+    ) -> Metrics:
+        """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
+        model, optimizer = s.model, s.optimizer
+        step, network = self.core_step(model)
+        x = as_contiguous(x, model.dtype, _WHERE, "x") if network else model.as_input(x, _WHERE)
+        targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
+        parameters = model.parameters
+        sink = self._sinks.of(optimizer, parameters, model.block_slices, s.factor)
+        result = step.take(x, targets, cost, s.solver.core, options, sink, self.clipping.largest_norm)
+        if result is None:
+            free, second = _outcomes(s, step)
+            raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
+        objective, error, free_steps, second_steps, residual, failed, norm, gradient = result
+        if gradient is None:
+            optimizer.finish()  # type: ignore[attr-defined]
+        else:
+            optimizer.step(parameters, gradient, model.block_slices, s.factor)
+        self.clipping.record(norm)
+        advice: tuple[str, ...] = ()
+        if failed:
+            free, second = _outcomes(s, step)
+            advice = tuple(dict.fromkeys((*free.advice, *(second.advice if second else ()))))
+        return Metrics(objective, error, free_steps, second_steps, residual, failed, norm, advice)
+
+    def core_step(self, model: Model) -> tuple[_core.TrainingStep, bool]:
+        """Return the core's training step of a model, and whether the core clamps the model itself.
+
+        The training step reuses its memory from step to step.
+        """
+        if self._core_step is None or self._core_step[0] is not model:
+            network = clamped_by_core(model)
+            step = model.core.TrainingStep(model, network)
+            self._core_step = (model, step, network is not None)
+        return self._core_step[1:]
+
+    def _by_own_phase(self, s: Settings, x: Any, y: Any) -> Metrics:
+        """Take a step whose second phase defines its own `gradient`."""
+        model, solver = s.model, s.solver
+        x = model.as_input(x, _WHERE)
+        cost = bind_cost(s.cost, model, y, len(x), _WHERE)
+        energy = model.clamp(x)
+        state, outcome, *_ = model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
+        free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
+        _refuse_divergence("free phase", free)
+        gradient = s.second_phase.gradient(FreeState(model, energy, x, state, cost, solver, s.number, False))
+        _refuse_divergence("second phase", gradient)
+        norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
+        cut = self.clipping.cut(gradient.parameters, norm)
+        s.optimizer.step(model.parameters, cut, model.block_slices, s.factor)
+        self.clipping.record(norm)
+        outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
+        failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
+        return Metrics(
+            gradient.objective,
+            mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
+            int(free.iterations.sum()) / len(x),
+            int(gradient.iterations.sum()) / len(x),
+            float(free.residual.max()),
+            int(failed.sum()),
+            norm,
+            tuple(dict.fromkeys((*free.advice, *gradient.advice))),
+        )
+
+
+def _outcomes(s: Settings, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
+    """Return the outcomes of the phases of the core's last step; None for a second phase that was not run."""
+    free = Outcome(*step.free, advice=advise(step.free[0], partial(s.solver.cure, model=s.model)))
+    if not len(step.second[0]):
+        return free, None
+    cure = partial(s.second_phase.cure, s.model, s.solver)  # type: ignore[attr-defined]
+    return free, Outcome(*step.second, advice=advise(step.second[0], cure))
+
+
+def _refuse_divergence(phase: str, outcome: Outcome) -> None:
+    if outcome.status.max() == _DIVERGED:  # the largest value of Status
+        raise PhaseDivergence(phase, outcome)
