@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.arrays import Array, as_array
-from equiprop.checks import check_type, real
+from equiprop.arrays import Array
+from equiprop.checks import real
 from equiprop.costs import Cost, bind_cost
-from equiprop.data import Dataset, checked_scale, scaled
+from equiprop.dataset import Dataset, as_samples, checked_scale, dense, scaled
 from equiprop.history import Evaluation
 from equiprop.models import Model
 from equiprop.results import FixedPoint, Outcome, Status
@@ -49,13 +49,6 @@ def _relaxed(model: Model, solver: FreeSolver, x: Array) -> FixedPoint:
     return free_phase(model, x, solver=solver, on_failure="ignore")
 
 
-def check_data(data: Any, where: str, name: str) -> None:
-    """Raise TypeError or ValueError if `data` is not a Dataset with at least one sample."""
-    check_type(data, Dataset, where, f"{name} is a Dataset")
-    if len(data) == 0:
-        raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
-
-
 def array_batches(x: Array) -> list[Array]:
     """Return the rows of an array as batches of nearly equal size, in order."""
     return np.array_split(x, max(1, -(-len(x) // _BATCH)))
@@ -65,6 +58,13 @@ def dataset_batches(data: Dataset, dtype: np.dtype[Any]) -> Iterator[tuple[Array
     """Yield inputs, and labels or targets, of all samples in batches of nearly equal size, in order."""
     for indices in array_batches(np.arange(len(data))):
         yield data.batch(indices, dtype)
+
+
+def dataset_inputs(model: Model, data: Dataset) -> Iterator[Array]:
+    """Yield the inputs of all samples in batches, in order."""
+    if len(data) == 0:
+        raise ValueError("[Trainer.predict] `x` holds at least one sample. Received none.")
+    return (x for x, _ in dataset_batches(data, model.dtype))
 
 
 def sample_errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float64]:
@@ -91,28 +91,36 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def scaled_input(x: Any, scale: float | None, training_scale: float, dtype: np.dtype[Any]) -> Any:
-    """Return the array that `Trainer.predict` received, multiplied by its scale.
+def input_batches(model: Model, x: Any, scale: float | None, training_scale: float) -> Iterator[Array]:
+    """Yield the inputs that `Trainer.predict` received, multiplied by their scale, in batches.
 
     Parameters
     ----------
-    x : array (samples, inputs)
+    model : Model
+    x : array or scipy.sparse array, shape (samples, inputs)
     scale : float, optional
         By default `training_scale`.
     training_scale : float
         Scale of the training data.
-    dtype : numpy.float32 or numpy.float64
-        Type of the product.
     """
     where = "Trainer.predict"
-    array = as_array(x, where, "x")
+    samples = as_samples(x, where, "x")
+    scale = _scale_of(samples, scale, training_scale)
+    if samples.ndim != 2 or not samples.shape[0]:
+        samples = model.as_input(samples, where)
+    for rows in array_batches(np.arange(samples.shape[0])):
+        part = dense(samples[rows])
+        yield model.as_input(part if scale == 1 else scaled(part, scale, model.dtype), where)
+
+
+def _scale_of(samples: Any, scale: float | None, training_scale: float) -> float:
+    where = "Trainer.predict"
     if scale is None:
-        if array.dtype.kind == "f" and training_scale != 1:
+        if samples.dtype.kind == "f" and training_scale != 1:
             raise ValueError(
                 f"[{where}] An array of floats needs its `scale`: {training_scale:g}, as in training, or 1 "
                 "for inputs that Dataset.batch returned. "
-                f"Received {array.dtype} and no scale, after training with scale {training_scale:g}."
+                f"Received {samples.dtype} and no scale, after training with scale {training_scale:g}."
             )
         scale = training_scale
-    scale = checked_scale(where, real(scale, where, "scale"))
-    return array if scale == 1 else scaled(array, scale, dtype)
+    return checked_scale(where, real(scale, where, "scale"))

@@ -11,25 +11,18 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_contiguous
+from equiprop.arrays import Array, as_codes_or_targets, as_contiguous
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
-from equiprop.data import Dataset
+from equiprop.dataset import Dataset
 from equiprop.early_stopping import BestEpoch
-from equiprop.evaluation import (
-    array_batches,
-    check_data,
-    dataset_batches,
-    mean_error,
-    measure,
-    predict,
-    sample_errors,
-    scaled_input,
-)
-from equiprop.history import Epoch, Evaluation, Metrics, summarise
+from equiprop.evaluation import mean_error, sample_errors
+from equiprop.history import Epoch, Metrics, summarise
+from equiprop.input_scale import warn_of_scales
 from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import SGD, CoreSinks, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error
+from equiprop.prediction import Predictor
 from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
@@ -40,9 +33,8 @@ from equiprop.results import (
 )
 from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
+from equiprop.training_data import as_dataset, as_validation
 
-#: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
-_SPLIT_STREAM = 2**40
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
@@ -50,7 +42,7 @@ Callback = Callable[["Trainer", Epoch], None]
 
 
 @dataclass
-class Trainer:
+class Trainer(Predictor):
     """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
@@ -80,6 +72,8 @@ class Trainer:
         Number of training steps so far.
     scale : float
         Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
+    classes : array, or None
+        The class that each output stands for; None before the first call of `fit`, and for real targets.
 
     Examples
     --------
@@ -103,6 +97,8 @@ class Trainer:
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
+    classes: Array | None = field(default=None, init=False)
+    _has_classes: bool = field(default=True, init=False, repr=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,7 +117,7 @@ class Trainer:
         Parameters
         ----------
         x : (batch, inputs) array
-        y : (batch, outputs) array, or (batch,) integer labels
+        y : (batch, outputs) array, or (batch,) class codes in 0 .. outputs - 1
         progress : float
             Argument of the schedule, in [0, 1].
 
@@ -215,7 +211,8 @@ class Trainer:
         )
         self._refuse_divergence("second phase", gradient)
         self.optimizer.step(model.parameters, gradient.parameters, model.block_slices, factor)
-        outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
+        outputs = state[:, -model.num_outputs :]
+        labels = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
             gradient.objective,
@@ -248,10 +245,11 @@ class Trainer:
 
     def fit(
         self,
-        data: Dataset,
+        data: Any,
+        y: Any = None,
         *,
         epochs: int,
-        validation: Dataset | float | None = None,
+        validation: Dataset | tuple[Any, Any] | float | None = None,
         patience: int | None = None,
         progress: bool = False,
     ) -> list[Epoch]:
@@ -261,11 +259,14 @@ class Trainer:
 
         Parameters
         ----------
-        data : Dataset
+        data : Dataset, or array (samples, inputs)
+        y : array, optional
+            Labels or targets of an array: ``fit(x, y)`` is ``fit(Dataset(x, y))``, but numbers in one
+            dimension are targets of a model with one output.
         epochs : int
             Number of passes over the data.
-        validation : Dataset or float, optional
-            Validation data, or the fraction of `data` that is used for it.
+        validation : Dataset, pair (x, y), or float, optional
+            Validation data, or the fraction of the samples that is held out for it, the same of each class.
         patience : int, optional
             Stop after this many epochs without a lower validation error, and restore the parameters of the
             best epoch.
@@ -276,6 +277,11 @@ class Trainer:
         -------
         list of Epoch
 
+        Warns
+        -----
+        TrainingWarning
+            If inputs or targets are not scaled.
+
         Raises
         ------
         TypeError, ValueError
@@ -284,16 +290,17 @@ class Trainer:
             If a sample diverged.
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        check_data(data, "Trainer.fit", "`data`")
-        self.scale = data.scale
-        data, validation = self._split(data, validation)
+        data = as_dataset(data, y, self.model, self.classes, "Trainer.fit")
+        training, held_out = as_validation(data, validation, self.model, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
-            check_data(validation, "Trainer.fit", "`validation`, which patience needs,")
+            check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
+        self._represent(data)
+        warn_of_scales(data)
         best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
-            records.append(self._epoch(data, validation, epoch, epochs, progress))
+            records.append(self._epoch(training, held_out, epoch, epochs, progress))
             self.history.append(records[-1])
             for callback in self.callbacks:
                 callback(self, records[-1])
@@ -301,74 +308,6 @@ class Trainer:
                 break
         best.restore(self.model)
         return records
-
-    def evaluate(self, data: Dataset) -> Evaluation:
-        """Return error and mean cost on `data`, from free phases with the trainer's solver.
-
-        Emits a `ConvergenceWarning` if some samples do not converge.
-        """
-        check_data(data, "Trainer.evaluate", "`data`")
-        evaluation, outcome = measure(self.model, self.cost, self._solver, data)
-        outcome.report_failure("Trainer.evaluate", "warn")
-        return evaluation
-
-    def predict(self, x: Any, *, scale: float | None = None) -> Array:
-        """Return the outputs (samples, outputs) of free phases with the trainer's solver.
-
-        Emits a `ConvergenceWarning` if some samples do not converge. ``predict(data)`` equals
-        ``predict(data.x, scale=data.scale)``.
-
-        Parameters
-        ----------
-        x : Dataset, or array (samples, inputs)
-        scale : float, optional
-            Factor by which an array is multiplied; 1 for inputs that `Dataset.batch` returned. The default
-            for integers and booleans is the scale of the training data, `Trainer.scale`. Floats may have been
-            scaled already, so they need `scale` unless that of the training data is 1.
-
-        Raises
-        ------
-        ValueError
-            `x` is an array of floats, `scale` is not given, and that of the training data is not 1; or `x` is
-            a Dataset, and `scale` is given.
-
-        Examples
-        --------
-        >>> import equiprop as eq
-        >>> pixels, labels = np.array([[0, 255], [255, 0]] * 20, dtype=np.uint8), np.array([0, 1] * 20)
-        >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1))
-        >>> history = trainer.fit(eq.Dataset(pixels, labels, scale=1 / 255), epochs=1)
-        >>> trainer.predict(pixels).shape
-        (40, 2)
-        """
-        if isinstance(x, Dataset):
-            check_data(x, "Trainer.predict", "`x`")
-            if scale is not None:
-                raise ValueError(
-                    f"[Trainer.predict] scale is for arrays; a Dataset has one. Received {scale}."
-                )
-            batches = [part for part, _ in dataset_batches(x, self.model.dtype)]
-        else:
-            presented = scaled_input(x, scale, self.scale, self.model.dtype)
-            batches = array_batches(self.model.as_input(presented, "Trainer.predict"))
-        outputs, outcome = predict(self.model, self._solver, batches)
-        outcome.report_failure("Trainer.predict", "warn")
-        return outputs
-
-    @property
-    def _solver(self) -> FreeSolver:
-        assert self.solver is not None
-        return self.solver
-
-    def _split(self, data: Dataset, validation: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
-        """Return training and validation data."""
-        if isinstance(validation, float):
-            data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
-        if validation is not None:
-            for part in (data, validation):
-                check_data(part, "Trainer.fit", "Each of training and validation data")
-        # Type checkers take an int for a float; `check_data` refused it.
-        return data, validation  # pyright: ignore[reportReturnType]
 
     def _epoch(
         self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool

@@ -8,7 +8,7 @@ from dataclasses import replace
 from equiprop.activations import ACTIVATIONS
 from equiprop.cli.data import DATA
 from equiprop.cli.options import COSTS, Condition, Options
-from equiprop.data import Dataset
+from equiprop.dataset import Dataset
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign

@@ -1,0 +1,104 @@
+"""Warnings of inputs and targets whose numbers are far larger than those of a network."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.arrays import is_sparse
+from equiprop.dataset import Dataset
+from equiprop.results import TrainingWarning
+
+#: Number of samples of a dense array that are measured, at equal distances.
+_SAMPLES = 10_000
+#: Number of entries that are converted at a time.
+_ENTRIES = 2**20
+#: Root mean square of a column with entries of about 10.
+_LARGE = 6.0
+#: Root mean square up to which features with unequal deviations share a unit, such as pixels.
+_UNIT = 2.0
+#: Ratio of standard deviations from which the smaller feature hardly acts.
+_RATIO = 30.0
+
+_STANDARDISE = "({0} - {0}.mean(0)) / ({0}.std(0) + 1e-8) with mean and std of the training data"
+
+
+class _Columns(NamedTuple):
+    """Root mean square and standard deviation of each column, and the largest size of an entry."""
+
+    size: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    largest: float
+
+
+def warn_of_scales(data: Dataset) -> None:
+    """Emit a `TrainingWarning` for inputs that are not scaled, and one for targets that are not.
+
+    Standardised data, and data in [-1, 1], cause no warning. The warning points to the caller of the caller.
+    """
+    messages = [_of_inputs(_columns(data.x, data.scale))]
+    if not data.is_classification:
+        messages.append(_of_targets(_columns(data.y)))
+    for message in filter(None, messages):
+        warnings.warn(f"[Trainer.fit] {message}", TrainingWarning, stacklevel=3)
+
+
+def _of_inputs(columns: _Columns) -> str | None:
+    size, deviation, largest = columns
+    varying = deviation[deviation > 1e-6 * size]
+    small = np.quantile(varying, 0.1) if len(varying) else np.inf
+    uneven = size.max() > _UNIT and deviation.max() > _RATIO * small
+    if not uneven and size.max() <= _LARGE:
+        return None
+    feature = int(size.argmax())
+    cause = f"feature {feature} has the root mean square {size[feature]:.3g}, that of scaled features is 1"
+    if uneven:
+        cause += (
+            f"; a tenth of the standard deviations is below {small:.3g}, the largest {deviation.max():.3g}"
+        )
+    cure = f"Standardise the features: {_STANDARDISE.format('x')}"
+    if not uneven:
+        cure += f"; or pass Dataset(x, y, scale={1 / largest:.3g})"
+    return f"The inputs are not scaled: {cause}. {cure}."
+
+
+def _of_targets(columns: _Columns) -> str | None:
+    target = int(columns.size.argmax())
+    if columns.size[target] <= _LARGE:
+        return None
+    return (
+        f"The targets are not scaled: target {target} has the root mean square {columns.size[target]:.3g}, "
+        f"far from outputs of about 1. Standardise the targets, {_STANDARDISE.format('y')}, and undo this in "
+        "the predictions."
+    )
+
+
+def _columns(x: Any, scale: float = 1.0) -> _Columns:
+    """Return the sizes of the columns of ``scale * x``, from at most 10,000 rows of a dense array."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, squares, largest, count = _sums_of_sparse(x) if is_sparse(x) else _sums(x)
+        mean, square = total / count, squares / count
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    return _Columns(scale * np.sqrt(square), scale * deviation, scale * largest)
+
+
+def _sums(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], float, int]:
+    """Return sums and sums of squares of the columns, the largest size, and the number of rows."""
+    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _SAMPLES)).astype(np.intp))
+    total, squares, largest = np.zeros(x.shape[1]), np.zeros(x.shape[1]), 0.0
+    for part in np.array_split(rows, -(-len(rows) * x.shape[1] // _ENTRIES)):
+        entries = x[part].astype(np.float64)
+        total += entries.sum(axis=0)
+        squares += (entries**2).sum(axis=0)
+        largest = max(largest, float(np.abs(entries).max(initial=0)))
+    return total, squares, largest, len(rows)
+
+
+def _sums_of_sparse(x: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], float, int]:
+    entries, count = x.data.astype(np.float64), int(x.shape[1])
+    total = np.bincount(x.indices, entries, count).astype(np.float64)
+    squares = np.bincount(x.indices, entries**2, count).astype(np.float64)
+    return total, squares, float(np.abs(entries).max(initial=0)), int(x.shape[0])

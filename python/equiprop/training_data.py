@@ -1,0 +1,120 @@
+"""The data that a Trainer receives, as a Dataset that fits its model, with the classes of its outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from equiprop.arrays import Array, as_array
+from equiprop.dataset import Dataset
+from equiprop.labels import read_y, shown
+from equiprop.models import Model
+
+
+def as_dataset(
+    data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str = "`data`"
+) -> Dataset:
+    """Return a Dataset, or arrays x and y as one, for a model: its codes are the numbers of the outputs.
+
+    Labels that are integers in 0 .. outputs - 1 are the numbers of the outputs. Other labels are numbered in
+    the order of `Dataset.classes`, and there is one output for each. A model with one output has no classes:
+    numbers y in one dimension are its targets.
+
+    Parameters
+    ----------
+    data : Dataset, or array (samples, inputs)
+    y : array, optional
+        Labels or targets of an array.
+    model : Model
+    classes : array, optional
+        The class of each output, if it is known from training.
+    where, name : str
+        Function and argument, for errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `data` is no Dataset and y is None, or both are given; or the data set is empty, or does not have
+        the numbers of inputs and outputs of the model; or a label is none of `classes`.
+    """
+    samples = _dataset(data, y, model, classes, where, name)
+    if len(samples) == 0:
+        raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
+    _check_sizes(samples, model, where, name)
+    if not samples.is_classification:
+        return samples
+    if classes is None:
+        classes = _classes_of_outputs(samples, model.num_outputs, where)
+    return samples.with_classes(classes)
+
+
+def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str) -> Dataset:
+    if isinstance(data, Dataset):
+        if y is not None:
+            raise ValueError(f"[{where}] A Dataset contains y. Received a Dataset and {type(y).__name__}.")
+        return data
+    if y is None:
+        received = type(data).__name__
+        raise TypeError(f"[{where}] {name} is a Dataset, or an array x with y. Received {received} alone.")
+    y = read_y(_column(y) if model.num_outputs == 1 else y, where)
+    return Dataset(data, y, classes=classes if y.ndim == 1 else None)
+
+
+def as_validation(data: Dataset, validation: Any, model: Model, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Return training and validation data; `validation` is what `Trainer.fit` received.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `validation` is not a fraction, a Dataset or a pair (x, y) that fits the model, or None; or one of
+        the two parts is empty.
+    """
+    if validation is None:
+        return data, None
+    where, name = "Trainer.fit", "Each of training and validation data"
+    if isinstance(validation, float):
+        data, held_out = data.split(validation, seed=seed)
+        pair = (held_out, None)
+    else:
+        pair = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
+    parts = [as_dataset(x, y, model, data.classes, where, name) for x, y in ((data, None), pair)]
+    return parts[0], parts[1]
+
+
+def are_one_hot(y: Array) -> bool:
+    """Return True if each row of targets has a single 1 and otherwise 0."""
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+
+
+def _column(y: Any) -> Array:
+    array = as_array(y, "Dataset", "y").astype(np.float64)
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _check_sizes(data: Dataset, model: Model, where: str, name: str) -> None:
+    inputs = getattr(model, "num_inputs", None)
+    if inputs and data.num_features != inputs:
+        raise ValueError(
+            f"[{where}] {name} has one feature for each of the {inputs} inputs of the model. "
+            f"Received {data.num_features} features."
+        )
+    if not data.is_classification and data.num_outputs != model.num_outputs:
+        raise ValueError(
+            f"[{where}] {name} has one target for each of the {model.num_outputs} outputs of the model. "
+            f"Received {data.num_outputs} targets per sample."
+        )
+
+
+def _classes_of_outputs(data: Dataset, outputs: int, where: str) -> Array:
+    """Return the class that each output of a model stands for."""
+    classes: Array = data.classes
+    if classes.dtype.kind in "iu" and classes[0] >= 0 and classes[-1] < outputs:
+        return np.arange(outputs)
+    if len(classes) != outputs:
+        cure = " For regression, pass y.astype(float)[:, None]." if outputs == 1 else ""
+        raise ValueError(
+            f"[{where}] The model has one output for each class, {outputs} in all. "
+            f"Received {len(classes)} classes, {shown(classes)}.{cure}"
+        )
+    return classes
