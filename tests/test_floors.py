@@ -36,7 +36,7 @@ PYTHON_FLOORS = [
         "_threadpool",
     ],
     ["layers"],
-    ["labels"],
+    ["labels", "row_selection"],
     ["dataset"],
     ["models", "data"],
     ["energies", "costs", "results", "torch"],

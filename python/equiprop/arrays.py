@@ -46,7 +46,9 @@ def as_array(value: Any, where: str, name: str) -> Array:
         return array
     if array.dtype.kind == "O":
         return _numbers(array, where, name)
-    raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.{_cure(array)}")
+    raise TypeError(
+        f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.{_cure(array, name)}"
+    )
 
 
 def as_numpy(value: Any, where: str, name: str) -> Array:
@@ -97,7 +99,9 @@ def _transfer(value: Any, name: str) -> str:
     return f" Pass {name}{calls}." if calls else ""
 
 
-def _cure(array: Array) -> str:
+def _cure(array: Array, name: str) -> str:
+    if array.dtype.kind in "USTO" and name == "y":
+        return " Encode labels first: Dataset(x, y) does, or np.unique(y, return_inverse=True)[1]."
     if array.dtype.kind in "USTO":
         return " Encode text as numbers first, for example with sklearn.preprocessing.OneHotEncoder."
     if array.dtype.kind == "V" and array.dtype.names is None:
@@ -121,7 +125,7 @@ def _numbers(objects: Array, where: str, name: str) -> Array:
         refuse_missing(value, index, where, name)
         raise TypeError(
             f"[{where}] `{name}` holds real numbers. "
-            f"Received {reprlib.repr(value)} at {place(index, name)}.{_cure(objects)}"
+            f"Received {reprlib.repr(value)} at {place(index, name)}.{_cure(objects, name)}"
         )
     try:
         return objects.astype(np.float64)

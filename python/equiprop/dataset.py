@@ -19,6 +19,7 @@ from equiprop import _core
 from equiprop.arrays import Array, as_array, is_sparse, not_finite, refuse_not_finite
 from equiprop.checks import require, whole
 from equiprop.labels import codes_among, encode, read_y
+from equiprop.row_selection import select
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
@@ -37,7 +38,8 @@ class Dataset:
     ----------
     x : array, shape (samples, features), of integers, floats or booleans
         Finite inputs: a NumPy array, list, data frame, tensor, or scipy.sparse array. The data set keeps
-        their type and their memory, and stores a sparse array in CSR format; `batch` converts them.
+        their type and their memory, and stores a sparse array in CSR format; `batch` converts them. Parts of
+        a file that is mapped into memory are read when a batch needs them.
     y : array, shape (samples,) or (samples, outputs)
         Class labels: strings, integers, booleans, whole floats or other values with a hash, in one dimension
         or in a column that is not of floats. Or finite targets: floats, or a matrix such as one-hot rows. The
@@ -140,7 +142,7 @@ class Dataset:
         return self._part(_checked_indices("Dataset.take", indices, len(self)))
 
     def _part(self, rows: Any) -> Dataset:
-        return copy.copy(self)._set(x=self.x[rows], y=self.y[rows])
+        return copy.copy(self)._set(x=select(self.x, rows), y=self.y[rows])
 
     def with_classes(self, classes: Array) -> Dataset:
         """Return the same samples with labels that are encoded by ``classes``, such as those of training.
@@ -150,6 +152,7 @@ class Dataset:
         ValueError
             A label of a sample is none of ``classes``.
         """
+        require(self.is_classification, "Dataset.with_classes", "The samples have class labels", "targets")
         if np.array_equal(self.classes, classes):
             return self
         y = codes_among(self.classes[self.y], classes, "Dataset.with_classes")
@@ -261,8 +264,12 @@ def dense(x: Any) -> Array:
 
 
 def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return ``scale * x``, multiplied in ``dtype``, as a C-contiguous array of ``dtype``."""
-    presented: NDArray[Any] = np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
+    """Return ``scale * x``, multiplied in ``dtype``, as a C-contiguous array of ``dtype``.
+
+    A number beyond ``dtype`` becomes infinite; the receiver refuses it.
+    """
+    with np.errstate(over="ignore"):
+        presented: NDArray[Any] = np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
     return presented
 
 

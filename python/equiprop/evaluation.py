@@ -14,7 +14,7 @@ from equiprop.costs import Cost, bind_cost
 from equiprop.dataset import Dataset, as_samples, checked_scale, dense, scaled
 from equiprop.history import Evaluation
 from equiprop.models import Model
-from equiprop.results import FixedPoint, Outcome, Status
+from equiprop.results import Outcome, Status
 from equiprop.solvers import FreeSolver, free_phase
 
 #: Largest number of samples of a batch.
@@ -23,14 +23,14 @@ _BATCH = 1000
 
 def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tuple[Evaluation, Outcome]:
     """Return error and mean cost on a data set, and the outcome of the free phases."""
-    errors, objectives, phases = [], [], []
+    errors, objectives, outcomes = [], [], []
     for x, y in dataset_batches(data, model.dtype):
-        free = _relaxed(model, solver, x)
+        outputs, outcome = _relaxed(model, solver, x)
         bound = bind_cost(cost, model, y, len(x), "Trainer.evaluate")
-        objectives.append(bound.value(np.ascontiguousarray(free.outputs)))
-        errors.append(sample_errors(free.outputs, y, data.is_classification))
-        phases.append(free)
-    outcome = _joined(phases)
+        objectives.append(bound.value(outputs))
+        errors.append(sample_errors(outputs, y, data.is_classification))
+        outcomes.append(outcome)
+    outcome = _joined(outcomes)
     evaluation = Evaluation(
         mean_error(np.concatenate(errors), data.is_classification),
         float(np.concatenate(objectives).mean(dtype=np.float64)),
@@ -42,11 +42,14 @@ def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tupl
 def predict(model: Model, solver: FreeSolver, batches: Iterable[Array]) -> tuple[Array, Outcome]:
     """Return the outputs (samples, outputs) for batches of inputs, and the outcome of the free phases."""
     phases = [_relaxed(model, solver, x) for x in batches]
-    return np.concatenate([free.outputs for free in phases]), _joined(phases)
+    return np.concatenate([outputs for outputs, _ in phases]), _joined([outcome for _, outcome in phases])
 
 
-def _relaxed(model: Model, solver: FreeSolver, x: Array) -> FixedPoint:
-    return free_phase(model, x, solver=solver, on_failure="ignore")
+def _relaxed(model: Model, solver: FreeSolver, x: Array) -> tuple[Array, Outcome]:
+    """Return outputs and outcome of a free phase, without its inputs and states, which may be large."""
+    free = free_phase(model, x, solver=solver, on_failure="ignore")
+    outcome = Outcome(free.status, free.iterations, free.residual, free.fallbacks, advice=free.advice)
+    return free.outputs.copy(), outcome
 
 
 def array_batches(x: Array) -> list[Array]:

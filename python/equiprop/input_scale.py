@@ -15,22 +15,22 @@ from equiprop.results import TrainingWarning
 #: Number of samples of a dense array that are measured, at equal distances.
 _SAMPLES = 10_000
 #: Number of entries that are converted at a time.
-_ENTRIES = 2**20
+_ENTRIES = 2**18
 #: Root mean square of a column with entries of about 10.
 _LARGE = 6.0
-#: Root mean square up to which features with unequal deviations share a unit, such as pixels.
+#: Root mean square up to which features of unequal ranges share a unit, such as pixels.
 _UNIT = 2.0
-#: Ratio of standard deviations from which the smaller feature hardly acts.
+#: Ratio of ranges from which the smaller feature hardly acts.
 _RATIO = 30.0
 
 _STANDARDISE = "({0} - {0}.mean(0)) / ({0}.std(0) + 1e-8) with mean and std of the training data"
 
 
 class _Columns(NamedTuple):
-    """Root mean square and standard deviation of each column, and the largest size of an entry."""
+    """Root mean square and range of each column, and the largest size of an entry."""
 
     size: NDArray[np.float64]
-    deviation: NDArray[np.float64]
+    span: NDArray[np.float64]
     largest: float
 
 
@@ -47,18 +47,20 @@ def warn_of_scales(data: Dataset) -> None:
 
 
 def _of_inputs(columns: _Columns) -> str | None:
-    size, deviation, largest = columns
-    varying = deviation[deviation > 1e-6 * size]
-    small = np.quantile(varying, 0.1) if len(varying) else np.inf
-    uneven = size.max() > _UNIT and deviation.max() > _RATIO * small
+    """Return a message if a feature is large, or features have unequal ranges and one is not small.
+
+    Ranges tell features of other units from rare ones, such as pixels at a border, whose deviation is small.
+    """
+    size, span, largest = columns
+    varying = span[span > 0]
+    small = np.quantile(varying, 0.1, method="lower") if len(varying) else np.inf
+    uneven = size.max() > _UNIT and span.max() > _RATIO * small
     if not uneven and size.max() <= _LARGE:
         return None
     feature = int(size.argmax())
     cause = f"feature {feature} has the root mean square {size[feature]:.3g}, that of scaled features is 1"
     if uneven:
-        cause += (
-            f"; a tenth of the standard deviations is below {small:.3g}, the largest {deviation.max():.3g}"
-        )
+        cause += f"; the largest range of a feature is {span.max():.3g}, a tenth have at most {small:.3g}"
     cure = f"Standardise the features: {_STANDARDISE.format('x')}"
     if not uneven:
         cure += f"; or pass Dataset(x, y, scale={1 / largest:.3g})"
@@ -78,27 +80,28 @@ def _of_targets(columns: _Columns) -> str | None:
 
 def _columns(x: Any, scale: float = 1.0) -> _Columns:
     """Return the sizes of the columns of ``scale * x``, from at most 10,000 rows of a dense array."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        total, squares, largest, count = _sums_of_sparse(x) if is_sparse(x) else _sums(x)
-        mean, square = total / count, squares / count
-        deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    return _Columns(scale * np.sqrt(square), scale * deviation, scale * largest)
+    with np.errstate(over="ignore"):
+        square, low, high = _moments_of_sparse(x) if is_sparse(x) else _moments(x)
+    largest = scale * float(np.maximum(np.abs(low), np.abs(high)).max())
+    return _Columns(scale * np.sqrt(square), scale * (high - low), largest)
 
 
-def _sums(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], float, int]:
-    """Return sums and sums of squares of the columns, the largest size, and the number of rows."""
+_Moments = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _moments(x: Any) -> _Moments:
+    """Return mean square, smallest and largest entry of each column."""
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _SAMPLES)).astype(np.intp))
-    total, squares, largest = np.zeros(x.shape[1]), np.zeros(x.shape[1]), 0.0
-    for part in np.array_split(rows, -(-len(rows) * x.shape[1] // _ENTRIES)):
+    squares, low, high = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf), np.full(x.shape[1], -np.inf)
+    for part in np.array_split(rows, min(len(rows), -(-len(rows) * x.shape[1] // _ENTRIES))):
         entries = x[part].astype(np.float64)
-        total += entries.sum(axis=0)
-        squares += (entries**2).sum(axis=0)
-        largest = max(largest, float(np.abs(entries).max(initial=0)))
-    return total, squares, largest, len(rows)
+        low, high = np.minimum(low, entries.min(axis=0)), np.maximum(high, entries.max(axis=0))
+        squares += np.square(entries, out=entries).sum(axis=0)
+    return squares / len(rows), low, high
 
 
-def _sums_of_sparse(x: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], float, int]:
+def _moments_of_sparse(x: Any) -> _Moments:
     entries, count = x.data.astype(np.float64), int(x.shape[1])
-    total = np.bincount(x.indices, entries, count).astype(np.float64)
     squares = np.bincount(x.indices, entries**2, count).astype(np.float64)
-    return total, squares, float(np.abs(entries).max(initial=0)), int(x.shape[0])
+    low, high = (np.asarray(bound.toarray(), np.float64).ravel() for bound in (x.min(axis=0), x.max(axis=0)))
+    return squares / int(x.shape[0]), low, high

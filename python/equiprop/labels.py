@@ -82,6 +82,9 @@ def encode(
         another number than `num_classes`.
     """
     if classes is not None:
+        distinct = classes.ndim == 1 and len(set(classes.tolist())) == len(classes)
+        require(distinct, where, "classes are distinct, in one dimension", shown(classes))
+        require(num_classes in (0, len(classes)), where, "num_classes counts the classes", num_classes)
         return codes_among(labels, classes, where), classes
     present, codes = _unique(labels, where)
     integers = labels.dtype.kind in "iu"
@@ -100,9 +103,8 @@ def encode(
 def _refuse_too_many(present: Array, samples: int, where: str) -> None:
     """Raise ValueError for labels such as times or identifiers: most samples have a class of their own."""
     count, kind = len(present), present.dtype.kind
-    far_apart = kind in "Mm" or (
-        kind in "iu" and count > 0 and int(present[-1]) - int(present[0]) > 10 * count
-    )
+    span = int(present[-1]) - int(present[0]) if kind in "iu" and count else 0
+    far_apart = kind in "Mm" or span > 10 * count
     if count <= max(_FEW_NUMBERS if far_apart else _FEW_CLASSES, samples // 2):
         return
     raise ValueError(
