@@ -41,7 +41,7 @@ PYTHON_FLOORS = [
     ["models", "data"],
     ["energies", "costs", "results", "torch"],
     ["solvers"],
-    ["evaluation", "input_scale", "training_data"],
+    ["evaluation", "input_scale", "training_data", "batches"],
     ["prediction"],
     ["linear_solvers"],
     ["second_phase"],

@@ -34,16 +34,16 @@ class _Columns(NamedTuple):
     largest: float
 
 
-def warn_of_scales(data: Dataset) -> None:
+def warn_of_scales(data: Dataset, stacklevel: int) -> None:
     """Emit a `TrainingWarning` for inputs that are not scaled, and one for targets that are not.
 
-    Standardised data, and data in [-1, 1], cause no warning. The warning points to the caller of the caller.
+    Standardised data, and data in [-1, 1], cause no warning. See `warnings.warn` on `stacklevel`.
     """
     messages = [_of_inputs(_columns(data.x, data.scale))]
     if not data.is_classification:
         messages.append(_of_targets(_columns(data.y)))
     for message in filter(None, messages):
-        warnings.warn(f"[Trainer.fit] {message}", TrainingWarning, stacklevel=3)
+        warnings.warn(f"[Trainer.fit] {message}", TrainingWarning, stacklevel=stacklevel)
 
 
 def _of_inputs(columns: _Columns) -> str | None:

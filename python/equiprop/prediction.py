@@ -11,6 +11,7 @@ from equiprop.costs import Cost, CrossEntropy
 from equiprop.dataset import Dataset
 from equiprop.evaluation import dataset_inputs, input_batches, measure, predict
 from equiprop.history import Evaluation
+from equiprop.input_scale import warn_of_scales
 from equiprop.models import Model
 from equiprop.solvers import FreeSolver
 from equiprop.training_data import are_one_hot, as_dataset
@@ -42,10 +43,14 @@ class Predictor:
         assert self.solver is not None
         return self.solver
 
-    def _represent(self, data: Dataset) -> None:
-        """Store scale and classes of training data."""
+    def _represent(self, data: Any) -> None:
+        """Store scale and classes of a Dataset for training, or scale 1 of batches; warn of scales."""
+        if not isinstance(data, Dataset):
+            self.scale = 1.0
+            return
         self.scale, self.classes = data.scale, data.classes
         self._has_classes = data.is_classification or are_one_hot(data.y)
+        warn_of_scales(data, stacklevel=4)
 
     def _require_classes(self, where: str) -> None:
         received = "a model with one output" if self.model.num_outputs == 1 else "one of real targets"

@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import length_hint
 from typing import Any
 
 import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_codes_or_targets, as_contiguous
+from equiprop.batches import ShuffledBatches, checked_batches, is_batches, pairs
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
 from equiprop.dataset import Dataset
 from equiprop.early_stopping import BestEpoch
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Epoch, Metrics, summarise
-from equiprop.input_scale import warn_of_scales
 from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import SGD, CoreSinks, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error
@@ -259,7 +260,8 @@ class Trainer(Predictor):
 
         Parameters
         ----------
-        data : Dataset, or array (samples, inputs)
+        data : Dataset, array (samples, inputs), or iterable of batches
+            A batch is a pair (x, y) that `step` takes, as a DataLoader of PyTorch yields them.
         y : array, optional
             Labels or targets of an array: ``fit(x, y)`` is ``fit(Dataset(x, y))``, but numbers in one
             dimension are targets of a model with one output.
@@ -290,13 +292,15 @@ class Trainer(Predictor):
             If a sample diverged.
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        data = as_dataset(data, y, self.model, self.classes, "Trainer.fit")
-        training, held_out = as_validation(data, validation, self.model, self.seed)
+        if y is None and is_batches(data):
+            data = checked_batches(data, epochs)
+        else:
+            data = as_dataset(data, y, self.model, self.classes, "Trainer.fit")
+        training, held_out = as_validation(data, validation, self.model, self.classes, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
         self._represent(data)
-        warn_of_scales(data)
         best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
@@ -309,22 +313,20 @@ class Trainer(Predictor):
         best.restore(self.model)
         return records
 
-    def _epoch(
-        self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool
-    ) -> Epoch:
-        order = _core.permutation(len(data), self.seed, len(self.history))
-        count = -(-len(data) // self.batch_size)
+    def _epoch(self, data: Any, validation: Dataset | None, epoch: int, epochs: int, progress: bool) -> Epoch:
+        if isinstance(data, Dataset):
+            data = ShuffledBatches(data, self.batch_size, self.seed, len(self.history), self.model.dtype)
+        count = length_hint(data)
         start = time.perf_counter()
         steps: list[Metrics] = []
         weights: list[int] = []
-        for k in progress_bar(range(count), f"epoch {epoch}/{epochs}", progress):
-            indices = order[k * self.batch_size : (k + 1) * self.batch_size]
-            x, y = data.batch(indices, self.model.dtype)
-            steps.append(self.step(x, y, progress=((epoch - 1) * count + k) / (epochs * count)))
-            weights.append(len(indices))
+        for k, (x, y) in enumerate(pairs(progress_bar(data, f"epoch {epoch}/{epochs}", progress))):
+            done = ((epoch - 1) * count + k) / (epochs * count) if count else (epoch - 1) / epochs
+            steps.append(self.step(x, y, progress=done))
+            weights.append(len(x))
         seconds = time.perf_counter() - start
         unconverged = sum(m.unconverged for m in steps)
         if unconverged:
-            warn_of_epoch(epoch, unconverged, len(data), [a for m in steps for a in m.advice])
+            warn_of_epoch(epoch, unconverged, sum(weights), [a for m in steps for a in m.advice])
         error = None if validation is None else self.evaluate(validation).error
         return summarise(epoch, steps, np.array(weights), error, seconds)

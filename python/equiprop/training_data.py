@@ -61,25 +61,37 @@ def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str,
     return Dataset(data, y, classes=classes if y.ndim == 1 else None)
 
 
-def as_validation(data: Dataset, validation: Any, model: Model, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Return training and validation data; `validation` is what `Trainer.fit` received.
+def as_validation(
+    data: Any, validation: Any, model: Model, classes: Array | None, seed: int
+) -> tuple[Any, Dataset | None]:
+    """Return training and validation data of `Trainer.fit`.
+
+    Parameters
+    ----------
+    data : Dataset, or iterable of batches
+    validation : float, Dataset, pair (x, y), or None
+        A float is the fraction of a Dataset that is held out.
+    model : Model
+    classes : array, optional
+        The class of each output, if it is known and `data` is no Dataset.
+    seed : int
+        Seed of the choice of the samples that are held out.
 
     Raises
     ------
     TypeError, ValueError
-        If `validation` is not a fraction, a Dataset or a pair (x, y) that fits the model, or None; or one of
-        the two parts is empty.
+        If `validation` is something else, does not fit the model, or one of the two parts is empty.
     """
     if validation is None:
         return data, None
     where, name = "Trainer.fit", "Each of training and validation data"
-    if isinstance(validation, float):
-        data, held_out = data.split(validation, seed=seed)
-        pair = (held_out, None)
-    else:
-        pair = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
-    parts = [as_dataset(x, y, model, data.classes, where, name) for x, y in ((data, None), pair)]
-    return parts[0], parts[1]
+    if isinstance(data, Dataset):
+        classes = data.classes
+        if isinstance(validation, float):
+            data, validation = data.split(validation, seed=seed)
+        data = as_dataset(data, None, model, classes, where, name)
+    x, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
+    return data, as_dataset(x, y, model, classes, where, name)
 
 
 def are_one_hot(y: Array) -> bool:

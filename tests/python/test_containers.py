@@ -67,7 +67,7 @@ CONTAINERS: dict[str, Callable[[np.ndarray], Any]] = {
     "objects": lambda x: x.astype(object),
     "table": Table,
     "table of several types": lambda x: Table(
-        np.array([[bool(a), int(b), c, d] for a, b, c, d in x], object)
+        np.array([[(bool, int, float)[j % 3](v) for j, v in enumerate(row)] for row in x], object)
     ),
     "masked array without a mask": np.ma.masked_array,
     "DLPack": Exported,
@@ -117,6 +117,44 @@ def test_every_container_gives_the_results_of_the_array(container: str, entrance
 def test_a_file_that_is_mapped_into_memory_gives_the_results_of_the_array(tmp_path: Path) -> None:
     for call in ENTRANCES.values():
         np.testing.assert_array_equal(call(mapped(X, tmp_path)), call(X))
+
+
+ENTRANCES_OF_Y: dict[str, Callable[[Any], Any]] = {
+    "Dataset": lambda y: eq.Dataset(X, y).batch(np.arange(6), np.float64)[1],
+    "fit": lambda y: fitted(X, y),
+    "step": lambda y: eq.Trainer(net()).step(X, y)[:2],
+    "evaluate": lambda y: eq.Trainer(net()).evaluate(X, y).objective,
+    "equilibrium_propagation": lambda y: eq.equilibrium_propagation(net(), PHASE, y).parameters,
+    "recurrent_backpropagation": lambda y: eq.recurrent_backpropagation(net(), PHASE, y).parameters,
+    "verify": lambda y: verify.derivatives(net(), X, y).rows[-1].value,
+    "verify of processes": lambda y: verify.equivalence(net(), X, y, steps=3).rows[0].value,
+}
+PHASE = eq.free_phase(net(), X)
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES_OF_Y)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_of_targets_gives_the_results_of_the_array(container: str, entrance: str) -> None:
+    call, one_hot = ENTRANCES_OF_Y[entrance], np.eye(3)[Y]
+    np.testing.assert_array_equal(call(CONTAINERS[container](one_hot)), call(one_hot))
+
+
+LABELS: dict[str, Callable[[np.ndarray], Any]] = {
+    **{kind: lambda y, kind=kind: y.astype(kind) for kind in ("i1", "u2", "i8", "f4", "f8", ">i4")},
+    "list": np.ndarray.tolist,
+    "column": lambda y: y[:, None],
+    "objects": lambda y: y.astype(object),
+    "table": lambda y: Table(y[:, None]),
+    "tensor": tensor,
+    "column of a tensor": lambda y: tensor(y[:, None]),
+}
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES_OF_Y)
+@pytest.mark.parametrize("container", LABELS)
+def test_every_container_of_labels_gives_the_results_of_the_array(container: str, entrance: str) -> None:
+    call = ENTRANCES_OF_Y[entrance]
+    np.testing.assert_array_equal(call(LABELS[container](Y)), call(Y))
 
 
 class NAType:

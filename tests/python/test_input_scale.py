@@ -101,7 +101,7 @@ def test_wide_inputs_warn_once_at_the_caller(x: Any) -> None:
 def test_numbers_near_overflow_are_measured(large: float) -> None:
     data = Dataset(np.array([[large, 1.0], [-large / 2, 0.5]]), [0, 1])
     with pytest.warns(TrainingWarning, match=INPUTS):
-        warn_of_scales(data)
+        warn_of_scales(data, stacklevel=2)
 
 
 def test_the_scale_of_a_data_set_counts() -> None:

@@ -106,6 +106,6 @@ def test_the_measure_of_scales_is_that_of_the_dense_array() -> None:
     messages = []
     for container in (x, sparse.csr_array(x)):
         with pytest.warns(eq.TrainingWarning) as caught:
-            warn_of_scales(Dataset(container, np.arange(60) % 2))
+            warn_of_scales(Dataset(container, np.arange(60) % 2), stacklevel=2)
         messages += [str(warning.message) for warning in caught]
     assert messages[0] == messages[1]
