@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from equiprop.arrays import Array, as_array
+from equiprop.arrays import Array
 from equiprop.dataset import Dataset
 from equiprop.labels import read_y, shown
 from equiprop.models import Model
@@ -57,7 +57,9 @@ def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str,
     if y is None:
         received = type(data).__name__
         raise TypeError(f"[{where}] {name} is a Dataset, or an array x with y. Received {received} alone.")
-    y = read_y(_column(y) if model.num_outputs == 1 else y, where)
+    y = read_y(y, where)
+    if model.num_outputs == 1:
+        y = _column(y)
     return Dataset(data, y, classes=classes if y.ndim == 1 else None)
 
 
@@ -99,9 +101,11 @@ def are_one_hot(y: Array) -> bool:
     return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
 
 
-def _column(y: Any) -> Array:
-    array = as_array(y, "Dataset", "y").astype(np.float64)
-    return array[:, None] if array.ndim == 1 else array
+def _column(y: Array) -> Array:
+    """Return numbers, as targets of one output; labels of another type as they are."""
+    if y.dtype.kind not in "biuf":
+        return y
+    return y.astype(np.float64)[:, None] if y.ndim == 1 else y.astype(np.float64)
 
 
 def _check_sizes(data: Dataset, model: Model, where: str, name: str) -> None:
@@ -124,9 +128,10 @@ def _classes_of_outputs(data: Dataset, outputs: int, where: str) -> Array:
     if classes.dtype.kind in "iu" and classes[0] >= 0 and classes[-1] < outputs:
         return np.arange(outputs)
     if len(classes) != outputs:
-        cure = " For regression, pass y.astype(float)[:, None]." if outputs == 1 else ""
+        numbers = outputs == 1 and classes.dtype.kind in "biu"
+        cure = "; for regression, pass y.astype(float)[:, None]" if numbers else ""
         raise ValueError(
-            f"[{where}] The model has one output for each class, {outputs} in all. "
-            f"Received {len(classes)} classes, {shown(classes)}.{cure}"
+            f"[{where}] The model has one output for each class, {outputs} in all. Received {len(classes)} "
+            f"classes, {shown(classes)}. Make a model with {len(classes)} outputs{cure}."
         )
     return classes

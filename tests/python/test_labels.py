@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from datetime import date
 from typing import Any
 
@@ -273,6 +274,7 @@ def test_integer_labels_below_the_outputs_are_their_numbers() -> None:
         (4, ["a", "b", "c"], "3 classes, 'a', 'b', 'c'"),
         (2, [0, 1, 2], "3 classes, 0, 1, 2"),
         (1, [0, 1, 2], "3 classes, 0, 1, 2"),
+        (1, ["a", "b", "a"], "2 classes, 'a', 'b'"),
     ],
 )
 def test_classes_and_outputs_have_equal_numbers(outputs: int, y: Any, received: str) -> None:
@@ -280,8 +282,19 @@ def test_classes_and_outputs_have_equal_numbers(outputs: int, y: Any, received: 
     rule = rf"^\[Trainer\.\w+\] .* one output for each class, {outputs} in all\. Received {received}\."
     data = Dataset(FEATURES[:3], y)
     for call in (lambda: trainer.fit(data, epochs=1), lambda: trainer.evaluate(data)):
-        with pytest.raises(ValueError, match=rule):
+        with pytest.raises(ValueError, match=rule) as refusal:
             call()
+        advice = re.search(r"Make a model with (\d+) outputs", str(refusal.value))
+        assert advice is not None
+        Trainer(eq.HopfieldNetwork([4, 5, int(advice.group(1))])).fit(data, epochs=1)
+        if "for regression, pass y.astype(float)[:, None]" in str(refusal.value):
+            Trainer(eq.HopfieldNetwork([4, 5, outputs])).evaluate(FEATURES[:3], np.array(y, float)[:, None])
+        assert ("for regression" in str(refusal.value)) == (outputs == 1 and y[0] != "a")
+
+
+def test_text_is_no_target_of_a_model_with_one_output() -> None:
+    with pytest.raises(ValueError, match=r"Received 2 classes, 'a', 'b'\. Make a model with 2 outputs\.$"):
+        Trainer(eq.HopfieldNetwork([4, 5, 1])).fit(FEATURES, ["a", "b"] * 30, epochs=1)
 
 
 def test_predictions_name_classes_only_where_there_are_some() -> None:
