@@ -13,7 +13,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_codes_or_targets, as_contiguous
-from equiprop.batches import ShuffledBatches, checked_batches, is_batches, pairs
+from equiprop.batches import ShuffledBatches, pairs
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
 from equiprop.dataset import Dataset
@@ -34,7 +34,7 @@ from equiprop.results import (
 )
 from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
-from equiprop.training_data import as_dataset, as_validation
+from equiprop.training_data import fit_data
 
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
@@ -292,11 +292,7 @@ class Trainer(Predictor):
             If a sample diverged.
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        if y is None and is_batches(data):
-            data = checked_batches(data, epochs)
-        else:
-            data = as_dataset(data, y, self.model, self.classes, "Trainer.fit")
-        training, held_out = as_validation(data, validation, self.model, self.classes, self.seed)
+        data, training, held_out = fit_data(data, y, validation, epochs, self.model, self.classes, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from equiprop.arrays import Array
+from equiprop.batches import checked_batches, is_batches
 from equiprop.dataset import Dataset
 from equiprop.labels import read_y, shown
 from equiprop.models import Model
@@ -63,37 +64,46 @@ def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str,
     return Dataset(data, y, classes=classes if y.ndim == 1 else None)
 
 
-def as_validation(
-    data: Any, validation: Any, model: Model, classes: Array | None, seed: int
-) -> tuple[Any, Dataset | None]:
-    """Return training and validation data of `Trainer.fit`.
+def fit_data(
+    data: Any, y: Any, validation: Any, epochs: int, model: Model, classes: Array | None, seed: int
+) -> tuple[Any, Any, Dataset | None]:
+    """Return what `Trainer.fit` received as data, training data, and validation data or None.
 
     Parameters
     ----------
-    data : Dataset, or iterable of batches
+    data, y : Dataset and None, arrays x and y, or iterable of batches and None
     validation : float, Dataset, pair (x, y), or None
         A float is the fraction of a Dataset that is held out.
+    epochs : int
     model : Model
     classes : array, optional
-        The class of each output, if it is known and `data` is no Dataset.
+        The class of each output, if it is known from earlier training.
     seed : int
         Seed of the choice of the samples that are held out.
+
+    Returns
+    -------
+    tuple of data, training data, and validation data
+        The first is all of `data` as a Dataset, or the iterable; training data are the part that remains.
 
     Raises
     ------
     TypeError, ValueError
-        If `validation` is something else, does not fit the model, or one of the two parts is empty.
+        If an argument is something else, does not fit the model, or one of the two parts is empty.
     """
-    if validation is None:
-        return data, None
     where, name = "Trainer.fit", "Each of training and validation data"
-    if isinstance(data, Dataset):
+    if y is None and is_batches(data):
+        data = training = checked_batches(data, epochs)
+    else:
+        data = training = as_dataset(data, y, model, classes, where)
         classes = data.classes
-        if isinstance(validation, float):
-            data, validation = data.split(validation, seed=seed)
-        data = as_dataset(data, None, model, classes, where, name)
+    if validation is None:
+        return data, training, None
+    if isinstance(validation, float) and isinstance(data, Dataset):
+        training, validation = data.split(validation, seed=seed)
+        as_dataset(training, None, model, classes, where, name)
     x, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
-    return data, as_dataset(x, y, model, classes, where, name)
+    return data, training, as_dataset(x, y, model, classes, where, name)
 
 
 def are_one_hot(y: Array) -> bool:
