@@ -1,7 +1,14 @@
-"""Conversion of arguments to the arrays that the core takes: checked, C-contiguous, of the model's dtype."""
+"""Conversion of arguments to the arrays that the core takes: checked, C-contiguous, of the model's dtype.
+
+One rule holds wherever the library takes an array: NumPy arrays of any real type, lists, and objects with
+``__array__`` or ``__dlpack__`` (data frames, tensors) are read; missing values are refused with their place.
+"""
 
 from __future__ import annotations
 
+import numbers
+import reprlib
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,30 +18,168 @@ from equiprop import _core
 
 Array = NDArray[Any]
 
+#: Advice on missing values; it follows the place of the first one.
+FILL_IN = "Drop such samples, or fill in the values, for example with sklearn.impute.SimpleImputer."
+#: Number of entries that a search for NaN and infinity reads at a time.
+_ENTRIES = 2**20
+
 
 def as_array(value: Any, where: str, name: str) -> Array:
-    """Return `value` as a NumPy array of real numbers, through ``__dlpack__`` if it has no ``__array__``.
+    """Return `value` as a NumPy array of real numbers.
+
+    Parameters
+    ----------
+    value : array, list, scipy.sparse array, or object with ``__array__`` or ``__dlpack__``
+        Integers, floats or booleans. A sparse array becomes dense, bfloat16 of PyTorch becomes float32.
+    where, name : str
+        Function and argument, for errors.
 
     Raises
     ------
     TypeError
-        If `value` is not an array of integers, floats or booleans.
+        If `value` is not an array of real numbers that NumPy can read.
+    ValueError
+        If a value is missing: masked, None, or pandas.NA.
     """
-    array = value if type(value) is np.ndarray else _converted(value, where, name)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.")
+    array = value if type(value) is np.ndarray else as_numpy(value, where, name)
+    if array.dtype.kind in "biuf":
+        return array
+    if array.dtype.kind == "O":
+        return _numbers(array, where, name)
+    raise TypeError(
+        f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.{_cure(array, name)}"
+    )
+
+
+def as_numpy(value: Any, where: str, name: str) -> Array:
+    """Return `value` as a NumPy array of any type, without a copy if possible.
+
+    Raises
+    ------
+    TypeError
+        If NumPy cannot read `value`; the message contains the advice of the library that made it.
+    ValueError
+        If `value` is an array with masked entries.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        _refuse_masked(value, where, name)
+    try:
+        array = _read(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(
+            f"[{where}] `{name}` is an array of numbers that NumPy can read. "
+            f"Received {type(value).__name__}: {str(error).rstrip('.')}.{_transfer(value, name)}"
+        ) from error
+    if array.ndim == 0 and array.dtype.kind == "O":
+        raise TypeError(f"[{where}] `{name}` is an array of numbers. Received {type(value).__name__}.")
     return array
 
 
-def _converted(value: Any, where: str, name: str) -> Array:
+def is_sparse(value: Any) -> bool:
+    """Return True for a sparse matrix or array of SciPy, or one that converts itself to these."""
+    return hasattr(value, "tocsr")
+
+
+def _read(value: Any) -> Array:
+    if is_sparse(value):
+        return np.asarray(value.tocsr().toarray())
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         value = np.from_dlpack(value)
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":  # NumPy has no such type
+        value = value.float()
+    return np.asarray(value)
+
+
+def _transfer(value: Any, name: str) -> str:
+    """Return the advice that makes a tensor of PyTorch readable: without its graph, on the CPU."""
+    calls = ".detach()" if getattr(value, "requires_grad", False) else ""
+    device = str(getattr(value, "device", "cpu")).partition(":")[0]
+    if device not in ("cpu", "meta") and hasattr(value, "cpu"):
+        calls += ".cpu()"
+    return f" Pass {name}{calls}." if calls else ""
+
+
+def _cure(array: Array, name: str) -> str:
+    if array.dtype.kind in "USTO" and name == "y":
+        return " Encode labels first: Dataset(x, y) does, or np.unique(y, return_inverse=True)[1]."
+    if array.dtype.kind in "USTO":
+        return " Encode text as numbers first, for example with sklearn.preprocessing.OneHotEncoder."
+    if array.dtype.kind == "V" and array.dtype.names is None:
+        return " Convert it to float32 first."
+    return ""
+
+
+def _refuse_masked(value: Any, where: str, name: str) -> None:
+    masked = np.argwhere(np.ma.getmaskarray(value))
+    if len(masked):
+        raise ValueError(
+            f"[{where}] `{name}` has no missing values. "
+            f"Received a masked value at {place(masked[0], name)}. {FILL_IN}"
+        )
+
+
+def _numbers(objects: Array, where: str, name: str) -> Array:
+    """Return the numbers of an array of Python objects, such as a data frame of several types."""
+    if not all(map(is_number, set(map(type, objects.flat)))):
+        index, value = next((i, v) for i, v in np.ndenumerate(objects) if not is_number(type(v)))
+        refuse_missing(value, index, where, name)
         raise TypeError(
-            f"[{where}] `{name}` is an array of numbers. Received {type(value).__name__}."
+            f"[{where}] `{name}` holds real numbers. "
+            f"Received {reprlib.repr(value)} at {place(index, name)}.{_cure(objects, name)}"
+        )
+    try:
+        return objects.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(
+            f"[{where}] `{name}` holds finite numbers. Received an integer beyond float64."
         ) from error
+
+
+def is_number(kind: type) -> bool:
+    """Return True for a type of real numbers."""
+    return issubclass(kind, numbers.Real | Decimal | np.bool_)
+
+
+def is_missing(value: Any) -> bool:
+    """Return True for None, NaN, NaT, pandas.NA and a masked entry."""
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Real | np.datetime64 | np.timedelta64) and bool(value != value)
+
+
+def refuse_missing(value: Any, index: Any, where: str, name: str) -> None:
+    """Raise ValueError with the place of a value if it is missing."""
+    if is_missing(value):
+        raise ValueError(
+            f"[{where}] `{name}` has no missing values. Received {value!r} at {place(index, name)}. {FILL_IN}"
+        )
+
+
+def place(index: Any, name: str) -> str:
+    """Return the position of an entry of x, y or states in words, such as ``sample 2, feature 0``."""
+    column = {"x": "feature", "y": "output"}.get(name, "unit")
+    return ", ".join(f"{axis} {i}" for axis, i in zip(("sample", column), index, strict=False))
+
+
+def refuse_not_finite(array: Array, where: str, name: str) -> None:
+    """Raise ValueError with the place of the first NaN or infinity; read the array in parts."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    rows = max(1, _ENTRIES * len(array) // array.size)
+    for begin in range(0, len(array), rows):
+        part = np.isfinite(array[begin : begin + rows])
+        if not part.all():
+            bad = np.argwhere(~part)[0]
+            bad[0] += begin
+            raise not_finite(array[tuple(bad)], bad, where, name)
+
+
+def not_finite(value: Any, index: Any, where: str, name: str) -> ValueError:
+    """Return the error of a NaN or infinity at a place of an argument."""
+    cure = f" {FILL_IN}" if name in ("x", "y") and np.isnan(value) else ""
+    return ValueError(
+        f"[{where}] `{name}` holds finite numbers. Received {value} at {place(index, name)}.{cure}"
+    )
 
 
 def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: str) -> Array:
@@ -53,20 +198,40 @@ def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: st
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=dtype)
     if not _core.all_finite(array):
-        bad = np.argwhere(~np.isfinite(array))[0]
-        raise ValueError(
-            f"[{where}] `{name}` holds finite numbers. "
-            f"Received {array[tuple(bad)]} at sample {bad[0]}, unit {bad[1]}."
-        )
+        refuse_not_finite(array, where, name)
     return array
 
 
-def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Array:
-    """Return targets (batch, outputs); class labels, an integer array (batch,), are encoded as one-hot."""
+def as_codes_or_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Array:
+    """Return y of a batch as class codes (batch,) of int64, or as checked targets (batch, outputs).
+
+    Codes are whole numbers in 0 .. outputs - 1, booleans included, in one dimension or in one column. For a
+    model with one output, a column and floats in one dimension are targets.
+    """
     array = as_array(value, where, "y")
-    if array.ndim == 1 and array.dtype.kind in "iu":
-        return one_hot(array, outputs, dtype, where)
-    return as_states(array, outputs, dtype, where, "y")
+    if outputs == 1 and array.ndim == 1 and array.dtype.kind == "f":
+        array = array[:, None]
+    if array.ndim == 2 and array.shape[1] == 1 and outputs > 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        return as_states(array, outputs, dtype, where, "y")
+    if array.dtype.kind == "f" and not is_whole(array):
+        raise ValueError(
+            f"[{where}] `y` has shape (batch, {outputs}), or (batch,) with class codes. "
+            f"Received shape {array.shape} of numbers that are not whole."
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def is_whole(array: Array) -> bool:
+    """Return True if every entry of an array of floats is a whole number that int64 holds."""
+    return bool(((np.abs(array) < 2.0**63) & (np.floor(array) == array)).all())
+
+
+def as_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: str) -> Array:
+    """Return targets (batch, outputs); class codes (batch,) are encoded as one-hot."""
+    y = as_codes_or_targets(value, outputs, dtype, where)
+    return one_hot(y, outputs, dtype, where) if y.ndim == 1 else y
 
 
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any], where: str) -> Array:

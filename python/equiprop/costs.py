@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_states, as_targets
+from equiprop.arrays import Array, as_codes_or_targets, as_targets
 from equiprop.checks import real, require
 from equiprop.models import Model
 
@@ -131,15 +131,11 @@ def core_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> tup
     Returns
     -------
     targets : array
-        Class labels (batch,) of int64, or checked targets (batch, outputs).
+        Class codes (batch,) of int64, or checked targets (batch, outputs).
     cost : CostKind or core cost
         A cost that the core can bind to targets itself, otherwise a bound one.
     """
-    targets = as_array(y, where, "y")
-    if targets.ndim == 1 and targets.dtype.kind in "iu":
-        targets = targets.astype(np.int64, copy=False)
-    else:
-        targets = as_states(targets, model.num_outputs, model.dtype, where, "y")
+    targets = as_codes_or_targets(y, model.num_outputs, model.dtype, where)
     kind = _kind(cost)
     if kind is None:
         return targets, bind_cost(cost, model, y, samples, where)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.arrays import Array, as_array
-from equiprop.checks import check_type, real
+from equiprop.arrays import Array
+from equiprop.checks import real
 from equiprop.costs import Cost, bind_cost
-from equiprop.data import Dataset, checked_scale, scaled
+from equiprop.dataset import Dataset, as_samples, checked_scale, dense, scaled
 from equiprop.history import Evaluation
 from equiprop.models import Model
-from equiprop.results import FixedPoint, Outcome, Status
+from equiprop.results import Outcome, Status
 from equiprop.solvers import FreeSolver, free_phase
 
 #: Largest number of samples of a batch.
@@ -23,14 +23,14 @@ _BATCH = 1000
 
 def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tuple[Evaluation, Outcome]:
     """Return error and mean cost on a data set, and the outcome of the free phases."""
-    errors, objectives, phases = [], [], []
+    errors, objectives, outcomes = [], [], []
     for x, y in dataset_batches(data, model.dtype):
-        free = _relaxed(model, solver, x)
+        outputs, outcome = _relaxed(model, solver, x)
         bound = bind_cost(cost, model, y, len(x), "Trainer.evaluate")
-        objectives.append(bound.value(np.ascontiguousarray(free.outputs)))
-        errors.append(sample_errors(free.outputs, y, data.is_classification))
-        phases.append(free)
-    outcome = _joined(phases)
+        objectives.append(bound.value(outputs))
+        errors.append(sample_errors(outputs, y, data.is_classification))
+        outcomes.append(outcome)
+    outcome = _joined(outcomes)
     evaluation = Evaluation(
         mean_error(np.concatenate(errors), data.is_classification),
         float(np.concatenate(objectives).mean(dtype=np.float64)),
@@ -42,18 +42,14 @@ def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tupl
 def predict(model: Model, solver: FreeSolver, batches: Iterable[Array]) -> tuple[Array, Outcome]:
     """Return the outputs (samples, outputs) for batches of inputs, and the outcome of the free phases."""
     phases = [_relaxed(model, solver, x) for x in batches]
-    return np.concatenate([free.outputs for free in phases]), _joined(phases)
+    return np.concatenate([outputs for outputs, _ in phases]), _joined([outcome for _, outcome in phases])
 
 
-def _relaxed(model: Model, solver: FreeSolver, x: Array) -> FixedPoint:
-    return free_phase(model, x, solver=solver, on_failure="ignore")
-
-
-def check_data(data: Any, where: str, name: str) -> None:
-    """Raise TypeError or ValueError if `data` is not a Dataset with at least one sample."""
-    check_type(data, Dataset, where, f"{name} is a Dataset")
-    if len(data) == 0:
-        raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
+def _relaxed(model: Model, solver: FreeSolver, x: Array) -> tuple[Array, Outcome]:
+    """Return outputs and outcome of a free phase, without its inputs and states, which may be large."""
+    free = free_phase(model, x, solver=solver, on_failure="ignore")
+    outcome = Outcome(free.status, free.iterations, free.residual, free.fallbacks, advice=free.advice)
+    return free.outputs.copy(), outcome
 
 
 def array_batches(x: Array) -> list[Array]:
@@ -65,6 +61,13 @@ def dataset_batches(data: Dataset, dtype: np.dtype[Any]) -> Iterator[tuple[Array
     """Yield inputs, and labels or targets, of all samples in batches of nearly equal size, in order."""
     for indices in array_batches(np.arange(len(data))):
         yield data.batch(indices, dtype)
+
+
+def dataset_inputs(model: Model, data: Dataset) -> Iterator[Array]:
+    """Yield the inputs of all samples in batches, in order."""
+    if len(data) == 0:
+        raise ValueError("[Trainer.predict] `x` holds at least one sample. Received none.")
+    return (x for x, _ in dataset_batches(data, model.dtype))
 
 
 def sample_errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.float64]:
@@ -91,28 +94,36 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def scaled_input(x: Any, scale: float | None, training_scale: float, dtype: np.dtype[Any]) -> Any:
-    """Return the array that `Trainer.predict` received, multiplied by its scale.
+def input_batches(model: Model, x: Any, scale: float | None, training_scale: float) -> Iterator[Array]:
+    """Yield the inputs that `Trainer.predict` received, multiplied by their scale, in batches.
 
     Parameters
     ----------
-    x : array (samples, inputs)
+    model : Model
+    x : array or scipy.sparse array, shape (samples, inputs)
     scale : float, optional
         By default `training_scale`.
     training_scale : float
         Scale of the training data.
-    dtype : numpy.float32 or numpy.float64
-        Type of the product.
     """
     where = "Trainer.predict"
-    array = as_array(x, where, "x")
+    samples = as_samples(x, where, "x")
+    scale = _scale_of(samples, scale, training_scale)
+    if samples.ndim != 2 or not samples.shape[0]:
+        samples = model.as_input(samples, where)
+    for rows in array_batches(np.arange(samples.shape[0])):
+        part = dense(samples[rows])
+        yield model.as_input(part if scale == 1 else scaled(part, scale, model.dtype), where)
+
+
+def _scale_of(samples: Any, scale: float | None, training_scale: float) -> float:
+    where = "Trainer.predict"
     if scale is None:
-        if array.dtype.kind == "f" and training_scale != 1:
+        if samples.dtype.kind == "f" and training_scale != 1:
             raise ValueError(
                 f"[{where}] An array of floats needs its `scale`: {training_scale:g}, as in training, or 1 "
                 "for inputs that Dataset.batch returned. "
-                f"Received {array.dtype} and no scale, after training with scale {training_scale:g}."
+                f"Received {samples.dtype} and no scale, after training with scale {training_scale:g}."
             )
         scale = training_scale
-    scale = checked_scale(where, real(scale, where, "scale"))
-    return array if scale == 1 else scaled(array, scale, dtype)
+    return checked_scale(where, real(scale, where, "scale"))

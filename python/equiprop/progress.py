@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def progress_bar(steps: Iterable[int], label: str, wanted: bool) -> Iterator[int]:
+def progress_bar(steps: Iterable[T], label: str, wanted: bool) -> Iterator[T]:
     """Return an iterator over ``steps`` that shows a tqdm bar named ``label`` if ``wanted`` is true."""
     if not wanted:
         return iter(steps)

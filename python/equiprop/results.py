@@ -45,6 +45,10 @@ class ConvergenceWarning(UserWarning):
     """Warns that some samples of a phase did not converge; `Outcome.status` tells which ones."""
 
 
+class TrainingWarning(UserWarning):
+    """Warns of a measured cause from which training suffers; the message names the cure."""
+
+
 class ConvergenceError(RuntimeError):
     """Raised with ``on_failure="raise"`` if some samples of a phase did not converge.
 

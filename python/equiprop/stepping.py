@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import as_contiguous
+from equiprop.arrays import as_codes_or_targets, as_contiguous
 from equiprop.clipping import Clipping
 from equiprop.costs import Cost, bind_cost, core_cost
 from equiprop.evaluation import mean_error, sample_errors
@@ -127,7 +127,8 @@ class Stepper:
         cut = self.clipping.cut(gradient.parameters, norm)
         s.optimizer.step(model.parameters, cut, model.block_slices, s.factor)
         self.clipping.record(norm)
-        outputs, labels = state[:, -model.num_outputs :], np.asarray(y)
+        outputs = state[:, -model.num_outputs :]
+        labels = as_codes_or_targets(y, model.num_outputs, model.dtype, _WHERE)
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
             gradient.objective,

@@ -5,30 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import length_hint
 from typing import Any
 
 import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array
+from equiprop.batches import ShuffledBatches, pairs
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.data import Dataset
+from equiprop.dataset import Dataset
 from equiprop.defaults import start, training_cost, training_phase
 from equiprop.early_stopping import BestEpoch
-from equiprop.evaluation import (
-    array_batches,
-    check_data,
-    dataset_batches,
-    measure,
-    predict,
-    scaled_input,
-)
 from equiprop.health import Health
-from equiprop.history import Epoch, Evaluation, Metrics, summarise
+from equiprop.history import Epoch, Metrics, summarise
 from equiprop.models import Model
 from equiprop.optimizers import Adam, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
+from equiprop.prediction import Predictor
 from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
@@ -38,16 +33,15 @@ from equiprop.results import (
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
+from equiprop.training_data import as_dataset, fit_data
 
-#: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
-_SPLIT_STREAM = 2**40
-#: Stream for the samples from which start values are computed, and their largest number.
+#: Stream of random numbers for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
 Callback = Callable[["Trainer", Epoch], None]
 
 
 @dataclass
-class Trainer:
+class Trainer(Predictor):
     """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
@@ -81,6 +75,8 @@ class Trainer:
         Number of training steps so far.
     scale : float
         Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
+    classes : array, or None
+        The class that each output stands for; None before the first call of `fit`, and for real targets.
 
     Examples
     --------
@@ -105,6 +101,8 @@ class Trainer:
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
+    classes: Array | None = field(default=None, init=False)
+    _has_classes: bool = field(default=True, init=False, repr=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -124,7 +122,7 @@ class Trainer:
         Parameters
         ----------
         x : (batch, inputs) array
-        y : (batch, outputs) array, or (batch,) integer labels
+        y : (batch, outputs) array, or (batch,) class codes in 0 .. outputs - 1
         progress : float
             Argument of the schedule, in [0, 1].
 
@@ -162,13 +160,13 @@ class Trainer:
         self._health.keep(self.model, self.steps)
         return metrics
 
-    def prepare(self, data: Dataset) -> None:
-        """Set start values and learning rates that fit `data`; `fit` and the first `step` do it, too.
+    def prepare(self, data: Any, y: Any = None) -> None:
+        """Set start values and learning rates that fit a Dataset, or arrays x and y, as `fit` does first.
 
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
         Only the learning rate "auto" is replaced. Later calls have no effect.
         """
-        check_data(data, "Trainer.prepare", "`data`")
+        data = as_dataset(data, y, self.model, self.classes, "Trainer.prepare")
         if not self._started:
             rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
             self._start(data.batch(np.sort(rows), self.model.dtype)[0])
@@ -192,10 +190,11 @@ class Trainer:
 
     def fit(
         self,
-        data: Dataset,
+        data: Any,
+        y: Any = None,
         *,
         epochs: int,
-        validation: Dataset | float | None = None,
+        validation: Dataset | tuple[Any, Any] | float | None = None,
         patience: int | None = None,
         progress: bool = False,
     ) -> list[Epoch]:
@@ -205,11 +204,15 @@ class Trainer:
 
         Parameters
         ----------
-        data : Dataset
+        data : Dataset, array (samples, inputs), or iterable of batches
+            A batch is a pair (x, y) that `step` takes, as a DataLoader of PyTorch yields them.
+        y : array, optional
+            Labels or targets of an array: ``fit(x, y)`` is ``fit(Dataset(x, y))``, but numbers in one
+            dimension are targets of a model with one output.
         epochs : int
             Number of passes over the data.
-        validation : Dataset or float, optional
-            Validation data, or the fraction of `data` that is used for it.
+        validation : Dataset, pair (x, y), or float, optional
+            Validation data, or the fraction of the samples that is held out for it, the same of each class.
         patience : int, optional
             Stop after this many epochs without a lower validation error, and restore the parameters of the
             best epoch.
@@ -220,6 +223,11 @@ class Trainer:
         -------
         list of Epoch
 
+        Warns
+        -----
+        TrainingWarning
+            If inputs or targets are not scaled.
+
         Raises
         ------
         TypeError, ValueError
@@ -229,18 +237,18 @@ class Trainer:
             most 100 steps old.
         """
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        check_data(data, "Trainer.fit", "`data`")
-        self.scale = data.scale
-        data, validation = self._split(data, validation)
+        data, training, held_out = fit_data(data, y, validation, epochs, self.model, self.classes, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
-            check_data(validation, "Trainer.fit", "`validation`, which patience needs,")
-        self.prepare(data)
+            check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
+        self._represent(data)
+        if isinstance(training, Dataset):
+            self.prepare(training)
         best = BestEpoch(patience)
         records: list[Epoch] = []
         for epoch in range(1, epochs + 1):
             try:
-                records.append(self._epoch(data, validation, epoch, epochs, progress))
+                records.append(self._epoch(training, held_out, epoch, epochs, progress))
             except ConvergenceError as error:
                 self._health.restore(self.model)
                 raise ConvergenceError(
@@ -256,90 +264,20 @@ class Trainer:
         best.restore(self.model)
         return records
 
-    def evaluate(self, data: Dataset) -> Evaluation:
-        """Return error and mean cost on `data`, from free phases with the trainer's solver.
-
-        Emits a `ConvergenceWarning` if some samples do not converge.
-        """
-        check_data(data, "Trainer.evaluate", "`data`")
-        evaluation, outcome = measure(self.model, self.cost, self._solver, data)
-        outcome.report_failure("Trainer.evaluate", "warn")
-        return evaluation
-
-    def predict(self, x: Any, *, scale: float | None = None) -> Array:
-        """Return the outputs (samples, outputs) of free phases with the trainer's solver.
-
-        Emits a `ConvergenceWarning` if some samples do not converge. ``predict(data)`` equals
-        ``predict(data.x, scale=data.scale)``.
-
-        Parameters
-        ----------
-        x : Dataset, or array (samples, inputs)
-        scale : float, optional
-            Factor by which an array is multiplied; 1 for inputs that `Dataset.batch` returned. The default
-            for integers and booleans is the scale of the training data, `Trainer.scale`. Floats may have been
-            scaled already, so they need `scale` unless that of the training data is 1.
-
-        Raises
-        ------
-        ValueError
-            `x` is an array of floats, `scale` is not given, and that of the training data is not 1; or `x` is
-            a Dataset, and `scale` is given.
-
-        Examples
-        --------
-        >>> import equiprop as eq
-        >>> pixels, labels = np.array([[0, 255], [255, 0]] * 20, dtype=np.uint8), np.array([0, 1] * 20)
-        >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1))
-        >>> history = trainer.fit(eq.Dataset(pixels, labels, scale=1 / 255), epochs=1)
-        >>> trainer.predict(pixels).shape
-        (40, 2)
-        """
-        if isinstance(x, Dataset):
-            check_data(x, "Trainer.predict", "`x`")
-            if scale is not None:
-                raise ValueError(
-                    f"[Trainer.predict] scale is for arrays; a Dataset has one. Received {scale}."
-                )
-            batches = [part for part, _ in dataset_batches(x, self.model.dtype)]
-        else:
-            presented = scaled_input(x, scale, self.scale, self.model.dtype)
-            batches = array_batches(self.model.as_input(presented, "Trainer.predict"))
-        outputs, outcome = predict(self.model, self._solver, batches)
-        outcome.report_failure("Trainer.predict", "warn")
-        return outputs
-
-    @property
-    def _solver(self) -> FreeSolver:
-        assert self.solver is not None
-        return self.solver
-
-    def _split(self, data: Dataset, validation: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
-        """Return training and validation data."""
-        if isinstance(validation, float):
-            data, validation = data.split(validation, _core.permutation(len(data), self.seed, _SPLIT_STREAM))
-        if validation is not None:
-            for part in (data, validation):
-                check_data(part, "Trainer.fit", "Each of training and validation data")
-        # Type checkers take an int for a float; `check_data` refused it.
-        return data, validation  # pyright: ignore[reportReturnType]
-
-    def _epoch(
-        self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool
-    ) -> Epoch:
-        order = _core.permutation(len(data), self.seed, len(self.history))
-        count = -(-len(data) // self.batch_size)
+    def _epoch(self, data: Any, validation: Dataset | None, epoch: int, epochs: int, progress: bool) -> Epoch:
+        if isinstance(data, Dataset):
+            data = ShuffledBatches(data, self.batch_size, self.seed, len(self.history), self.model.dtype)
+        count = length_hint(data)
         start = time.perf_counter()
         steps: list[Metrics] = []
         weights: list[int] = []
-        for k in progress_bar(range(count), f"epoch {epoch}/{epochs}", progress):
-            indices = order[k * self.batch_size : (k + 1) * self.batch_size]
-            x, y = data.batch(indices, self.model.dtype)
-            steps.append(self.step(x, y, progress=((epoch - 1) * count + k) / (epochs * count)))
-            weights.append(len(indices))
+        for k, (x, y) in enumerate(pairs(progress_bar(data, f"epoch {epoch}/{epochs}", progress))):
+            done = ((epoch - 1) * count + k) / (epochs * count) if count else (epoch - 1) / epochs
+            steps.append(self.step(x, y, progress=done))
+            weights.append(len(x))
         seconds = time.perf_counter() - start
         unconverged = sum(m.unconverged for m in steps)
         if unconverged:
-            warn_of_epoch(epoch, unconverged, len(data), [a for m in steps for a in m.advice])
+            warn_of_epoch(epoch, unconverged, sum(weights), [a for m in steps for a in m.advice])
         error = None if validation is None else self.evaluate(validation).error
         return summarise(epoch, steps, np.array(weights), error, seconds)

@@ -56,15 +56,32 @@ def test_one_hot_has_its_one_at_the_label(classes: int, labels: list[int]) -> No
     np.testing.assert_array_equal(targets.argmax(axis=1), inside)
 
 
-def test_targets_are_labels_only_if_they_are_integers_of_one_dimension() -> None:
-    assert as_targets([1, 0], 2, F64, "here").tolist() == [[0, 1], [1, 0]]
+@pytest.mark.parametrize(
+    "labels", [[1, 0], [True, False], [1.0, 0.0], [[1], [0]], np.array([1, 0], np.uint8)]
+)
+def test_whole_numbers_in_one_dimension_or_one_column_are_class_codes(labels: Any) -> None:
+    assert as_targets(labels, 2, F64, "here").tolist() == [[0, 1], [1, 0]]
+
+
+def test_other_numbers_are_targets() -> None:
     assert as_targets([[1, 0]], 2, F64, "here").tolist() == [[1, 0]]
-    with pytest.raises(ValueError, match="has shape"):
-        as_targets([1.0, 0.0], 2, F64, "here")
+    assert as_targets([[3], [0]], 1, F64, "here").tolist() == [[3], [0]]
+    assert as_targets([1.0, 0.5], 1, F64, "here").tolist() == [[1], [0.5]]
+    for y in ([1.0, 0.5], [[0.5], [1]], [1.0, 1e300]):
+        with pytest.raises(
+            ValueError, match=r"has shape \(batch, 2\), or \(batch,\) with class codes\. Received"
+        ):
+            as_targets(y, 2, F64, "here")
 
 
 def test_what_numpy_cannot_read_is_named_by_its_type() -> None:
-    with pytest.raises(TypeError, match=r"holds real numbers\. Received dtype object"):
+    with pytest.raises(TypeError, match=r"is an array of numbers\. Received object\.$"):
         as_array(object(), "here", "x")
-    with pytest.raises(TypeError, match=r"is an array of numbers\. Received list"):
+    with pytest.raises(
+        TypeError, match=r"is an array of numbers that NumPy can read\. Received list: .*sequence"
+    ):
         as_array([[1], [1, 2]], "here", "x")
+    with pytest.raises(
+        TypeError, match=r"holds real numbers\. Received 'a' at sample 1, feature 0\. Encode text"
+    ):
+        as_array(np.array([[1.5, 2], ["a", 3]], dtype=object), "here", "x")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from equiprop import HopfieldNetwork, Trainer
 from equiprop.data import Dataset, load_digits, load_mnist
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,81 @@ def test_classes_are_counted_from_labels_and_kept() -> None:
     assert samples.take(np.array([0, 0])).num_classes == 6
 
 
+@pytest.mark.parametrize("samples", [labelled(), Dataset(np.eye(10), np.eye(10)[:, :3], 2.0)])
+def test_a_data_set_is_a_sequence_of_pairs(samples: Dataset) -> None:
+    x, y = samples.batch(np.arange(10), np.float64)
+    pairs = list(samples)
+    assert len(pairs) == len(samples) == 10
+    for i, (inputs, target) in enumerate(pairs):
+        for a, b in ((inputs, target), samples[i], samples[i - 10], samples[np.int64(i)]):
+            np.testing.assert_array_equal(a, x[i])
+            np.testing.assert_array_equal(b, y[i])
+    for outside in (10, -11):
+        with pytest.raises(IndexError):
+            samples[outside]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        slice(2, 5),
+        slice(None, None, -1),
+        slice(-3, None),
+        [3, 3, 0],
+        np.arange(10) % 3 == 0,
+        [True, False] * 5,
+    ],
+)
+def test_slices_masks_and_indices_give_data_sets(key: Any) -> None:
+    samples = labelled()
+    part, rows = samples[key], np.arange(10)[key]
+    np.testing.assert_array_equal(part.x, samples.x[rows])
+    np.testing.assert_array_equal(part.y, samples.y[rows])
+    assert (part.scale, part.num_classes, part.x.dtype) == (0.5, 4, np.uint8)
+    if not isinstance(key, slice):
+        np.testing.assert_array_equal(samples.take(key).x, part.x)
+        np.testing.assert_array_equal(samples.batch(key, np.float64)[1], part.y)
+    assert np.shares_memory(part.x, samples.x) == isinstance(key, slice)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0, 1), st.integers(0, 2**64 - 1))
+def test_a_split_without_an_order_is_random_and_stratified(
+    labels: list[int], fraction: float, seed: int
+) -> None:
+    count = len(labels)
+    samples = Dataset(np.arange(count)[:, None], labels, num_classes=5)
+    rest, held_out = samples.split(fraction, seed=seed)
+    assert sorted([*rest.x[:, 0], *held_out.x[:, 0]]) == list(range(count))
+    assert len(held_out) == round(fraction * count)
+    for label in range(5):
+        expected = labels.count(label) * len(held_out) / count
+        assert abs((held_out.y == label).sum() - expected) < 1
+    again = samples.split(fraction, seed=seed)[1]
+    np.testing.assert_array_equal(again.x, held_out.x)
+
+
+def test_seeds_give_different_splits_in_random_order() -> None:
+    for samples in (labelled(100), Dataset(np.arange(100.0)[:, None], np.arange(100) / 7)):
+        parts = [samples.split(0.5, seed=seed)[1].x[:, 0].tolist() for seed in range(5)]
+        assert len({tuple(sorted(part)) for part in parts}) == 5
+        assert all(part != sorted(part) for part in parts)
+        assert samples.split(0.5)[1].x[:, 0].tolist() == parts[0]
+
+
+def test_validation_is_the_stratified_split_of_the_trainers_seed() -> None:
+    data = labelled(40, 1 / 119)
+    seen: list[Any] = []
+
+    class Recorded(Trainer):
+        def evaluate(self, data: Any, y: Any = None) -> Any:
+            seen.append(data)
+            return super().evaluate(data, y)
+
+    Recorded(HopfieldNetwork([3, 4, 4]), seed=3).fit(data, epochs=1, validation=0.25)
+    np.testing.assert_array_equal(seen[0].x, data.split(0.25, seed=3)[1].x)
+    assert sorted(np.bincount(seen[0].y)) == [2, 2, 3, 3]
+
+
 X = np.zeros((3, 2))
 LABELS = np.array([0, 1, 2])
 
@@ -98,14 +174,16 @@ LABELS = np.array([0, 1, 2])
         ((X[0], LABELS), "samples, features"),
         ((X[:, :0], LABELS), "samples, features"),
         ((X, LABELS[:2]), "one row for each sample"),
-        ((X + np.nan, LABELS), "x is finite"),
-        ((X, LABELS - 1), "Labels lie in"),
+        ((X + np.nan, LABELS), "`x` holds finite numbers"),
+        ((X, LABELS - 1, 1.0, 2), "Labels lie in"),
         ((X, LABELS, 1.0, 2), "Labels lie in"),
-        ((X, LABELS, 1.0, -1), "Labels lie in"),
-        ((X, X + np.inf), "y is finite"),
-        ((X, X[:, 0]), "samples, outputs"),
+        ((X, LABELS, 1.0, -1), "num_classes is"),
+        ((X, LABELS, 1.0, 10**12), "num_classes is"),
+        ((X, X + np.inf), "`y` holds finite numbers"),
+        ((X, X[:, :0]), "samples, outputs"),
+        ((X, X[:, :, None]), "samples, outputs"),
+        ((X, 1), "samples, outputs"),
         ((X, X, 1.0, 2), "num_classes is 0"),
-        ((X, LABELS[:, None]), "have shape"),
         ((X, LABELS, 0.0), "scale is positive"),
         ((X, LABELS, np.nan), "scale is positive"),
     ],
@@ -118,13 +196,13 @@ def test_values_that_make_no_data_set_are_refused(arguments: tuple[Any, ...], re
 @pytest.mark.parametrize(
     "arguments",
     [
-        (X.tolist(), LABELS),
         (X.astype(complex), LABELS),
-        (X.astype(object), LABELS),
         (X.astype(str), LABELS),
         (X.astype("M8[s]"), LABELS),
-        (X, [0, 1, 2]),
-        (X, X > 0),
+        (X, LABELS * 1j),
+        (X, X.astype(str)),
+        (X, np.array([{}, [], set()], dtype=object)),
+        (X, LABELS, 1.0, 2.5),
     ],
 )
 def test_types_that_make_no_data_set_are_refused(arguments: tuple[Any, ...]) -> None:
@@ -139,6 +217,10 @@ def test_indices_that_choose_no_samples_are_refused() -> None:
             samples.batch(np.array(bad), np.float32)
     with pytest.raises(TypeError, match="integers"):
         samples.take(np.array([1.0]))
+    with pytest.raises(ValueError, match=r"^\[Dataset.take\] A mask has one entry for each of 10 samples"):
+        samples.take(np.ones(9, bool))
+    with pytest.raises(ValueError, match=r"^\[Dataset.split\] seed"):
+        samples.split(0.5, seed=-1)
     with pytest.raises(TypeError, match="float32 or float64"):
         samples.batch(np.array([1]), np.int32)
     for fraction, order in ((1.1, np.arange(10)), (0.5, np.arange(9)), (0.5, np.zeros(10, int))):

@@ -12,6 +12,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop import Dataset, EquilibriumPropagation, RecurrentBackpropagation, Trainer
+from equiprop.history import Evaluation
 from equiprop.optimizers import cosine
 from equiprop.solvers import training_solver
 from networks import Oracle, Valley, blobs, chain
@@ -146,7 +147,7 @@ def test_patience_stops_and_restores_the_best_parameters() -> None:
     class Scripted(Trainer):
         def evaluate(self, data: Dataset) -> Any:
             snapshots.append(self.model.parameters.copy())
-            return eq.training.Evaluation(next(errors), 0.0, 0)
+            return Evaluation(next(errors), 0.0, 0)
 
     trainer = Scripted(small())
     history = trainer.fit(blobs(), epochs=5, validation=0.5, patience=2)

@@ -17,7 +17,7 @@ from equiprop.cli.data import DATA, add_data, load_data
 from equiprop.cli.options import Options
 from equiprop.cli.run_folder import RunFolder
 from equiprop.cli.trainer import add_trainer, build_trainer
-from equiprop.data import Dataset
+from equiprop.dataset import Dataset
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
 from equiprop.solvers import default_solver, free_phase

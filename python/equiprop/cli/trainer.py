@@ -9,7 +9,7 @@ from equiprop.activations import ACTIVATIONS
 from equiprop.cli.data import DATA
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.costs import Cost
-from equiprop.data import Dataset
+from equiprop.dataset import Dataset
 from equiprop.defaults import training_beta, training_cost
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.models import HopfieldNetwork

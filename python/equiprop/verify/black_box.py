@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array
+from equiprop.arrays import Array, as_array, as_numpy
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.verify.reference import extrapolated_differences, spread
@@ -150,7 +150,7 @@ def black_box(
         raise ValueError(f"[{where}] beta and step are positive numbers. Received {beta} and {step}.")
     x = np.atleast_2d(as_array(x, where, "x").astype(np.float64))
     bound = bind_cost(cost, box, y, len(x), where)  # type: ignore[arg-type]
-    measured = _Measured(box, x, np.asarray(y), bound)
+    measured = _Measured(box, x, as_numpy(y, where, "y"), bound)
     chosen = spread(len(box.parameters), most)
     differences = measured.slopes(lambda: measured.mean_cost(beta), chosen, step)
     objective = measured.slopes(lambda: measured.cost(0.0), chosen, step)

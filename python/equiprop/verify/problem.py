@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array
+from equiprop.arrays import Array, as_numpy
 from equiprop.costs import Cost, bind_cost
 from equiprop.gradients import equilibrium_propagation
 from equiprop.models import Model
@@ -147,6 +147,7 @@ def prepare(
     model = in_double(model)
     x = model.as_input(x, where)
     bind_cost(cost, model, y, len(x), where)
+    y = as_numpy(y, where, "y")
     free = precise_free_phase(model, x, solver)
     return Problem(model, x, y, cost, free.solver, free)
 

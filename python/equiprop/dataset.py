@@ -1,0 +1,292 @@
+"""Samples with class labels or real targets, which are converted batch by batch.
+
+A data set keeps the type of its samples (one byte per pixel for images, a sparse array, a file that is mapped
+into memory); `Dataset.batch` converts the samples of one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from equiprop import _core
+from equiprop.arrays import Array, as_array, is_sparse, not_finite, refuse_not_finite
+from equiprop.checks import require, whole
+from equiprop.labels import codes_among, encode, read_y
+from equiprop.row_selection import select
+
+#: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
+_SPLIT_STREAM = 2**40
+#: Samples that an iteration converts at a time.
+_BATCH = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples with class labels or real targets; a network receives ``scale * x``.
+
+    The length, slices, masks, arrays of indices and iteration work as for a list of samples: ``data[3]`` is
+    the pair ``(scale * x, y)`` of one sample in float64, ``data[:100]`` and ``data[mask]`` are data sets.
+
+    Parameters
+    ----------
+    x : array, shape (samples, features), of integers, floats or booleans
+        Finite inputs: a NumPy array, list, data frame, tensor, or scipy.sparse array. The data set keeps
+        their type and their memory, and stores a sparse array in CSR format; `batch` converts them. Parts of
+        a file that is mapped into memory are read when a batch needs them.
+    y : array, shape (samples,) or (samples, outputs)
+        Class labels: strings, integers, booleans, whole floats or other values with a hash, in one dimension
+        or in a column that is not of floats. Or finite targets: floats, or a matrix such as one-hot rows. The
+        data set stores labels as codes.
+    scale : float, positive
+        Factor of the stored inputs, such as 1/255 for bytes that a network receives as numbers in [0, 1].
+    num_classes : int
+        Number of classes; 0 stands for that of the labels, and is the only value for real targets. Integers
+        in 0 .. num_classes - 1 are their own codes.
+    classes : array, optional
+        The classes in the order of their codes, such as ``train.classes`` for test data. By default the
+        sorted labels; or 0 .. max(y) for integers that start at 0, if at least half of these numbers occur.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A type is not listed above, shapes do not match, a value is missing or not finite, a label is none of
+        the classes, or most samples have a class of their own.
+
+    Examples
+    --------
+    >>> pixels = np.array([[0, 255], [51, 0], [255, 255]], dtype=np.uint8)
+    >>> samples = Dataset(pixels, ["cat", "dog", "dog"], scale=1 / 255)
+    >>> x, y = samples.batch(np.array([1, 0]), np.float64)
+    >>> x.round(3).tolist(), y.tolist(), samples.classes.tolist()
+    ([[0.2, 0.0], [0.0, 1.0]], [1, 0], ['cat', 'dog'])
+    """
+
+    x: Any
+    y: Any
+    scale: float = 1.0
+    num_classes: int = 0
+    classes: Any = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the fields, convert them to arrays, and encode class labels."""
+        x = as_samples(self.x, "Dataset", "x")
+        require(x.ndim == 2 and x.shape[1] > 0, "Dataset", "x has shape (samples, features)", x.shape)
+        checked_scale("Dataset", self.scale)
+        y, classes = self._encoded(read_y(self.y, "Dataset"))
+        lengths = (x.shape[0], len(y))
+        require(lengths[0] == lengths[1], "Dataset", "x and y have one row for each sample", lengths)
+        self._set(x=x, y=y, classes=classes, num_classes=0 if classes is None else len(classes))
+
+    def _encoded(self, y: Array) -> tuple[Array, Array | None]:
+        """Return targets and None, or codes and the classes."""
+        count = whole(self.num_classes, "Dataset", "num_classes", 0, 2**24)
+        if y.ndim == 1:
+            return encode(y, "Dataset", count, None if self.classes is None else np.asarray(self.classes))
+        require(count == 0, "Dataset", "num_classes is 0 for real targets", count)
+        require(self.classes is None, "Dataset", "classes is None for real targets", self.classes)
+        return y, None
+
+    def _set(self, **fields: Any) -> Dataset:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.y)
+
+    @property
+    def num_features(self) -> int:
+        """Number of inputs per sample."""
+        return int(self.x.shape[1])
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs that a network needs: the number of classes, or of columns of ``y``."""
+        return self.num_classes if self.is_classification else int(self.y.shape[1])
+
+    @property
+    def is_classification(self) -> bool:
+        """True if ``y`` contains class labels, False if it contains real targets."""
+        return bool(self.y.ndim == 1)
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> tuple[Array, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | list[int] | list[bool] | NDArray[Any]) -> Dataset: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return one sample for an integer; a data set for a slice, a mask or an array of indices."""
+        if isinstance(key, int | np.integer):
+            x, y = self.batch(np.array([range(len(self))[key]]), np.float64)
+            return x[0], y[0]
+        return self._part(key) if isinstance(key, slice) else self.take(key)
+
+    def __iter__(self) -> Iterator[tuple[Array, Any]]:
+        """Yield the pair ``(scale * x, y)`` of each sample, in float64."""
+        for begin in range(0, len(self), _BATCH):
+            rows = np.arange(begin, min(begin + _BATCH, len(self)))
+            yield from zip(*self.batch(rows, np.float64), strict=True)
+
+    def take(self, indices: ArrayLike) -> Dataset:
+        """Return a data set of the samples at ``indices`` (integers, which may repeat), in that order.
+
+        A mask, an array (samples,) of booleans, takes the samples where it is True.
+        """
+        return self._part(_checked_indices("Dataset.take", indices, len(self)))
+
+    def _part(self, rows: Any) -> Dataset:
+        return copy.copy(self)._set(x=select(self.x, rows), y=self.y[rows])
+
+    def with_classes(self, classes: Array) -> Dataset:
+        """Return the same samples with labels that are encoded by ``classes``, such as those of training.
+
+        Raises
+        ------
+        ValueError
+            A label of a sample is none of ``classes``.
+        """
+        require(self.is_classification, "Dataset.with_classes", "The samples have class labels", "targets")
+        if np.array_equal(self.classes, classes):
+            return self
+        y = codes_among(self.classes[self.y], classes, "Dataset.with_classes")
+        return copy.copy(self)._set(y=y, classes=classes, num_classes=len(classes))
+
+    def batch(self, indices: ArrayLike, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return ``scale * x`` and the class codes or targets of the samples at ``indices``, C-contiguous.
+
+        Parameters
+        ----------
+        indices : array, shape (batch,) of integers
+            Samples in 0 .. len(self) - 1, which may repeat; or a mask (samples,).
+        dtype : numpy.float32 or numpy.float64
+            Type of inputs and real targets.
+
+        Returns
+        -------
+        tuple of arrays, shapes (batch, num_features) and (batch,) or (batch, num_outputs)
+            Inputs, and class codes or targets.
+
+        Raises
+        ------
+        TypeError, ValueError
+            ``indices`` are not integers, ``dtype`` is another type, or an index is out of range.
+
+        Examples
+        --------
+        >>> Dataset(np.eye(2), np.array([0, 1])).batch(np.array([1]), np.float32)[0]
+        array([[0., 1.]], dtype=float32)
+        """
+        real = np.dtype(dtype)
+        if real not in (np.float32, np.float64):
+            raise TypeError(f"[Dataset.batch] A batch is float32 or float64. Received {real}.")
+        rows = _checked_indices("Dataset.batch", indices, len(self))
+        y = self.y[rows]
+        x = scaled(dense(self.x[rows]), self.scale, real)
+        return x, y if self.is_classification else y.astype(real, order="C")
+
+    def split(
+        self, fraction: float, order: ArrayLike | None = None, *, seed: int = 0
+    ) -> tuple[Dataset, Dataset]:
+        """Split into ``(rest, held_out)``, where ``held_out`` has ``round(fraction * len(self))`` samples.
+
+        By default the samples are chosen at random, the same fraction of each class.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+            Fraction of the samples that are held out.
+        order : array, shape (samples,) of integers, optional
+            A permutation of 0 .. len(self) - 1, the last samples of which are held out.
+        seed : int
+            Seed of the random choice.
+
+        Returns
+        -------
+        tuple of Dataset
+            The two parts.
+
+        Raises
+        ------
+        ValueError
+            ``fraction`` is outside [0, 1], or ``order`` is not a permutation.
+
+        Examples
+        --------
+        >>> samples = Dataset(np.eye(8), ["a", "b"] * 4)
+        >>> rest, held_out = samples.split(0.25)
+        >>> rest.y.tolist().count(0), rest.y.tolist().count(1), sorted(held_out.y.tolist())
+        (3, 3, [0, 1])
+        """
+        require(0 <= fraction <= 1, "Dataset.split", "fraction lies in [0, 1]", fraction)
+        count = round(fraction * len(self))
+        if order is None:
+            return self._random_split(count, whole(seed, "Dataset.split", "seed", 0, 2**64 - 1))
+        rows = _checked_indices("Dataset.split", order, len(self))
+        is_permutation = np.array_equal(np.sort(rows), np.arange(len(self)))
+        require(is_permutation, "Dataset.split", f"order is a permutation of 0 .. {len(self) - 1}", rows)
+        return self._part(rows[: len(self) - count]), self._part(rows[len(self) - count :])
+
+    def _random_split(self, count: int, seed: int) -> tuple[Dataset, Dataset]:
+        """Hold out every n-th sample of a random order that is sorted by class, ``count`` in all."""
+        order = _core.permutation(len(self), seed, _SPLIT_STREAM)
+        by_class = order[np.argsort(self.y[order], kind="stable")] if self.is_classification else order
+        held = np.zeros(len(self), dtype=bool)
+        held[by_class] = np.diff(np.arange(len(self) + 1) * count // max(1, len(self))) > 0
+        return self._part(order[~held[order]]), self._part(order[held[order]])
+
+
+def as_samples(value: Any, where: str, name: str) -> Any:
+    """Return `value` as an array of finite real numbers, or in CSR format if it is sparse."""
+    if is_sparse(value):
+        rows = value.tocsr()
+        if rows.dtype.kind not in "biuf":
+            raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {rows.dtype}.")
+        if rows.dtype.kind == "f" and not np.isfinite(rows.data).all():
+            bad = int(np.argmin(np.isfinite(rows.data)))
+            sample = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
+            raise not_finite(rows.data[bad], (sample, rows.indices[bad]), where, name)
+        return rows
+    array = as_array(value, where, name)
+    refuse_not_finite(array, where, name)
+    return array
+
+
+def dense(x: Any) -> Array:
+    """Return samples as an array that is not sparse."""
+    return np.asarray(x.toarray()) if is_sparse(x) else x
+
+
+def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return ``scale * x``, multiplied in ``dtype``, as a C-contiguous array of ``dtype``.
+
+    A number beyond ``dtype`` becomes infinite; the receiver refuses it.
+    """
+    with np.errstate(over="ignore"):
+        presented: NDArray[Any] = np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
+    return presented
+
+
+def checked_scale(where: str, scale: float) -> float:
+    """Return ``scale`` if it is positive and finite, or raise ValueError."""
+    require(math.isfinite(scale) and scale > 0, where, "scale is positive and finite", scale)
+    return scale
+
+
+def _checked_indices(where: str, indices: ArrayLike, count: int) -> NDArray[Any]:
+    rows = np.asarray(indices)
+    if rows.dtype.kind == "b" and rows.ndim == 1:
+        require(len(rows) == count, where, f"A mask has one entry for each of {count} samples", len(rows))
+        return np.flatnonzero(rows)
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"[{where}] Sample indices are integers. Received {rows.dtype}.")
+    require(rows.ndim == 1, where, "Sample indices have one dimension", rows.shape)
+    in_range = int(rows.min(initial=0)) >= 0 and int(rows.max(initial=-1)) < count
+    require(in_range, where, f"Sample indices lie in 0 .. {count - 1}", rows)
+    return rows

@@ -1,0 +1,147 @@
+"""The data that a Trainer receives, as a Dataset that fits its model, with the classes of its outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from equiprop.arrays import Array
+from equiprop.batches import checked_batches, is_batches
+from equiprop.dataset import Dataset
+from equiprop.labels import read_y, shown
+from equiprop.models import Model
+
+
+def as_dataset(
+    data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str = "`data`"
+) -> Dataset:
+    """Return a Dataset, or arrays x and y as one, for a model: its codes are the numbers of the outputs.
+
+    Labels that are integers in 0 .. outputs - 1 are the numbers of the outputs. Other labels are numbered in
+    the order of `Dataset.classes`, and there is one output for each. A model with one output has no classes:
+    numbers y in one dimension are its targets.
+
+    Parameters
+    ----------
+    data : Dataset, or array (samples, inputs)
+    y : array, optional
+        Labels or targets of an array.
+    model : Model
+    classes : array, optional
+        The class of each output, if it is known from training.
+    where, name : str
+        Function and argument, for errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `data` is no Dataset and y is None, or both are given; or the data set is empty, or does not have
+        the numbers of inputs and outputs of the model; or a label is none of `classes`.
+    """
+    samples = _dataset(data, y, model, classes, where, name)
+    if len(samples) == 0:
+        raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
+    _check_sizes(samples, model, where, name)
+    if not samples.is_classification:
+        return samples
+    if classes is None:
+        classes = _classes_of_outputs(samples, model.num_outputs, where)
+    return samples.with_classes(classes)
+
+
+def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str) -> Dataset:
+    if isinstance(data, Dataset):
+        if y is not None:
+            raise ValueError(f"[{where}] A Dataset contains y. Received a Dataset and {type(y).__name__}.")
+        return data
+    if y is None:
+        received = type(data).__name__
+        raise TypeError(f"[{where}] {name} is a Dataset, or an array x with y. Received {received} alone.")
+    y = read_y(y, where)
+    if model.num_outputs == 1:
+        y = _column(y)
+    return Dataset(data, y, classes=classes if y.ndim == 1 else None)
+
+
+def fit_data(
+    data: Any, y: Any, validation: Any, epochs: int, model: Model, classes: Array | None, seed: int
+) -> tuple[Any, Any, Dataset | None]:
+    """Return what `Trainer.fit` received as data, training data, and validation data or None.
+
+    Parameters
+    ----------
+    data, y : Dataset and None, arrays x and y, or iterable of batches and None
+    validation : float, Dataset, pair (x, y), or None
+        A float is the fraction of a Dataset that is held out.
+    epochs : int
+    model : Model
+    classes : array, optional
+        The class of each output, if it is known from earlier training.
+    seed : int
+        Seed of the choice of the samples that are held out.
+
+    Returns
+    -------
+    tuple of data, training data, and validation data
+        The first is all of `data` as a Dataset, or the iterable; training data are the part that remains.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is something else, does not fit the model, or one of the two parts is empty.
+    """
+    where, name = "Trainer.fit", "Each of training and validation data"
+    if y is None and is_batches(data):
+        data = training = checked_batches(data, epochs)
+    else:
+        data = training = as_dataset(data, y, model, classes, where)
+        classes = data.classes
+    if validation is None:
+        return data, training, None
+    if isinstance(validation, float) and isinstance(data, Dataset):
+        training, validation = data.split(validation, seed=seed)
+        as_dataset(training, None, model, classes, where, name)
+    x, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
+    return data, training, as_dataset(x, y, model, classes, where, name)
+
+
+def are_one_hot(y: Array) -> bool:
+    """Return True if each row of targets has a single 1 and otherwise 0."""
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+
+
+def _column(y: Array) -> Array:
+    """Return numbers, as targets of one output; labels of another type as they are."""
+    if y.dtype.kind not in "biuf":
+        return y
+    return y.astype(np.float64)[:, None] if y.ndim == 1 else y.astype(np.float64)
+
+
+def _check_sizes(data: Dataset, model: Model, where: str, name: str) -> None:
+    inputs = getattr(model, "num_inputs", None)
+    if inputs and data.num_features != inputs:
+        raise ValueError(
+            f"[{where}] {name} has one feature for each of the {inputs} inputs of the model. "
+            f"Received {data.num_features} features."
+        )
+    if not data.is_classification and data.num_outputs != model.num_outputs:
+        raise ValueError(
+            f"[{where}] {name} has one target for each of the {model.num_outputs} outputs of the model. "
+            f"Received {data.num_outputs} targets per sample."
+        )
+
+
+def _classes_of_outputs(data: Dataset, outputs: int, where: str) -> Array:
+    """Return the class that each output of a model stands for."""
+    classes: Array = data.classes
+    if classes.dtype.kind in "iu" and classes[0] >= 0 and classes[-1] < outputs:
+        return np.arange(outputs)
+    if len(classes) != outputs:
+        numbers = outputs == 1 and classes.dtype.kind in "biu"
+        cure = "; for regression, pass y.astype(float)[:, None]" if numbers else ""
+        raise ValueError(
+            f"[{where}] The model has one output for each class, {outputs} in all. Received {len(classes)} "
+            f"classes, {shown(classes)}. Make a model with {len(classes)} outputs{cure}."
+        )
+    return classes
