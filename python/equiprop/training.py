@@ -15,6 +15,7 @@ from equiprop.arrays import Array
 from equiprop.batches import ShuffledBatches, pairs
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError
+from equiprop.coupling_guard import CouplingGuard
 from equiprop.dataset import Dataset
 from equiprop.defaults import start, training_cost, training_phase
 from equiprop.early_stopping import BestEpoch
@@ -66,6 +67,9 @@ class Trainer(Predictor):
     clip : float, positive
         A gradient larger than `clip` times the running mean of earlier norms is scaled to this size; infinity
         for no clipping.
+    coupling_norm : float, positive, optional
+        Largest norm of a coupling between free layers; see `CouplingGuard`. By default 1 for one hidden
+        layer of relu, softplus or linear units, otherwise infinity.
 
     Attributes
     ----------
@@ -98,6 +102,7 @@ class Trainer(Predictor):
     seed: int = 0
     callbacks: Sequence[Callback] = ()
     clip: float = 3.0
+    coupling_norm: float | None = None
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
@@ -113,6 +118,7 @@ class Trainer(Predictor):
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         self._stepper, self._health, self._started = Stepper(self.clip), Health(), False
+        self._guard = CouplingGuard(self.model, self.coupling_norm)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = largest_size(self.model.parameters)
 
@@ -154,6 +160,7 @@ class Trainer(Predictor):
             if self.steps and not np.isfinite(self.model.parameters).all():
                 raise overflow_error(self._if_training_diverges()) from None
             raise
+        self._guard.apply(self.model)
         if self._health.has_run_away(metrics.objective, self.steps):
             raise runaway_error(metrics.objective, self._health.start, self._if_training_diverges())
         self.steps += 1

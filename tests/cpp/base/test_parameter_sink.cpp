@@ -194,6 +194,27 @@ TYPED_TEST(Sink, DescendAdamIsTheSumAndThenTheStep) {
   expect_identical(wide<S>(square), wide<S>(other_square), "square");
 }
 
+TYPED_TEST(Sink, ClipToScalesADerivativeThatIsTooLarge) {
+  using S = TypeParam;
+  const Problem<S> problem(8);
+  const Parameters<S> sum = problem.sum();
+  const double norm = wide<S>(sum).norm();
+  for (const double share : {0.25, 0.999, 1.001, std::numeric_limits<double>::infinity()}) {
+    Parameters<S> out = Parameters<S>::Zero(problem.size());
+    AddTo<S> add(out);
+    ClipTo<S> sink(add, share * norm);
+    EXPECT_TRUE(sink.needs_bound());
+    EXPECT_FALSE(sink.bounded(1));
+    EXPECT_THROW(sink.products(problem.layout[0], problem.terms(0)), InvalidArgument);
+    sink.numbers(0, sum);
+    EXPECT_NEAR(sink.norm(), norm, norm * 1e-14);
+    if (share >= 1)
+      expect_identical(wide<S>(out), wide<S>(sum), "a derivative within the limit");
+    else
+      expect_close(wide<S>(out), share * wide<S>(sum), few_roundings<S>, "a clipped derivative");
+  }
+}
+
 /// Numbers may arrive in pieces or all at once, across the limits of the rates: each parameter gets its own rate.
 TYPED_TEST(Sink, RatesBelongToParametersHoweverTheyComeIn) {
   using S = TypeParam;

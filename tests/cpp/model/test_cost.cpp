@@ -52,6 +52,24 @@ TEST(CrossEntropy, ObeysTheLawsAndItsFormula) {
   }
 }
 
+TEST(CrossEntropy, OfALogitScaleIsThatOfScaledOutputs) {
+  Random random(7);
+  for (const auto& [rows, columns] : shapes)
+    for (const double scale : {0.5, 4.0}) {
+      const State<double> o = random_state(random, rows, columns, 2);
+      const State<double> y = random_distribution(random, rows, columns);
+      const CrossEntropy<double> cost(y, scale), plain(y);
+      check_cost(cost, CrossEntropy<D>(y.cast<D>(), scale), o);
+      expect_close(values(cost, o).matrix(), values(plain, scale * o).matrix(), 10 * rounding,
+                   "value");
+      expect_close(gradient(cost, o), scale * gradient(plain, scale * o), 10 * rounding,
+                   "gradient");
+      EXPECT_DOUBLE_EQ(cost.stiffness(), scale * scale * plain.stiffness());
+    }
+  for (const double wrong : {0.0, -1.0, std::numeric_limits<double>::infinity()})
+    EXPECT_THROW(CrossEntropy<double>(State<double>::Ones(2, 1), wrong), InvalidArgument);
+}
+
 TEST(CrossEntropy, IsStableForHugeLogits) {
   const State<double> y{{0.0}, {1.0}, {0.0}};
   const State<double> o{{1e3}, {-1e3}, {0.0}};

@@ -1,0 +1,67 @@
+"""A bound on the norm of couplings, for networks that no bounded unit keeps stable."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from equiprop.activations import activation
+from equiprop.checks import real, require
+from equiprop.defaults import unit_of
+from equiprop.models import HopfieldNetwork, Model
+
+#: Default bound if the hidden layer is unbounded, in units of the slopes.
+_LIMIT = 1.0
+
+
+class CouplingGuard:
+    """Scales each coupling between free layers back to a largest spectral norm.
+
+    A fixed point of units that no bound holds is stable if the norm of the couplings, weighted by sqrt(L_a L_b)
+    of the slopes, is below 1. In deep networks a bound costs accuracy (docs/training.md), so it is a default
+    only for one hidden layer of unbounded units.
+
+    Parameters
+    ----------
+    model : Model
+        The guard acts on a Hopfield network only.
+    limit : float, positive, optional
+        Largest norm in units of the slopes; infinity for no bound. By default 1 for one hidden layer of
+        relu, softplus or linear units, otherwise infinity.
+    """
+
+    def __init__(self, model: Model, limit: float | None) -> None:
+        if limit is not None:
+            limit = real(limit, "Trainer", "coupling_norm")
+            require(limit > 0, "Trainer", "coupling_norm is positive", limit)
+        self.limit = _default_limit(model) if limit is None else limit
+        self._weights: dict[str, float] = {}
+        if math.isfinite(self.limit) and isinstance(model, HopfieldNetwork):
+            slopes = [unit_of(activation(layer.activation), model.potential).slope for layer in model.layers]
+            for i, coupling in enumerate(model.couplings, start=1):
+                if coupling.source > 0:
+                    weight = math.sqrt(slopes[coupling.source] * slopes[coupling.target])
+                    self._weights[f"W{i}"] = weight
+
+    def apply(self, model: Model) -> None:
+        """Scale the couplings that are too large, in place."""
+        for name, weight in self._weights.items():
+            w = model.blocks[name]
+            norm = weight * spectral_norm(w)
+            if norm > self.limit:
+                w *= w.dtype.type(self.limit / norm)
+
+
+def spectral_norm(w: np.ndarray) -> float:
+    """Return the largest singular value of a matrix, from the eigenvalues of its smaller Gram matrix."""
+    gram = w.T @ w if w.shape[0] > w.shape[1] else w @ w.T
+    return math.sqrt(max(float(np.linalg.eigvalsh(gram)[-1]), 0.0))
+
+
+def _default_limit(model: Model) -> float:
+    if not isinstance(model, HopfieldNetwork) or len(model.layers) != 3:
+        return math.inf
+    rho = activation(model.layers[1].activation)
+    unbounded = rho.kind == "softplus" or (rho.kind == "clip" and not math.isfinite(rho.upper - rho.lower))
+    return _LIMIT if unbounded else math.inf
