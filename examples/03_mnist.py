@@ -26,13 +26,7 @@ def report(trainer: eq.Trainer, epoch: eq.Epoch) -> None:
     )
 
 
-trainer = eq.Trainer(
-    net,
-    second_phase=eq.EquilibriumPropagation(eq.centered(0.25)),
-    optimizer=eq.SGD(learning_rate=0.05, momentum=0.9),
-    schedule=eq.optimizers.cosine(),
-    callbacks=[report],
-)
+trainer = eq.Trainer(net, schedule=eq.optimizers.cosine(), callbacks=[report])
 trainer.fit(train, epochs=epochs)
 error = trainer.evaluate(test).error
 print(f"test accuracy {1 - error:.2%}")

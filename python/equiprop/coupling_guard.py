@@ -18,8 +18,8 @@ _LIMIT = 1.0
 class CouplingGuard:
     """Scales each coupling between free layers back to a largest spectral norm.
 
-    A fixed point of units that no bound holds is stable if the norm of the couplings, weighted by sqrt(L_a L_b)
-    of the slopes, is below 1. In deep networks a bound costs accuracy (docs/training.md), so it is a default
+    A fixed point of units that no bound holds is stable if the norm of the couplings, weighted by the slopes,
+    sqrt(L_a L_b), is below 1. In deep networks a bound costs accuracy (docs/training.md), so it is a default
     only for one hidden layer of unbounded units.
 
     Parameters

@@ -129,8 +129,8 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
 
     Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b). Weights from
     the input are Gaussian, scaled so that they give drives of standard deviation h, the half width of the
-    slope. Biases let every unit rest in the middle of its slope; those of hidden layers that the input
-    reaches are then moved by up to h, so that units bend at different places.
+    slope, or 0 if they reach the outputs. Biases let every unit rest in the middle of its slope; those of
+    hidden layers that the input reaches are then moved by up to h, so that units bend at different places.
     """
     random, x = np.random.default_rng(seed), np.asarray(x, dtype=np.float64)
     theta: Array = np.zeros(net.num_parameters, dtype=net.dtype)
@@ -146,7 +146,9 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
         shape = blocks[f"W{i}"].shape
-        if a == 0:
+        if a == 0 and b == len(net.layers) - 1:
+            w = np.zeros(shape)  # the cost is convex in them
+        elif a == 0:
             w = random.standard_normal(shape)
             w *= units[b].half_width / max(float((x @ w).std(axis=0).mean()), 1e-12)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from equiprop.arrays import Array
+from equiprop.arrays import Array, as_codes_or_targets
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.models import Model
 
@@ -37,7 +37,8 @@ class Health:
     def begin(self, model: Model, cost: Cost, y: Any) -> None:
         """Keep the parameters before the first step, and the objective of outputs that are 0."""
         self.keep(model, 0)
-        self.start = objective_of_zero(cost, model.num_outputs, np.asarray(y))
+        targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
+        self.start = objective_of_zero(cost, model.num_outputs, targets)
 
     def has_run_away(self, objective: float, step: int) -> bool:
         """Return True if the objective of a step is beyond ten times its start, or not finite."""
@@ -56,7 +57,7 @@ class Health:
             model.parameters[:] = self.kept
 
 
-def objective_of_zero(cost: Cost, outputs: int, y: Any) -> float:
+def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
     """Return the mean cost of outputs that are 0 for targets or labels y; 0 for a cost that is not known."""
     if isinstance(cost, CrossEntropy):
         return math.log(outputs)

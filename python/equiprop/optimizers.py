@@ -130,7 +130,7 @@ class SGD(_Fused):
     [-0.175, -1.75]
     """
 
-    learning_rate: Rate = 0.1
+    learning_rate: Rate = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
 

@@ -140,8 +140,8 @@ class Predictor:
     def predict_proba(self, x: Any, *, scale: float | None = None) -> Array:
         """Return the probability of each class, (samples, classes), in the order of `Trainer.classes`.
 
-        They are the softmax of the outputs, which the cost `CrossEntropy` fits to the classes. Parameters and
-        errors are those of `predict`.
+        They are the softmax of the outputs times the logit scale, which the cost `CrossEntropy` fits to the
+        classes. Parameters and errors are those of `predict`.
 
         Raises
         ------
@@ -161,6 +161,6 @@ class Predictor:
                 f"[{where}] Probabilities need a Trainer with cost=CrossEntropy(). Received {self.cost!r}."
             )
         self._require_classes(where)
-        outputs = self.predict(x, scale=scale)
+        outputs = self.cost.scale * self.predict(x, scale=scale)
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))

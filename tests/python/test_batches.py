@@ -41,6 +41,7 @@ def test_batches_give_the_parameters_of_their_steps(kind: Any) -> None:
 def test_batches_of_a_data_set_are_those_of_its_fit() -> None:
     data, asked = blobs(), ([], [])
     fits = [trainer(schedule=lambda p, a=a: a.append(p) or 1.0) for a in asked]  # type: ignore[func-returns-value]
+    fits[1].prepare(data)
     fits[0].fit(data, epochs=1, validation=data)
     fits[1].fit(ShuffledBatches(data, 25, 0, 0, np.dtype(np.float32)), epochs=1, validation=(data.x, data.y))
     np.testing.assert_array_equal(fits[0].model.parameters, fits[1].model.parameters)

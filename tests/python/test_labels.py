@@ -316,7 +316,7 @@ def test_probabilities_are_the_softmax_of_the_outputs() -> None:
     trainer = Trainer(eq.HopfieldNetwork([4, 8, 3], dtype="float64"), cost=eq.CrossEntropy())
     trainer.fit(data, epochs=3)
     probabilities, outputs = trainer.predict_proba(data.x), trainer.predict(data)
-    powers = np.exp(outputs)
+    powers = np.exp(trainer.cost.scale * outputs)  # type: ignore[attr-defined]
     np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), rtol=1e-12)
     objective = -np.log(probabilities[np.arange(len(data)), data.y]).mean()
     assert trainer.evaluate(data).objective == pytest.approx(objective, rel=1e-12)

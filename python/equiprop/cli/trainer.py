@@ -131,7 +131,7 @@ def _add_optimization(options: Options) -> None:
     options.add(
         "--learning-rate",
         type=float,
-        help="factor of the step (default: 0.05 for sgd, one rate for each block for adam)",
+        help="factor of the step (default: 0.01 for sgd, one rate for each block for adam)",
     )
     options.add(
         "--momentum", _SGD, default=0.9, type=float, help="factor of the previous direction in each step"
@@ -205,5 +205,5 @@ def _optimizer(options: argparse.Namespace) -> Optimizer:
     if options.optimizer == "adam":
         automatic = options.learning_rate is None
         return Adam("auto" if automatic else options.learning_rate, weight_decay=options.weight_decay)
-    rate = 0.05 if options.learning_rate is None else options.learning_rate
+    rate = 0.01 if options.learning_rate is None else options.learning_rate
     return SGD(rate, options.momentum, options.weight_decay)
