@@ -44,6 +44,8 @@ PYTHON_FLOORS = [
     ["second_phase"],
     ["gradients"],
     ["checkpoint", "early_stopping", "overflow", "training"],
+    ["estimator_settings"],
+    ["estimator"],
     ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison"],
     ["verify.diagnosis"],
     ["verify.problem"],
