@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from equiprop import _core
 from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.checks import require
@@ -14,15 +17,45 @@ from equiprop.data import Dataset
 from equiprop.linear_solvers import ConjugateGradient
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
-from equiprop.optimizers import Adam, Rate, cosine
+from equiprop.optimizers import Adam, Blocks, Rate, cosine
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import BlockUpdate
 from equiprop.training import Trainer
 
 #: Gain of the outputs under the cross-entropy: at equal stability, logits are larger by its square root.
 _LOGIT_GAIN = 16.0
-#: Change of the couplings by a step of Adam with one hidden layer, relative to the largest stable one.
+#: Largest singular value of a step of Adam, in units of the slopes, for one hidden layer.
 _STEP = 0.2
+
+
+@dataclass
+class _DecayedAdam(Adam):
+    """Adam with a decay for each block: after a step, ``block *= exp(-factor * decay)``.
+
+    Parameters
+    ----------
+    decays : mapping from block name to float
+        Decay at factor 1 of the schedule; blocks without an entry do not decay.
+    """
+
+    decays: Mapping[str, float] = field(default_factory=dict)
+    _decayed: list[tuple[Array, float]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def sink(self, parameters: Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
+        """Return the optimizer step that the core takes; see `Adam.sink`."""
+        self._decayed = [
+            (parameters[blocks[name]], float(np.exp(-factor * decay))) for name, decay in self.decays.items()
+        ]
+        return super().sink(parameters, blocks, factor)
+
+    def finish(self) -> None:
+        """Apply the decay after a step that the core took."""
+        for block, kept in self._decayed:
+            block *= kept
+        super().finish()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_decayed": []}  # `sink` makes it again from the network's parameters
 
 
 def make_trainer(
@@ -32,7 +65,7 @@ def make_trainer(
     activation: str | Activation,
     second_phase: str,
     learning_rate: Rate | None,
-    weight_decay: float,
+    alpha: float,
     batch_size: int,
     seed: int,
 ) -> Trainer:
@@ -49,7 +82,8 @@ def make_trainer(
     second_phase : {"eqprop", "rbp"}
     learning_rate : float or mapping, optional
         By default a rate for each block.
-    weight_decay : float
+    alpha : float, not negative
+        Weight decay; see `_adam`.
     batch_size, seed : int
         See `Trainer`.
     """
@@ -65,7 +99,7 @@ def make_trainer(
     return Trainer(
         network,
         phase,
-        Adam(_rates(network, data.x) if learning_rate is None else learning_rate, weight_decay=weight_decay),
+        _adam(_entry_sizes(network, data.x), len(hidden), learning_rate, alpha),
         CrossEntropy() if data.is_classification else SquaredError(),
         BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=1),
         schedule=cosine(),
@@ -123,7 +157,9 @@ def _initialize(network: HopfieldNetwork, x: Array, seed: int) -> None:
     middle, width = np.array([_useful_drive(rho) for rho in activations]).T
     weights = random.standard_normal(blocks["W1"].shape)
     drive = x @ weights
-    spread = max(drive.std(axis=0).mean(), 1e-3 * np.abs(drive).mean()) or 1.0  # samples may be equal, or zero
+    spread = (
+        max(drive.std(axis=0).mean(), 1e-3 * np.abs(drive).mean()) or 1.0
+    )  # samples may be equal, or zero
     blocks["W1"][...] = weights * width[0] / spread
     rest = [np.full(len(blocks[f"b{k + 1}"]), middle[k]) for k in range(len(activations))]
     state = [
@@ -140,18 +176,42 @@ def _initialize(network: HopfieldNetwork, x: Array, seed: int) -> None:
         blocks[f"b{k + 1}"][...] = bias
 
 
-def _rates(network: HopfieldNetwork, x: Array) -> dict[str, float]:
-    """Return Adam's learning rate for each block of a chain with inputs x (samples, inputs).
+def _entry_sizes(network: HopfieldNetwork, x: Array) -> dict[str, float]:
+    """Return the size of an entry of each block of a chain that matters for inputs x (samples, inputs).
 
-    A step moves each entry by about its rate, so its largest singular value is about rate * sqrt(entries).
+    If all entries of a coupling have this size and one sign, its singular value is 1 in units of the slopes;
+    such input weights move a drive by the half width of its useful range.
     """
     activations = _activations(network)
-    step = _STEP / max(1, len(activations) - 1)
-    size = float(np.abs(x).sum(axis=1).mean()) or 1.0
-    rates = {"W1": step * _useful_drive(activations[0])[1] / size}
+    inputs = float(np.abs(x).sum(axis=1).mean()) or 1.0
+    sizes = {"W1": _useful_drive(activations[0])[1] / inputs}
     for k, rho in enumerate(activations):
-        rates[f"b{k + 1}"] = step * _useful_drive(rho)[1] / 40
+        sizes[f"b{k + 1}"] = _useful_drive(rho)[1] / 40
         if k > 0:
             slopes = _largest_slope(activations[k - 1]) * _largest_slope(rho)
-            rates[f"W{k + 1}"] = step / np.sqrt(network.blocks[f"W{k + 1}"].size * slopes)
-    return {name: float(rate) for name, rate in rates.items()}
+            sizes[f"W{k + 1}"] = 1 / np.sqrt(network.blocks[f"W{k + 1}"].size * slopes)
+    return {name: float(size) for name, size in sizes.items()}
+
+
+def _adam(sizes: Mapping[str, float], depth: int, learning_rate: Rate | None, alpha: float) -> Adam:
+    """Return Adam with a rate and a decay for each block.
+
+    Adam moves each entry by about the learning rate. By default this is the fraction 0.2 / depth of the
+    entry's size. Weights then decay by the factor 1 - alpha * (rate / size); biases do not decay, because
+    they hold the units in the middle of their slope.
+
+    Parameters
+    ----------
+    sizes : mapping from block name to float
+        Result of `_entry_sizes`.
+    depth : int
+        Number of hidden layers.
+    learning_rate, alpha
+        See `make_trainer`.
+    """
+    if learning_rate is None:
+        learning_rate = {name: size * _STEP / max(1, depth) for name, size in sizes.items()}
+    rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(sizes, learning_rate)
+    weights = [name for name in sizes if name.startswith("W")]
+    decays = {name: alpha * rates.get(name, 0.0) / sizes[name] for name in weights}
+    return _DecayedAdam(learning_rate, decays=decays)
