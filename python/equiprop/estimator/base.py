@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
@@ -15,19 +14,50 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from equiprop.activations import Activation
 from equiprop.arrays import Array
-from equiprop.checks import require, whole
+from equiprop.checks import real, require, whole
 from equiprop.data import Dataset
 from equiprop.estimator.settings import make_trainer
 from equiprop.history import Epoch
+from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Rate, constant
 from equiprop.training import Trainer
+
+if TYPE_CHECKING:  # scikit-learn has no type annotations
+
+    class BaseEstimator:
+        """The members of scikit-learn's class that users call."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...  # noqa: D102
+        def set_params(self: _Self, **params: Any) -> _Self: ...  # noqa: D102
+        def __sklearn_tags__(self) -> Any: ...
+
+    class _Scored:
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
+
+    class ClassifierMixin(_Scored):
+        """Accuracy as the score."""
+
+    class RegressorMixin(_Scored):
+        """R2 as the score."""
+else:
+    from sklearn.base import BaseEstimator as BaseEstimator
+    from sklearn.base import ClassifierMixin as ClassifierMixin
+    from sklearn.base import RegressorMixin as RegressorMixin
+
+_Self = TypeVar("_Self")
+_Estimator = TypeVar("_Estimator", bound="EquilibriumEstimator")
 
 #: Types of inputs that are not converted.
 FLOATS = (np.float64, np.float32)
 
 
-class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
+class EquilibriumEstimator(BaseEstimator):
     """Common base of classifier and regressor: parameters, training and outputs."""
+
+    network_: HopfieldNetwork
+    trainer_: Trainer
+    input_mean_: Array
+    input_scale_: Array
 
     def __init__(
         self,
@@ -77,7 +107,7 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
         """Number of epochs of training."""
         return len(self.trainer_.history)
 
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self: _Estimator, X: Any, y: Any) -> _Estimator:
         """Train on samples X and their labels or targets y.
 
         Parameters
@@ -101,7 +131,7 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
         patience = None
         if self.early_stopping:
             patience = whole(self.n_iter_no_change, where, "n_iter_no_change", 1)
-            fraction = self.validation_fraction
+            fraction = real(self.validation_fraction, where, "validation_fraction")
             require(0 < fraction < 1, where, "validation_fraction lies in (0, 1)", fraction)
         earlier: Trainer | None = getattr(self, "trainer_", None) if self.warm_start else None
         data = self._dataset(X, y, first=earlier is None)
@@ -110,16 +140,16 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
         trainer = self._make_trainer(data, seed)
         if earlier is not None:
             _continue(trainer, earlier, where)
-        self.trainer_, self.network_ = trainer, trainer.model
+        self.trainer_, self.network_ = trainer, _network_of(trainer)
         trainer.fit(data, epochs=epochs, validation=validation, patience=patience)
         return self
 
-    def _partial_fit(self, data: Dataset) -> Any:
+    def _partial_fit(self: _Estimator, data: Dataset) -> _Estimator:
         """Train for one epoch at constant learning rates."""
         require(not self.early_stopping, type(self).__name__, "partial_fit needs early_stopping=False", True)
         if not hasattr(self, "trainer_"):
             self.trainer_ = self._make_trainer(data, self._seed())
-            self.network_ = self.trainer_.model
+            self.network_ = _network_of(self.trainer_)
         self.trainer_.schedule = constant()
         self.trainer_.fit(data, epochs=1)
         return self
@@ -129,7 +159,8 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
 
     def _make_trainer(self, data: Dataset, seed: int) -> Trainer:
         """Return the trainer of a new network for `data`."""
-        require(0 <= self.alpha < np.inf, type(self).__name__, "alpha lies in [0, inf)", self.alpha)
+        alpha = real(self.alpha, type(self).__name__, "alpha")
+        require(0 <= alpha < np.inf, type(self).__name__, "alpha lies in [0, inf)", alpha)
         hidden = self.hidden_layer_sizes
         trainer = make_trainer(
             data,
@@ -137,7 +168,7 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
             activation=self.activation,
             second_phase=self.second_phase,
             learning_rate=self.learning_rate,
-            alpha=self.alpha,
+            alpha=alpha,
             batch_size=self.batch_size,
             seed=seed,
         )
@@ -165,7 +196,9 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
         """Return training data, and validation data if early stopping needs them; stratified by class."""
         if not self.early_stopping:
             return data, None
-        train, validation = train_test_split(
+        train: Array
+        validation: Array
+        train, validation = train_test_split(  # pyright: ignore[reportAssignmentType]
             np.arange(len(data)),
             test_size=self.validation_fraction,
             random_state=seed,
@@ -175,8 +208,8 @@ class EquilibriumEstimator(BaseEstimator):  # type: ignore[misc, unused-ignore]
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
-        x = self._inputs(validate_data(self, X, reset=False, dtype=FLOATS), first=False)
-        return np.asarray(self.trainer_.predict(x), dtype=np.float64)
+        x: Any = validate_data(self, X, reset=False, dtype=FLOATS)
+        return np.asarray(self.trainer_.predict(self._inputs(x, first=False)), dtype=np.float64)
 
 
 def statistics(values: Array, wanted: bool) -> tuple[Array, Array]:
@@ -187,15 +220,19 @@ def statistics(values: Array, wanted: bool) -> tuple[Array, Array]:
     if not wanted:
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
     scaler = StandardScaler().fit(values)
-    return scaler.mean_, scaler.scale_
+    return np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+
+
+def _network_of(trainer: Trainer) -> HopfieldNetwork:
+    assert isinstance(trainer.model, HopfieldNetwork)
+    return trainer.model
 
 
 def _continue(trainer: Trainer, earlier: Trainer, where: str) -> None:
     """Copy parameters and history of an earlier trainer."""
-    network, previous = trainer.model, earlier.model
-    same = network.layers == previous.layers  # type: ignore[attr-defined]
+    network, previous = _network_of(trainer), _network_of(earlier)
     rule = f"warm_start continues with equal layers, here {previous}"
-    require(same, where, rule, network)
+    require(network.layers == previous.layers, where, rule, network)
     network.parameters[:] = previous.parameters
     trainer.history = list(earlier.history)
 

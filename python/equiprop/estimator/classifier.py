@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from equiprop.checks import require
 from equiprop.data import Dataset
-from equiprop.estimator.base import FLOATS, EquilibriumEstimator
+from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
+
+_Self = TypeVar("_Self", bound="EquilibriumClassifier")
 
 
-class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):  # type: ignore[misc, unused-ignore]
+class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
     """A classifier of scikit-learn that is a Hopfield network, trained with the cross-entropy.
 
     Parameters
@@ -79,7 +80,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):  # type: ign
     (4, 3)
     """
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
+    classes_: NDArray[Any]
+
+    def partial_fit(self: _Self, X: Any, y: Any, classes: Any = None) -> _Self:
         """Train for one epoch on samples X and their labels y, at constant learning rates.
 
         Features, classes and statistics of the inputs are determined by the first call.
@@ -121,6 +124,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):  # type: ign
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
     def _dataset(self, X: Any, y: Any, *, first: bool, classes: Any = None) -> Dataset:
+        x: Any
         x, y = validate_data(self, X, y, reset=first, dtype=FLOATS)
         check_classification_targets(y)
         if first:

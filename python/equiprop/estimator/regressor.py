@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from equiprop.checks import require
 from equiprop.data import Dataset
-from equiprop.estimator.base import FLOATS, EquilibriumEstimator, statistics
+from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin, statistics
+
+_Self = TypeVar("_Self", bound="EquilibriumRegressor")
 
 
-class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):  # type: ignore[misc, unused-ignore]
+class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
     """A regressor of scikit-learn that is a Hopfield network, trained with the squared error.
 
     Parameters
@@ -42,12 +43,15 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):  # type: ignor
     (4, 2)
     """
 
+    target_mean_: NDArray[Any]
+    target_scale_: NDArray[Any]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
-    def partial_fit(self, X: Any, y: Any) -> Any:
+    def partial_fit(self: _Self, X: Any, y: Any) -> _Self:
         """Train for one epoch on samples X and their targets y, at constant learning rates.
 
         Features and statistics of inputs and targets are determined by the first call.
@@ -75,6 +79,7 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):  # type: ignor
         return np.asarray(predictions.reshape(len(outputs), *self._target_shape))
 
     def _dataset(self, X: Any, y: Any, *, first: bool) -> Dataset:
+        x: Any
         x, y = validate_data(self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if first:

@@ -164,10 +164,8 @@ def _initialize(network: HopfieldNetwork, x: Array, seed: int) -> None:
     middle, width = np.array([_useful_drive(rho) for rho in activations]).T
     weights = random.standard_normal(blocks["W1"].shape)
     drive = x @ weights
-    spread = (
-        max(drive.std(axis=0).mean(), 1e-3 * np.abs(drive).mean()) or 1.0
-    )  # samples may be equal, or zero
-    blocks["W1"][...] = weights * width[0] / spread
+    spread = max(drive.std(axis=0).mean(), 1e-3 * np.abs(drive).mean())  # samples may be equal, or zero
+    blocks["W1"][...] = weights * width[0] / (spread or 1.0)
     rest = [np.full(len(blocks[f"b{k + 1}"]), middle[k]) for k in range(len(activations))]
     state = [
         np.full(len(drive), rho.value(drive[:1])[0]) for rho, drive in zip(activations, rest, strict=True)
