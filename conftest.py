@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = [] if find_spec("torch") else ["python/equiprop/torch.py"]
+_NEEDS = {"torch": "python/equiprop/torch.py", "sklearn": "python/equiprop/estimator"}
+
+collect_ignore = [path for package, path in _NEEDS.items() if not find_spec(package)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

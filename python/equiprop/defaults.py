@@ -124,6 +124,13 @@ def _orthogonal(random: np.random.Generator, rows: int, columns: int) -> _Floats
     return q if rows >= columns else q.T
 
 
+def _spread(drives: _Floats) -> float:
+    """Return the standard deviation of drives (samples, units); their size if the samples are equal."""
+    size = float(np.sqrt(np.square(drives).mean()))
+    deviation = float(drives.std(axis=0).mean())
+    return deviation if deviation > 1e-3 * size else size or 1.0
+
+
 def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     """Return parameters from which `net` learns on inputs like x (samples, inputs).
 
@@ -150,7 +157,7 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             w = np.zeros(shape)  # the cost is convex in them
         elif a == 0:
             w = random.standard_normal(shape)
-            w *= units[b].half_width / max(float((x @ w).std(axis=0).mean()), 1e-12)
+            w *= units[b].half_width / _spread(x @ w)
         else:
             w = _orthogonal(random, *shape) / np.sqrt(
                 degrees[a] * degrees[b] * units[a].slope * units[b].slope

@@ -14,6 +14,8 @@ from equiprop.models import Model
 
 #: An objective beyond this multiple of its start has run away.
 _RUNAWAY = 10.0
+#: Objective of one output that is wrong by 1. Outputs are of size 1, so a smaller start counts as this large.
+_SMALL = 0.5
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
 
@@ -25,7 +27,7 @@ class Health:
     Attributes
     ----------
     start : float
-        Objective of the first step, or that of outputs that are 0 if this is larger.
+        Objective of the first step, or that of outputs that are 0 if this is larger, at least 1/2.
     kept : (parameters,) array, optional
         Parameters after step `step`, at which the objective had not run away.
     """
@@ -36,14 +38,14 @@ class Health:
 
     def begin(self, model: Model, cost: Cost, y: Any) -> None:
         """Keep the parameters before the first step, and the objective of outputs that are 0."""
-        self.keep(model, 0)
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         self.start = objective_of_zero(cost, model.num_outputs, targets)
+        self.keep(model, 0)
 
     def has_run_away(self, objective: float, step: int) -> bool:
         """Return True if the objective of a step is beyond ten times its start, or not finite."""
         if step == 0 and math.isfinite(objective):
-            self.start = max(self.start, objective)
+            self.start = max(self.start, objective, _SMALL)
         return not objective <= _RUNAWAY * self.start
 
     def keep(self, model: Model, step: int, *, interval: int = _INTERVAL) -> None:

@@ -131,7 +131,12 @@ class Outcome:
 
 
 def warn_of_epoch(epoch: int, unconverged: int, samples: int, advice: Iterable[str]) -> None:
-    """Warn that some samples of an epoch of `Trainer.fit` did not converge; repeated advice is shown once."""
+    """Warn if more than 2 % of the samples of an epoch did not converge; repeated advice is shown once.
+
+    A single sample changes the gradient of its batch little; the history has its number.
+    """
+    if unconverged <= 0.02 * samples:
+        return
     warnings.warn(
         f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge, so the gradients "
         f"are approximate. {' '.join(dict.fromkeys(advice))}",

@@ -219,18 +219,19 @@ def default_solver(model: Model) -> FreeSolver:
 
 
 def training_solver(model: Model) -> FreeSolver:
-    """Return the default solver of a `Trainer`: block updates if the model supports them, otherwise Euler.
+    """Return the default solver of a `Trainer`, with a tolerance of 1e-4.
 
-    With one hidden layer the tolerance is 5e-3: 1 - cosine between the gradient of a mini-batch and that of a
-    fully relaxed one was at most 5e-5 in every measured batch. With more hidden layers it is 2e-3, with
-    Anderson acceleration: the median over batches was at most 1e-3, but single batches reached 0.06. Source:
-    docs/performance.md, "Fewer steps".
+    Block updates if the model supports them; damped fixed-point iteration for other Hopfield networks;
+    otherwise Euler. Anderson acceleration pays for itself with more than one hidden layer. In deep networks
+    the response to a nudge is 1e-3 to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve
+    (docs/training.md).
     """
     if model.has_block_update:
-        return BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=1)
+        anderson = 0 if len(model.layer_slices) <= 2 else 1
+        return BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=anderson)
     if isinstance(model, HopfieldNetwork):
         return FixedPointIteration(tolerance=1e-4, damping=0.4, anderson=2, max_iterations=1000)
-    return Euler()
+    return default_solver(model)
 
 
 def start_of(model: Model, samples: int) -> Array:

@@ -284,7 +284,6 @@ class Trainer(Predictor):
             weights.append(len(x))
         seconds = time.perf_counter() - start
         unconverged = sum(m.unconverged for m in steps)
-        if unconverged:
-            warn_of_epoch(epoch, unconverged, sum(weights), [a for m in steps for a in m.advice])
+        warn_of_epoch(epoch, unconverged, sum(weights), [a for m in steps for a in m.advice])
         error = None if validation is None else self.evaluate(validation).error
         return summarise(epoch, steps, np.array(weights), error, seconds)

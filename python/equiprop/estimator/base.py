@@ -1,0 +1,243 @@
+"""Common base of the estimators: parameters, training and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from equiprop.activations import Activation
+from equiprop.arrays import Array
+from equiprop.checks import real, require, whole
+from equiprop.data import Dataset
+from equiprop.estimator.settings import make_trainer
+from equiprop.history import Epoch
+from equiprop.models import HopfieldNetwork
+from equiprop.optimizers import Rate, constant
+from equiprop.training import Trainer
+
+if TYPE_CHECKING:  # scikit-learn has no type annotations
+
+    class BaseEstimator:
+        """The members of scikit-learn's class that users call."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...  # noqa: D102
+        def set_params(self: _Self, **params: Any) -> _Self: ...  # noqa: D102
+        def __sklearn_tags__(self) -> Any: ...
+
+    class _Scored:
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
+
+    class ClassifierMixin(_Scored):
+        """Accuracy as the score."""
+
+    class RegressorMixin(_Scored):
+        """R2 as the score."""
+else:
+    from sklearn.base import BaseEstimator as BaseEstimator
+    from sklearn.base import ClassifierMixin as ClassifierMixin
+    from sklearn.base import RegressorMixin as RegressorMixin
+
+_Self = TypeVar("_Self")
+_Estimator = TypeVar("_Estimator", bound="EquilibriumEstimator")
+
+#: Types of inputs that are not converted.
+FLOATS = (np.float64, np.float32)
+
+
+class EquilibriumEstimator(BaseEstimator):
+    """Common base of classifier and regressor: parameters, training and outputs."""
+
+    network_: HopfieldNetwork
+    trainer_: Trainer
+    input_mean_: Array
+    input_scale_: Array
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Iterable[int] = (100,),
+        activation: str | Activation = "hard_sigmoid",
+        *,
+        second_phase: str = "eqprop",
+        alpha: float = 0.05,
+        batch_size: int = 50,
+        learning_rate: Rate | None = None,
+        max_iter: int = 100,
+        standardize: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.second_phase = second_phase
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.standardize = standardize
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """Mean cost of each epoch of training."""
+        return [epoch.objective for epoch in self.trainer_.history]
+
+    @property
+    def validation_errors_(self) -> list[float | None]:
+        """Validation error after each epoch, see `equiprop.Epoch`; None without early stopping."""
+        return [epoch.validation_error for epoch in self.trainer_.history]
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs of training."""
+        return len(self.trainer_.history)
+
+    def fit(self: _Estimator, X: Any, y: Any) -> _Estimator:
+        """Train on samples X and their labels or targets y.
+
+        Parameters
+        ----------
+        X : array or DataFrame (samples, features)
+        y : array (samples,), or targets (samples, outputs)
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter of the estimator, X or y is not valid.
+        equiprop.ConvergenceError
+            If a sample diverged in training.
+        """
+        where = type(self).__name__
+        epochs = whole(self.max_iter, where, "max_iter", 1)
+        patience = None
+        if self.early_stopping:
+            patience = whole(self.n_iter_no_change, where, "n_iter_no_change", 1)
+            fraction = real(self.validation_fraction, where, "validation_fraction")
+            require(0 < fraction < 1, where, "validation_fraction lies in (0, 1)", fraction)
+        earlier: Trainer | None = getattr(self, "trainer_", None) if self.warm_start else None
+        data = self._dataset(X, y, first=earlier is None)
+        seed = self._seed()
+        data, validation = self._split(data, seed)
+        trainer = self._make_trainer(data, seed)
+        if earlier is not None:
+            _continue(trainer, earlier, where)
+        self.trainer_, self.network_ = trainer, _network_of(trainer)
+        trainer.fit(data, epochs=epochs, validation=validation, patience=patience)
+        return self
+
+    def _partial_fit(self: _Estimator, data: Dataset) -> _Estimator:
+        """Train for one epoch at constant learning rates."""
+        require(not self.early_stopping, type(self).__name__, "partial_fit needs early_stopping=False", True)
+        if not hasattr(self, "trainer_"):
+            self.trainer_ = self._make_trainer(data, self._seed())
+            self.network_ = _network_of(self.trainer_)
+        self.trainer_.schedule = constant()
+        self.trainer_.fit(data, epochs=1)
+        return self
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _make_trainer(self, data: Dataset, seed: int) -> Trainer:
+        """Return the trainer of a new network for `data`."""
+        alpha = real(self.alpha, type(self).__name__, "alpha")
+        require(0 <= alpha < np.inf, type(self).__name__, "alpha lies in [0, inf)", alpha)
+        hidden = self.hidden_layer_sizes
+        trainer = make_trainer(
+            data,
+            hidden=list(hidden) if isinstance(hidden, Iterable) else [hidden],
+            activation=self.activation,
+            second_phase=self.second_phase,
+            learning_rate=self.learning_rate,
+            alpha=alpha,
+            batch_size=self.batch_size,
+            seed=seed,
+        )
+        trainer.callbacks = (_print_epoch,) if self.verbose else ()
+        return trainer
+
+    def _dataset(self, X: Any, y: Any, *, first: bool) -> Dataset:
+        """Return checked inputs and targets as the network receives them.
+
+        Parameters
+        ----------
+        X, y
+            Arguments of `fit`.
+        first : bool
+            Determine features, classes and statistics from this data; otherwise use those of earlier data.
+        """
+        raise NotImplementedError
+
+    def _inputs(self, x: Array, *, first: bool) -> Array:
+        if first:
+            self.input_mean_, self.input_scale_ = statistics(x, self.standardize)
+        return np.asarray((x - self.input_mean_) / self.input_scale_, dtype=np.float32)
+
+    def _split(self, data: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
+        """Return training data, and validation data if early stopping needs them; stratified by class."""
+        if not self.early_stopping:
+            return data, None
+        train: Array
+        validation: Array
+        train, validation = train_test_split(  # pyright: ignore[reportAssignmentType]
+            np.arange(len(data)),
+            test_size=self.validation_fraction,
+            random_state=seed,
+            stratify=data.y if data.is_classification else None,
+        )
+        return data.take(train), data.take(validation)
+
+    def _outputs(self, X: Any) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        x: Any = validate_data(self, X, reset=False, dtype=FLOATS)
+        return np.asarray(self.trainer_.predict(self._inputs(x, first=False)), dtype=np.float64)
+
+
+def statistics(values: Array, wanted: bool) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each column, with 1 for one that is constant.
+
+    If the statistics are not `wanted`, return zeros and ones.
+    """
+    if not wanted:
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    scaler = StandardScaler().fit(values)
+    return np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+
+
+def _network_of(trainer: Trainer) -> HopfieldNetwork:
+    assert isinstance(trainer.model, HopfieldNetwork)
+    return trainer.model
+
+
+def _continue(trainer: Trainer, earlier: Trainer, where: str) -> None:
+    """Copy parameters and history of an earlier trainer."""
+    network, previous = _network_of(trainer), _network_of(earlier)
+    rule = f"warm_start continues with equal layers, here {previous}"
+    require(network.layers == previous.layers, where, rule, network)
+    network.parameters[:] = previous.parameters
+    trainer.history = list(earlier.history)
+
+
+def _print_epoch(trainer: Trainer, epoch: Epoch) -> None:
+    """Print the record of an epoch."""
+    error = "" if epoch.validation_error is None else f", validation error {epoch.validation_error:.6g}"
+    print(f"epoch {len(trainer.history)}, cost {epoch.objective:.6g}{error}")

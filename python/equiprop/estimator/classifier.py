@@ -1,0 +1,138 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from equiprop.checks import require
+from equiprop.data import Dataset
+from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
+
+_Self = TypeVar("_Self", bound="EquilibriumClassifier")
+
+
+class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
+    """A classifier of scikit-learn that is a Hopfield network, trained with the cross-entropy.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Number of units of each hidden layer.
+    activation : str or Activation
+        Activation of the hidden layers, such as "hard_sigmoid", "tanh" or "relu".
+    second_phase : {"eqprop", "rbp"}
+        Method that computes the gradient: Equilibrium Propagation or Recurrent Backpropagation.
+    alpha : float, not negative
+        Weight decay, which reduces overfitting: a step that changes weights by a fraction f of their usual
+        size also multiplies them by 1 - alpha f. Biases do not decay.
+    batch_size : int
+        Number of samples of a step.
+    learning_rate : float or mapping from block name to float, optional
+        Learning rate of `equiprop.Adam` at the start, which falls to 0 over the epochs; by default a rate for
+        each block, determined from the sizes of the layers and the data.
+    max_iter : int
+        Number of epochs.
+    standardize : bool
+        Shift and scale each feature to mean 0 and standard deviation 1 on the training data.
+    early_stopping : bool
+        Hold out `validation_fraction` of the data, stop after `n_iter_no_change` epochs without a lower
+        validation error, and restore the parameters of the best epoch.
+    validation_fraction : float in (0, 1)
+        Fraction of the data that early stopping holds out; each class has the same fraction.
+    n_iter_no_change : int
+        Number of epochs after which early stopping stops.
+    warm_start : bool
+        Continue with the parameters, statistics and classes of the previous call of `fit`.
+    random_state : int, RandomState or None
+        Seed of the initial weights, of the order of samples and of the validation data.
+    verbose : bool
+        Print one line after each epoch.
+
+    Attributes
+    ----------
+    classes_ : (classes,) array
+        Sorted labels; their order is that of the columns of `predict_proba`.
+    n_features_in_, feature_names_in_
+        Number of features, and their names if X had names that are all strings.
+    input_mean_, input_scale_ : (features,) arrays
+        The network receives ``(X - input_mean_) / input_scale_``.
+    network_ : HopfieldNetwork
+    trainer_ : Trainer
+    loss_curve_, validation_errors_ : list of float
+        Mean cost, and error on the validation data, of each epoch.
+    n_iter_ : int
+        Number of epochs so far.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from equiprop.estimator import EquilibriumClassifier
+    >>> x, y = load_iris(return_X_y=True)
+    >>> model = EquilibriumClassifier(random_state=0).fit(x, y)
+    >>> bool(model.score(x, y) > 0.9)
+    True
+    >>> model.predict_proba(x[:4]).shape
+    (4, 3)
+    """
+
+    classes_: NDArray[Any]
+
+    def partial_fit(self: _Self, X: Any, y: Any, classes: Any = None) -> _Self:
+        """Train for one epoch on samples X and their labels y, at constant learning rates.
+
+        Features, classes and statistics of the inputs are determined by the first call.
+
+        Parameters
+        ----------
+        X : array or DataFrame (samples, features)
+        y : (samples,) array of labels
+        classes : array, optional
+            All labels; the first call needs them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter of the estimator, X or y is not valid, or `classes` differ from those of earlier
+            calls.
+        """
+        where, first = f"{type(self).__name__}.partial_fit", not hasattr(self, "trainer_")
+        if classes is None:
+            require(not first, where, "The first call needs `classes`, all labels", None)
+        else:
+            same = first or np.array_equal(np.unique(classes), self.classes_)
+            require(same, where, "`classes` are those of earlier data", np.unique(classes))
+        return self._partial_fit(self._dataset(X, y, first=first, classes=classes))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the label of the largest output for each sample, (samples,)."""
+        largest = self._outputs(X).argmax(axis=1)
+        return np.asarray(self.classes_[largest])
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, softmax(outputs), (samples, classes)."""
+        logits = self._outputs(X)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+    def _dataset(self, X: Any, y: Any, *, first: bool, classes: Any = None) -> Dataset:
+        x: Any
+        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS)
+        check_classification_targets(y)
+        if first:
+            self.classes_ = np.unique(y if classes is None else classes)
+        where, labels = type(self).__name__, self.classes_
+        require(len(labels) > 1, where, "y has at least two classes", f"one class, {labels}")
+        places = np.searchsorted(labels, y)
+        places[places == len(labels)] = 0
+        unknown = np.unique(y[labels[places] != y])
+        require(len(unknown) == 0, where, f"Labels are among {labels}", f"labels {unknown}")
+        return Dataset(self._inputs(x, first=first), places, num_classes=len(labels))

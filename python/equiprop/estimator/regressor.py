@@ -1,0 +1,92 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import validate_data
+
+from equiprop.checks import require
+from equiprop.data import Dataset
+from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin, statistics
+
+_Self = TypeVar("_Self", bound="EquilibriumRegressor")
+
+
+class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
+    """A regressor of scikit-learn that is a Hopfield network, trained with the squared error.
+
+    Parameters
+    ----------
+    hidden_layer_sizes, activation, second_phase, alpha, batch_size, learning_rate, max_iter, ...
+        See `EquilibriumClassifier`; `standardize` also shifts and scales each target.
+
+    Attributes
+    ----------
+    target_mean_, target_scale_ : (outputs,) arrays
+        Predictions are ``target_mean_ + target_scale_ * outputs``.
+    n_features_in_, input_mean_, input_scale_, network_, trainer_, loss_curve_, n_iter_, ...
+        See `EquilibriumClassifier`. Costs and validation errors are those of the standardised targets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equiprop.estimator import EquilibriumRegressor
+    >>> x = np.linspace(-1, 1, 200)[:, None]
+    >>> y = np.hstack([100 * x**2, 1 - x])
+    >>> model = EquilibriumRegressor(random_state=0).fit(x, y)
+    >>> bool(model.score(x, y) > 0.95)
+    True
+    >>> model.predict(x[:4]).shape
+    (4, 2)
+    """
+
+    target_mean_: NDArray[Any]
+    target_scale_: NDArray[Any]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def partial_fit(self: _Self, X: Any, y: Any) -> _Self:
+        """Train for one epoch on samples X and their targets y, at constant learning rates.
+
+        Features and statistics of inputs and targets are determined by the first call.
+
+        Parameters
+        ----------
+        X : array or DataFrame (samples, features)
+        y : array (samples,) or (samples, outputs)
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter of the estimator, X or y is not valid.
+        """
+        return self._partial_fit(self._dataset(X, y, first=not hasattr(self, "trainer_")))
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Return the predictions, (samples,) or (samples, outputs) as the targets of `fit`."""
+        outputs = self._outputs(X)
+        predictions = self.target_mean_ + self.target_scale_ * outputs
+        return np.asarray(predictions.reshape(len(outputs), *self._target_shape))
+
+    def _dataset(self, X: Any, y: Any, *, first: bool) -> Dataset:
+        x: Any
+        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True)
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if first:
+            self._target_shape = y.shape[1:]
+            self.target_mean_, self.target_scale_ = statistics(targets, self.standardize)
+        outputs = len(self.target_mean_)
+        rule = f"y has {outputs} targets for each sample, as in earlier data"
+        require(targets.shape[1] == outputs, type(self).__name__, rule, targets.shape[1])
+        targets = (targets - self.target_mean_) / self.target_scale_
+        return Dataset(self._inputs(x, first=first), targets)

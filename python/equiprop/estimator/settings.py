@@ -1,0 +1,115 @@
+"""Networks and trainers of the estimators: the defaults of a Trainer, and a decay of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from equiprop import _core
+from equiprop.activations import Activation
+from equiprop.arrays import Array
+from equiprop.checks import require
+from equiprop.costs import Cost, CrossEntropy, SquaredError
+from equiprop.dataset import Dataset
+from equiprop.defaults import RATE, block_rates
+from equiprop.models import HopfieldNetwork
+from equiprop.optimizers import Adam, Blocks, Rate, cosine
+from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
+from equiprop.training import Trainer
+
+
+@dataclass
+class _DecayedAdam(Adam):
+    """Adam with a decay for each block: after a step, ``block *= exp(-factor * decay)``.
+
+    Parameters
+    ----------
+    decays : mapping from block name to float
+        Decay at factor 1 of the schedule; blocks without an entry do not decay.
+    """
+
+    decays: Mapping[str, float] = field(default_factory=dict)
+    _decayed: list[tuple[Array, float]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def sink(self, parameters: Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
+        """Return the optimizer step that the core takes; see `Adam.sink`."""
+        self._decayed = [
+            (parameters[blocks[name]], float(np.exp(-factor * decay))) for name, decay in self.decays.items()
+        ]
+        return super().sink(parameters, blocks, factor)
+
+    def finish(self) -> None:
+        """Apply the decay after a step that the core took."""
+        for block, kept in self._decayed:
+            block *= kept
+        super().finish()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_decayed": []}  # `sink` makes it again from the network's parameters
+
+
+def make_trainer(
+    data: Dataset,
+    *,
+    hidden: Sequence[int],
+    activation: str | Activation,
+    second_phase: str,
+    learning_rate: Rate | None,
+    alpha: float,
+    batch_size: int,
+    seed: int,
+) -> Trainer:
+    """Return the trainer of a new chain for `data`.
+
+    Parameters
+    ----------
+    data : Dataset
+        Class labels are trained with the cross-entropy, targets with the squared error.
+    hidden : sequence of int
+        Number of units of each hidden layer.
+    activation : str or Activation
+        Activation of the hidden layers.
+    second_phase : {"eqprop", "rbp"}
+    learning_rate : float or mapping, optional
+        By default a rate for each block.
+    alpha : float, not negative
+        Weight decay; see `_decays`.
+    batch_size, seed : int
+        See `Trainer`.
+    """
+    network = HopfieldNetwork(
+        [data.num_features, *hidden, data.num_outputs], activation=activation, seed=seed
+    )
+    adam = _DecayedAdam("auto" if learning_rate is None else learning_rate)
+    trainer = Trainer(
+        network,
+        _second_phase(second_phase),
+        adam,
+        CrossEntropy() if data.is_classification else SquaredError(),
+        schedule=cosine(),
+        batch_size=batch_size,
+        seed=seed,
+    )
+    trainer.prepare(data)
+    adam.decays = _decays(network, data.x, trainer.cost, adam.learning_rate, alpha)
+    return trainer
+
+
+def _second_phase(name: str) -> SecondPhase:
+    require(name in ("eqprop", "rbp"), "estimator", "second_phase is 'eqprop' or 'rbp'", repr(name))
+    return EquilibriumPropagation() if name == "eqprop" else RecurrentBackpropagation()
+
+
+def _decays(network: HopfieldNetwork, x: Array, cost: Cost, rate: Any, alpha: float) -> dict[str, float]:
+    """Return the decay of each block of weights: alpha times a step of Adam relative to the size of an entry.
+
+    With automatic rates this is alpha * 0.2 / (number of hidden layers). Biases do not decay, because they
+    hold the units in the middle of their slope.
+    """
+    usual = block_rates(network, x, cost)
+    rates = rate if isinstance(rate, Mapping) else dict.fromkeys(usual, rate)
+    step = alpha * RATE / max(len(network.layers) - 2, 1)
+    return {name: step * rates.get(name, 0.0) / usual[name] for name in usual if name.startswith("W")}
