@@ -47,7 +47,7 @@ PYTHON_FLOORS = [
     ["linear_solvers"],
     ["second_phase"],
     ["gradients", "defaults"],
-    ["coupling_guard", "stepping"],
+    ["coupling_guard", "stepping", "trainable"],
     ["checkpoint", "early_stopping", "overflow", "training"],
     ["estimator.settings"],
     ["estimator.base"],

@@ -34,6 +34,7 @@ from equiprop.results import (
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
+from equiprop.trainable import check_targets, check_trainable
 from equiprop.training_data import as_dataset, fit_data
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
@@ -117,6 +118,7 @@ class Trainer(Predictor):
             self.solver = training_solver(self.model)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
+        check_trainable(self.model, self.cost, self.second_phase)
         self._stepper, self._health, self._started = Stepper(self.clip), Health(), False
         self._guard = CouplingGuard(self.model, self.coupling_norm)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
@@ -250,6 +252,7 @@ class Trainer(Predictor):
             check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
         self._represent(data)
         if isinstance(training, Dataset):
+            check_targets(self.model, self.cost, training.y)
             self.prepare(training)
         best = BestEpoch(patience)
         records: list[Epoch] = []

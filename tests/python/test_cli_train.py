@@ -146,7 +146,7 @@ def test_the_parameters_are_those_of_the_trainer_to_the_bit(
         "--second-phase rbp --linear-solver cg",
         "--second-phase rbp --linear-solver richardson",
         "--nudging exact --dtype float64",
-        "--nudging random_sign --beta 0.1 --cost cross-entropy",
+        "--nudging random_sign --beta 0.02 --cost cross-entropy",
         "--nudging one_sided --optimizer adam --schedule constant --weight-decay 1e-4",
         "--solver fixed-point --activation tanh --output-activation sigmoid",
         "--solver euler --activation tanh --potential quadratic --tolerance 0 --max-iterations 20",

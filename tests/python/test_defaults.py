@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from typing import Any
 
 import equiprop as eq
@@ -247,3 +248,45 @@ def test_an_objective_that_runs_away_ends_the_training_with_the_last_good_parame
     np.testing.assert_array_equal(net.parameters, start)
     cured = eq.Trainer(net, optimizer=eq.SGD(0.05), clip=math.inf)
     assert cured.fit(blobs(), epochs=3)[-1].objective < 0.5
+
+
+def refused_output(output: str, cost: Any) -> eq.Trainer:
+    return eq.Trainer(eq.HopfieldNetwork([4, 6, 10], output_activation=output), cost=cost)
+
+
+def test_bounded_outputs_are_refused_for_the_cross_entropy_and_both_cures_work() -> None:
+    with pytest.raises(ValueError, match=r"\[Trainer\] CrossEntropy needs logits that differ") as failure:
+        refused_output("hard_sigmoid", eq.CrossEntropy())
+    assert "output_activation='linear'" in str(failure.value)
+    (scale,) = re.findall(r"logit_scale=([\d.]+)", str(failure.value))
+    refused_output("linear", eq.CrossEntropy())
+    refused_output("hard_sigmoid", eq.CrossEntropy(float(scale)))
+    with pytest.raises(ValueError, match="at least two"):
+        eq.Trainer(eq.HopfieldNetwork([4, 6, 1]), cost=eq.CrossEntropy())
+
+
+@pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy(), eq.CrossEntropy(1.0)])
+@pytest.mark.parametrize("make", [eq.centered, lambda b: eq.one_sided(-b), lambda b: eq.random_sign(b, 0)])
+def test_a_negative_beta_without_a_minimum_is_refused_and_the_cure_works(make: Any, cost: Any) -> None:
+    net = eq.HopfieldNetwork([4, 6, 3])
+    with pytest.raises(ValueError, match=r"\[Trainer\] A nudge by -beta has a minimum only if") as failure:
+        eq.Trainer(net, eq.EquilibriumPropagation(make(2.0)), cost=cost)
+    (beta,) = re.findall(r"use \w+\(([\d.e-]+)\)", str(failure.value))
+    trainer = eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(float(beta))), cost=cost)
+    assert trainer.step(blobs().x[:20], blobs().y[:20]).unconverged == 0
+    eq.Trainer(net, eq.EquilibriumPropagation(eq.one_sided(2.0)), cost=cost)
+
+
+@pytest.mark.parametrize("output", ["relu", "softplus", "hard_sigmoid", "tanh"])
+def test_targets_out_of_the_reach_of_the_outputs_are_refused_and_both_cures_work(output: str) -> None:
+    x = blobs().x
+    y = np.stack([x[:, 0] - 2, 3 * x[:, 1]], axis=1)
+    y[0] = (-3, 2)
+    net = eq.HopfieldNetwork([4, 6, 2], output_activation=output)
+    with pytest.raises(
+        ValueError, match=r"\[Trainer.fit\] Targets lie in the range of the outputs"
+    ) as failure:
+        eq.Trainer(net).fit(x, y, epochs=1)
+    assert "output_activation='linear'" in str(failure.value)
+    eq.Trainer(eq.HopfieldNetwork([4, 6, 2])).fit(x, y, epochs=1)
+    eq.Trainer(net).fit(x, (y - y.min()) / (y.max() - y.min()), epochs=1)

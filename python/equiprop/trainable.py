@@ -1,0 +1,78 @@
+"""Refuses combinations of network, cost, second phase and targets that cannot be trained, with the cure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from equiprop.activations import Activation, activation
+from equiprop.arrays import Array
+from equiprop.costs import Cost, CrossEntropy, SquaredError
+from equiprop.defaults import logit_scale, output_slope
+from equiprop.models import HopfieldNetwork, Model
+from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+
+
+def output_range(rho: Activation) -> tuple[float, float]:
+    """Return the smallest and the largest value of an activation."""
+    bounds = {"tanh": (-1.0, 1.0), "logistic": (0.0, 1.0), "softplus": (0.0, math.inf)}
+    return bounds.get(rho.kind, (rho.lower, rho.upper))
+
+
+def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
+    """Raise ValueError if no training of `model` with this cost and second phase can succeed.
+
+    The cross-entropy needs logits that differ by log(classes - 1) + 3 for a probability of 95 %. A nudge by a
+    negative beta needs -beta kappa L < 1, with kappa the second derivative of the cost and L the slope of
+    unbounded outputs: otherwise the nudged energy has no minimum.
+    """
+    if not isinstance(model, HopfieldNetwork):
+        return
+    low, high = output_range(activation(model.layers[-1].activation))
+    if isinstance(cost, CrossEntropy):
+        _check_logits(model.num_outputs, cost.scale, high - low)
+    if isinstance(phase, EquilibriumPropagation) and math.isinf(high - low):
+        _check_negative_beta(model, cost, phase)
+
+
+def _check_logits(classes: int, scale: float, width: float) -> None:
+    if classes < 2:
+        raise ValueError(
+            "[Trainer] CrossEntropy needs one output for each class, at least two. Received one output."
+        )
+    needed = math.log(classes - 1) + 3 if classes > 2 else 3.0
+    if scale * width < needed:
+        raise ValueError(
+            f"[Trainer] CrossEntropy needs logits that differ by {needed:.3g}; use output_activation='linear', "
+            f"or CrossEntropy(logit_scale={needed / width:.3g}). Received outputs in a range of {width:g} with "
+            f"the logit scale {scale:g}."
+        )
+
+
+def _check_negative_beta(model: Model, cost: Cost, phase: EquilibriumPropagation) -> None:
+    stiffness = {SquaredError: 1.0, CrossEntropy: 0.5 * logit_scale(cost) ** 2}.get(type(cost), 0.0)
+    limit = 1 / max(stiffness * output_slope(model), 1e-300)
+    lowest = min((beta for rule in phase.rule.rules for beta, _ in rule), default=0.0)
+    if -lowest >= limit:
+        raise ValueError(
+            f"[Trainer] A nudge by -beta has a minimum only if beta < {limit:.3g} for this cost and these "
+            f"outputs; use {phase.rule.name}({limit / 4:.3g}). Received {phase.rule!r}."
+        )
+
+
+def check_targets(model: Model, cost: Any, y: Array) -> None:
+    """Raise ValueError if real targets of a squared error lie outside the range of the outputs."""
+    if (
+        not isinstance(model, HopfieldNetwork)
+        or not isinstance(cost, SquaredError)
+        or y.ndim == 1
+        or not y.size
+    ):
+        return
+    low, high = output_range(activation(model.layers[-1].activation))
+    smallest, largest = float(y.min()), float(y.max())
+    if smallest < low or largest > high:
+        raise ValueError(
+            f"[Trainer.fit] Targets lie in the range of the outputs, {low:g} to {high:g}; use "
+            f"output_activation='linear', or scale the targets. Received {smallest:g} to {largest:g}."
+        )
