@@ -59,6 +59,11 @@ class Unit:
     slope: float
     half_width: float
 
+    @property
+    def size(self) -> float:
+        """Typical size of the signal."""
+        return max(abs(self.signal), 0.5 * self.slope * self.half_width)
+
 
 def unit_of(rho: Activation, potential: str) -> Unit:
     """Return the resting unit of an activation under a potential."""
@@ -175,22 +180,25 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
 
     A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate *
     sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 /
-    (number of hidden layers). All weights from the input move a drive by the rate times sum_i |x_i|, and a
-    bias moves one unit alone.
+    (number of hidden layers). If all entries move in one direction, a drive moves by the rate times the sum
+    of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate times
+    sum_i |x_i|, which is c h. A bias moves one unit alone.
     """
     units = _units(net)
     size = RATE / max(len(net.layers) - 2, 1)
     total = max(float(np.abs(np.asarray(x, dtype=np.float64)).sum(axis=1).mean()), 1e-12)
     rates = {f"b{k}": size * unit.half_width / 40 for k, unit in enumerate(units[1:], start=1)}
     rates[f"b{len(units) - 1}"] /= logit_scale(cost)
-    blocks = net.block_slices
+    blocks, layers = net.block_slices, net.layers
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
         entries = blocks[f"W{i}"].stop - blocks[f"W{i}"].start
         if a == 0:
             rates[f"W{i}"] = size * units[b].half_width / total
         else:
-            rates[f"W{i}"] = size / float(np.sqrt(entries * units[a].slope * units[b].slope))
+            coherent = max(layers[a].units * units[a].size / units[b].half_width, 1e-12)
+            spectral = float(np.sqrt(entries * units[a].slope * units[b].slope))
+            rates[f"W{i}"] = size / max(spectral, coherent / 1.25)
         if f"B{i}" in blocks:
             rates[f"B{i}"] = rates[f"W{i}"]
     return rates

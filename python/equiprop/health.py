@@ -1,8 +1,9 @@
-"""Health of a training: an objective that runs away, and the last parameters that were well."""
+"""Health of a training: an objective that runs away, and an error that stays at chance."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +11,17 @@ import numpy as np
 
 from equiprop.arrays import Array, as_codes_or_targets
 from equiprop.costs import Cost, CrossEntropy, SquaredError
+from equiprop.dataset import Dataset
 from equiprop.models import Model
+from equiprop.results import TrainingWarning
+from equiprop.solvers import FreeSolver, free_phase
 
 #: An objective beyond this multiple of its start has run away.
 _RUNAWAY = 10.0
 #: Objective of one output that is wrong by 1. Outputs are of size 1, so a smaller start counts as this large.
 _SMALL = 0.5
+#: Number of samples on which the response of units is measured.
+_PROBED = 100
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
 
@@ -66,3 +72,53 @@ def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
     if isinstance(cost, SquaredError):
         return 0.5 if y.ndim == 1 else 0.5 * float(np.square(y, dtype=np.float64).sum(axis=1).mean())
     return 0.0
+
+
+def warn_if_at_chance(
+    model: Model, solver: FreeSolver, data: Dataset, epochs: int, error: float, rate: Any
+) -> None:
+    """Emit a TrainingWarning if a classifier is no better than guessing the most frequent class.
+
+    The warning names the cause that is measured: hidden units that do not respond to the input, or otherwise
+    a learning rate that is too small.
+
+    Parameters
+    ----------
+    model, solver : Model, FreeSolver
+    data : Dataset
+        Training data.
+    epochs : int
+        Number of epochs of the training; no warning before the third one.
+    error : float
+        Training error of the last epoch.
+    rate : float or mapping, optional
+        Learning rate of the optimizer.
+    """
+    if epochs < 3 or not data.is_classification:
+        return
+    guessing = 1 - np.bincount(data.y).max() / len(data)
+    if not guessing > 0.1 or error < 0.95 * guessing:
+        return
+    silent = _silent_units(model, solver, data)
+    if silent > 0.5:
+        cause = (
+            f"{silent:.0%} of the hidden units do not respond to the input. Scale the features to a standard "
+            "deviation of about 1, and construct the network without `gain`, to get other start values."
+        )
+    else:
+        shown = "" if rate is None else f" ({rate})"
+        cause = f"Raise the learning rate{shown}, or use the default optimizer, Adam('auto')."
+    warnings.warn(
+        f"[Trainer.fit] After {epochs} epochs the training error, {error:.1%}, is that of guessing the most "
+        f"frequent class. {cause}",
+        TrainingWarning,
+        stacklevel=3,
+    )
+
+
+def _silent_units(model: Model, solver: FreeSolver, data: Dataset) -> float:
+    """Return the share of hidden units whose states differ by less than 1e-3 between samples."""
+    rows = np.unique(np.linspace(0, len(data) - 1, _PROBED).astype(np.int64))
+    x, _ = data.batch(rows, model.dtype)
+    state = free_phase(model, x, solver=solver, on_failure="ignore").state[:, : -model.num_outputs]
+    return float((np.ptp(state, axis=0) < 1e-3).mean()) if state.shape[1] else 0.0

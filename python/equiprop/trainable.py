@@ -43,9 +43,9 @@ def _check_logits(classes: int, scale: float, width: float) -> None:
     needed = math.log(classes - 1) + 3 if classes > 2 else 3.0
     if scale * width < needed:
         raise ValueError(
-            f"[Trainer] CrossEntropy needs logits that differ by {needed:.3g}; use output_activation='linear', "
-            f"or CrossEntropy(logit_scale={needed / width:.3g}). Received outputs in a range of {width:g} with "
-            f"the logit scale {scale:g}."
+            f"[Trainer] CrossEntropy needs logits that differ by {needed:.3g}; use "
+            f"output_activation='linear', or CrossEntropy(logit_scale={needed / width:.3g}). Received "
+            f"outputs in a range of {width:g} with the logit scale {scale:g}."
         )
 
 

@@ -19,7 +19,7 @@ from equiprop.coupling_guard import CouplingGuard
 from equiprop.dataset import Dataset
 from equiprop.defaults import start, training_cost, training_phase
 from equiprop.early_stopping import BestEpoch
-from equiprop.health import Health
+from equiprop.health import Health, warn_if_at_chance
 from equiprop.history import Epoch, Metrics, summarise
 from equiprop.models import Model
 from equiprop.optimizers import Adam, Optimizer, constant
@@ -272,6 +272,9 @@ class Trainer(Predictor):
             if best.should_stop(records[-1], self.model):
                 break
         best.restore(self.model)
+        if isinstance(training, Dataset):
+            rate = getattr(self.optimizer, "learning_rate", None)
+            warn_if_at_chance(self.model, self._solver, training, len(records), records[-1].train_error, rate)
         return records
 
     def _epoch(self, data: Any, validation: Dataset | None, epoch: int, epochs: int, progress: bool) -> Epoch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+import warnings
 from typing import Any
 
 import equiprop as eq
@@ -290,3 +291,32 @@ def test_targets_out_of_the_reach_of_the_outputs_are_refused_and_both_cures_work
     assert "output_activation='linear'" in str(failure.value)
     eq.Trainer(eq.HopfieldNetwork([4, 6, 2])).fit(x, y, epochs=1)
     eq.Trainer(net).fit(x, (y - y.min()) / (y.max() - y.min()), epochs=1)
+
+
+def warnings_of(trainer: eq.Trainer, data: eq.Dataset) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(data, epochs=5)
+    return [str(w.message) for w in caught if "guessing" in str(w.message)]
+
+
+def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
+    data = blobs()
+    raw = eq.Dataset(1e4 * (20 + data.x), data.y)
+    options: Any = {"activation": "hard_sigmoid", "seed": 0}
+    held = eq.HopfieldNetwork([4, 12, 3], gain=0.5, **options)
+    (said,) = warnings_of(eq.Trainer(held, optimizer=eq.SGD(1e-3)), raw)
+    assert "of the hidden units do not respond to the input" in said
+    assert "construct the network without `gain`" in said
+    x = (raw.x - raw.x.mean(axis=0)) / raw.x.std(axis=0)
+    cured = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options), batch_size=20)
+    assert warnings_of(cured, eq.Dataset(x, data.y)) == []
+    assert cured.evaluate(eq.Dataset(x, data.y)).error < 0.1
+
+
+def test_a_learning_rate_that_is_too_small_is_named_and_the_cure_works() -> None:
+    data = blobs()
+    (said,) = warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(1e-9)), data)
+    assert "Raise the learning rate (1e-09), or use the default optimizer" in said
+    assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05)), data) == []
+    assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam("auto")), data) == []
