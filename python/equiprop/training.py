@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,10 +12,10 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_contiguous
+from equiprop.checkpointing import Checkpoint, read_unfinished
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost, core_cost
 from equiprop.data import Dataset
-from equiprop.early_stopping import BestEpoch
 from equiprop.evaluation import (
     array_batches,
     check_data,
@@ -26,17 +26,17 @@ from equiprop.evaluation import (
     sample_errors,
     scaled_input,
 )
-from equiprop.history import Epoch, Evaluation, Metrics, summarise
+from equiprop.fitting import run_epochs
+from equiprop.history import Epoch, Evaluation, Metrics
 from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import SGD, CoreSinks, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error
-from equiprop.progress import progress_bar
+from equiprop.position import Position
 from equiprop.results import (
     ConvergenceError,
     Outcome,
     Status,
     advise,
-    warn_of_epoch,
 )
 from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
@@ -80,6 +80,8 @@ class Trainer:
         Number of training steps so far.
     scale : float
         Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
+    unfinished : Position, optional
+        Position of a `fit` that is not finished: during a call with a checkpoint, and after `resume`.
 
     Examples
     --------
@@ -103,6 +105,7 @@ class Trainer:
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     scale: float = field(default=1.0, init=False)
+    unfinished: Position | None = field(default=None, init=False, repr=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -254,6 +257,7 @@ class Trainer:
         validation: Dataset | float | None = None,
         patience: int | None = None,
         progress: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Epoch]:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
@@ -271,6 +275,8 @@ class Trainer:
             best epoch.
         progress : bool
             Show a tqdm progress bar (extra ``progress``).
+        checkpoint : Checkpoint, optional
+            File to which the trainer is saved from time to time; `resume` continues from it.
 
         Returns
         -------
@@ -290,17 +296,34 @@ class Trainer:
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_data(validation, "Trainer.fit", "`validation`, which patience needs,")
-        best = BestEpoch(patience)
-        records: list[Epoch] = []
-        for epoch in range(1, epochs + 1):
-            records.append(self._epoch(data, validation, epoch, epochs, progress))
-            self.history.append(records[-1])
-            for callback in self.callbacks:
-                callback(self, records[-1])
-            if best.should_stop(records[-1], self.model):
-                break
-        best.restore(self.model)
-        return records
+        return run_epochs(self, data, validation, epochs, patience, progress, checkpoint)
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str]) -> Trainer:
+        """Return a trainer that continues the training which wrote a checkpoint.
+
+        Call `fit` with the same data and settings: it takes the remaining steps, and ends with the bits of an
+        uninterrupted training. Callbacks are not part of a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a checkpoint of an unfinished training, was written by another version of
+            equiprop, or is damaged.
+        OSError
+            If the file cannot be read.
+
+        Examples
+        --------
+        >>> import equiprop as eq, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.safetensors"
+        >>> data = eq.Dataset(np.array([[0.0, 1.0], [1.0, 0.0]] * 20), np.array([0, 1] * 20))
+        >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1))
+        >>> history = trainer.fit(data, epochs=3, checkpoint=eq.Checkpoint(path, steps=2))
+        >>> len(eq.Trainer.resume(path).fit(data, epochs=3))
+        3
+        """
+        return read_unfinished(path, cls)
 
     def evaluate(self, data: Dataset) -> Evaluation:
         """Return error and mean cost on `data`, from free phases with the trainer's solver.
@@ -369,23 +392,3 @@ class Trainer:
                 check_data(part, "Trainer.fit", "Each of training and validation data")
         # Type checkers take an int for a float; `check_data` refused it.
         return data, validation  # pyright: ignore[reportReturnType]
-
-    def _epoch(
-        self, data: Dataset, validation: Dataset | None, epoch: int, epochs: int, progress: bool
-    ) -> Epoch:
-        order = _core.permutation(len(data), self.seed, len(self.history))
-        count = -(-len(data) // self.batch_size)
-        start = time.perf_counter()
-        steps: list[Metrics] = []
-        weights: list[int] = []
-        for k in progress_bar(range(count), f"epoch {epoch}/{epochs}", progress):
-            indices = order[k * self.batch_size : (k + 1) * self.batch_size]
-            x, y = data.batch(indices, self.model.dtype)
-            steps.append(self.step(x, y, progress=((epoch - 1) * count + k) / (epochs * count)))
-            weights.append(len(indices))
-        seconds = time.perf_counter() - start
-        unconverged = sum(m.unconverged for m in steps)
-        if unconverged:
-            warn_of_epoch(epoch, unconverged, len(data), [a for m in steps for a in m.advice])
-        error = None if validation is None else self.evaluate(validation).error
-        return summarise(epoch, steps, np.array(weights), error, seconds)

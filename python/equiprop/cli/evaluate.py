@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from equiprop.checkpoint import load
+from equiprop.checkpoint import load_network
 from equiprop.cli.data import add_data, load_data
 from equiprop.cli.options import Options
 from equiprop.cli.trainer import add_solver, build_solver
@@ -24,7 +24,7 @@ def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Print the test error of a saved model, and return the exit status."""
-    model = load(options.model)
+    model = load_network(options.model)
     _, test = load_data(options)
     result = Trainer(model, solver=build_solver(options, model)).evaluate(test)
     if options.json:

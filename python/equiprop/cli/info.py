@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equiprop.checkpoint import load
+from equiprop.checkpoint import load_network
 from equiprop.cli.options import Options
 from equiprop.config import config
 
@@ -25,7 +25,7 @@ def run_info(options: argparse.Namespace) -> int:
     """Print the description, and return the exit status."""
     facts = config()
     if options.model:
-        model = load(options.model)
+        model = load_network(options.model)
         facts = {
             "model": repr(model),
             "parameters": model.num_parameters,

@@ -12,7 +12,7 @@ import numpy as np
 
 from equiprop import plotting
 from equiprop.activations import ACTIVATIONS
-from equiprop.checkpoint import load
+from equiprop.checkpoint import load_network
 from equiprop.cli.data import DATA, add_folder, load_data
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.models import HopfieldNetwork
@@ -105,7 +105,7 @@ def run_verify(options: argparse.Namespace) -> int:
     claims = options.claims or list(CLAIMS)
     check_claims(claims)
     _check_outputs(options)
-    model = load(options.model) if options.model else None
+    model = load_network(options.model) if options.model else None
     samples = _samples(options)
     cases = []
     for net in networks(model, options.layers, options.activation, options.potential, options.seed):
