@@ -15,8 +15,9 @@ import equiprop as eq
 import numpy as np
 import pytest
 from commands import Capture, error_of, run, run_json
-from equiprop import plotting, training
-from equiprop.cli import data, main, run_folder
+from equiprop import checkpointing, plotting, training
+from equiprop.checkpointing import write_trainer
+from equiprop.cli import data, main, train
 from idx_files import write_mnist
 
 KEYS = {
@@ -33,11 +34,19 @@ KEYS = {
 }
 DIGITS = ["train", "digits", "--layers", "12", "--epochs", "2"]
 STEPS = 29  # per epoch: 1442 samples in batches of 50
+COMPLETE = [
+    "checkpoint.safetensors",
+    "history.jsonl",
+    "log.txt",
+    "model.safetensors",
+    "result.json",
+    "settings.json",
+]
 Files = dict[str, bytes]
 
 
 def contents(folder: Path) -> Files:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +82,15 @@ def end_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], No
 
 
 def ctrl_c(_: Any) -> None:
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def sigterm(_: Any) -> None:
     signal.raise_signal(signal.SIGTERM)
+
+
+def sighup(_: Any) -> None:
+    signal.raise_signal(signal.SIGHUP)
 
 
 def diverge(trainer: Any) -> None:
@@ -104,7 +117,12 @@ def test_training_prints_a_table_and_keeps_model_and_history(tmp_path: Path, cap
     assert [record["epoch"] for record in records] == [1, 2]
     assert all(record.keys() == KEYS for record in records)
     assert records[-1]["test_error"] == pytest.approx(error / 100, abs=6e-5)
-    assert sorted(contents(folder)) == ["history.jsonl", "model.safetensors"]
+    assert sorted(contents(folder)) == COMPLETE
+    assert (folder / "log.txt").read_text().splitlines() == lines
+    assert json.loads((folder / "result.json").read_text())["test_error"] == records[-1]["test_error"]
+    finished = eq.load(folder / "checkpoint.safetensors")
+    assert (finished.steps, finished.unfinished) == (2 * STEPS, None)
+    np.testing.assert_array_equal(finished.model.parameters, model.parameters)
 
 
 def test_training_as_json_is_one_object(tmp_path: Path, capsys: Capture) -> None:
@@ -203,10 +221,11 @@ def test_plots_are_drawn(tmp_path: Path, capsys: Capture) -> None:
 def test_a_wrong_option_is_refused_before_anything_is_touched(
     words: str, trained: Files, good: Path, capsys: Capture
 ) -> None:
-    for folder in (good, good / "new" / "folder"):
-        (line,) = error_of(capsys, *DIGITS, "--output", folder, *words.split())
+    for output in ([good, "--overwrite"], [good / "new" / "folder"]):
+        (line,) = error_of(capsys, *DIGITS, "--output", *output, *words.split())
         assert line.startswith("equiprop train: error: [")
     assert contents(good) == trained
+    assert [path for path in good.iterdir() if path.is_dir()] == []
 
 
 def unreadable(*_: Any) -> Any:
@@ -231,8 +250,8 @@ def test_data_and_libraries_that_are_missing_end_a_run_before_anything_is_touche
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, name, function)
-    for folder in (good, good / "new"):
-        error_of(capsys, *DIGITS, "--plot", "--output", folder)
+    for output in ([good, "--overwrite"], [good / "new"]):
+        error_of(capsys, *DIGITS, "--plot", "--output", *output)
     assert contents(good) == trained
 
 
@@ -252,52 +271,91 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(
     assert repr(str(taken)) in line
 
 
-@pytest.mark.parametrize(("end", "status"), [(diverge, 2), (ctrl_c, 130), (sigterm, 143)])
-def test_a_run_that_ends_early_never_touches_a_good_model(
-    end: Any, status: int, trained: Files, good: Path, capsys: Capture, end_at: Callable[..., None]
-) -> None:
-    end_at(40, end)
-    for stem in ("unfinished", "unfinished-2"):
-        told = error_of(capsys, *DIGITS, "--output", good, "--seed", 1, status=status)
-        paths = [good / f"{stem}.safetensors", good / f"{stem}.jsonl"]
-        assert told[0] == (
-            f"training was not completed; its results are in {paths[0]} and {paths[1]}; "
-            f"{good}/model.safetensors is unchanged"
-        )
-        parameters = eq.load(paths[0]).parameters
-        assert (parameters != eq.HopfieldNetwork([64, 12, 10], seed=1).parameters).any()
-        assert paths[1].read_text().count("\n") == 1
-        assert {name: contents(good)[name] for name in trained} == trained
-    assert len(contents(good)) == 6
+ENDS = [(diverge, 2, "error: [Trainer.step]"), (ctrl_c, 130, "interrupted"), (sigterm, 143, "terminated")]
+ENDS.append((sighup, 129, "the terminal was closed"))
 
 
-@pytest.mark.parametrize(
-    ("end", "status", "message"), [(ctrl_c, 130, "interrupted"), (sigterm, 143, "terminated")]
-)
-def test_an_interrupted_run_keeps_its_model_where_there_is_none(
-    end: Any, status: int, message: str, tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+@pytest.mark.parametrize(("end", "status", "message"), ENDS)
+def test_a_run_that_ends_early_says_how_to_go_on_and_never_touches_a_good_model(
+    end: Any,
+    status: int,
+    message: str,
+    trained: Files,
+    good: Path,
+    capsys: Capture,
+    end_at: Callable[..., None],
 ) -> None:
     end_at(40, end)
-    model, history = tmp_path / "model.safetensors", tmp_path / "history.jsonl"
-    assert error_of(capsys, *DIGITS, "--output", tmp_path, status=status) == [
-        f"training was not completed; its results are in {model} and {history}",
+    words = [*DIGITS, "--output", good, "--overwrite", "--seed", 1, "--checkpoint-steps", 7]
+    told = error_of(capsys, *words, status=status)
+    name = "last-good" if status == 2 else "model"
+    new = good / "unfinished" / f"{name}.safetensors"
+    assert told[0] == (
+        f"training was not completed; its model is in {new}; equiprop train --resume {good} continues it; "
+        f"the earlier run in {good} is unchanged"
+    )
+    assert told[1].startswith(f"equiprop train: {message}")
+    assert (eq.load(new).parameters != eq.HopfieldNetwork([64, 12, 10], seed=1).parameters).any()
+    steps = eq.Trainer.resume(good / "unfinished" / "checkpoint.safetensors").steps
+    assert steps == (35 if status == 2 else 41)
+    assert contents(good) == trained
+
+
+@pytest.mark.parametrize(("end", "status", "message"), ENDS[1:])
+def test_an_interrupted_run_is_resumed_with_the_bits_of_an_uninterrupted_one(
+    end: Any,
+    status: int,
+    message: str,
+    trained: Files,
+    tmp_path: Path,
+    capsys: Capture,
+    end_at: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end_at(40, end)
+    told = error_of(capsys, *DIGITS, "--output", tmp_path, status=status)
+    assert told == [
+        f"training was not completed; its model is in {tmp_path}/model.safetensors; "
+        f"equiprop train --resume {tmp_path} continues it",
         f"equiprop train: {message}",
     ]
-    assert (eq.load(model).parameters != eq.HopfieldNetwork([64, 12, 10], seed=0).parameters).any()
-    assert history.read_text().count("\n") == 1
-    assert len(contents(tmp_path)) == 2
+    assert (tmp_path / "history.jsonl").read_text().count("\n") == 1
+    eq.load(tmp_path / "model.safetensors")
+    monkeypatch.undo()
+    run(capsys, "train", "--resume", tmp_path)
+    assert sorted(contents(tmp_path)) == COMPLETE
+    same_run(contents(tmp_path), trained)
 
 
-def test_an_interrupt_before_the_first_epoch_ends_keeps_the_parameters(
-    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
+def same_run(files: Files, expected: Files) -> None:
+    """Check that two runs have equal models and, but for the seconds, equal histories."""
+    assert files["model.safetensors"] == expected["model.safetensors"]
+    histories = [
+        [{**json.loads(line), "seconds": 0} for line in f["history.jsonl"].splitlines()]
+        for f in (files, expected)
+    ]
+    assert histories[0] == histories[1]
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "new"
-    end_at(0, ctrl_c)
-    assert error_of(capsys, *DIGITS, "--output", folder, status=130) == ["equiprop train: interrupted"]
+    monkeypatch.setattr(train, "load_data", sigterm)
+    assert error_of(capsys, *DIGITS, "--output", folder, status=143) == ["equiprop train: terminated"]
     assert not folder.exists()
-    end_at(1, ctrl_c)
-    error_of(capsys, *DIGITS, "--output", folder, status=130)
-    assert list(contents(folder)) == ["model.safetensors"]
+
+
+def test_a_second_ctrl_c_ends_a_step_at_once(tmp_path: Path, capsys: Capture, end_at: Any) -> None:
+    def twice(trainer: Any) -> None:
+        ctrl_c(trainer)
+        ctrl_c(trainer)
+        pytest.fail("the step went on")
+
+    end_at(40, twice)
+    told = error_of(capsys, *DIGITS, "--output", tmp_path, "--checkpoint-steps", 9, status=130)
+    assert told[1] == "equiprop train: interrupted"
+    assert eq.Trainer.resume(tmp_path / "checkpoint.safetensors").steps == 36
 
 
 def test_a_failed_run_never_passes_for_a_complete_one(
@@ -305,23 +363,72 @@ def test_a_failed_run_never_passes_for_a_complete_one(
 ) -> None:
     end_at(40, diverge)
     told = error_of(capsys, *DIGITS, "--output", tmp_path)
-    assert told[0].endswith("unfinished.jsonl")
+    assert told[0] == f"training was not completed; its model is in {tmp_path}/last-good.safetensors"
     assert told[1].startswith("equiprop train: error: [Trainer.step]")
-    assert sorted(contents(tmp_path)) == ["unfinished.jsonl", "unfinished.safetensors"]
+    assert sorted(contents(tmp_path)) == [
+        "history.jsonl",
+        "last-good.safetensors",
+        "log.txt",
+        "settings.json",
+    ]
 
 
-def test_a_complete_run_replaces_the_model_and_leaves_unfinished_ones(
+def test_a_complete_run_replaces_all_of_the_earlier_one_and_nothing_else(
     trained: Files, good: Path, capsys: Capture
 ) -> None:
-    (good / "unfinished.safetensors").write_bytes(b"earlier work")
-    run(capsys, *DIGITS, "--output", good, "--seed", 1)
+    own = {"notes.txt": b"my notes", "last.safetensors": b"my work"}
+    for name, content in own.items():
+        (good / name).write_bytes(content)
+    (good / "relaxation.png").write_bytes(b"of the earlier run")
+    run(capsys, *DIGITS, "--output", good, "--overwrite", "--seed", 1)
     after = contents(good)
-    assert after.pop("unfinished.safetensors") == b"earlier work"
-    assert after.keys() == trained.keys()
+    assert {name: after.pop(name) for name in own} == own
+    assert sorted(after) == COMPLETE
     assert all(after[name] != trained[name] for name in trained)
+    assert [path for path in good.iterdir() if path.is_dir()] == []
 
 
-def test_the_last_finite_parameters_are_kept(
+def test_a_folder_with_a_run_is_not_written_into_without_overwrite(
+    trained: Files, good: Path, tmp_path_factory: Any, capsys: Capture, end_at: Callable[..., None]
+) -> None:
+    (line,) = error_of(capsys, *DIGITS, "--output", good)
+    assert line.endswith("which holds a finished run: --overwrite replaces it when the new run is complete.")
+    assert contents(good) == trained
+    end_at(40, sigterm)
+    other = tmp_path_factory.mktemp("other")
+    error_of(capsys, *DIGITS, "--output", other, status=143)
+    before = contents(other)
+    (line,) = error_of(capsys, *DIGITS, "--output", other)
+    assert f"which holds an unfinished run: --resume {other} continues it, --overwrite" in line
+    assert contents(other) == before
+
+
+def test_without_output_each_run_gets_a_folder_of_its_own(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        run(capsys, "train", "digits", "--layers", 4, "--epochs", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["equiprop-digits-1", "equiprop-digits-2"]
+
+
+def test_a_replacement_that_was_killed_while_it_moved_its_files_is_completed(
+    trained: Files, good: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+) -> None:
+    new = good / "unfinished"
+    run(capsys, *DIGITS, "--output", tmp_path_factory.mktemp("x") / "new", "--seed", 1)
+    source = next((tmp_path_factory.getbasetemp()).glob("x*/new"))
+    expected = contents(source)
+    new.mkdir()
+    for name, content in expected.items():  # some files have been moved already
+        (good if name in ("history.jsonl", "model.safetensors") else new).joinpath(name).write_bytes(content)
+    (line,) = error_of(capsys, "train", "--resume", good)
+    assert line.endswith("whose run is finished.")
+    assert contents(good) == expected
+    assert not new.exists()
+
+
+def test_the_model_of_the_lowest_objective_is_kept(
     tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
 ) -> None:
     words = [*DIGITS, "--schedule", "constant"]
@@ -330,7 +437,7 @@ def test_the_last_finite_parameters_are_kept(
     error_of(capsys, *words, "--output", tmp_path / "failed")
     kept, expected = (
         eq.load(tmp_path / name).parameters
-        for name in ("failed/unfinished.safetensors", "one/model.safetensors")
+        for name in ("failed/last-good.safetensors", "one/model.safetensors")
     )
     np.testing.assert_array_equal(kept, expected)
 
@@ -338,9 +445,9 @@ def test_the_last_finite_parameters_are_kept(
 def test_a_training_that_really_diverges_leaves_the_good_model(
     trained: Files, good: Path, capsys: Capture
 ) -> None:
-    told = error_of(capsys, *DIGITS, "--output", good, "--learning-rate", "1e30")
+    told = error_of(capsys, *DIGITS, "--output", good, "--overwrite", "--learning-rate", "1e30")
     assert "diverge" in " ".join(told)
-    assert {name: contents(good)[name] for name in trained} == trained
+    assert contents(good) == trained
 
 
 @pytest.fixture
@@ -359,11 +466,12 @@ def test_a_second_sigterm_does_not_stop_the_saving(
     end_at: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def save(*arguments: Any) -> Path:
+    def write(*arguments: Any) -> None:
         sigterm(None)
-        return eq.save(*arguments)
+        ctrl_c(None)
+        write_trainer(*arguments)
 
-    monkeypatch.setattr(run_folder, "save", save)
+    monkeypatch.setattr(checkpointing, "write_trainer", write)
     end_at(40, sigterm)
     told = error_of(capsys, *DIGITS, "--output", tmp_path, status=143)
     assert told[-1] == "equiprop train: terminated"

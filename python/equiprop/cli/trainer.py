@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from equiprop.activations import ACTIVATIONS
-from equiprop.cli.data import DATA
+from equiprop.cli.data import DATA, defaults_of
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.data import Dataset
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
@@ -144,7 +144,7 @@ def _add_optimization(options: Options) -> None:
 
 def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
     """Return the `Trainer` of the options; other defaults than those of Python: schedule, layers, epochs."""
-    hidden = options.layers or DATA[options.data].hidden
+    hidden = options.layers or defaults_of(options).hidden
     model = HopfieldNetwork(
         [data.num_features, *hidden, data.num_outputs],
         activation=options.activation,
@@ -163,6 +163,11 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         batch_size=options.batch_size,
         seed=options.seed,
     )
+
+
+def epochs_of(options: argparse.Namespace) -> int:
+    """Return the number of epochs."""
+    return defaults_of(options).epochs if options.epochs is None else int(options.epochs)
 
 
 def build_solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:

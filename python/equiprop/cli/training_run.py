@@ -1,0 +1,156 @@
+"""A training run of the command line: lines and files of each epoch, checkpoints, and every kind of end."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from equiprop.arrays import Array
+from equiprop.checkpoint import save
+from equiprop.checkpointing import Checkpoint
+from equiprop.cli.console import say
+from equiprop.cli.run_folder import CHECKPOINT, MODEL, RunFolder
+from equiprop.cli.settings import settings_of
+from equiprop.cli.termination import Deferral, Terminated, deferred
+from equiprop.data import Dataset
+from equiprop.history import Epoch
+from equiprop.models import HopfieldNetwork
+from equiprop.training import Trainer
+
+
+class RunLog:
+    """Callback that prints and records each epoch.
+
+    Attributes
+    ----------
+    records : list of dict
+        Records of all epochs, with the test error.
+    good : (parameters,) array, optional
+        Parameters after the epoch with the lowest objective.
+    """
+
+    def __init__(self, test: Dataset, folder: RunFolder, quiet: bool) -> None:
+        self.test, self.folder, self.quiet = test, folder, quiet
+        self.records: list[dict[str, Any]] = []
+        self.good: Array | None = None
+        self._lowest = np.inf
+
+    def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
+        """Print and record an epoch."""
+        record = {**epoch.as_dict(), "test_error": trainer.evaluate(self.test).error}
+        self.records.append(record)
+        self.folder.record(record)
+        parameters = trainer.model.parameters
+        if epoch.objective < self._lowest and np.isfinite(parameters).all():
+            self._lowest, self.good = epoch.objective, parameters.copy()
+        self.say(
+            f"{epoch.epoch:>5} {100 * epoch.train_error:>8.2f}% {100 * record['test_error']:>8.2f}% "
+            f"{epoch.objective:>10.5f} {epoch.free_iterations:>8.1f} {epoch.second_iterations:>8.1f} "
+            f"{epoch.residual:>9.1e} {epoch.seconds:>8.2f}"
+        )
+
+    def say_header(self, run: str) -> None:
+        """Print what is trained, and the names of the columns."""
+        self.say(f"{run}; results go to {self.folder.folder}/")
+        self.say(
+            f"{'epoch':>5} {'train err':>9} {'test err':>9} {'objective':>10} "
+            f"{'free its':>8} {'2nd its':>8} {'residual':>9} {'seconds':>8}"
+        )
+
+    def say(self, line: str, *, error: bool = False) -> None:
+        """Print a line, and add it to the log of the run."""
+        if error or not self.quiet:
+            say(line, error=error)
+        self.folder.log(line)
+
+
+class RunCheckpoint(Checkpoint):
+    """Checkpoint of a run, which creates the folder of the run, and ends the training after a signal."""
+
+    def __init__(
+        self, folder: RunFolder, log: RunLog, title: str, deferral: Deferral, options: argparse.Namespace
+    ) -> None:
+        super().__init__(folder.work / CHECKPOINT, options.checkpoint_steps, options.checkpoint_seconds)
+        self._folder, self._log, self._title, self._deferral = folder, log, title, deferral
+        self._options = options
+
+    def begin(self, trainer: Trainer) -> None:
+        """Start the run: all arguments have been checked."""
+        if self._options.resume is None:
+            self._folder.start(settings_of(self._options, trainer))
+        else:
+            self._log.records = self._folder.resume(len(trainer.history))
+        self.path = self._folder.work / CHECKPOINT
+        super().begin(trainer)
+        self._log.say_header(self._title)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Save the trainer if it is time; after a signal, save it and raise `Terminated`."""
+        if self._deferral.number is None:
+            super().after_step(trainer)
+            return
+        self._deferral.saving = True
+        self.write(trainer)
+        raise Terminated(self._deferral.number)
+
+
+def fit(
+    trainer: Trainer,
+    data: Dataset,
+    log: RunLog,
+    title: str,
+    options: argparse.Namespace,
+    fit_options: Mapping[str, Any],
+) -> None:
+    """Train and save the model; if the training ends early, save what there is, and say what can be done.
+
+    Raises
+    ------
+    Terminated
+        After a signal: the run can be resumed at the step that was its last.
+    ConvergenceError, OSError
+        The training failed, or a file cannot be written. The files of earlier runs are not changed.
+    """
+    model = trainer.model
+    assert isinstance(model, HopfieldNetwork)
+    with deferred() as deferral:
+        try:
+            checkpoint = RunCheckpoint(log.folder, log, title, deferral, options)
+            _try_step(trainer, data)
+            trainer.callbacks = [log]
+            trainer.fit(data, checkpoint=checkpoint, **fit_options)
+            deferral.saving = True
+            save(model, log.folder.work / MODEL)
+        except BaseException as error:
+            deferral.saving = True
+            if log.folder.started:
+                _keep(model, log, interrupted=isinstance(error, KeyboardInterrupt))
+            raise
+
+
+def _try_step(trainer: Trainer, data: Dataset) -> None:
+    """Take a step of a copy, so that options that do not fit are refused before a file is written."""
+    x, y = data.batch(np.arange(min(trainer.batch_size, len(data))), trainer.model.dtype)
+    copy.deepcopy(trainer).step(x, y)
+
+
+def _keep(model: HopfieldNetwork, log: RunLog, interrupted: bool) -> None:
+    """Save the model of a run that ended early, and print how to go on."""
+    folder, parts = log.folder, []
+    finite = bool(np.isfinite(model.parameters).all())
+    if not (interrupted and finite) and log.good is not None:
+        model.parameters[:] = log.good
+    if log.good is not None or (interrupted and finite):
+        try:
+            parts.append(f"its model is in {folder.keep(model, good=interrupted)}")
+        except OSError as error:
+            parts.append(f"its model cannot be saved: {error}")
+    if interrupted or (folder.work / CHECKPOINT).exists():
+        parts.append(f"{folder.resume_command} continues it")
+    if folder.work != folder.folder:
+        parts.append(f"the earlier run in {folder.folder} is unchanged")
+    log.say("; ".join(["training was not completed", *parts]), error=True)
