@@ -128,7 +128,7 @@ def fit(
         except BaseException as error:
             deferral.saving = True
             if log.folder.started:
-                _keep(model, log, interrupted=isinstance(error, KeyboardInterrupt))
+                _keep(model, log, error)
             raise
 
 
@@ -138,18 +138,23 @@ def _try_step(trainer: Trainer, data: Dataset) -> None:
     copy.deepcopy(trainer).step(x, y)
 
 
-def _keep(model: HopfieldNetwork, log: RunLog, interrupted: bool) -> None:
-    """Save the model of a run that ended early, and print how to go on."""
+def _keep(model: HopfieldNetwork, log: RunLog, error: BaseException) -> None:
+    """Save the model of a run that ended early, and print how to go on.
+
+    After a signal it is the last model; after a failure it is the good one, because training may have spoilt
+    the last one.
+    """
+    interrupted = isinstance(error, KeyboardInterrupt)
     folder, parts = log.folder, []
-    finite = bool(np.isfinite(model.parameters).all())
-    if not (interrupted and finite) and log.good is not None:
+    last = interrupted and bool(np.isfinite(model.parameters).all())
+    if not last and log.good is not None:
         model.parameters[:] = log.good
-    if log.good is not None or (interrupted and finite):
+    if last or log.good is not None:
         try:
-            parts.append(f"its model is in {folder.keep(model, good=interrupted)}")
-        except OSError as error:
-            parts.append(f"its model cannot be saved: {error}")
-    if interrupted or (folder.work / CHECKPOINT).exists():
+            parts.append(f"its model is in {folder.keep(model, good=last)}")
+        except OSError as refusal:
+            parts.append(f"its model is not saved: {refusal}")
+    if interrupted or isinstance(error, OSError):  # a run that diverged would diverge again
         parts.append(f"{folder.resume_command} continues it")
     if folder.work != folder.folder:
         parts.append(f"the earlier run in {folder.folder} is unchanged")
