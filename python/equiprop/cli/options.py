@@ -55,6 +55,7 @@ class Options:
         self._when_given: tuple[Condition, ...] = ()
         self._options: list[_Option] = []
         command.set_defaults(settle=self._settle, usage_error=command.error)
+        command.set_defaults(refuse_restricted=self._refuse_restricted)
 
     def section(self, title: str, *conditions: Condition) -> None:
         """Start a section of the help text; the conditions hold for all options that are added to it."""
@@ -62,7 +63,7 @@ class Options:
         self._shared = conditions
 
     def restrict(self, *conditions: Condition) -> None:
-        """Refuse all options that are added from now on, if the user gives one and a condition fails."""
+        """Add conditions for the options that follow; they hold for the user, not for a file of settings."""
         self._when_given = conditions
 
     def add(self, flag: str, *conditions: Condition, default: Any = None, **words: Any) -> None:
@@ -73,6 +74,12 @@ class Options:
         self._options.append(
             _Option(flag, action.dest, default, (*self._shared, *conditions), self._when_given)
         )
+
+    def _refuse_restricted(self, options: argparse.Namespace) -> None:
+        """Raise ValueError if the user gave an option against the conditions of `restrict`."""
+        for option in self._options:
+            if getattr(options, option.dest) is not None:
+                _refuse_without_effect(options, option, option.when_given)
 
     def _settle(self, options: argparse.Namespace, inherited: argparse.Namespace | None = None) -> None:
         """Set the defaults, and raise ValueError for options that the user gave and that have no effect.
@@ -88,7 +95,7 @@ class Options:
                 setattr(options, option.dest, getattr(source, option.dest, option.default))
         for option in self._options:
             if option.dest in options.given:
-                _refuse_without_effect(options, option)
+                _refuse_without_effect(options, option, option.conditions)
             elif option.dest in earlier and not option.has_effect(options):
                 setattr(options, option.dest, option.default)
                 earlier.remove(option.dest)
@@ -96,8 +103,10 @@ class Options:
         options.effective = {o.dest: getattr(options, o.dest) for o in self._options if o.has_effect(options)}
 
 
-def _refuse_without_effect(options: argparse.Namespace, option: _Option) -> None:
-    for condition in (*option.when_given, *option.conditions):
+def _refuse_without_effect(
+    options: argparse.Namespace, option: _Option, conditions: tuple[Condition, ...]
+) -> None:
+    for condition in conditions:
         if not condition.holds(options):
             value = getattr(options, option.dest)
             words = () if value is True else value if isinstance(value, list) else (value,)

@@ -68,6 +68,7 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
         if options.data is None and path is None:
             options.usage_error("the following arguments are required: data")
         return path
+    options.refuse_restricted(options)
     if options.data is not None:
         raise ValueError(f"[train] A data set is an argument only without --resume. Received {options.data}.")
     options.run_folder = RunFolder.existing(options.resume)
