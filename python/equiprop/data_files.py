@@ -155,13 +155,13 @@ def _scale(x: Array) -> float:
 
 
 def _arrays(path: Path, where: str) -> Mapping[str, Array]:
+    rule = "An NPZ file has arrays of numbers"
+    require(zipfile.is_zipfile(path), where, rule, f"'{path}', which is no archive of arrays")
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name.lower(): content[name] for name in content.files}
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(
-            f"[{where}] An NPZ file has arrays of numbers. Received '{path}': {error}."
-        ) from error
+        raise ValueError(f"[{where}] {rule}. Received '{path}': {str(error).rstrip('.')}.") from error
 
 
 def _named(arrays: Mapping[str, Array], names: tuple[str, ...], part: str = "") -> Array | None:
@@ -179,7 +179,7 @@ def _table(path: Path, where: str) -> tuple[list[str], Array]:
         first = stream.readline()
     delimiter = next((mark for mark in ",;\t" if mark in first), None)
     names = first.strip().split(delimiter)
-    header = not all(_is_number(name) for name in names)
+    header = not any(_is_number(name) for name in names)
     try:
         table = np.loadtxt(
             path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig", comments=None

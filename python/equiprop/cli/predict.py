@@ -41,7 +41,7 @@ def run_predict(options: argparse.Namespace) -> int:
     outputs = Trainer(model, solver=build_solver(options, model)).predict(data)
     if options.outputs or model.num_outputs == 1:
         name, values = "outputs", outputs.tolist()
-        lines = [",".join(f"{value:.9g}" for value in row) for row in values]
+        lines = [",".join(row) for row in outputs.astype(str)]  # as many digits as the precision needs
     else:
         name, values = "classes", np.argmax(outputs, axis=1).tolist()
         lines = [str(value) for value in values]
