@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(options, reason(error), exit_status(error))
     except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError) as error:
         return _end(options, f"error: {_sentence(error, options.command)}", _FAILED)
+    finally:
+        if hasattr(options, "run_folder"):
+            options.run_folder.close()
 
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

@@ -76,11 +76,16 @@ class RunFolder:
         require(folder.is_dir(), "train", rule, f"{received}, which is not a folder")
         run = cls(folder, overwrite=True)
         run._lock = _lock(folder)
-        run._finish_replacement()
-        run.work = next((f for f in (folder / _REPLACEMENT, folder) if (f / SETTINGS).exists()), folder)
-        known = (run.work / SETTINGS).exists()
-        require(known, "train", rule, f"{received}, which has no {SETTINGS}")
-        require(not (run.work / RESULT).exists(), "train", rule, f"{received}, whose run is finished")
+        try:
+            run._finish_replacement()
+            places = (folder / _REPLACEMENT, folder)
+            run.work = next((place for place in places if (place / SETTINGS).exists()), folder)
+            known = (run.work / SETTINGS).exists()
+            require(known, "train", rule, f"{received}, which has no {SETTINGS}")
+            require(not (run.work / RESULT).exists(), "train", rule, f"{received}, whose run is finished")
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def start(self, settings: Mapping[str, Any]) -> None:

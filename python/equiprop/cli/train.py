@@ -79,20 +79,17 @@ def run_train(options: argparse.Namespace) -> int:
     """Train a network, save it, print its test error, and return the exit status."""
     data, test = load_data(options)
     trainer = build_trainer(options, data)
-    folder = _folder(options)
-    try:
-        if options.resume is not None:
-            trainer = _resumed(trainer, folder)
-        if options.plot:
-            plotting.require_matplotlib("train")
-        log = RunLog(test, folder, quiet=options.json)
-        title = f"{trainer.model} on {len(data)} {name_of_data(options)}, {options.second_phase}"
-        options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
-        names = {"validation": options.validation, "patience": options.patience}
-        fit(trainer, data, log, title, options, {"epochs": epochs_of(options), **names})
-        _finish(trainer, test, log, options)
-    finally:
-        folder.close()
+    folder = options.run_folder = _folder(options)
+    if options.resume is not None:
+        trainer = _resumed(trainer, folder)
+    if options.plot:
+        plotting.require_matplotlib("train")
+    log = RunLog(test, folder, quiet=options.json)
+    title = f"{trainer.model} on {len(data)} {name_of_data(options)}, {options.second_phase}"
+    options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
+    names = {"validation": options.validation, "patience": options.patience}
+    fit(trainer, data, log, title, options, {"epochs": epochs_of(options), **names})
+    _finish(trainer, test, log, options)
     return 0
 
 
