@@ -199,3 +199,19 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(
         taken.write_text("")
     (line,) = error_of(capsys, *DIGITS, "--output", taken / "new")
     assert repr(str(taken)) in line
+
+
+def test_early_stopping_says_which_epoch_is_kept(tmp_path: Path, capsys: Capture) -> None:
+    words = ["--validation", 0.1, "--patience", 1, "--epochs", 40, "--learning-rate", 0.2]
+    lines = run(capsys, *DIGITS, *words, "--output", tmp_path).splitlines()
+    assert lines[1].split()[:7] == ["epoch", "train", "err", "valid", "err", "test", "err"]
+    records = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    errors = [record["validation_error"] for record in records]
+    best = int(np.argmin(errors))
+    assert len(records) == best + 2 < 40
+    assert lines[2].split()[2] == f"{100 * errors[0]:.2f}%"
+    assert lines[-2] == (
+        f"stopped early, after epoch {len(records)}; the model is that of epoch {best + 1}, "
+        f"validation error {100 * errors[best]:.2f} %"
+    )
+    assert f"test error {100 * records[best]['test_error']:.2f} %" in lines[-1]

@@ -174,3 +174,54 @@ def test_a_full_disk_at_any_write_ends_the_run_and_leaves_what_was_good(
             (good / name).write_bytes(content)
     assert failures > 10
     assert status == 0
+
+
+def test_a_reader_that_ends_does_not_end_the_training(place: Path) -> None:
+    process = started([*TRAIN, "--output", "headed"], place)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # as `| head -1` does
+    assert process.stderr is not None
+    with process.stderr:
+        text = process.stderr.read()
+    assert (process.wait(timeout=60), text) == (0, "")
+    files = contents(place / "headed")
+    same_run(files, contents(place / "whole"))
+    assert files["log.txt"].count(b"\n") == 103  # two lines of header, 100 epochs, and the test error
+
+
+def test_the_end_of_the_terminal_ends_the_run_after_a_checkpoint(place: Path) -> None:
+    process = started([*TRAIN, "--epochs", "1000000", "--output", "hung-up"], place)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 129
+    folder = place / "hung-up"
+    assert eq.Trainer.resume(folder / "checkpoint.safetensors").steps > 0
+    assert f"equiprop train --resume {folder.name} continues it" in (folder / "log.txt").read_text()
+
+
+def test_other_commands_end_quietly_without_a_reader(place: Path) -> None:
+    process = started(["info"], place)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 0
+
+
+def test_a_run_under_nohup_goes_on_when_the_terminal_ends(place: Path) -> None:
+    command = [sys.executable, "-m", "equiprop", *TRAIN, "--output", "nohup"]
+    ignore = "signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    words = [sys.executable, "-c", f"import os, signal, sys; {ignore}", *command]
+    process = subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    same_run(contents(place / "nohup"), contents(place / "whole"))

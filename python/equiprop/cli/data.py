@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,7 @@ DATA: Mapping[str, Defaults] = MappingProxyType(
 
 
 #: Default options of `train` for the user's own data.
-_OWN = Defaults((64,), 30)
+OWN = Defaults((64,), 30)
 
 
 def user_path(text: str) -> Path:
@@ -62,7 +62,13 @@ def add_folder(options: Options, when: str) -> None:
 
 def defaults_of(options: argparse.Namespace) -> Defaults:
     """Return the default options of `train` for the data set."""
-    return DATA.get(options.data, _OWN)
+    return DATA.get(options.data, OWN)
+
+
+def default_text(value: Callable[[Defaults], str]) -> str:
+    """Return the default values of an option for each data set, as text for its help."""
+    named = [f"{value(defaults)} for {name}" for name, defaults in sorted(DATA.items())]
+    return ", ".join([*named, f"else {value(OWN)}"])
 
 
 def name_of_data(options: argparse.Namespace) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from equiprop.checkpoint import load_network
-from equiprop.cli.data import add_data, load_data
+from equiprop.cli.console import say
+from equiprop.cli.data import add_data, load_data, user_path
 from equiprop.cli.options import Options
 from equiprop.cli.trainer import add_solver, build_solver
 from equiprop.training import Trainer
@@ -15,7 +15,7 @@ from equiprop.training import Trainer
 
 def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
-    command.add_argument("model", type=Path, help="file of a saved model, such as model.safetensors")
+    command.add_argument("model", type=user_path, help="file of a saved model, such as model.safetensors")
     add_data(command, options)
     options.section("free phase")
     add_solver(options)
@@ -29,7 +29,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     result = Trainer(model, solver=build_solver(options, model)).evaluate(test)
     if options.json:
         numbers = {"objective": result.objective, "unconverged": result.unconverged}
-        print(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
+        say(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
     else:
-        print(f"{model}: test error {100 * result.error:.2f} % of {len(test)}, cost {result.objective:.5f}")
+        say(f"{model}: test error {100 * result.error:.2f} % of {len(test)}, cost {result.objective:.5f}")
     return 0

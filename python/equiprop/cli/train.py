@@ -89,6 +89,8 @@ def run_train(options: argparse.Namespace) -> int:
     options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
     names = {"validation": options.validation, "patience": options.patience}
     fit(trainer, data, log, title, options, {"epochs": epochs_of(options), **names})
+    if options.patience is not None:
+        log.say_best(epochs_of(options))
     _finish(trainer, test, log, options)
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from equiprop.activations import ACTIVATIONS
-from equiprop.cli.data import DATA, defaults_of
+from equiprop.cli.data import default_text, defaults_of
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.data import Dataset
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
@@ -45,7 +45,7 @@ def add_trainer(options: Options) -> None:
 
 def _add_network(options: Options) -> None:
     options.section("network")
-    sizes = ", ".join(f"{' '.join(map(str, d.hidden))} for {name}" for name, d in sorted(DATA.items()))
+    sizes = default_text(lambda defaults: " ".join(map(str, defaults.hidden)))
     options.add(
         "--layers",
         type=int,
@@ -114,7 +114,7 @@ def add_solver(options: Options) -> None:
 
 def _add_optimization(options: Options) -> None:
     options.section("optimization")
-    epochs = ", ".join(f"{defaults.epochs} for {name}" for name, defaults in sorted(DATA.items()))
+    epochs = default_text(lambda defaults: str(defaults.epochs))
     options.add("--epochs", type=int, help=f"passes over the training data (default: {epochs})")
     options.add("--batch-size", default=50, type=int, help="samples per step")
     options.add(

@@ -47,19 +47,33 @@ class RunLog:
         parameters = trainer.model.parameters
         if epoch.objective < self._lowest and np.isfinite(parameters).all():
             self._lowest, self.good = epoch.objective, parameters.copy()
+        errors = [epoch.train_error, epoch.validation_error, record["test_error"]]
+        columns = " ".join(f"{100 * error:>8.2f}%" for error in errors if error is not None)
         self.say(
-            f"{epoch.epoch:>5} {100 * epoch.train_error:>8.2f}% {100 * record['test_error']:>8.2f}% "
+            f"{epoch.epoch:>5} {columns} "
             f"{epoch.objective:>10.5f} {epoch.free_iterations:>8.1f} {epoch.second_iterations:>8.1f} "
             f"{epoch.residual:>9.1e} {epoch.seconds:>8.2f}"
         )
 
-    def say_header(self, run: str) -> None:
+    def say_header(self, run: str, validation: bool) -> None:
         """Print what is trained, and the names of the columns."""
         self.say(f"{run}; results go to {self.folder.folder}/")
+        held_out = f" {'valid err':>9}" if validation else ""
         self.say(
-            f"{'epoch':>5} {'train err':>9} {'test err':>9} {'objective':>10} "
+            f"{'epoch':>5} {'train err':>9}{held_out} {'test err':>9} {'objective':>10} "
             f"{'free its':>8} {'2nd its':>8} {'residual':>9} {'seconds':>8}"
         )
+
+    def say_best(self, epochs: int) -> None:
+        """Print the epoch whose parameters early stopping has restored."""
+        best = min(self.records, key=lambda record: record["validation_error"])
+        stopped = (
+            f"stopped early, after epoch {len(self.records)}"
+            if len(self.records) < epochs
+            else "all epochs done"
+        )
+        error = 100 * best["validation_error"]
+        self.say(f"{stopped}; the model is that of epoch {best['epoch']}, validation error {error:.2f} %")
 
     def say(self, line: str, *, error: bool = False) -> None:
         """Print a line, and add it to the log of the run."""
@@ -86,7 +100,7 @@ class RunCheckpoint(Checkpoint):
             self._log.records = self._folder.resume(len(trainer.history))
         self.path = self._folder.work / CHECKPOINT
         super().begin(trainer)
-        self._log.say_header(self._title)
+        self._log.say_header(self._title, self._options.validation is not None)
 
     def after_step(self, trainer: Trainer) -> None:
         """Save the trainer if it is time; after a signal, save it and raise `Terminated`."""

@@ -13,7 +13,8 @@ import numpy as np
 from equiprop import plotting
 from equiprop.activations import ACTIVATIONS
 from equiprop.checkpoint import load_network
-from equiprop.cli.data import DATA, add_folder, load_data
+from equiprop.cli.console import say
+from equiprop.cli.data import DATA, add_folder, load_data, user_path
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.certificate import Case, Certificate
@@ -35,7 +36,10 @@ _PROCESS_CLAIMS = Condition(
 def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
     options.add(
-        "--replay", type=Path, metavar="FILE", help="repeat a .json certificate, and compare every number"
+        "--replay",
+        type=user_path,
+        metavar="FILE",
+        help="repeat a .json certificate, and compare all numbers",
     )
     options.section("claims", _NEW)
     options.add(
@@ -53,11 +57,11 @@ def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
     _add_problem(options)
     options.section("output", _NEW)
     options.add(
-        "--report", type=Path, nargs="+", metavar="FILE", help="certificates to write (.html or .json)"
+        "--report", type=user_path, nargs="+", metavar="FILE", help="certificates to write (.html or .json)"
     )
     options.add(
         "--plot",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="picture of both second phases of the first network to write",
     )
@@ -66,7 +70,7 @@ def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
 
 def _add_problem(options: Options) -> None:
     options.section("networks and samples", _NEW)
-    options.add("--model", type=Path, metavar="FILE", help="check a saved model instead of random networks")
+    options.add("--model", type=user_path, metavar="FILE", help="check a saved model, not random networks")
     options.add(
         "--layers",
         _RANDOM_NETWORKS,
@@ -170,15 +174,15 @@ def _conclude(
     options: argparse.Namespace, certificate: Certificate, more: dict[str, Any] | None = None
 ) -> int:
     if options.json:
-        print(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
+        say(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
     else:
-        print(certificate.verdict)
+        say(certificate.verdict)
     return 0 if certificate.passed else 1
 
 
 def _say(options: argparse.Namespace, text: Any) -> None:
     if not options.json:
-        print(text, flush=True)
+        say(str(text))
 
 
 def _indented(text: Any) -> str:
