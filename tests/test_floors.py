@@ -78,7 +78,7 @@ PYTHON_FLOORS = [
     ["verify.html", "verify.suite", "verify.replay"],
     ["verify.saving"],
     ["verify"],
-    ["cli.options", "cli.termination", "cli.run_folder", "cli.console"],
+    ["cli.options", "cli.termination", "cli.run_folder", "cli.console", "cli.verdicts"],
     ["cli.data"],
     ["cli.trainer", "cli.settings"],
     ["cli.training_run"],

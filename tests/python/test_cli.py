@@ -12,7 +12,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from commands import Capture, error_of, run, run_json
-from equiprop.cli import data
+from equiprop.cli import data, verdicts
 from equiprop.cli import verify as verify_command
 from idx_files import write_mnist
 from networks import chain
@@ -60,6 +60,17 @@ def test_each_claim_is_a_choice(claim: str, capsys: Capture) -> None:
     result = run_json(capsys, "verify", "--claims", claim, *layers, "--samples", 2)
     assert [c["claim"] for c in result["cases"][0]["claims"]] == [claim]
     assert result["passed"] is True
+
+
+def test_verification_prints_a_line_for_each_group_of_claims_and_figures_if_asked(capsys: Capture) -> None:
+    short = run(capsys, "verify").splitlines()
+    assert len(short) <= 80
+    assert max(map(len, short)) <= 100
+    assert [line.split()[0] for line in short[1:5]] == ["model", "processes", "gradient", "finite"]
+    assert set(eq.verify.CLAIMS) == {name for names in verdicts.GROUPS.values() for name in names}
+    long = run(capsys, *SMALL, "-v")
+    assert "order of holomorphic 4" in long
+    assert "order of holomorphic 4" not in run(capsys, *SMALL)
 
 
 def test_verification_of_a_saved_model(tmp_path: Path, capsys: Capture) -> None:

@@ -43,6 +43,7 @@ WITHOUT_EFFECT = [
     "verify --model model | --layers 3 4 2",
     "verify --model model | --potential legendre",
     "verify --model model --data digits | --seed 1",
+    "verify --json | --verbose",
     "verify --replay report.json | --claims limit",
     "verify --replay report.json | --steps 7",
     "verify --replay report.json | --step-size 0.1",
@@ -142,7 +143,8 @@ def test_every_option_of_training_is_in_these_tests() -> None:
 
 def test_every_option_of_verification_but_two_is_refused_with_a_replay() -> None:
     refused = {line.split(" | ")[1].split()[0] for line in WITHOUT_EFFECT if "--replay" in line}
-    assert set(flags("verify")) - refused == {"--replay", "--json", "--threads"}
+    always = {"--replay", "--json", "--threads", "--verbose", "-v"}
+    assert set(flags("verify")) - refused == always
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "verify", "info"])

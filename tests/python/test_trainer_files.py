@@ -226,3 +226,15 @@ def test_mutated_files_are_loaded_or_refused(
     path.write_bytes(content)
     with contextlib.suppress(ValueError, MemoryError):
         assert type(eq.load(path)) in (eq.Trainer, eq.HopfieldNetwork)
+
+
+def test_all_that_a_trainer_and_its_parts_keep_is_in_their_fields() -> None:
+    """Fields are saved by themselves; an attribute that is no field would be lost."""
+    trainer = trainer_of("adam")
+    trainer.fit(DATA, epochs=1)
+    #: What is made again from the fields.
+    again = {"_core_step", "_core_options", "_core_sinks"}
+    assert vars(trainer).keys() - again == {field.name for field in dataclasses.fields(trainer)}
+    for part in (trainer.optimizer, trainer.second_phase, trainer.cost, trainer.solver):
+        names = {field.name for field in dataclasses.fields(part)}  # type: ignore[arg-type]
+        assert vars(part).keys() - {"core"} <= names

@@ -66,11 +66,13 @@ class Options:
         """Add conditions for the options that follow; they hold for the user, not for a file of settings."""
         self._when_given = conditions
 
-    def add(self, flag: str, *conditions: Condition, default: Any = None, **words: Any) -> None:
+    def add(
+        self, flag: str, *conditions: Condition, default: Any = None, short: str = "", **words: Any
+    ) -> None:
         """Add an option with the conditions of its effect; `words` are arguments for argparse."""
         if default is not None:
             words["help"] = f"{words.get('help', '')} (default: {default})".strip()
-        action = self._container.add_argument(flag, default=None, **words)
+        action = self._container.add_argument(*filter(None, (short, flag)), default=None, **words)
         self._options.append(
             _Option(flag, action.dest, default, (*self._shared, *conditions), self._when_given)
         )

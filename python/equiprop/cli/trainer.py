@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import Any
 
 from equiprop.activations import ACTIVATIONS
 from equiprop.cli.data import default_text, defaults_of
@@ -53,7 +54,7 @@ def _add_network(options: Options) -> None:
         metavar="UNITS",
         help=f"units of each hidden layer (default: {sizes})",
     )
-    words = {"choices": sorted(ACTIVATIONS)}
+    words: dict[str, Any] = {"choices": sorted(ACTIVATIONS)}
     options.add("--activation", default="hard_sigmoid", **words, help="activation of the hidden layers")
     options.add("--output-activation", default="linear", **words, help="activation of the output layer")
     options.add(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from equiprop.checkpoint import load_network
 from equiprop.cli.console import say
 from equiprop.cli.data import DATA, add_folder, load_data, user_path
 from equiprop.cli.options import COSTS, Condition, Options
+from equiprop.cli.verdicts import lines_of
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.problem import prepare
 from equiprop.verify.replay import replay
 from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
+from equiprop.verify.verdict import Report
 
 #: The claims that have the settings --steps and --step-size.
 _PROCESSES = ("equality", "runge-kutta")
@@ -40,6 +43,13 @@ def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
         type=user_path,
         metavar="FILE",
         help="repeat a .json certificate, and compare all numbers",
+    )
+    options.add(
+        "--verbose",
+        Condition("without --json", lambda o: not o.json),
+        short="-v",
+        action="store_true",
+        help="print every figure",
     )
     options.section("claims", _NEW)
     options.add(
@@ -117,7 +127,8 @@ def run_verify(options: argparse.Namespace) -> int:
         _say(options, problem.model)
         settings = {"steps": options.steps, "step_size": options.step_size}
         each = {name: settings for name in _PROCESSES}
-        cases.append(examine(problem, claims, each, lambda report: _say(options, _indented(report))))
+        cases.append(examine(problem, claims, each, partial(_show, options)))
+        _say_short(options, cases[-1])
     certificate = Certificate(tuple(cases), _repeating(options))
     for path in options.report or ():
         certificate.save(path)
@@ -164,7 +175,9 @@ def _plot(cases: list[Case], path: Path) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     result = replay(options.replay)
-    _say(options, result.certificate)
+    for case in result.certificate.cases:
+        _say(options, case if options.verbose else case.name)
+        _say_short(options, case)
     _say(options, result)
     status = _conclude(options, result.certificate, {"replay": str(result), "identical": result.identical})
     return status if result.identical else 1
@@ -183,6 +196,17 @@ def _conclude(
 def _say(options: argparse.Namespace, text: Any) -> None:
     if not options.json:
         say(str(text))
+
+
+def _say_short(options: argparse.Namespace, case: Case) -> None:
+    if not options.verbose:
+        for line in lines_of(case):
+            _say(options, line)
+
+
+def _show(options: argparse.Namespace, report: Report) -> None:
+    if options.verbose:
+        _say(options, _indented(report))
 
 
 def _indented(text: Any) -> str:
