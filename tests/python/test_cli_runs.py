@@ -15,6 +15,7 @@ from commands import Capture, error_of, run
 from equiprop import checkpointing
 from equiprop.checkpointing import write_trainer
 from equiprop.cli import main, train
+from equiprop.cli.run_folder import RunFolder
 from runs import COMPLETE, DIGITS, Files, contents, ctrl_c, diverge, overflow, same_run, sighup, sigterm
 
 ENDS = [(diverge, 2, "error: [Trainer.step]"), (ctrl_c, 130, "interrupted"), (sigterm, 143, "terminated")]
@@ -224,3 +225,18 @@ def test_a_command_runs_in_any_thread(capsys: Capture) -> None:
     thread.start()
     thread.join()
     assert statuses == [0]
+
+
+def test_a_run_that_was_ended_after_its_last_step_is_resumed(
+    trained: Files, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "complete", full)
+        error_of(capsys, *DIGITS, "--output", tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    run(capsys, "train", "--resume", tmp_path)
+    assert sorted(contents(tmp_path)) == COMPLETE
+    same_run(contents(tmp_path), trained)

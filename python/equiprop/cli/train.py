@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from equiprop import plotting
-from equiprop.checkpoint import save
+from equiprop.checkpointing import read_trainer
 from equiprop.checks import require
 from equiprop.cli.console import say
 from equiprop.cli.data import add_data, load_data, name_of_data, user_path
@@ -111,11 +111,16 @@ def _hidden(trainer: Trainer) -> list[int]:
 
 
 def _resumed(new: Trainer, folder: RunFolder) -> Trainer:
-    """Return the trainer of the last checkpoint, or `new` if the run was ended before the first one."""
+    """Return the trainer of the last checkpoint, or `new` if the run was ended before the first one.
+
+    A trainer without an unfinished training took its last step before the run was ended.
+    """
     path = folder.work / CHECKPOINT
     if not path.exists():
         return new
-    trainer = Trainer.resume(path)
+    trainer = read_trainer(path, Trainer, "train")
+    if trainer.unfinished is not None:
+        trainer = Trainer.resume(path)
     same = repr(trainer.model) == repr(new.model)
     rule = "The network of a checkpoint is that of the settings of its run"
     require(same, "train", rule, f"{trainer.model} for {new.model} in '{folder.work}'")
@@ -131,7 +136,6 @@ def _finish(trainer: Trainer, test: Dataset, log: RunLog, options: argparse.Name
     result = {"command": "train", "data": options.data, "test_error": error}
     log.say(f"test error {100 * error:.2f} % ({100 * (1 - error):.2f} % accuracy)")
     folder.complete({**result, "epochs": len(log.records), "steps": trainer.steps})
-    save(trainer, folder.folder / CHECKPOINT)
     if options.json:
         model = str(folder.folder / MODEL)
         say(json.dumps({**result, "history": log.records, "model": model}))

@@ -136,9 +136,13 @@ def fit(
             checkpoint = RunCheckpoint(log.folder, log, title, deferral, options)
             _try_step(trainer, data)
             trainer.callbacks = [log]
-            trainer.fit(data, checkpoint=checkpoint, **fit_options)
+            if options.resume is not None and trainer.steps and trainer.unfinished is None:
+                log.records = log.folder.resume(len(trainer.history))  # only the end is missing
+            else:
+                trainer.fit(data, checkpoint=checkpoint, **fit_options)
             deferral.saving = True
             save(model, log.folder.work / MODEL)
+            save(trainer, log.folder.work / CHECKPOINT)
         except BaseException as error:
             deferral.saving = True
             if log.folder.started:
