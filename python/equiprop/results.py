@@ -132,7 +132,7 @@ def warn_of_epoch(epoch: int, unconverged: int, samples: int, advice: Iterable[s
         f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge, so the gradients "
         f"are approximate. {' '.join(dict.fromkeys(advice))}",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

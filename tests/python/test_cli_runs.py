@@ -235,8 +235,26 @@ def test_a_run_that_was_ended_after_its_last_step_is_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "complete", full)
-        error_of(capsys, *DIGITS, "--output", tmp_path)
+        told = error_of(capsys, *DIGITS, "--output", tmp_path)
+    assert f"equiprop train --resume {tmp_path} continues it" in told[0]
+    assert (tmp_path / "last-good.safetensors").exists()
     assert not (tmp_path / "result.json").exists()
     run(capsys, "train", "--resume", tmp_path)
+    assert sorted(contents(tmp_path)) == COMPLETE
+    same_run(contents(tmp_path), trained)
+
+
+@pytest.mark.parametrize("end", [ctrl_c, sigterm])
+def test_a_signal_after_the_last_step_lets_the_run_finish(
+    end: Any, trained: Files, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = RunFolder.complete
+
+    def ended(folder: RunFolder, result: Any) -> None:
+        end(None)
+        complete(folder, result)
+
+    monkeypatch.setattr(RunFolder, "complete", ended)
+    run(capsys, *DIGITS, "--output", tmp_path)
     assert sorted(contents(tmp_path)) == COMPLETE
     same_run(contents(tmp_path), trained)

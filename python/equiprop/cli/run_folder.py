@@ -142,6 +142,7 @@ class RunFolder:
 
     def complete(self, result: Mapping[str, Any]) -> None:
         """Write the result, and replace an earlier run."""
+        (self.work / LAST_GOOD).unlink(missing_ok=True)  # of a failure before the run was resumed
         files = [name for name in FILES if (self.work / name).exists()]
         write_text(self.work / RESULT, json.dumps({**result, "files": files}, indent=1) + "\n")
         self._finish_replacement()
@@ -151,7 +152,7 @@ class RunFolder:
         new = self.folder / _REPLACEMENT
         if not (new / RESULT).exists():
             return
-        files = json.loads((new / RESULT).read_text())["files"]
+        files = json.loads((new / RESULT).read_text()).get("files", FILES)
         for name in FILES:  # the result is the last one
             if (new / name).exists():
                 (new / name).replace(self.folder / name)

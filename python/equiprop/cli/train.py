@@ -88,10 +88,8 @@ def run_train(options: argparse.Namespace) -> int:
     title = f"{trainer.model} on {len(data)} {name_of_data(options)}, {options.second_phase}"
     options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
     names = {"validation": options.validation, "patience": options.patience}
-    fit(trainer, data, log, title, options, {"epochs": epochs_of(options), **names})
-    if options.patience is not None:
-        log.say_best(epochs_of(options))
-    _finish(trainer, test, log, options)
+    fit_options = {"epochs": epochs_of(options), **names}
+    fit(trainer, data, log, title, options, fit_options, lambda: _finish(trainer, test, log, options))
     return 0
 
 
@@ -129,6 +127,8 @@ def _resumed(new: Trainer, folder: RunFolder) -> Trainer:
 
 def _finish(trainer: Trainer, test: Dataset, log: RunLog, options: argparse.Namespace) -> None:
     """Evaluate the model, and complete the folder."""
+    if options.patience is not None:
+        log.say_best(epochs_of(options))
     folder = log.folder
     error = trainer.evaluate(test).error
     if options.plot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,8 +119,9 @@ def fit(
     title: str,
     options: argparse.Namespace,
     fit_options: Mapping[str, Any],
+    finish: Callable[[], None],
 ) -> None:
-    """Train and save the model; if the training ends early, save what there is, and say what can be done.
+    """Train, save the model, and call `finish`; if the run ends early, save what there is and say so.
 
     Raises
     ------
@@ -143,6 +144,7 @@ def fit(
             deferral.saving = True
             save(model, log.folder.work / MODEL)
             save(trainer, log.folder.work / CHECKPOINT)
+            finish()
         except BaseException as error:
             deferral.saving = True
             if log.folder.started:
