@@ -21,6 +21,7 @@ from commands import Capture, error_of, run
 from equiprop import checkpointing
 from equiprop.cli import main, run_folder, training_run
 from equiprop.safetensors import read_safetensors
+from limits import largest_file
 from runs import COMPLETE, DIGITS, Files, contents, same_run
 
 TRAIN = ["train", "data.npz", "--layers", "5", "--batch-size", "10", "--epochs", "100", "--threads", "1"]
@@ -176,6 +177,25 @@ def test_a_full_disk_at_any_write_ends_the_run_and_leaves_what_was_good(
             (good / name).write_bytes(content)
     assert failures > 10
     assert status == 0
+
+
+@pytest.mark.parametrize("size", [100, 1000, 5000, 9000])
+def test_files_that_do_not_fit_end_the_run_which_goes_on_when_there_is_space(
+    size: int, good: Path, trained: Files, capsys: Capture, tmp_path_factory: Any
+) -> None:
+    whole = tmp_path_factory.mktemp("whole") / "run"
+    words = [*DIGITS, "--seed", 1, "--checkpoint-steps", 10]
+    run(capsys, *words, "--output", whole)
+    with largest_file(size):
+        told = error_of(capsys, *words, "--output", good, "--overwrite")
+    assert "File too large" in told[-1]
+    assert contents(good) == trained
+    steps_saved(good / "unfinished")
+    if "continues it" in told[0]:
+        run(capsys, "train", "--resume", good)
+    else:
+        run(capsys, *words, "--output", good, "--overwrite")
+    same_run(contents(good), contents(whole))
 
 
 def test_a_reader_that_ends_does_not_end_the_training(place: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from equiprop.checkpointing import TRAINER_FORMAT
 from equiprop.safetensors import read_safetensors, write_safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import largest_file
 
 R = np.random.default_rng(0)
 X, Y = R.random((66, 6)), R.integers(0, 3, 66)
@@ -243,18 +241,6 @@ def test_a_checkpoint_in_an_absent_folder_is_refused_before_the_first_step(tmp_p
     with pytest.raises(ValueError, match="existing folder"):
         trainer.fit(DATA, epochs=1, checkpoint=eq.Checkpoint(tmp_path / "absent" / "c"))
     assert trainer.steps == 0
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_disk_ends_the_training_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
