@@ -188,3 +188,14 @@ def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "equiprop", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == eq.__version__
+
+
+def test_a_checkpoint_is_evaluated_with_its_cost_and_solver(tmp_path: Path, capsys: Capture) -> None:
+    solver = eq.BlockUpdate(tolerance=1e-6, max_iterations=300)
+    trainer = eq.Trainer(eq.HopfieldNetwork([64, 8, 10]), cost=eq.CrossEntropy(), solver=solver)
+    path, test = eq.save(trainer, tmp_path / "t"), eq.load_digits()[1]
+    assert run_json(capsys, "evaluate", path, "digits")["objective"] == trainer.evaluate(test).objective
+    trainer.solver = eq.BlockUpdate(tolerance=0.5, max_iterations=300)
+    loose = run_json(capsys, "evaluate", path, "digits", "--tolerance", 0.5)["objective"]
+    assert loose == trainer.evaluate(test).objective
+    assert "CrossEntropy" in run(capsys, "evaluate", path, "digits")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from equiprop.activations import ACTIVATIONS
+from equiprop.checkpoint import load
 from equiprop.cli.data import default_text, defaults_of
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.data import Dataset
@@ -159,7 +160,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         second_phase=_second_phase(options),
         optimizer=_optimizer(options),
         cost=COSTS[options.cost](),
-        solver=build_solver(options, model),
+        solver=build_solver(options, training_solver(model)),
         schedule=cosine() if options.schedule == "cosine" else constant(),
         batch_size=options.batch_size,
         seed=options.seed,
@@ -171,14 +172,22 @@ def epochs_of(options: argparse.Namespace) -> int:
     return defaults_of(options).epochs if options.epochs is None else int(options.epochs)
 
 
-def build_solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
-    """Return the solver of the options; by default that of a `Trainer`."""
-    default = training_solver(model)
+def build_solver(options: argparse.Namespace, default: FreeSolver) -> FreeSolver:
+    """Return the solver of the options; what they do not say is that of `default`."""
     kind = _SOLVERS[options.solver] if options.solver else type(default)
     if kind is not type(default):
         default = kind(tolerance=default.tolerance, max_iterations=default.max_iterations)
     given = {name: getattr(options, name) for name in {"tolerance", "max_iterations"} & options.given}
     return replace(default, **given)
+
+
+def load_trainer(options: argparse.Namespace) -> Trainer:
+    """Return the trainer of a checkpoint, with its cost, or a new one of a saved network; set its solver."""
+    thing = load(options.model)
+    trainer = thing if isinstance(thing, Trainer) else Trainer(thing)
+    assert trainer.solver is not None
+    trainer.solver = build_solver(options, trainer.solver)
+    return trainer
 
 
 def _nudging(options: argparse.Namespace) -> Nudging:
