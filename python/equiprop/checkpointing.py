@@ -17,7 +17,7 @@ from equiprop.arrays import Array
 from equiprop.checks import check_type, real, require, whole
 from equiprop.config import __version__
 from equiprop.costs import CrossEntropy, SquaredError
-from equiprop.encoding import Encoder, NotEncodable, decode
+from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import sync_folder
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, rebuild
@@ -73,7 +73,8 @@ def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[s
             f"{type(trainer.model).__name__}. Use pickle.dump(trainer, file) to keep this Trainer."
         )
     encoder = Encoder()
-    own = {f.name: getattr(trainer, f.name) for f in fields(trainer) if f.name not in _APART}
+    names = [field.name for field in fields(trainer) if is_saved(field) and field.name not in _APART]
+    own = {name: getattr(trainer, name) for name in names}
     try:
         return {name: encoder.encode(value, name) for name, value in own.items()}, encoder.arrays
     except NotEncodable as error:

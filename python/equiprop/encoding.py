@@ -1,7 +1,8 @@
 """Conversion of objects of this library to JSON and arrays, and back.
 
 A dataclass is stored by its name and all its fields, a list of records by columns. A class takes part if its
-module is in `_MODULES`; a new field of such a class takes part by itself.
+module is in `_MODULES`; a new field of such a class takes part by itself. A field that is declared with
+``field(metadata={"saved": False})`` does not: it can be made again from the others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -92,6 +93,9 @@ class Encoder:
             return {"float": repr(value)}
         if kind is complex:
             return {"complex": [self.encode(value.real, part), self.encode(value.imag, part)]}
+        if kind is np.ndarray and value.dtype.kind in "bUO":
+            entries = [self.encode(v, part) for v in value.ravel().tolist()]
+            return {"objects": entries, "dtype": value.dtype.str, "shape": list(value.shape)}
         if kind is np.ndarray or isinstance(value, np.number):
             return {"array" if kind is np.ndarray else "scalar": self._add(np.asarray(value), part)}
         if kind is partial and value.func in _FUNCTIONS.values() and not value.keywords:
@@ -126,8 +130,11 @@ class Encoder:
     def _add(self, array: Array, part: str) -> str:
         if array.dtype.kind not in "iuf" or array.itemsize > 8:
             raise NotEncodable(part, array)
-        self.arrays[part] = array
-        return part
+        name, number = part, len(self.arrays)
+        while name in self.arrays:  # another entry of a list
+            name, number = f"{part}#{number}", number + 1
+        self.arrays[name] = array
+        return name
 
 
 def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
@@ -154,6 +161,8 @@ def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
         return build(_CLASSES[value["class"]], own)
     if "table" in value:
         return _decoded_table(value, arrays)
+    if "objects" in value:
+        return _decoded_objects(value, arrays)
     if "function" in value:
         return partial(_FUNCTIONS[value["function"]], *(_decode(v, arrays) for v in value["arguments"]))
     ((kind, content),) = value.items()
@@ -166,6 +175,16 @@ def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "float":
         return float(content)
     return arrays[content][()] if kind == "scalar" else arrays[content] if kind == "array" else {}[kind]
+
+
+def _decoded_objects(value: dict[str, Any], arrays: Mapping[str, Array]) -> Array:
+    dtype, entries = np.dtype(value["dtype"]), [_decode(v, arrays) for v in value["objects"]]
+    if dtype.kind not in "bUO":
+        raise TypeError(f"an array of objects of type {dtype}")
+    array = np.empty(len(entries), dtype)
+    for k, entry in enumerate(entries):
+        array[k] = entry
+    return array.reshape(value["shape"])
 
 
 def _decoded_table(value: dict[str, Any], arrays: Mapping[str, Array]) -> list[Any]:
@@ -195,8 +214,13 @@ def build(kind: type, own: Mapping[str, Any]) -> Any:
     return made
 
 
+def is_saved(field: Field[Any]) -> bool:
+    """Return True if a field of a dataclass is stored."""
+    return bool(field.metadata.get("saved", True))
+
+
 def _names(kind: type) -> tuple[str, ...]:
     if is_dataclass(kind):
-        return tuple(field.name for field in fields(kind))
+        return tuple(field.name for field in fields(kind) if is_saved(field))
     names: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
     return names
