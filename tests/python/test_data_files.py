@@ -245,7 +245,14 @@ def test_predict_takes_a_checkpoint_and_the_digits(
 
 def test_a_network_with_one_output_prints_it(tmp_path: Path, capsys: Capture) -> None:
     data = write_csv(tmp_path / "r.csv", y=X[:, 0] + 0.25)
+    text = run(capsys, "train", data, "--epochs", 2, "--output", tmp_path / "first")
+    assert "%" not in text
+    assert text.splitlines()[-1].endswith("(root mean square)")
     result = run_json(capsys, "train", data, "--epochs", 2, "--output", tmp_path / "out")
+    assert f"{result['test_error']:.4g} (root mean square)" in text
+    assert f"test error {result['test_error']:.4g} (root mean square) of 12" in run(
+        capsys, "evaluate", result["model"], data
+    )
     lines = run(capsys, "predict", result["model"], data).splitlines()
     assert [np.float32(line) for line in lines] == [
         np.float32(row[0]) for row in run_json(capsys, "predict", result["model"], data)["outputs"]

@@ -16,6 +16,11 @@ def say(text: str, *, error: bool = False) -> None:
         _discard(stream.fileno())
 
 
+def error_text(error: float, classification: bool) -> str:
+    """Return a fraction of misclassified samples in percent, or a root mean squared error."""
+    return f"{100 * error:.2f} %" if classification else f"{error:.4g} (root mean square)"
+
+
 def _discard(descriptor: int) -> None:
     """Connect a descriptor to nothing, so that the flush at the end of the process does not fail."""
     with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from equiprop.cli.console import say
+from equiprop.cli.console import error_text, say
 from equiprop.cli.data import add_data, load_data, user_path
 from equiprop.cli.options import Options
 from equiprop.cli.trainer import add_solver, load_trainer
@@ -30,5 +30,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
         say(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
     else:
         cost = f"{type(trainer.cost).__name__} {result.objective:.5f}"
-        say(f"{trainer.model}: test error {100 * result.error:.2f} % of {len(test)}, {cost}")
+        error = error_text(result.error, test.is_classification)
+        say(f"{trainer.model}: test error {error} of {len(test)}, {cost}")
     return 0

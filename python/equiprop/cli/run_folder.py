@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -89,7 +90,7 @@ class RunFolder:
         return run
 
     def start(self, settings: Mapping[str, Any]) -> None:
-        """Create and lock the folder of a new run, and write its settings; keep those of a run to resume.
+        """Create and lock the folder of a new run, and write its settings.
 
         Raises
         ------
@@ -130,11 +131,10 @@ class RunFolder:
             os.fsync(stream.fileno())
 
     def log(self, line: str) -> None:
-        """Append a line to the log, once the run has started."""
-        if not self.started:
-            return
-        with (self.work / LOG).open("a") as stream:
-            stream.write(line + "\n")
+        """Append a line to the log, once the run has started; a full disk loses the line, not the run."""
+        if self.started:
+            with contextlib.suppress(OSError), (self.work / LOG).open("a") as stream:
+                stream.write(line + "\n")
 
     def keep(self, net: HopfieldNetwork, *, good: bool) -> Path:
         """Save the model of a run that ended early; one that failed is not named as a good one is."""

@@ -12,7 +12,7 @@ import numpy as np
 from equiprop import plotting
 from equiprop.checkpointing import read_trainer
 from equiprop.checks import require
-from equiprop.cli.console import say
+from equiprop.cli.console import error_text, say
 from equiprop.cli.data import add_data, load_data, name_of_data, user_path
 from equiprop.cli.options import Condition, Options
 from equiprop.cli.run_folder import CHECKPOINT, CURVE, MODEL, RELAXATION, SETTINGS, RunFolder
@@ -134,7 +134,8 @@ def _finish(trainer: Trainer, test: Dataset, log: RunLog, options: argparse.Name
     if options.plot:
         _plot(trainer, log, test, folder.work)
     result = {"command": "train", "data": options.data, "test_error": error}
-    log.say(f"test error {100 * error:.2f} % ({100 * (1 - error):.2f} % accuracy)")
+    accuracy = f" ({100 * (1 - error):.2f} % accuracy)" if test.is_classification else ""
+    log.say(f"test error {error_text(error, test.is_classification)}{accuracy}")
     folder.complete({**result, "epochs": len(log.records), "steps": trainer.steps})
     if options.json:
         model = str(folder.folder / MODEL)

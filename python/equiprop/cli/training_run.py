@@ -12,8 +12,8 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.checkpoint import save
 from equiprop.checkpointing import Checkpoint
-from equiprop.cli.console import say
-from equiprop.cli.run_folder import CHECKPOINT, MODEL, RunFolder
+from equiprop.cli.console import error_text, say
+from equiprop.cli.run_folder import CHECKPOINT, MODEL, RESULT, RunFolder
 from equiprop.cli.settings import settings_of
 from equiprop.cli.termination import Deferral, Terminated, deferred
 from equiprop.data import Dataset
@@ -48,7 +48,9 @@ class RunLog:
         if epoch.objective < self._lowest and np.isfinite(parameters).all():
             self._lowest, self.good = epoch.objective, parameters.copy()
         errors = [epoch.train_error, epoch.validation_error, record["test_error"]]
-        columns = " ".join(f"{100 * error:>8.2f}%" for error in errors if error is not None)
+        percent = self.test.is_classification
+        texts = [f"{100 * e:.2f}%" if percent else f"{e:.4g}" for e in errors if e is not None]
+        columns = " ".join(f"{text:>9}" for text in texts)
         self.say(
             f"{epoch.epoch:>5} {columns} "
             f"{epoch.objective:>10.5f} {epoch.free_iterations:>8.1f} {epoch.second_iterations:>8.1f} "
@@ -72,8 +74,8 @@ class RunLog:
             if len(self.records) < epochs
             else "all epochs done"
         )
-        error = 100 * best["validation_error"]
-        self.say(f"{stopped}; the model is that of epoch {best['epoch']}, validation error {error:.2f} %")
+        error = error_text(best["validation_error"], self.test.is_classification)
+        self.say(f"{stopped}; the model is that of epoch {best['epoch']}, validation error {error}")
 
     def say(self, line: str, *, error: bool = False) -> None:
         """Print a line, and add it to the log of the run."""
@@ -176,6 +178,6 @@ def _keep(model: HopfieldNetwork, log: RunLog, error: BaseException) -> None:
             parts.append(f"its model is not saved: {refusal}")
     if interrupted or isinstance(error, OSError):  # a run that diverged would diverge again
         parts.append(f"{folder.resume_command} continues it")
-    if folder.work != folder.folder:
+    if folder.work != folder.folder and not (folder.work / RESULT).exists():
         parts.append(f"the earlier run in {folder.folder} is unchanged")
     log.say("; ".join(["training was not completed", *parts]), error=True)
