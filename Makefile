@@ -37,8 +37,8 @@ $(TEST): $(SOURCES) | $(BIN)/python
 	@touch $@ $(DEMO)
 
 demo: $(DEMO)
-	$(BIN)/equiprop train digits --output demo/eqprop --plot
-	$(BIN)/equiprop train digits --second-phase rbp --output demo/rbp --plot
+	$(BIN)/equiprop train digits --output demo/eqprop --overwrite --plot
+	$(BIN)/equiprop train digits --second-phase rbp --output demo/rbp --overwrite --plot
 	$(BIN)/equiprop verify --plot demo/theorem.png --report demo/certificate.html
 	@echo
 	@echo "Both second phases learned the digits, and their derivatives agreed at every step."

@@ -19,6 +19,7 @@ from equiprop.activations import Activation as Activation
 from equiprop.activations import activation as activation
 from equiprop.checkpoint import load as load
 from equiprop.checkpoint import save as save
+from equiprop.checkpointing import Checkpoint as Checkpoint
 from equiprop.config import __version__ as __version__
 from equiprop.config import get_cmake_dir as get_cmake_dir
 from equiprop.config import get_include as get_include

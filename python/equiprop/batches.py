@@ -24,11 +24,15 @@ class ShuffledBatches:
         Seed and stream of the order.
     dtype : numpy.float32 or numpy.float64
         Type of the inputs.
+    first : int
+        Number of batches at the start that are left out.
     """
 
-    def __init__(self, data: Dataset, size: int, seed: int, epoch: int, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, data: Dataset, size: int, seed: int, epoch: int, dtype: np.dtype[Any], first: int = 0
+    ) -> None:
         self.data, self.size, self.dtype = data, size, dtype
-        self.order = _core.permutation(len(data), seed, epoch)
+        self.order = _core.permutation(len(data), seed, epoch)[first * size :]
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)

@@ -1,25 +1,32 @@
-"""Saving and loading networks as safetensors files, with the structure of the network in the metadata."""
+"""Saving and loading networks and trainers as safetensors files, which contain no code."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from equiprop import _core
+from equiprop.checkpointing import TRAINER_FORMAT, read_trainer, write_trainer
+from equiprop.files import sync_folder
 from equiprop.models import HopfieldNetwork
+from equiprop.safetensors import MAX_HEADER_BYTES
+from equiprop.training import Trainer
 
 
-def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
-    """Write a network to a safetensors file; an existing file is replaced only when the new one is complete.
+def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path:
+    """Write a network or a trainer to a safetensors file; an old file is replaced by a complete one.
 
-    Equal networks give equal bytes.
+    Equal networks give equal bytes. The file of a trainer contains all that its next step needs: network,
+    optimizer with its averages, cost, second phase, solver, schedule, seed, history and number of steps. A
+    trainer that is loaded continues with the same bits. Callbacks are not saved.
 
     Parameters
     ----------
-    net : HopfieldNetwork
+    thing : HopfieldNetwork or Trainer
+        A trainer has a HopfieldNetwork; its optimizer, cost, second phase, solver and schedule are of this
+        library.
     path : path-like
         File to create or replace.
 
@@ -31,7 +38,7 @@ def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     TypeError
-        If `net` is not a HopfieldNetwork.
+        If `thing` is neither a network nor a trainer, or a part of a trainer is of another class.
     ValueError
         If a parameter is not finite. An existing file is not changed.
     OSError
@@ -44,15 +51,26 @@ def save(net: HopfieldNetwork, path: str | os.PathLike[str]) -> Path:
     >>> net = eq.HopfieldNetwork([2, 3, 1])
     >>> bool((eq.load(eq.save(net, path)).parameters == net.parameters).all())
     True
+    >>> eq.load(eq.save(eq.Trainer(net, optimizer=eq.Adam()), path)).optimizer
+    Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.0)
     """
-    if not isinstance(net, HopfieldNetwork):
-        raise TypeError(f"[save] A HopfieldNetwork can be saved. Received {type(net).__name__}.")
-    net._network.save(os.fsencode(Path(path)))
+    if type(thing) is Trainer:
+        write_trainer(Path(path), thing, "save")
+    elif isinstance(thing, HopfieldNetwork):
+        thing.core_network.save(os.fsencode(Path(path)))
+        sync_folder(Path(path).parent)
+    else:
+        raise TypeError(
+            f"[save] A HopfieldNetwork or a Trainer can be saved. Received {type(thing).__name__}."
+        )
     return Path(path)
 
 
-def load(path: str | os.PathLike[str]) -> HopfieldNetwork:
-    """Read a network from a file that `save`, or ``equiprop::save`` of the C++ library, wrote.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a network or a trainer from a file that `save` wrote, or ``equiprop::save`` of the C++ library.
+
+    A trainer that a `Checkpoint` saved is returned without its position in the data: its next `fit` starts
+    with a new epoch. `Trainer.resume` returns it with the position.
 
     Parameters
     ----------
@@ -60,12 +78,12 @@ def load(path: str | os.PathLike[str]) -> HopfieldNetwork:
 
     Returns
     -------
-    HopfieldNetwork
+    HopfieldNetwork or Trainer
 
     Raises
     ------
     ValueError
-        If the file is not a saved network, is damaged, or has arrays that do not fit the network.
+        If the file is not of a saved network or trainer, is damaged, or has arrays that do not fit.
     OSError
         If the file cannot be read.
 
@@ -76,21 +94,27 @@ def load(path: str | os.PathLike[str]) -> HopfieldNetwork:
     >>> eq.load(eq.save(eq.HopfieldNetwork([2, 3, 1]), path))
     HopfieldNetwork(2-3-1, hard_sigmoid, linear, legendre, float32)
     """
-    return HopfieldNetwork.from_core(_core.load(os.fsencode(Path(path))))
+    if not _is_trainer(Path(path)):
+        return HopfieldNetwork.from_core(_core.load(os.fsencode(Path(path))))
+    trainer = read_trainer(path, Trainer, "load")
+    trainer.unfinished = None
+    return trainer
 
 
-def describe(net: HopfieldNetwork) -> dict[str, Any]:
-    """Return the structure of a network, everything but its parameters, as a dictionary for JSON."""
-    return dict(json.loads(net._network.description()))
+def load_network(path: str | os.PathLike[str]) -> HopfieldNetwork:
+    """Return the network of a file that `save` wrote, also if the file is of a trainer."""
+    thing = load(path)
+    if isinstance(thing, HopfieldNetwork):
+        return thing
+    assert isinstance(thing.model, HopfieldNetwork)
+    return thing.model
 
 
-def rebuild(description: Mapping[str, Any], num_parameters: int) -> HopfieldNetwork:
-    """Return a network with the structure that `describe` returned and with all parameters zero.
-
-    Raises
-    ------
-    ValueError
-        If the description is not valid, or its network does not have `num_parameters` parameters. The check
-        comes before the allocation.
-    """
-    return HopfieldNetwork.from_core(_core.network_of(json.dumps(description), num_parameters))
+def _is_trainer(path: Path) -> bool:
+    """Return True if the metadata of a file name the format of a trainer; `load` checks the file."""
+    try:
+        with path.open("rb") as stream:
+            length = min(int.from_bytes(stream.read(8), "little"), MAX_HEADER_BYTES)
+            return bool(json.loads(stream.read(length))["__metadata__"]["format"] == TRAINER_FORMAT)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

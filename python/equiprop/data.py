@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiprop.checks import require
 from equiprop.dataset import Dataset
 from equiprop.idx import read_idx
+from equiprop.mnist_files import find_mnist_file
 
 __all__ = ["Dataset", "load_digits", "load_mnist", "read_idx"]
 
@@ -21,7 +24,9 @@ def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     ----------
     directory : path
         Directory of ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
-        and ``t10k-labels-idx1-ubyte``, each plain or with ``.gz`` at the end.
+        and ``t10k-labels-idx1-ubyte``, each plain or with ``.gz`` at the end, or with ``.idx`` for ``-idx``;
+        or a directory with these files in ``MNIST/raw``, as torchvision stores them. ``~`` is the home
+        directory.
 
     Returns
     -------
@@ -73,16 +78,20 @@ def load_digits() -> tuple[Dataset, Dataset]:
             f"({error}). Install it with pip install 'equiprop[sklearn]'."
         ) from error
     x, y = load_bunch(return_X_y=True)
-    rank = np.empty(len(y), dtype=np.intp)
-    for label in range(10):
+    digits, held_out = Dataset(x.astype(np.uint8), y, 1 / 16, 10), held_out_fifth(y)
+    return digits.take(np.flatnonzero(~held_out)), digits.take(np.flatnonzero(held_out))
+
+
+def held_out_fifth(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return True for every fifth sample of each class, or of all samples if `y` contains real targets."""
+    rank = np.arange(len(y))
+    for label in np.unique(y) if y.ndim == 1 else ():
         rank[y == label] = np.arange(np.count_nonzero(y == label))
-    digits = Dataset(x.astype(np.uint8), y, 1 / 16, 10)
-    return digits.take(np.flatnonzero(rank % 5 != 4)), digits.take(np.flatnonzero(rank % 5 == 4))
+    return np.equal(rank % 5, 4)
 
 
 def _load_mnist_part(directory: Path, part: str) -> Dataset:
-    images = read_idx(_find_mnist_file(directory, f"{part}-images-idx3-ubyte"))
-    labels = read_idx(_find_mnist_file(directory, f"{part}-labels-idx1-ubyte"))
+    images, labels = (read_idx(find_mnist_file(directory, part, kind)) for kind in ("images", "labels"))
     received = (
         f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape} for '{part}' in '{directory}'"
     )
@@ -90,13 +99,3 @@ def _load_mnist_part(directory: Path, part: str) -> Dataset:
     fit = images.shape == (labels.size, 28, 28) and labels.ndim == 1
     require(are_bytes and fit, "load_mnist", "Images are bytes (n, 28, 28), labels bytes (n,)", received)
     return Dataset(images.reshape(len(images), -1), labels, 1 / 255, 10)
-
-
-def _find_mnist_file(directory: Path, name: str) -> Path:
-    for path in (directory / name, directory / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"[load_mnist] cannot find '{name}' or '{name}.gz' in '{directory}'. "
-        f"equiprop.download.fetch_mnist('{directory}') downloads the four files of MNIST."
-    )

@@ -40,7 +40,7 @@ class Health:
 
     start: float = math.nan
     step: int = 0
-    kept: Array | None = field(default=None, repr=False)
+    kept: Array | None = field(default=None, repr=False, compare=False)
 
     def begin(self, model: Model, cost: Cost, y: Any) -> None:
         """Keep the parameters before the first step, and the objective of outputs that are 0."""
@@ -80,7 +80,7 @@ def warn_if_at_chance(
     """Emit a TrainingWarning if a classifier is no better than guessing the most frequent class.
 
     The warning names the cause that is measured: hidden units that do not respond to the input, or otherwise
-    a learning rate that is too small.
+    one learning rate that is too small, or with rates for each block labels that do not fit the samples.
 
     Parameters
     ----------
@@ -105,9 +105,10 @@ def warn_if_at_chance(
             f"{silent:.0%} of the hidden units do not respond to the input. Scale the features to a standard "
             "deviation of about 1, and construct the network without `gain`, to get other start values."
         )
+    elif isinstance(rate, float | int):
+        cause = f"Raise the learning rate ({rate:g}), or use the default optimizer, Adam('auto')."
     else:
-        shown = "" if rate is None else f" ({rate})"
-        cause = f"Raise the learning rate{shown}, or use the default optimizer, Adam('auto')."
+        cause = "The network responds to the input: check that the labels belong to the samples."
     warnings.warn(
         f"[Trainer.fit] After {epochs} epochs the training error, {error:.1%}, is that of guessing the most "
         f"frequent class. {cause}",

@@ -131,17 +131,17 @@ class Outcome:
 
 
 def warn_of_epoch(epoch: int, unconverged: int, samples: int, advice: Iterable[str]) -> None:
-    """Warn if more than 2 % of the samples of an epoch did not converge; repeated advice is shown once.
+    """Warn if more than 5 % of the samples of an epoch did not converge; repeated advice is shown once.
 
     A single sample changes the gradient of its batch little; the history has its number.
     """
-    if unconverged <= 0.02 * samples:
+    if unconverged <= 0.05 * samples:
         return
     warnings.warn(
         f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge, so the gradients "
         f"are approximate. {' '.join(dict.fromkeys(advice))}",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

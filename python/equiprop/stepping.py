@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     optimizer: Optimizer
     cost: Cost
     solver: FreeSolver
+    clipping: Clipping
     number: int
     factor: float
 
@@ -44,28 +45,14 @@ class PhaseDivergence(Exception):
 
 
 class Stepper:
-    """Takes training steps, and keeps the core's memory and the running norm of the gradient between them.
+    """Takes training steps, and keeps the core's memory between them. A copy begins without memory."""
 
-    Parameters
-    ----------
-    clip : float, positive
-        See `Clipping`.
-    """
-
-    def __init__(self, clip: float) -> None:
-        self.clipping = Clipping(clip)
-        self._forget()
-
-    def _forget(self) -> None:
+    def __init__(self) -> None:
         self._core_step: tuple[Model, _core.TrainingStep, bool] | None = None
         self._options, self._sinks = CoreOptions(), CoreSinks()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"clipping": self.clipping}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.clipping = state["clipping"]
-        self._forget()
+    def __reduce__(self) -> tuple[type[Stepper], tuple[()]]:
+        return Stepper, ()
 
     def take(self, settings: Settings, x: Any, y: Any) -> Metrics:
         """Take a step on inputs x and targets y; raise PhaseDivergence if a sample diverged."""
@@ -85,7 +72,7 @@ class Stepper:
         targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
         parameters = model.parameters
         sink = self._sinks.of(optimizer, parameters, model.block_slices, s.factor)
-        result = step.take(x, targets, cost, s.solver.core, options, sink, self.clipping.largest_norm)
+        result = step.take(x, targets, cost, s.solver.core, options, sink, s.clipping.largest_norm)
         if result is None:
             free, second = _outcomes(s, step)
             raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
@@ -94,7 +81,7 @@ class Stepper:
             optimizer.finish()  # type: ignore[attr-defined]
         else:
             optimizer.step(parameters, gradient, model.block_slices, s.factor)
-        self.clipping.record(norm)
+        s.clipping.record(norm)
         advice: tuple[str, ...] = ()
         if failed:
             free, second = _outcomes(s, step)
@@ -124,9 +111,9 @@ class Stepper:
         gradient = s.second_phase.gradient(FreeState(model, energy, x, state, cost, solver, s.number, False))
         _refuse_divergence("second phase", gradient)
         norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
-        cut = self.clipping.cut(gradient.parameters, norm)
+        cut = s.clipping.cut(gradient.parameters, norm)
         s.optimizer.step(model.parameters, cut, model.block_slices, s.factor)
-        self.clipping.record(norm)
+        s.clipping.record(norm)
         outputs = state[:, -model.num_outputs :]
         labels = as_codes_or_targets(y, model.num_outputs, model.dtype, _WHERE)
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import length_hint
 from typing import Any
 
 import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.batches import ShuffledBatches, pairs
+from equiprop.checkpointing import Checkpoint, read_unfinished
 from equiprop.checks import check_type, whole
+from equiprop.clipping import Clipping
 from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
 from equiprop.dataset import Dataset
 from equiprop.defaults import start, training_cost, training_phase
-from equiprop.early_stopping import BestEpoch
-from equiprop.health import Health, warn_if_at_chance
-from equiprop.history import Epoch, Metrics, summarise
+from equiprop.fitting import run_epochs
+from equiprop.health import Health
+from equiprop.history import Epoch, Metrics
 from equiprop.models import Model
 from equiprop.optimizers import Adam, Optimizer, constant
 from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
+from equiprop.position import Position
 from equiprop.prediction import Predictor
-from equiprop.progress import progress_bar
 from equiprop.results import (
     ConvergenceError,
     Outcome,
-    warn_of_epoch,
 )
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
@@ -82,6 +81,8 @@ class Trainer(Predictor):
         Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
     classes : array, or None
         The class that each output stands for; None before the first call of `fit`, and for real targets.
+    unfinished : Position, optional
+        Position of a `fit` that is not finished: during a call with a checkpoint, and after `resume`.
 
     Examples
     --------
@@ -109,7 +110,13 @@ class Trainer(Predictor):
     scale: float = field(default=1.0, init=False)
     classes: Array | None = field(default=None, init=False)
     _has_classes: bool = field(default=True, init=False, repr=False)
+    unfinished: Position | None = field(default=None, init=False, repr=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
+    _started: bool = field(default=False, init=False, repr=False)
+    _clipping: Clipping = field(init=False, repr=False)
+    _health: Health = field(default_factory=Health, init=False, repr=False)
+    _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
+    _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
@@ -119,7 +126,7 @@ class Trainer(Predictor):
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
-        self._stepper, self._health, self._started = Stepper(self.clip), Health(), False
+        self._clipping = Clipping(self.clip)
         self._guard = CouplingGuard(self.model, self.coupling_norm)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = largest_size(self.model.parameters)
@@ -152,7 +159,14 @@ class Trainer(Predictor):
             self._health.begin(self.model, self.cost, y)
         factor = self.schedule(progress)
         settings = Settings(
-            self.model, self.second_phase, self.optimizer, self.cost, self._solver, self.steps, factor
+            self.model,
+            self.second_phase,
+            self.optimizer,
+            self.cost,
+            self._solver,
+            self._clipping,
+            self.steps,
+            factor,
         )
         try:
             metrics = self._stepper.take(settings, x, y)
@@ -206,6 +220,7 @@ class Trainer(Predictor):
         validation: Dataset | tuple[Any, Any] | float | None = None,
         patience: int | None = None,
         progress: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Epoch]:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
@@ -227,6 +242,9 @@ class Trainer(Predictor):
             best epoch.
         progress : bool
             Show a tqdm progress bar (extra ``progress``).
+        checkpoint : Checkpoint, optional
+            File to which the trainer is saved from time to time; `resume` continues from it. The data are
+            then a Dataset or arrays.
 
         Returns
         -------
@@ -254,42 +272,31 @@ class Trainer(Predictor):
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
             self.prepare(training)
-        best = BestEpoch(patience)
-        records: list[Epoch] = []
-        for epoch in range(1, epochs + 1):
-            try:
-                records.append(self._epoch(training, held_out, epoch, epochs, progress))
-            except ConvergenceError as error:
-                self._health.restore(self.model)
-                raise ConvergenceError(
-                    f"{error} The model has its parameters after step {self._health.step} again.",
-                    error.outcome,
-                ) from None
-            self.history.append(records[-1])
-            self._health.keep(self.model, self.steps, interval=1)
-            for callback in self.callbacks:
-                callback(self, records[-1])
-            if best.should_stop(records[-1], self.model):
-                break
-        best.restore(self.model)
-        if isinstance(training, Dataset):
-            rate = getattr(self.optimizer, "learning_rate", None)
-            warn_if_at_chance(self.model, self._solver, training, len(records), records[-1].train_error, rate)
-        return records
+        return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
 
-    def _epoch(self, data: Any, validation: Dataset | None, epoch: int, epochs: int, progress: bool) -> Epoch:
-        if isinstance(data, Dataset):
-            data = ShuffledBatches(data, self.batch_size, self.seed, len(self.history), self.model.dtype)
-        count = length_hint(data)
-        start = time.perf_counter()
-        steps: list[Metrics] = []
-        weights: list[int] = []
-        for k, (x, y) in enumerate(pairs(progress_bar(data, f"epoch {epoch}/{epochs}", progress))):
-            done = ((epoch - 1) * count + k) / (epochs * count) if count else (epoch - 1) / epochs
-            steps.append(self.step(x, y, progress=done))
-            weights.append(len(x))
-        seconds = time.perf_counter() - start
-        unconverged = sum(m.unconverged for m in steps)
-        warn_of_epoch(epoch, unconverged, sum(weights), [a for m in steps for a in m.advice])
-        error = None if validation is None else self.evaluate(validation).error
-        return summarise(epoch, steps, np.array(weights), error, seconds)
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str]) -> Trainer:
+        """Return a trainer that continues the training which wrote a checkpoint.
+
+        Call `fit` with the same data and settings: it takes the remaining steps, and ends with the bits of an
+        uninterrupted training. Callbacks are not part of a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a checkpoint of an unfinished training, was written by another version of
+            equiprop, or is damaged.
+        OSError
+            If the file cannot be read.
+
+        Examples
+        --------
+        >>> import equiprop as eq, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.safetensors"
+        >>> data = eq.Dataset(np.array([[0.0, 1.0], [1.0, 0.0]] * 20), np.array([0, 1] * 20))
+        >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1))
+        >>> history = trainer.fit(data, epochs=3, checkpoint=eq.Checkpoint(path, steps=2))
+        >>> len(eq.Trainer.resume(path).fit(data, epochs=3))
+        3
+        """
+        return read_unfinished(path, cls)

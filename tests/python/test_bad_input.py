@@ -253,6 +253,16 @@ COMMANDS = [
     TRAIN + "--output {file}",
     "train mnist --output {folder}",
     "train mnist --data-dir {folder} --output {folder}",
+    TRAIN + "--overwrite --checkpoint-steps 0",
+    TRAIN + "--checkpoint-seconds nan",
+    "train {folder}/missing.csv --output {folder}/new",
+    "train {file} --output {folder}/new",
+    "train cifar --output {folder}/new",
+    "train --resume {folder}",
+    "train --resume {folder}/missing",
+    "train --config {file}",
+    "predict {model} digits",
+    "predict {model} {file}",
     "evaluate {folder}/missing digits",
     "evaluate {file} digits",
     "evaluate {model} digits",
@@ -285,7 +295,7 @@ def test_the_command_line_ends_with_2_and_the_sentence(
 
 @pytest.mark.parametrize(
     "line",
-    ["", "bogus", "train", "train cifar", "train digits --activation swish", "train digits --layers x"],
+    ["", "bogus", "train", "predict model", "train digits --activation swish", "train digits --layers x"],
 )
 def test_words_that_are_no_command_end_with_2_and_the_usage(
     line: str, capsys: pytest.CaptureFixture[str]

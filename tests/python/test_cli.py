@@ -12,7 +12,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from commands import Capture, error_of, run, run_json
-from equiprop.cli import data
+from equiprop.cli import data, verdicts
 from equiprop.cli import verify as verify_command
 from idx_files import write_mnist
 from networks import chain
@@ -60,6 +60,17 @@ def test_each_claim_is_a_choice(claim: str, capsys: Capture) -> None:
     result = run_json(capsys, "verify", "--claims", claim, *layers, "--samples", 2)
     assert [c["claim"] for c in result["cases"][0]["claims"]] == [claim]
     assert result["passed"] is True
+
+
+def test_verification_prints_a_line_for_each_group_of_claims_and_figures_if_asked(capsys: Capture) -> None:
+    short = run(capsys, "verify").splitlines()
+    assert len(short) <= 80
+    assert max(map(len, short)) <= 100
+    assert [line.split()[0] for line in short[1:5]] == ["model", "processes", "gradient", "finite"]
+    assert set(eq.verify.CLAIMS) == {name for names in verdicts.GROUPS.values() for name in names}
+    long = run(capsys, *SMALL, "-v")
+    assert "order of holomorphic 4" in long
+    assert "order of holomorphic 4" not in run(capsys, *SMALL)
 
 
 def test_verification_of_a_saved_model(tmp_path: Path, capsys: Capture) -> None:
@@ -177,3 +188,14 @@ def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "equiprop", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == eq.__version__
+
+
+def test_a_checkpoint_is_evaluated_with_its_cost_and_solver(tmp_path: Path, capsys: Capture) -> None:
+    solver = eq.BlockUpdate(tolerance=1e-6, max_iterations=300)
+    trainer = eq.Trainer(eq.HopfieldNetwork([64, 8, 10]), cost=eq.CrossEntropy(), solver=solver)
+    path, test = eq.save(trainer, tmp_path / "t"), eq.load_digits()[1]
+    assert run_json(capsys, "evaluate", path, "digits")["objective"] == trainer.evaluate(test).objective
+    trainer.solver = eq.BlockUpdate(tolerance=0.5, max_iterations=300)
+    loose = run_json(capsys, "evaluate", path, "digits", "--tolerance", 0.5)["objective"]
+    assert loose == trainer.evaluate(test).objective
+    assert "CrossEntropy" in run(capsys, "evaluate", path, "digits")

@@ -30,6 +30,8 @@ WITHOUT_EFFECT = [
     f"{TRAIN} --optimizer adam | --momentum 0.9",
     f"{TRAIN} | --patience 2",
     f"{TRAIN} | --data-dir nowhere",
+    f"{TRAIN} | --overwrite",
+    "predict model digits | --data-dir nowhere",
     "evaluate model digits | --data-dir nowhere",
     "info model | --threads 2",
     f"{VERIFY} | --steps 7",
@@ -41,6 +43,7 @@ WITHOUT_EFFECT = [
     "verify --model model | --layers 3 4 2",
     "verify --model model | --potential legendre",
     "verify --model model --data digits | --seed 1",
+    "verify --json | --verbose",
     "verify --replay report.json | --claims limit",
     "verify --replay report.json | --steps 7",
     "verify --replay report.json | --step-size 0.1",
@@ -133,16 +136,18 @@ def flags(name: str) -> Iterator[str]:
 
 
 def test_every_option_of_training_is_in_these_tests() -> None:
-    elsewhere = {"--data-dir", "--output", "--plot", "--json", "--threads"}
+    elsewhere = {"--data-dir", "--output", "--plot", "--json", "--threads", "--config", "--resume"}
+    elsewhere |= {"--overwrite", "--checkpoint-steps", "--checkpoint-seconds"}
     assert set(flags("train")) == {option.split()[0] for option in WITH_EFFECT} | elsewhere
 
 
 def test_every_option_of_verification_but_two_is_refused_with_a_replay() -> None:
     refused = {line.split(" | ")[1].split()[0] for line in WITHOUT_EFFECT if "--replay" in line}
-    assert set(flags("verify")) - refused == {"--replay", "--json", "--threads"}
+    always = {"--replay", "--json", "--threads", "--verbose", "-v"}
+    assert set(flags("verify")) - refused == always
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "verify", "info"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "verify", "info"])
 def test_help_names_every_option_and_the_defaults(name: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as end:
         command.main([name, "--help"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,10 @@ import equiprop as eq
 import numpy as np
 import pytest
 from commands import Capture, error_of, run, run_json
-from equiprop import plotting, training
-from equiprop.cli import data, main, run_folder
+from equiprop import plotting
+from equiprop.cli import data
 from idx_files import write_mnist
+from runs import COMPLETE, DIGITS, STEPS, Files, contents
 
 KEYS = {
     "epoch",
@@ -31,62 +30,6 @@ KEYS = {
     "unconverged",
     "seconds",
 }
-DIGITS = ["train", "digits", "--layers", "12", "--epochs", "2"]
-STEPS = 29  # per epoch: 1442 samples in batches of 50
-Files = dict[str, bytes]
-
-
-def contents(folder: Path) -> Files:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Return the files of a trained model."""
-    folder = tmp_path_factory.mktemp("trained")
-    assert main([*DIGITS, "--output", str(folder), "--json"]) == 0
-    return contents(folder)
-
-
-@pytest.fixture
-def good(tmp_path: Path, trained: Files) -> Path:
-    """Return a folder with a trained model."""
-    for name, content in trained.items():
-        (tmp_path / name).write_bytes(content)
-    return tmp_path
-
-
-@pytest.fixture
-def end_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], None]], None]:
-    """Replace a step of the training by a function of the trainer, which ends the training."""
-    original = training.Trainer.step
-
-    def end_at(step: int, end: Callable[[Any], None]) -> None:
-        def stepped(trainer: Any, *arguments: Any, **options: Any) -> Any:
-            if trainer.steps == step:
-                end(trainer)
-            return original(trainer, *arguments, **options)
-
-        monkeypatch.setattr(training.Trainer, "step", stepped)
-
-    return end_at
-
-
-def ctrl_c(_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def sigterm(_: Any) -> None:
-    signal.raise_signal(signal.SIGTERM)
-
-
-def diverge(trainer: Any) -> None:
-    raise eq.ConvergenceError("[Trainer.step] The free phase must stay finite. Received infinity.", None)
-
-
-def overflow(trainer: Any) -> None:
-    trainer.model.parameters[0] = np.inf
-    diverge(trainer)
 
 
 def test_training_prints_a_table_and_keeps_model_and_history(tmp_path: Path, capsys: Capture) -> None:
@@ -104,7 +47,12 @@ def test_training_prints_a_table_and_keeps_model_and_history(tmp_path: Path, cap
     assert [record["epoch"] for record in records] == [1, 2]
     assert all(record.keys() == KEYS for record in records)
     assert records[-1]["test_error"] == pytest.approx(error / 100, abs=6e-5)
-    assert sorted(contents(folder)) == ["history.jsonl", "model.safetensors"]
+    assert sorted(contents(folder)) == COMPLETE
+    assert (folder / "log.txt").read_text().splitlines() == lines
+    assert json.loads((folder / "result.json").read_text())["test_error"] == records[-1]["test_error"]
+    finished = eq.load(folder / "checkpoint.safetensors")
+    assert (finished.steps, finished.unfinished) == (2 * STEPS, None)
+    np.testing.assert_array_equal(finished.model.parameters, model.parameters)
 
 
 def test_training_as_json_is_one_object(tmp_path: Path, capsys: Capture) -> None:
@@ -204,10 +152,11 @@ def test_plots_are_drawn(tmp_path: Path, capsys: Capture) -> None:
 def test_a_wrong_option_is_refused_before_anything_is_touched(
     words: str, trained: Files, good: Path, capsys: Capture
 ) -> None:
-    for folder in (good, good / "new" / "folder"):
-        (line,) = error_of(capsys, *DIGITS, "--output", folder, *words.split())
+    for output in ([good, "--overwrite"], [good / "new" / "folder"]):
+        (line,) = error_of(capsys, *DIGITS, "--output", *output, *words.split())
         assert line.startswith("equiprop train: error: [")
     assert contents(good) == trained
+    assert [path for path in good.iterdir() if path.is_dir()] == []
 
 
 def unreadable(*_: Any) -> Any:
@@ -232,8 +181,8 @@ def test_data_and_libraries_that_are_missing_end_a_run_before_anything_is_touche
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, name, function)
-    for folder in (good, good / "new"):
-        error_of(capsys, *DIGITS, "--plot", "--output", folder)
+    for output in ([good, "--overwrite"], [good / "new"]):
+        error_of(capsys, *DIGITS, "--plot", "--output", *output)
     assert contents(good) == trained
 
 
@@ -253,130 +202,17 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(
     assert repr(str(taken)) in line
 
 
-@pytest.mark.parametrize(("end", "status"), [(diverge, 2), (ctrl_c, 130), (sigterm, 143)])
-def test_a_run_that_ends_early_never_touches_a_good_model(
-    end: Any, status: int, trained: Files, good: Path, capsys: Capture, end_at: Callable[..., None]
-) -> None:
-    end_at(40, end)
-    for stem in ("unfinished", "unfinished-2"):
-        told = error_of(capsys, *DIGITS, "--output", good, "--seed", 1, status=status)
-        paths = [good / f"{stem}.safetensors", good / f"{stem}.jsonl"]
-        assert told[0] == (
-            f"training was not completed; its results are in {paths[0]} and {paths[1]}; "
-            f"{good}/model.safetensors is unchanged"
-        )
-        parameters = eq.load(paths[0]).parameters
-        assert (parameters != eq.HopfieldNetwork([64, 12, 10], seed=1).parameters).any()
-        assert paths[1].read_text().count("\n") == 1
-        assert {name: contents(good)[name] for name in trained} == trained
-    assert len(contents(good)) == 6
-
-
-@pytest.mark.parametrize(
-    ("end", "status", "message"), [(ctrl_c, 130, "interrupted"), (sigterm, 143, "terminated")]
-)
-def test_an_interrupted_run_keeps_its_model_where_there_is_none(
-    end: Any, status: int, message: str, tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
-) -> None:
-    end_at(40, end)
-    model, history = tmp_path / "model.safetensors", tmp_path / "history.jsonl"
-    assert error_of(capsys, *DIGITS, "--output", tmp_path, status=status) == [
-        f"training was not completed; its results are in {model} and {history}",
-        f"equiprop train: {message}",
-    ]
-    assert (eq.load(model).parameters != eq.HopfieldNetwork([64, 12, 10], seed=0).parameters).any()
-    assert history.read_text().count("\n") == 1
-    assert len(contents(tmp_path)) == 2
-
-
-def test_an_interrupt_before_the_first_epoch_ends_keeps_the_parameters(
-    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
-) -> None:
-    folder = tmp_path / "new"
-    end_at(0, ctrl_c)
-    assert error_of(capsys, *DIGITS, "--output", folder, status=130) == ["equiprop train: interrupted"]
-    assert not folder.exists()
-    end_at(1, ctrl_c)
-    error_of(capsys, *DIGITS, "--output", folder, status=130)
-    assert list(contents(folder)) == ["model.safetensors"]
-
-
-def test_a_failed_run_never_passes_for_a_complete_one(
-    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
-) -> None:
-    end_at(40, diverge)
-    told = error_of(capsys, *DIGITS, "--output", tmp_path)
-    assert told[0].endswith("unfinished.jsonl")
-    assert told[1].startswith("equiprop train: error: [Trainer.step]")
-    assert sorted(contents(tmp_path)) == ["unfinished.jsonl", "unfinished.safetensors"]
-
-
-def test_a_complete_run_replaces_the_model_and_leaves_unfinished_ones(
-    trained: Files, good: Path, capsys: Capture
-) -> None:
-    (good / "unfinished.safetensors").write_bytes(b"earlier work")
-    run(capsys, *DIGITS, "--output", good, "--seed", 1)
-    after = contents(good)
-    assert after.pop("unfinished.safetensors") == b"earlier work"
-    assert after.keys() == trained.keys()
-    assert all(after[name] != trained[name] for name in trained)
-
-
-def test_the_last_finite_parameters_are_kept(
-    tmp_path: Path, capsys: Capture, end_at: Callable[..., None]
-) -> None:
-    words = [*DIGITS, "--schedule", "constant"]
-    run(capsys, *words, "--epochs", 1, "--output", tmp_path / "one")
-    end_at(40, overflow)
-    error_of(capsys, *words, "--output", tmp_path / "failed")
-    kept, expected = (
-        eq.load(tmp_path / name).parameters
-        for name in ("failed/unfinished.safetensors", "one/model.safetensors")
+def test_early_stopping_says_which_epoch_is_kept(tmp_path: Path, capsys: Capture) -> None:
+    words = ["--validation", 0.1, "--patience", 1, "--epochs", 40, "--learning-rate", 0.2]
+    lines = run(capsys, *DIGITS, *words, "--output", tmp_path).splitlines()
+    assert lines[1].split()[:7] == ["epoch", "train", "err", "valid", "err", "test", "err"]
+    records = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    errors = [record["validation_error"] for record in records]
+    best = int(np.argmin(errors))
+    assert len(records) == best + 2 < 40
+    assert lines[2].split()[2] == f"{100 * errors[0]:.2f}%"
+    assert lines[-2] == (
+        f"stopped early, after epoch {len(records)}; the model is that of epoch {best + 1}, "
+        f"validation error {100 * errors[best]:.2f} %"
     )
-    np.testing.assert_array_equal(kept, expected)
-
-
-def test_a_training_that_really_diverges_leaves_the_good_model(
-    trained: Files, good: Path, capsys: Capture
-) -> None:
-    told = error_of(capsys, *DIGITS, "--output", good, "--learning-rate", "1e30")
-    assert "diverge" in " ".join(told)
-    assert {name: contents(good)[name] for name in trained} == trained
-
-
-@pytest.fixture
-def handler() -> Iterator[Any]:
-    """A handler of SIGTERM that the program has set before."""
-    received: list[int] = []
-    kept = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    yield received
-    signal.signal(signal.SIGTERM, kept)
-
-
-def test_a_second_sigterm_does_not_stop_the_saving(
-    handler: list[int],
-    tmp_path: Path,
-    capsys: Capture,
-    end_at: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def save(*arguments: Any) -> Path:
-        sigterm(None)
-        return eq.save(*arguments)
-
-    monkeypatch.setattr(run_folder, "save", save)
-    end_at(40, sigterm)
-    told = error_of(capsys, *DIGITS, "--output", tmp_path, status=143)
-    assert told[-1] == "equiprop train: terminated"
-    eq.load(tmp_path / "model.safetensors")
-    assert handler == []
-    sigterm(None)
-    assert handler == [signal.SIGTERM]
-
-
-def test_a_command_runs_in_any_thread(capsys: Capture) -> None:
-    statuses: list[int] = []
-    thread = threading.Thread(target=lambda: statuses.append(main(["info"])))
-    thread.start()
-    thread.join()
-    assert statuses == [0]
+    assert f"test error {100 * records[best]['test_error']:.2f} %" in lines[-1]

@@ -219,7 +219,7 @@ def test_the_core_and_python_cut_the_same_gradients(optimizer: Any) -> None:
     for k in range(8):
         one, other = (t.step(blobs().x[5 * k :][:5], blobs().y[5 * k :][:5]) for t in trainers)
         assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-12)
-    assert trainers[0]._stepper.clipping.count == trainers[1]._stepper.clipping.count > 0
+    assert trainers[0]._clipping.count == trainers[1]._clipping.count > 0
     np.testing.assert_allclose(trainers[0].model.parameters, trainers[1].model.parameters, rtol=1e-9)
 
 
@@ -320,3 +320,11 @@ def test_a_learning_rate_that_is_too_small_is_named_and_the_cure_works() -> None
     assert "Raise the learning rate (1e-09), or use the default optimizer" in said
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05)), data) == []
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam("auto")), data) == []
+
+
+def test_labels_that_do_not_belong_to_the_samples_are_suspected_and_the_cure_works() -> None:
+    data = blobs()
+    wrong = eq.Dataset(data.x, np.random.default_rng(0).permutation(data.y))
+    (said,) = warnings_of(eq.Trainer(eq.HopfieldNetwork([4, 2, 3])), wrong)
+    assert "check that the labels belong to the samples" in said
+    assert warnings_of(eq.Trainer(eq.HopfieldNetwork([4, 2, 3])), data) == []

@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 import pytest
 from equiprop import Activation, Dense, HopfieldNetwork, Layer, optimizers
+from equiprop.encoding import is_saved
 from networks import CLIPPED, POTENTIALS, SMOOTH, Valley, chain, inputs, labels, skip
 
 Way = Callable[[Any], Any]
@@ -67,7 +68,7 @@ def equal(one: Any, other: Any) -> bool:
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(equal, one, other))
     if dataclasses.is_dataclass(one) and not isinstance(one, type):
-        names = [field.name for field in dataclasses.fields(one)]
+        names = [field.name for field in dataclasses.fields(one) if is_saved(field)]
         return all(equal(getattr(one, name), getattr(other, name)) for name in names)
     return bool(one == other) or one is other
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import re
-import resource
-import signal
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from equiprop.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from limits import largest_file
 from safetensors import numpy as oracle
 from safetensors import safe_open
 
@@ -264,18 +261,6 @@ def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"^\[write_safetensors\] .* Received "):
             write_safetensors(path, tensors, metadata)
     assert list(tmp_path.iterdir()) == []
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("count", [600, 100_000])

@@ -7,10 +7,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from equiprop.cli.console import say
 from equiprop.cli.evaluate import add_evaluate
 from equiprop.cli.info import add_info
 from equiprop.cli.options import Condition, Options
-from equiprop.cli.termination import Terminated, terminable
+from equiprop.cli.predict import add_predict
+from equiprop.cli.settings import words_of
+from equiprop.cli.termination import exit_status, reason, terminable
 from equiprop.cli.train import add_train
 from equiprop.cli.verify import add_verify
 from equiprop.config import config, set_num_threads
@@ -19,20 +22,19 @@ from equiprop.results import ConvergenceError
 _COMMANDS = {
     "train": (add_train, "train a network; save the model and its history"),
     "evaluate": (add_evaluate, "print the test error of a saved model"),
+    "predict": (add_predict, "print the class of each sample, by a saved model"),
     "verify": (add_verify, "check the claims of the theory on random networks or on a saved model"),
     "info": (add_info, "describe this build or a saved model"),
 }
 _FAILED = 2
-#: 128 + the number of the signal, the convention of shells: SIGINT is 2, SIGTERM is 15.
-_INTERRUPTED, _TERMINATED = 130, 143
 _COMPUTES = Condition("without MODEL", lambda o: o.command != "info" or o.model is None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    The status is 0 for success, 1 if a claim does not hold, 2 for errors, 130 after Ctrl-C, and 143 after
-    SIGTERM.
+    The status is 0 for success, 1 if a claim does not hold, 2 for errors, and 130, 143 or 129 after Ctrl-C,
+    SIGTERM or SIGHUP.
 
     Parameters
     ----------
@@ -46,29 +48,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     version ...
     0
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     options.command_line = shlex.join(["equiprop", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         with terminable():
-            return _run(options)
-    except Terminated:
-        return _end(options, "terminated", _TERMINATED)
-    except KeyboardInterrupt:
-        return _end(options, "interrupted", _INTERRUPTED)
+            return _run(options, parser)
+    except KeyboardInterrupt as error:
+        return _end(options, reason(error), exit_status(error))
     except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError) as error:
         return _end(options, f"error: {_sentence(error, options.command)}", _FAILED)
+    finally:
+        if hasattr(options, "run_folder"):
+            options.run_folder.close()
 
 
-def _run(options: argparse.Namespace) -> int:
-    options.settle(options)
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    options.settle(options, _inherited(options, parser))
     if options.threads is not None:
         set_num_threads(options.threads)
     status: int = options.run(options)
     return status
 
 
+def _inherited(options: argparse.Namespace, parser: argparse.ArgumentParser) -> argparse.Namespace | None:
+    """Return the options in the settings file of the command, and take its data set if none was given."""
+    path = options.settings_file(options) if hasattr(options, "settings_file") else None
+    if path is None:
+        return None
+    inherited = parser.parse_args([options.command, *words_of(path)])
+    if options.data is None:
+        options.data = inherited.data
+    inherited.settle(inherited)
+    return inherited
+
+
 def _end(options: argparse.Namespace, message: str, status: int) -> int:
-    print(f"equiprop {options.command}: {message}", file=sys.stderr)
+    say(f"equiprop {options.command}: {message}", error=True)
     return status
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from equiprop.cli.options import Condition, Options
 from equiprop.data import Dataset, load_digits, load_mnist
+from equiprop.data_files import load_files
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,22 @@ DATA: Mapping[str, Defaults] = MappingProxyType(
 )
 
 
-def add_data(command: argparse.ArgumentParser, options: Options) -> None:
+#: Default options of `train` for the user's own data.
+OWN = Defaults((64,), 30)
+
+
+def user_path(text: str) -> Path:
+    """Return a path; ``~`` is the home folder, also where a shell does not replace it."""
+    return Path(text).expanduser()
+
+
+def add_data(command: argparse.ArgumentParser, options: Options, *, optional: bool = False) -> None:
     """Add the argument that selects the data set, and the option for its folder."""
     command.add_argument(
-        "data", choices=sorted(DATA), help="data set; digits is part of scikit-learn, mnist needs --data-dir"
+        "data",
+        nargs="?" if optional else None,
+        help="digits (part of scikit-learn), mnist (with --data-dir), a CSV or NPZ file, or a folder with "
+        "train.csv and test.csv, train.npz and test.npz, or the files of MNIST",
     )
     add_folder(options, "with the data set mnist")
 
@@ -44,13 +57,31 @@ def add_data(command: argparse.ArgumentParser, options: Options) -> None:
 def add_folder(options: Options, when: str) -> None:
     """Add the option for the folder of MNIST; `when` is the condition of its effect in words."""
     condition = Condition(when, lambda o: o.data == "mnist")
-    options.add("--data-dir", condition, type=Path, metavar="DIR", help="folder of the four MNIST files")
+    options.add("--data-dir", condition, type=user_path, metavar="DIR", help="folder of the four MNIST files")
+
+
+def defaults_of(options: argparse.Namespace) -> Defaults:
+    """Return the default options of `train` for the data set."""
+    return DATA.get(options.data, OWN)
+
+
+def default_text(value: Callable[[Defaults], str]) -> str:
+    """Return the default values of an option for each data set, as text for its help."""
+    named = [f"{value(defaults)} for {name}" for name, defaults in sorted(DATA.items())]
+    return ", ".join([*named, f"else {value(OWN)}"])
+
+
+def name_of_data(options: argparse.Namespace) -> str:
+    """Return a short name of the data set: that of its file or folder without ending."""
+    return options.data if options.data in DATA else user_path(options.data).resolve().stem
 
 
 def load_data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
     """Return training and test data."""
     if options.data == "digits":
         return load_digits()
+    if options.data != "mnist":
+        return load_files(options.data, options.command)
     if options.data_dir is None:
         raise ValueError(
             f"[{options.command} mnist] --data-dir is the folder of the four MNIST files. Received none; "

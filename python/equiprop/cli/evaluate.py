@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from equiprop.checkpoint import load
-from equiprop.cli.data import add_data, load_data
+from equiprop.cli.console import error_text, say
+from equiprop.cli.data import add_data, load_data, user_path
 from equiprop.cli.options import Options
-from equiprop.cli.trainer import add_solver, build_solver
-from equiprop.training import Trainer
+from equiprop.cli.trainer import add_solver, load_trainer
 
 
 def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
-    command.add_argument("model", type=Path, help="file of a saved model, such as model.safetensors")
+    command.add_argument("model", type=user_path, help="saved model or checkpoint, such as model.safetensors")
     add_data(command, options)
     options.section("free phase")
     add_solver(options)
@@ -24,12 +22,14 @@ def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Print the test error of a saved model, and return the exit status."""
-    model = load(options.model)
+    trainer = load_trainer(options)
     _, test = load_data(options)
-    result = Trainer(model, solver=build_solver(options, model)).evaluate(test)
+    result = trainer.evaluate(test)
     if options.json:
         numbers = {"objective": result.objective, "unconverged": result.unconverged}
-        print(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
+        say(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
     else:
-        print(f"{model}: test error {100 * result.error:.2f} % of {len(test)}, cost {result.objective:.5f}")
+        cost = f"{type(trainer.cost).__name__} {result.objective:.5f}"
+        error = error_text(result.error, test.is_classification)
+        say(f"{trainer.model}: test error {error} of {len(test)}, {cost}")
     return 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
-from equiprop.checkpoint import load
+from equiprop.checkpoint import load_network
+from equiprop.cli.console import say
+from equiprop.cli.data import user_path
 from equiprop.cli.options import Options
 from equiprop.config import config
 
@@ -16,7 +17,7 @@ from equiprop.config import config
 def add_info(command: argparse.ArgumentParser, _: Options) -> None:
     """Declare the arguments of the command."""
     command.add_argument(
-        "model", type=Path, nargs="?", help="file of a saved model to describe (default: this build)"
+        "model", type=user_path, nargs="?", help="file of a saved model to describe (default: this build)"
     )
     command.set_defaults(run=run_info)
 
@@ -25,7 +26,7 @@ def run_info(options: argparse.Namespace) -> int:
     """Print the description, and return the exit status."""
     facts = config()
     if options.model:
-        model = load(options.model)
+        model = load_network(options.model)
         facts = {
             "model": repr(model),
             "parameters": model.num_parameters,
@@ -33,8 +34,8 @@ def run_info(options: argparse.Namespace) -> int:
             "largest_parameter": float(np.abs(model.parameters).max()),
         }
     if options.json:
-        print(json.dumps({"command": "info", **facts}))
+        say(json.dumps({"command": "info", **facts}))
     else:
         for name, value in facts.items():
-            print(f"{name:<18} {value}")
+            say(f"{name:<18} {value}")
     return 0

@@ -1,86 +1,237 @@
-"""Files of a training run; only a complete run replaces an existing model."""
+"""Folder of a training run: its files, who may write to it, and how a new run replaces an old one."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from equiprop.checkpoint import save
+from equiprop.checks import require
+from equiprop.files import remove_leftovers, sync_folder, write_text
 from equiprop.models import HopfieldNetwork
+
+try:
+    import fcntl
+except ImportError:  # Windows has no lock of this kind
+    fcntl = None  # type: ignore[assignment]
+
+#: Files of a run. The last one to be written is result.json: a run without it is not finished.
+SETTINGS, HISTORY, CHECKPOINT, MODEL = (
+    "settings.json",
+    "history.jsonl",
+    "checkpoint.safetensors",
+    "model.safetensors",
+)
+LAST_GOOD, LOG, RESULT = "last-good.safetensors", "log.txt", "result.json"
+CURVE, RELAXATION = "learning_curve.png", "relaxation.png"
+FILES = (SETTINGS, HISTORY, CHECKPOINT, MODEL, LAST_GOOD, LOG, CURVE, RELAXATION, RESULT)
+#: Folder, inside that of an earlier run, of a run that will replace it.
+_REPLACEMENT = "unfinished"
 
 
 class RunFolder:
-    """The folder of a run, with model.safetensors and history.jsonl of the last complete run.
-
-    During a run, its history is written to unfinished.jsonl, or to unfinished-2.jsonl and so on if earlier
-    runs left such files. The first file is written after the first epoch.
+    """The folder of a run; nothing is written before `start`.
 
     Parameters
     ----------
     folder : Path
-        The folder; it is created with the first file.
+        The folder; a missing one is created.
+    numbered : bool
+        If True, the run gets the first folder that does not exist of ``folder-1``, ``folder-2``, ...
+    overwrite : bool
+        If True and the folder holds a run, the new run is written to a folder inside it, and replaces the
+        earlier one when it is complete.
 
     Raises
     ------
     ValueError
-        If the folder cannot be created or written to.
+        If the folder holds a run and `overwrite` is False, or if it cannot be created or written to.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, numbered: bool = False, overwrite: bool = False) -> None:
         self.folder = folder
-        self.model: Path = folder / "model.safetensors"
-        self.history: Path = folder / "history.jsonl"
-        self._running: Path | None = None  # history of this run
-        _check_writable(folder)
+        self._numbered = numbered
+        _check_writable(folder.parent if numbered else folder)
+        if not numbered and not overwrite:
+            _check_free(folder)
+        self.work = folder / _REPLACEMENT if overwrite and _holds_run(folder) else folder
+        self.started = False
+        self._lock: int | None = None
+
+    @classmethod
+    def existing(cls, folder: Path) -> RunFolder:
+        """Return the folder of a run that is not finished, locked.
+
+        Raises
+        ------
+        ValueError
+            If there is no such run, or another process writes to the folder.
+        """
+        rule, received = "--resume is the folder of a run that is not finished", repr(str(folder))
+        require(folder.is_dir(), "train", rule, f"{received}, which is not a folder")
+        run = cls(folder, overwrite=True)
+        run._lock = _lock(folder)
+        try:
+            run._finish_replacement()
+            places = (folder / _REPLACEMENT, folder)
+            run.work = next((place for place in places if (place / SETTINGS).exists()), folder)
+            known = (run.work / SETTINGS).exists()
+            require(known, "train", rule, f"{received}, which has no {SETTINGS}")
+            require(not (run.work / RESULT).exists(), "train", rule, f"{received}, whose run is finished")
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def start(self, settings: Mapping[str, Any]) -> None:
+        """Create and lock the folder of a new run, and write its settings.
+
+        Raises
+        ------
+        ValueError
+            If another process writes to the folder.
+        OSError
+            If a file cannot be written.
+        """
+        if self._numbered:
+            self.folder = self.work = _numbered(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.folder)
+        self._finish_replacement()
+        if self.work != self.folder:
+            self.work.mkdir(exist_ok=True)
+            _remove_files(self.work)
+        elif not self._numbered:
+            _check_free(self.folder)
+        remove_leftovers(self.work)
+        write_text(self.work / SETTINGS, json.dumps(settings, indent=1) + "\n")
+        self.started = True
+        (self.work / HISTORY).write_text("")
+
+    def resume(self, epochs: int) -> list[dict[str, Any]]:
+        """Return the records of the first epochs of a run that continues; cut the history to them."""
+        remove_leftovers(self.work)
+        self.started = True
+        path = self.work / HISTORY
+        lines = path.read_text().splitlines()[:epochs] if path.exists() else []
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        return [json.loads(line) for line in lines]
 
     def record(self, epoch: Mapping[str, Any]) -> None:
-        """Append an epoch to the history of this run."""
-        if self._running is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._running = self._unused().with_suffix(".jsonl")
-        with self._running.open("a") as stream:
+        """Append an epoch to the history."""
+        with (self.work / HISTORY).open("a") as stream:
             stream.write(json.dumps(epoch) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
-    def complete(self, net: HopfieldNetwork) -> None:
-        """Save the model, and rename the history, as those of a complete run."""
-        save(net, self.model)
-        if self._running is not None:
-            self._running.replace(self.history)
+    def log(self, line: str) -> None:
+        """Append a line to the log, once the run has started; a full disk loses the line, not the run."""
+        if self.started:
+            with contextlib.suppress(OSError), (self.work / LOG).open("a") as stream:
+                stream.write(line + "\n")
 
-    def keep(self, net: HopfieldNetwork | None, *, beside: bool) -> list[Path]:
-        """Save the results of an incomplete run, and return their files.
+    def keep(self, net: HopfieldNetwork, *, good: bool) -> Path:
+        """Save the model of a run that ended early; one that failed is not named as a good one is."""
+        return save(net, self.work / (MODEL if good else LAST_GOOD))
 
-        Parameters
-        ----------
-        net : HopfieldNetwork, optional
-            Model to save; None to save the history only.
-        beside : bool
-            If True, use other names than those of a complete run. If False, use the names of a complete run
-            unless one of these files exists.
-        """
-        model, history = self.model, self.history
-        if beside or model.exists() or history.exists():
-            history = self._running or self._unused().with_suffix(".jsonl")
-            model = history.with_suffix(".safetensors")
-        files = []
-        if net is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            files.append(save(net, model))
-        if self._running is not None:
-            files.append(self._running.replace(history))
-        return files
+    def complete(self, result: Mapping[str, Any]) -> None:
+        """Write the result, and replace an earlier run."""
+        (self.work / LAST_GOOD).unlink(missing_ok=True)  # of a failure before the run was resumed
+        files = [name for name in FILES if (self.work / name).exists()]
+        write_text(self.work / RESULT, json.dumps({**result, "files": files}, indent=1) + "\n")
+        self._finish_replacement()
 
-    def _unused(self) -> Path:
-        """Return a path without suffix for which neither a model nor a history exists."""
-        for number in itertools.count(1):
-            path = self.folder / ("unfinished" if number == 1 else f"unfinished-{number}")
-            if not any(path.with_suffix(suffix).exists() for suffix in (".safetensors", ".jsonl")):
-                return path
-        raise AssertionError
+    def _finish_replacement(self) -> None:
+        """Move the files of a complete replacement, also of one whose process was killed meanwhile."""
+        new = self.folder / _REPLACEMENT
+        if not (new / RESULT).exists():
+            return
+        files = json.loads((new / RESULT).read_text()).get("files", FILES)
+        for name in FILES:  # the result is the last one
+            if (new / name).exists():
+                (new / name).replace(self.folder / name)
+            elif name not in files:
+                (self.folder / name).unlink(missing_ok=True)
+        sync_folder(self.folder)
+        remove_leftovers(new)
+        if not any(new.iterdir()):
+            new.rmdir()
+
+    def close(self) -> None:
+        """Let other processes write to the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def resume_command(self) -> str:
+        """Command that continues the run."""
+        return f"equiprop train --resume {shlex.quote(str(self.folder))}"
+
+
+def _holds_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (SETTINGS, HISTORY, CHECKPOINT, MODEL, LAST_GOOD, RESULT))
+
+
+def _check_free(folder: Path) -> None:
+    if not _holds_run(folder):
+        return
+    resumable = (folder / SETTINGS).exists() and not (folder / RESULT).exists()
+    kind = "an unfinished run" if resumable else "a finished run"
+    go_on = f"--resume {shlex.quote(str(folder))} continues it, " if resumable else ""
+    raise ValueError(
+        f"[train] --output is a folder without a run. Received {str(folder)!r}, which holds {kind}: {go_on}"
+        "--overwrite replaces it when the new run is complete."
+    )
+
+
+def _numbered(folder: Path) -> Path:
+    """Create and return the first of folder-1, folder-2, ... that does not exist."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        path = folder.with_name(f"{folder.name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError
+
+
+def _remove_files(folder: Path) -> None:
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder for this process; the lock ends with the process, however it ends.
+
+    Raises
+    ------
+    ValueError
+        If another process holds the lock.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ValueError(
+            "[train] One process at a time writes to the folder of a run. "
+            f"Received {str(folder)!r}, to which another one writes."
+        ) from error
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,124 +1,154 @@
-"""The command ``equiprop train``, which trains a network and saves the model and its history."""
+"""The command ``equiprop train``, which trains a network and keeps all of the run in a folder."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from equiprop import plotting
-from equiprop.arrays import Array
-from equiprop.cli.data import DATA, add_data, load_data
-from equiprop.cli.options import Options
-from equiprop.cli.run_folder import RunFolder
-from equiprop.cli.trainer import add_trainer, build_trainer
+from equiprop.checkpointing import read_trainer
+from equiprop.checks import require
+from equiprop.cli.console import error_text, say
+from equiprop.cli.data import add_data, load_data, name_of_data, user_path
+from equiprop.cli.options import Condition, Options
+from equiprop.cli.run_folder import CHECKPOINT, CURVE, MODEL, RELAXATION, SETTINGS, RunFolder
+from equiprop.cli.trainer import add_trainer, build_trainer, epochs_of
+from equiprop.cli.training_run import RunLog, fit
 from equiprop.dataset import Dataset
-from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
 from equiprop.solvers import default_solver, free_phase
 from equiprop.training import Trainer
 
+_NEW = Condition("without --resume", lambda o: o.resume is None)
+_NAMED = Condition("with --output", lambda o: o.output is not None)
+
 
 def add_train(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
-    add_data(command, options)
-    options.add("--output", type=Path, metavar="DIR", help="folder of the results (default: equiprop-DATA)")
+    options.section("run")
+    options.add("--resume", type=user_path, metavar="DIR", help="continue the unfinished run in this folder")
+    options.restrict(_NEW)
+    add_data(command, options, optional=True)
+    options.add(
+        "--config", type=user_path, metavar="FILE", help="settings of a run, settings.json or a .toml file"
+    )
+    options.add(
+        "--output",
+        type=user_path,
+        metavar="DIR",
+        help="folder of the run (default: a new one, equiprop-DATA-N)",
+    )
+    options.add(
+        "--overwrite",
+        _NAMED,
+        action="store_true",
+        help="replace the run in the folder by this one at its end",
+    )
+    options.add("--checkpoint-steps", type=int, metavar="N", help="save a checkpoint every N steps")
+    options.add(
+        "--checkpoint-seconds",
+        default=60.0,
+        type=float,
+        metavar="S",
+        help="save a checkpoint every S seconds",
+    )
     options.add("--plot", action="store_true", help="also write learning_curve.png and relaxation.png")
     add_trainer(options)
-    command.set_defaults(run=run_train)
+    command.set_defaults(run=run_train, settings_file=_settings_file)
+
+
+def _settings_file(options: argparse.Namespace) -> Path | None:
+    """Return the file from which options that are not given have their values."""
+    if options.resume is None:
+        path: Path | None = options.config
+        if options.data is None and path is None:
+            options.usage_error("the following arguments are required: data")
+        return path
+    options.refuse_restricted(options)
+    if options.data is not None:
+        raise ValueError(f"[train] A data set is an argument only without --resume. Received {options.data}.")
+    options.run_folder = RunFolder.existing(options.resume)
+    return Path(options.run_folder.work / SETTINGS)
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train a network, save it, print its test error, and return the exit status."""
-    train, test = load_data(options)
-    trainer = build_trainer(options, train)
-    folder = RunFolder(options.output or Path(f"equiprop-{options.data}"))
+    data, test = load_data(options)
+    trainer = build_trainer(options, data)
+    folder = options.run_folder = _folder(options)
+    if options.resume is not None:
+        trainer = _resumed(trainer, folder)
     if options.plot:
         plotting.require_matplotlib("train")
-    trainer.prepare(train)
-    log = _Log(test, folder, trainer.model.parameters, quiet=options.json)
-    trainer.callbacks = [log]
-    log.say_header(f"{trainer.model} on {len(train)} {options.data}, {options.second_phase}")
-    _fit(trainer, train, options, log)
-    error = trainer.evaluate(test).error
-    if options.plot:
-        _plot(trainer, log, test, folder.folder)
-    if options.json:
-        result = {"command": "train", "data": options.data, "test_error": error, "history": log.records}
-        print(json.dumps({**result, "model": str(folder.model)}))
-    else:
-        print(f"test error {100 * error:.2f} % ({100 * (1 - error):.2f} % accuracy)")
+    trainer.prepare(data)
+    log = RunLog(test, folder, quiet=options.json)
+    title = f"{trainer.model} on {len(data)} {name_of_data(options)}, {options.second_phase}"
+    options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
+    names = {"validation": options.validation, "patience": options.patience}
+    fit_options = {"epochs": epochs_of(options), **names}
+    fit(trainer, data, log, title, options, fit_options, lambda: _finish(trainer, test, log, options))
     return 0
 
 
-class _Log:
-    """Callback that prints a line for each epoch, and records the history and the last finite parameters."""
-
-    def __init__(self, test: Dataset, folder: RunFolder, start: Array, quiet: bool) -> None:
-        self.test, self.folder, self.quiet = test, folder, quiet
-        self.records: list[dict[str, Any]] = []
-        self.start = start.copy()
-        self.finite = self.start  # parameters after the last epoch at whose end they were finite
-
-    def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
-        record = {**epoch.as_dict(), "test_error": trainer.evaluate(self.test).error}
-        self.records.append(record)
-        self.folder.record(record)
-        if np.isfinite(trainer.model.parameters).all():
-            self.finite = trainer.model.parameters.copy()
-        self.say(
-            f"{epoch.epoch:>5} {100 * epoch.train_error:>8.2f}% {100 * record['test_error']:>8.2f}% "
-            f"{epoch.objective:>10.5f} {epoch.free_iterations:>8.1f} {epoch.second_iterations:>8.1f} "
-            f"{epoch.residual:>9.1e} {epoch.seconds:>8.2f}"
-        )
-
-    def say_header(self, run: str) -> None:
-        self.say(f"{run}; results go to {self.folder.folder}/")
-        self.say(
-            f"{'epoch':>5} {'train err':>9} {'test err':>9} {'objective':>10} "
-            f"{'free its':>8} {'2nd its':>8} {'residual':>9} {'seconds':>8}"
-        )
-
-    def say(self, line: str) -> None:
-        if not self.quiet:
-            print(line, flush=True)
-
-    def keep_unfinished(self, model: HopfieldNetwork, *, beside: bool) -> None:
-        """Save the results of an incomplete run, and print the names of the files."""
-        if not np.isfinite(model.parameters).all():
-            model.parameters[:] = self.finite
-        trained = bool((model.parameters != self.start).any())
-        files = self.folder.keep(model if trained else None, beside=beside)
-        if files:
-            kept, old = " and ".join(map(str, files)), self.folder.model
-            unchanged = f"; {old} is unchanged" if old.exists() and old not in files else ""
-            print(f"training was not completed; its results are in {kept}{unchanged}", file=sys.stderr)
+def _folder(options: argparse.Namespace) -> RunFolder:
+    if options.resume is not None:
+        folder: RunFolder = options.run_folder
+        return folder
+    if options.output is not None:
+        return RunFolder(options.output, overwrite=bool(options.overwrite))
+    return RunFolder(Path(f"equiprop-{name_of_data(options)}"), numbered=True)
 
 
-def _fit(trainer: Trainer, data: Dataset, options: argparse.Namespace, log: _Log) -> None:
-    """Train and save the model; if an exception ends the training, save the results so far."""
-    model = trainer.model
-    assert isinstance(model, HopfieldNetwork)
-    epochs = DATA[options.data].epochs if options.epochs is None else options.epochs
-    try:
-        trainer.fit(data, epochs=epochs, validation=options.validation, patience=options.patience)
-        log.folder.complete(model)
-    except BaseException as error:
-        log.keep_unfinished(model, beside=not isinstance(error, KeyboardInterrupt))
-        raise
+def _hidden(trainer: Trainer) -> list[int]:
+    """Return the units of each hidden layer."""
+    assert isinstance(trainer.model, HopfieldNetwork)
+    return [layer.units for layer in trainer.model.layers[1:-1]]
 
 
-def _plot(trainer: Trainer, log: _Log, test: Dataset, folder: Path) -> None:
+def _resumed(new: Trainer, folder: RunFolder) -> Trainer:
+    """Return the trainer of the last checkpoint, or `new` if the run was ended before the first one.
+
+    A trainer without an unfinished training took its last step before the run was ended.
+    """
+    path = folder.work / CHECKPOINT
+    if not path.exists():
+        return new
+    trainer = read_trainer(path, Trainer, "train")
+    if trainer.unfinished is not None:
+        trainer = Trainer.resume(path)
+    same = repr(trainer.model) == repr(new.model)
+    rule = "The network of a checkpoint is that of the settings of its run"
+    require(same, "train", rule, f"{trainer.model} for {new.model} in '{folder.work}'")
+    return trainer
+
+
+def _finish(trainer: Trainer, test: Dataset, log: RunLog, options: argparse.Namespace) -> None:
+    """Evaluate the model, and complete the folder."""
+    if options.patience is not None:
+        log.say_best(epochs_of(options))
+    folder = log.folder
+    error = trainer.evaluate(test).error
+    if options.plot:
+        _plot(trainer, log, test, folder.work)
+    result = {"command": "train", "data": options.data, "test_error": error}
+    accuracy = f" ({100 * (1 - error):.2f} % accuracy)" if test.is_classification else ""
+    log.say(f"test error {error_text(error, test.is_classification)}{accuracy}")
+    folder.complete({**result, "epochs": len(log.records), "steps": trainer.steps})
+    if options.json:
+        model = str(folder.folder / MODEL)
+        say(json.dumps({**result, "history": log.records, "model": model}))
+
+
+def _plot(trainer: Trainer, log: RunLog, test: Dataset, folder: Path) -> None:
     history = [
         replace(epoch, validation_error=record["test_error"])
         for epoch, record in zip(trainer.history, log.records, strict=True)
     ]
-    plotting.save(plotting.learning_curve(history), folder / "learning_curve.png")
+    plotting.save(plotting.learning_curve(history), folder / CURVE)
     x, _ = test.batch(np.arange(min(100, len(test))), trainer.model.dtype)
     free = free_phase(trainer.model, x, solver=default_solver(trainer.model), trace=True, on_failure="ignore")
-    plotting.save(plotting.relaxation(free), folder / "relaxation.png")
+    plotting.save(plotting.relaxation(free), folder / RELAXATION)

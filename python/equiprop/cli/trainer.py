@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import Any
 
 from equiprop.activations import ACTIVATIONS
-from equiprop.cli.data import DATA
+from equiprop.checkpoint import load
+from equiprop.cli.data import default_text, defaults_of
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.costs import Cost
 from equiprop.dataset import Dataset
@@ -47,7 +49,7 @@ def add_trainer(options: Options) -> None:
 
 def _add_network(options: Options) -> None:
     options.section("network")
-    sizes = ", ".join(f"{' '.join(map(str, d.hidden))} for {name}" for name, d in sorted(DATA.items()))
+    sizes = default_text(lambda defaults: " ".join(map(str, defaults.hidden)))
     options.add(
         "--layers",
         type=int,
@@ -55,7 +57,7 @@ def _add_network(options: Options) -> None:
         metavar="UNITS",
         help=f"units of each hidden layer (default: {sizes})",
     )
-    words = {"choices": sorted(ACTIVATIONS)}
+    words: dict[str, Any] = {"choices": sorted(ACTIVATIONS)}
     options.add("--activation", default="hard_sigmoid", **words, help="activation of the hidden layers")
     options.add("--output-activation", default="linear", **words, help="activation of the output layer")
     options.add(
@@ -122,7 +124,7 @@ def add_solver(options: Options) -> None:
 
 def _add_optimization(options: Options) -> None:
     options.section("optimization")
-    epochs = ", ".join(f"{defaults.epochs} for {name}" for name, defaults in sorted(DATA.items()))
+    epochs = default_text(lambda defaults: str(defaults.epochs))
     options.add("--epochs", type=int, help=f"passes over the training data (default: {epochs})")
     options.add("--batch-size", default=50, type=int, help="samples per step")
     options.add(
@@ -154,7 +156,7 @@ def _add_optimization(options: Options) -> None:
 
 def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
     """Return the `Trainer` of the options; other defaults than those of Python: schedule, layers, epochs."""
-    hidden = options.layers or DATA[options.data].hidden
+    hidden = options.layers or defaults_of(options).hidden
     model = HopfieldNetwork(
         [data.num_features, *hidden, data.num_outputs],
         activation=options.activation,
@@ -169,21 +171,34 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         second_phase=_second_phase(options, model, cost),
         optimizer=_optimizer(options),
         cost=cost,
-        solver=build_solver(options, model),
+        solver=build_solver(options, training_solver(model)),
         schedule=cosine() if options.schedule == "cosine" else constant(),
         batch_size=options.batch_size,
         seed=options.seed,
     )
 
 
-def build_solver(options: argparse.Namespace, model: HopfieldNetwork) -> FreeSolver:
-    """Return the solver of the options; by default that of a `Trainer`."""
-    default = training_solver(model)
+def epochs_of(options: argparse.Namespace) -> int:
+    """Return the number of epochs."""
+    return defaults_of(options).epochs if options.epochs is None else int(options.epochs)
+
+
+def build_solver(options: argparse.Namespace, default: FreeSolver) -> FreeSolver:
+    """Return the solver of the options; what they do not say is that of `default`."""
     kind = _SOLVERS[options.solver] if options.solver else type(default)
     if kind is not type(default):
         default = kind(tolerance=default.tolerance, max_iterations=default.max_iterations)
     given = {name: getattr(options, name) for name in {"tolerance", "max_iterations"} & options.given}
     return replace(default, **given)
+
+
+def load_trainer(options: argparse.Namespace) -> Trainer:
+    """Return the trainer of a checkpoint, with its cost, or a new one of a saved network; set its solver."""
+    thing = load(options.model)
+    trainer = thing if isinstance(thing, Trainer) else Trainer(thing)
+    assert trainer.solver is not None
+    trainer.solver = build_solver(options, trainer.solver)
+    return trainer
 
 
 def _nudging(options: argparse.Namespace, beta: float) -> Nudging:

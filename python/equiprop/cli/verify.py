@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import numpy as np
 
 from equiprop import plotting
 from equiprop.activations import ACTIVATIONS
-from equiprop.checkpoint import load
-from equiprop.cli.data import DATA, add_folder, load_data
+from equiprop.checkpoint import load_network
+from equiprop.cli.console import say
+from equiprop.cli.data import DATA, add_folder, load_data, user_path
 from equiprop.cli.options import COSTS, Condition, Options
+from equiprop.cli.verdicts import lines_of
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.problem import prepare
 from equiprop.verify.replay import replay
 from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
+from equiprop.verify.verdict import Report
 
 #: The claims that have the settings --steps and --step-size.
 _PROCESSES = ("equality", "runge-kutta")
@@ -35,7 +39,17 @@ _PROCESS_CLAIMS = Condition(
 def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
     """Declare the arguments of the command."""
     options.add(
-        "--replay", type=Path, metavar="FILE", help="repeat a .json certificate, and compare every number"
+        "--replay",
+        type=user_path,
+        metavar="FILE",
+        help="repeat a .json certificate, and compare all numbers",
+    )
+    options.add(
+        "--verbose",
+        Condition("without --json", lambda o: not o.json),
+        short="-v",
+        action="store_true",
+        help="print every figure",
     )
     options.section("claims", _NEW)
     options.add(
@@ -53,11 +67,11 @@ def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
     _add_problem(options)
     options.section("output", _NEW)
     options.add(
-        "--report", type=Path, nargs="+", metavar="FILE", help="certificates to write (.html or .json)"
+        "--report", type=user_path, nargs="+", metavar="FILE", help="certificates to write (.html or .json)"
     )
     options.add(
         "--plot",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="picture of both second phases of the first network to write",
     )
@@ -66,7 +80,7 @@ def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
 
 def _add_problem(options: Options) -> None:
     options.section("networks and samples", _NEW)
-    options.add("--model", type=Path, metavar="FILE", help="check a saved model instead of random networks")
+    options.add("--model", type=user_path, metavar="FILE", help="check a saved model, not random networks")
     options.add(
         "--layers",
         _RANDOM_NETWORKS,
@@ -105,7 +119,7 @@ def run_verify(options: argparse.Namespace) -> int:
     claims = options.claims or list(CLAIMS)
     check_claims(claims)
     _check_outputs(options)
-    model = load(options.model) if options.model else None
+    model = load_network(options.model) if options.model else None
     samples = _samples(options)
     cases = []
     for net in networks(model, options.layers, options.activation, options.potential, options.seed):
@@ -113,7 +127,8 @@ def run_verify(options: argparse.Namespace) -> int:
         _say(options, problem.model)
         settings = {"steps": options.steps, "step_size": options.step_size}
         each = {name: settings for name in _PROCESSES}
-        cases.append(examine(problem, claims, each, lambda report: _say(options, _indented(report))))
+        cases.append(examine(problem, claims, each, partial(_show, options)))
+        _say_short(options, cases[-1])
     certificate = Certificate(tuple(cases), _repeating(options))
     for path in options.report or ():
         certificate.save(path)
@@ -160,7 +175,9 @@ def _plot(cases: list[Case], path: Path) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     result = replay(options.replay)
-    _say(options, result.certificate)
+    for case in result.certificate.cases:
+        _say(options, case if options.verbose else case.name)
+        _say_short(options, case)
     _say(options, result)
     status = _conclude(options, result.certificate, {"replay": str(result), "identical": result.identical})
     return status if result.identical else 1
@@ -170,15 +187,26 @@ def _conclude(
     options: argparse.Namespace, certificate: Certificate, more: dict[str, Any] | None = None
 ) -> int:
     if options.json:
-        print(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
+        say(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
     else:
-        print(certificate.verdict)
+        say(certificate.verdict)
     return 0 if certificate.passed else 1
 
 
 def _say(options: argparse.Namespace, text: Any) -> None:
     if not options.json:
-        print(text, flush=True)
+        say(str(text))
+
+
+def _say_short(options: argparse.Namespace, case: Case) -> None:
+    if not options.verbose:
+        for line in lines_of(case):
+            _say(options, line)
+
+
+def _show(options: argparse.Namespace, report: Report) -> None:
+    if options.verbose:
+        _say(options, _indented(report))
 
 
 def _indented(text: Any) -> str:

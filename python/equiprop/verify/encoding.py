@@ -12,10 +12,10 @@ from typing import Any, TypedDict, cast, get_args
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.checkpoint import describe, rebuild
 from equiprop.costs import CrossEntropy, SquaredError
 from equiprop.linear_solvers import LinearSolver
 from equiprop.models import HopfieldNetwork
+from equiprop.network_files import describe, rebuild
 from equiprop.nudging import Nudging
 from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare

@@ -1,0 +1,248 @@
+"""Files of trainers, and the checkpoints that `Trainer.fit` writes while it trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from equiprop.arrays import Array
+from equiprop.checks import check_type, real, require, whole
+from equiprop.clipping import Clipping
+from equiprop.config import __version__
+from equiprop.costs import CrossEntropy, SquaredError
+from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
+from equiprop.files import sync_folder
+from equiprop.health import Health
+from equiprop.models import HopfieldNetwork
+from equiprop.network_files import describe, rebuild
+from equiprop.optimizers import SGD, Adam
+from equiprop.position import Position
+from equiprop.safetensors import read_safetensors, write_safetensors
+from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation
+
+#: Value of ``format`` in the metadata of the file of a trainer.
+TRAINER_FORMAT = "equiprop.Trainer.1"
+#: Fields of a trainer that its file does not contain, or contains in another way.
+_APART = {"model", "callbacks"}
+_Trainer = TypeVar("_Trainer")
+
+
+def write_trainer(path: Path, trainer: Any, where: str) -> None:
+    """Write a trainer to a safetensors file; an existing file is replaced only when the new one is complete.
+
+    Metadata: format, version, and network, the structure of the network. Tensors: ``model.`` and the name of
+    each block; ``state``, the other fields of the trainer as JSON in UTF-8; and the arrays of these fields.
+
+    Raises
+    ------
+    TypeError
+        If a part of the trainer is not of this library.
+    ValueError
+        If a parameter is not finite.
+    OSError
+        If the file cannot be written. An existing file is not changed.
+    """
+    state, arrays = encoded_trainer(trainer, where)
+    model = trainer.model
+    finite = bool(np.isfinite(model.parameters).all())
+    require(finite, where, "Parameters are finite", "NaN or infinity")
+    blocks = {f"model.{name}": block for name, block in model.blocks.items()}
+    text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(describe(model))}
+    write_safetensors(path, {**arrays, **blocks, "state": text}, metadata)
+    sync_folder(path.parent)
+
+
+def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[str, Array]]:
+    """Return all fields of a trainer but the model as an object for JSON, and their arrays.
+
+    Raises
+    ------
+    TypeError
+        If a part of the trainer, which may be the model, is not of this library.
+    """
+    if type(trainer.model) is not HopfieldNetwork:
+        raise TypeError(
+            f"[{where}] The model of a saved Trainer is a HopfieldNetwork. Received model of class "
+            f"{type(trainer.model).__name__}. Use pickle.dump(trainer, file) to keep this Trainer."
+        )
+    encoder = Encoder()
+    names = [field.name for field in fields(trainer) if is_saved(field) and field.name not in _APART]
+    own = {name: getattr(trainer, name) for name in names}
+    try:
+        return {name: encoder.encode(value, name) for name, value in own.items()}, encoder.arrays
+    except NotEncodable as error:
+        part = error.part.partition(".")[0]
+        raise TypeError(
+            f"[{where}] The parts of a saved Trainer are objects of this library. Received {error.name} as "
+            f"{error.part}. {_CURES.get(part, _PICKLE)}"
+        ) from error
+
+
+#: Types of the parts of a trainer, whose constructor checks the others.
+_KINDS: Mapping[str, Any] = {
+    "second_phase": EquilibriumPropagation | RecurrentBackpropagation,
+    "optimizer": SGD | Adam,
+    "cost": SquaredError | CrossEntropy,
+    "schedule": partial,
+    "history": list,
+    "steps": int,
+    "scale": float | int,
+    "unfinished": Position | None,
+    "_clipping": Clipping,
+    "_health": Health,
+}
+_PICKLE = "Use pickle.dump(trainer, file) to keep this Trainer."
+_CURES = {
+    "schedule": "Use constant(), cosine() or exponential() of equiprop.optimizers, or "
+    "pickle.dump(trainer, file) if the schedule is a function of a module."
+}
+
+
+def read_trainer(path: str | os.PathLike[str], kind: Callable[..., _Trainer], where: str) -> _Trainer:
+    """Return the trainer of a file that `write_trainer` wrote; `kind` constructs it.
+
+    Raises
+    ------
+    ValueError
+        If the file is not that of a trainer, or is damaged.
+    OSError
+        If the file cannot be read.
+    """
+    tensors, metadata = read_safetensors(path)
+    found = metadata.get("format", "none")
+    require(
+        found == TRAINER_FORMAT, where, f"The file holds a Trainer ({TRAINER_FORMAT})", f"{found} in '{path}'"
+    )
+    try:
+        state = json.loads(tensors.pop("state").tobytes())
+        own = decode({"mapping": state}, tensors)
+        own["model"] = _model(json.loads(metadata["network"]), tensors)
+        return _built(kind, own)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"[{where}] The file holds a complete Trainer. Received {_reason(error)} in '{path}'."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return repr(str(error)) if isinstance(error, ValueError) else repr(error)
+
+
+def _model(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> HopfieldNetwork:
+    blocks = {name[6:]: block for name, block in tensors.items() if name.startswith("model.")}
+    model = rebuild(description, sum(block.size for block in blocks.values()))
+    require(blocks.keys() == model.blocks.keys(), "load", "The arrays fit the layers", sorted(blocks))
+    for name, block in model.blocks.items():
+        fits = (blocks[name].shape, blocks[name].dtype) == (block.shape, block.dtype)
+        require(fits, "load", "The arrays fit the layers", f"another type or shape of {name}")
+        require(bool(np.isfinite(blocks[name]).all()), "load", "Parameters are finite", "NaN or infinity")
+        block[...] = blocks[name]
+    return model
+
+
+def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
+    places = {f.name: f.init for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(own.keys() - places)
+    require(not unknown, "load", "Every field is one of a Trainer", ", ".join(unknown))
+    for name, value in own.items():
+        fits = isinstance(value, _KINDS.get(name, object))
+        require(fits, "load", f"{name} has its type", type(value).__name__)
+    trainer = kind(**{name: value for name, value in own.items() if places[name]})
+    for name, value in own.items():
+        if not places[name]:
+            setattr(trainer, name, value)
+    return trainer
+
+
+def read_unfinished(path: str | os.PathLike[str], kind: Callable[..., _Trainer]) -> _Trainer:
+    """Return the trainer of a checkpoint of an unfinished training; see `Trainer.resume`."""
+    where = "Trainer.resume"
+    trainer = read_trainer(path, kind, where)
+    version = read_safetensors(path)[1].get("version", "none")
+    if version != __version__:
+        raise ValueError(
+            f"[{where}] A training is continued by the version of equiprop that started it. Received "
+            f"{version} in '{path}', and this is {__version__}; equiprop.load(path) starts a new training "
+            "from its parameters."
+        )
+    if trainer.unfinished is None:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"[{where}] A checkpoint holds an unfinished training. Received a Trainer without one in "
+            f"'{path}'; equiprop.load(path) returns it."
+        )
+    return trainer
+
+
+@dataclass
+class Checkpoint:
+    """File to which `Trainer.fit` saves the trainer at regular intervals; `Trainer.resume` continues from it.
+
+    The file is replaced as a whole, so it is complete at any time.
+
+    Parameters
+    ----------
+    path : path-like
+        File to create or replace, in an existing folder.
+    steps : int, optional
+        Number of steps after which the trainer is saved again.
+    seconds : float, optional
+        Time after which the trainer is saved again, at the end of a step; None for no such limit.
+
+    Examples
+    --------
+    >>> import equiprop as eq, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.safetensors"
+    >>> data = eq.Dataset(np.array([[0.0, 1.0], [1.0, 0.0]] * 20), np.array([0, 1] * 20))
+    >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1), batch_size=10)
+    >>> history = trainer.fit(data, epochs=2, checkpoint=eq.Checkpoint(path, steps=3))
+    >>> eq.Trainer.resume(path).steps
+    6
+    """
+
+    path: str | os.PathLike[str]
+    steps: int | None = None
+    seconds: float | None = 60.0
+    _last: float = field(default=0.0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_type(self.path, (str, os.PathLike), "Checkpoint", "path is that of a file")
+        if self.steps is not None:
+            self.steps = whole(self.steps, "Checkpoint", "steps", 1)
+        if self.seconds is not None:
+            self.seconds = real(self.seconds, "Checkpoint", "seconds")
+            require(self.seconds >= 0, "Checkpoint", "seconds is not negative", self.seconds)
+        none = self.steps is None and self.seconds is None
+        require(not none, "Checkpoint", "steps or seconds is given", "steps=None, seconds=None")
+
+    def begin(self, trainer: Any) -> None:
+        """Check, before the first step, that the trainer can be saved to the file; start the clock.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a part of the trainer is not of this library, or the folder does not exist.
+        """
+        encoded_trainer(trainer, "Checkpoint")
+        folder = Path(self.path).parent
+        require(folder.is_dir(), "Checkpoint", "path is in an existing folder", repr(str(self.path)))
+        self._last = time.monotonic()
+
+    def after_step(self, trainer: Any) -> None:
+        """Save the trainer if it is time."""
+        by_steps = self.steps is not None and trainer.steps % self.steps == 0
+        if by_steps or (self.seconds is not None and time.monotonic() - self._last >= self.seconds):
+            self.write(trainer)
+
+    def write(self, trainer: Any) -> None:
+        """Save the trainer."""
+        write_trainer(Path(self.path), trainer, "Checkpoint")
+        self._last = time.monotonic()

@@ -1,0 +1,29 @@
+"""Output of the commands, which goes on without a reader, such as ``head`` or a terminal that was closed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a line to stdout, or to stderr; if nobody reads it any more, discard this and all later lines."""
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        _discard(stream.fileno())
+
+
+def error_text(error: float, classification: bool) -> str:
+    """Return a fraction of misclassified samples in percent, or a root mean squared error."""
+    return f"{100 * error:.2f} %" if classification else f"{error:.4g} (root mean square)"
+
+
+def _discard(descriptor: int) -> None:
+    """Connect a descriptor to nothing, so that the flush at the end of the process does not fail."""
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, descriptor)
+        os.close(nothing)

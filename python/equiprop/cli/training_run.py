@@ -1,0 +1,183 @@
+"""A training run of the command line: lines and files of each epoch, checkpoints, and every kind of end."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from equiprop.arrays import Array
+from equiprop.checkpoint import save
+from equiprop.checkpointing import Checkpoint
+from equiprop.cli.console import error_text, say
+from equiprop.cli.run_folder import CHECKPOINT, MODEL, RESULT, RunFolder
+from equiprop.cli.settings import settings_of
+from equiprop.cli.termination import Deferral, Terminated, deferred
+from equiprop.dataset import Dataset
+from equiprop.history import Epoch
+from equiprop.models import HopfieldNetwork
+from equiprop.training import Trainer
+
+
+class RunLog:
+    """Callback that prints and records each epoch.
+
+    Attributes
+    ----------
+    records : list of dict
+        Records of all epochs, with the test error.
+    good : (parameters,) array, optional
+        Parameters after the epoch with the lowest objective.
+    """
+
+    def __init__(self, test: Dataset, folder: RunFolder, quiet: bool) -> None:
+        self.test, self.folder, self.quiet = test, folder, quiet
+        self.records: list[dict[str, Any]] = []
+        self.good: Array | None = None
+        self._lowest = np.inf
+
+    def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
+        """Print and record an epoch."""
+        record = {**epoch.as_dict(), "test_error": trainer.evaluate(self.test).error}
+        self.records.append(record)
+        self.folder.record(record)
+        parameters = trainer.model.parameters
+        if epoch.objective < self._lowest and np.isfinite(parameters).all():
+            self._lowest, self.good = epoch.objective, parameters.copy()
+        errors = [epoch.train_error, epoch.validation_error, record["test_error"]]
+        percent = self.test.is_classification
+        texts = [f"{100 * e:.2f}%" if percent else f"{e:.4g}" for e in errors if e is not None]
+        columns = " ".join(f"{text:>9}" for text in texts)
+        self.say(
+            f"{epoch.epoch:>5} {columns} "
+            f"{epoch.objective:>10.5f} {epoch.free_iterations:>8.1f} {epoch.second_iterations:>8.1f} "
+            f"{epoch.residual:>9.1e} {epoch.seconds:>8.2f}"
+        )
+
+    def say_header(self, run: str, validation: bool) -> None:
+        """Print what is trained, and the names of the columns."""
+        self.say(f"{run}; results go to {self.folder.folder}/")
+        held_out = f" {'valid err':>9}" if validation else ""
+        self.say(
+            f"{'epoch':>5} {'train err':>9}{held_out} {'test err':>9} {'objective':>10} "
+            f"{'free its':>8} {'2nd its':>8} {'residual':>9} {'seconds':>8}"
+        )
+
+    def say_best(self, epochs: int) -> None:
+        """Print the epoch whose parameters early stopping has restored."""
+        best = min(self.records, key=lambda record: record["validation_error"])
+        stopped = (
+            f"stopped early, after epoch {len(self.records)}"
+            if len(self.records) < epochs
+            else "all epochs done"
+        )
+        error = error_text(best["validation_error"], self.test.is_classification)
+        self.say(f"{stopped}; the model is that of epoch {best['epoch']}, validation error {error}")
+
+    def say(self, line: str, *, error: bool = False) -> None:
+        """Print a line, and add it to the log of the run."""
+        if error or not self.quiet:
+            say(line, error=error)
+        self.folder.log(line)
+
+
+class RunCheckpoint(Checkpoint):
+    """Checkpoint of a run, which creates the folder of the run, and ends the training after a signal."""
+
+    def __init__(
+        self, folder: RunFolder, log: RunLog, title: str, deferral: Deferral, options: argparse.Namespace
+    ) -> None:
+        super().__init__(folder.work / CHECKPOINT, options.checkpoint_steps, options.checkpoint_seconds)
+        self._folder, self._log, self._title, self._deferral = folder, log, title, deferral
+        self._options = options
+
+    def begin(self, trainer: Trainer) -> None:
+        """Start the run: all arguments have been checked."""
+        if self._options.resume is None:
+            self._folder.start(settings_of(self._options, trainer))
+        else:
+            self._log.records = self._folder.resume(len(trainer.history))
+        self.path = self._folder.work / CHECKPOINT
+        super().begin(trainer)
+        self._log.say_header(self._title, self._options.validation is not None)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Save the trainer if it is time; after a signal, save it and raise `Terminated`."""
+        if self._deferral.number is None:
+            super().after_step(trainer)
+            return
+        self._deferral.saving = True
+        self.write(trainer)
+        raise Terminated(self._deferral.number)
+
+
+def fit(
+    trainer: Trainer,
+    data: Dataset,
+    log: RunLog,
+    title: str,
+    options: argparse.Namespace,
+    fit_options: Mapping[str, Any],
+    finish: Callable[[], None],
+) -> None:
+    """Train, save the model, and call `finish`; if the run ends early, save what there is and say so.
+
+    Raises
+    ------
+    Terminated
+        After a signal: the run can be resumed at the step that was its last.
+    ConvergenceError, OSError
+        The training failed, or a file cannot be written. The files of earlier runs are not changed.
+    """
+    model = trainer.model
+    assert isinstance(model, HopfieldNetwork)
+    with deferred() as deferral:
+        try:
+            checkpoint = RunCheckpoint(log.folder, log, title, deferral, options)
+            _try_step(trainer, data)
+            trainer.callbacks = [log]
+            if options.resume is not None and trainer.steps and trainer.unfinished is None:
+                log.records = log.folder.resume(len(trainer.history))  # only the end is missing
+            else:
+                trainer.fit(data, checkpoint=checkpoint, **fit_options)
+            deferral.saving = True
+            save(model, log.folder.work / MODEL)
+            save(trainer, log.folder.work / CHECKPOINT)
+            finish()
+        except BaseException as error:
+            deferral.saving = True
+            if log.folder.started:
+                _keep(model, log, error)
+            raise
+
+
+def _try_step(trainer: Trainer, data: Dataset) -> None:
+    """Take a step of a copy, so that options that do not fit are refused before a file is written."""
+    x, y = data.batch(np.arange(min(trainer.batch_size, len(data))), trainer.model.dtype)
+    copy.deepcopy(trainer).step(x, y)
+
+
+def _keep(model: HopfieldNetwork, log: RunLog, error: BaseException) -> None:
+    """Save the model of a run that ended early, and print how to go on.
+
+    After a signal it is the last model; after a failure it is the good one, because training may have spoilt
+    the last one.
+    """
+    interrupted = isinstance(error, KeyboardInterrupt)
+    folder, parts = log.folder, []
+    last = interrupted and bool(np.isfinite(model.parameters).all())
+    if not last and log.good is not None:
+        model.parameters[:] = log.good
+    if last or log.good is not None:
+        try:
+            parts.append(f"its model is in {folder.keep(model, good=last)}")
+        except OSError as refusal:
+            parts.append(f"its model is not saved: {refusal}")
+    if interrupted or isinstance(error, OSError):  # a run that diverged would diverge again
+        parts.append(f"{folder.resume_command} continues it")
+    if folder.work != folder.folder and not (folder.work / RESULT).exists():
+        parts.append(f"the earlier run in {folder.folder} is unchanged")
+    log.say("; ".join(["training was not completed", *parts]), error=True)

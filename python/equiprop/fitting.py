@@ -1,0 +1,117 @@
+"""The epochs of `Trainer.fit`, which start at any position of an earlier call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from operator import length_hint
+from typing import Any, Protocol
+
+from equiprop.batches import ShuffledBatches, pairs
+from equiprop.checkpointing import Checkpoint
+from equiprop.dataset import Dataset
+from equiprop.health import Health, warn_if_at_chance
+from equiprop.history import Epoch, Evaluation, Metrics
+from equiprop.models import Model
+from equiprop.optimizers import Optimizer
+from equiprop.position import Position, resumed
+from equiprop.progress import progress_bar
+from equiprop.results import ConvergenceError, warn_of_epoch
+from equiprop.solvers import FreeSolver
+
+
+class Fitting(Protocol):
+    """The part of a `Trainer` that takes steps and records epochs."""
+
+    model: Model
+    batch_size: int
+    seed: int
+    callbacks: Sequence[Any]
+    history: list[Epoch]
+    unfinished: Position | None
+    optimizer: Optimizer
+    solver: FreeSolver | None
+    steps: int
+    _health: Health
+
+    def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics: ...  # noqa: D102
+    def evaluate(self, data: Any, y: Any = None) -> Evaluation: ...  # noqa: D102
+
+
+def run_epochs(
+    trainer: Fitting,
+    data: Any,
+    validation: Dataset | None,
+    epochs: int,
+    patience: int | None,
+    progress: bool,
+    checkpoint: Checkpoint | None,
+) -> list[Epoch]:
+    """Train for the epochs of a call of `Trainer.fit`, and return their records; see there for arguments.
+
+    If the trainer has an unfinished position, the call continues there.
+    """
+    kept = checkpoint is not None or trainer.unfinished is not None
+    if kept and not isinstance(data, Dataset):
+        raise TypeError(
+            "[Trainer.fit] A training with a checkpoint has a Dataset, or arrays. Received batches, of class "
+            f"{type(data).__name__}."
+        )
+    settings = {"network": repr(trainer.model), "batch_size": trainer.batch_size, "seed": trainer.seed}
+    parts = (data, validation) if kept else ()
+    position = Position.start(settings, parts, epochs, patience, len(trainer.history))
+    if trainer.unfinished is not None:
+        position = resumed(trainer.unfinished, position)
+    try:
+        if kept:
+            trainer.unfinished = position
+        if checkpoint is not None:
+            checkpoint.begin(trainer)
+        while not position.done:
+            _run_epoch(trainer, data, validation, position, progress, checkpoint)
+    except ConvergenceError as error:
+        trainer._health.restore(trainer.model)
+        step = trainer._health.step
+        text = f"{error} The model has its parameters after step {step} again."
+        raise ConvergenceError(text, error.outcome) from None
+    finally:
+        trainer.unfinished = None
+    position.best.restore(trainer.model)
+    records = trainer.history[position.first :]
+    if isinstance(data, Dataset) and trainer.solver is not None:
+        rate = getattr(trainer.optimizer, "learning_rate", None)
+        warn_if_at_chance(trainer.model, trainer.solver, data, len(records), records[-1].train_error, rate)
+    return records
+
+
+def _run_epoch(
+    trainer: Fitting,
+    data: Any,
+    validation: Dataset | None,
+    position: Position,
+    progress: bool,
+    checkpoint: Checkpoint | None,
+) -> None:
+    done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
+    if isinstance(data, Dataset):
+        order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
+        rest = ShuffledBatches(data, *order, first=done)
+        count, batches = done + len(rest), progress_bar(rest, title, progress)
+    else:
+        count, batches = length_hint(data), pairs(progress_bar(data, title, progress))
+    start = time.perf_counter() - position.seconds
+    for x, y in batches:
+        metrics = trainer.step(x, y, progress=position.progress(count))
+        position.add(metrics, len(x), time.perf_counter() - start)
+        if checkpoint is not None:
+            checkpoint.after_step(trainer)
+    advice = [a for m in position.metrics for a in m.advice]
+    warn_of_epoch(position.epoch, position.unconverged, sum(position.sizes), advice)
+    error = None if validation is None else trainer.evaluate(validation).error
+    record = position.summary(error)
+    trainer.history.append(record)
+    trainer._health.keep(trainer.model, trainer.steps, interval=1)
+    position.stopped = position.best.should_stop(record, trainer.model)
+    position.next_epoch()
+    for callback in trainer.callbacks:
+        callback(trainer, record)

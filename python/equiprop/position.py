@@ -1,0 +1,136 @@
+"""Position of a call of `Trainer.fit`: all that the rest of the call needs besides trainer and data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from equiprop.dataset import Dataset
+from equiprop.early_stopping import BestEpoch
+from equiprop.history import Epoch, Metrics, summarise
+
+#: Number of rows that are copied at a time, so that data on a disk need not fit into memory.
+_ROWS = 4096
+
+
+@dataclass
+class Position:
+    """Position of a call of `Trainer.fit`.
+
+    Attributes
+    ----------
+    settings : mapping
+        Network, data, epochs and other settings of the call, by name.
+    epochs : int
+        Number of epochs of the call.
+    best : BestEpoch
+        The epoch with the lowest validation error so far.
+    first : int
+        Length of the trainer's history when the call began.
+    epoch : int
+        Number of the current epoch, from 1.
+    stopped : bool
+        True if early stopping has ended the training.
+    metrics : list of Metrics
+        Metrics of the steps of the current epoch so far.
+    sizes : list of int
+        Number of samples of each of these steps.
+    seconds : float
+        Time of these steps in seconds.
+    """
+
+    settings: Mapping[str, Any]
+    epochs: int
+    best: BestEpoch
+    first: int
+    epoch: int = 1
+    stopped: bool = False
+    metrics: list[Metrics] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def start(
+        cls,
+        settings: Mapping[str, Any],
+        parts: Sequence[Dataset | None],
+        epochs: int,
+        patience: int | None,
+        first: int,
+    ) -> Position:
+        """Return the position at the start of a call; `parts` are the data, or empty if none is compared."""
+        own = {"data": fingerprint(*parts) if parts else "", "epochs": epochs, "patience": patience}
+        return cls({**settings, **own}, epochs, BestEpoch(patience), first)
+
+    @property
+    def done(self) -> bool:
+        """True if no epoch is left."""
+        return self.stopped or self.epoch > self.epochs
+
+    def progress(self, count: int) -> float:
+        """Return the progress of the training in [0, 1] if an epoch has `count` steps; 0 steps: not known."""
+        steps = len(self.metrics) / count if count else 0.0
+        return (self.epoch - 1 + steps) / self.epochs
+
+    def add(self, metrics: Metrics, samples: int, seconds: float) -> None:
+        """Record a step of `samples` samples; `seconds` is the time of all steps of the epoch so far."""
+        self.metrics.append(metrics)
+        self.sizes.append(samples)
+        self.seconds = seconds
+
+    @property
+    def unconverged(self) -> int:
+        """Number of samples of the current epoch that did not converge."""
+        return sum(m.unconverged for m in self.metrics)
+
+    def summary(self, error: float | None) -> Epoch:
+        """Return the record of the current epoch; `error` is that on the validation data."""
+        return summarise(self.epoch, self.metrics, np.array(self.sizes), error, self.seconds)
+
+    def next_epoch(self) -> None:
+        """Go to the start of the next epoch."""
+        self.epoch += 1
+        self.metrics, self.sizes, self.seconds = [], [], 0.0
+
+
+def resumed(unfinished: Position, new: Position) -> Position:
+    """Return `unfinished` if a call with the settings of `new` continues it.
+
+    Raises
+    ------
+    ValueError
+        If a setting differs; the message names it.
+    """
+    old, given = unfinished.settings, new.settings
+    other = [
+        f"other {name}" if name == "data" else f"{name} {given[name]} instead of {old.get(name)}"
+        for name in given
+        if given[name] != old.get(name)
+    ]
+    if other:
+        raise ValueError(
+            "[Trainer.fit] A resumed training continues with the settings that it was started with. "
+            f"Received {', '.join(other)}; use equiprop.load(path) to start a new training from a checkpoint."
+        )
+    return unfinished
+
+
+def fingerprint(*parts: Dataset | None) -> str:
+    """Return a digest of all numbers, types and shapes of data sets."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is None:
+            digest.update(b"none")
+            continue
+        facts = (part.x.dtype.str, part.x.shape, part.y.dtype.str, part.y.shape)
+        digest.update(repr((*facts, float(part.scale), part.num_classes)).encode())
+        for array in (part.x, part.y):
+            for begin in range(0, len(part), _ROWS):
+                rows = array[begin : begin + _ROWS]
+                dense = rows.toarray() if hasattr(rows, "toarray") else rows
+                digest.update(np.ascontiguousarray(dense).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""Fixtures of the tests of training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from equiprop import training
+from equiprop.cli import main
+from runs import DIGITS, Files, contents
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Return the files of a trained model."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main([*DIGITS, "--output", str(folder), "--json"]) == 0
+    return contents(folder)
+
+
+@pytest.fixture
+def good(tmp_path: Path, trained: Files) -> Path:
+    """Return a folder with a trained model."""
+    for name, content in trained.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.fixture
+def end_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], None]], None]:
+    """Replace a step of the training by a function of the trainer, which ends the training."""
+    original = training.Trainer.step
+
+    def end_at(step: int, end: Callable[[Any], None]) -> None:
+        def stepped(trainer: Any, *arguments: Any, **options: Any) -> Any:
+            if trainer.steps == step:
+                end(trainer)
+            return original(trainer, *arguments, **options)
+
+        monkeypatch.setattr(training.Trainer, "step", stepped)
+
+    return end_at
