@@ -87,6 +87,7 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
         np.concatenate([o.iterations for o in outcomes]),
         np.concatenate([o.residual for o in outcomes]),
         np.concatenate([o.fallbacks for o in outcomes]),
+        np.concatenate([o.error_estimate for o in outcomes]),
         advice=tuple(dict.fromkeys(sentence for o in outcomes for sentence in o.advice)),
     )
 

@@ -41,7 +41,7 @@ def growth_advice(start: float, largest: float, steps: int, learning_rate: Rate 
 def overflow_error(advice: tuple[str, ...]) -> ConvergenceError:
     """Return the error of a step that finds parameters which earlier updates made infinite or NaN."""
     zero, status = np.zeros(1, np.int64), np.array([Status.DIVERGED], np.int8)
-    outcome = Outcome(status, zero, np.array([np.nan]), zero, advice=advice)
+    outcome = Outcome(status, zero, np.array([np.nan]), zero, np.array([np.nan]), advice=advice)
     return ConvergenceError(
         "[Trainer.step] Training diverged: the update of an earlier step made parameters infinite or NaN. "
         + " ".join(advice),

@@ -38,7 +38,7 @@ from equiprop.results import (
     advise,
     warn_of_epoch,
 )
-from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase
+from equiprop.second_phase import CoreOptions, EquilibriumPropagation, FreeState, SecondPhase, judged
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, start_of, training_solver
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
@@ -164,13 +164,14 @@ class Trainer:
         result = step.take(x, targets, cost, self._solver.core, options, sink)
         if result is None:
             raise self._divergence(step)
-        objective, error, free, second, residual, failed, gradient = result
+        objective, error, free, second, residual, failed, gradient_error, inaccurate, gradient = result
         if gradient is None:
             optimizer.finish()  # type: ignore[attr-defined]
         else:
             optimizer.step(parameters, gradient, model.block_slices, factor)
         advice = self._advice(step) if failed else ()
-        return Metrics(objective, error, free, second, residual, failed, advice)
+        numbers = (objective, error, free, second, residual, failed, gradient_error, inaccurate)
+        return Metrics(*numbers, advice)
 
     def _stepper(self) -> tuple[_core.TrainingStep, bool]:
         """Return the core's training step of the model, and whether the core clamps the model itself.
@@ -190,7 +191,7 @@ class Trainer:
         if not len(step.second[0]):
             return free, None
         cure = partial(self.second_phase.cure, model, solver)  # type: ignore[attr-defined]
-        return free, Outcome(*step.second, advice=advise(step.second[0], cure))
+        return free, Outcome(*step.second, advice=advise(step.second[0], judged(step.second, cure)))
 
     def _advice(self, step: _core.TrainingStep) -> tuple[str, ...]:
         free, second = self._outcomes(step)
@@ -224,6 +225,8 @@ class Trainer:
             int(gradient.iterations.sum()) / len(x),
             float(free.residual.max()),
             int(failed.sum()),
+            float(gradient.error_estimate.max()),
+            int((gradient.status == Status.INACCURATE).sum()),
             tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 

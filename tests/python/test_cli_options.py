@@ -171,4 +171,4 @@ def test_options_of_a_solver_leave_its_others_as_they_are() -> None:
     trainer = build_trainer(parsed("train", "digits", "--layers", "4", "3", "--max-iterations", "9"), DATA)
     assert trainer.solver == eq.BlockUpdate(tolerance=2e-3, max_iterations=9, anderson=1)
     trainer = build_trainer(parsed("train", "digits", "--layers", "4", "3", "--solver", "euler"), DATA)
-    assert trainer.solver == eq.Euler(tolerance=2e-3, max_iterations=200)
+    assert trainer.solver == eq.Euler(tolerance=2e-3, max_iterations=500)
