@@ -58,11 +58,11 @@ auto hand_over(Vector&& values) {
   return Array<typename Vector::Scalar>(owned->size(), owned->data(), owner);
 }
 
-/// Returns (status, iterations, residual, fallbacks); each has one entry per sample.
+/// Returns (status, iterations, residual, fallbacks, error); each has one entry per sample.
 inline py::tuple as_tuple(const Report& report) {
   return py::make_tuple(as_vector(report.status.template cast<std::int8_t>().eval()),
                         as_vector(report.iterations), as_vector(report.residual),
-                        as_vector(report.fallbacks));
+                        as_vector(report.fallbacks), as_vector(report.error));
 }
 
 }  // namespace equiprop::bindings

@@ -10,6 +10,7 @@
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/base/product.hpp"
 #include "equiprop/base/random.hpp"
+#include "equiprop/second_phase/batch.hpp"
 
 #ifndef EQUIPROP_VERSION
 #error "EQUIPROP_VERSION is defined by the build"
@@ -93,6 +94,7 @@ void bind_base(py::module_& m) {
   py::native_enum<Status>(m, "Status", "enum.IntEnum")
       .value("CONVERGED", Status::converged)
       .value("FIXED_STEPS", Status::fixed_steps)
+      .value("INACCURATE", Status::inaccurate)
       .value("MAX_ITERATIONS", Status::max_iterations)
       .value("INDEFINITE", Status::indefinite)
       .value("DIVERGED", Status::diverged)
@@ -100,6 +102,7 @@ void bind_base(py::module_& m) {
   m.def("set_num_threads", &set_num_threads);
   m.def("num_threads", &num_threads);
   m.attr("version") = EQUIPROP_VERSION;
+  m.attr("MOST_GRADIENT_ERROR") = most_gradient_error;
   m.def("build_info", &build_info);
   m.def("permutation", [](std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
     require(n >= 0, "permutation", "The length is at least 0.", n);

@@ -13,7 +13,7 @@
 namespace equiprop::bindings {
 namespace {
 
-/// Returns (parameters, inputs, objective, (status, iterations, residual, fallbacks)).
+/// Returns (parameters, inputs, objective, (status, iterations, residual, fallbacks, error)).
 template <class T>
 py::tuple gradient_tuple(Gradient<T> gradient) {
   auto inputs = new_state<T>(gradient.inputs.rows(), gradient.inputs.cols());

@@ -235,6 +235,7 @@ template <class T>
 void TrainingStep<T>::run(const SideNetwork& side, ParameterSink<T>& sink) {
   const py::gil_scoped_release release;
   recurrent_backpropagation(*batch_, side.solver, sink, second_);
+  free_ = batch_->report(free_slot);  // some samples may have been relaxed further
 }
 
 /// Returns the fraction of misclassified samples, or the root mean square of outputs - targets if y holds targets.
@@ -262,7 +263,8 @@ py::tuple TrainingStep<T>::metrics(double norm, py::object gradient) const {
   return py::make_tuple(static_cast<double>(batch_->objective(free_slot)), error(),
                         mean(free_.iterations), mean(second_.iterations),
                         free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed, norm,
-                        std::move(gradient));
+                        second_.error.template maxCoeff<Eigen::PropagateNaN>(),
+                        (second_.status == Status::inaccurate).count(), std::move(gradient));
 }
 
 template <class T>

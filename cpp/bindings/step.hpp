@@ -74,9 +74,10 @@ class TrainingStep {
       : model_(std::move(model)), network_(std::move(network)) {}
 
   /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
-  /// largest free residual, number of samples that did not converge, norm of the gradient, gradient or None). A gradient
-  /// of a larger norm than `largest_norm` is scaled to it; NaN: the norm is not computed. The gradient is returned if
-  /// `sink` is null. Returns None and updates nothing if a sample diverged; `free` and `second` then have the statuses.
+  /// largest free residual, number of samples that did not converge, norm of the gradient, largest estimated error of the
+  /// gradient, number of samples that are inaccurate, gradient or None). A gradient of a larger norm than `largest_norm`
+  /// is scaled to it; NaN: the norm is not computed. The gradient is returned if `sink` is null. Returns None and updates
+  /// nothing if a sample diverged; `free` and `second` then have the statuses.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
                   const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink,
                   double largest_norm);

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
-_Report = tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+_Report = tuple[
+    NDArray[np.int8], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]
+]
 _Gradient = tuple[_Array, _Array, float, _Report]
 _Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -20,9 +22,10 @@ _Blocks = list[tuple[str, int, int, int]]
 class Status(IntEnum):
     CONVERGED = 0
     FIXED_STEPS = 1
-    MAX_ITERATIONS = 2
-    INDEFINITE = 3
-    DIVERGED = 4
+    INACCURATE = 2
+    MAX_ITERATIONS = 3
+    INDEFINITE = 4
+    DIVERGED = 5
 
 class Potential(Enum):
     QUADRATIC = 0
@@ -178,7 +181,7 @@ class TrainingStep:
         second_phase: NudgedPhases | SideNetwork,
         sink: OptimizerSink | None,
         largest_norm: float,
-    ) -> tuple[float, float, float, float, float, int, float, _Array | None] | None: ...
+    ) -> tuple[float, float, float, float, float, int, float, float, int, _Array | None] | None: ...
 
 _TrainingStep = TrainingStep
 
@@ -315,6 +318,7 @@ def set_num_threads(count: int, /) -> None: ...
 def num_threads() -> int: ...
 
 version: str
+MOST_GRADIENT_ERROR: float
 MAX_HEADER_BYTES: int
 
 def read_safetensors(path: bytes, /) -> tuple[dict[str, _Array], dict[str, str]]: ...

@@ -92,7 +92,7 @@ _KINDS: Mapping[str, Any] = {
     "second_phase": EquilibriumPropagation | RecurrentBackpropagation,
     "optimizer": SGD | Adam,
     "cost": SquaredError | CrossEntropy,
-    "schedule": partial,
+    "schedule": partial | None,
     "history": list,
     "steps": int,
     "scale": float | int,

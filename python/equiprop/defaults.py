@@ -235,10 +235,16 @@ def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
     return replace(phase, nudging=centered(training_beta(model, cost)))
 
 
-def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> None:
-    """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates."""
+def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> bool:
+    """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates.
+
+    Returns True if the rates were "auto".
+    """
     network = model if isinstance(model, HopfieldNetwork) else None
     if network is not None and network.fresh_seed is not None:
         network.parameters[:] = start_values(network, x, network.fresh_seed)
-    if isinstance(optimizer, Adam) and optimizer.learning_rate == AUTO:
-        optimizer.learning_rate = _OTHER_RATE if network is None else block_rates(network, x, cost)
+    automatic = isinstance(optimizer, Adam) and optimizer.learning_rate == AUTO
+    if automatic:
+        rates = _OTHER_RATE if network is None else block_rates(network, x, cost)
+        optimizer.learning_rate = rates  # type: ignore[attr-defined]
+    return automatic

@@ -113,7 +113,7 @@ class Encoder:
             return {"tuple": [self.encode(v, part) for v in value]}
         if isinstance(value, Mapping) and all(type(key) is str for key in value):
             return {"mapping": {key: self.encode(v, f"{part}.{key}") for key, v in value.items()}}
-        if kind is list:
+        if isinstance(value, list) and kind is list:
             records = {type(v) for v in value}
             if len(records) == 1 and _CLASSES.get((record := records.pop()).__name__) is record:
                 columns = {name: self._column(value, name, part) for name in _names(record)}

@@ -48,7 +48,8 @@ def predict(model: Model, solver: FreeSolver, batches: Iterable[Array]) -> tuple
 def _relaxed(model: Model, solver: FreeSolver, x: Array) -> tuple[Array, Outcome]:
     """Return outputs and outcome of a free phase, without its inputs and states, which may be large."""
     free = free_phase(model, x, solver=solver, on_failure="ignore")
-    outcome = Outcome(free.status, free.iterations, free.residual, free.fallbacks, advice=free.advice)
+    numbers = (free.status, free.iterations, free.residual, free.fallbacks, free.error_estimate)
+    outcome = Outcome(*numbers, advice=free.advice)
     return free.outputs.copy(), outcome
 
 
@@ -90,6 +91,7 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
         np.concatenate([o.iterations for o in outcomes]),
         np.concatenate([o.residual for o in outcomes]),
         np.concatenate([o.fallbacks for o in outcomes]),
+        np.concatenate([o.error_estimate for o in outcomes]),
         advice=tuple(dict.fromkeys(sentence for o in outcomes for sentence in o.advice)),
     )
 

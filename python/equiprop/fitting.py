@@ -80,7 +80,7 @@ def run_epochs(
     records = trainer.history[position.first :]
     if isinstance(data, Dataset) and trainer.solver is not None:
         rate = getattr(trainer.optimizer, "learning_rate", None)
-        warn_if_at_chance(trainer.model, trainer.solver, data, len(records), records[-1].train_error, rate)
+        warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records[-1].train_error, rate)
     return records
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.linear_solvers import ConjugateGradient, LinearSolver
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered
-from equiprop.results import FixedPoint, Gradient
+from equiprop.results import FixedPoint, Gradient, Status
 from equiprop.second_phase import (
     EquilibriumPropagation,
     FreeState,
@@ -22,6 +22,10 @@ from equiprop.second_phase import (
     gradient_of,
 )
 from equiprop.solvers import FreeSolver
+
+#: Largest estimated error of a free state, relative to its largest number, from which a second phase starts
+#: unmarked: from further away it can reach another fixed point.
+_FARTHEST_START = 0.1
 
 
 def _second_phase(
@@ -38,8 +42,23 @@ def _second_phase(
     energy = _clamp_again(where, model, free)
     bound = bind_cost(cost, model, y, len(free.state), where)
     gradient = phase.gradient(FreeState(model, energy, free.x, free.state, bound, free.solver, step, True))
+    gradient = _judged_by_its_start(gradient, free)
     gradient.report_failure(where, on_failure)
     return gradient
+
+
+def _judged_by_its_start(gradient: Gradient, free: FixedPoint) -> Gradient:
+    """Mark the samples whose free phase stopped too far from the fixed point to start from there."""
+    size = np.abs(free.state).max(axis=1)
+    far = (free.status == Status.CONVERGED) & (free.error_estimate > _FARTHEST_START * size)
+    far &= gradient.status == Status.CONVERGED
+    if not far.any():
+        return gradient
+    status = np.where(far, np.int8(Status.INACCURATE), gradient.status)
+    advice = (
+        f"Lower the tolerance of the free phase: its error is about {free.error_estimate[far].max():.1g}."
+    )
+    return replace(gradient, status=status, advice=(*gradient.advice, advice))
 
 
 def _clamp_again(where: str, model: Model, free: FixedPoint) -> _core.Energy:
@@ -224,4 +243,4 @@ def backpropagation_through_time(
     bound = bind_cost(cost, model, y, len(free.state), where)
     sweep = model.core.backpropagation_through_time
     result, _, _ = sweep(energy, bound, free.trajectory, free.solver.core, True, False)
-    return gradient_of(model, result, partial(free.solver.cure, model=model))
+    return gradient_of(model, result, lambda failure, _: free.solver.cure(failure, model))

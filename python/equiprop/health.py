@@ -22,6 +22,8 @@ _RUNAWAY = 10.0
 _SMALL = 0.5
 #: Number of samples on which the response of units is measured.
 _PROBED = 100
+#: A training at chance is not unusual before so many steps.
+_EARLY = 50
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
 
@@ -75,7 +77,7 @@ def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
 
 
 def warn_if_at_chance(
-    model: Model, solver: FreeSolver, data: Dataset, epochs: int, error: float, rate: Any
+    model: Model, solver: FreeSolver, data: Dataset, steps: int, error: float, rate: Any
 ) -> None:
     """Emit a TrainingWarning if a classifier is no better than guessing the most frequent class.
 
@@ -87,14 +89,14 @@ def warn_if_at_chance(
     model, solver : Model, FreeSolver
     data : Dataset
         Training data.
-    epochs : int
-        Number of epochs of the training; no warning before the third one.
+    steps : int
+        Number of steps of the training; no warning before the 50th.
     error : float
         Training error of the last epoch.
     rate : float or mapping, optional
         Learning rate of the optimizer.
     """
-    if epochs < 3 or not data.is_classification:
+    if steps < _EARLY or not data.is_classification:
         return
     guessing = 1 - np.bincount(data.y).max() / len(data)
     if not guessing > 0.1 or error < 0.95 * guessing:
@@ -110,7 +112,7 @@ def warn_if_at_chance(
     else:
         cause = "The network responds to the input: check that the labels belong to the samples."
     warnings.warn(
-        f"[Trainer.fit] After {epochs} epochs the training error, {error:.1%}, is that of guessing the most "
+        f"[Trainer.fit] After {steps} steps the training error, {error:.1%}, is that of guessing the most "
         f"frequent class. {cause}",
         TrainingWarning,
         stacklevel=3,

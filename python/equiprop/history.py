@@ -24,9 +24,13 @@ class Metrics(NamedTuple):
     residual : float
         Largest residual of a free state.
     unconverged : int
-        Number of samples that did not converge in at least one phase.
+        Number of samples that did not converge in at least one phase, or whose gradient is inaccurate.
     gradient_norm : float
         Euclidean norm of the gradient before it was clipped.
+    gradient_error : float
+        Largest estimated error of a sample's term of the gradient, relative to that term.
+    inaccurate : int
+        Number of samples that converged, but whose `gradient_error` is above 0.05.
     advice : tuple of str
         One sentence for each cure; empty if every sample converged.
     """
@@ -38,6 +42,8 @@ class Metrics(NamedTuple):
     residual: float
     unconverged: int
     gradient_norm: float
+    gradient_error: float
+    inaccurate: int
     advice: tuple[str, ...] = ()
 
 

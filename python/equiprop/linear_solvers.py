@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from equiprop import _core
 from equiprop.models import Model
-from equiprop.results import Status
+from equiprop.results import MOST_GRADIENT_ERROR, Status
 from equiprop.solvers import Solver
 
 
@@ -20,9 +20,16 @@ class Linear(Solver):
         Parameters
         ----------
         failure : Status
-            MAX_ITERATIONS, INDEFINITE or DIVERGED.
+            INACCURATE, MAX_ITERATIONS, INDEFINITE or DIVERGED.
         model : Model
         """
+        if failure == Status.INDEFINITE:
+            return (
+                "The free state is not a minimum of the energy: lower the tolerance of the free phase; "
+                "if it is a saddle point, scale the weights down."
+            )
+        if failure == Status.INACCURATE:
+            return self._sharper()
         change = self.change(model)
         if failure == Status.MAX_ITERATIONS:
             other = f" If the residual still does not fall, {change}." if change else ""
@@ -34,6 +41,16 @@ class Linear(Solver):
     def change(self, model: Model) -> str:  # noqa: ARG002
         """Return the change of this solver that helps if the iterates grow; "" if there is none."""
         return ""
+
+    def _sharper(self) -> str:
+        """Return advice for a gradient whose estimated error is too large, although this solver converged."""
+        loose = self.tolerance is not None and self.tolerance > MOST_GRADIENT_ERROR / 2
+        own = f"lower the tolerance of the linear solver ({self.tolerance:g}), and " if loose else ""
+        text = (
+            f"{own}lower the tolerance of the free phase and raise its max_iterations: the error of the free "
+            "state is too large for the gradient."
+        )
+        return text[0].upper() + text[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +69,6 @@ class ConjugateGradient(Linear):
     >>> eq.recurrent_backpropagation(net, free, [[1.0]], linear_solver=solver).converged
     True
     """
-
-    def cure(self, failure: Status, model: Model) -> str:
-        """Return advice for a side network that this solver did not solve at a free state of `model`."""
-        if failure == Status.INDEFINITE:
-            return (
-                "The free state is not a minimum of the energy: lower the tolerance of the free phase; "
-                "if it is a saddle point, scale the weights down."
-            )
-        return super().cure(failure, model)
 
 
 @dataclass(frozen=True, kw_only=True)

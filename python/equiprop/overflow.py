@@ -50,5 +50,5 @@ def runaway_error(objective: float, start: float, advice: tuple[str, ...]) -> Co
 
 def _error(event: str, advice: tuple[str, ...]) -> ConvergenceError:
     zero, status = np.zeros(1, np.int64), np.array([Status.DIVERGED], np.int8)
-    outcome = Outcome(status, zero, np.array([np.nan]), zero, advice=advice)
+    outcome = Outcome(status, zero, np.array([np.nan]), zero, np.array([np.nan]), advice=advice)
     return ConvergenceError(f"[Trainer.step] Training diverged: {event}. {' '.join(advice)}", outcome)

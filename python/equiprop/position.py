@@ -84,8 +84,8 @@ class Position:
 
     @property
     def unconverged(self) -> int:
-        """Number of samples of the current epoch that did not converge."""
-        return sum(m.unconverged for m in self.metrics)
+        """Number of samples of the current epoch that did not converge, without inaccurate ones."""
+        return sum(m.unconverged - m.inaccurate for m in self.metrics)
 
     def summary(self, error: float | None) -> Epoch:
         """Return the record of the current epoch; `error` is that on the validation data."""

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop import _core
 from equiprop._core import Status as Status
 from equiprop.arrays import Array
 
 if TYPE_CHECKING:
     from equiprop.models import Model
 
+#: Largest estimated relative error of a sample's term of the gradient that counts as accurate.
+MOST_GRADIENT_ERROR = _core.MOST_GRADIENT_ERROR
+
 _MEANING: Mapping[Status, str] = {
     Status.CONVERGED: "converged",
     Status.FIXED_STEPS: "ran the requested steps",
+    Status.INACCURATE: "converged, but too loosely for an accurate gradient",
     Status.MAX_ITERATIONS: "did not reach the tolerance",
     Status.INDEFINITE: "met negative curvature",
     Status.DIVERGED: "diverged to infinity or NaN",
@@ -34,7 +39,7 @@ def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str
     status : (batch,) int8
         Values of `Status`.
     cure : callable
-        Returns the advice for MAX_ITERATIONS, INDEFINITE or DIVERGED.
+        Returns the advice for INACCURATE, MAX_ITERATIONS, INDEFINITE or DIVERGED.
     """
     if status.max(initial=0) <= Status.FIXED_STEPS:
         return ()
@@ -80,6 +85,9 @@ class Outcome:
         Distance from the solution in the norm that the solver uses (see docs/notation.md).
     fallbacks : (batch,) int64
         Number of steps that Anderson acceleration rejected or did not accelerate; 0 without acceleration.
+    error_estimate : (batch,) float64
+        Estimated error of the result. Of a free phase: max |s - s*|. Of a second phase: error of the sample's
+        term of the gradient, relative to that term, because its phases were not relaxed fully.
     advice : tuple of str
         One sentence for each kind of failure, which names its cure.
     """
@@ -88,6 +96,7 @@ class Outcome:
     iterations: NDArray[np.int64]
     residual: NDArray[np.float64]
     fallbacks: NDArray[np.int64]
+    error_estimate: NDArray[np.float64]
     advice: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
@@ -161,7 +170,7 @@ class FixedPoint(Outcome):
         Final state: the units of all layers but the input, in the order of the layers.
     outputs : (batch, outputs)
         The prediction: the units of the last layer.
-    status, iterations, fallbacks, advice
+    status, iterations, fallbacks, error_estimate, advice
         See `Outcome`.
     residual : (batch,) float64
         max |T(s) - s| with the fixed-point map T; for a quadratic leak, the max-norm of the projected dE/ds.
@@ -212,7 +221,7 @@ class Gradient(Outcome):
         dJ/dx; empty if the energy has no derivative with respect to x.
     objective : float
         J at the free state.
-    status, iterations, residual, fallbacks, advice
+    status, iterations, residual, fallbacks, error_estimate, advice
         Result of the second phase; see `Outcome`.
     model : Model
     """

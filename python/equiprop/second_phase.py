@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
@@ -15,8 +16,11 @@ from equiprop.checks import check_type
 from equiprop.linear_solvers import ConjugateGradient, LinearSolver
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered
-from equiprop.results import Gradient, Status, advise
+from equiprop.results import MOST_GRADIENT_ERROR, Gradient, Status, advise
 from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver
+
+#: Largest |beta| that advice names: beyond it the nudge itself is no longer small.
+_LARGEST_BETA = 0.5
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,28 @@ class EquilibriumPropagation:
         """The nudging, or centered(1/4) if none was given."""
         return self.nudging or _DEFAULT_NUDGING
 
-    def cure(self, model: Model, free_solver: FreeSolver, failure: Status) -> str:
-        """Return advice for a nudged phase that failed after a free phase by `free_solver`."""
+    def cure(
+        self, model: Model, free_solver: FreeSolver, failure: Status, errors: NDArray[np.float64]
+    ) -> str:
+        """Return advice for a nudged phase that failed after a free phase by `free_solver`.
+
+        Parameters
+        ----------
+        model : Model
+        free_solver : FreeSolver
+        failure : Status
+            INACCURATE, MAX_ITERATIONS, INDEFINITE or DIVERGED.
+        errors : (samples,) float64
+            Estimated errors of the samples that failed in this way.
+        """
         solver = self.solver or free_solver
+        if failure == Status.INDEFINITE:
+            return (
+                "The free state is a saddle point of the energy, not a minimum: scale the weights down, or "
+                "relax the free phase from another state."
+            )
+        if failure == Status.INACCURATE:
+            return self._larger_beta(model, solver, float(errors.max()))
         if self.rule.exact:
             block_update = model.has_block_update and model.conservative and not self.symmetrize
             return solver.cure(failure, model, change=solver.change(block_update))
@@ -114,6 +137,20 @@ class EquilibriumPropagation:
         change = "" if as_free else solver.change(block_update=False)
         beta = f"lower |beta| ({abs(self.rule.beta):g})"
         return solver.cure(failure, model, change=change, otherwise=beta)
+
+    def _larger_beta(self, model: Model, solver: FreeSolver, error: float) -> str:
+        """Return advice for nudged phases that cannot be relaxed far enough for an accurate gradient.
+
+        The error of states in units of the response falls as 1 / |beta|.
+        """
+        beta = float(f"{2 * abs(self.rule.beta) * error / MOST_GRADIENT_ERROR:.1g}")
+        if not self.rule.exact and beta <= _LARGEST_BETA:
+            return f"Raise |beta| ({abs(self.rule.beta):g}) to {beta:g}: {model.dtype} cannot resolve it."
+        precise = "use a network in float64, " if model.dtype == np.float32 else ""
+        return (
+            f"Raise max_iterations ({solver.max_iterations}), {precise}or scale the weights down: the "
+            "network is close to a loss of stability."
+        )
 
     def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.NudgedPhases:
         """Return the options of the core's training step; `step` selects the sign of `random_sign`."""
@@ -185,7 +222,13 @@ class RecurrentBackpropagation:
         result = p.model.core.recurrent_backpropagation(p.energy, p.cost, p.state, options, p.inputs)
         return gradient_of(p.model, result, partial(self.cure, p.model, p.solver))
 
-    def cure(self, model: Model, free_solver: FreeSolver, failure: Status) -> str:  # noqa: ARG002
+    def cure(
+        self,
+        model: Model,
+        free_solver: FreeSolver,  # noqa: ARG002
+        failure: Status,
+        errors: NDArray[np.float64],  # noqa: ARG002
+    ) -> str:
         """Return advice for a side network that was not solved."""
         return self.linear_solver.cure(failure, model)
 
@@ -245,10 +288,17 @@ def _check_holomorphic(model: Model) -> None:
         )
 
 
+def judged(
+    outcome: tuple[Any, Any, Any, Any, Any], cure: Callable[[Status, NDArray[np.float64]], str]
+) -> Callable[[Status], str]:
+    """Return `cure` with the estimated errors of the samples that have the status."""
+    return lambda failure: cure(failure, outcome[4][outcome[0] == failure])
+
+
 def gradient_of(
     model: Model,
-    result: tuple[Array, Array, float, tuple[Any, Any, Any, Any]],
-    cure: Callable[[Status], str],
+    result: tuple[Array, Array, float, tuple[Any, Any, Any, Any, Any]],
+    cure: Callable[[Status, NDArray[np.float64]], str],
 ) -> Gradient:
     """Return the result of the core, (dJ/dtheta, dJ/dx, J, outcome), as a `Gradient` with advice."""
     parameters, inputs, objective, outcome = result
@@ -258,5 +308,5 @@ def gradient_of(
         inputs.astype(model.dtype, copy=False),
         objective,
         model,
-        advice=advise(outcome[0], cure),
+        advice=advise(outcome[0], judged(outcome, cure)),
     )

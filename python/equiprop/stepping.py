@@ -16,7 +16,7 @@ from equiprop.history import Metrics
 from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import CoreSinks, Optimizer
 from equiprop.results import Outcome, Status, advise
-from equiprop.second_phase import CoreOptions, FreeState, SecondPhase
+from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
 from equiprop.solvers import FreeSolver, start_of
 
 _WHERE = "Trainer.step"
@@ -76,7 +76,8 @@ class Stepper:
         if result is None:
             free, second = _outcomes(s, step)
             raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
-        objective, error, free_steps, second_steps, residual, failed, norm, gradient = result
+        objective, error, free_steps, second_steps, residual, failed = result[:6]
+        norm, inexact, inaccurate, gradient = result[6:]
         if gradient is None:
             optimizer.finish()  # type: ignore[attr-defined]
         else:
@@ -86,7 +87,8 @@ class Stepper:
         if failed:
             free, second = _outcomes(s, step)
             advice = tuple(dict.fromkeys((*free.advice, *(second.advice if second else ()))))
-        return Metrics(objective, error, free_steps, second_steps, residual, failed, norm, advice)
+        phases = (free_steps, second_steps, residual, failed)
+        return Metrics(objective, error, *phases, norm, inexact, inaccurate, advice)
 
     def core_step(self, model: Model) -> tuple[_core.TrainingStep, bool]:
         """Return the core's training step of a model, and whether the core clamps the model itself.
@@ -125,6 +127,8 @@ class Stepper:
             float(free.residual.max()),
             int(failed.sum()),
             norm,
+            float(gradient.error_estimate.max()),
+            int((gradient.status == Status.INACCURATE).sum()),
             tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 
@@ -135,7 +139,7 @@ def _outcomes(s: Settings, step: _core.TrainingStep) -> tuple[Outcome, Outcome |
     if not len(step.second[0]):
         return free, None
     cure = partial(s.second_phase.cure, s.model, s.solver)  # type: ignore[attr-defined]
-    return free, Outcome(*step.second, advice=advise(step.second[0], cure))
+    return free, Outcome(*step.second, advice=advise(step.second[0], judged(step.second, cure)))
 
 
 def _refuse_divergence(phase: str, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
 from equiprop.models import Model
-from equiprop.optimizers import Adam, Optimizer, constant
+from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
 from equiprop.position import Position
 from equiprop.prediction import Predictor
@@ -38,6 +39,8 @@ from equiprop.training_data import as_dataset, fit_data
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
+#: Automatic rates fall as 1 / sqrt(1 + steps / 200).
+_DECAY_STEPS = 200
 Callback = Callable[["Trainer", Epoch], None]
 
 
@@ -56,8 +59,10 @@ class Trainer(Predictor):
     solver : FreeSolver, optional
         Solver of the free phase, and of the nudged phases if `second_phase` has no solver; by default
         block updates if the model supports them, otherwise Euler.
-    schedule : callable
-        Function from the progress of training in [0, 1] to a factor of the learning rate.
+    schedule : callable, optional
+        Function from the progress of training in [0, 1] to a factor of the learning rate. By default
+        1 / sqrt(1 + steps / 200) if the rates are automatic, which does not depend on the number of epochs,
+        and otherwise 1.
     batch_size : int
         Number of samples of a step.
     seed : int
@@ -99,7 +104,7 @@ class Trainer(Predictor):
     optimizer: Optimizer = field(default_factory=lambda: Adam("auto"))
     cost: Cost = field(default_factory=SquaredError)
     solver: FreeSolver | None = None
-    schedule: Callable[[float], float] = field(default_factory=constant)
+    schedule: Callable[[float], float] | None = None
     batch_size: int = 50
     seed: int = 0
     callbacks: Sequence[Callback] = ()
@@ -113,6 +118,7 @@ class Trainer(Predictor):
     unfinished: Position | None = field(default=None, init=False, repr=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
     _started: bool = field(default=False, init=False, repr=False)
+    _automatic: bool = field(default=False, init=False, repr=False)
     _clipping: Clipping = field(init=False, repr=False)
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
@@ -157,7 +163,7 @@ class Trainer(Predictor):
             self._start(self.model.as_input(x, "Trainer.step"))
         if self._health.kept is None:
             self._health.begin(self.model, self.cost, y)
-        factor = self.schedule(progress)
+        factor = self._decay() if self.schedule is None else self.schedule(progress)
         settings = Settings(
             self.model,
             self.second_phase,
@@ -194,9 +200,13 @@ class Trainer(Predictor):
             rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
             self._start(data.batch(np.sort(rows), self.model.dtype)[0])
 
+    def _decay(self) -> float:
+        """Return the factor of the learning rate in a training without a schedule."""
+        return 1 / math.sqrt(1 + self.steps / _DECAY_STEPS) if self._automatic else 1.0
+
     def _start(self, x: Array) -> None:
         """Set start values and rates that fit inputs x (samples, inputs); see `defaults.start`."""
-        start(self.model, self.optimizer, self.cost, x)
+        self._automatic = start(self.model, self.optimizer, self.cost, x)
         self._largest_at_start = largest_size(self.model.parameters)
         self._started = True
 

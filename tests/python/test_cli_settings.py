@@ -21,6 +21,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")  # the learning rate is too small
 @pytest.mark.parametrize("words", RUNS)
 @pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")
 def test_the_settings_of_a_run_repeat_it(words: str, tmp_path: Path, capsys: Capture) -> None:

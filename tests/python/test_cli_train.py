@@ -107,6 +107,7 @@ def test_every_option_trains(words: str, tmp_path: Path, capsys: Capture) -> Non
     assert 0 < second["objective"] < first["objective"]
 
 
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")  # the learning rate is too small
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_learning_rate_of_zero_changes_nothing(optimizer: str, tmp_path: Path, capsys: Capture) -> None:
     run(capsys, *DIGITS, "--output", tmp_path, "--learning-rate", 0, "--optimizer", optimizer)
@@ -203,7 +204,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(
 
 
 def test_early_stopping_says_which_epoch_is_kept(tmp_path: Path, capsys: Capture) -> None:
-    words = ["--validation", 0.1, "--patience", 1, "--epochs", 40, "--learning-rate", 0.2]
+    words = ["--validation", 0.1, "--patience", 1, "--epochs", 40]
     lines = run(capsys, *DIGITS, *words, "--output", tmp_path).splitlines()
     assert lines[1].split()[:7] == ["epoch", "train", "err", "valid", "err", "test", "err"]
     records = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]

@@ -296,7 +296,7 @@ def test_targets_out_of_the_reach_of_the_outputs_are_refused_and_both_cures_work
 def warnings_of(trainer: eq.Trainer, data: eq.Dataset) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer.fit(data, epochs=5)
+        trainer.fit(data, epochs=10)
     return [str(w.message) for w in caught if "guessing" in str(w.message)]
 
 
@@ -328,3 +328,14 @@ def test_labels_that_do_not_belong_to_the_samples_are_suspected_and_the_cure_wor
     (said,) = warnings_of(eq.Trainer(eq.HopfieldNetwork([4, 2, 3])), wrong)
     assert "check that the labels belong to the samples" in said
     assert warnings_of(eq.Trainer(eq.HopfieldNetwork([4, 2, 3])), data) == []
+
+
+def test_automatic_rates_fall_with_the_steps_and_others_stay() -> None:
+    data = blobs()
+    one = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]))
+    for _ in range(3):
+        one.step(data.x, data.y)
+    assert one._decay() == pytest.approx(1 / math.sqrt(1 + 3 / 200))
+    other = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]), optimizer=eq.Adam(1e-3))
+    other.step(data.x, data.y)
+    assert other._decay() == 1

@@ -247,9 +247,12 @@ def test_a_copied_trainer_goes_on_with_the_bits_of_the_original(
 def test_a_copied_fixed_point_still_belongs_to_its_model(way: Way) -> None:
     free = a_free_phase()
     twin, y = way(free), labels(free.model)
-    want = eq.recurrent_backpropagation(free.model, free, y).parameters
-    assert eq.recurrent_backpropagation(twin.model, twin, y).parameters.tobytes() == want.tobytes()
-    assert eq.recurrent_backpropagation(free.model, twin, y).parameters.tobytes() == want.tobytes()
+
+    def gradient(model: eq.HopfieldNetwork, at: eq.FixedPoint) -> bytes:
+        return eq.recurrent_backpropagation(model, at, y, on_failure="ignore").parameters.tobytes()
+
+    want = gradient(free.model, free)
+    assert gradient(twin.model, twin) == gradient(free.model, twin) == want
     twin.model.parameters[:] *= 2
     with pytest.raises(ValueError, match="Run free_phase again"):
         eq.recurrent_backpropagation(twin.model, twin, y)

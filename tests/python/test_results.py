@@ -17,6 +17,7 @@ statuses = st.lists(st.sampled_from(list(Status)), min_size=1, max_size=20)
 WORDS = {
     Status.CONVERGED: "converged",
     Status.FIXED_STEPS: "ran the requested steps",
+    Status.INACCURATE: "converged, but too loosely for an accurate gradient",
     Status.MAX_ITERATIONS: "did not reach the tolerance",
     Status.INDEFINITE: "met negative curvature",
     Status.DIVERGED: "diverged to infinity or NaN",
@@ -26,7 +27,8 @@ WORDS = {
 def outcome(status: list[Status]) -> Outcome:
     n, statuses = len(status), np.array(status, np.int8)
     advice = advise(statuses, lambda failure: f"Cure {failure.name}.")
-    return Outcome(statuses, np.arange(n), np.linspace(0.1, 1, n), np.zeros(n, np.int64), advice=advice)
+    numbers = np.linspace(0.1, 1, n)
+    return Outcome(statuses, np.arange(n), numbers, np.zeros(n, np.int64), numbers, advice=advice)
 
 
 @given(statuses)
@@ -68,6 +70,7 @@ def test_the_order_of_statuses_is_that_of_worry() -> None:
     assert [status.name for status in Status] == [
         "CONVERGED",
         "FIXED_STEPS",
+        "INACCURATE",
         "MAX_ITERATIONS",
         "INDEFINITE",
         "DIVERGED",

@@ -97,7 +97,8 @@ def test_every_epoch_sees_every_sample_once_in_a_new_order() -> None:
             return super().gradient(problem)
 
     data = Dataset(np.linspace(0, 1, 44).reshape(11, 4), np.arange(11) % 3)
-    Trainer(small(dtype="float64"), second_phase=Recorder(), batch_size=4).fit(data, epochs=2)
+    solver = eq.BlockUpdate()
+    Trainer(small(dtype="float64"), Recorder(), solver=solver, batch_size=4).fit(data, epochs=2)
     assert [len(x) for x in seen] == [4, 4, 3, 4, 4, 3]
     first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
     for epoch in (first, second):
@@ -176,7 +177,9 @@ def test_regression_targets_are_learnt_and_measured_by_their_root_mean_square() 
     random = np.random.default_rng(0)
     x = random.uniform(-1, 1, (200, 3))
     data = Dataset(x, x @ random.normal(size=(3, 2)))
-    trainer = Trainer(eq.HopfieldNetwork([3, 10, 2], activation="tanh", dtype="float64"), batch_size=20)
+    net = eq.HopfieldNetwork([3, 10, 2], activation="tanh", dtype="float64")
+    patient = eq.BlockUpdate(tolerance=5e-3, max_iterations=5000)  # one sample is near a fold bifurcation
+    trainer = Trainer(net, solver=patient, batch_size=20)
     history = trainer.fit(data, epochs=15)
     result = trainer.evaluate(data)
     errors = trainer.predict(data.x) - data.y

@@ -1,6 +1,7 @@
 #include "equiprop/base/iterate.hpp"
 
 #include <numeric>
+#include <utility>
 
 #include "equiprop/base/interrupt.hpp"
 
@@ -21,6 +22,9 @@ const Report& Iteration<S>::run(StateRef<S> s, const Observer<S>& observe,
   report_.restart(s.cols());
   steps_ = 0;
   begin_ = observe || limit_ == 0 ? nullptr : &begin;
+  before_.setZero(s.cols());
+  ratio_.setOnes(s.cols());
+  amplification_.setOnes(s.cols());
   if (begin && begin_ == nullptr) begin(s);
   if (observe) observe(0, s);
   pending_.setConstant(s.cols(), limit_ > 0);
@@ -29,6 +33,31 @@ const Report& Iteration<S>::run(StateRef<S> s, const Observer<S>& observe,
     stepper_->residual(s, stepped(), report_.residual);
     find_unconfirmed();
   } while (pending_.any());
+  conclude();
+  return report_;
+}
+
+template <Scalar S>
+const Report& Iteration<S>::resume(StateRef<S> s, const Report& so_far,
+                                   const PerSample<double>& limits) {
+  if (&so_far != &report_) report_ = so_far;
+  steps_ = (report_.iterations > 0).all() ? 1 : 0;
+  begin_ = nullptr;
+  limits_ = &limits;
+  pending_.setConstant(s.cols(), false);
+  before_.setZero(s.cols());
+  ratio_.setOnes(s.cols());
+  // Until two more steps give a new ratio, the amplification is that of the steps so far.
+  amplification_ =
+      (report_.residual > 0)
+          .select(report_.error / (rate_ * report_.residual), PerSample<double>::Ones(s.cols()));
+  find_unconfirmed();
+  while (pending_.any()) {
+    settle(s, {});
+    stepper_->residual(s, stepped(), report_.residual);
+    find_unconfirmed();
+  }
+  limits_ = nullptr;
   conclude();
   return report_;
 }
@@ -98,6 +127,7 @@ void Iteration<S>::hand_over(StateRef<S>& s, bool all) {
     if (!group_.moving(j)) continue;
     const Index sample = group_.samples[static_cast<std::size_t>(j)];
     report_.fallbacks(sample) += stepper().fell_back(j) ? 1 : 0;
+    estimate(j, static_cast<double>(change_(j)));
     group_.moving(j) = !stops(sample, change_(j));
     if (group_.moving(j) ? all : report_.status(sample) != Status::diverged || finite(j))
       s.col(sample) = states.col(j);
@@ -122,13 +152,46 @@ bool Iteration<S>::finite(Index j) {
   return std::all_of(sample.begin(), sample.end(), finite);
 }
 
+/// Estimates the amplification of a sample of the group from its last two changes. Rounding errors of the changes are
+/// taken into account such that they lower it.
+template <Scalar S>
+void Iteration<S>::estimate(Index j, double change) {
+  if (tolerance_ == 0) return;
+  constexpr double largest = 100, kept = 0.8;
+  const Index sample = group_.samples[static_cast<std::size_t>(j)];
+  const double before = std::exchange(before_(sample), change);
+  if (!(before > 0) || !std::isfinite(change)) return;
+  const double noise = std::max(0.01 * target(sample) * rate_, rounding(j, change));
+  const double ratio = std::max(change - noise, 0.0) / (before + noise);
+  const double growth = std::max(ratio - std::exchange(ratio_(sample), ratio), 0.0);
+  const double by_ratio = 1 / std::max(1 - ratio - growth, 1 / largest);
+  const double latest = std::max(by_ratio, std::min(stepper().amplification(j), largest));
+  amplification_(sample) = std::max({1.0, latest, kept * amplification_(sample)});
+}
+
+/// Returns the rounding error of a change of a sample of the group, or 0 where it is negligible.
+template <Scalar S>
+double Iteration<S>::rounding(Index j, double change) {
+  constexpr double epsilon = std::numeric_limits<RealOf<S>>::epsilon();
+  if (change > std::sqrt(epsilon)) return 0;
+  RealOf<S> size(0);
+  for (const S& v : state().col(j)) raise_to(magnitude(v), size);
+  return 4 * epsilon * static_cast<double>(size);
+}
+
+/// Returns the largest residual at which a sample stops.
+template <Scalar S>
+double Iteration<S>::target(Index j) const {
+  return limits_ != nullptr ? (*limits_)(j) : tolerance_ * scale_(j);
+}
+
 template <Scalar S>
 bool Iteration<S>::stops(Index sample, RealOf<S> change) {
   if (!std::isfinite(change)) {
     report_.status(sample) = Status::diverged;
     return true;
   }
-  const bool small = tolerance_ > 0 && change <= rate_ * tolerance_ * scale_(sample);
+  const bool small = tolerance_ > 0 && change <= rate_ * target(sample);
   return ++report_.iterations(sample) >= limit_ || small;
 }
 
@@ -137,7 +200,7 @@ template <Scalar S>
 void Iteration<S>::find_unconfirmed() {
   for (Index j = 0; j < report_.batch(); ++j)
     pending_(j) = tolerance_ > 0 && report_.status(j) != Status::diverged &&
-                  report_.iterations(j) < limit_ && report_.residual(j) > tolerance_ * scale_(j);
+                  report_.iterations(j) < limit_ && report_.residual(j) > target(j);
 }
 
 /// Returns true if every sample of s is the result of a step.
@@ -149,13 +212,15 @@ bool Iteration<S>::stepped() const {
 template <Scalar S>
 void Iteration<S>::conclude() {
   for (Index j = 0; j < report_.batch(); ++j) {
+    report_.error(j) = rate_ * report_.residual(j) * amplification_(j);
     if (report_.status(j) == Status::diverged) continue;
     if (!std::isfinite(report_.residual(j)))
       report_.status(j) = Status::diverged;
     else if (tolerance_ == 0)
       report_.status(j) = Status::fixed_steps;
-    else if (report_.residual(j) <= tolerance_ * scale_(j))
-      report_.status(j) = Status::converged;
+    else
+      report_.status(j) = report_.residual(j) <= tolerance_ * scale_(j) ? Status::converged
+                                                                        : Status::max_iterations;
   }
 }
 

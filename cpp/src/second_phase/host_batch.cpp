@@ -1,74 +1,8 @@
 #include "equiprop/second_phase/host_batch.hpp"
 
-#include "equiprop/base/parallel.hpp"
+#include "accuracy.hpp"
 
 namespace equiprop {
-namespace {
-
-/// The linear system of a network with two blocks, A = (D_a^-1 F; F^T D_o^-1), reduced to the block o of the outputs.
-/// Block a is eliminated exactly (Reid 1972), so conjugate gradients need half as many products for the same residual.
-/// dC/ds is 0 outside the outputs, and the iteration keeps all vectors 0 outside block o.
-template <class S>
-class EliminatedBlock {
- public:
-  EliminatedBlock(const BlockUpdates<S>& blocks, const ConstStateRef<S>& s_star,
-                  const State<S>& mobility)
-      : blocks_(blocks), s_star_(s_star), mobility_(mobility), kept_(blocks.output_block()) {}
-
-  /// Returns the blocks of an energy if one of them can be eliminated, otherwise nullptr.
-  static const BlockUpdates<S>* of(const AnyEnergy<S>& energy) {
-    const BlockUpdates<S>* blocks = energy.block_updates();
-    const bool two = blocks != nullptr && energy.conservative() && blocks->num_blocks() == 2;
-    return two && blocks->has_block_hessian() ? blocks : nullptr;
-  }
-
-  /// Stores (D_o^-1 - F^T D_a F) v in out.
-  void multiply(const ConstStateRef<S>& v, StateRef<S> out) {
-    whole_.resize(v.rows(), v.cols());
-    complete(v, whole_);
-    blocks_.block_hessian_product(kept_, s_star_, whole_, out);
-  }
-  /// Stores x with the eliminated units of a solution, x_a = -D_a F x_o, in `whole`, which may be x.
-  void complete(const ConstStateRef<S>& x, StateRef<S> whole) {
-    product_.resize(x.rows(), x.cols());
-    blocks_.block_hessian_product(1 - kept_, s_star_, x, product_);
-    whole.array() = x.array() - mobility_.array() * product_.array();
-  }
-
- private:
-  const BlockUpdates<S>& blocks_;
-  const ConstStateRef<S>& s_star_;
-  const State<S>& mobility_;
-  Index kept_;
-  State<S> whole_, product_;
-};
-
-/// Computes lambda = A^-1 dC/ds for the samples of `energy`.
-template <class S>
-Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
-                     const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
-                     StateRef<S> lambda) {
-  State<S> mobility(s_star.rows(), s_star.cols()), force(s_star.rows(), s_star.cols());
-  energy.mobility(s_star, {}, mobility);
-  cost_gradient<S>(cost, s_star, force);
-  const BlockUpdates<S>* blocks = EliminatedBlock<S>::of(energy);
-  if (blocks != nullptr && std::holds_alternative<ConjugateGradient>(linear_solver)) {
-    EliminatedBlock<S> eliminated(*blocks, s_star, mobility);
-    const LinearOperator<S> kept = [&](const ConstStateRef<S>& v, StateRef<S> out) {
-      eliminated.multiply(v, out);
-    };
-    const Report report = solve<S>(linear_solver, LinearSystem<S>{kept, mobility, force}, lambda);
-    eliminated.complete(lambda, lambda);
-    return report;
-  }
-  const LinearOperator<S> hessian = [&](const ConstStateRef<S>& v, StateRef<S> out) {
-    energy.transposed_hessian_vector_product(s_star, v, out);
-  };
-  return solve<S>(linear_solver, LinearSystem<S>{hessian, mobility, force}, lambda);
-}
-
-}  // namespace
-
 template <Scalar S>
 HostBatch<S>::HostBatch(AnyEnergy<S> energy, AnyCost<S> cost)
     : energy_(std::move(energy)), cost_(std::move(cost)) {
@@ -94,6 +28,7 @@ void HostBatch<S>::write(Slot slot, const ConstStateRef<S>& s) {
   require(s.cols() == samples(), "second_phase", "Each sample has one target.", samples(),
           " targets for ", s.cols(), " samples");
   room(slot) = s;
+  if (slot < phases_.size() && phases_[slot] != nullptr) phases_[slot]->current = false;
 }
 
 /// Returns the relaxation that fills a slot; reuses the last one if solver and beta are the same.
@@ -102,6 +37,7 @@ Relaxation<S>& HostBatch<S>::phase(Slot to, const Solver& solver, bool nudged, S
   if (phases_.size() <= to) phases_.resize(to + 1);
   if (phases_[to] == nullptr) phases_[to] = std::make_unique<Phase>();
   Phase& kept = *phases_[to];
+  kept.current = true;
   if (kept.relaxation && kept.nudged == nudged && kept.beta == beta && kept.solver == solver)
     return *kept.relaxation;
   kept.beta = beta;
@@ -116,7 +52,31 @@ Relaxation<S>& HostBatch<S>::phase(Slot to, const Solver& solver, bool nudged, S
 
 template <Scalar S>
 const Report& HostBatch<S>::relax_free(const Solver& solver, const Start<S>& start, Slot to) {
-  return phase(to, solver, false, S(0)).run(room(to), {}, start);
+  Relaxation<S>& relaxation = phase(to, solver, false, S(0));
+  const Report& report = relaxation.run(room(to), {}, start);
+  for (int round = 0; round < accuracy::most_rounds; ++round)
+    if (!tighten_state(report, to)) break;
+  return report;
+}
+
+/// Relaxes a phase further in the samples whose state has a too large error. Returns false if there are none.
+template <Scalar S>
+bool HostBatch<S>::tighten_state(const Report& phase, Slot slot) {
+  bool any = false;
+  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+  for (Index j = 0; j < samples(); ++j) {
+    if (phase.status(j) != Status::converged) continue;
+    const double size = accuracy::largest_in<S>(states_[slot], j);
+    if (!(phase.error(j) > most_state_error * size)) continue;
+    const double wanted = accuracy::aim * most_state_error * size / phase.error(j);
+    const double least = accuracy::smallest_residual * accuracy::epsilon<S> * size;
+    const double limit = std::max(wanted * phase.residual(j), least);
+    if (!(limit < phase.residual(j))) continue;
+    limits_(j) = limit;
+    any = true;
+  }
+  if (any) phases_[slot]->relaxation->resume(states_[slot], limits_);
+  return any;
 }
 
 template <Scalar S>
@@ -127,33 +87,6 @@ const Report& HostBatch<S>::relax(const Solver& solver, S beta, Slot from, Slot 
     s = states_[from].middleCols(begin, s.cols());
   };
   return relaxation.run(state, {}, std::cref(start));
-}
-
-template <Scalar S>
-const Report& HostBatch<S>::solve(const LinearSolver& solver, Slot at,
-                                  Slot lambda) requires std::floating_point<S> {
-  require(energy_.conservative() || !std::holds_alternative<ConjugateGradient>(solver),
-          "recurrent_backpropagation",
-          "ConjugateGradient needs a symmetric Hessian. Use GMRES for a vector field.",
-          "a model without an energy");
-  room(lambda);
-  const ConstStateRef<S> s_star(states_[at]);
-  StateRef<S> solution(states_[lambda]);
-  report_.restart(samples());
-  const auto solve_piece = [&](Index begin, Index count) {
-    const bool whole = count == samples();
-    const AnyEnergy<S> energy = whole ? energy_ : energy_.samples(begin, count);
-    if constexpr (std::floating_point<S>)  // clang 14 instantiates this for other scalars too
-      report_.place(begin, solve_samples<S>(energy, cost_.samples(begin, count),
-                                            s_star.middleCols(begin, count), solver,
-                                            solution.middleCols(begin, count)));
-  };
-  // A piece runs until its slowest sample stops, so pieces are small; the kernels lose little speed on few samples.
-  if (energy_.divisible())
-    for_each_chunk(samples(), energy_.separable() ? Index{24} : chunk_columns, solve_piece);
-  else
-    solve_piece(0, samples());
-  return report_;
 }
 
 template <Scalar S>

@@ -74,6 +74,12 @@ void Anderson<S>::step(StateRef<S> s, PerSample<RealOf<S>>* change) {
   for (Index j = 0; j < s.cols(); ++j) learn(j, s, change);
 }
 
+/// The error of g(s) along the latest difference is |f| |dg| / |df|, that of s one |f| more.
+template <Scalar S>
+double Anderson<S>::amplification(Index j) const {
+  return past(j).secant > 0 ? 1 + past(j).secant : 0;
+}
+
 template <Scalar S>
 std::unique_ptr<Stepper<S>> Anderson<S>::select(Samples which) const {
   auto some = std::make_unique<Anderson>(stepper_->select(which), memory_);
@@ -193,6 +199,7 @@ void Anderson<S>::remember(Index j, const StateRef<S>& s) {
     products_(row * memory_ + other, j) = products_(other * memory_ + row, j) =
         overlap<S>(newest, difference(residuals_, j, other));
   }
+  past.secant = std::sqrt(overlap<S>(image, image) / products_(row * memory_ + row, j));
 }
 
 template class Anderson<float>;

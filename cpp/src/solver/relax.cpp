@@ -73,7 +73,7 @@ template <class S>
 const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, const Start<S>& start) {
   require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy_.num_units(), " units");
-  const Index size = s.cols(), at_once = samples_per_task(energy_.separable(), size);
+  const Index size = s.cols();
   const auto relax_piece = [&](const AnyEnergy<S>& piece, Iteration<S>& iteration, Index begin,
                                StateRef<S> states) -> const Report& {
     const auto start_piece = [&](StateRef<S> at) {
@@ -85,7 +85,9 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
     };
     return iteration.run(states, observe, std::cref(start_piece));
   };
-  if (observe || !energy_.divisible() || (size > 0 && size <= at_once)) {
+  divided_ = !observe && energy_.divisible() &&
+             (size == 0 || size > samples_per_task(energy_.separable(), size));
+  if (!divided_) {
     // A copy has scratch memory of its own: other threads may relax the same energy.
     if (size != size_) {
       const AnyEnergy<S> own = energy_.divisible() ? energy_.samples(0, size) : energy_;
@@ -95,12 +97,34 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
     return relax_piece(energy_, *whole_, 0, s);
   }
   report_.restart(size);
-  for_each_chunk(size, at_once, [&](Index begin, Index count) {
+  in_pieces(s, relax_piece);
+  return report_;
+}
+
+template <class S>
+const Report& Relaxation<S>::resume(StateRef<S> s, const PerSample<double>& limits) {
+  if (!divided_) return whole_->resume(s, whole_->report(), limits);
+  in_pieces(s,
+            [&](const AnyEnergy<S>&, Iteration<S>& iteration, Index begin,
+                StateRef<S> states) -> const Report& {
+              const Index count = states.cols();
+              return iteration.resume(states, report_.part(begin, count),
+                                      limits.segment(begin, count));
+            });
+  return report_;
+}
+
+/// Calls relax_piece(energy, iteration, begin, states) for pieces of the batch on all threads, and stores the reports
+/// that it returns in report_.
+template <class S>
+template <class Relax>
+void Relaxation<S>::in_pieces(StateRef<S>& s, const Relax& relax_piece) {
+  const Index size = s.cols();
+  for_each_chunk(size, samples_per_task(energy_.separable(), size), [&](Index begin, Index count) {
     const AnyEnergy<S> piece = energy_.samples(begin, count);
     Iteration<S> iteration = iteration_of<S>(piece, solver_, count);
     report_.place(begin, relax_piece(piece, iteration, begin, s.middleCols(begin, count)));
   });
-  return report_;
 }
 
 template <class S>

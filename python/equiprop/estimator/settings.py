@@ -110,6 +110,6 @@ def _decays(network: HopfieldNetwork, x: Array, cost: Cost, rate: Any, alpha: fl
     hold the units in the middle of their slope.
     """
     usual = block_rates(network, x, cost)
-    rates = rate if isinstance(rate, Mapping) else dict.fromkeys(usual, rate)
+    rates: Mapping[str, float] = rate if isinstance(rate, Mapping) else dict.fromkeys(usual, float(rate))
     step = alpha * RATE / max(len(network.layers) - 2, 1)
     return {name: step * rates.get(name, 0.0) / usual[name] for name in usual if name.startswith("W")}

@@ -56,6 +56,16 @@ TEST(Iterate, StopsAtTheToleranceAndFreezesEachSampleAlone) {
   EXPECT_EQ(report.iterations(2), 1) << "it stood still";
 }
 
+/// Along one eigenvector the estimate is the distance from the fixed point.
+TEST(Iterate, EstimatesTheErrorOfEachSample) {
+  Geometric geometric{PerSample<double>{{0.5, 0.9, -0.5}}};
+  State<double> s = ones(3);
+  const Report report = geometric.run({1e-3, 1000}, s);
+  EXPECT_NEAR(report.error(0), s(0, 0), 0.05 * s(0, 0));
+  EXPECT_NEAR(report.error(1), s(0, 1), 0.2 * s(0, 1));
+  EXPECT_GE(report.error(2), report.residual(2));
+}
+
 TEST(Iterate, GivesUpAtTheLimit) {
   Geometric geometric{PerSample<double>{{0.5, 0.999}}};
   State<double> s = ones(2);

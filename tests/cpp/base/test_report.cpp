@@ -10,6 +10,7 @@ Report report(const std::vector<Status>& status, const std::vector<double>& resi
     out.residual(j) = residual[static_cast<std::size_t>(j)];
     out.iterations(j) = j;
     out.fallbacks(j) = 2 * j;
+    out.error(j) = 3 * out.residual(j);
   }
   return out;
 }
@@ -19,6 +20,7 @@ TEST(Report, PromisesNothingAtFirst) {
   EXPECT_TRUE((fresh.status == Status::max_iterations).all());
   EXPECT_TRUE((fresh.iterations == 0).all());
   EXPECT_TRUE((fresh.fallbacks == 0).all());
+  EXPECT_TRUE((fresh.error == 0).all());
 }
 
 TEST(Report, PlacesPartsWhereTheyBelong) {
@@ -30,6 +32,11 @@ TEST(Report, PlacesPartsWhereTheyBelong) {
   EXPECT_EQ(whole.residual(2), 0.2);
   EXPECT_EQ(whole.iterations(2), 1);
   EXPECT_EQ(whole.fallbacks(2), 2);
+  EXPECT_EQ(whole.error(2), 3 * 0.2);
+  const Report part = whole.part(1, 2);
+  EXPECT_EQ(part.batch(), 2);
+  EXPECT_EQ(part.status(0), Status::converged);
+  EXPECT_EQ(part.error(1), 3 * 0.2);
   EXPECT_EQ(whole.status(3), Status::max_iterations);
 }
 

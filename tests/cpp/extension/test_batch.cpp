@@ -24,6 +24,10 @@ class Recorder {
     note("solve", at, lambda);
     return host_.solve(solver, at, lambda);
   }
+  void refine(const NudgingRule<S>& rule, Slot first, Report& report) {
+    note("refine", first);
+    host_.refine(rule, first, report);
+  }
   void displacement(Slot to, Slot first, Slot from, std::span<const S> weights) {
     note("displacement", to, first, from);
     host_.displacement(to, first, from, weights);
@@ -144,7 +148,7 @@ TEST(OwnBatch, IsCalledOnceForEachNodeAndOnceForTheSum) {
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     probe.propagate(batch, descent);
-    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "contrast 2"}));
+    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "refine 2", "contrast 2"}));
     batch.calls.clear();
     probe.backpropagate(batch, descent);
     EXPECT_EQ(batch.calls, (Calls{"solve 0 1", "mixed 0 1"}));
@@ -156,7 +160,8 @@ TEST(OwnBatch, OfAVectorFieldIsAskedForItsDisplacement) {
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     probe.propagate(batch, descent);
-    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "displacement 1 2 0", "mixed 0 1"}));
+    EXPECT_EQ(batch.calls,
+              (Calls{"relax 0 2", "relax 0 3", "refine 2", "displacement 1 2 0", "mixed 0 1"}));
     batch.calls.clear();
     State<double> inputs = State<double>::Zero(probe.energy.num_inputs(), Probe::batch);
     add_input_contrast(batch, std::span<const double>(probe.weights), StateRef<double>(inputs));
@@ -171,7 +176,7 @@ TEST(OwnBatch, IsNotAskedForSumsOfASampleThatDiverged) {
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     EXPECT_EQ(probe.propagate(batch, descent).status(1), Status::diverged);
-    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3"}));
+    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "refine 2"}));
     batch.calls.clear();
     EXPECT_EQ(probe.backpropagate(batch, descent).status(1), Status::diverged);
     EXPECT_EQ(batch.calls, (Calls{"solve 0 1"}));
@@ -195,7 +200,8 @@ TEST(OwnBatch, IsAskedWhichSamplesMadeASumOverflow) {
   Report report;
   std::vector<double> weights;
   equilibrium_propagation(batch, centered<double>(0.2), BlockUpdate{}, descent, report, weights);
-  EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "contrast 2", "mark_contrast 2"}));
+  EXPECT_EQ(batch.calls,
+            (Calls{"relax 0 2", "relax 0 3", "refine 2", "contrast 2", "mark_contrast 2"}));
   EXPECT_EQ(report.status(1), Status::diverged);
   EXPECT_NE(report.status(0), Status::diverged);
   batch.calls.clear();

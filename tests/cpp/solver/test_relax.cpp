@@ -198,5 +198,37 @@ TEST(Relax, RefusesBadArguments) {
   EXPECT_THROW(relax<double>(probe.free, Euler{{1.0, -5}}, s), InvalidArgument);
 }
 
+/// A resumed relaxation moves only the samples whose limit is below their residual, in one piece and in several.
+TEST(Relax, ResumesEachSampleAlone) {
+  for (const int threads : {1, 3})
+    for (const Index batch : {5, 150}) {
+      set_num_threads(threads);
+      Random random(8);
+      HopfieldNetwork<double> network(
+          {{"x", 4}, {"h", 9, hard_sigmoid()}, {"y", 3, hard_sigmoid()}}, chain(3));
+      network.initialize(1);
+      const AnyEnergy<double> energy = network.clamp(random_state(random, 4, batch));
+      for (const Index anderson : {0, 2}) {
+        Relaxation<double> relaxation(energy, BlockUpdate{{1e-2, 500}, anderson});
+        State<double> s = network.initial_state(batch);
+        const Report before = relaxation.run(s);
+        const State<double> start = s;
+        PerSample<double> limits =
+            PerSample<double>::Constant(batch, std::numeric_limits<double>::infinity());
+        limits(1) = 1e-12;
+        const Report& after = relaxation.resume(s, limits);
+        EXPECT_LE(after.residual(1), 1e-12);
+        EXPECT_GT(after.iterations(1), before.iterations(1));
+        EXPECT_TRUE((after.status == Status::converged).all());
+        for (Index j = 0; j < batch; ++j) {
+          if (j == 1) continue;
+          EXPECT_EQ(s.col(j), start.col(j));
+          EXPECT_EQ(after.iterations(j), before.iterations(j));
+        }
+      }
+    }
+  set_num_threads(0);
+}
+
 }  // namespace
 }  // namespace equiprop::tests

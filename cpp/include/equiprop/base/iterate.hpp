@@ -66,6 +66,8 @@ class Stepper {
   virtual bool separable() const = 0;
   /// Returns true if an acceleration did not extrapolate sample j in the last step, or undid that step.
   virtual bool fell_back(Index) const { return false; }
+  /// Returns an estimate of |s - s*| / |g(s) - s| from the last steps of sample j, or 0 if there is none.
+  virtual double amplification(Index) const { return 0; }
   /// Discards the history of earlier steps; memory stays allocated.
   virtual void restart() {}
   /// Returns the stepper of some samples, with their history. It is called only if `separable` returns true.
@@ -87,6 +89,11 @@ void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
 /// Repeats s <- g(s) for each sample until |g(s) - s| <= rate * tolerance * scale and then
 /// residual(s) <= tolerance * scale: the change is a cheap estimate, the residual confirms it. A sample that has
 /// stopped keeps its state. If samples are separable, the group of the remaining samples is compacted.
+///
+/// The error |s - s*| of a sample is estimated as its residual times an amplification: 1 / (1 - q), q the ratio of its
+/// last two changes, or that of the stepper if it is larger. Both are exact for an error along one eigenvector. While
+/// faster modes die out, q grows from step to step; its growth is added once more. The largest amplification is
+/// forgotten slowly.
 template <Scalar S>
 class EQUIPROP_EXPORT Iteration {
  public:
@@ -98,6 +105,13 @@ class EQUIPROP_EXPORT Iteration {
   /// Iterates s (units, batch) in place, from s or from the states that `begin` stores. The report is valid until the
   /// next run. A run on states of the same shape as before allocates no memory unless the group is compacted.
   const Report& run(StateRef<S> s, const Observer<S>& observe, const Beginning<S>& begin = {});
+  /// Continues the iteration that left the states s and the report `so_far`, with smaller tolerances: sample j moves
+  /// until its residual is at most limits(j); if that is not below its present residual, no bit of it changes. Steps
+  /// add up, and max_iterations bounds their sum. `so_far` may be the report of this object. A sample whose residual
+  /// is at most the tolerance of the rule is converged.
+  const Report& resume(StateRef<S> s, const Report& so_far, const PerSample<double>& limits);
+  /// Returns the report of the last run or resumption.
+  const Report& report() const { return report_; }
 
  private:
   /// The samples that step together. A sample that is not `moving` has stopped; its column stays until the group is
@@ -120,6 +134,9 @@ class EQUIPROP_EXPORT Iteration {
   void leave(Index sample, StateRef<S>& s) const;
   bool finite(Index j);
   bool stops(Index sample, RealOf<S> change);
+  void estimate(Index j, double change);
+  double rounding(Index j, double change);
+  double target(Index j) const;
   void find_unconfirmed();
   bool stepped() const;
   void conclude();
@@ -133,6 +150,9 @@ class EQUIPROP_EXPORT Iteration {
   Index units_ = 0;
   PerSample<bool> pending_;
   PerSample<RealOf<S>> change_;
+  PerSample<double> before_, ratio_;  // change in the step before, and its ratio, per sample
+  PerSample<double> amplification_;   // estimated |s - s*| / |g(s) - s|, per sample of the batch
+  const PerSample<double>* limits_ = nullptr;  // set while an iteration is resumed
   Report report_;
   Index steps_ = 0;
   const Beginning<S>* begin_ = nullptr;  // set in a run whose start states are not in s

@@ -11,9 +11,10 @@ namespace equiprop {
 enum class Status : std::int8_t {
   converged = 0,       ///< the residual is at most the tolerance
   fixed_steps = 1,     ///< the requested number of steps was run; no tolerance was set
-  max_iterations = 2,  ///< the iteration limit was reached before the tolerance
-  indefinite = 3,      ///< negative curvature: the Hessian is not positive definite at this state
-  diverged = 4,        ///< a number became infinite or NaN
+  inaccurate = 2,      ///< converged, but the estimated error of the gradient is above its limit
+  max_iterations = 3,  ///< the iteration limit was reached before the tolerance
+  indefinite = 4,      ///< negative curvature: the Hessian is not positive definite at this state
+  diverged = 5,        ///< a number became infinite or NaN
 };
 
 /// Results of all samples of a batch; arrays are (batch,).
@@ -22,6 +23,9 @@ struct Report {
   PerSample<Index> iterations;  ///< number of steps
   PerSample<double> residual;   ///< residual of the final state
   PerSample<Index> fallbacks;   ///< steps that an acceleration undid or did not extrapolate
+  /// Estimated error of the result. Of a relaxation: max |s - s*|, the residual times its amplification. Of a second
+  /// phase: error of the sample's term of the gradient, relative to that term. 0 where nothing is estimated.
+  PerSample<double> error;
 
   Report() = default;
   /// Creates the report of a batch before the first step.
@@ -32,6 +36,7 @@ struct Report {
     iterations.setZero(batch);
     residual.setZero(batch);
     fallbacks.setZero(batch);
+    error.setZero(batch);
   }
 
   /// Returns the number of samples.
@@ -43,6 +48,17 @@ struct Report {
     iterations.segment(begin, other.batch()) = other.iterations;
     residual.segment(begin, other.batch()) = other.residual;
     fallbacks.segment(begin, other.batch()) = other.fallbacks;
+    error.segment(begin, other.batch()) = other.error;
+  }
+  /// Returns the report of samples [begin, begin + count).
+  Report part(Index begin, Index count) const {
+    Report out;
+    out.status = status.segment(begin, count);
+    out.iterations = iterations.segment(begin, count);
+    out.residual = residual.segment(begin, count);
+    out.fallbacks = fallbacks.segment(begin, count);
+    out.error = error.segment(begin, count);
+    return out;
   }
   /// Replaces each entry by the worse of the two reports, sample by sample.
   void merge(const Report& other) {
@@ -50,8 +66,8 @@ struct Report {
       status(j) = std::max(status(j), other.status(j));
       iterations(j) = std::max(iterations(j), other.iterations(j));
       fallbacks(j) = std::max(fallbacks(j), other.fallbacks(j));
-      if (!std::isnan(residual(j)) && !(residual(j) >= other.residual(j)))
-        residual(j) = other.residual(j);  // NaN counts as worst
+      raise_to(other.residual(j), residual(j));  // NaN counts as worst
+      raise_to(other.error(j), error(j));
     }
   }
 };

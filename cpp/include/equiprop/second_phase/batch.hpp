@@ -6,6 +6,7 @@
 
 #include "equiprop/linear/linear_solver.hpp"
 #include "equiprop/model/any_model.hpp"
+#include "equiprop/second_phase/nudging.hpp"
 #include "equiprop/solver/relax.hpp"
 
 namespace equiprop {
@@ -18,12 +19,17 @@ using Slot = std::size_t;
 template <class B>
 concept Batch = requires(B batch, const B fixed, const Solver solver, typename B::Scalar number,
                          Slot slot, State<typename B::Scalar> out, Report report,
+                         const NudgingRule<typename B::Scalar> rule,
                          std::span<const typename B::Scalar> weights,
                          ParameterSink<typename B::Scalar>& sink) {
   { fixed.samples() } -> std::convertible_to<Index>;      // of the mini-batch
   { fixed.conservative() } -> std::convertible_to<bool>;  // see EnergyInterface
   // Relaxes E + beta C from the state in one slot into another.
   { batch.relax(solver, number, slot, slot) } -> std::convertible_to<const Report&>;
+  // Estimates the relative error of each sample's term of the gradient from the states that `relax` left in the slots
+  // from this one on, in the report; relaxes samples further whose estimate exceeds most_gradient_error, and merges the
+  // reports of the phases; marks samples that remain above it as inaccurate, and saddles as indefinite.
+  batch.refine(rule, slot, report);
   // slot = sum_k weights_k (s_k - s), s_k in the slots from the second one on, s in the third.
   batch.displacement(slot, slot, slot, weights);
   // Delivers sum_k weights_k dE/dtheta(s_k), s_k in the slots from this one on.
@@ -43,11 +49,19 @@ concept Batch = requires(B batch, const B fixed, const Solver solver, typename B
 };
 
 /// Requirements of a batch that supports RBP: `solve` solves A lambda = dC/ds at the state in the first slot and stores
-/// lambda in the second slot; A is the transposed Hessian, restricted to the units that no bound holds.
+/// lambda in the second slot; A is the transposed Hessian, restricted to the units that no bound holds. It marks samples
+/// as `refine` does; if the batch itself relaxed the free state, it may relax samples of it further.
 template <class B>
 concept SolvingBatch = Batch<B> && requires(B batch, const LinearSolver solver, Slot slot) {
   { batch.solve(solver, slot, slot) } -> std::convertible_to<const Report&>;
 };
+
+/// Largest estimated error of a sample's term of the gradient, relative to that term, that counts as accurate. If no
+/// sample of a batch exceeds it, the cosine between the gradient and the exact one is at least 0.998.
+inline constexpr double most_gradient_error = 0.05;
+/// Largest estimated error of a free state, relative to its largest number, from which a second phase may start: from a
+/// state that is further away it can reach another fixed point.
+inline constexpr double most_state_error = 0.01;
 
 /// Slots that second phases use.
 ///@{

@@ -9,8 +9,9 @@
 
 namespace equiprop {
 
-/// Relaxes one nudged phase for each node of a rule, from the state in free_slot into the slots from nudged_slot on.
-/// `report` becomes the worst of the phases for each sample.
+/// Relaxes one nudged phase for each node of a rule, from the state in free_slot into the slots from nudged_slot on, and
+/// further where the gradient needs it. `report` becomes the worst of the phases for each sample, with the estimated
+/// error of the gradient; see Batch::refine.
 template <Batch B>
 void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const Solver& solver,
                   Report& report) {
@@ -18,6 +19,7 @@ void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const S
   report.status.setConstant(Status::converged);
   for (std::size_t k = 0; k < rule.size(); ++k)
     report.merge(batch.relax(solver, rule[k].beta, free_slot, nudged_slot + k));
+  batch.refine(rule, nudged_slot, report);
 }
 
 /// weights = w_k / number of samples, one per node of the rule.

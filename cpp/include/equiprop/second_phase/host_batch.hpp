@@ -29,13 +29,16 @@ class EQUIPROP_EXPORT HostBatch {
   void write(Slot slot, const ConstStateRef<S>& s);
   /// Copies the state of a slot into s, (units, batch).
   void read(Slot slot, StateRef<S> s) const { s = states_[slot]; }
-  /// Relaxes E into slot `to`; `start` stores the start state of each piece of the batch. The report is valid until the
-  /// next call.
+  /// Relaxes E into slot `to`, and further where the estimated error of the state exceeds most_state_error; `start` stores
+  /// the start state of each piece of the batch. The report is valid until the next call.
   const Report& relax_free(const Solver& solver, const Start<S>& start, Slot to);
+  /// Returns the report of the last relaxation into a slot; there must have been one.
+  const Report& report(Slot slot) const { return phases_[slot]->relaxation->report(); }
 
   /// See Batch. Reports are valid until the next call.
   ///@{
   const Report& relax(const Solver& solver, S beta, Slot from, Slot to);
+  void refine(const NudgingRule<S>& rule, Slot first, Report& report);
   const Report& solve(const LinearSolver& solver, Slot at,
                       Slot lambda) requires std::floating_point<S>;
   void displacement(Slot to, Slot first, Slot from, std::span<const S> weights);
@@ -54,11 +57,28 @@ class EQUIPROP_EXPORT HostBatch {
     S beta{};
     Solver solver;
     bool nudged = false;
+    bool current = false;  ///< the slot still has the state of the last run
     std::optional<Relaxation<S>> relaxation;
   };
 
   State<S>& room(Slot slot);
   Relaxation<S>& phase(Slot to, const Solver& solver, bool nudged, S beta);
+  void take_response(const NudgingRule<S>& rule, Slot first, Index j);
+  void estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report);
+  bool tighten(const Report& report, Slot slot);
+  std::vector<Index> suspects(const Report& report);
+  void mark_saddles(const NudgingRule<S>& rule, Slot first, Report& report);
+  void solve_all(const LinearSolver& solver, Slot at, Slot lambda);
+  void solve_some(const LinearSolver& solver, Samples which, Slot at, Slot lambda);
+  bool tighten_state(const Report& phase, Slot slot);
+  void take_sensitivity(Slot at, Slot lambda);
+  void estimate_adjoint(const Report& free, Slot at, Slot lambda);
+  std::vector<Index> tighten_free(const Report& free, Slot at);
+  void mark_indefinite(Slot at, Slot lambda);
+  /// Returns true if the state in a slot is that of the last relaxation into it.
+  bool relaxed(Slot slot) const {
+    return slot < phases_.size() && phases_[slot] != nullptr && phases_[slot]->current;
+  }
   template <class Give>
   bool deliver(ParameterSink<S>& sink, const Give& give);
   template <class AddShare>
@@ -69,6 +89,9 @@ class EQUIPROP_EXPORT HostBatch {
   KeptStates<S> states_;                        // one state per slot
   std::vector<std::unique_ptr<Phase>> phases_;  // one per slot; nullptr if not relaxed yet
   Parameters<S> sums_;                          // for a sink that does not accept single sums
+  // Scratch memory of estimates: (batch,), (units, 1) and (outputs, batch).
+  PerSample<double> response_, resolved_, force_, size_, limits_, sensitivity_, free_error_;
+  State<S> column_, pull_;
   Report report_;
 };
 

@@ -43,6 +43,7 @@ class EQUIPROP_EXPORT Anderson final : public Stepper<S> {
   void project(StateRef<S> s) const override { stepper_->project(s); }
   bool separable() const override { return stepper_->separable(); }
   bool fell_back(Index j) const override { return past(j).fell_back; }
+  double amplification(Index j) const override;
   void restart() override {
     stepper_->restart();
     pasts_.clear();
@@ -59,6 +60,7 @@ class EQUIPROP_EXPORT Anderson final : public Stepper<S> {
     Index place = 0;       ///< index of the next difference; until then g(s) is stored there
     bool stepped = false;  ///< true if a residual is stored
     double square = 0;     ///< |f|^2
+    double secant = 0;     ///< |dg| / |df| of the latest difference, or 0
     bool mixed = false;    ///< true if the present step starts from s'
     bool fell_back = false;
   };

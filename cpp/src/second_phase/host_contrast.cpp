@@ -1,0 +1,166 @@
+#include <numeric>
+
+#include "accuracy.hpp"
+#include "equiprop/second_phase/host_batch.hpp"
+
+/// The error of the gradient by Equilibrium Propagation.
+
+namespace equiprop {
+namespace {
+
+/// Returns the part of a weighted state that enters the gradient.
+template <Scalar S>
+S counted(const S& v) {
+  if constexpr (std::same_as<S, Dual<double>>)
+    return S(v.derivative);
+  else
+    return S(real_part(v));
+}
+
+/// Rounding error of a state in units of max |s|. The derivative of a dual state is not a difference of two states, so
+/// that rounding errors do not matter there.
+template <Scalar S>
+inline constexpr double rounding = std::same_as<S, Dual<double>> ? 0 : 4 * accuracy::epsilon<S>;
+
+/// Returns <v, H v> of each sample at s_star, restricted to the units that no bound holds.
+template <Scalar S>
+PerSample<S> curvature_along(const AnyEnergy<S>& energy, const State<S>& s_star, State<S> v) {
+  State<S> image(v.rows(), v.cols());
+  energy.mobility(s_star, {}, image);
+  v = (image.array() > S(0)).select(v, State<S>::Zero(v.rows(), v.cols()));
+  energy.hessian_vector_product(s_star, v, image);
+  return inner<S>(v, image);
+}
+
+}  // namespace
+
+/// Stores sum_k weights_k s_k of sample j in column_.
+template <Scalar S>
+void HostBatch<S>::take_response(const NudgingRule<S>& rule, Slot first, Index j) {
+  column_ = rule[0].weight * states_[first].col(j);
+  for (std::size_t k = 1; k < rule.size(); ++k)
+    column_ += rule[k].weight * states_[first + k].col(j);
+  if constexpr (!std::floating_point<S>) column_ = column_.unaryExpr(&counted<S>).eval();
+}
+
+/// Stores the estimate of each sample in report.error: sum_k |w_k| |error of s_k| / |sum_k w_k s_k|, in maximum norms,
+/// where the denominator is the resolved size of the response, plus what errors of the states change in the curvature.
+template <Scalar S>
+void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report) {
+  response_.resize(samples());
+  resolved_.resize(samples());
+  size_.resize(samples());
+  pull_.resize(cost_.num_outputs(), samples());
+  cost_.gradient(states_[free_slot].bottomRows(pull_.rows()), pull_);
+  for (Index j = 0; j < samples(); ++j) {
+    size_(j) = accuracy::largest_in<S>(states_[first], j);
+    take_response(rule, first, j);
+    const auto [response, resolved] =
+        accuracy::measure(column_.data(), column_.rows(), energy_.layers());
+    response_(j) = response;
+    resolved_(j) = std::max(resolved, accuracy::negligible * size_(j));
+    const double force =
+        std::max(accuracy::largest_in<S>(pull_, j), accuracy::negligible * size_(j));
+    const double gain = force > 0 ? response / force : 0, bend = accuracy::finite_bend * gain;
+    double error = 0;
+    for (std::size_t k = 0; k < rule.size(); ++k) {
+      const Report& phase = this->report(first + k);
+      const double of_state =
+          phase.error(j) + rounding<S> * size_(j) * accuracy::amplification(phase, j);
+      const double weight = static_cast<double>(magnitude(rule[k].weight));
+      if (of_state != 0) error += of_state * (weight / resolved_(j) + bend);
+    }
+    report.error(j) = error * accuracy::caution(gain, phases_[first]->solver);
+  }
+}
+
+/// Relaxes a phase further in the samples whose estimate is too large. Returns false if there are none.
+template <Scalar S>
+bool HostBatch<S>::tighten(const Report& report, Slot slot) {
+  const Report& phase = this->report(slot);
+  bool any = false;
+  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+  for (Index j = 0; j < samples(); ++j) {
+    if (!accuracy::exceeds(report, j, accuracy::refined) || phase.status(j) != Status::converged)
+      continue;
+    const double wanted = accuracy::aim * most_gradient_error / report.error(j);
+    const double limit = std::max(wanted * phase.residual(j),
+                                  accuracy::smallest_residual * accuracy::epsilon<S> * size_(j));
+    if (!(limit < phase.residual(j))) continue;
+    limits_(j) = limit;
+    any = true;
+  }
+  if (any) phases_[slot]->relaxation->resume(states_[slot], limits_);
+  return any;
+}
+
+template <Scalar S>
+void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report) {
+  estimate_contrast(rule, first, report);
+  bool any = true;
+  for (int round = 0; any && round < accuracy::most_rounds; ++round) {
+    any = false;
+    for (std::size_t k = 0; k < rule.size(); ++k) any = tighten(report, first + k) || any;
+    if (!any) break;
+    report.restart(samples());
+    report.status.setConstant(Status::converged);
+    for (std::size_t k = 0; k < rule.size(); ++k) report.merge(this->report(first + k));
+    estimate_contrast(rule, first, report);
+  }
+  accuracy::mark_inaccurate(report);
+  if constexpr (std::floating_point<S>) mark_saddles(rule, first, report);
+}
+
+/// Returns the samples at rest whose response exceeds twice the force: at a saddle the states leave s*, however small
+/// the force is.
+template <Scalar S>
+std::vector<Index> HostBatch<S>::suspects(const Report& report) {
+  std::vector<Index> found;
+  for (Index j = 0; j < samples(); ++j)
+    if (accuracy::at_rest(report.status(j)) && response_(j) > 2 * accuracy::largest_in<S>(pull_, j))
+      found.push_back(j);
+  return found;
+}
+
+/// Marks a sample as indefinite if the Hessian at the free state, restricted to the units that no bound holds, has
+/// negative curvature along the response. At a minimum it has none in any direction.
+template <Scalar S>
+void HostBatch<S>::mark_saddles(const NudgingRule<S>& rule, Slot first, Report& report) {
+  if (!energy_.conservative()) return;
+  const std::vector<Index> marked = suspects(report);
+  if (marked.empty()) return;
+  std::vector<Index> which = marked;
+  if (!energy_.separable()) {
+    which.resize(static_cast<std::size_t>(samples()));
+    std::iota(which.begin(), which.end(), Index{0});
+  }
+  State<S> v(energy_.num_units(), static_cast<Index>(which.size()));
+  for (Index i = 0; i < v.cols(); ++i) {
+    take_response(rule, first, which[static_cast<std::size_t>(i)]);
+    v.col(i) = column_;
+  }
+  const AnyEnergy<S> energy = energy_.separable() ? energy_.select(which) : energy_;
+  const PerSample<S> curvature =
+      curvature_along<S>(energy, columns_of<S>(states_[free_slot], which), std::move(v));
+  for (const Index j : marked) {
+    const auto place = std::lower_bound(which.begin(), which.end(), j) - which.begin();
+    if (curvature(place) < 0) report.status(j) = Status::indefinite;
+  }
+}
+
+#define INSTANTIATE(S)                                                                 \
+  template void HostBatch<S>::take_response(const NudgingRule<S>&, Slot, Index);       \
+  template void HostBatch<S>::estimate_contrast(const NudgingRule<S>&, Slot, Report&); \
+  template bool HostBatch<S>::tighten(const Report&, Slot);                            \
+  template void HostBatch<S>::refine(const NudgingRule<S>&, Slot, Report&);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(Complex)
+INSTANTIATE(Dual<double>)
+#undef INSTANTIATE
+template std::vector<Index> HostBatch<float>::suspects(const Report&);
+template std::vector<Index> HostBatch<double>::suspects(const Report&);
+template void HostBatch<float>::mark_saddles(const NudgingRule<float>&, Slot, Report&);
+template void HostBatch<double>::mark_saddles(const NudgingRule<double>&, Slot, Report&);
+
+}  // namespace equiprop
