@@ -26,7 +26,7 @@ from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
 #: Logit scale of a cross-entropy in a Trainer.
 LOGIT_SCALE = 4.0
-#: Nudging factor of a cost with second derivative 1; another cost divides it by its second derivative.
+#: Nudging factor of outputs of slope 1 under a cost with second derivative 1.
 BETA = 0.25
 #: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
 RATE = 0.2
@@ -46,7 +46,7 @@ class Unit:
     state, drive : float
         State of a unit in the middle of its slope, and the drive (weighted signals plus bias) that holds it.
     signal : float
-        What a unit in this state sends to its neighbours.
+        Signal that a unit in this state sends to its neighbours.
     slope : float
         Largest slope L, see the module.
     half_width : float
@@ -182,7 +182,8 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 /
     (number of hidden layers). If all entries move in one direction, a drive moves by the rate times the sum
     of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate times
-    sum_i |x_i|, which is c h. A bias moves one unit alone.
+    sum_i |x_i|, which is c h. The rate of a bias is c h / 40; that of an output bias is also divided by the
+    logit scale.
     """
     units = _units(net)
     size = RATE / max(len(net.layers) - 2, 1)

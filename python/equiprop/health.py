@@ -22,7 +22,7 @@ _RUNAWAY = 10.0
 _SMALL = 0.5
 #: Number of samples on which the response of units is measured.
 _PROBED = 100
-#: A training at chance is not unusual before so many steps.
+#: No warning of chance before this many steps.
 _EARLY = 50
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
@@ -81,8 +81,8 @@ def warn_if_at_chance(
 ) -> None:
     """Emit a TrainingWarning if a classifier is no better than guessing the most frequent class.
 
-    The warning names the cause that is measured: hidden units that do not respond to the input, or otherwise
-    one learning rate that is too small, or with rates for each block labels that do not fit the samples.
+    The warning names the probable cause: hidden units that do not respond to the input, which is measured;
+    otherwise one learning rate that is too small, or with a rate for each block, labels that do not fit.
 
     Parameters
     ----------

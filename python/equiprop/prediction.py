@@ -140,8 +140,8 @@ class Predictor:
     def predict_proba(self, x: Any, *, scale: float | None = None) -> Array:
         """Return the probability of each class, (samples, classes), in the order of `Trainer.classes`.
 
-        They are the softmax of the outputs times the logit scale, which the cost `CrossEntropy` fits to the
-        classes. Parameters and errors are those of `predict`.
+        It is softmax(a o), with the logit scale a of the cost `CrossEntropy` and the outputs o. Parameters
+        and errors are those of `predict`.
 
         Raises
         ------

@@ -73,8 +73,8 @@ class EquilibriumPropagation:
     Parameters
     ----------
     nudging : Nudging, optional
-        Nudging factors and weights of the nudged phases. By default centered(b) with b = 1/4, divided by a^2
-        for a cross-entropy of logit scale a, whose second derivative is a^2 times as large.
+        Nudging factors and weights of the nudged phases. By default centered(1/4); a Trainer divides 1/4 by
+        the slope L of the outputs, and by a^2 for a cross-entropy of logit scale a.
     solver : FreeSolver, optional
         Solver of the nudged phases; by default that of the free phase.
     symmetrize : bool

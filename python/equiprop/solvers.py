@@ -224,8 +224,8 @@ def training_solver(model: Model) -> FreeSolver:
     Block updates if the model supports them; damped fixed-point iteration for other Hopfield networks;
     otherwise Euler. Anderson acceleration pays for itself with more than one hidden layer. In deep networks
     the response to a nudge is 1e-3 to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve
-    (docs/training.md). A training step relaxes samples further until the estimated error of their gradient is
-    at most 5 %, and counts those that do not get there (docs/notation.md, "Error of a gradient").
+    (docs/performance.md). A training step relaxes samples further until the estimated error of their gradient
+    is at most 5 %, and counts those that do not get there (docs/notation.md, "Error of a gradient").
     """
     if model.has_block_update:
         anderson = 0 if len(model.layer_slices) <= 2 else 1

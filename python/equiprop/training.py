@@ -58,7 +58,8 @@ class Trainer(Predictor):
     cost : SquaredError or CrossEntropy
     solver : FreeSolver, optional
         Solver of the free phase, and of the nudged phases if `second_phase` has no solver; by default
-        block updates if the model supports them, otherwise Euler.
+        block updates if the model supports them, otherwise damped fixed-point iteration for a
+        HopfieldNetwork and Euler for other models.
     schedule : callable, optional
         Function from the progress of training in [0, 1] to a factor of the learning rate. By default
         1 / sqrt(1 + steps / 200) if the rates are automatic, which does not depend on the number of epochs,
@@ -157,7 +158,7 @@ class Trainer(Predictor):
             If x or y has a wrong type or shape, or numbers that are not finite.
         ConvergenceError
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
-            parameter infinite or NaN, or if the objective is ten times that of the first step, or not finite.
+            parameter infinite or NaN, or if the objective is not finite or more than ten times its start.
         """
         if not self._started:
             self._start(self.model.as_input(x, "Trainer.step"))

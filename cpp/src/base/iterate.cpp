@@ -152,8 +152,8 @@ bool Iteration<S>::finite(Index j) {
   return std::all_of(sample.begin(), sample.end(), finite);
 }
 
-/// Estimates the amplification of a sample of the group from its last two changes. Rounding errors of the changes are
-/// taken into account such that they lower it.
+/// Estimates the amplification of a sample of the group from its last two changes. The ratio of the changes is reduced by
+/// their rounding error, so that noise does not raise the amplification.
 template <Scalar S>
 void Iteration<S>::estimate(Index j, double change) {
   if (tolerance_ == 0) return;

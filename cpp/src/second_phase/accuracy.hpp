@@ -11,17 +11,18 @@ namespace equiprop::accuracy {
 
 /// Largest number of times that a phase is relaxed further.
 inline constexpr int most_rounds = 10;
-/// Estimates above `refined` are lowered, and each round aims at `aim`, in units of the largest accepted error.
+/// A sample whose estimate exceeds refined * most_gradient_error is relaxed further; each round aims at an estimate of
+/// aim * most_gradient_error.
 inline constexpr double refined = 0.8, aim = 0.5;
 /// Responses ds/dbeta and forces below this fraction of max |s| count as if they had this size: they hardly contribute
 /// to the gradient of a batch, and no precision is spent on them.
 inline constexpr double negligible = 3e-4;
-/// Relative change of curvatures per unit of error of a state, times which a gain |ds/dbeta| / |dC/ds| multiplies the
-/// error: (d2E/ds2)^-1 changes by that much. A finite beta averages over kinks of the activation; RBP does not.
+/// An error e of a state changes (d2E/ds2)^-1, and so adds bend * gain * e to the relative error of the gradient, with
+/// the gain |ds/dbeta| / |dC/ds|. A finite beta averages over kinks of the activation; RBP does not.
 inline constexpr double finite_bend = 3, kink_bend = 15;
-/// An error in a layer whose response is small counts relative to that response, with this weight, down to a response of
-/// `smallest_layer` times that of the state: the residual of a sample is known for all layers together, and most of its
-/// error lies in layers with a larger response.
+/// The relative error divides by min(size, max(smallest response of a layer, smallest_layer * size) / layer_weight),
+/// with `size` the largest response: the residual of a sample is known for all layers together, and most of its error
+/// lies in layers with a larger response.
 inline constexpr double layer_weight = 0.25, smallest_layer = 0.02;
 /// Smallest residual that a round asks for, in units of eps max |s|.
 inline constexpr double smallest_residual = 16;

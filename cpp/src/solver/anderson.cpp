@@ -74,7 +74,7 @@ void Anderson<S>::step(StateRef<S> s, PerSample<RealOf<S>>* change) {
   for (Index j = 0; j < s.cols(); ++j) learn(j, s, change);
 }
 
-/// The error of g(s) along the latest difference is |f| |dg| / |df|, that of s one |f| more.
+/// Returns 1 + |dg| / |df| of the latest difference, or 0 if there is none.
 template <Scalar S>
 double Anderson<S>::amplification(Index j) const {
   return past(j).secant > 0 ? 1 + past(j).secant : 0;

@@ -94,7 +94,7 @@ def _add_phases(options: Options) -> None:
         _EQPROP,
         _FINITE_BETA,
         type=float,
-        help="nudging factor (default: 1/4, divided by the second derivative of the cost)",
+        help="nudging factor (default: 1/4, divided by the outputs' slope and by a^2 of a logit scale a)",
     )
     options.add(
         "--linear-solver",
@@ -112,7 +112,7 @@ def add_solver(options: Options) -> None:
     options.add(
         "--solver",
         choices=sorted(_SOLVERS),
-        help="solver of free and nudged phases (default: block if the network supports it, else euler)",
+        help="solver of free and nudged phases (default: block if the network supports it, else fixed-point)",
     )
     options.add(
         "--tolerance",

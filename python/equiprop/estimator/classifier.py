@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from equiprop.checks import require
 from equiprop.data import Dataset
+from equiprop.defaults import logit_scale
 from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
 
 _Self = TypeVar("_Self", bound="EquilibriumClassifier")
@@ -118,8 +119,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         return np.asarray(self.classes_[largest])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, softmax(outputs), (samples, classes)."""
-        logits = self._outputs(X)
+        """Return softmax(a o), (samples, classes): a the logit scale of the cost, o the outputs."""
+        outputs = self._outputs(X)
+        logits = logit_scale(self.trainer_.cost) * outputs
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
