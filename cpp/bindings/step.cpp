@@ -41,6 +41,21 @@ bool deliver(const Parameters<double>& gradient, ParameterSink<T>& sink) {
   return true;
 }
 
+/// Sets a flag while it exists. Throws InvalidArgument if the flag is set already.
+class Occupied {
+ public:
+  explicit Occupied(std::atomic<bool>& busy) : busy_(busy) {
+    require(!busy_.exchange(true), where, "One thread at a time trains with a Trainer.",
+            "a step during another step");
+  }
+  ~Occupied() { busy_ = false; }
+  Occupied(const Occupied&) = delete;
+  Occupied& operator=(const Occupied&) = delete;
+
+ private:
+  std::atomic<bool>& busy_;
+};
+
 double mean(const PerSample<Index>& counts) {
   return static_cast<double>(counts.sum()) / static_cast<double>(counts.size());
 }
@@ -271,6 +286,7 @@ template <class T>
 py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
                                  const Solver& solver, const SecondPhase& second_phase,
                                  OptimizerSink<T>* sink, double largest_norm) {
+  const Occupied occupied(busy_);
   check_shape(x);
   clamp(x);
   bind(y, cost);

@@ -2,6 +2,7 @@
 /// One training step (free phase, second phase, update) as one call from Python.
 
 #include <array>
+#include <atomic>
 #include <optional>
 #include <variant>
 
@@ -101,6 +102,7 @@ class TrainingStep {
   double error() const;
   py::tuple metrics(double norm, py::object gradient) const;
 
+  std::atomic<bool> busy_ = false;  // true during take, which runs without Python's lock
   py::object model_;
   std::shared_ptr<HopfieldNetwork<T>> network_;
   State<T> rest_;                              // (units, 1): the start of all samples of a network

@@ -221,7 +221,7 @@ def training_cost(model: Model, cost: Cost) -> Cost:
     """Return a cost whose logit scale is set: a^2 L = 16 for a cross-entropy, with outputs of slope L."""
     if not isinstance(cost, CrossEntropy) or cost.logit_scale is not None:
         return cost
-    return CrossEntropy(LOGIT_SCALE / math.sqrt(output_slope(model)))
+    return replace(cost, logit_scale=LOGIT_SCALE / math.sqrt(output_slope(model)))
 
 
 def training_beta(model: Model, cost: Cost) -> float:

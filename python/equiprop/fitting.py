@@ -13,7 +13,6 @@ from equiprop.dataset import Dataset
 from equiprop.health import Health, warn_if_at_chance
 from equiprop.history import Epoch, Evaluation, Metrics
 from equiprop.models import Model
-from equiprop.optimizers import Optimizer
 from equiprop.position import Position, resumed
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
@@ -29,12 +28,13 @@ class Fitting(Protocol):
     callbacks: Sequence[Any]
     history: list[Epoch]
     unfinished: Position | None
-    optimizer: Optimizer
     solver: FreeSolver | None
     steps: int
     _health: Health
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics: ...  # noqa: D102
+    def check_parameters(self) -> None: ...  # noqa: D102
+    def growth_advice(self) -> tuple[str, ...]: ...  # noqa: D102
     def evaluate(self, data: Any, y: Any = None) -> Evaluation: ...  # noqa: D102
 
 
@@ -79,8 +79,8 @@ def run_epochs(
     position.best.restore(trainer.model)
     records = trainer.history[position.first :]
     if isinstance(data, Dataset) and trainer.solver is not None:
-        rate = getattr(trainer.optimizer, "learning_rate", None)
-        warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records[-1].train_error, rate)
+        growth = trainer.growth_advice()
+        warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records, growth)
     return records
 
 
@@ -106,7 +106,8 @@ def _run_epoch(
         if checkpoint is not None:
             checkpoint.after_step(trainer)
     advice = [a for m in position.metrics for a in m.advice]
-    warn_of_epoch(position.epoch, position.unconverged, sum(position.sizes), advice)
+    warn_of_epoch(position.epoch, position.unconverged, position.inaccurate, sum(position.sizes), advice)
+    trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
     record = position.summary(error)
     trainer.history.append(record)

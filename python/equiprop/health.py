@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from equiprop.arrays import Array, as_codes_or_targets
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.dataset import Dataset
+from equiprop.history import Epoch
 from equiprop.models import Model
 from equiprop.results import TrainingWarning
 from equiprop.solvers import FreeSolver, free_phase
@@ -50,10 +52,17 @@ class Health:
         self.start = objective_of_zero(cost, model.num_outputs, targets)
         self.keep(model, 0)
 
-    def has_run_away(self, objective: float, step: int) -> bool:
-        """Return True if the objective of a step is beyond ten times its start, or not finite."""
+    def has_run_away(self, objective: float, step: int, cost: Cost, model: Model, y: Any) -> bool:
+        """Return True if the objective of a step is beyond ten times its start, or not finite.
+
+        Larger targets y than those of the first step raise the start.
+        """
         if step == 0 and math.isfinite(objective):
             self.start = max(self.start, objective, _SMALL)
+        if objective <= _RUNAWAY * self.start:
+            return False
+        targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
+        self.start = max(self.start, objective_of_zero(cost, model.num_outputs, targets))
         return not objective <= _RUNAWAY * self.start
 
     def keep(self, model: Model, step: int, *, interval: int = _INTERVAL) -> None:
@@ -77,12 +86,18 @@ def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
 
 
 def warn_if_at_chance(
-    model: Model, solver: FreeSolver, data: Dataset, steps: int, error: float, rate: Any
+    model: Model,
+    solver: FreeSolver,
+    data: Dataset,
+    steps: int,
+    epochs: Sequence[Epoch],
+    growth: Sequence[str],
 ) -> None:
     """Emit a TrainingWarning if a classifier is no better than guessing the most frequent class.
 
-    The warning names the probable cause: hidden units that do not respond to the input, which is measured;
-    otherwise one learning rate that is too small, or with a rate for each block, labels that do not fit.
+    The warning names the cause that is measured: parameters that grew until units stopped to respond to the
+    input, hidden units that do not respond, or an objective that hardly changed. Otherwise it says what to
+    check.
 
     Parameters
     ----------
@@ -91,37 +106,49 @@ def warn_if_at_chance(
         Training data.
     steps : int
         Number of steps of the training; no warning before the 50th.
-    error : float
-        Training error of the last epoch.
-    rate : float or mapping, optional
-        Learning rate of the optimizer.
+    epochs : sequence of Epoch
+        Records of the training.
+    growth : sequence of str
+        Advice to lower the learning rate, if the parameters grew much.
     """
     if steps < _EARLY or not data.is_classification:
         return
-    guessing = 1 - np.bincount(data.y).max() / len(data)
+    error, guessing = epochs[-1].train_error, 1 - np.bincount(data.y).max() / len(data)
     if not guessing > 0.1 or error < 0.95 * guessing:
         return
-    silent = _silent_units(model, solver, data)
-    if silent > 0.5:
-        cause = (
-            f"{silent:.0%} of the hidden units do not respond to the input. Scale the features to a standard "
-            "deviation of about 1, and construct the network without `gain`, to get other start values."
-        )
-    elif isinstance(rate, float | int):
-        cause = f"Raise the learning rate ({rate:g}), or use the default optimizer, Adam('auto')."
-    else:
-        cause = "The network responds to the input: check that the labels belong to the samples."
     warnings.warn(
-        f"[Trainer.fit] After {steps} steps the training error, {error:.1%}, is that of guessing the most "
-        f"frequent class. {cause}",
+        f"[Trainer.fit] After {steps} steps the training error, {error:.1%}, is no better than that of "
+        f"guessing the most frequent class, {guessing:.1%}. "
+        + _cause_of_chance(model, solver, data, epochs, growth),
         TrainingWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
-def _silent_units(model: Model, solver: FreeSolver, data: Dataset) -> float:
-    """Return the share of hidden units whose states differ by less than 1e-3 between samples."""
+def _cause_of_chance(
+    model: Model, solver: FreeSolver, data: Dataset, epochs: Sequence[Epoch], growth: Sequence[str]
+) -> str:
+    hidden, outputs = _silent_units(model, solver, data)
+    if growth and max(hidden, outputs) > 0.5:
+        return " ".join(growth)
+    if hidden > 0.5:
+        return (
+            f"{hidden:.0%} of the hidden units do not respond to the input. Scale the features to a standard "
+            "deviation of about 1, and construct the network without `gain`, to get other start values."
+        )
+    if len(epochs) > 1 and abs(epochs[-1].objective - epochs[0].objective) < 0.01 * epochs[0].objective:
+        return "The objective hardly changed: raise the learning rate, or use the default, Adam('auto')."
+    return (
+        "No cause was found in the network: check that the labels belong to the samples, and that the "
+        "defaults of optimizer, second phase and schedule do no better."
+    )
+
+
+def _silent_units(model: Model, solver: FreeSolver, data: Dataset) -> tuple[float, float]:
+    """Return the shares of hidden units and of outputs that differ by less than 1e-3 between samples."""
     rows = np.unique(np.linspace(0, len(data) - 1, _PROBED).astype(np.int64))
     x, _ = data.batch(rows, model.dtype)
-    state = free_phase(model, x, solver=solver, on_failure="ignore").state[:, : -model.num_outputs]
-    return float((np.ptp(state, axis=0) < 1e-3).mean()) if state.shape[1] else 0.0
+    state = free_phase(model, x, solver=solver, on_failure="ignore").state
+    silent = np.ptp(state, axis=0) < 1e-3
+    hidden, outputs = silent[: -model.num_outputs], silent[-model.num_outputs :]
+    return float(hidden.mean()) if len(hidden) else 0.0, float(outputs.mean())

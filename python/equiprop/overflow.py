@@ -39,8 +39,8 @@ def growth_advice(start: float, largest: float, steps: int, learning_rate: Rate 
 
 
 def overflow_error(advice: tuple[str, ...]) -> ConvergenceError:
-    """Return the error of a step that finds parameters which earlier updates made infinite or NaN."""
-    return _error("the update of an earlier step made parameters infinite or NaN", advice)
+    """Return the error of a step that finds parameters which earlier updates made infinite, NaN or huge."""
+    return _error("the update of an earlier step made parameters infinite or NaN, or too large", advice)
 
 
 def runaway_error(objective: float, start: float, advice: tuple[str, ...]) -> ConvergenceError:
@@ -51,4 +51,4 @@ def runaway_error(objective: float, start: float, advice: tuple[str, ...]) -> Co
 def _error(event: str, advice: tuple[str, ...]) -> ConvergenceError:
     zero, status = np.zeros(1, np.int64), np.array([Status.DIVERGED], np.int8)
     outcome = Outcome(status, zero, np.array([np.nan]), zero, np.array([np.nan]), advice=advice)
-    return ConvergenceError(f"[Trainer.step] Training diverged: {event}. {' '.join(advice)}", outcome)
+    return ConvergenceError(" ".join((f"[Trainer.step] Training diverged: {event}.", *advice)), outcome)

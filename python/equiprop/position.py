@@ -87,6 +87,11 @@ class Position:
         """Number of samples of the current epoch that did not converge, without inaccurate ones."""
         return sum(m.unconverged - m.inaccurate for m in self.metrics)
 
+    @property
+    def inaccurate(self) -> int:
+        """Number of samples of the current epoch that converged, but whose gradient is inaccurate."""
+        return sum(m.inaccurate for m in self.metrics)
+
     def summary(self, error: float | None) -> Epoch:
         """Return the record of the current epoch; `error` is that on the validation data."""
         return summarise(self.epoch, self.metrics, np.array(self.sizes), error, self.seconds)

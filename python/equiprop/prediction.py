@@ -65,11 +65,13 @@ class Predictor:
         Parameters
         ----------
         data : Dataset, or array (samples, inputs)
-            Class labels are those of training.
+            Class labels are those of training. Integers and booleans get the scale of the training data; an
+            array of floats is refused unless that is 1.
         y : array, optional
             Labels or targets of an array.
         """
-        data = as_dataset(data, y, self.model, self.classes, "Trainer.evaluate")
+        where = "Trainer.evaluate"
+        data = as_dataset(data, y, self.model, self.classes, where, scale=self.scale)
         evaluation, outcome = measure(self.model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation

@@ -139,16 +139,20 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def warn_of_epoch(epoch: int, unconverged: int, samples: int, advice: Iterable[str]) -> None:
-    """Warn if more than 5 % of the samples of an epoch did not converge; repeated advice is shown once.
+def warn_of_epoch(epoch: int, unconverged: int, inaccurate: int, samples: int, advice: Iterable[str]) -> None:
+    """Warn if more than 5 % of the samples of an epoch did not converge, or half of them are inaccurate.
 
-    A single sample changes the gradient of its batch little; the history has its number.
+    A single sample changes the gradient of its batch little; the history has its number. A sample that is
+    classified well has a small, inaccurate term. Repeated advice is shown once.
     """
-    if unconverged <= 0.05 * samples:
+    if unconverged > 0.05 * samples:
+        event = f"{unconverged} of {samples} samples did not converge, so the gradients are approximate"
+    elif inaccurate > 0.5 * samples:
+        event = f"the gradients of {inaccurate} of {samples} samples are inaccurate"
+    else:
         return
     warnings.warn(
-        f"[Trainer] In epoch {epoch}, {unconverged} of {samples} samples did not converge, so the gradients "
-        f"are approximate. {' '.join(dict.fromkeys(advice))}",
+        f"[Trainer] In epoch {epoch}, {event}. {' '.join(dict.fromkeys(advice))}",
         ConvergenceWarning,
         stacklevel=5,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from equiprop.activations import Activation, activation
@@ -11,6 +12,30 @@ from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.defaults import logit_scale, output_slope
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+
+
+def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any, callbacks: Any) -> None:
+    """Raise TypeError if a part of a Trainer is a class, or does not have the methods of its kind."""
+    methods = {"second_phase": ("gradient",), "optimizer": ("step",), "cost": ("bind",)}
+    kinds = {
+        "second_phase": "EquilibriumPropagation()",
+        "optimizer": "SGD(0.01) or Adam()",
+        "cost": "SquaredError()",
+    }
+    for name, part in {"second_phase": second_phase, "optimizer": optimizer, "cost": cost}.items():
+        has = all(callable(getattr(part, method, None)) for method in methods[name])
+        if isinstance(part, type) or not has:
+            raise TypeError(
+                f"[Trainer] {name} is an object such as {kinds[name]}, with the method {methods[name][0]}. "
+                f"Received {part!r}."
+            )
+    if schedule is not None and not callable(schedule):
+        raise TypeError(
+            "[Trainer] schedule is a function of the progress, such as cosine(), or None. "
+            f"Received {schedule!r}."
+        )
+    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
+        raise TypeError(f"[Trainer] callbacks is a list of functions. Received {callbacks!r}.")
 
 
 def output_range(rho: Activation) -> tuple[float, float]:

@@ -34,11 +34,13 @@ from equiprop.results import (
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
-from equiprop.trainable import check_targets, check_trainable
+from equiprop.trainable import check_parts, check_targets, check_trainable
 from equiprop.training_data import as_dataset, fit_data
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
+#: Parameters that are so many times larger than at the start have diverged.
+_MOST_GROWTH = 1e6
 #: Automatic rates fall as 1 / sqrt(1 + steps / 200).
 _DECAY_STEPS = 200
 Callback = Callable[["Trainer", Epoch], None]
@@ -130,12 +132,13 @@ class Trainer(Predictor):
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
             self.solver = training_solver(self.model)
+        check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
+        check_parts(self.second_phase, self.optimizer, self.cost, self.schedule, self.callbacks)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
         self._clipping = Clipping(self.clip)
         self._guard = CouplingGuard(self.model, self.coupling_norm)
-        check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         self._largest_at_start = largest_size(self.model.parameters)
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
@@ -165,6 +168,8 @@ class Trainer(Predictor):
         if self._health.kept is None:
             self._health.begin(self.model, self.cost, y)
         factor = self._decay() if self.schedule is None else self.schedule(progress)
+        if self._clipping.factor != self.clip:  # it was changed after the construction
+            self._clipping.factor = Clipping(self.clip).factor
         settings = Settings(
             self.model,
             self.second_phase,
@@ -181,11 +186,11 @@ class Trainer(Predictor):
             raise self._refusal(failure.phase, failure.outcome) from None
         except ValueError:
             if self.steps and not np.isfinite(self.model.parameters).all():
-                raise overflow_error(self._if_training_diverges()) from None
+                raise overflow_error(self.growth_advice()) from None
             raise
         self._guard.apply(self.model)
-        if self._health.has_run_away(metrics.objective, self.steps):
-            raise runaway_error(metrics.objective, self._health.start, self._if_training_diverges())
+        if self._health.has_run_away(metrics.objective, self.steps, self.cost, self.model, y):
+            raise runaway_error(metrics.objective, self._health.start, self.growth_advice())
         self.steps += 1
         self._health.keep(self.model, self.steps)
         return metrics
@@ -201,6 +206,12 @@ class Trainer(Predictor):
             rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
             self._start(data.batch(np.sort(rows), self.model.dtype)[0])
 
+    def check_parameters(self) -> None:
+        """Raise ConvergenceError if a parameter is not finite, or a million times as large as before."""
+        largest = largest_size(self.model.parameters)
+        if not largest <= _MOST_GROWTH * max(self._largest_at_start, 1.0):
+            raise overflow_error(self.growth_advice())
+
     def _decay(self) -> float:
         """Return the factor of the learning rate in a training without a schedule."""
         return 1 / math.sqrt(1 + self.steps / _DECAY_STEPS) if self._automatic else 1.0
@@ -212,13 +223,14 @@ class Trainer(Predictor):
         self._started = True
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
-        outcome = replace(outcome, advice=(*self._if_training_diverges(), *outcome.advice))
+        outcome = replace(outcome, advice=(*self.growth_advice(), *outcome.advice))
         return ConvergenceError(
             f"[Trainer.step] The {phase} diverged; the parameters were not changed. {outcome.summary()}",
             outcome,
         )
 
-    def _if_training_diverges(self) -> tuple[str, ...]:
+    def growth_advice(self) -> tuple[str, ...]:
+        """Return advice to lower the learning rate, if the largest parameter grew much; otherwise nothing."""
         rate = getattr(self.optimizer, "learning_rate", None)
         return growth_advice(self._largest_at_start, largest_size(self.model.parameters), self.steps, rate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from equiprop.models import Model
 
 
 def as_dataset(
-    data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str = "`data`"
+    data: Any,
+    y: Any,
+    model: Model,
+    classes: Array | None,
+    where: str,
+    name: str = "`data`",
+    scale: float = 1.0,
 ) -> Dataset:
     """Return a Dataset, or arrays x and y as one, for a model: its codes are the numbers of the outputs.
 
@@ -32,6 +39,9 @@ def as_dataset(
         The class of each output, if it is known from training.
     where, name : str
         Function and argument, for errors.
+    scale : float
+        Scale of the training data, which arrays of integers get; floats may have been scaled already, so
+        they are refused unless it is 1.
 
     Raises
     ------
@@ -40,6 +50,13 @@ def as_dataset(
         the numbers of inputs and outputs of the model; or a label is none of `classes`.
     """
     samples = _dataset(data, y, model, classes, where, name)
+    if scale != 1 and not isinstance(data, Dataset):
+        if samples.x.dtype.kind not in "biu":
+            raise ValueError(
+                f"[{where}] The training data have the scale {scale:g}; pass Dataset(x, y, scale=...), "
+                f"with 1 for inputs that are scaled already. Received an array of {samples.x.dtype}."
+            )
+        samples = replace(samples, scale=scale)
     if len(samples) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
     _check_sizes(samples, model, where, name)
@@ -91,19 +108,19 @@ def fit_data(
     TypeError, ValueError
         If an argument is something else, does not fit the model, or one of the two parts is empty.
     """
-    where, name = "Trainer.fit", "Each of training and validation data"
+    where, name, scale = "Trainer.fit", "Each of training and validation data", 1.0
     if y is None and is_batches(data):
         data = training = checked_batches(data, epochs)
     else:
         data = training = as_dataset(data, y, model, classes, where)
-        classes = data.classes
+        classes, scale = data.classes, data.scale
     if validation is None:
         return data, training, None
     if isinstance(validation, float) and isinstance(data, Dataset):
         training, validation = data.split(validation, seed=seed)
         as_dataset(training, None, model, classes, where, name)
     x, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
-    return data, training, as_dataset(x, y, model, classes, where, name)
+    return data, training, as_dataset(x, y, model, classes, where, name, scale)
 
 
 def are_one_hot(y: Array) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+import threading
 import warnings
 from typing import Any
 
@@ -317,7 +318,7 @@ def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
 def test_a_learning_rate_that_is_too_small_is_named_and_the_cure_works() -> None:
     data = blobs()
     (said,) = warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(1e-9)), data)
-    assert "Raise the learning rate (1e-09), or use the default optimizer" in said
+    assert "raise the learning rate, or use the default," in said
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05)), data) == []
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam("auto")), data) == []
 
@@ -339,3 +340,101 @@ def test_automatic_rates_fall_with_the_steps_and_others_stay() -> None:
     other = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]), optimizer=eq.Adam(1e-3))
     other.step(data.x, data.y)
     assert other._decay() == 1
+
+
+def test_outputs_that_a_large_rate_has_silenced_are_named_and_the_cure_works() -> None:
+    data = blobs()
+    options: Any = {"output_activation": "hard_sigmoid", "seed": 0}
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options), optimizer=eq.Adam(0.3))
+    said = warnings_of(trainer, data)
+    assert all("Lower the learning rate (0.3)" in text for text in said)
+    cured = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options))
+    assert warnings_of(cured, data) == []
+    assert cured.evaluate(data).error < 0.1
+
+
+def test_an_update_in_the_last_step_that_ruins_the_model_is_noticed() -> None:
+    data = blobs()
+    for rate in (1e20, 1e38):
+        net = eq.HopfieldNetwork([4, 6, 3])
+        trainer = eq.Trainer(net, optimizer=eq.SGD(rate), batch_size=len(data))
+        with pytest.raises(eq.ConvergenceError, match="Lower the learning rate"):
+            trainer.fit(data, epochs=1)
+        assert np.isfinite(net.parameters).all()
+        assert np.abs(net.parameters).max() < 10
+
+
+def test_larger_targets_are_no_divergence() -> None:
+    x = blobs().x
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 6, 1]))
+    trainer.step(x, 0.1 * x[:, :1])
+    assert trainer.step(x, 5 * x[:, :1]).objective > 5
+
+
+def test_arrays_get_the_scale_of_the_training_data_or_are_refused() -> None:
+    data = blobs()
+    x = np.clip(40 * (data.x + 2), 0, 255).astype(np.uint8)
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 3]), batch_size=20)
+    last = trainer.fit(eq.Dataset(x, data.y, scale=1 / 255), epochs=20, validation=(x, data.y))[-1]
+    wrong = (trainer.predict_classes(x) != data.y).mean()
+    assert trainer.evaluate(x, data.y).error == pytest.approx(wrong)
+    assert last.validation_error == pytest.approx(wrong)
+    with pytest.raises(ValueError, match=r"\[Trainer.evaluate\] The training data have the scale"):
+        trainer.evaluate(x.astype(float), data.y)
+    assert trainer.evaluate(eq.Dataset(x / 255.0, data.y)).error == pytest.approx(wrong)
+
+
+def test_two_threads_cannot_train_with_one_trainer() -> None:
+    x, y = np.random.default_rng(0).random((500, 64)), np.arange(500) % 10
+    trainer = eq.Trainer(eq.HopfieldNetwork([64, 300, 10]))
+    trainer.prepare(x, y)
+    errors: list[Exception] = []
+
+    def train() -> None:
+        try:
+            for _ in range(30):
+                trainer.step(x, y)
+        except ValueError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=train) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("One thread at a time" in str(error) for error in errors)
+
+
+def test_a_gradient_that_no_precision_resolves_is_said_and_the_cure_works() -> None:
+    data = blobs()
+    with pytest.warns(eq.ConvergenceWarning, match=r"samples are inaccurate\. Raise \|beta\|"):
+        eq.Trainer(chain(4, 6, 3, dtype="float32"), eq.EquilibriumPropagation(eq.centered(1e-8))).fit(
+            data, epochs=1
+        )
+    assert eq.Trainer(chain(4, 6, 3, dtype="float32")).fit(data, epochs=1)[0].unconverged == 0
+
+
+class Mine(eq.CrossEntropy):
+    """A subclass without changes."""
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("optimizer", "adam"),
+        ("optimizer", eq.Adam),
+        ("second_phase", "rbp"),
+        ("cost", "mse"),
+        ("schedule", 0.5),
+        ("callbacks", print),
+        ("callbacks", [3]),
+    ],
+)
+def test_a_part_of_a_wrong_kind_is_refused_by_name(part: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"\[Trainer\] {part} is "):
+        eq.Trainer(chain(4, 6, 3), **{part: value})
+
+
+def test_a_subclass_of_the_cost_is_kept() -> None:
+    cost = eq.Trainer(chain(4, 6, 3), cost=Mine()).cost
+    assert (type(cost), cost.logit_scale) == (Mine, 4.0)  # type: ignore[attr-defined]
