@@ -140,14 +140,14 @@ class Outcome:
 
 
 def warn_of_epoch(epoch: int, unconverged: int, inaccurate: int, samples: int, advice: Iterable[str]) -> None:
-    """Warn if more than 5 % of the samples of an epoch did not converge, or half of them are inaccurate.
+    """Warn if more than 5 % of the samples of an epoch did not converge, or 90 % of the first are inaccurate.
 
-    A single sample changes the gradient of its batch little; the history has its number. A sample that is
-    classified well has a small, inaccurate term. Repeated advice is shown once.
+    A single sample changes the gradient of its batch little; the history has its number. In later epochs many
+    samples are classified well, and their terms are small and inaccurate. Repeated advice is shown once.
     """
     if unconverged > 0.05 * samples:
         event = f"{unconverged} of {samples} samples did not converge, so the gradients are approximate"
-    elif inaccurate > 0.5 * samples:
+    elif epoch == 1 and inaccurate > 0.9 * samples:
         event = f"the gradients of {inaccurate} of {samples} samples are inaccurate"
     else:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import equiprop as eq
@@ -112,7 +113,7 @@ def test_the_next_step_uses_a_setting_that_was_changed(change: str) -> None:
 
 def test_the_next_step_uses_another_second_phase_solver_or_model() -> None:
     x, y = blobs().x[:9], blobs().y[:9]
-    trainer = Trainer(chain(4, 6, 3))
+    trainer = Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05, 0.9), clip=math.inf)
     for name, value in (
         ("second_phase", RecurrentBackpropagation()),
         ("second_phase", EquilibriumPropagation(eq.one_sided(0.5))),
@@ -130,6 +131,7 @@ def test_the_next_step_uses_another_second_phase_solver_or_model() -> None:
             copy.deepcopy(trainer.optimizer),
             trainer.cost,
             trainer.solver,
+            clip=math.inf,
         )
         assert trainer.step(x, y) == fresh.step(x, y)
         np.testing.assert_array_equal(trainer.model.parameters, fresh.model.parameters)

@@ -15,8 +15,10 @@ Gradient<double> part_of(const Gradient<S>& gradient, const Part& part) {
 template <class S>
 EquilibriumPropagation<S>::EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost,
                                                   const NudgingRule<S>& nudging,
-                                                  const Solver& solver)
-    : batch_(std::move(energy), std::move(cost)), nudging_(nudging), solver_(solver) {}
+                                                  const Solver& solver, bool refine)
+    : batch_(std::move(energy), std::move(cost)), nudging_(nudging), solver_(solver) {
+  batch_.set_refining(refine);
+}
 
 template <class S>
 void EquilibriumPropagation<S>::add_to(Gradient<S>& gradient, const ConstStateRef<S>& s_star) {

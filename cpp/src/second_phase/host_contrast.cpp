@@ -96,6 +96,7 @@ bool HostBatch<S>::tighten(const Report& report, Slot slot) {
 
 template <Scalar S>
 void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report) {
+  if (!refining_) return;
   estimate_contrast(rule, first, report);
   bool any = true;
   for (int round = 0; any && round < accuracy::most_rounds; ++round) {

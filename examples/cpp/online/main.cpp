@@ -54,7 +54,7 @@ class Learner {
         clamped_(network_.clamp(x_)),
         cost_(y_),
         free_phase_(clamped_, solver),
-        second_phase_(clamped_, cost_, eq::centered<float>(0.25), solver),
+        second_phase_(clamped_, cost_, eq::centered<float>(0.25), solver, /*refine=*/false),
         descent_(network_.parameters(), velocity_, {{.begin = 0, .rate = 0.02f}}, /*momentum=*/0,
                  /*decay=*/0) {}
 

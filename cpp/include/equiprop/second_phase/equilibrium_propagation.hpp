@@ -98,9 +98,10 @@ void equilibrium_propagation(B& batch, const NudgingRule<typename B::Scalar>& ru
 template <class S>
 class EQUIPROP_EXPORT EquilibriumPropagation {
  public:
-  /// Copies energy and cost, which share the memory that their copies share. `solver` is that of the nudged phases.
+  /// Copies energy and cost, which share the memory that their copies share. `solver` is that of the nudged phases. If
+  /// `refine` is false, the error of the gradient is not estimated; see HostBatch::set_refining.
   EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,
-                         const Solver& solver);
+                         const Solver& solver, bool refine = true);
 
   /// Adds the estimate at the free state s_star (units, batch) to the derivatives of `gradient` that are not empty. Its
   /// report becomes the worst of the nudged phases for each sample. See equilibrium_propagation.

@@ -25,6 +25,9 @@ class EQUIPROP_EXPORT HostBatch {
   const AnyCost<S>& cost() const { return cost_; }                  ///< cost C with its targets
   const State<S>& state(Slot slot) const { return states_[slot]; }  ///< state in a slot
 
+  /// Turns the estimate of the gradient's error on or off. Without it, `refine` does nothing, allocates nothing, and no
+  /// saddle is marked.
+  void set_refining(bool on) { refining_ = on; }
   /// Copies s (units, batch) into a slot. Throws InvalidArgument unless s has this shape.
   void write(Slot slot, const ConstStateRef<S>& s);
   /// Copies the state of a slot into s, (units, batch).
@@ -93,6 +96,7 @@ class EQUIPROP_EXPORT HostBatch {
   PerSample<double> response_, resolved_, force_, size_, limits_, sensitivity_, free_error_;
   State<S> column_, pull_;
   Report report_;
+  bool refining_ = true;
 };
 
 /// Returns true if every number is finite; both parts of a dual number count.
