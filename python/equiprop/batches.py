@@ -31,8 +31,10 @@ class ShuffledBatches:
     def __init__(
         self, data: Dataset, size: int, seed: int, epoch: int, dtype: np.dtype[Any], first: int = 0
     ) -> None:
-        self.data, self.size, self.dtype = data, size, dtype
-        self.order = _core.permutation(len(data), seed, epoch)[first * size :]
+        self.data: Dataset = data
+        self.size: int = size
+        self.dtype: np.dtype[Any] = dtype
+        self.order: Array = _core.permutation(len(data), seed, epoch)[first * size :]
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)

@@ -35,7 +35,7 @@ class CouplingGuard:
         if limit is not None:
             limit = real(limit, "Trainer", "coupling_norm")
             require(limit > 0, "Trainer", "coupling_norm is positive", limit)
-        self.limit = _default_limit(model) if limit is None else limit
+        self.limit: float = _default_limit(model) if limit is None else limit
         self._weights: dict[str, float] = {}
         if math.isfinite(self.limit) and isinstance(model, HopfieldNetwork):
             slopes = [unit_of(activation(layer.activation), model.potential).slope for layer in model.layers]

@@ -67,8 +67,10 @@ class NotEncodable(TypeError):
 
     def __init__(self, part: str, value: Any) -> None:
         super().__init__(part, value)
-        self.part = part
-        self.name = type(value).__name__ if not callable(value) or _is_record(type(value)) else _shown(value)
+        self.part: str = part
+        self.name: str = (
+            type(value).__name__ if not callable(value) or _is_record(type(value)) else _shown(value)
+        )
 
 
 def _shown(value: Any) -> str:

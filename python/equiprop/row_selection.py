@@ -36,9 +36,11 @@ class RowSelection:
     """
 
     def __init__(self, source: Array, rows: Array) -> None:
-        self.source, self.rows = source, rows
-        self.dtype, self.ndim = source.dtype, source.ndim
-        self.shape = (len(rows), *source.shape[1:])
+        self.source: Array = source
+        self.rows: Array = rows
+        self.dtype: np.dtype[Any] = source.dtype
+        self.ndim: int = source.ndim
+        self.shape: tuple[int, ...] = (len(rows), *source.shape[1:])
 
     def __len__(self) -> int:
         return len(self.rows)

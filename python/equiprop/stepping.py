@@ -41,7 +41,8 @@ class PhaseDivergence(Exception):
 
     def __init__(self, phase: str, outcome: Outcome) -> None:
         super().__init__(phase)
-        self.phase, self.outcome = phase, outcome
+        self.phase: str = phase
+        self.outcome: Outcome = outcome
 
 
 class Stepper:

@@ -55,13 +55,13 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path, *, numbered: bool = False, overwrite: bool = False) -> None:
-        self.folder = folder
+        self.folder: Path = folder
         self._numbered = numbered
         _check_writable(folder.parent if numbered else folder)
         if not numbered and not overwrite:
             _check_free(folder)
-        self.work = folder / _REPLACEMENT if overwrite and _holds_run(folder) else folder
-        self.started = False
+        self.work: Path = folder / _REPLACEMENT if overwrite and _holds_run(folder) else folder
+        self.started: bool = False
         self._lock: int | None = None
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ class RunLog:
     """
 
     def __init__(self, test: Dataset, folder: RunFolder, quiet: bool) -> None:
-        self.test, self.folder, self.quiet = test, folder, quiet
+        self.test: Dataset = test
+        self.folder: RunFolder = folder
+        self.quiet: bool = quiet
         self.records: list[dict[str, Any]] = []
         self.good: Array | None = None
         self._lowest = np.inf
@@ -100,7 +103,7 @@ class RunCheckpoint(Checkpoint):
             self._folder.start(settings_of(self._options, trainer))
         else:
             self._log.records = self._folder.resume(len(trainer.history))
-        self.path = self._folder.work / CHECKPOINT
+        self.path: str | os.PathLike[str] = self._folder.work / CHECKPOINT
         super().begin(trainer)
         self._log.say_header(self._title, self._options.validation is not None)
 
