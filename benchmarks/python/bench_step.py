@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import subprocess
 import time
@@ -42,12 +43,15 @@ class OwnStep(eq.SGD):
         super().step(parameters, gradient, blocks, factor)
 
 
+#: Constructors of optimizers, and the trainer's `clip`: without clipping, the core updates while it sums.
 OPTIMIZERS = {
-    "SGD with momentum": lambda: eq.SGD(RATE, 0.9),
-    "plain SGD": lambda: eq.SGD(RATE),
-    "Adam": lambda: eq.Adam(RATE),
-    "subclass of SGD with momentum, no overrides": lambda: Inherited(RATE, 0.9),
-    "subclass of SGD with momentum, own step": lambda: OwnStep(RATE, 0.9),
+    "SGD with momentum": (lambda: eq.SGD(RATE, 0.9), math.inf),
+    "plain SGD": (lambda: eq.SGD(RATE), math.inf),
+    "Adam": (lambda: eq.Adam(RATE), math.inf),
+    "subclass of SGD with momentum, no overrides": (lambda: Inherited(RATE, 0.9), math.inf),
+    "subclass of SGD with momentum, own step": (lambda: OwnStep(RATE, 0.9), math.inf),
+    "SGD with momentum, clipped": (lambda: eq.SGD(RATE, 0.9), 3.0),
+    "Adam, clipped": (lambda: eq.Adam(RATE), 3.0),
 }
 
 
@@ -97,8 +101,8 @@ def seconds_in_core(program: Path) -> float:
 def jobs_of(network: eq.HopfieldNetwork, x: Any, y: Any) -> dict[str, Job]:
     copy = partial(np.copyto, *np.ones((2, 3 * network.num_parameters), np.float32))
     jobs: dict[str, Job] = {"empty": empty_job(), "copy": lambda: (median_of(5, copy),)}
-    for name, make in OPTIMIZERS.items():
-        trainer = eq.Trainer(network.variant(), optimizer=make())
+    for name, (make, clip) in OPTIMIZERS.items():
+        trainer = eq.Trainer(network.variant(), optimizer=make(), clip=clip)
         jobs[name] = lambda t=trainer: (median_of(20, lambda: t.step(x, y), time.process_time),)
     for sizes, samples, steps in SHARES:
         net = network.variant() if sizes[0] == x.shape[1] else eq.HopfieldNetwork(sizes, seed=0)

@@ -301,7 +301,7 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   ParameterSink<T>& first = std::isnan(largest_norm) ? to : static_cast<ParameterSink<T>&>(clipped);
   std::visit([&](const auto* way) { run(*way, first); }, second_phase);
   if (any_diverged(second_)) return py::none();
-  return metrics(clipped.norm(),
+  return metrics(std::isnan(largest_norm) ? largest_norm : clipped.norm(),
                  sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
 }
 

@@ -34,11 +34,15 @@ class Clipping:
 
     @property
     def largest_norm(self) -> float:
-        """Norm to which the next gradient is cut; infinity before the first one."""
+        """Norm to which the next gradient is cut; infinity before the first one; NaN if none is ever cut."""
+        if self.factor == math.inf:
+            return math.nan  # the core then need not know the norm, and updates while it sums
         return math.inf if math.isnan(self.mean) else self.factor * self.mean
 
     def record(self, norm: float) -> None:
         """Record the norm of a gradient, before it was cut, that has led to a step."""
+        if self.factor == math.inf:
+            return
         if norm > self.largest_norm:
             norm, self.count = self.largest_norm, self.count + 1
         self.mean = norm if math.isnan(self.mean) else _MEMORY * self.mean + (1 - _MEMORY) * norm
@@ -47,6 +51,6 @@ class Clipping:
         """Return a gradient of this norm, scaled if it is too large."""
         return (
             gradient
-            if norm <= self.largest_norm
+            if not norm > self.largest_norm
             else gradient * gradient.dtype.type(self.largest_norm / norm)
         )

@@ -35,6 +35,7 @@ class CouplingGuard:
         if limit is not None:
             limit = real(limit, "Trainer", "coupling_norm")
             require(limit > 0, "Trainer", "coupling_norm is positive", limit)
+        self.model: Model = model
         self.limit: float = _default_limit(model) if limit is None else limit
         self._weights: dict[str, float] = {}
         if math.isfinite(self.limit) and isinstance(model, HopfieldNetwork):
@@ -44,10 +45,13 @@ class CouplingGuard:
                     weight = math.sqrt(slopes[coupling.source] * slopes[coupling.target])
                     self._weights[f"W{i}"] = weight
 
-    def apply(self, model: Model) -> None:
+    def apply(self) -> None:
         """Scale the couplings that are too large, in place."""
+        if not self._weights:
+            return
+        blocks = self.model.blocks
         for name, weight in self._weights.items():
-            w = model.blocks[name]
+            w = blocks[name]
             norm = weight * spectral_norm(w)
             if norm > self.limit:
                 w *= w.dtype.type(self.limit / norm)

@@ -78,7 +78,7 @@ def run_epochs(
         trainer.unfinished = None
     position.best.restore(trainer.model)
     records = trainer.history[position.first :]
-    if isinstance(data, Dataset) and trainer.solver is not None:
+    if records and isinstance(data, Dataset) and trainer.solver is not None:
         growth = trainer.growth_advice()
         warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records, growth)
     return records

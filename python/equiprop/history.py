@@ -26,7 +26,7 @@ class Metrics(NamedTuple):
     unconverged : int
         Number of samples that did not converge in at least one phase, or whose gradient is inaccurate.
     gradient_norm : float
-        Euclidean norm of the gradient before it was clipped.
+        Euclidean norm of the gradient before it was clipped; NaN if the trainer's `clip` is infinite.
     gradient_error : float
         Largest estimated error of a sample's term of the gradient, relative to that term.
     inaccurate : int

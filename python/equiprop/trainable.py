@@ -15,18 +15,16 @@ from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
 
 def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any, callbacks: Any) -> None:
-    """Raise TypeError if a part of a Trainer is a class, or does not have the methods of its kind."""
-    methods = {"second_phase": ("gradient",), "optimizer": ("step",), "cost": ("bind",)}
-    kinds = {
-        "second_phase": "EquilibriumPropagation()",
-        "optimizer": "SGD(0.01) or Adam()",
-        "cost": "SquaredError()",
-    }
-    for name, part in {"second_phase": second_phase, "optimizer": optimizer, "cost": cost}.items():
-        has = all(callable(getattr(part, method, None)) for method in methods[name])
-        if isinstance(part, type) or not has:
+    """Raise TypeError if a part of a Trainer is a class, or does not have the method of its kind."""
+    parts = (
+        ("second_phase", second_phase, "gradient", "EquilibriumPropagation()"),
+        ("optimizer", optimizer, "step", "Adam()"),
+        ("cost", cost, "bind", "SquaredError()"),
+    )
+    for name, part, method, example in parts:
+        if isinstance(part, type) or not callable(getattr(part, method, None)):
             raise TypeError(
-                f"[Trainer] {name} is an object such as {kinds[name]}, with the method {methods[name][0]}. "
+                f"[Trainer] {name} is an object such as {example}, with the method {method}. "
                 f"Received {part!r}."
             )
     if schedule is not None and not callable(schedule):
@@ -87,12 +85,9 @@ def _check_negative_beta(model: Model, cost: Cost, phase: EquilibriumPropagation
 
 def check_targets(model: Model, cost: Any, y: Array) -> None:
     """Raise ValueError if real targets of a squared error lie outside the range of the outputs."""
-    if (
-        not isinstance(model, HopfieldNetwork)
-        or not isinstance(cost, SquaredError)
-        or y.ndim == 1
-        or not y.size
-    ):
+    if not isinstance(model, HopfieldNetwork) or not isinstance(cost, SquaredError):
+        return
+    if y.ndim == 1:
         return
     low, high = output_range(activation(model.layers[-1].activation))
     smallest, largest = float(y.min()), float(y.max())

@@ -188,7 +188,9 @@ class Trainer(Predictor):
             if self.steps and not np.isfinite(self.model.parameters).all():
                 raise overflow_error(self.growth_advice()) from None
             raise
-        self._guard.apply(self.model)
+        if self._guard.model is not self.model:
+            self._guard = CouplingGuard(self.model, self.coupling_norm)
+        self._guard.apply()
         if self._health.has_run_away(metrics.objective, self.steps, self.cost, self.model, y):
             raise runaway_error(metrics.objective, self._health.start, self.growth_advice())
         self.steps += 1
@@ -251,8 +253,7 @@ class Trainer(Predictor):
 
         Parameters
         ----------
-        data : Dataset, array (samples, inputs), or iterable of batches
-            A batch is a pair (x, y) that `step` takes, as a DataLoader of PyTorch yields them.
+        data : Dataset, array (samples, inputs), or iterable of batches (x, y) such as a DataLoader
         y : array, optional
             Labels or targets of an array: ``fit(x, y)`` is ``fit(Dataset(x, y))``, but numbers in one
             dimension are targets of a model with one output.
@@ -261,13 +262,11 @@ class Trainer(Predictor):
         validation : Dataset, pair (x, y), or float, optional
             Validation data, or the fraction of the samples that is held out for it, the same of each class.
         patience : int, optional
-            Stop after this many epochs without a lower validation error, and restore the parameters of the
-            best epoch.
+            Stop after this many epochs without a lower validation error, and restore the best parameters.
         progress : bool
             Show a tqdm progress bar (extra ``progress``).
         checkpoint : Checkpoint, optional
-            File to which the trainer is saved from time to time; `resume` continues from it. The data are
-            then a Dataset or arrays.
+            File to which the trainer is saved from time to time, unless `data` are batches; see `resume`.
 
         Returns
         -------
@@ -276,7 +275,7 @@ class Trainer(Predictor):
         Warns
         -----
         TrainingWarning
-            If inputs or targets are not scaled.
+            If inputs or targets are not scaled, or the error stays at chance.
 
         Raises
         ------

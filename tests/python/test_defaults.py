@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
-import threading
-import warnings
 from typing import Any
 
 import equiprop as eq
@@ -189,9 +186,9 @@ def test_a_coupling_is_scaled_back_to_the_largest_norm() -> None:
     net = eq.HopfieldNetwork([4, 9, 3], activation="relu", dtype="float64", gain=3.0)
     before = {name: block.copy() for name, block in net.blocks.items()}
     trainer = eq.Trainer(net, optimizer=eq.SGD(0.0))
-    eq.Trainer(net, coupling_norm=math.inf)._guard.apply(net)
+    eq.Trainer(net, coupling_norm=math.inf)._guard.apply()
     np.testing.assert_array_equal(net.blocks["W2"], before["W2"])
-    trainer._guard.apply(net)
+    trainer._guard.apply()
     assert np.linalg.norm(net.blocks["W2"], 2) == pytest.approx(1.0, rel=1e-12)
     np.testing.assert_allclose(net.blocks["W2"] / before["W2"], (net.blocks["W2"] / before["W2"])[0, 0])
     np.testing.assert_array_equal(net.blocks["W1"], before["W1"])
@@ -239,98 +236,6 @@ def test_every_activation_learns_by_default(name: str, potential: str, phase: An
         assert trainer.evaluate(data).error < 0.08, (hidden, trainer.evaluate(data))
 
 
-def test_an_objective_that_runs_away_ends_the_training_with_the_last_good_parameters() -> None:
-    net = chain(4, 6, 3)
-    start = net.parameters.copy()
-    trainer = eq.Trainer(net, optimizer=eq.SGD(50.0), clip=math.inf)
-    with pytest.raises(eq.ConvergenceError, match="diverged") as failure:
-        trainer.fit(blobs(), epochs=3)
-    assert "Lower the learning rate (50.0)" in str(failure.value)
-    assert "parameters after step 0 again" in str(failure.value)
-    np.testing.assert_array_equal(net.parameters, start)
-    cured = eq.Trainer(net, optimizer=eq.SGD(0.05), clip=math.inf)
-    assert cured.fit(blobs(), epochs=3)[-1].objective < 0.5
-
-
-def refused_output(output: str, cost: Any) -> eq.Trainer:
-    return eq.Trainer(eq.HopfieldNetwork([4, 6, 10], output_activation=output), cost=cost)
-
-
-def test_bounded_outputs_are_refused_for_the_cross_entropy_and_both_cures_work() -> None:
-    with pytest.raises(ValueError, match=r"\[Trainer\] CrossEntropy needs logits that differ") as failure:
-        refused_output("hard_sigmoid", eq.CrossEntropy())
-    assert "output_activation='linear'" in str(failure.value)
-    (scale,) = re.findall(r"logit_scale=([\d.]+)", str(failure.value))
-    refused_output("linear", eq.CrossEntropy())
-    refused_output("hard_sigmoid", eq.CrossEntropy(float(scale)))
-    with pytest.raises(ValueError, match="at least two"):
-        eq.Trainer(eq.HopfieldNetwork([4, 6, 1]), cost=eq.CrossEntropy())
-
-
-@pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy(), eq.CrossEntropy(1.0)])
-@pytest.mark.parametrize("make", [eq.centered, lambda b: eq.one_sided(-b), lambda b: eq.random_sign(b, 0)])
-def test_a_negative_beta_without_a_minimum_is_refused_and_the_cure_works(make: Any, cost: Any) -> None:
-    net = eq.HopfieldNetwork([4, 6, 3])
-    with pytest.raises(ValueError, match=r"\[Trainer\] A nudge by -beta has a minimum only if") as failure:
-        eq.Trainer(net, eq.EquilibriumPropagation(make(2.0)), cost=cost)
-    (beta,) = re.findall(r"use \w+\(([\d.e-]+)\)", str(failure.value))
-    trainer = eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(float(beta))), cost=cost)
-    assert trainer.step(blobs().x[:20], blobs().y[:20]).unconverged == 0
-    eq.Trainer(net, eq.EquilibriumPropagation(eq.one_sided(2.0)), cost=cost)
-
-
-@pytest.mark.parametrize("output", ["relu", "softplus", "hard_sigmoid", "tanh"])
-def test_targets_out_of_the_reach_of_the_outputs_are_refused_and_both_cures_work(output: str) -> None:
-    x = blobs().x
-    y = np.stack([x[:, 0] - 2, 3 * x[:, 1]], axis=1)
-    y[0] = (-3, 2)
-    net = eq.HopfieldNetwork([4, 6, 2], output_activation=output)
-    with pytest.raises(
-        ValueError, match=r"\[Trainer.fit\] Targets lie in the range of the outputs"
-    ) as failure:
-        eq.Trainer(net).fit(x, y, epochs=1)
-    assert "output_activation='linear'" in str(failure.value)
-    eq.Trainer(eq.HopfieldNetwork([4, 6, 2])).fit(x, y, epochs=1)
-    eq.Trainer(net).fit(x, (y - y.min()) / (y.max() - y.min()), epochs=1)
-
-
-def warnings_of(trainer: eq.Trainer, data: eq.Dataset) -> list[str]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer.fit(data, epochs=10)
-    return [str(w.message) for w in caught if "guessing" in str(w.message)]
-
-
-def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
-    data = blobs()
-    raw = eq.Dataset(1e4 * (20 + data.x), data.y)
-    options: Any = {"activation": "hard_sigmoid", "seed": 0}
-    held = eq.HopfieldNetwork([4, 12, 3], gain=0.5, **options)
-    (said,) = warnings_of(eq.Trainer(held, optimizer=eq.SGD(1e-3)), raw)
-    assert "of the hidden units do not respond to the input" in said
-    assert "construct the network without `gain`" in said
-    x = (raw.x - raw.x.mean(axis=0)) / raw.x.std(axis=0)
-    cured = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options), batch_size=20)
-    assert warnings_of(cured, eq.Dataset(x, data.y)) == []
-    assert cured.evaluate(eq.Dataset(x, data.y)).error < 0.1
-
-
-def test_a_learning_rate_that_is_too_small_is_named_and_the_cure_works() -> None:
-    data = blobs()
-    (said,) = warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(1e-9)), data)
-    assert "raise the learning rate, or use the default," in said
-    assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05)), data) == []
-    assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam("auto")), data) == []
-
-
-def test_labels_that_do_not_belong_to_the_samples_are_suspected_and_the_cure_works() -> None:
-    data = blobs()
-    wrong = eq.Dataset(data.x, np.random.default_rng(0).permutation(data.y))
-    (said,) = warnings_of(eq.Trainer(eq.HopfieldNetwork([4, 2, 3])), wrong)
-    assert "check that the labels belong to the samples" in said
-    assert warnings_of(eq.Trainer(eq.HopfieldNetwork([4, 2, 3])), data) == []
-
-
 def test_automatic_rates_fall_with_the_steps_and_others_stay() -> None:
     data = blobs()
     one = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]))
@@ -342,99 +247,26 @@ def test_automatic_rates_fall_with_the_steps_and_others_stay() -> None:
     assert other._decay() == 1
 
 
-def test_outputs_that_a_large_rate_has_silenced_are_named_and_the_cure_works() -> None:
-    data = blobs()
-    options: Any = {"output_activation": "hard_sigmoid", "seed": 0}
-    trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options), optimizer=eq.Adam(0.3))
-    said = warnings_of(trainer, data)
-    assert all("Lower the learning rate (0.3)" in text for text in said)
-    cured = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options))
-    assert warnings_of(cured, data) == []
-    assert cured.evaluate(data).error < 0.1
-
-
-def test_an_update_in_the_last_step_that_ruins_the_model_is_noticed() -> None:
-    data = blobs()
-    for rate in (1e20, 1e38):
-        net = eq.HopfieldNetwork([4, 6, 3])
-        trainer = eq.Trainer(net, optimizer=eq.SGD(rate), batch_size=len(data))
-        with pytest.raises(eq.ConvergenceError, match="Lower the learning rate"):
-            trainer.fit(data, epochs=1)
-        assert np.isfinite(net.parameters).all()
-        assert np.abs(net.parameters).max() < 10
-
-
-def test_larger_targets_are_no_divergence() -> None:
-    x = blobs().x
-    trainer = eq.Trainer(eq.HopfieldNetwork([4, 6, 1]))
-    trainer.step(x, 0.1 * x[:, :1])
-    assert trainer.step(x, 5 * x[:, :1]).objective > 5
-
-
-def test_arrays_get_the_scale_of_the_training_data_or_are_refused() -> None:
-    data = blobs()
-    x = np.clip(40 * (data.x + 2), 0, 255).astype(np.uint8)
-    trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 3]), batch_size=20)
-    last = trainer.fit(eq.Dataset(x, data.y, scale=1 / 255), epochs=20, validation=(x, data.y))[-1]
-    wrong = (trainer.predict_classes(x) != data.y).mean()
-    assert trainer.evaluate(x, data.y).error == pytest.approx(wrong)
-    assert last.validation_error == pytest.approx(wrong)
-    with pytest.raises(ValueError, match=r"\[Trainer.evaluate\] The training data have the scale"):
-        trainer.evaluate(x.astype(float), data.y)
-    assert trainer.evaluate(eq.Dataset(x / 255.0, data.y)).error == pytest.approx(wrong)
-
-
-def test_two_threads_cannot_train_with_one_trainer() -> None:
-    x, y = np.random.default_rng(0).random((500, 64)), np.arange(500) % 10
-    trainer = eq.Trainer(eq.HopfieldNetwork([64, 300, 10]))
-    trainer.prepare(x, y)
-    errors: list[Exception] = []
-
-    def train() -> None:
-        try:
-            for _ in range(30):
-                trainer.step(x, y)
-        except ValueError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=train) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all("One thread at a time" in str(error) for error in errors)
-
-
-def test_a_gradient_that_no_precision_resolves_is_said_and_the_cure_works() -> None:
-    data = blobs()
-    with pytest.warns(eq.ConvergenceWarning, match=r"samples are inaccurate\. Raise \|beta\|"):
-        eq.Trainer(chain(4, 6, 3, dtype="float32"), eq.EquilibriumPropagation(eq.centered(1e-8))).fit(
-            data, epochs=1
+def test_without_clipping_the_core_updates_while_it_sums() -> None:
+    """The bits are those of the fused step; the norm of the gradient is not known."""
+    nets = [chain(4, 6, 3, dtype="float32") for _ in range(2)]
+    trainers = [eq.Trainer(net, optimizer=eq.SGD(0.05, 0.9), clip=math.inf) for net in nets]
+    for k in range(4):
+        x, y = blobs().x[9 * k :][:9], blobs().y[9 * k :][:9]
+        assert math.isnan(trainers[0].step(x, y).gradient_norm)
+        free = eq.free_phase(nets[1], x, solver=trainers[1].solver)
+        gradient = eq.equilibrium_propagation(
+            nets[1], free, y, nudging=eq.centered(0.25), solver=trainers[1].solver
         )
-    assert eq.Trainer(chain(4, 6, 3, dtype="float32")).fit(data, epochs=1)[0].unconverged == 0
+        trainers[1].optimizer.step(nets[1].parameters, gradient.parameters, nets[1].block_slices)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-4, atol=1e-6)
 
 
-class Mine(eq.CrossEntropy):
-    """A subclass without changes."""
-
-
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("optimizer", "adam"),
-        ("optimizer", eq.Adam),
-        ("second_phase", "rbp"),
-        ("cost", "mse"),
-        ("schedule", 0.5),
-        ("callbacks", print),
-        ("callbacks", [3]),
-    ],
-)
-def test_a_part_of_a_wrong_kind_is_refused_by_name(part: str, value: Any) -> None:
-    with pytest.raises(TypeError, match=rf"\[Trainer\] {part} is "):
-        eq.Trainer(chain(4, 6, 3), **{part: value})
-
-
-def test_a_subclass_of_the_cost_is_kept() -> None:
-    cost = eq.Trainer(chain(4, 6, 3), cost=Mine()).cost
-    assert (type(cost), cost.logit_scale) == (Mine, 4.0)  # type: ignore[attr-defined]
+def test_the_guard_of_the_couplings_follows_the_model() -> None:
+    options: Any = {"activation": "relu", "dtype": "float64", "gain": 0.5}
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 9, 3], **options), optimizer=eq.SGD(0.0), coupling_norm=0.5)
+    other = eq.HopfieldNetwork([4, 7, 3], **options)
+    other.blocks["W2"][...] *= 0.9 / np.linalg.norm(other.blocks["W2"], 2)
+    trainer.model = other
+    trainer.step(blobs().x[:20], blobs().y[:20])
+    assert np.linalg.norm(other.blocks["W2"], 2) == pytest.approx(0.5, rel=1e-12)

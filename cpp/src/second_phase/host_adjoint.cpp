@@ -158,16 +158,12 @@ void HostBatch<S>::estimate_adjoint(const Report& free, Slot at, Slot lambda) {
 template <Scalar S>
 std::vector<Index> HostBatch<S>::tighten_free(const Report& free, Slot at) {
   std::vector<Index> moved;
-  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+  forget_requests();
   for (Index j = 0; j < samples(); ++j) {
     if (!accuracy::exceeds(report_, j, accuracy::refined) || free.status(j) != Status::converged)
       continue;
     const double wanted = accuracy::aim * most_gradient_error / (free_error_(j) * sensitivity_(j));
-    const double least = accuracy::smallest_residual * accuracy::epsilon<S> * size_(j);
-    const double limit = std::max(free.residual(j) * wanted, least);
-    if (!(limit < free.residual(j))) continue;
-    limits_(j) = limit;
-    moved.push_back(j);
+    if (request(free, j, wanted, size_(j))) moved.push_back(j);
   }
   if (!moved.empty()) phases_[at]->relaxation->resume(states_[at], limits_);
   return moved;

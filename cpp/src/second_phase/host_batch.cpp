@@ -59,21 +59,33 @@ const Report& HostBatch<S>::relax_free(const Solver& solver, const Start<S>& sta
   return report;
 }
 
+/// No sample is relaxed further by the next resumption.
+template <Scalar S>
+void HostBatch<S>::forget_requests() {
+  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+}
+
+/// Lets the next resumption relax sample j of a phase to `factor` times its residual, but not below the rounding error of
+/// a state of this size. Returns false if that is not below its present residual.
+template <Scalar S>
+bool HostBatch<S>::request(const Report& phase, Index j, double factor, double size) {
+  const double least = accuracy::smallest_residual * accuracy::epsilon<S> * size;
+  const double limit = std::max(factor * phase.residual(j), least);
+  if (!(limit < phase.residual(j))) return false;
+  limits_(j) = limit;
+  return true;
+}
+
 /// Relaxes a phase further in the samples whose state has a too large error. Returns false if there are none.
 template <Scalar S>
 bool HostBatch<S>::tighten_state(const Report& phase, Slot slot) {
   bool any = false;
-  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+  forget_requests();
   for (Index j = 0; j < samples(); ++j) {
     if (phase.status(j) != Status::converged) continue;
     const double size = accuracy::largest_in<S>(states_[slot], j);
     if (!(phase.error(j) > most_state_error * size)) continue;
-    const double wanted = accuracy::aim * most_state_error * size / phase.error(j);
-    const double least = accuracy::smallest_residual * accuracy::epsilon<S> * size;
-    const double limit = std::max(wanted * phase.residual(j), least);
-    if (!(limit < phase.residual(j))) continue;
-    limits_(j) = limit;
-    any = true;
+    any = request(phase, j, accuracy::aim * most_state_error * size / phase.error(j), size) || any;
   }
   if (any) phases_[slot]->relaxation->resume(states_[slot], limits_);
   return any;

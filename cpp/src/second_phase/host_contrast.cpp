@@ -79,16 +79,11 @@ template <Scalar S>
 bool HostBatch<S>::tighten(const Report& report, Slot slot) {
   const Report& phase = this->report(slot);
   bool any = false;
-  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+  forget_requests();
   for (Index j = 0; j < samples(); ++j) {
     if (!accuracy::exceeds(report, j, accuracy::refined) || phase.status(j) != Status::converged)
       continue;
-    const double wanted = accuracy::aim * most_gradient_error / report.error(j);
-    const double limit = std::max(wanted * phase.residual(j),
-                                  accuracy::smallest_residual * accuracy::epsilon<S> * size_(j));
-    if (!(limit < phase.residual(j))) continue;
-    limits_(j) = limit;
-    any = true;
+    any = request(phase, j, accuracy::aim * most_gradient_error / report.error(j), size_(j)) || any;
   }
   if (any) phases_[slot]->relaxation->resume(states_[slot], limits_);
   return any;

@@ -74,6 +74,8 @@ class EQUIPROP_EXPORT HostBatch {
   void solve_all(const LinearSolver& solver, Slot at, Slot lambda);
   void solve_some(const LinearSolver& solver, Samples which, Slot at, Slot lambda);
   bool tighten_state(const Report& phase, Slot slot);
+  void forget_requests();
+  bool request(const Report& phase, Index j, double factor, double size);
   void take_sensitivity(Slot at, Slot lambda);
   void estimate_adjoint(const Report& free, Slot at, Slot lambda);
   std::vector<Index> tighten_free(const Report& free, Slot at);
