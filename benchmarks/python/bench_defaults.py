@@ -19,6 +19,8 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 from equiprop.config import config
+from equiprop.defaults import unit_of
+from equiprop.optimizers import constant, cosine
 
 KINDS = (
     *((name, "legendre") for name in eq.ACTIVATIONS if name != "linear"),
@@ -31,16 +33,34 @@ PHASES: dict[str, Any] = {
     "holomorphic": lambda: eq.EquilibriumPropagation(eq.holomorphic(0.1, 4)),
 }
 COSTS: dict[str, Any] = {"squared error": eq.SquaredError, "cross-entropy": eq.CrossEntropy}
+SCHEDULES: dict[str, Any] = {"default": None, "cosine": cosine(), "constant": constant()}
 Key = tuple[str, str, str, str, int]
 
 
-def train(data: eq.Dataset, key: Key, seed: int, epochs: int, width: int) -> eq.Trainer:
+def train(data: eq.Dataset, key: Key, seed: int, options: Any) -> eq.Trainer:
     activation, potential, cost, phase, depth = key
-    sizes = [data.num_features, *[width] * depth, data.num_outputs]
+    sizes = [data.num_features, *[options.units] * depth, data.num_outputs]
     net = eq.HopfieldNetwork(sizes, activation=activation, potential=potential, seed=seed)
-    trainer = eq.Trainer(net, PHASES[phase](), cost=COSTS[cost](), seed=seed)
-    trainer.fit(data, epochs=epochs)
+    trainer = eq.Trainer(
+        net,
+        PHASES[phase](),
+        cost=COSTS[cost](),
+        schedule=SCHEDULES[options.schedule],
+        seed=seed,
+        clip=options.clip,
+        coupling_norm=options.coupling_norm,
+    )
+    trainer.fit(data, epochs=options.epochs)
     return trainer
+
+
+def norm_of_couplings(net: eq.HopfieldNetwork) -> float:
+    """Return the norm of all couplings between the free layers of a chain, in units of the slopes."""
+    slopes = [unit_of(eq.activation(layer.activation), net.potential).slope for layer in net.layers]
+    free, whole = list(net.layer_slices.values()), np.zeros((net.num_units, net.num_units))
+    for k in range(1, len(free)):
+        whole[free[k - 1], free[k]] = net.blocks[f"W{k + 1}"] * np.sqrt(slopes[k] * slopes[k + 1])
+    return float(np.linalg.norm(whole + whole.T, 2))
 
 
 def run(train_data: eq.Dataset, test_data: eq.Dataset, key: Key, seed: int, options: Any) -> dict[str, Any]:
@@ -49,11 +69,12 @@ def run(train_data: eq.Dataset, test_data: eq.Dataset, key: Key, seed: int, opti
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            trainer = train(train_data, key, seed, options.epochs, options.units)
+            trainer = train(train_data, key, seed, options)
             result: dict[str, Any] = {
                 "error": 100 * trainer.evaluate(test_data).error,
                 "unconverged": sum(epoch.unconverged for epoch in trainer.history),
                 "sweeps": trainer.history[-1].free_iterations,
+                "norm": norm_of_couplings(trainer.model),
             }
         except eq.ConvergenceError as failure:
             result = {"exception": str(failure)[:200]}
@@ -84,7 +105,11 @@ def show(results: list[dict[str, Any]], options: Any) -> None:
                 print(f"| {activation}, {potential} | {cost}, {phase} | {row} |")
     wrong = [r for r in results if r.get("error", 100.0) > options.bound]
     exceptions = sum("exception" in r for r in results)
+    reached = [r.get("error", 100.0) for r in results]
     print(f"{len(results)} runs: {exceptions} exceptions, {len(wrong)} above {options.bound} %")
+    print(f"mean {np.mean(reached):.2f} %, largest {max(reached):.1f} %")
+    norms = [r["norm"] for r in results if "norm" in r]
+    print(f"norm of the couplings {min(norms):.2f} to {max(norms):.2f}")
     for result in wrong:
         print(*result["key"], f"seed {result['seed']}:", result.get("exception", result.get("error")))
 
@@ -98,6 +123,9 @@ def main() -> None:
     parser.add_argument("--activations", nargs="+", default=[])
     parser.add_argument("--units", type=int, default=64, help="units of a hidden layer")
     parser.add_argument("--bound", type=float, default=8.0, help="largest test error in per cent")
+    parser.add_argument("--schedule", default="default", choices=SCHEDULES)
+    parser.add_argument("--clip", type=float, default=3.0, help="see Trainer; inf for none")
+    parser.add_argument("--coupling-norm", type=float, help="see Trainer")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write")
     options = parser.parse_args()
     eq.set_num_threads(1)
