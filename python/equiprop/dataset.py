@@ -31,8 +31,9 @@ _BATCH = 1000
 class Dataset:
     """Samples with class labels or real targets; a network receives ``scale * x``.
 
-    The length, slices, masks, arrays of indices and iteration work as for a list of samples: ``data[3]`` is
-    the pair ``(scale * x, y)`` of one sample in float64, ``data[:100]`` and ``data[mask]`` are data sets.
+    Length, iteration, an index and a slice work as for a list of samples: ``data[3]`` is the pair
+    ``(scale * x, y)`` of one sample in float64, and ``data[:100]`` is a data set. A mask, or an array of
+    indices in 0 .. len - 1, selects samples.
 
     Parameters
     ----------

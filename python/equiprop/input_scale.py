@@ -49,7 +49,8 @@ def warn_of_scales(data: Dataset, stacklevel: int) -> None:
 def _of_inputs(columns: _Columns) -> str | None:
     """Return a message if a feature is large, or features have unequal ranges and one is not small.
 
-    Ranges tell features of other units from rare ones, such as pixels at a border, whose deviation is small.
+    Ranges are compared, not deviations: a pixel at the border is rarely set and has a small deviation, but
+    the range of the other pixels.
     """
     size, span, largest = columns
     varying = span[span > 0]

@@ -21,7 +21,8 @@ from equiprop.arrays import (
 )
 from equiprop.checks import require
 
-#: This many classes are never too many for a number of samples; fewer, if they are numbers far apart.
+#: Up to so many classes are accepted for any number of samples; the second limit is for numbers far apart
+#: and for times.
 _FEW_CLASSES, _FEW_NUMBERS = 100, 20
 
 

@@ -63,7 +63,7 @@ class Options:
         self._shared = conditions
 
     def restrict(self, *conditions: Condition) -> None:
-        """Add conditions for the options that follow; they hold for the user, not for a file of settings."""
+        """Add conditions for the options that follow; a file of settings is not checked for them."""
         self._when_given = conditions
 
     def add(

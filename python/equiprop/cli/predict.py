@@ -28,7 +28,8 @@ def add_predict(command: argparse.ArgumentParser, options: Options) -> None:
 def run_predict(options: argparse.Namespace) -> int:
     """Print one line for each sample, and return the exit status.
 
-    The samples are all of a file, or the test data of digits and mnist. A network with one output has no
+    The samples are all rows of a CSV file, the array x (otherwise x_test) of an NPZ file, or the test data of
+    digits and mnist. A network with one output has no
     classes, so its outputs are printed.
     """
     trainer = load_trainer(options)

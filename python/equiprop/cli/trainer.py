@@ -155,7 +155,7 @@ def _add_optimization(options: Options) -> None:
 
 
 def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
-    """Return the `Trainer` of the options; other defaults than those of Python: schedule, layers, epochs."""
+    """Return the `Trainer` of the options; layers, epochs and schedule have defaults of their own."""
     hidden = options.layers or defaults_of(options).hidden
     model = HopfieldNetwork(
         [data.num_features, *hidden, data.num_outputs],

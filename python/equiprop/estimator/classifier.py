@@ -46,7 +46,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
     validation_fraction : float in (0, 1)
         Fraction of the data that early stopping holds out; each class has the same fraction.
     n_iter_no_change : int
-        Number of epochs after which early stopping stops.
+        Number of epochs without a lower validation error after which training stops.
     warm_start : bool
         Continue with the parameters, statistics and classes of the previous call of `fit`.
     random_state : int, RandomState or None
