@@ -230,6 +230,29 @@ def test_circles_are_found() -> None:
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
+LONGEST_FUNCTION = 60
+
+
+def long_functions(code: str) -> list[tuple[str, int]]:
+    """Names and lengths of functions with too many lines, signature and docstring included."""
+    functions = (
+        n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    lengths = ((node.name, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions)
+    return [(name, length) for name, length in lengths if length > LONGEST_FUNCTION]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=module_of)
+def test_functions_are_short(path: Path) -> None:
+    assert long_functions(path.read_text()) == []
+
+
+def test_long_functions_are_found() -> None:
+    body = "        x = 0\n"
+    code = f"class A:\n    def short(self):\n{body * 59}    def long(\n        self\n    ):\n{body * 58}"
+    assert long_functions(code) == [("long", 61)]
+
+
 def test_models_use_no_conjugating_product() -> None:
     """Eigen's dot and adjoint conjugate complex numbers, which would make holomorphic nudging wrong."""
     for path in [

@@ -244,6 +244,17 @@ def start_of(model: Model, samples: int) -> Array:
     return model.initial_state(1 if same else samples)
 
 
+def _as_initial(value: Any, model: Model, samples: int) -> Array:
+    """Return the initial state that a caller passed as a checked array (samples, units)."""
+    start = as_states(value, model.num_units, model.dtype, "free_phase", "initial")
+    if len(start) != samples:
+        raise ValueError(
+            "[free_phase] `initial` has one state for each sample of `x`. "
+            f"Received {len(start)} for {samples} samples."
+        )
+    return start
+
+
 def free_phase(
     model: Model,
     x: Any,
@@ -293,15 +304,7 @@ def free_phase(
     solver = default_solver(model) if solver is None else solver
     check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
     x = model.as_input(x, "free_phase")
-    if initial is None:
-        start = start_of(model, len(x))
-    else:
-        start = as_states(initial, model.num_units, model.dtype, "free_phase", "initial")
-        if len(start) != len(x):
-            raise ValueError(
-                "[free_phase] `initial` has one state for each sample of `x`. "
-                f"Received {len(start)} for {len(x)} samples."
-            )
+    start = start_of(model, len(x)) if initial is None else _as_initial(initial, model, len(x))
     energy = model.clamp(x)
     state, outcome, history, states = model.core.relax(
         energy, solver.core, start, trace, record, samples=len(x)

@@ -89,12 +89,15 @@ def asymmetry(
         more, figures = _measure(field, f", delta = {delta:g}")
         rows += more
         curve.append(figures)
-    if len(curve) > 1 and all(size > 0 for size, _ in curve[:2]):
-        (s0, e0), (s1, e1) = curve[:2]
-        rows.append(
-            Row("order of the error in |A - A^T|", float(np.log(e1 / e0) / np.log(s1 / s0)), 0.9, 1.1)
-        )
-    return AsymmetryReport(problem=problem, settings=settings, rows=tuple(rows))
+    return AsymmetryReport(problem=problem, settings=settings, rows=(*rows, *_order(curve)))
+
+
+def _order(curve: Sequence[tuple[float, float]]) -> list[Row]:
+    """Return a row with the order of the error at the two smallest asymmetries, if there are two."""
+    if len(curve) < 2 or not all(size > 0 for size, _ in curve[:2]):
+        return []
+    (s0, e0), (s1, e1) = curve[:2]
+    return [Row("order of the error in |A - A^T|", float(np.log(e1 / e0) / np.log(s1 / s0)), 0.9, 1.1)]
 
 
 def _with_noise(base: HopfieldNetwork, delta: float, seed: int) -> HopfieldNetwork:

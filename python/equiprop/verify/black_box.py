@@ -113,10 +113,8 @@ def black_box(
     box : BlackBox
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
-    beta : float, positive
-        Nudging factor.
-    step : float, positive
-        Step of the differences, in units of the parameters.
+    beta, step : float, positive
+        Nudging factor, and step of the differences in units of the parameters.
     cost : SquaredError or CrossEntropy
         The cost in the nudge of the device.
     tolerance : float
@@ -143,34 +141,24 @@ def black_box(
     >>> eq.verify.black_box(box, [[1.0]], np.array([[1.0]]), tolerance=1e-3).rows[0].passed
     True
     """
-    where = "black_box"
-    beta, step = real(beta, where, "beta"), real(step, where, "step")
-    most = whole(max_differences, where, "max_differences", 1)
-    if not (0 < beta < np.inf and 0 < step < np.inf):
-        raise ValueError(f"[{where}] beta and step are positive numbers. Received {beta} and {step}.")
-    x = np.atleast_2d(as_array(x, where, "x").astype(np.float64))
-    bound = bind_cost(cost, box, y, len(x), where)  # type: ignore[arg-type]
-    measured = _Measured(box, x, as_numpy(y, where, "y"), bound)
+    beta, step, most = _checked(beta, step, max_differences)
+    measured = _bind(box, x, y, cost)
     chosen = spread(len(box.parameters), most)
-    differences = measured.slopes(lambda: measured.mean_cost(beta), chosen, step)
-    objective = measured.slopes(lambda: measured.cost(0.0), chosen, step)
-    estimate = measured.centered(beta)[chosen]
-    scale = float(np.abs(differences).max(initial=0.0)) or 1.0
-    error, bias = (float(np.abs(estimate - d).max(initial=0.0)) / scale for d in (differences, objective))
-    above, free, below = (measured.cost(b) for b in (-beta, 0.0, beta))
-    rows = (
-        Row("EqProp = differences of its surrogate", error, high=tolerance),
-        Row("EqProp against differences of J (bias of beta)", bias),
-        Row("last change of the state, over its whole change", measured.unrest(beta), high=tolerance * beta),
-        Row("cost at -beta less cost at 0", above - free, low=0.0),
-        Row("cost at 0 less cost at beta", free - below, low=0.0),
-        Row("largest |dJ/dtheta|", float(np.abs(objective).max(initial=0.0)), low=_TINY),
-    )
+    estimate, differences, objective = measured.derivatives(beta, chosen, step)
+    rows = _rows(measured, estimate, differences, objective, beta, tolerance)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
     advice = tuple(_advice(box, chosen, estimate, differences, rows, beta))
     return BlackBoxReport(
         settings=settings, rows=rows, advice=advice, estimate=estimate, differences=differences
     )
+
+
+def _checked(beta: float, step: float, max_differences: int) -> tuple[float, float, int]:
+    beta, step = real(beta, "black_box", "beta"), real(step, "black_box", "step")
+    most = whole(max_differences, "black_box", "max_differences", 1)
+    if not (0 < beta < np.inf and 0 < step < np.inf):
+        raise ValueError(f"[black_box] beta and step are positive numbers. Received {beta} and {step}.")
+    return beta, step, most
 
 
 @dataclass(frozen=True)
@@ -191,9 +179,14 @@ class _Measured:
         nodes, weights = np.polynomial.legendre.leggauss(8)
         return float(sum(w * self.cost(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
 
-    def slopes(self, function: Callable[[], float], chosen: NDArray[np.int64], step: float) -> _Floats:
+    def derivatives(
+        self, beta: float, chosen: NDArray[np.int64], step: float
+    ) -> tuple[_Floats, _Floats, _Floats]:
+        """Return centered EqProp, and differences of the mean cost and of the cost at beta = 0, (chosen,)."""
         theta = self.box.parameters
-        return extrapolated_differences(function, theta, chosen, step)
+        surrogate = extrapolated_differences(lambda: self.mean_cost(beta), theta, chosen, step)
+        objective = extrapolated_differences(lambda: self.cost(0.0), theta, chosen, step)
+        return self.centered(beta)[chosen], surrogate, objective
 
     def centered(self, beta: float) -> _Floats:
         above, below = (
@@ -206,6 +199,34 @@ class _Measured:
 
     def unrest(self, beta: float) -> float:
         return max(_unrest(self.box.trajectory(self.x, b, self.y)) for b in (-beta, 0.0, beta))
+
+
+def _bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> _Measured:
+    """Return the device with checked samples and a cost."""
+    x = np.atleast_2d(as_array(x, "black_box", "x").astype(np.float64))
+    bound = bind_cost(cost, box, y, len(x), "black_box")  # type: ignore[arg-type]
+    return _Measured(box, x, as_numpy(y, "black_box", "y"), bound)
+
+
+def _rows(
+    measured: _Measured,
+    estimate: _Floats,
+    differences: _Floats,
+    objective: _Floats,
+    beta: float,
+    tolerance: float,
+) -> tuple[Row, ...]:
+    scale = float(np.abs(differences).max(initial=0.0)) or 1.0
+    error, bias = (float(np.abs(estimate - d).max(initial=0.0)) / scale for d in (differences, objective))
+    above, free, below = (measured.cost(b) for b in (-beta, 0.0, beta))
+    return (
+        Row("EqProp = differences of its surrogate", error, high=tolerance),
+        Row("EqProp against differences of J (bias of beta)", bias),
+        Row("last change of the state, over its whole change", measured.unrest(beta), high=tolerance * beta),
+        Row("cost at -beta less cost at 0", above - free, low=0.0),
+        Row("cost at 0 less cost at beta", free - below, low=0.0),
+        Row("largest |dJ/dtheta|", float(np.abs(objective).max(initial=0.0)), low=_TINY),
+    )
 
 
 def _unrest(path: _Floats) -> float:

@@ -14,7 +14,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import one_sided
 from equiprop.solvers import FreeSolver
-from equiprop.verify.equivalence import equivalence
+from equiprop.verify.equivalence import EquivalenceReport, equivalence
 from equiprop.verify.model_parts import kink_margins, unit_name
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import implicit_gradient, relative_error
@@ -75,16 +75,7 @@ def bounded(
     """
     problem = prepare("bounded", model, x, y, cost, solver)
     theorem = equivalence(problem, steps=100)
-    held = ~problem.free_units
-    shown = held[np.ix_(theorem.traced.samples, theorem.traced.units)]
-    still = float(np.abs(theorem.temporal_derivatives.states[:, shown]).max(initial=0.0))
-    rows = [
-        Row("units held by a bound", float(held.sum()), note=f"of {held.size}"),
-        Row("distance to the nearest kink", _margin(problem), low=0.0),
-        Row("largest |S~| of a held unit", still, high=0.0),
-        Row("states, every step", float(theorem.state_errors.max()), high=theorem.tolerance),
-        Row("parameters, every step", float(theorem.parameter_errors.max()), high=theorem.tolerance),
-    ]
+    rows = _theorem_rows(problem, theorem)
     reference = implicit_gradient(problem)
     changes, slopes, advice = {}, [], []
     for beta in sorted(float(beta) for beta in betas):
@@ -108,6 +99,20 @@ def bounded(
         advice=(*theorem.advice, *advice),
         changes=changes,
     )
+
+
+def _theorem_rows(problem: Problem, theorem: EquivalenceReport) -> list[Row]:
+    """Return the held units, their temporal derivatives, and the errors of the theorem."""
+    held = ~problem.free_units
+    shown = held[np.ix_(theorem.traced.samples, theorem.traced.units)]
+    still = float(np.abs(theorem.temporal_derivatives.states[:, shown]).max(initial=0.0))
+    return [
+        Row("units held by a bound", float(held.sum()), note=f"of {held.size}"),
+        Row("distance to the nearest kink", _margin(problem), low=0.0),
+        Row("largest |S~| of a held unit", still, high=0.0),
+        Row("states, every step", float(theorem.state_errors.max()), high=theorem.tolerance),
+        Row("parameters, every step", float(theorem.parameter_errors.max()), high=theorem.tolerance),
+    ]
 
 
 def _margin(problem: Problem) -> float:

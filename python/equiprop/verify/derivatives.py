@@ -84,27 +84,28 @@ def derivatives(
     >>> eq.verify.derivatives(net).passed
     True
     """
-    where = "derivatives"
-    seed = whole(seed, where, "seed", 0)
+    seed = whole(seed, "derivatives", "seed", 0)
     random = np.random.default_rng(seed)
+    problem = _prepare(model, x, y, cost, seed)
+    if state is not None:
+        state = as_states(state, problem.model.num_units, np.dtype(np.float64), "derivatives", "state")
+    at = interior_state(problem, random) if state is None else state
+    checks = DerivativeChecks(problem, at, whole(max_parameters, "derivatives", "max_parameters", 1), random)
+    checks.run(np.random.default_rng([seed, 2]))
+    settings = {"state": state, "max_parameters": max_parameters, "seed": seed}
+    return DerivativesReport(
+        problem=problem, settings=settings, rows=tuple(checks.rows), advice=tuple(checks.advice)
+    )
+
+
+def _prepare(model: Model | Problem, x: Any, y: Any, cost: Cost, seed: int) -> Problem:
+    """Return the problem, with random numbers for an input and zeros for targets that are missing."""
     if not isinstance(model, Problem):
         model = in_double(model)
         x = _invented(model, np.random.default_rng([seed, 1])) if x is None else x
-        x = model.as_input(x, where)
+        x = model.as_input(x, "derivatives")
         y = np.zeros((len(x), model.num_outputs)) if y is None else y
-    problem = prepare(where, model, x, y, cost, None)
-    if state is None:
-        at = interior_state(problem, random)
-    else:
-        state = at = as_states(state, problem.model.num_units, np.dtype(np.float64), where, "state")
-    checks = DerivativeChecks(problem, at, whole(max_parameters, where, "max_parameters", 1), random)
-    checks.run(np.random.default_rng([seed, 2]))
-    return DerivativesReport(
-        problem=problem,
-        settings={"state": state, "max_parameters": max_parameters, "seed": seed},
-        rows=tuple(checks.rows),
-        advice=tuple(checks.advice),
-    )
+    return prepare("derivatives", model, x, y, cost, None)
 
 
 def _invented(model: Model, random: np.random.Generator) -> _Floats:

@@ -142,10 +142,8 @@ def equivalence(
 ) -> EquivalenceReport:
     r"""Compare both second phases at every step (Scellier & Bengio 2019, eq. 8).
 
-    .. math:: \tilde S_t = -\bar S_t, \qquad \tilde\Theta_t = \bar\Theta_t
-
-    In the limit beta -> 0, both processes are equal at every step, for any step size, up to rounding errors.
-    A finite beta shows its bias. The memory does not depend on the number of steps.
+    In the limit beta -> 0, :math:`\tilde S_t = -\bar S_t` and :math:`\tilde\Theta_t = \bar\Theta_t` at every
+    step of any size, up to rounding. A finite beta shows its bias. The memory does not depend on `steps`.
 
     Parameters
     ----------
@@ -157,8 +155,7 @@ def equivalence(
     step_size : float, optional
         Step of both processes, in units of time; by default 0.3, or less if that is not stable.
     integrator : {"euler", "runge-kutta"}
-        For the classic Runge-Kutta method, S-tilde is the value of the vector field, and no unit may be held
-        by a bound.
+        With classic Runge-Kutta, S-tilde is the value of the vector field; no bound may hold a unit.
     cost : SquaredError or CrossEntropy
     nudging : Nudging
         Any nudging except `holomorphic`.
@@ -186,6 +183,30 @@ def equivalence(
     >>> report.passed, report.max_relative_error < 1e-12
     (True, True)
     """
+    settings = _checked(steps, step_size, integrator, nudging, symmetrize, tolerance)
+    return _compare(prepare("equivalence", model, x, y, cost, solver), settings)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The checked settings of `equivalence`."""
+
+    steps: int
+    step_size: float | None
+    integrator: str
+    nudging: Nudging
+    symmetrize: bool
+    tolerance: float
+
+
+def _checked(
+    steps: int,
+    step_size: float | None,
+    integrator: str,
+    nudging: Nudging,
+    symmetrize: bool,
+    tolerance: float,
+) -> _Settings:
     where = "equivalence"
     steps = whole(steps, where, "steps", 0)
     step_size = None if step_size is None else real(step_size, where, "step_size")
@@ -196,21 +217,18 @@ def equivalence(
             f"[{where}] The integrator is 'euler' or 'runge-kutta', and the nudging is real. "
             f"Received {integrator!r} and {nudging!r}."
         )
-    problem = prepare(where, model, x, y, cost, solver)
-    settings = {
-        "steps": steps,
-        "step_size": step_size,
-        "integrator": integrator,
-        "nudging": nudging,
-        "symmetrize": symmetrize,
-        "tolerance": tolerance,
-    }
-    step = problem.step_size(step_size)
-    processes = run_processes(problem, steps, step, integrator, nudging, symmetrize)
+    return _Settings(steps, step_size, integrator, nudging, symmetrize, tolerance)
+
+
+def _compare(problem: Problem, settings: _Settings) -> EquivalenceReport:
+    """Run both processes from the fixed point, and compare them."""
+    nudging, symmetrize, tolerance = settings.nudging, settings.symmetrize, settings.tolerance
+    step = problem.step_size(settings.step_size)
+    processes = run_processes(problem, settings.steps, step, settings.integrator, nudging, symmetrize)
     state_errors, parameter_errors = _largest(processes.layers), _largest(processes.blocks)
     return EquivalenceReport(
         problem=problem,
-        settings=settings,
+        settings=dict(vars(settings)),
         rows=_rows(problem, state_errors, parameter_errors, tolerance),
         advice=(*_asymmetry(problem), *_advice(problem, processes, step, symmetrize, tolerance)),
         error_derivatives=processes.error_derivatives,

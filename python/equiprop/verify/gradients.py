@@ -132,18 +132,13 @@ def gradients(
         *_by_nudging(problem, reference, betas),
         *_by_linear_solvers(problem, reference, linear_solvers),
         *_by_time(problem, reference),
+        _by_differences(problem, reference, max_differences),
     ]
-    chosen = spread(len(reference), max_differences)
-    differences = finite_differences(problem, chosen)
-    error = float(np.abs(differences - reference[chosen]).max() / (np.abs(reference).max() or 1.0))
-    ways.append(GradientRow("central finite differences", error, _DIFFERENCES, problem.free.converged))
+    linear = None if linear_solvers is None else list(linear_solvers)
+    settings = {"betas": list(betas), "linear_solvers": linear, "max_differences": max_differences}
     return GradientsReport(
         problem=problem,
-        settings={
-            "betas": list(betas),
-            "linear_solvers": None if linear_solvers is None else list(linear_solvers),
-            "max_differences": max_differences,
-        },
+        settings=settings,
         rows=tuple(way.row for way in ways),
         ways=tuple(ways),
         objective=problem.objective(problem.state),
@@ -211,3 +206,11 @@ def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
     free = free_phase(problem.model, problem.x, solver=unrolled, initial=problem.state, record=True)
     result = backpropagation_through_time(problem.model, free, problem.y, cost=problem.cost)
     return [_compared(f"BPTT, {steps} Euler steps", result, reference)]
+
+
+def _by_differences(problem: Problem, reference: Array, most: int) -> GradientRow:
+    """Compare central differences in at most `most` parameters, which are spread over all."""
+    chosen = spread(len(reference), most)
+    differences = finite_differences(problem, chosen)
+    error = float(np.abs(differences - reference[chosen]).max() / (np.abs(reference).max() or 1.0))
+    return GradientRow("central finite differences", error, _DIFFERENCES, problem.free.converged)

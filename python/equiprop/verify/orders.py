@@ -117,13 +117,7 @@ def orders(
     slopes = {name: slope for name, e in errors.items() if (slope := _slope(betas, e, noise)) is not None}
     rows = [_row(name, order, slopes) for name, order in expected.items()]
     radius = _radius(betas, errors, noise, circles)
-    if np.isfinite(radius):
-        rows.append(Row("radius of convergence in beta", radius, note="estimated"))
-    if "holomorphic 2" in errors:
-        gap = float(
-            np.abs(errors["holomorphic 2"] - errors["centered"])[np.array(betas) < radius].max(initial=0)
-        )
-        rows.append(Row("two points equal the centered rule", gap, high=float(noise.max())))
+    rows += _circle_rows(betas, errors, noise, radius)
     return OrdersReport(
         problem=problem,
         settings={"betas": list(betas), "points": list(points)},
@@ -140,6 +134,20 @@ def _row(name: str, order: float, slopes: dict[str, float]) -> Row:
     if name not in slopes and name.startswith("holomorphic"):
         return Row(label, np.nan, note="below rounding")
     return Row(label, slopes.get(name, np.nan), order - 0.1, order + 0.1)
+
+
+def _circle_rows(
+    betas: Sequence[float], errors: dict[str, NDArray[np.float64]], noise: NDArray[np.float64], radius: float
+) -> list[Row]:
+    """Return the rows on the radius of convergence, and on two points compared with the centered rule."""
+    rows = []
+    if np.isfinite(radius):
+        rows.append(Row("radius of convergence in beta", radius, note="estimated"))
+    if "holomorphic 2" in errors:
+        gaps = np.abs(errors["holomorphic 2"] - errors["centered"])[np.array(betas) < radius]
+        gap = float(gaps.max(initial=0))
+        rows.append(Row("two points equal the centered rule", gap, high=float(noise.max())))
+    return rows
 
 
 def _rule(name: str, beta: float) -> Nudging:

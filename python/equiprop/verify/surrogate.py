@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
-from equiprop.nudging import centered, one_sided
+from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import extrapolated_differences, spread
@@ -84,30 +86,48 @@ def surrogate(
         "C": (-beta, beta, centered(beta)),
     }
     for name, (low, high, rule) in rules.items():
-
-        def value(low: float = low, high: float = high) -> float:
-            return (_minimum(problem, high) - _minimum(problem, low)) / (high - low)
-
-        values[name] = value()
-        theta = problem.model.parameters
-        expected = extrapolated_differences(value, theta, chosen, step)
-        estimate = problem.nudged(rule).parameters
-        scale = float(np.abs(estimate).max(initial=0.0)) or 1.0
-        error = float(np.abs(estimate[chosen] - expected).max(initial=0.0) / scale)
-        rounding = _ROUNDING * max(1.0, abs(_minimum(problem, high))) / (step * (high - low) * scale)
+        values[name] = _value(problem, low, high)
         label = f"EqProp on ({low:g}, {high:g}) = gradient of {name}"
-        rows.append(Row(label, error, high=_TOLERANCE + rounding))
-    objective = problem.objective(problem.state)
+        rows.append(_against_differences(label, problem, low, high, rule, chosen, step))
+    rows += _bounds(problem.objective(problem.state), values)
+    return SurrogateReport(
+        problem=problem, settings={"beta": beta, "max_differences": max_differences}, rows=tuple(rows)
+    )
+
+
+def _value(problem: Problem, low: float, high: float) -> float:
+    """Return the surrogate (F*(high) - F*(low)) / (high - low), with the present parameters of the model."""
+    return (_minimum(problem, high) - _minimum(problem, low)) / (high - low)
+
+
+def _against_differences(
+    label: str,
+    problem: Problem,
+    low: float,
+    high: float,
+    rule: Nudging,
+    chosen: NDArray[np.int64],
+    step: float,
+) -> Row:
+    """Compare EqProp by `rule` with differences of the surrogate between the betas `low` and `high`."""
+    theta = problem.model.parameters
+    expected = extrapolated_differences(lambda: _value(problem, low, high), theta, chosen, step)
+    estimate = problem.nudged(rule).parameters
+    scale = float(np.abs(estimate).max(initial=0.0)) or 1.0
+    error = float(np.abs(estimate[chosen] - expected).max(initial=0.0) / scale)
+    rounding = _ROUNDING * max(1.0, abs(_minimum(problem, high))) / (step * (high - low) * scale)
+    return Row(label, error, high=_TOLERANCE + rounding)
+
+
+def _bounds(objective: float, values: Mapping[str, float]) -> list[Row]:
+    """Return the rows on P <= J <= N, where rounding errors are allowed, and on the values of J and C."""
     rounding = 1e-12 * max(1.0, abs(objective))
-    rows += [
+    return [
         Row("J - P", objective - values["P"], low=-rounding),
         Row("N - J", values["N"] - objective, low=-rounding),
         Row("J", objective),
         Row("C, the centered surrogate", values["C"]),
     ]
-    return SurrogateReport(
-        problem=problem, settings={"beta": beta, "max_differences": max_differences}, rows=tuple(rows)
-    )
 
 
 def _minimum(problem: Problem, beta: float) -> float:

@@ -84,18 +84,11 @@ def traces(
     own = {beta: _flow(problem, beta, step_size, steps) for beta in recorded}
     rows, advice = [], []
     for beta, path in recorded.items():
-        start = float(np.abs(path[0] - problem.state).max())
-        error = float(np.abs(path[: steps + 1] - own[beta]).max())
-        rows += [
-            Row(f"beta = {beta:g}: distance of state 0 from the fixed point", start, high=tolerance),
-            Row(f"beta = {beta:g}: distance from the model's flow", error, high=tolerance),
-        ]
-        if not error <= tolerance:
+        start, flow = _distances(problem, beta, path[: steps + 1], own[beta], tolerance)
+        rows += [start, flow]
+        if not flow.passed:
             advice += _cause(problem, beta, path[: steps + 1], own[beta], tolerance)
-    gap, bias = _temporal_error(problem, recorded, steps, step_size)
-    noise = tolerance / (min(abs(beta) for beta in recorded) * step_size)
-    limit, note = 1.01 * bias + noise, f"bias of beta {bias:.1e}"
-    rows.append(Row("S~ = -D S-bar, largest difference", gap, high=limit, note=note))
+    rows.append(_temporal_row(problem, recorded, steps, step_size, tolerance))
     return TracesReport(
         problem=problem,
         settings={"step_size": step_size, "tolerance": tolerance},
@@ -128,9 +121,30 @@ def _flow(problem: Problem, beta: float, step_size: float, steps: int) -> _Float
     return np.asarray(states)
 
 
+def _distances(
+    problem: Problem, beta: float, path: _Floats, own: _Floats, tolerance: float
+) -> tuple[Row, Row]:
+    """Return the distances of a recording from the fixed point, at its start, and from the model's flow."""
+    start, error = float(np.abs(path[0] - problem.state).max()), float(np.abs(path - own).max())
+    return (
+        Row(f"beta = {beta:g}: distance of state 0 from the fixed point", start, high=tolerance),
+        Row(f"beta = {beta:g}: distance from the model's flow", error, high=tolerance),
+    )
+
+
 def _rule(recorded: Mapping[float, _Floats]) -> Nudging:
     beta = max(recorded, key=abs) if len(recorded) == 1 else max(recorded)
     return one_sided(beta) if len(recorded) == 1 else centered(beta)
+
+
+def _temporal_row(
+    problem: Problem, recorded: Mapping[float, _Floats], steps: int, step_size: float, tolerance: float
+) -> Row:
+    """Compare temporal with error derivatives, within the bias of beta and the noise of the recording."""
+    gap, bias = _temporal_error(problem, recorded, steps, step_size)
+    noise = tolerance / (min(abs(beta) for beta in recorded) * step_size)
+    limit, note = 1.01 * bias + noise, f"bias of beta {bias:.1e}"
+    return Row("S~ = -D S-bar, largest difference", gap, high=limit, note=note)
 
 
 def _temporal_error(

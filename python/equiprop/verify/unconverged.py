@@ -71,9 +71,7 @@ def unconverged(
     if not problem.model.conservative:
         raise ValueError(f"[unconverged] The model has an energy. Received {problem.model!r}.")
     reference, step_size = implicit_gradient(problem), problem.step_size(None)
-    rate = problem.spectrum.rate(step_size)
-    long = int(np.ceil(np.log(1e-14) / np.log(rate))) if 0 < rate < 1 else 10_000
-    nudged = Euler(tolerance=0, max_iterations=min(long, 100_000), step_size=step_size)
+    nudged = _long_phase(problem, step_size)
 
     def error(free: FixedPoint, rule: Nudging) -> float:
         return relative_error(replace(problem, free=free).nudged(rule, nudged).parameters, reference)
@@ -94,6 +92,13 @@ def unconverged(
             rows.append(Row(f"{rule!r}, {after}", error(free, rule), high=limit))
         rows.append(Row(f"exact limit, {after}", error(free, exact_limit()), high=1e-10))
     return UnconvergedReport(problem=problem, settings={"steps": lengths, "beta": beta}, rows=tuple(rows))
+
+
+def _long_phase(problem: Problem, step_size: float) -> Euler:
+    """Return a solver of so many steps that a distance from the fixed point falls by a factor of 1e14."""
+    rate = problem.spectrum.rate(step_size)
+    long = int(np.ceil(np.log(1e-14) / np.log(rate))) if 0 < rate < 1 else 10_000
+    return Euler(tolerance=0, max_iterations=min(long, 100_000), step_size=step_size)
 
 
 def _against_stored(problem: Problem, free: FixedPoint, rule: Nudging, nudged: Euler) -> NDArray[np.float64]:
