@@ -131,11 +131,27 @@ void bind_network(py::module_& m) {
       .def("clamp_complex", &clamp_as<Complex, T>);
 }
 
+/// Throws InvalidArgument if a state has another number of samples than the energy is clamped to.
+template <class T>
+void check_samples(const AnyEnergy<T>& e, Index samples, const char* where) {
+  require(e.num_samples() < 0 || samples == e.num_samples(), where,
+          "A state has as many samples as the clamped input.", samples, " for ", e.num_samples());
+}
+
+/// Returns a view of the array (batch, units) as a state of the energy. Throws InvalidArgument if it has another number
+/// of units, or of samples than the energy is clamped to.
+template <class T>
+Eigen::Map<const State<T>> state_of(const AnyEnergy<T>& e, const Array<T>& array) {
+  const auto state = as_state<T>(array, e.num_units(), "Energy");
+  check_samples<T>(e, state.cols(), "Energy");
+  return state;
+}
+
 /// Wraps a method of the energy that maps states to a state.
 template <class T, class Method>
 auto state_method(Method method) {
   return [method](const AnyEnergy<T>& e, const Array<T>& s) {
-    const auto state = as_state<T>(s, e.num_units(), "Energy");
+    const auto state = state_of<T>(e, s);
     auto out = new_state<T>(e.num_units(), state.cols());
     auto image = as_state<T>(out);
     const py::gil_scoped_release release;
@@ -151,7 +167,7 @@ void bind_derivatives(py::class_<AnyEnergy<T>>& energy) {
   energy
       .def("input_gradient",
            [](const E& e, const Array<T>& s) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             const auto state = state_of<T>(e, s);
              auto out = new_state<T>(e.num_inputs(), state.cols());
              auto grad = as_state<T>(out);
              grad.setZero();
@@ -161,8 +177,8 @@ void bind_derivatives(py::class_<AnyEnergy<T>>& energy) {
            })
       .def("mixed_input_product",
            [](const E& e, const Array<T>& s, const Array<T>& v) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
-             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             const auto state = state_of<T>(e, s);
+             const auto direction = state_of<T>(e, v);
              auto out = new_state<T>(e.num_inputs(), state.cols());
              auto grad = as_state<T>(out);
              grad.setZero();
@@ -172,7 +188,7 @@ void bind_derivatives(py::class_<AnyEnergy<T>>& energy) {
            })
       .def("parameter_gradient",
            [](const E& e, const Array<T>& s) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             const auto state = state_of<T>(e, s);
              Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
              {
                const py::gil_scoped_release release;
@@ -181,8 +197,8 @@ void bind_derivatives(py::class_<AnyEnergy<T>>& energy) {
              return as_vector(out);
            })
       .def("mixed_derivative_product", [](const E& e, const Array<T>& s, const Array<T>& v) {
-        const auto state = as_state<T>(s, e.num_units(), "Energy");
-        const auto direction = as_state<T>(v, e.num_units(), "Energy");
+        const auto state = state_of<T>(e, s);
+        const auto direction = state_of<T>(e, v);
         Parameters<T> out = Parameters<T>::Zero(e.num_parameters());
         {
           const py::gil_scoped_release release;
@@ -207,7 +223,7 @@ void bind_energy(py::module_& m) {
       .def("symmetrized", &symmetrized<T>)
       .def("energy",
            [](const E& e, const Array<T>& s) {
-             const auto state = as_state<T>(s, e.num_units(), "Energy");
+             const auto state = state_of<T>(e, s);
              PerSample<T> out(state.cols());
              {
                const py::gil_scoped_release release;
@@ -224,20 +240,20 @@ void bind_energy(py::module_& m) {
            state_method<T>([](const E& e, const In& s, Out& out) { e.mobility(s, {}, out); }))
       .def("hessian_vector_product",
            [](const E& e, const Array<T>& s, const Array<T>& v) {
-             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             const auto direction = state_of<T>(e, v);
              return state_method<T>([&](const E& at, const In& state, Out& out) {
                at.hessian_vector_product(state, direction, out);
              })(e, s);
            })
       .def("transposed_hessian_vector_product",
            [](const E& e, const Array<T>& s, const Array<T>& v) {
-             const auto direction = as_state<T>(v, e.num_units(), "Energy");
+             const auto direction = state_of<T>(e, v);
              return state_method<T>([&](const E& at, const In& state, Out& out) {
                at.transposed_hessian_vector_product(state, direction, out);
              })(e, s);
            })
       .def("residual", [](const E& e, const Array<T>& s) {
-        const auto state = as_state<T>(s, e.num_units(), "Energy");
+        const auto state = state_of<T>(e, s);
         PerSample<double> out(state.cols());
         {
           const py::gil_scoped_release release;
@@ -266,6 +282,7 @@ py::tuple relax_copy(const AnyEnergy<T>& energy, const Solver& solver, const Arr
   const bool one = samples > 0 && from.cols() == 1;
   auto state = new_state<T>(from.rows(), one ? samples : from.cols());
   auto s = as_state<T>(state);
+  check_samples<T>(energy, s.cols(), "relax");
   std::vector<PerSample<double>> residuals;
   std::vector<State<T>> states;
   Residual<T> residual;

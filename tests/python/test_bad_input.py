@@ -304,3 +304,34 @@ def test_words_that_are_no_command_end_with_2_and_the_usage(
         main(line.split())
     assert end.value.code == 2
     assert "usage: equiprop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("feedback", ["tied", "separate"])
+@pytest.mark.parametrize("clamp", ["clamp", "clamp_dual", "clamp_complex"])
+@pytest.mark.parametrize("samples", [0, 1, 3])
+def test_an_energy_refuses_states_of_another_number_of_samples(
+    samples: int, clamp: str, feedback: str
+) -> None:
+    net = HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64", feedback=feedback)
+    energy = getattr(net, clamp)(np.ones((2, 4)))
+    good, bad = (np.zeros((n, 9), complex if clamp == "clamp_complex" else float) for n in (2, samples))
+    names = ["gradient", "fixed_point_map", "mobility", "residual"]
+    if feedback == "tied":
+        names += ["energy", "parameter_gradient"]
+    for name in names if hasattr(energy, "gradient") else []:
+        getattr(energy, name)(good)
+        with pytest.raises(ValueError, match=r"\[Energy\] A state has as many samples as the clamped input"):
+            getattr(energy, name)(bad)
+    for name in ("hessian_vector_product", "mixed_derivative_product") if hasattr(energy, "gradient") else ():
+        for pair in ((good, bad), (bad, good), (bad, bad)):
+            with pytest.raises(ValueError, match=r"\[Energy\] A state has as many samples"):
+                getattr(energy, name)(*pair)
+    if clamp == "clamp":
+        with pytest.raises(ValueError, match=r"\[relax\] A state has as many samples"):
+            net.core.relax(energy, eq.BlockUpdate().core, bad)
+
+
+def test_derivatives_are_refused_at_states_of_another_number_of_samples() -> None:
+    net = HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64", feedback="separate")
+    with pytest.raises(ValueError, match="samples"):
+        eq.verify.derivatives(net, np.ones((3, 4)), [0, 1, 2], state=np.zeros((2, 9)))

@@ -105,7 +105,9 @@ def test_training_can_be_interrupted_and_continued() -> None:
     told: list[int] = []
     trainer = eq.Trainer(net, callbacks=[lambda _, epoch: told.append(epoch.epoch)])
     assert seconds_to_stop(lambda: trainer.fit(data, epochs=ENDLESS)) < 10
-    assert [epoch.epoch for epoch in trainer.history] == told
+    epochs = [epoch.epoch for epoch in trainer.history]
+    assert epochs[: len(told)] == told
+    assert len(epochs) - len(told) in (0, 1)  # an epoch may be interrupted before its callbacks
     assert np.isfinite(net.parameters).all()
     assert len(trainer.fit(data, epochs=1)) == 1
 

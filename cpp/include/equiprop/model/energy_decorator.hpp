@@ -21,6 +21,7 @@ class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
   Index num_units() const override { return model_->num_units(); }
   Index num_outputs() const override { return model_->num_outputs(); }
   Index num_parameters() const override { return model_->num_parameters(); }
+  Index num_samples() const override { return model_->num_samples(); }
   std::span<const Block> layers() const override { return model_->layers(); }
   bool conservative() const override { return model_->conservative(); }
   void energy(const ConstStateRef<S>& s, PerSample<S>& out) const override {

@@ -89,6 +89,8 @@ class EQUIPROP_EXPORT EnergyInterface {
   virtual Index num_units() const = 0;       ///< number of units, the rows of a state
   virtual Index num_outputs() const = 0;     ///< number of outputs, which are the last units
   virtual Index num_parameters() const = 0;  ///< number of parameters theta
+  /// Returns the number of samples that are clamped, the columns of a state; or -1 if states may have any number.
+  virtual Index num_samples() const { return -1; }
   /// Returns the rows of a state that belong to each layer, or nothing if the units are not divided into layers.
   virtual std::span<const Block> layers() const { return {}; }
   /// Returns false for a vector field, which has no energy E and no dE/dtheta.

@@ -54,6 +54,7 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   Index num_units() const override { return topology().state().size(); }
   Index num_outputs() const override { return topology().num_outputs(); }
   Index num_parameters() const override { return topology().parameters().size(); }
+  Index num_samples() const override { return input_->batch(); }
   std::span<const Block> layers() const override { return topology().state().blocks(); }
   bool conservative() const override { return topology().feedback() == Feedback::tied; }
   void energy(const ConstStateRef<S>& s, PerSample<S>& out) const override;

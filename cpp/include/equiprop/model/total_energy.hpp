@@ -19,6 +19,7 @@ class EQUIPROP_EXPORT TotalEnergy final : public EnergyDecorator<S>,
 
   /// See EnergyInterface.
   ///@{
+  Index num_samples() const override { return cost_.batch(); }
   void energy(const ConstStateRef<S>& s, PerSample<S>& out) const override;
   void gradient(const ConstStateRef<S>& s, StateRef<S> out) const override;
   void hessian_vector_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
