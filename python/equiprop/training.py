@@ -201,10 +201,12 @@ class Trainer(Predictor):
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
         Only the learning rate "auto" is replaced. Later calls have no effect.
         """
-        data = as_dataset(data, y, self.model, self.classes, "Trainer.prepare")
+        self._prepare(as_dataset(data, y, self.model, self.classes, "Trainer.prepare"), "Trainer.prepare")
+
+    def _prepare(self, data: Dataset, where: str) -> None:
         if not self._started:
             rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
-            self._start(data.batch(np.sort(rows), self.model.dtype)[0])
+            self._start(self.model.as_input(data.batch(np.sort(rows), self.model.dtype)[0], where))
 
     def check_parameters(self) -> None:
         """Raise ConvergenceError if a parameter is not finite, or a million times as large as before."""
@@ -294,7 +296,7 @@ class Trainer(Predictor):
         self._represent(data)
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
-            self.prepare(training)
+            self._prepare(training, "Trainer.fit")
         return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
 
     @classmethod
