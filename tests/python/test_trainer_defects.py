@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from pathlib import Path
 from typing import Any
 
 import equiprop as eq
 import numpy as np
+import pytest
 
 X = np.array([[0.0, 1.0], [1.0, 0.0]] * 20)
 Y = np.array([0, 1] * 20)
@@ -33,3 +37,75 @@ def test_start_values_fit_the_inputs_that_a_network_converts() -> None:
     quarters.prepare(4 * X, Y)
     plain.prepare(X, Y)
     np.testing.assert_allclose(quarters.model.parameters, plain.model.parameters, rtol=1e-5)
+
+
+REFUSED = r"\[(SGD|Adam)\.step\] An optimizer updates one parameter vector; create a new optimizer"
+
+
+def new(seed: int = 1, **options: Any) -> eq.Trainer:
+    return eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=seed), **{"batch_size": 10, **options})
+
+
+@pytest.mark.parametrize(
+    "optimizer", [eq.Adam("auto"), eq.Adam(0.01), eq.SGD(0.1), eq.SGD(0.1, momentum=0.5)]
+)
+def test_an_optimizer_refuses_the_parameters_of_another_network(optimizer: Any) -> None:
+    first, second = new(optimizer=optimizer), new(seed=2, optimizer=optimizer)
+    first.fit(DATA, epochs=1)
+    with pytest.raises(ValueError, match=REFUSED):
+        second.fit(DATA, epochs=1)
+    first.fit(DATA, epochs=1)
+    with pytest.raises(ValueError, match=REFUSED):
+        optimizer.step(np.zeros(42, np.float32), np.zeros(42, np.float32), {"all": slice(0, 42)})
+
+
+def saved(trainer: eq.Trainer, folder: Path) -> eq.Trainer:
+    loaded: eq.Trainer = eq.load(eq.save(trainer, folder / "trainer.safetensors"))
+    return loaded
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda t, _: pickle.loads(pickle.dumps(t)), lambda t, _: copy.deepcopy(t), saved],
+    ids=["pickle", "deepcopy", "save"],
+)
+def test_a_copied_trainer_continues_with_the_optimizer(copied: Any, tmp_path: Path) -> None:
+    trainer = new()
+    trainer.fit(DATA, epochs=1)
+    other = copied(trainer, tmp_path)
+    for each in (trainer, other):
+        each.fit(DATA, epochs=2)
+    np.testing.assert_array_equal(other.model.parameters, trainer.model.parameters)
+    trainer.optimizer, mine = other.optimizer, trainer.optimizer
+    with pytest.raises(ValueError, match=REFUSED):
+        trainer.fit(DATA, epochs=1)
+    trainer.optimizer = mine
+    trainer.fit(DATA, epochs=1)
+
+
+class NewView(eq.HopfieldNetwork):
+    """A network whose property returns a new array of its memory each time."""
+
+    @property
+    def parameters(self) -> Any:
+        return super().parameters[:]
+
+
+def test_a_new_view_of_the_parameters_is_the_same_vector() -> None:
+    trainer, plain = eq.Trainer(NewView([2, 8, 2], seed=1), batch_size=10), new()
+    for each in (trainer, plain):
+        each.fit(DATA, epochs=2)
+    np.testing.assert_array_equal(trainer.model.parameters, plain.model.parameters)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_views_of_an_array_are_the_same_vector_if_they_show_the_same_numbers(step: int) -> None:
+    memory, gradient, blocks = np.zeros(8), np.ones(8 // step), {"all": slice(0, 8 // step)}
+    optimizer = eq.SGD(0.1)
+    for _ in range(3):
+        optimizer.step(memory[::step], gradient, blocks)
+    np.testing.assert_allclose(memory[::step], -0.3)
+    with pytest.raises(ValueError, match=REFUSED):
+        optimizer.step(memory[::step].copy(), gradient, blocks)
+    with pytest.raises(ValueError, match=REFUSED):
+        optimizer.step(memory[::-step], gradient, blocks)
