@@ -33,6 +33,7 @@ class Fitting(Protocol):
     _health: Health
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics: ...  # noqa: D102
+    def check_settings(self) -> None: ...  # noqa: D102
     def check_parameters(self) -> None: ...  # noqa: D102
     def growth_advice(self) -> tuple[str, ...]: ...  # noqa: D102
     def evaluate(self, data: Any, y: Any = None) -> Evaluation: ...  # noqa: D102
@@ -92,6 +93,7 @@ def _run_epoch(
     progress: bool,
     checkpoint: Checkpoint | None,
 ) -> None:
+    trainer.check_settings()  # a callback may have changed them
     done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
     if isinstance(data, Dataset):
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
 _MOST_GROWTH = 1e6
 #: Automatic rates fall as 1 / sqrt(1 + steps / 200).
 _DECAY_STEPS = 200
+#: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
+_SETTINGS = attrgetter(
+    "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm"
+)
 Callback = Callable[["Trainer", Epoch], None]
 
 
@@ -122,12 +127,18 @@ class Trainer(Predictor):
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
     _started: bool = field(default=False, init=False, repr=False)
     _automatic: bool = field(default=False, init=False, repr=False)
-    _clipping: Clipping = field(init=False, repr=False)
+    _clipping: Clipping = field(default_factory=lambda: Clipping(math.inf), init=False, repr=False)
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
+    _checked: tuple[Any, ...] = field(init=False, repr=False, compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
+        self.check_settings()
+        self._largest_at_start = largest_size(self.model.parameters)
+
+    def check_settings(self) -> None:
+        """Check all settings, which may have been changed since the construction, and act on them."""
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
@@ -137,9 +148,9 @@ class Trainer(Predictor):
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
-        self._clipping = Clipping(self.clip)
+        self._clipping.factor = Clipping(self.clip).factor
         self._guard = CouplingGuard(self.model, self.coupling_norm)
-        self._largest_at_start = largest_size(self.model.parameters)
+        self._checked = _SETTINGS(self)
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
@@ -163,13 +174,13 @@ class Trainer(Predictor):
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
             parameter infinite or NaN, or if the objective is not finite or more than ten times its start.
         """
+        if not all(map(is_, _SETTINGS(self), self._checked)):  # one was changed after the construction
+            self.check_settings()
         if not self._started:
             self._start(self.model.as_input(x, "Trainer.step"))
         if self._health.kept is None:
             self._health.begin(self.model, self.cost, y)
         factor = self._decay() if self.schedule is None else self.schedule(progress)
-        if self._clipping.factor != self.clip:  # it was changed after the construction
-            self._clipping.factor = Clipping(self.clip).factor
         settings = Settings(
             self.model,
             self.second_phase,
@@ -201,6 +212,7 @@ class Trainer(Predictor):
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
         Only the learning rate "auto" is replaced. Later calls have no effect.
         """
+        self.check_settings()
         self._prepare(as_dataset(data, y, self.model, self.classes, "Trainer.prepare"), "Trainer.prepare")
 
     def _prepare(self, data: Dataset, where: str) -> None:
@@ -288,6 +300,7 @@ class Trainer(Predictor):
             If a sample or the objective diverged. The model then has its last good parameters, which are at
             most 100 steps old.
         """
+        self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
         data, training, held_out = fit_data(data, y, validation, epochs, self.model, self.classes, self.seed)
         if patience is not None:

@@ -42,15 +42,15 @@ def test_start_values_fit_the_inputs_that_a_network_converts() -> None:
 REFUSED = r"\[(SGD|Adam)\.step\] An optimizer updates one parameter vector; create a new optimizer"
 
 
-def new(seed: int = 1, **options: Any) -> eq.Trainer:
-    return eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=seed), **{"batch_size": 10, **options})
+def new(**options: Any) -> eq.Trainer:
+    return eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1), **{"batch_size": 10, **options})
 
 
 @pytest.mark.parametrize(
     "optimizer", [eq.Adam("auto"), eq.Adam(0.01), eq.SGD(0.1), eq.SGD(0.1, momentum=0.5)]
 )
 def test_an_optimizer_refuses_the_parameters_of_another_network(optimizer: Any) -> None:
-    first, second = new(optimizer=optimizer), new(seed=2, optimizer=optimizer)
+    first, second = new(optimizer=optimizer), new(optimizer=optimizer)
     first.fit(DATA, epochs=1)
     with pytest.raises(ValueError, match=REFUSED):
         second.fit(DATA, epochs=1)
@@ -109,3 +109,68 @@ def test_views_of_an_array_are_the_same_vector_if_they_show_the_same_numbers(ste
         optimizer.step(memory[::step].copy(), gradient, blocks)
     with pytest.raises(ValueError, match=REFUSED):
         optimizer.step(memory[::-step], gradient, blocks)
+
+
+WRONG = {
+    "batch_size": [0, -1, 2.5, "3", None],
+    "seed": [-1, 2**64, 0.5],
+    "solver": ["euler", eq.Euler],
+    "coupling_norm": [0.0, -1.0, "1"],
+    "clip": [0.0, "3"],
+    "cost": [eq.SquaredError, "squared"],
+    "optimizer": [eq.Adam],
+    "second_phase": [eq.RecurrentBackpropagation],
+    "schedule": [0.5],
+    "callbacks": [3],
+}
+CASES = [(name, value) for name, values in WRONG.items() for value in values]
+#: Settings that a step does not use.
+OF_FIT = {"batch_size", "seed", "callbacks"}
+
+
+def refusal(call: Any) -> str:
+    with pytest.raises((TypeError, ValueError), match=r"^\[Trainer\] ") as info:
+        call()
+    return f"{info.type.__name__}: {info.value}"
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_a_setting_that_is_changed_is_checked_as_by_the_constructor(name: str, value: Any) -> None:
+    expected = refusal(lambda: new(**{name: value}))
+    for started in (False, True):
+        trainer = new()
+        if started:
+            trainer.fit(DATA, epochs=1)
+        before = trainer.model.parameters.copy()
+        setattr(trainer, name, value)
+        assert refusal(lambda t=trainer: t.fit(DATA, epochs=1)) == expected
+        if name not in OF_FIT:
+            assert refusal(lambda t=trainer: t.step(X, Y)) == expected
+        np.testing.assert_array_equal(trainer.model.parameters, before)
+
+
+def test_a_callback_that_sets_a_wrong_batch_size_is_told() -> None:
+    trainer = new(callbacks=[lambda t, _: setattr(t, "batch_size", 0)])
+    with pytest.raises(ValueError, match=r"^\[Trainer\] batch_size is at least 1\. Received 0\."):
+        trainer.fit(DATA, epochs=2)
+
+
+def test_settings_that_are_changed_act_as_those_of_the_constructor() -> None:
+    settings: dict[str, Any] = {
+        "coupling_norm": 0.1,
+        "solver": eq.FixedPointIteration(tolerance=1e-5),
+        "cost": eq.CrossEntropy(),
+        "batch_size": 5,
+        "seed": 3,
+    }
+    made, changed = new(**settings), new()
+    for name, value in settings.items():
+        setattr(changed, name, value)
+    changed.second_phase = eq.EquilibriumPropagation()
+    for trainer in (made, changed):
+        trainer.fit(DATA, epochs=2)
+    np.testing.assert_array_equal(changed.model.parameters, made.model.parameters)
+    assert changed.cost == made.cost
+    changed.solver = None
+    changed.fit(DATA, epochs=1)
+    assert isinstance(changed.solver, eq.BlockUpdate)
