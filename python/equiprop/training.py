@@ -131,11 +131,15 @@ class Trainer(Predictor):
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
+    _fitting: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
     _checked: tuple[Any, ...] = field(init=False, repr=False, compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
         self.check_settings()
         self._largest_at_start = largest_size(self.model.parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fitting": False}
 
     def check_settings(self) -> None:
         """Check all settings, which may have been changed since the construction, and act on them."""
@@ -300,6 +304,12 @@ class Trainer(Predictor):
             If a sample or the objective diverged. The model then has its last good parameters, which are at
             most 100 steps old.
         """
+        if self._fitting:
+            raise RuntimeError(
+                "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another thread. "
+                "Call it after the first call has returned, or on copy.deepcopy(trainer)."
+            )
+        check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
         data, training, held_out = fit_data(data, y, validation, epochs, self.model, self.classes, self.seed)
@@ -310,7 +320,11 @@ class Trainer(Predictor):
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")
-        return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
+        self._fitting = True
+        try:
+            return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
+        finally:
+            self._fitting = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Trainer:

@@ -174,3 +174,27 @@ def test_settings_that_are_changed_act_as_those_of_the_constructor() -> None:
     changed.solver = None
     changed.fit(DATA, epochs=1)
     assert isinstance(changed.solver, eq.BlockUpdate)
+
+
+def test_a_path_as_checkpoint_is_refused_with_the_cure(tmp_path: Path) -> None:
+    rule = r"^\[Trainer\.fit\] checkpoint is a Checkpoint\(path\)\. Received 'x\.st'\.$"
+    with pytest.raises(TypeError, match=rule):
+        new().fit(DATA, epochs=1, checkpoint="x.st")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_fit_during_fit_is_refused(kept: bool, tmp_path: Path) -> None:
+    def callback(trainer: eq.Trainer, _: eq.Epoch) -> None:
+        copied = copy.deepcopy(trainer)
+        copied.callbacks, copied.unfinished = (), None
+        assert len(copied.fit(DATA, epochs=1)) == 1
+        with pytest.raises(RuntimeError, match=r"^\[Trainer\.fit\] fit is called during fit"):
+            trainer.fit(DATA, epochs=1)
+
+    trainer, plain = new(callbacks=[callback]), new()
+    for each in (trainer, plain):
+        checkpoint = eq.Checkpoint(tmp_path / "run.safetensors") if kept else None
+        assert len(each.fit(DATA, epochs=2, checkpoint=checkpoint)) == 2
+    np.testing.assert_array_equal(trainer.model.parameters, plain.model.parameters)
+    trainer.callbacks = ()
+    assert len(trainer.fit(DATA, epochs=1)) == 1
