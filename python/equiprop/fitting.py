@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from equiprop.batches import ShuffledBatches, pairs
 from equiprop.checkpointing import Checkpoint
+from equiprop.checks import require
 from equiprop.dataset import Dataset
 from equiprop.health import Health, warn_if_at_chance
 from equiprop.history import Epoch, Evaluation, Metrics
@@ -63,13 +64,16 @@ def run_epochs(
     position = Position.start(settings, parts, epochs, patience, len(trainer.history))
     if trainer.unfinished is not None:
         position = resumed(trainer.unfinished, position)
+    records, model = trainer.history[position.first :], trainer.model
     try:
         if kept:
             trainer.unfinished = position
         if checkpoint is not None:
             checkpoint.begin(trainer)
         while not position.done:
-            _run_epoch(trainer, data, validation, position, progress, checkpoint)
+            records.append(_run_epoch(trainer, data, validation, position, progress, checkpoint))
+            rule = "All epochs of a call train one model"
+            require(trainer.model is model, "Trainer.fit", rule, "another one, which a callback has set")
     except ConvergenceError as error:
         trainer._health.restore(trainer.model)
         step = trainer._health.step
@@ -78,8 +82,7 @@ def run_epochs(
     finally:
         trainer.unfinished = None
     position.best.restore(trainer.model)
-    records = trainer.history[position.first :]
-    if isinstance(data, Dataset) and trainer.solver is not None:
+    if isinstance(data, Dataset) and trainer.solver is not None and records:
         growth = trainer.growth_advice()
         warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records, growth)
     return records
@@ -92,7 +95,7 @@ def _run_epoch(
     position: Position,
     progress: bool,
     checkpoint: Checkpoint | None,
-) -> None:
+) -> Epoch:
     trainer.check_settings()  # a callback may have changed them
     done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
     if isinstance(data, Dataset):
@@ -118,3 +121,4 @@ def _run_epoch(
     position.next_epoch()
     for callback in trainer.callbacks:
         callback(trainer, record)
+    return record

@@ -132,7 +132,9 @@ class Trainer(Predictor):
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
     _fitting: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
-    _checked: tuple[Any, ...] = field(init=False, repr=False, compare=False, metadata={"saved": False})
+    _checked: tuple[Any, ...] = field(
+        default=(), init=False, repr=False, compare=False, metadata={"saved": False}
+    )
 
     def __post_init__(self) -> None:
         self.check_settings()
@@ -143,6 +145,9 @@ class Trainer(Predictor):
 
     def check_settings(self) -> None:
         """Check all settings, which may have been changed since the construction, and act on them."""
+        if self._checked and self._checked[0] is not self.model:
+            self._health, self._started = Health(), False  # another model starts as at the construction
+            self._largest_at_start = largest_size(self.model.parameters)
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
@@ -306,8 +311,8 @@ class Trainer(Predictor):
         """
         if self._fitting:
             raise RuntimeError(
-                "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another thread. "
-                "Call it after the first call has returned, or on copy.deepcopy(trainer)."
+                "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another "
+                "thread. Call it after the first call has returned."
             )
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()

@@ -198,3 +198,42 @@ def test_fit_during_fit_is_refused(kept: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(trainer.model.parameters, plain.model.parameters)
     trainer.callbacks = ()
     assert len(trainer.fit(DATA, epochs=1)) == 1
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")  # labels without a rule
+def test_fit_returns_its_records_if_a_callback_clears_the_history() -> None:
+    trainer = new(batch_size=1, callbacks=[lambda t, _: t.history.clear()])
+    labels = np.random.default_rng(0).permutation(Y)
+    assert [epoch.epoch for epoch in trainer.fit(X, labels, epochs=2)] == [1, 2]
+    assert trainer.history == []
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_a_callback_that_sets_another_model_is_refused(patience: int | None) -> None:
+    def callback(trainer: eq.Trainer, _: eq.Epoch) -> None:
+        trainer.model, trainer.optimizer = eq.HopfieldNetwork([2, 4, 2]), eq.Adam("auto")
+
+    trainer = new(callbacks=[callback])
+    with pytest.raises(ValueError, match=r"^\[Trainer\.fit\] All epochs of a call train one model\."):
+        trainer.fit(DATA, epochs=2, validation=DATA, patience=patience)
+
+
+def test_another_model_starts_as_in_a_new_trainer() -> None:
+    trainer = new()
+    trainer.fit(DATA, epochs=1)
+    trainer.model, trainer.optimizer = eq.HopfieldNetwork([2, 4, 2], seed=1), eq.Adam("auto")
+    trainer.prepare(DATA)
+    other = eq.Trainer(eq.HopfieldNetwork([2, 4, 2], seed=1))
+    other.prepare(DATA)
+    np.testing.assert_array_equal(trainer.model.parameters, other.model.parameters)
+    assert trainer.optimizer == other.optimizer
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")
+def test_the_divergence_of_another_model_is_said() -> None:
+    trainer = new()
+    trainer.fit(DATA, epochs=1)
+    trainer.model, trainer.optimizer = eq.HopfieldNetwork([2, 4, 2], seed=1), eq.SGD(1e30)
+    with pytest.raises(eq.ConvergenceError, match=r"The model has its parameters after step \d+ again\."):
+        trainer.fit(DATA, epochs=3)
+    assert np.isfinite(trainer.model.parameters).all()
