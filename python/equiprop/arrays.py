@@ -177,6 +177,8 @@ def refuse_not_finite(array: Array, where: str, name: str) -> None:
 def not_finite(value: Any, index: Any, where: str, name: str) -> ValueError:
     """Return the error of a NaN or infinity at a place of an argument."""
     cure = f" {FILL_IN}" if name in ("x", "y") and np.isnan(value) else ""
+    if np.asarray(value).dtype == np.float32 and np.isinf(value):
+        cure = " In float32 a number beyond 3.4e38 is infinite: divide the numbers by their size."
     return ValueError(
         f"[{where}] `{name}` holds finite numbers. Received {value} at {place(index, name)}.{cure}"
     )

@@ -10,6 +10,9 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
+from equiprop.estimator import EquilibriumClassifier, EquilibriumRegressor
+from equiprop.estimator.base import statistics
+from sklearn.preprocessing import StandardScaler
 
 X = np.array([[0.0, 1.0], [1.0, 0.0]] * 20)
 Y = np.array([0, 1] * 20)
@@ -237,3 +240,53 @@ def test_the_divergence_of_another_model_is_said() -> None:
     with pytest.raises(eq.ConvergenceError, match=r"The model has its parameters after step \d+ again\."):
         trainer.fit(DATA, epochs=3)
     assert np.isfinite(trainer.model.parameters).all()
+
+
+RANDOM = np.random.default_rng(0).standard_normal((60, 3))
+
+
+@pytest.mark.parametrize("size", [2.0**83, 2.0**664, 2.0**1000, 2.0**-900])
+def test_standardisation_undoes_the_unit_of_huge_and_tiny_numbers(size: float) -> None:
+    y = RANDOM[:, :1] + RANDOM[:, 1:2]
+    plain, large = (EquilibriumRegressor(max_iter=2, random_state=0) for _ in range(2))
+    expected = plain.fit(RANDOM, y).predict(RANDOM)
+    np.testing.assert_array_equal(large.fit(size * RANDOM, size * y).predict(size * RANDOM), size * expected)
+
+
+def test_columns_have_the_statistics_of_scikit_learn() -> None:
+    x = np.column_stack([RANDOM, np.full(60, 0.1), np.zeros(60), np.full(60, 300.0), np.arange(60)])
+    for values in (x, x.astype(np.float32)):
+        scaler = StandardScaler().fit(values)
+        mean, scale = statistics(values, True)
+        np.testing.assert_array_equal(mean, scaler.mean_)
+        np.testing.assert_array_equal(scale, scaler.scale_)
+
+
+@pytest.mark.parametrize("size", [1e39, 1e200, 1e300])
+def test_an_estimator_names_numbers_that_are_too_large(size: float) -> None:
+    labels, targets = (RANDOM[:, 0] > 0) * 1, RANDOM[:, :1]
+    raw = {"standardize": False, "max_iter": 1}
+    rule = r"holds numbers that float32 can hold after the standardisation, at most 3\.4e38\. Received"
+    classifier = EquilibriumClassifier(**raw)
+    regressor = EquilibriumRegressor(**raw)
+    with pytest.raises(ValueError, match=rf"^\[EquilibriumClassifier\] X {rule} numbers up to \d"):
+        classifier.fit(size * RANDOM, labels)
+    with pytest.raises(ValueError, match=rf"^\[EquilibriumRegressor\] y {rule} numbers up to \d"):
+        regressor.fit(RANDOM, size * targets)
+    with pytest.raises(ValueError, match=rf"^\[EquilibriumClassifier\] X {rule} numbers up to \d"):
+        classifier.fit(RANDOM, labels).predict(size * RANDOM)
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")  # inputs that are not scaled
+@pytest.mark.parametrize("size", [1e39, 1e200])
+def test_a_trainer_names_inputs_and_targets_beyond_float32(size: float) -> None:
+    cure = r"\. In float32 a number beyond 3\.4e38 is infinite: divide the numbers by their size\.$"
+    x, y = np.abs(RANDOM) + 1, np.abs(RANDOM[:, :1]) + 1
+    with pytest.raises(
+        ValueError, match=r"^\[Trainer\.fit\] `x` .* Received inf at sample 0, feature 0" + cure
+    ):
+        eq.Trainer(eq.HopfieldNetwork([3, 4, 1])).fit(size * x, y, epochs=1)
+    with pytest.raises(
+        ValueError, match=r"^\[Trainer\.step\] `y` .* Received inf at sample 0, output 0" + cure
+    ):
+        eq.Trainer(eq.HopfieldNetwork([3, 4, 1])).fit(x, size * y, epochs=1)
