@@ -14,7 +14,7 @@ from equiprop.dataset import Dataset
 from equiprop.health import Health, warn_if_at_chance
 from equiprop.history import Epoch, Evaluation, Metrics
 from equiprop.models import Model
-from equiprop.position import Position, resumed
+from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
 from equiprop.solvers import FreeSolver
@@ -63,7 +63,7 @@ def run_epochs(
     parts = (data, validation) if kept else ()
     position = Position.start(settings, parts, epochs, patience, len(trainer.history))
     if trainer.unfinished is not None:
-        position = resumed(trainer.unfinished, position)
+        position = resumed(trainer.unfinished, position, state_of(trainer))
     records, model = trainer.history[position.first :], trainer.model
     try:
         if kept:

@@ -336,7 +336,8 @@ class Trainer(Predictor):
         """Return a trainer that continues the training which wrote a checkpoint.
 
         Call `fit` with the same data and settings: it takes the remaining steps, and ends with the bits of an
-        uninterrupted training. Callbacks are not part of a checkpoint.
+        uninterrupted training. `fit` refuses other data or settings, and a trainer that was changed or has
+        taken a step since. Callbacks are not part of a checkpoint.
 
         Raises
         ------

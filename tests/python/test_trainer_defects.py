@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from equiprop.estimator import EquilibriumClassifier, EquilibriumRegressor
 from equiprop.estimator.base import statistics
+from equiprop.optimizers import cosine
 from sklearn.preprocessing import StandardScaler
 
 X = np.array([[0.0, 1.0], [1.0, 0.0]] * 20)
@@ -290,3 +291,48 @@ def test_a_trainer_names_inputs_and_targets_beyond_float32(size: float) -> None:
         ValueError, match=r"^\[Trainer\.step\] `y` .* Received inf at sample 0, output 0" + cure
     ):
         eq.Trainer(eq.HopfieldNetwork([3, 4, 1])).fit(x, size * y, epochs=1)
+
+
+def interrupted(folder: Path) -> eq.Trainer:
+    """Return the trainer of a checkpoint after 6 of 8 steps."""
+    path = folder / "run.safetensors"
+    new().fit(DATA, epochs=2, checkpoint=eq.Checkpoint(path, steps=3))
+    return eq.Trainer.resume(path)
+
+
+def fresh_optimizer(trainer: eq.Trainer) -> None:
+    trainer.optimizer = eq.Adam(trainer.optimizer.learning_rate)  # type: ignore[attr-defined]
+
+
+CHANGES: dict[str, Any] = {
+    "optimizer": fresh_optimizer,
+    r"optimizer SGD\(": lambda t: setattr(t, "optimizer", eq.SGD(0.1)),
+    "optimizer Adam": lambda t: setattr(t.optimizer, "beta1", 0.5),
+    "cost CrossEntropy": lambda t: setattr(t, "cost", eq.CrossEntropy(logit_scale=1.0)),
+    "second_phase Recurrent": lambda t: setattr(t, "second_phase", eq.RecurrentBackpropagation()),
+    "solver Euler": lambda t: setattr(t, "solver", eq.Euler()),
+    "schedule .*cosine": lambda t: setattr(t, "schedule", cosine()),
+    r"clip 2\.0 instead of 3\.0": lambda t: setattr(t, "clip", 2.0),
+    r"coupling_norm 0\.5 instead of None": lambda t: setattr(t, "coupling_norm", 0.5),
+    "steps 7 instead of 6": lambda t: t.step(X[:10], Y[:10]),
+    "other parameters": lambda t: t.model.parameters.fill(0),
+    "epochs so far 0 instead of 1": lambda t: t.history.clear(),
+}
+
+
+@pytest.mark.parametrize("text", CHANGES)
+def test_a_resumed_trainer_that_was_changed_is_refused(text: str, tmp_path: Path) -> None:
+    trainer = interrupted(tmp_path)
+    CHANGES[text](trainer)
+    with pytest.raises(ValueError, match=rf"^\[Trainer\.fit\] A resumed training continues with .*{text}"):
+        trainer.fit(DATA, epochs=2)
+
+
+def test_a_resumed_trainer_with_equal_settings_continues(tmp_path: Path) -> None:
+    trainer, whole = interrupted(tmp_path), new()
+    trainer.optimizer = copy.deepcopy(trainer.optimizer)
+    trainer.second_phase, trainer.clip = copy.deepcopy(trainer.second_phase), 3.0
+    trainer.callbacks = [lambda t, _: copy.deepcopy(t)]
+    for each in (trainer, whole):
+        each.fit(DATA, epochs=2)
+    np.testing.assert_array_equal(trainer.model.parameters, whole.model.parameters)
