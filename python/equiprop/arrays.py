@@ -222,6 +222,9 @@ def as_codes_or_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: s
             f"[{where}] `y` has shape (batch, {outputs}), or (batch,) with class codes. "
             f"Received shape {array.shape} of numbers that are not whole."
         )
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+        received = f"{array.min()} to {array.max()}"
+        raise ValueError(f"[{where}] Class labels are 0 to {outputs - 1}. Received {received}.")
     return array.astype(np.int64, copy=False)
 
 

@@ -49,7 +49,10 @@ class _DecayedAdam(Adam):
         super().finish()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_decayed": []}  # `sink` makes it again from the network's parameters
+        return {
+            **super().__getstate__(),
+            "_decayed": [],
+        }  # `sink` makes it again
 
 
 def make_trainer(
