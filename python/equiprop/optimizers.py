@@ -67,7 +67,7 @@ class _Fused:
     ) -> list[tuple[int, int, float]]:
         """Check the arguments of a step, allocate the averages at the first one, and return the rates."""
         require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
-        kept, vector = self._buffers, self._vector
+        kept, vector = (self._buffers, self._vector) if self._steps else (None, None)
         fits = kept is None or (kept.dtype, kept.shape[1]) == (parameters.dtype, parameters.size)
         if not fits or not (vector is None or _is_same_memory(parameters, vector)):
             rule = "An optimizer updates one parameter vector; create a new optimizer for another one"

@@ -66,6 +66,18 @@ def test_an_optimizer_refuses_the_parameters_of_another_network(optimizer: Any) 
         optimizer.step(np.zeros(42, np.float32), np.zeros(42, np.float32), {"all": slice(0, 42)})
 
 
+def test_an_optimizer_that_has_taken_no_step_fits_any_network() -> None:
+    optimizer = eq.Adam(0.01)
+    diverging = eq.Trainer(eq.HopfieldNetwork([2, 4, 2], activation="relu"), optimizer=optimizer)
+    diverging.model.parameters[:] = 1e30
+    with pytest.raises(eq.ConvergenceError, match="parameters were not changed"):
+        diverging.step(X, Y)
+    trainer, plain = new(optimizer=optimizer), new(optimizer=eq.Adam(0.01))
+    for each in (trainer, plain):
+        each.fit(DATA, epochs=1)
+    np.testing.assert_array_equal(trainer.model.parameters, plain.model.parameters)
+
+
 def saved(trainer: eq.Trainer, folder: Path) -> eq.Trainer:
     loaded: eq.Trainer = eq.load(eq.save(trainer, folder / "trainer.safetensors"))
     return loaded

@@ -220,7 +220,7 @@ def statistics(values: Array, wanted: bool) -> tuple[Array, Array]:
     if not wanted:
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
     powers = np.ldexp(1.0, np.frexp(np.abs(values).max(axis=0))[1] - 1)  # so that no square overflows
-    scaler = StandardScaler().fit(values / powers)
+    scaler: Any = StandardScaler().fit(values / powers)
     varies = scaler.scale_ == np.sqrt(scaler.var_)  # otherwise the column counts as constant, with scale 1
     return np.asarray(scaler.mean_ * powers), np.where(varies, scaler.scale_ * powers, 1.0)
 
