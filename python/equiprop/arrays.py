@@ -161,8 +161,12 @@ def place(index: Any, name: str) -> str:
     return ", ".join(f"{axis} {i}" for axis, i in zip(("sample", column), index, strict=False))
 
 
-def refuse_not_finite(array: Array, where: str, name: str) -> None:
-    """Raise ValueError with the place of the first NaN or infinity; read the array in parts."""
+#: Cure of an infinity in an array that was converted.
+_BEYOND = " In float32 a number beyond 3.4e38 is infinite: divide the numbers by their size."
+
+
+def refuse_not_finite(array: Array, where: str, name: str, cure: str = "") -> None:
+    """Raise ValueError with the place of the first NaN or infinity, and the cure; read the array in parts."""
     if array.dtype.kind != "f" or array.size == 0:
         return
     rows = max(1, _ENTRIES * len(array) // array.size)
@@ -171,12 +175,13 @@ def refuse_not_finite(array: Array, where: str, name: str) -> None:
         if not part.all():
             bad = np.argwhere(~part)[0]
             bad[0] += begin
-            raise not_finite(array[tuple(bad)], bad, where, name)
+            raise not_finite(array[tuple(bad)], bad, where, name, cure)
 
 
-def not_finite(value: Any, index: Any, where: str, name: str) -> ValueError:
-    """Return the error of a NaN or infinity at a place of an argument."""
-    cure = f" {FILL_IN}" if name in ("x", "y") and np.isnan(value) else ""
+def not_finite(value: Any, index: Any, where: str, name: str, cure: str = "") -> ValueError:
+    """Return the error of a NaN or infinity at a place of an argument; `cure` is that of an infinity."""
+    if np.isnan(value):
+        cure = f" {FILL_IN}" if name in ("x", "y") else ""
     return ValueError(
         f"[{where}] `{name}` holds finite numbers. Received {value} at {place(index, name)}.{cure}"
     )
@@ -198,7 +203,7 @@ def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: st
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=dtype)
     if not _core.all_finite(array):
-        refuse_not_finite(array, where, name)
+        refuse_not_finite(array, where, name, _BEYOND if array.dtype == np.float32 else "")
     return array
 
 
@@ -220,6 +225,9 @@ def as_codes_or_targets(value: Any, outputs: int, dtype: np.dtype[Any], where: s
             f"[{where}] `y` has shape (batch, {outputs}), or (batch,) with class codes. "
             f"Received shape {array.shape} of numbers that are not whole."
         )
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+        received = f"{array.min()} to {array.max()}"
+        raise ValueError(f"[{where}] Class labels are 0 to {outputs - 1}. Received {received}.")
     return array.astype(np.int64, copy=False)
 
 

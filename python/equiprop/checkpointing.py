@@ -24,7 +24,7 @@ from equiprop.health import Health
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, rebuild
 from equiprop.optimizers import SGD, Adam
-from equiprop.position import Position
+from equiprop.position import Position, state_of
 from equiprop.safetensors import read_safetensors, write_safetensors
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation
 
@@ -179,6 +179,7 @@ def read_unfinished(path: str | os.PathLike[str], kind: Callable[..., _Trainer])
             f"[{where}] A checkpoint holds an unfinished training. Received a Trainer without one in "
             f"'{path}'; equiprop.load(path) returns it."
         )
+    trainer.unfinished.read = state_of(trainer)  # type: ignore[attr-defined]
     return trainer
 
 

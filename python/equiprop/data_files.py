@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -181,9 +182,11 @@ def _table(path: Path, where: str) -> tuple[list[str], Array]:
     names = first.strip().split(delimiter)
     header = not any(_is_number(name) for name in names)
     try:
-        table = np.loadtxt(
-            path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig", comments=None
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # an error below says so
+            table = np.loadtxt(
+                path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig", comments=None
+            )
     except ValueError as error:
         text = re.sub(r"\s+", " ", str(error)).rstrip(".")
         raise ValueError(

@@ -190,7 +190,7 @@ class Dataset:
         rows = _checked_indices("Dataset.batch", indices, len(self))
         y = self.y[rows]
         x = scaled(dense(self.x[rows]), self.scale, real)
-        return x, y if self.is_classification else y.astype(real, order="C")
+        return x, y if self.is_classification else scaled(y, 1.0, real)
 
     def split(
         self, fraction: float, order: ArrayLike | None = None, *, seed: int = 0

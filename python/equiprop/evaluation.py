@@ -115,7 +115,9 @@ def input_batches(model: Model, x: Any, scale: float | None, training_scale: flo
         samples = model.as_input(samples, where)
     for rows in array_batches(np.arange(samples.shape[0])):
         part = dense(samples[rows])
-        yield model.as_input(part if scale == 1 else scaled(part, scale, model.dtype), where)
+        part = part if scale == 1 else scaled(part, scale, model.dtype)
+        model.as_input(part, where)  # errors name the caller; the free phase converts the inputs
+        yield part
 
 
 def _scale_of(samples: Any, scale: float | None, training_scale: float) -> float:

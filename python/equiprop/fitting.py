@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from equiprop.batches import ShuffledBatches, pairs
 from equiprop.checkpointing import Checkpoint
+from equiprop.checks import require
 from equiprop.dataset import Dataset
 from equiprop.health import Health, warn_if_at_chance
 from equiprop.history import Epoch, Evaluation, Metrics
 from equiprop.models import Model
-from equiprop.position import Position, resumed
+from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
 from equiprop.solvers import FreeSolver
@@ -33,6 +34,7 @@ class Fitting(Protocol):
     _health: Health
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics: ...  # noqa: D102
+    def check_settings(self) -> None: ...  # noqa: D102
     def check_parameters(self) -> None: ...  # noqa: D102
     def growth_advice(self) -> tuple[str, ...]: ...  # noqa: D102
     def evaluate(self, data: Any, y: Any = None) -> Evaluation: ...  # noqa: D102
@@ -61,14 +63,17 @@ def run_epochs(
     parts = (data, validation) if kept else ()
     position = Position.start(settings, parts, epochs, patience, len(trainer.history))
     if trainer.unfinished is not None:
-        position = resumed(trainer.unfinished, position)
+        position = resumed(trainer.unfinished, position, state_of(trainer))
+    records, model = trainer.history[position.first :], trainer.model
     try:
         if kept:
             trainer.unfinished = position
         if checkpoint is not None:
             checkpoint.begin(trainer)
         while not position.done:
-            _run_epoch(trainer, data, validation, position, progress, checkpoint)
+            records.append(_run_epoch(trainer, data, validation, position, progress, checkpoint))
+            rule = "All epochs of a call train one model"
+            require(trainer.model is model, "Trainer.fit", rule, "another one, which a callback has set")
     except ConvergenceError as error:
         trainer._health.restore(trainer.model)
         step = trainer._health.step
@@ -77,8 +82,7 @@ def run_epochs(
     finally:
         trainer.unfinished = None
     position.best.restore(trainer.model)
-    records = trainer.history[position.first :]
-    if records and isinstance(data, Dataset) and trainer.solver is not None:
+    if isinstance(data, Dataset) and trainer.solver is not None and records:
         growth = trainer.growth_advice()
         warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records, growth)
     return records
@@ -91,7 +95,8 @@ def _run_epoch(
     position: Position,
     progress: bool,
     checkpoint: Checkpoint | None,
-) -> None:
+) -> Epoch:
+    trainer.check_settings()  # a callback may have changed them
     done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
     if isinstance(data, Dataset):
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
@@ -116,3 +121,4 @@ def _run_epoch(
     position.next_epoch()
     for callback in trainer.callbacks:
         callback(trainer, record)
+    return record

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from equiprop import _core
-from equiprop.checks import real, whole
+from equiprop.checks import real, require, whole
 
 Nodes = tuple[tuple[float, float], ...]
 ComplexNodes = tuple[tuple[complex, complex], ...]
@@ -113,6 +114,8 @@ def random_sign(beta: float, seed: int = 0) -> Nudging:
     [-0.5, 0.5]
     """
     beta, seed = real(beta, "random_sign", "beta"), whole(seed, "random_sign", "seed", 0, 2**64 - 1)
+    rule = "beta is a finite number other than 0"
+    require(math.isfinite(beta) and beta != 0, "random_sign", rule, f"{beta:g}")
     return Nudging("random_sign", beta, (_core.one_sided(beta), _core.one_sided(-beta)), seed)
 
 

@@ -52,23 +52,33 @@ class _Fused:
     learning_rate: Any
     _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
     _steps: int = field(default=0, init=False, repr=False, compare=False)
+    _vector: _Array | None = field(
+        default=None, init=False, repr=False, compare=False, metadata={"saved": False}
+    )
 
     num_averages: ClassVar[int]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state of a copy, which continues with the first parameter vector that it updates."""
+        return {**self.__dict__, "_vector": None}
 
     def _prepare(
         self, where: str, parameters: _Array, blocks: Blocks, factor: float, *, check_cover: bool = False
     ) -> list[tuple[int, int, float]]:
         """Check the arguments of a step, allocate the averages at the first one, and return the rates."""
         require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
-        kept = self._buffers
-        if kept is not None and (kept.dtype, kept.shape[1]) != (parameters.dtype, parameters.size):
+        kept, vector = (self._buffers, self._vector) if self._steps else (None, None)
+        fits = kept is None or (kept.dtype, kept.shape[1]) == (parameters.dtype, parameters.size)
+        if not fits or not (vector is None or _is_same_memory(parameters, vector)):
             rule = "An optimizer updates one parameter vector; create a new optimizer for another one"
-            require(False, where, rule, f"{parameters.dtype} {parameters.shape}")
+            require(False, where, rule, f"another vector, {parameters.dtype} {parameters.shape}")
         if check_cover:
             _check_cover(where, blocks, parameters.size)
         rates = _checked_rates(where, self.learning_rate, blocks, factor)
         if kept is None:
             self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
+        if vector is None:
+            self._vector = parameters
         return rates
 
     def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
@@ -312,6 +322,11 @@ def _contiguous(parameters: _Array) -> Iterator[_Array]:
         copy = np.ascontiguousarray(parameters)
         yield copy
         parameters[:] = copy
+
+
+def _is_same_memory(a: _Array, b: _Array) -> bool:
+    """Return True if two vectors of one type and length are the same numbers in memory."""
+    return a is b or (a.ctypes.data == b.ctypes.data and a.strides == b.strides)
 
 
 def _flush_small(average: _Array) -> None:

@@ -15,6 +15,8 @@ from equiprop.history import Epoch, Metrics, summarise
 
 #: Number of rows that are copied at a time, so that data on a disk need not fit into memory.
 _ROWS = 4096
+#: Names of digests.
+_DIGESTS = ("data", "parameters")
 
 
 @dataclass
@@ -41,6 +43,8 @@ class Position:
         Number of samples of each of these steps.
     seconds : float
         Time of these steps in seconds.
+    read : mapping
+        State of the trainer when it was read from a checkpoint; see `state_of`. Empty in other cases.
     """
 
     settings: Mapping[str, Any]
@@ -52,6 +56,7 @@ class Position:
     metrics: list[Metrics] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    read: Mapping[str, Any] = field(default_factory=dict, metadata={"saved": False})
 
     @classmethod
     def start(
@@ -102,17 +107,37 @@ class Position:
         self.metrics, self.sizes, self.seconds = [], [], 0.0
 
 
-def resumed(unfinished: Position, new: Position) -> Position:
+def state_of(trainer: Any) -> dict[str, Any]:
+    """Return what a step of a trainer depends on, besides its data, as texts and numbers by name."""
+    names = ("second_phase", "cost", "solver", "schedule", "clip", "coupling_norm")
+    optimizer = trainer.optimizer
+    return {
+        **{name: repr(getattr(trainer, name)) for name in names},
+        "optimizer": f"{optimizer!r} after {getattr(optimizer, '_steps', 0)} steps",
+        "steps": trainer.steps,
+        "epochs so far": len(trainer.history),
+        "parameters": hashlib.sha256(trainer.model.parameters.tobytes()).hexdigest(),
+    }
+
+
+def resumed(unfinished: Position, new: Position, state: Mapping[str, Any]) -> Position:
     """Return `unfinished` if a call with the settings of `new` continues it.
+
+    Parameters
+    ----------
+    unfinished, new : Position
+    state : mapping
+        State of the trainer, which is that of its checkpoint if it was read from one.
 
     Raises
     ------
     ValueError
-        If a setting differs; the message names it.
+        If a setting or the state differs; the message names what does.
     """
-    old, given = unfinished.settings, new.settings
+    old, given = {**unfinished.settings, **unfinished.read}, dict(new.settings)
+    given |= {name: state[name] for name in unfinished.read}
     other = [
-        f"other {name}" if name == "data" else f"{name} {given[name]} instead of {old.get(name)}"
+        f"other {name}" if name in _DIGESTS else f"{name} {given[name]} instead of {old.get(name)}"
         for name in given
         if given[name] != old.get(name)
     ]
@@ -121,6 +146,7 @@ def resumed(unfinished: Position, new: Position) -> Position:
             "[Trainer.fit] A resumed training continues with the settings that it was started with. "
             f"Received {', '.join(other)}; use equiprop.load(path) to start a new training from a checkpoint."
         )
+    unfinished.read = {}
     return unfinished
 
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
 _MOST_GROWTH = 1e6
 #: Automatic rates fall as 1 / sqrt(1 + steps / 200).
 _DECAY_STEPS = 200
+#: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
+_SETTINGS = attrgetter(
+    "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm"
+)
 Callback = Callable[["Trainer", Epoch], None]
 
 
@@ -122,12 +127,27 @@ class Trainer(Predictor):
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
     _started: bool = field(default=False, init=False, repr=False)
     _automatic: bool = field(default=False, init=False, repr=False)
-    _clipping: Clipping = field(init=False, repr=False)
+    _clipping: Clipping = field(default_factory=lambda: Clipping(math.inf), init=False, repr=False)
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
+    _fitting: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
+    _checked: tuple[Any, ...] = field(
+        default=(), init=False, repr=False, compare=False, metadata={"saved": False}
+    )
 
     def __post_init__(self) -> None:
+        self.check_settings()
+        self._largest_at_start = largest_size(self.model.parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fitting": False}
+
+    def check_settings(self) -> None:
+        """Check all settings, which may have been changed since the construction, and act on them."""
+        if self._checked and self._checked[0] is not self.model:
+            self._health, self._started = Health(), False  # another model starts as at the construction
+            self._largest_at_start = largest_size(self.model.parameters)
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
@@ -137,9 +157,9 @@ class Trainer(Predictor):
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
-        self._clipping = Clipping(self.clip)
+        self._clipping.factor = Clipping(self.clip).factor
         self._guard = CouplingGuard(self.model, self.coupling_norm)
-        self._largest_at_start = largest_size(self.model.parameters)
+        self._checked = _SETTINGS(self)
 
     def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
@@ -163,13 +183,13 @@ class Trainer(Predictor):
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
             parameter infinite or NaN, or if the objective is not finite or more than ten times its start.
         """
+        if not all(map(is_, _SETTINGS(self), self._checked)):  # one was changed after the construction
+            self.check_settings()
         if not self._started:
             self._start(self.model.as_input(x, "Trainer.step"))
         if self._health.kept is None:
             self._health.begin(self.model, self.cost, y)
         factor = self._decay() if self.schedule is None else self.schedule(progress)
-        if self._clipping.factor != self.clip:  # it was changed after the construction
-            self._clipping.factor = Clipping(self.clip).factor
         settings = Settings(
             self.model,
             self.second_phase,
@@ -188,8 +208,6 @@ class Trainer(Predictor):
             if self.steps and not np.isfinite(self.model.parameters).all():
                 raise overflow_error(self.growth_advice()) from None
             raise
-        if self._guard.model is not self.model:
-            self._guard = CouplingGuard(self.model, self.coupling_norm)
         self._guard.apply()
         if self._health.has_run_away(metrics.objective, self.steps, self.cost, self.model, y):
             raise runaway_error(metrics.objective, self._health.start, self.growth_advice())
@@ -203,10 +221,13 @@ class Trainer(Predictor):
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
         Only the learning rate "auto" is replaced. Later calls have no effect.
         """
-        data = as_dataset(data, y, self.model, self.classes, "Trainer.prepare")
+        self.check_settings()
+        self._prepare(as_dataset(data, y, self.model, self.classes, "Trainer.prepare"), "Trainer.prepare")
+
+    def _prepare(self, data: Dataset, where: str) -> None:
         if not self._started:
             rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
-            self._start(data.batch(np.sort(rows), self.model.dtype)[0])
+            self._start(self.model.as_input(data.batch(np.sort(rows), self.model.dtype)[0], where))
 
     def check_parameters(self) -> None:
         """Raise ConvergenceError if a parameter is not finite, or a million times as large as before."""
@@ -285,6 +306,13 @@ class Trainer(Predictor):
             If a sample or the objective diverged. The model then has its last good parameters, which are at
             most 100 steps old.
         """
+        if self._fitting:
+            raise RuntimeError(
+                "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another "
+                "thread. Call it after the first call has returned."
+            )
+        check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
+        self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
         data, training, held_out = fit_data(data, y, validation, epochs, self.model, self.classes, self.seed)
         if patience is not None:
@@ -293,15 +321,20 @@ class Trainer(Predictor):
         self._represent(data)
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
-            self.prepare(training)
-        return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
+            self._prepare(training, "Trainer.fit")
+        self._fitting = True
+        try:
+            return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
+        finally:
+            self._fitting = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Trainer:
         """Return a trainer that continues the training which wrote a checkpoint.
 
         Call `fit` with the same data and settings: it takes the remaining steps, and ends with the bits of an
-        uninterrupted training. Callbacks are not part of a checkpoint.
+        uninterrupted training. `fit` refuses other data or settings, and a trainer that was changed or has
+        taken a step since. Callbacks are not part of a checkpoint.
 
         Raises
         ------

@@ -84,14 +84,17 @@ def _inherited(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
 
 def _end(options: argparse.Namespace, message: str, status: int) -> int:
-    say(f"equiprop {options.command}: {message}", error=True)
+    line = f"equiprop {options.command}: {message}"
+    say(line, error=True)
+    if hasattr(options, "run_folder"):
+        options.run_folder.log(line)
     return status
 
 
 def _sentence(error: Exception, command: str) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        return f"[{command}] cannot use a file or folder: {text}."
+        return f"[{command}] cannot use a file or folder: {text.rstrip('.')}."
     if isinstance(error, MemoryError) and not text.startswith("["):
         return (
             f"[{command}] cannot allocate memory: the options need more than is free. Choose fewer units, "

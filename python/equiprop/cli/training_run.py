@@ -103,6 +103,8 @@ class RunCheckpoint(Checkpoint):
             self._folder.start(settings_of(self._options, trainer))
         else:
             self._log.records = self._folder.resume(len(trainer.history))
+            if not trainer.steps:
+                self._log.say(f"{self._folder.work} has no {CHECKPOINT}; the run starts from the beginning")
         self.path: str | os.PathLike[str] = self._folder.work / CHECKPOINT
         super().begin(trainer)
         self._log.say_header(self._title, self._options.validation is not None)

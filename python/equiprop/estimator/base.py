@@ -190,7 +190,7 @@ class EquilibriumEstimator(BaseEstimator):
     def _inputs(self, x: Array, *, first: bool) -> Array:
         if first:
             self.input_mean_, self.input_scale_ = statistics(x, self.standardize)
-        return np.asarray((x - self.input_mean_) / self.input_scale_, dtype=np.float32)
+        return standardised(x, self.input_mean_, self.input_scale_, type(self).__name__, "X")
 
     def _split(self, data: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
         """Return training data, and validation data if early stopping needs them; stratified by class."""
@@ -219,8 +219,21 @@ def statistics(values: Array, wanted: bool) -> tuple[Array, Array]:
     """
     if not wanted:
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    scaler = StandardScaler().fit(values)
-    return np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+    powers = np.ldexp(1.0, np.frexp(np.abs(values).max(axis=0))[1] - 1)  # so that no square overflows
+    scaler: Any = StandardScaler().fit(values / powers)
+    varies = scaler.scale_ == np.sqrt(scaler.var_)  # otherwise the column counts as constant, with scale 1
+    return np.asarray(scaler.mean_ * powers), np.where(varies, scaler.scale_ * powers, 1.0)
+
+
+def standardised(values: Array, mean: Array, scale: Array, where: str, name: str) -> Array:
+    """Return ``(values - mean) / scale`` in float32; raise ValueError if a number is beyond float32."""
+    with np.errstate(over="ignore"):
+        result = np.asarray((values - mean) / scale, dtype=np.float32)
+    if not np.isfinite(result).all():
+        largest = float(np.abs(values).max())
+        rule = f"{name} holds numbers that float32 can hold after the standardisation, at most 3.4e38"
+        raise ValueError(f"[{where}] {rule}. Received numbers up to {largest:.3g}.")
+    return result
 
 
 def _network_of(trainer: Trainer) -> HopfieldNetwork:

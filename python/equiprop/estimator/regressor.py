@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from equiprop.checks import require
 from equiprop.data import Dataset
-from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin, statistics
+from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin, standardised, statistics
 
 _Self = TypeVar("_Self", bound="EquilibriumRegressor")
 
@@ -88,5 +88,5 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
         outputs = len(self.target_mean_)
         rule = f"y has {outputs} targets for each sample, as in earlier data"
         require(targets.shape[1] == outputs, type(self).__name__, rule, targets.shape[1])
-        targets = (targets - self.target_mean_) / self.target_scale_
+        targets = standardised(targets, self.target_mean_, self.target_scale_, type(self).__name__, "y")
         return Dataset(self._inputs(x, first=first), targets)

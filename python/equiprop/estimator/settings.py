@@ -36,10 +36,11 @@ class _DecayedAdam(Adam):
 
     def sink(self, parameters: Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
         """Return the optimizer step that the core takes; see `Adam.sink`."""
+        sink = super().sink(parameters, blocks, factor)
         self._decayed = [
             (parameters[blocks[name]], float(np.exp(-factor * decay))) for name, decay in self.decays.items()
         ]
-        return super().sink(parameters, blocks, factor)
+        return sink
 
     def finish(self) -> None:
         """Apply the decay after a step that the core took."""
@@ -48,7 +49,10 @@ class _DecayedAdam(Adam):
         super().finish()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decayed": []}  # `sink` makes it again from the network's parameters
+        return {
+            **super().__getstate__(),
+            "_decayed": [],
+        }  # `sink` makes it again
 
 
 def make_trainer(
