@@ -81,6 +81,8 @@ def run_epochs(
         raise ConvergenceError(text, error.outcome) from None
     finally:
         trainer.unfinished = None
+        if checkpoint is not None:
+            checkpoint.end()
     position.best.restore(trainer.model)
     if isinstance(data, Dataset) and trainer.solver is not None and records:
         growth = trainer.growth_advice()
