@@ -1,13 +1,16 @@
-/* Library for LD_PRELOAD: system calls that write below a folder fail on request, as on a disk that is full or broken.
+/* Library for LD_PRELOAD: calls that write below a folder fail on request, as on a disk that is full or broken, or kill
+ * the process.
  *
  * The calls are counted in order; those with the numbers first .. first + count - 1 fail: fsync with EIO, all others
- * with ENOSPC. A write that fails has written half of its bytes, and a descriptor whose close fails is closed.
+ * with ENOSPC. A write that fails has written half of its bytes, and a descriptor whose close fails is closed. If count
+ * is 0, the first of these calls is the last act of the process.
  * Functions of FILE are counted themselves, because their calls inside the C library cannot be replaced. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -42,6 +45,7 @@ __attribute__((constructor)) static void start_from_environment(void) {
 /* Counts a call, and returns 1 if it fails. */
 static int fails(int number) {
   const long call = ++calls;
+  if (count == 0 && call == first) kill(getpid(), SIGKILL);
   if (call < first || call - first >= count) return 0;
   errno = number;
   return 1;

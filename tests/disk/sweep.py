@@ -1,6 +1,7 @@
 """Sweep of a scenario: each of its calls that write fails in turn; LD_PRELOAD names the shim.
 
-Usage: python sweep.py SHIM SCENARIO ONCE|ALWAYS STRIDE FOLDER; prints the numbers of calls that failed.
+Usage: python sweep.py SHIM SCENARIO ONCE|ALWAYS|KILL STRIDE FOLDER; prints the numbers of calls that failed.
+With KILL, the process ends at the call as by kill -9.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ class Result:
     lines: list[str]
 
 
+KILLED = Result(-9, [])
+
+
 @dataclass
 class Scenario:
     """An action in a folder, what is there before, and the laws that hold after its failure."""
 
     prepare: Callable[[Path], None]
     act: Callable[[Path], Result]
-    check: Callable[[Path, Result, bool], None]
+    check: Callable[[Path, Result, str], None]
 
 
 def called(function: Callable[[], Any]) -> Result:
@@ -67,6 +71,8 @@ def command(*words: Any) -> Result:
 
 def check_error(result: Result, folder: Path) -> None:
     """Check that an error is one sentence with its cause and the path."""
+    if result == KILLED:
+        return
     line = result.lines[-1]
     assert result.status == 2, result
     assert re.search(CAUSES, line), line
@@ -74,17 +80,20 @@ def check_error(result: Result, folder: Path) -> None:
     assert "Traceback" not in "".join(result.lines)
 
 
-def check_readable(folder: Path, half_line: bool) -> None:
-    """Check that every file below a folder is complete; the last line of a history may be half."""
+def check_readable(folder: Path, mode: str) -> None:
+    """Check that every file below a folder is complete; only a kill leaves temporary files.
+
+    The last line of a history may be half if the rest of it could not be written or removed.
+    """
     for path in filter(Path.is_file, folder.rglob("*")):
-        assert not path.name.endswith((".part", ".lock")), path
+        assert mode == "KILL" or not path.name.startswith("."), path
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.suffix == ".safetensors":
             read_safetensors(path)
         elif path.suffix == ".jsonl":
             lines = path.read_text().splitlines()
-            for line in lines[:-1] if half_line else lines:
+            for line in lines if mode == "ONCE" else lines[:-1]:
                 json.loads(line)
 
 
@@ -100,8 +109,9 @@ def one_file(name: str, write: Callable[[Path, int], Any]) -> Scenario:
             write(folder / name, k)
             expected[k] = (folder / name).read_bytes()
 
-    def check(folder: Path, result: Result, half_line: bool) -> None:
-        files = contents(folder)
+    def check(folder: Path, result: Result, mode: str) -> None:
+        check_readable(folder, mode)
+        files = {name: text for name, text in contents(folder).items() if not name.startswith(".")}
         if result.status:
             check_error(result, folder)
             assert files in ({name: expected[0]}, {name: expected[1]}), sorted(files)
@@ -154,9 +164,9 @@ class Fits:
             lambda _: None, lambda folder: called(lambda: fitted(folder / "run.safetensors")), self.check
         )
 
-    def check(self, folder: Path, result: Result, half_line: bool) -> None:
+    def check(self, folder: Path, result: Result, mode: str) -> None:
         path = folder / "run.safetensors"
-        check_readable(folder, half_line)
+        check_readable(folder, mode)
         if result.status:
             check_error(result, folder)
         resumed = fitted(path, eq.Trainer.resume(path) if path.exists() else None)
@@ -213,9 +223,9 @@ class Runs:
 
         return Scenario(prepare, act, lambda *arguments: self.check(*arguments, before))
 
-    def check(self, folder: Path, result: Result, half_line: bool, before: dict[str, bytes]) -> None:
+    def check(self, folder: Path, result: Result, mode: str, before: dict[str, bytes]) -> None:
         run = next(iter(folder.glob("equiprop-*")), folder)
-        check_readable(folder, half_line)
+        check_readable(folder, mode)
         text = "\n".join(result.lines)
         if result.status:
             check_error(result, folder)
@@ -223,11 +233,20 @@ class Runs:
         assert contents(run).get("model.safetensors") in models
         if "earlier run" in text and before is self.good:
             assert contents(run) == before
-        if "--resume" in text:
+        if mode == "KILL" and result.status:
+            self.go_on(run, before)
+        elif "--resume" in text:
             assert command("train", "--resume", run) == Result(0, [])
         elif result.status and "is complete" not in text:
             assert command(*self.words, run, *(["--overwrite"] if before else [])) == Result(0, [])
         self.check_complete(run)
+
+    def go_on(self, run: Path, before: dict[str, bytes]) -> None:
+        """Continue a run that was killed: nothing has said how."""
+        resumed = command("train", "--resume", run)
+        finished = resumed.status == 0 or "is finished" in resumed.lines[0]
+        if not finished or contents(run) == self.good:
+            assert command(*self.words, run, *(["--overwrite"] if before else [])) == Result(0, [])
 
     def check_complete(self, run: Path) -> None:
         assert sorted(path.name for path in run.iterdir()) == COMPLETE, sorted(run.iterdir())
@@ -265,23 +284,42 @@ SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
 }
 
 
-def sweep(shim: Any, scenario: Scenario, folder: Path, count: int, stride: int) -> list[int]:
+def act_once(shim: Any, scenario: Scenario, folder: Path, call: int, mode: str) -> tuple[Result, int]:
+    """Act while a call fails; return the result, and the number of calls."""
+    shim.failing_calls_start(os.fsencode(folder), call, COUNTS[mode])
+    try:
+        return scenario.act(folder), shim.failing_calls_count()
+    finally:
+        shim.failing_calls_start(b"", 0, 1)
+
+
+def act_killed(shim: Any, scenario: Scenario, folder: Path, call: int, mode: str) -> tuple[Result, int]:
+    """Act in another process, which a call may kill, and bound the number of calls."""
+    child = os.fork()
+    if child == 0:
+        result, calls = act_once(shim, scenario, folder, call, mode)
+        os._exit(0 if calls < call and result.status == 0 else 1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -9)
+    return (KILLED, call) if status else (Result(0, []), call - 1)
+
+
+COUNTS = {"ONCE": 1, "ALWAYS": 10**6, "KILL": 0}
+
+
+def sweep(shim: Any, scenario: Scenario, folder: Path, mode: str, stride: int) -> list[int]:
     """Let call 1, 1 + stride, ... fail until a run has no failure left; return the numbers."""
-    failed, call = [], 1
+    failed: list[int] = []
+    call, act = 1, act_killed if mode == "KILL" else act_once
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         scenario.prepare(folder)
-        shim.failing_calls_start(os.fsencode(folder), call, count)
+        result, calls = act(shim, scenario, folder, call, mode)
         try:
-            result = scenario.act(folder)
-            calls = shim.failing_calls_count()
-        finally:
-            shim.failing_calls_start(b"", 0, 0)
-        try:
-            scenario.check(folder, result, count > 1)
-        except BaseException as error:
-            error.add_note(f"call {call} of {calls}, {count} fail: {result}")
+            scenario.check(folder, result, mode)
+        except BaseException:
+            print(f"call {call} of {calls}: {result}", file=sys.stderr)
             raise
         if calls < call:
             assert result.status == 0
@@ -293,5 +331,4 @@ def sweep(shim: Any, scenario: Scenario, folder: Path, count: int, stride: int) 
 if __name__ == "__main__":
     library, name, mode, stride, where = sys.argv[1:]
     scenario = SCENARIOS[name](Path(where))
-    count = 1 if mode == "ONCE" else 10**6
-    print(json.dumps(sweep(ctypes.CDLL(library), scenario, Path(where) / "swept", count, int(stride))))
+    print(json.dumps(sweep(ctypes.CDLL(library), scenario, Path(where) / "swept", mode, int(stride))))

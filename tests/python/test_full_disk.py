@@ -66,8 +66,14 @@ def test_a_call_that_fails_loses_nothing(scenario: str, shim: Path, tmp_path: Pa
     assert swept(shim, tmp_path, scenario, "ONCE", stride)[-1] > least - stride
 
 
+@pytest.mark.parametrize("scenario", ["network", "fit", "train --overwrite"])
+def test_a_process_that_a_call_kills_loses_nothing(scenario: str, shim: Path, tmp_path: Path) -> None:
+    least, stride = SCENARIOS[scenario]
+    assert swept(shim, tmp_path, scenario, "KILL", stride)[-1] > least - stride
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["ONCE", "ALWAYS"])
+@pytest.mark.parametrize("mode", ["ONCE", "ALWAYS", "KILL"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_call_that_fails_loses_nothing(scenario: str, mode: str, shim: Path, tmp_path: Path) -> None:
     numbers = swept(shim, tmp_path, scenario, mode, 1)
