@@ -54,9 +54,15 @@ def append_line(path: Path, line: str, where: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        failure = type(error)(f"[{where}] cannot append a line to {str(path)!r}: {error.strerror}.")
-        failure.errno = error.errno
-        raise failure from error
+        text = f"[{where}] cannot append a line to {str(path)!r}: {error.strerror}."
+        raise with_text(error, text) from error
+
+
+def with_text(error: OSError, text: str) -> OSError:
+    """Return an error of the same class and number with another text."""
+    other = type(error)(text)
+    other.errno = error.errno
+    return other
 
 
 def _append(descriptor: int, rest: bytes) -> None:
