@@ -239,7 +239,7 @@ class Checkpoint:
         encoded_trainer(trainer, "Checkpoint")
         folder = Path(self.path).parent
         require(folder.is_dir(), "Checkpoint", "path is in an existing folder", repr(str(self.path)))
-        self._lock = _locked(Path(self.path))
+        self._lock = lock_checkpoint(Path(self.path))
         self._last = time.monotonic()
 
     def end(self) -> None:
@@ -260,11 +260,16 @@ class Checkpoint:
         self._last = time.monotonic()
 
 
-def _locked(path: Path) -> Lock:
-    """Return the lock of the file of a checkpoint, or raise ValueError if another training holds it."""
+def lock_of(path: Path) -> Path:
+    """Return the file on which a training holds a lock while it writes the checkpoint `path`."""
     target = path.resolve()
+    return target.with_name(f".{target.name}.lock")
+
+
+def lock_checkpoint(path: Path) -> Lock:
+    """Return the lock of the file of a checkpoint, or raise ValueError if another training holds it."""
     try:
-        return Lock(target.with_name(f".{target.name}.lock"))
+        return Lock(lock_of(path))
     except BlockingIOError as error:
         raise ValueError(
             "[Checkpoint] One training at a time writes to the file of a checkpoint. "

@@ -69,6 +69,18 @@ def command(*words: Any) -> Result:
     return Result(status, err.getvalue().splitlines())
 
 
+class Steps:
+    """Steps in the checkpoint of a process that was killed; their number grows with that of the call."""
+
+    def __init__(self) -> None:
+        self._saved = 0
+
+    def check(self, path: Path) -> None:
+        saved = eq.load(path).steps if path.exists() else 0
+        assert saved >= self._saved, (saved, self._saved)
+        self._saved = saved
+
+
 def check_error(result: Result, folder: Path) -> None:
     """Check that an error is one sentence with its cause and the path."""
     if result == KILLED:
@@ -158,6 +170,7 @@ class Fits:
 
     def __init__(self, place: Path) -> None:
         self.expected = fitted(place / "expected.safetensors").model.parameters
+        self.steps = Steps()
 
     def scenario(self) -> Scenario:
         return Scenario(
@@ -169,6 +182,8 @@ class Fits:
         check_readable(folder, mode)
         if result.status:
             check_error(result, folder)
+        if mode == "KILL":
+            self.steps.check(path)
         resumed = fitted(path, eq.Trainer.resume(path) if path.exists() else None)
         assert sorted(contents(folder)) == [path.name]
         np.testing.assert_array_equal(resumed.model.parameters, self.expected)
@@ -202,6 +217,7 @@ class Runs:
             assert result == Result(0, []), result
         self.good, self.expected = contents(place / "good"), contents(place / "expected")
         self.interrupted = self._interrupted(place / "interrupted")
+        self.steps = Steps()
 
     def _interrupted(self, folder: Path) -> dict[str, bytes]:
         original = eq.Trainer.step
@@ -234,6 +250,8 @@ class Runs:
         if "earlier run" in text and before is self.good:
             assert contents(run) == before
         if mode == "KILL" and result.status:
+            if before is not self.good:
+                self.steps.check(run / "checkpoint.safetensors")
             self.go_on(run, before)
         elif "--resume" in text:
             assert command("train", "--resume", run) == Result(0, [])

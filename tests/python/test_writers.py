@@ -114,7 +114,7 @@ def test_a_training_that_fails_ends_its_lock(tmp_path: Path) -> None:
     fit(path)
 
 
-def test_a_run_is_not_resumed_while_a_trainer_writes_its_checkpoint(
+def test_a_run_is_not_touched_while_a_trainer_writes_its_checkpoint(
     tmp_path: Path, capsys: Capture, end_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez(tmp_path / "data.npz", x=DATA.x, y=DATA.y)
@@ -124,12 +124,24 @@ def test_a_run_is_not_resumed_while_a_trainer_writes_its_checkpoint(
     error_of(capsys, *words, "--output", folder, status=143)
     monkeypatch.undo()
     lock = Lock(folder / ".checkpoint.safetensors.lock")  # as a Checkpoint of this file has it
-    before = {name: text for name, text in contents(folder).items() if name != "log.txt"}
-    assert "[Checkpoint] One training at a time" in error_of(capsys, "train", "--resume", folder)[-1]
-    assert {name: text for name, text in contents(folder).items() if name != "log.txt"} == before
+    before = contents(folder)
+    for second in (["train", "--resume", folder], [*words, "--output", folder, "--overwrite"]):
+        (line,) = error_of(capsys, *second)
+        assert "[Checkpoint] One training at a time" in line
+        assert contents(folder) == before
     lock.release()
     run(capsys, "train", "--resume", folder)
     assert sorted(contents(folder)) == COMPLETE
+
+
+def test_a_run_removes_the_lock_of_a_killed_one_that_it_replaces(tmp_path: Path, capsys: Capture) -> None:
+    np.savez(tmp_path / "data.npz", x=DATA.x, y=DATA.y)
+    folder = tmp_path / "run"
+    words = ["train", tmp_path / "data.npz", "--layers", 5, "--epochs", 1, "--output", folder]
+    run(capsys, *words)
+    (folder / ".checkpoint.safetensors.lock").touch()
+    run(capsys, *words, "--overwrite")
+    assert sorted(path.name for path in folder.iterdir()) == COMPLETE
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
@@ -163,6 +175,17 @@ def test_a_writer_removes_the_leftovers_of_ended_writers_and_nothing_else(
     }
     writers[writer]()
     assert {file.name for file in tmp_path.iterdir()} == own | {"new"}
+
+
+def test_a_writer_through_a_link_removes_the_leftovers_beside_the_file(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder / "file")
+    write_text(folder / "file", "old", "here")
+    (folder / LEFTOVER).touch()
+    write_text(link, "new", "here")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"file": "new"}
+    assert link.is_symlink()
 
 
 def test_the_file_of_a_live_writer_is_kept(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class Replacement {
  public:
   Replacement(const std::filesystem::path& path, std::string_view where)
       : where_(where), path_(target_of(whole(path, where), where)) {
+    remove_leftovers(folder_of(path_));
     do {
       temporary_ = temporary_beside(path_);
       file_ = open_file(temporary_, OpenMode::create);
@@ -107,7 +108,6 @@ class Replacement {
 
 void write_file(const std::filesystem::path& path,
                 std::span<const std::span<const std::byte>> parts, std::string_view where) {
-  remove_leftovers(folder_of(path));
   Replacement replacement(path, where);
   for (const auto part : parts) replacement.write(part);
   replacement.take_place();

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from equiprop.checkpoint import save
+from equiprop.checkpointing import lock_checkpoint, lock_of
 from equiprop.checks import require
 from equiprop.files import Lock, append_line, move, remove_leftovers, write_text
 from equiprop.models import HopfieldNetwork
@@ -241,14 +242,27 @@ def _remove_files(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> Lock:
-    """Return the lock of a folder, or raise ValueError if another process holds it."""
+    """Return the lock of a folder; remove the lock of its checkpoint that a killed process has left.
+
+    Raises
+    ------
+    ValueError
+        If another process writes to the folder, or a training to its checkpoint.
+    """
     try:
-        return Lock(folder)
+        lock = Lock(folder)
     except BlockingIOError as error:
         raise ValueError(
             "[train] One process at a time writes to the folder of a run. "
             f"Received {str(folder)!r}, to which another one writes."
         ) from error
+    try:
+        if lock_of(folder / CHECKPOINT).exists():
+            lock_checkpoint(folder / CHECKPOINT).release()
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def _check_writable(folder: Path) -> None:
