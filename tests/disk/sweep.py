@@ -156,6 +156,35 @@ def picture(path: Path, k: int) -> None:
     plotting.save(axes, path)
 
 
+class Certificates:
+    """The scenario of a command that replaces two certificates."""
+
+    WORDS = ("verify", "--layers", "4", "3", "2", "--claims", "limit", "--threads", "1")
+    NAMES = ("c.json", "c.html")
+
+    def act(self, folder: Path, seed: int = 1) -> Result:
+        return command(*self.WORDS, "--seed", seed, "--report", *(folder / name for name in self.NAMES))
+
+    def prepare(self, folder: Path) -> None:
+        assert self.act(folder, seed=0).status == 0
+        self.old = contents(folder)
+
+    def check(self, folder: Path, result: Result, mode: str) -> None:
+        check_readable(folder, mode)
+        if result.status:
+            check_error(result, folder)
+        seen = contents(folder)
+        assert self.act(folder) == Result(0, [])
+        new = contents(folder)
+        assert sorted(new) == sorted(self.NAMES)
+        for name in self.NAMES:
+            assert seen[name] in (self.old[name], new[name])
+            assert result.status or seen[name] == new[name]
+
+    def scenario(self) -> Scenario:
+        return Scenario(self.prepare, self.act, self.check)
+
+
 # ---------------------------------------------------------------------------- checkpoints of Python
 
 
@@ -287,6 +316,7 @@ SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
     "trainer": lambda _: one_file("t.safetensors", lambda path, k: eq.save(trainer(k), path)),
     "certificate.json": lambda _: one_file("c.json", lambda path, k: REPORTS[k].save(path)),
     "certificate.html": lambda _: one_file("c.html", lambda path, k: REPORTS[k].save(path)),
+    "verify --report": lambda _: Certificates().scenario(),
     "picture": lambda _: one_file("p.png", picture),
     "fit": lambda place: Fits(place).scenario(),
     "train": lambda place: of_runs(place, "none", lambda runs, f: command(*runs.words, f)),
