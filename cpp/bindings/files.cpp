@@ -1,3 +1,5 @@
+#include "equiprop/base/files.hpp"
+
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -65,6 +67,14 @@ void write(const std::string& path, const std::map<std::string, py::array>& tens
   write_safetensors(path_of(path), views, metadata);
 }
 
+/// Writes bytes to a file; `where` is the function that error messages name.
+void write_bytes(const std::string& path, const py::bytes& content, const std::string& where) {
+  const std::string_view text = content;
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
+  const py::gil_scoped_release release;
+  write_file(path_of(path), {&bytes, 1}, where);
+}
+
 }  // namespace
 
 void bind_files(py::module_& m) {
@@ -72,6 +82,11 @@ void bind_files(py::module_& m) {
   m.attr("MAX_HEADER_BYTES") = max_header_bytes;
   m.def("read_safetensors", &read);
   m.def("write_safetensors", &write);
+  m.def("write_file", &write_bytes);
+  m.def("move_file", [](const std::string& from, const std::string& to, const std::string& where) {
+    move_file(path_of(from), path_of(to), where);
+  });
+  m.def("remove_leftovers", [](const std::string& folder) { remove_leftovers(path_of(folder)); });
   m.def("load", [](const std::string& path) {
     const py::gil_scoped_release release;
     return load_as_saved(path_of(path));

@@ -30,7 +30,8 @@ def as_array(value: Any, where: str, name: str) -> Array:
     Parameters
     ----------
     value : array, list, scipy.sparse array, or object with ``__array__`` or ``__dlpack__``
-        Integers, floats or booleans. A sparse array becomes dense, bfloat16 of PyTorch becomes float32.
+        Integers, floats or booleans. A sparse array becomes dense, bfloat16 and float8 of PyTorch become
+        float32.
     where, name : str
         Function and argument, for errors.
 
@@ -83,11 +84,23 @@ def is_sparse(value: Any) -> bool:
 def _read(value: Any) -> Array:
     if is_sparse(value):
         return np.asarray(value.tocsr().toarray())
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+    if isinstance(value, list | tuple):
+        value = [np.from_dlpack(row) if _needs_dlpack(row) else row for row in value]
+    if _needs_dlpack(value):
         value = np.from_dlpack(value)
-    if str(getattr(value, "dtype", "")) == "torch.bfloat16":  # NumPy has no such type
-        value = value.float()
+    if str(getattr(value, "dtype", "")).startswith(("torch.bfloat16", "torch.float8")):
+        value = value.float()  # NumPy has no such type
     return np.asarray(value)
+
+
+def _needs_dlpack(value: Any) -> bool:
+    return hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+
+
+def num_samples(value: Any) -> int:
+    """Return the number of rows of an array that `as_array` reads."""
+    shape = getattr(value, "shape", None)
+    return int(shape[0]) if shape else len(as_numpy(value, "Trainer.step", "x"))
 
 
 def _transfer(value: Any, name: str) -> str:
@@ -102,11 +115,15 @@ def _transfer(value: Any, name: str) -> str:
 def _cure(array: Array, name: str) -> str:
     if array.dtype.kind in "USTO" and name == "y":
         return " Encode labels first: Dataset(x, y) does, or np.unique(y, return_inverse=True)[1]."
-    if array.dtype.kind in "USTO":
+    if array.dtype.kind in "UST" or (array.dtype.kind == "O" and _has_text(array)):
         return " Encode text as numbers first, for example with sklearn.preprocessing.OneHotEncoder."
     if array.dtype.kind == "V" and array.dtype.names is None:
         return " Convert it to float32 first."
     return ""
+
+
+def _has_text(objects: Array) -> bool:
+    return any(isinstance(entry, str | bytes) for entry in objects.flat)
 
 
 def _refuse_masked(value: Any, where: str, name: str) -> None:

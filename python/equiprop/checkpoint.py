@@ -9,7 +9,6 @@ from typing import Any
 
 from equiprop import _core
 from equiprop.checkpointing import TRAINER_FORMAT, read_trainer, write_trainer
-from equiprop.files import sync_folder
 from equiprop.models import HopfieldNetwork
 from equiprop.safetensors import MAX_HEADER_BYTES
 from equiprop.training import Trainer
@@ -58,7 +57,6 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
         write_trainer(Path(path), thing, "save")
     elif isinstance(thing, HopfieldNetwork):
         thing.core_network.save(os.fsencode(Path(path)))
-        sync_folder(Path(path).parent)
     else:
         raise TypeError(
             f"[save] A HopfieldNetwork or a Trainer can be saved. Received {type(thing).__name__}."

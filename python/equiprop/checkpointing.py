@@ -19,7 +19,7 @@ from equiprop.clipping import Clipping
 from equiprop.config import __version__
 from equiprop.costs import CrossEntropy, SquaredError
 from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
-from equiprop.files import sync_folder
+from equiprop.files import Lock
 from equiprop.health import Health
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, rebuild
@@ -58,7 +58,6 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(describe(model))}
     write_safetensors(path, {**arrays, **blocks, "state": text}, metadata)
-    sync_folder(path.parent)
 
 
 def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[str, Array]]:
@@ -187,7 +186,8 @@ def read_unfinished(path: str | os.PathLike[str], kind: Callable[..., _Trainer])
 class Checkpoint:
     """File to which `Trainer.fit` saves the trainer at regular intervals; `Trainer.resume` continues from it.
 
-    The file is replaced as a whole, so it is complete at any time.
+    The file is replaced as a whole, so it is complete at any time. One training at a time writes to it: a
+    lock on the file ``.NAME.lock`` beside it, which ends with the process, refuses others (not on Windows).
 
     Parameters
     ----------
@@ -213,6 +213,7 @@ class Checkpoint:
     steps: int | None = None
     seconds: float | None = 60.0
     _last: float = field(default=0.0, init=False, repr=False, compare=False)
+    _lock: Lock | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_type(self.path, (str, os.PathLike), "Checkpoint", "path is that of a file")
@@ -230,12 +231,22 @@ class Checkpoint:
         Raises
         ------
         TypeError, ValueError
-            If a part of the trainer is not of this library, or the folder does not exist.
+            If a part of the trainer is not of this library, the folder does not exist, or another training
+            writes to the file.
+        OSError
+            If the folder cannot be written to.
         """
         encoded_trainer(trainer, "Checkpoint")
         folder = Path(self.path).parent
         require(folder.is_dir(), "Checkpoint", "path is in an existing folder", repr(str(self.path)))
+        self._lock = lock_checkpoint(Path(self.path))
         self._last = time.monotonic()
+
+    def end(self) -> None:
+        """Let other trainings write to the file."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def after_step(self, trainer: Any) -> None:
         """Save the trainer if it is time."""
@@ -247,3 +258,20 @@ class Checkpoint:
         """Save the trainer."""
         write_trainer(Path(self.path), trainer, "Checkpoint")
         self._last = time.monotonic()
+
+
+def lock_of(path: Path) -> Path:
+    """Return the file on which a training holds a lock while it writes the checkpoint `path`."""
+    target = path.resolve()
+    return target.with_name(f".{target.name}.lock")
+
+
+def lock_checkpoint(path: Path) -> Lock:
+    """Return the lock of the file of a checkpoint, or raise ValueError if another training holds it."""
+    try:
+        return Lock(lock_of(path))
+    except BlockingIOError as error:
+        raise ValueError(
+            "[Checkpoint] One training at a time writes to the file of a checkpoint. "
+            f"Received {str(path)!r}, to which another one writes."
+        ) from error

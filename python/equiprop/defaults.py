@@ -21,7 +21,7 @@ from equiprop.costs import Cost, CrossEntropy
 from equiprop.layers import Dense
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
-from equiprop.optimizers import AUTO, Adam, Optimizer
+from equiprop.optimizers import Adam, Optimizer
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
 #: Logit scale of a cross-entropy in a Trainer.
@@ -239,13 +239,14 @@ def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
 def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> bool:
     """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates.
 
-    Returns True if the rates were "auto".
+    Rates that were computed for another network, before the first step of the optimizer, are replaced.
+    Returns True if the rates are automatic.
     """
     network = model if isinstance(model, HopfieldNetwork) else None
     if network is not None and network.fresh_seed is not None:
         network.parameters[:] = start_values(network, x, network.fresh_seed)
-    automatic = isinstance(optimizer, Adam) and optimizer.learning_rate == AUTO
-    if automatic:
-        rates = _OTHER_RATE if network is None else block_rates(network, x, cost)
-        optimizer.learning_rate = rates  # type: ignore[attr-defined]
-    return automatic
+    if not isinstance(optimizer, Adam) or not optimizer.needs_rates(model.parameters):
+        return False
+    rates = _OTHER_RATE if network is None else block_rates(network, x, cost)
+    optimizer.set_automatic(rates, model.parameters)
+    return True

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import shutil
 import urllib.request
 import zlib
+from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.error import HTTPError
+
+from equiprop.files import with_text
 
 __all__ = ["MNIST_MIRROR", "MNIST_SHA256", "fetch_mnist"]
 
@@ -107,6 +109,12 @@ def _download(url: str, part: Path, timeout: float) -> None:
     try:
         with _open(url, start, timeout) as response:
             _receive(response, part)
+    except _NotStored as failure:
+        text = (
+            f"[fetch_mnist] cannot write '{part}': {failure.error.strerror}. {_size(part)} bytes are kept. "
+            "Free space, and call fetch_mnist again."
+        )
+        raise with_text(failure.error, text) from failure.error
     except HTTPError as error:
         error.close()
         if error.code != 416 or start == 0:
@@ -126,10 +134,13 @@ def _open(url: str, start: int, timeout: float) -> HTTPResponse:
 
 def _receive(response: HTTPResponse, part: Path) -> None:
     # Only status 206 continues the part file; a server that ignores Range sends the file from its start.
-    with part.open("ab" if response.status == 206 else "wb") as stream:
-        before = stream.tell()
-        shutil.copyfileobj(response, stream)
-        received = stream.tell() - before
+    received = 0
+    stream = _stored(part.open, "ab" if response.status == 206 else "wb", buffering=0)
+    with stream:
+        while rest := response.read(_CHUNK):
+            received += len(rest)
+            while rest:
+                rest = rest[_stored(stream.write, rest) :]
     # A read of bounded size does not report that the connection was closed early, so the bytes are counted.
     announced = int(response.headers.get("Content-Length", received))
     if received < announced:
@@ -141,6 +152,22 @@ def _stopped(url: str, part: Path, error: Exception) -> ConnectionError:
         f"[fetch_mnist] The download of '{url}' failed: {error!r}; {_size(part)} bytes are kept in '{part}'. "
         "Check the network, and call fetch_mnist again."
     )
+
+
+class _NotStored(Exception):
+    """The disk, not the network, has failed."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error: OSError = error
+
+
+def _stored(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function of the disk, and raise _NotStored if it fails."""
+    try:
+        return call(*arguments, **options)
+    except OSError as error:
+        raise _NotStored(error) from error
 
 
 def _size(path: Path) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import length_hint
 from typing import Any, Protocol
 
+from equiprop.arrays import num_samples
 from equiprop.batches import ShuffledBatches, pairs
 from equiprop.checkpointing import Checkpoint
 from equiprop.checks import require
@@ -81,6 +82,8 @@ def run_epochs(
         raise ConvergenceError(text, error.outcome) from None
     finally:
         trainer.unfinished = None
+        if checkpoint is not None:
+            checkpoint.end()
     position.best.restore(trainer.model)
     if isinstance(data, Dataset) and trainer.solver is not None and records:
         growth = trainer.growth_advice()
@@ -107,7 +110,7 @@ def _run_epoch(
     start = time.perf_counter() - position.seconds
     for x, y in batches:
         metrics = trainer.step(x, y, progress=position.progress(count))
-        position.add(metrics, len(x), time.perf_counter() - start)
+        position.add(metrics, num_samples(x), time.perf_counter() - start)
         if checkpoint is not None:
             checkpoint.after_step(trainer)
     advice = [a for m in position.metrics for a in m.advice]

@@ -56,11 +56,31 @@ class _Fused:
         default=None, init=False, repr=False, compare=False, metadata={"saved": False}
     )
 
+    #: Learning rates that a trainer has computed, and the parameter vector for which they are.
+    _computed: Any = field(default=None, init=False, repr=False, compare=False, metadata={"saved": False})
+    _rated: _Array | None = field(
+        default=None, init=False, repr=False, compare=False, metadata={"saved": False}
+    )
+
     num_averages: ClassVar[int]
+
+    def set_automatic(self, rates: Rate, parameters: _Array) -> None:
+        """Set learning rates in place of "auto" that are for one parameter vector, and for no other."""
+        self.learning_rate = self._computed = rates
+        self._rated = parameters
+
+    def needs_rates(self, parameters: _Array) -> bool:
+        """Return True if the rates are "auto", or were computed for another vector before the first step."""
+        if not self._is_automatic():
+            return isinstance(self.learning_rate, str)
+        return not self._steps and (self._rated is None or not _is_same_memory(parameters, self._rated))
+
+    def _is_automatic(self) -> bool:
+        return self._computed is not None and self.learning_rate is self._computed
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state of a copy, which continues with the first parameter vector that it updates."""
-        return {**self.__dict__, "_vector": None}
+        return {**self.__dict__, "_vector": None, "_rated": None}
 
     def _prepare(
         self, where: str, parameters: _Array, blocks: Blocks, factor: float, *, check_cover: bool = False
@@ -69,7 +89,8 @@ class _Fused:
         require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
         kept, vector = (self._buffers, self._vector) if self._steps else (None, None)
         fits = kept is None or (kept.dtype, kept.shape[1]) == (parameters.dtype, parameters.size)
-        if not fits or not (vector is None or _is_same_memory(parameters, vector)):
+        rated = self._rated if self._is_automatic() else None
+        if not fits or not all(v is None or _is_same_memory(parameters, v) for v in (vector, rated)):
             rule = "An optimizer updates one parameter vector; create a new optimizer for another one"
             require(False, where, rule, f"another vector, {parameters.dtype} {parameters.shape}")
         if check_cover:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from equiprop.files import write_bytes
 from equiprop.history import Epoch
 from equiprop.results import FixedPoint
 from equiprop.verify.equivalence import EquivalenceReport
@@ -203,5 +206,10 @@ def _(report: OrdersReport) -> Iterator[Picture]:
 
 
 def save(axes: Any, path: Any) -> None:
-    """Write the figure of `axes` to a file; the suffix of `path` selects the format, such as .png or .svg."""
-    axes.figure.savefig(path, dpi=150)
+    """Write the figure of `axes` to a file; the suffix of `path` selects the format, such as .png or .svg.
+
+    An existing file is replaced only when the new one is complete on the disk.
+    """
+    path, picture = Path(path), BytesIO()
+    axes.figure.savefig(picture, dpi=150, format=path.suffix[1:] or "png")
+    write_bytes(path, picture.getvalue(), "plotting.save")

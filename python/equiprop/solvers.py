@@ -302,8 +302,23 @@ def free_phase(
     (True, (1, 6))
     """
     solver = default_solver(model) if solver is None else solver
-    check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
     x = model.as_input(x, "free_phase")
+    free = relaxed(model, x, solver, initial=initial, trace=trace, record=record)
+    free.report_failure("free_phase", on_failure)
+    return free
+
+
+def relaxed(
+    model: Model,
+    x: Array,
+    solver: FreeSolver,
+    *,
+    initial: Any = None,
+    trace: bool = False,
+    record: bool = False,
+) -> FixedPoint:
+    """Return the free phase of an input that the model's `as_input` has converted; see `free_phase`."""
+    check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
     start = start_of(model, len(x)) if initial is None else _as_initial(initial, model, len(x))
     energy = model.clamp(x)
     state, outcome, history, states = model.core.relax(
@@ -311,6 +326,4 @@ def free_phase(
     )
     cures = advise(outcome[0], lambda failure: solver.cure(failure, model))
     fingerprint = energy.residual(state)
-    free = FixedPoint(*outcome, state, x, model, solver, fingerprint, history, states, advice=cures)
-    free.report_failure("free_phase", on_failure)
-    return free
+    return FixedPoint(*outcome, state, x, model, solver, fingerprint, history, states, advice=cures)

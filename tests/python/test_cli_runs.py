@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -150,20 +151,28 @@ def test_without_output_each_run_gets_a_folder_of_its_own(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["equiprop-digits-1", "equiprop-digits-2"]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
 def test_a_replacement_that_was_killed_while_it_moved_its_files_is_completed(
-    trained: Files, good: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+    as_json: bool, trained: Files, good: Path, capsys: Capture, tmp_path_factory: Any
 ) -> None:
     new = good / "unfinished"
-    run(capsys, *DIGITS, "--output", tmp_path_factory.mktemp("x") / "new", "--seed", 1)
-    source = next((tmp_path_factory.getbasetemp()).glob("x*/new"))
+    source = tmp_path_factory.mktemp("x") / "new"
+    run(capsys, *DIGITS, "--output", source, "--seed", 1)
     expected = contents(source)
     new.mkdir()
     for name, content in expected.items():  # some files have been moved already
         (good if name in ("history.jsonl", "model.safetensors") else new).joinpath(name).write_bytes(content)
-    (line,) = error_of(capsys, "train", "--resume", good)
-    assert line.endswith("whose run is finished.")
+    said = run(capsys, "train", "--resume", good, *(["--json"] if as_json else []))
     assert contents(good) == expected
     assert not new.exists()
+    if as_json:
+        moved = json.loads(said)
+        assert moved["model"] == str(good / "model.safetensors")
+        assert moved["history"] == [json.loads(line) for line in expected["history.jsonl"].splitlines()]
+    else:
+        assert said == f"the run in {good} is complete\n"
+    (line,) = error_of(capsys, "train", "--resume", good)
+    assert line.endswith("whose run is finished.")
 
 
 def test_the_model_of_the_lowest_objective_is_kept(

@@ -48,6 +48,21 @@ class Exported:
         return self.array.__dlpack_device__()
 
 
+class FirstExported(Exported):
+    """An array that only DLPack can read, by the method of its first version."""
+
+    def __dlpack__(self, stream: Any = None) -> Any:  # type: ignore[override]
+        return self.array.__dlpack__()
+
+
+class Interface:
+    """An array that only the array interface of NumPy can read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.__array_interface__ = array.__array_interface__
+
+
 def mapped(array: np.ndarray, folder: Path) -> np.ndarray:
     np.save(folder / "x.npy", array)
     return np.load(folder / "x.npy", mmap_mode="r")
@@ -70,14 +85,24 @@ CONTAINERS: dict[str, Callable[[np.ndarray], Any]] = {
         np.array([[(bool, int, float)[j % 3](v) for j, v in enumerate(row)] for row in x], object)
     ),
     "masked array without a mask": np.ma.masked_array,
+    "array interface": Interface,
     "DLPack": Exported,
+    "DLPack of the first version": FirstExported,
+    "DLPack of a transposed array": lambda x: Exported(np.asfortranarray(x)),
+    "list of DLPack": lambda x: [Exported(row) for row in x],
+    "list of masked arrays": lambda x: [np.ma.masked_array(row) for row in x],
+    "matrix": lambda x: x.view(np.matrix),
+    "subclass": lambda x: x.view(np.recarray),
     "tensor": tensor,
     "tensor of bfloat16": lambda x: tensor(x).bfloat16(),
+    "tensor of float8": lambda x: tensor(x).to(pytest.importorskip("torch").float8_e4m3fn),
+    "list of tensors": lambda x: [tensor(row) for row in x],
     "tensor of booleans": lambda x: tensor(x).bool(),
     "tensor that is transposed": lambda x: tensor(x.T.copy()).T,
     "CSR": sparse.csr_array,
     "CSC": sparse.csc_matrix,
     "COO": sparse.coo_array,
+    "BSR": sparse.bsr_array,
 }
 
 
@@ -93,10 +118,29 @@ def stepped(x: Any) -> Any:
     return trainer.model.parameters
 
 
+def fitted_to_batches(x: Any) -> Any:
+    trainer = eq.Trainer(net())
+    trainer.fit([(x, Y)], epochs=2)
+    return trainer.model.parameters
+
+
+def validated(x: Any) -> Any:
+    return eq.Trainer(net()).fit(X, Y, epochs=1, validation=(x, Y))[0].validation_error
+
+
+def prepared(x: Any) -> Any:
+    trainer = eq.Trainer(net())
+    trainer.prepare(x, Y)
+    return trainer.model.parameters
+
+
 ENTRANCES: dict[str, Callable[[Any], Any]] = {
     "Dataset": lambda x: eq.Dataset(x, Y).batch(np.arange(6), np.float64)[0],
     "fit": lambda x: fitted(x, Y),
     "fit with a Dataset": lambda x: fitted(eq.Dataset(x, Y)),
+    "fit to batches": fitted_to_batches,
+    "validation": validated,
+    "prepare": prepared,
     "step": stepped,
     "evaluate": lambda x: eq.Trainer(net()).evaluate(x, Y).objective,
     "predict": lambda x: eq.Trainer(net()).predict(x),
@@ -104,6 +148,7 @@ ENTRANCES: dict[str, Callable[[Any], Any]] = {
     "free_phase": lambda x: eq.free_phase(net(), x).state,
     "free_phase of an energy": lambda x: eq.free_phase(Valley(inputs=4), x).state,
     "verify": lambda x: verify.derivatives(net(), x).rows[0].value,
+    "certify": lambda x: verify.certify(net(), x, Y, claims=["limit"]).cases[0].reports[0].rows[0].value,
 }
 
 
@@ -112,6 +157,20 @@ ENTRANCES: dict[str, Callable[[Any], Any]] = {
 def test_every_container_gives_the_results_of_the_array(container: str, entrance: str) -> None:
     call = ENTRANCES[entrance]
     np.testing.assert_array_equal(call(CONTAINERS[container](X)), call(X))
+
+
+STATES = np.random.default_rng(3).integers(0, 2, (6, 8)).astype(np.float64)
+ENTRANCES_OF_STATES: dict[str, Callable[[Any], Any]] = {
+    "free_phase": lambda s: eq.free_phase(net(), X, initial=s).state,
+    "verify": lambda s: verify.derivatives(net(), X, state=s).rows[0].value,
+}
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES_OF_STATES)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_of_states_gives_the_results_of_the_array(container: str, entrance: str) -> None:
+    call = ENTRANCES_OF_STATES[entrance]
+    np.testing.assert_array_equal(call(CONTAINERS[container](STATES)), call(STATES))
 
 
 def test_a_file_that_is_mapped_into_memory_gives_the_results_of_the_array(tmp_path: Path) -> None:
@@ -194,7 +253,7 @@ MISSING = {
 @pytest.mark.parametrize("case", MISSING)
 def test_missing_values_are_refused_by_name_and_place(case: str, entrance: str) -> None:
     x, shown = MISSING[case]
-    column = "unit|feature" if entrance == "step" else "feature"
+    column = "unit|feature" if entrance in ("step", "fit to batches") else "feature"
     with pytest.raises(
         ValueError,
         match=rf"^\[[\w. ]+\] `x` (has no|holds finite) .* Received {shown} at sample 2, ({column}) 1",
@@ -290,3 +349,5 @@ def test_numbers_that_numpy_lacks_are_refused() -> None:
         as_array(np.array([[10**400, 1]], dtype=object), "here", "x")
     with pytest.raises(TypeError, match=r"OneHotEncoder"):
         as_array([["red", "blue"]], "here", "x")
+    with pytest.raises(TypeError, match=r"real numbers\. Received <object.*> at sample 0, feature 1\.$"):
+        as_array([[1.0, object()]], "here", "x")

@@ -15,6 +15,7 @@ from equiprop import download
 from equiprop.data import load_mnist
 from equiprop.download import fetch_mnist
 from idx_files import write_mnist
+from limits import largest_file
 
 
 class Mirror(http.server.HTTPServer):
@@ -139,3 +140,18 @@ def test_a_refused_connection_keeps_the_part_file(mirror: Mirror, tmp_path: Path
             fetch_mnist(tmp_path, mirror=address)
     assert part.read_bytes() == b"begun"
     assert mirror.requests == []
+
+
+def test_a_full_disk_is_not_called_a_failure_of_the_network(mirror: Mirror, tmp_path: Path) -> None:
+    part, half = tmp_path / f"{IMAGES}.part", len(mirror.contents[IMAGES]) // 2
+    with (
+        largest_file(half),
+        pytest.raises(OSError, match=r"^\[fetch_mnist\] cannot write '.*part': File too") as told,
+    ):
+        fetch_mnist(tmp_path, mirror=mirror.url)
+    assert not isinstance(told.value, ConnectionError)
+    assert f" {half} bytes are kept. Free space, and call fetch_mnist again." in str(told.value)
+    assert part.read_bytes() == mirror.contents[IMAGES][:half]
+    fetch_mnist(tmp_path, mirror=mirror.url)
+    assert mirror.requests[1] == (IMAGES, f"bytes={half}-")
+    assert (tmp_path / IMAGES).read_bytes() == mirror.contents[IMAGES]

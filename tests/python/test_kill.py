@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from commands import Capture, error_of, run
-from equiprop import checkpointing
-from equiprop.cli import main, run_folder, training_run
+from equiprop.cli import main
 from equiprop.safetensors import read_safetensors
 from limits import largest_file
 from runs import COMPLETE, DIGITS, Files, contents, same_run
@@ -128,57 +124,6 @@ def test_the_second_process_in_a_folder_is_refused(place: Path, capsys: Capture)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 143
     assert f"equiprop train --resume {folder} continues it" in text
-
-
-@contextlib.contextmanager
-def full_disk_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Let the call-th write to the disk, and all later ones, fail; yield a list with one entry per write."""
-    calls: list[int] = []
-
-    def limited(function: Callable[..., Any]) -> Callable[..., Any]:
-        def write(*arguments: Any) -> Any:
-            calls.append(1)
-            if len(calls) > call:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return function(*arguments)
-
-        return write
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", limited(os.fsync))
-        patch.setattr(checkpointing, "write_safetensors", limited(checkpointing.write_safetensors))
-        for module in (run_folder, training_run):
-            patch.setattr(module, "save", limited(module.save))
-        yield calls
-
-
-def test_a_full_disk_at_any_write_ends_the_run_and_leaves_what_was_good(
-    good: Path, trained: Files, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    expected_folder = tmp_path_factory.mktemp("expected") / "run"
-    words = [*DIGITS, "--seed", "1", "--checkpoint-steps", "15"]
-    run(capsys, *words, "--output", expected_folder)
-    expected, failures = contents(expected_folder), 0
-    for call in range(100):
-        with full_disk_at(call, monkeypatch) as calls:
-            status = main([*map(str, words), "--output", str(good), "--overwrite"])
-        failed = len(calls) > call
-        if not failed:
-            break
-        failures += 1
-        if status == 2 and contents(good)["model.safetensors"] == trained["model.safetensors"]:
-            assert contents(good) == trained
-            assert "No space left" in capsys.readouterr().err
-            if (good / "unfinished" / "settings.json").exists():
-                run(capsys, "train", "--resume", good)
-            else:
-                run(capsys, *words, "--output", good, "--overwrite")
-        capsys.readouterr()
-        same_run(contents(good), expected)
-        for name, content in trained.items():
-            (good / name).write_bytes(content)
-    assert failures > 10
-    assert status == 0
 
 
 @pytest.mark.parametrize("size", [100, 1000, 5000, 9000])

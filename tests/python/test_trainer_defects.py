@@ -78,6 +78,50 @@ def test_an_optimizer_that_has_taken_no_step_fits_any_network() -> None:
     np.testing.assert_array_equal(trainer.model.parameters, plain.model.parameters)
 
 
+def larger(**options: Any) -> eq.Trainer:
+    return eq.Trainer(eq.HopfieldNetwork([2, 32, 2], seed=2), **{"batch_size": 10, **options})
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda o: o, copy.deepcopy, copy.copy, lambda o: pickle.loads(pickle.dumps(o))]
+)
+def test_automatic_rates_are_those_of_the_network_that_is_trained(copied: Any) -> None:
+    optimizer = eq.Adam("auto")
+    first = new(optimizer=optimizer)
+    first.prepare(DATA)
+    second, plain = larger(optimizer=copied(optimizer)), larger()
+    for trainer in (second, plain):
+        trainer.fit(DATA, epochs=2)
+    np.testing.assert_array_equal(second.model.parameters, plain.model.parameters)
+    assert second.optimizer == plain.optimizer
+    if second.optimizer is optimizer:
+        with pytest.raises(ValueError, match=REFUSED):
+            first.fit(DATA, epochs=1)
+
+
+def test_an_optimizer_with_automatic_rates_of_another_network_is_refused_before_its_first_step() -> None:
+    optimizer = eq.Adam("auto")
+    first, second = new(optimizer=optimizer), new(optimizer=optimizer)  # equal blocks, other rates
+    first.prepare(DATA)
+    second.prepare(eq.Dataset(X / 9, Y))
+    before = first.model.parameters.copy()
+    with pytest.raises(ValueError, match=REFUSED):
+        first.fit(DATA, epochs=1)
+    np.testing.assert_array_equal(first.model.parameters, before)
+    second.fit(DATA, epochs=1)
+
+
+def test_rates_that_replace_automatic_ones_are_kept() -> None:
+    optimizer = eq.Adam("auto")
+    new(optimizer=optimizer).prepare(DATA)
+    optimizer.learning_rate = 0.01
+    trainer, plain = larger(optimizer=optimizer), larger(optimizer=eq.Adam(0.01))
+    for each in (trainer, plain):
+        each.fit(DATA, epochs=1)
+    assert optimizer.learning_rate == 0.01
+    np.testing.assert_array_equal(trainer.model.parameters, plain.model.parameters)
+
+
 def saved(trainer: eq.Trainer, folder: Path) -> eq.Trainer:
     loaded: eq.Trainer = eq.load(eq.save(trainer, folder / "trainer.safetensors"))
     return loaded

@@ -249,3 +249,27 @@ def test_advice_on_an_unfinished_free_phase_is_computed_once() -> None:
     assert any("Too few free steps" in sentence for sentence in report.all_advice())
     assert report.problem.diagnosis is report.problem.diagnosis
     assert report.problem.diagnosis.advice == verify.diagnose(report.free).advice
+
+
+class Quarters(eq.HopfieldNetwork):
+    """A network whose inputs are given in quarters."""
+
+    def as_input(self, x: Any, where: str) -> Any:
+        return super().as_input(x, where) / self.dtype.type(4)
+
+
+FUNCTIONS = ["asymmetry", "bounded", "derivatives", "discrete_time", "equivalence", "gradients", "limit"]
+FUNCTIONS += ["orders", "projected_cost", "surrogate", "unconverged"]
+
+
+@pytest.mark.parametrize("claim", FUNCTIONS)
+def test_every_claim_converts_the_inputs_of_a_network_once(claim: str) -> None:
+    plain = chain(4, 6, 3, activation="tanh", potential="quadratic")
+    quarters = Quarters([4, 6, 3], activation="tanh", potential="quadratic", dtype="float64")
+    quarters.parameters[:] = plain.parameters
+    x, y = inputs(plain), labels(plain)
+    function = getattr(verify, claim)
+    ours, expected = (function(net, scale * x, y) for net, scale in ((quarters, 4), (plain, 1)))
+    np.testing.assert_array_equal(ours.problem.x, x)
+    np.testing.assert_array_equal(ours.problem.state, expected.problem.state)
+    assert [(row.label, row.value) for row in ours.rows] == [(row.label, row.value) for row in expected.rows]

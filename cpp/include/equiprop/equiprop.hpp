@@ -7,6 +7,7 @@
 #include "equiprop/base/dual.hpp"
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/export.hpp"
+#include "equiprop/base/files.hpp"
 #include "equiprop/base/interrupt.hpp"
 #include "equiprop/base/iterate.hpp"
 #include "equiprop/base/kernel_table.hpp"

@@ -2,8 +2,8 @@
 
 #include "equiprop/base/error.hpp"
 
+#include "equiprop/base/files.hpp"
 #include "equiprop/base/interrupt.hpp"
-#include "equiprop/base/safetensors.hpp"
 
 namespace equiprop {
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace equiprop {
 
@@ -22,9 +23,27 @@ std::optional<std::int64_t> size_of(std::FILE* file);
 bool seek(std::FILE* file, std::int64_t position);
 /// Flushes a file to the disk.
 bool synchronize(std::FILE* file);
-/// Renames `from` to `to` atomically; an existing file `to` is replaced.
-bool replace_file(const std::filesystem::path& from, const std::filesystem::path& to);
+/// Flushes the names in a folder to the disk, so that a new name survives a loss of power; true if this system or the
+/// permissions of the folder do not allow it.
+bool synchronize_folder(const std::filesystem::path& folder);
+/// Renames the open `file` from `from` to `to` atomically, and closes it; an existing file `to` is replaced.
+bool replace_file(FilePointer& file, const std::filesystem::path& from,
+                  const std::filesystem::path& to);
+
+/// Marks a file as in use until it is closed or the process ends; without effect on Windows.
+void lock(std::FILE* file);
+/// Returns false if the file was removed while it is open.
+bool is_linked(std::FILE* file);
+/// Removes a regular file that no process has locked; without effect on Windows and on file systems without locks.
+void remove_unlocked(const std::filesystem::path& path);
 
 std::string utf8(const std::filesystem::path& path);
+/// Returns a path for a message.
+std::string path_in_quotes(const std::filesystem::path& path);
+/// Rejects a path with a zero byte, because the system would truncate the path there.
+const std::filesystem::path& whole(const std::filesystem::path& path, std::string_view where);
+/// Throws FileError "[where] cannot <action> <object>: <reason of the error number>." and the cure.
+[[noreturn]] void fail_file(int number, std::string_view where, std::string_view action,
+                            std::string_view object, std::string_view cure = "");
 
 }  // namespace equiprop

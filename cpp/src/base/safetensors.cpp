@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <functional>
 #include <limits>
-#include <random>
 
 #include "base/file_system.hpp"
 #include "base/json.hpp"
@@ -45,24 +44,6 @@ std::optional<Index> bytes_of(TensorType type, const std::vector<Index>& shape) 
     if (count > 0) spanned *= count;
   }
   return empty ? 0 : spanned;
-}
-
-std::string path_in_quotes(const std::filesystem::path& path) {
-  return concatenated("'", printable(utf8(path)), "'");
-}
-
-/// Throws "[where] cannot <action> <object>: <reason of the error number>." and the cure.
-[[noreturn]] void fail(int number, std::string_view where, std::string_view action,
-                       std::string_view object, std::string_view cure = "") {
-  throw FileError(number, concatenated("[", where, "] cannot ", action, " ", object, ": ",
-                                       std::generic_category().message(number), ".", cure));
-}
-
-/// Rejects a path with a zero byte, because the system would truncate the path there.
-const std::filesystem::path& whole(const std::filesystem::path& path, std::string_view where) {
-  require(path.native().find('\0') == path.native().npos, where, "A path holds no zero byte.",
-          path_in_quotes(path));
-  return path;
 }
 
 // ---------------------------------------------------------------------------- header, as text
@@ -159,64 +140,6 @@ void check(const std::string& name, const TensorView& tensor, std::string_view w
           code_of(tensor.type), " for ", in_quotes(name));
 }
 
-/// Resolves links of a path to a file; returns the path itself if there is no file yet.
-std::filesystem::path target_of(const std::filesystem::path& path, std::string_view where) {
-  std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  require(!std::filesystem::is_other(status), where, "Only a regular file is replaced.",
-          "a device or pipe, ", path_in_quotes(path));
-  const auto target = std::filesystem::canonical(path, error);
-  return error ? path : target;
-}
-
-/// A temporary file beside the one at `path`, which replaces it on success and is removed on failure.
-class Replacement {
- public:
-  Replacement(const std::filesystem::path& path, std::string_view where)
-      : where_(where), path_(target_of(whole(path, where), where)), temporary_(path_) {
-    std::random_device random;
-    char name[32];
-    std::snprintf(name, sizeof name, ".%08x%08x.part", random(), random());
-    temporary_.replace_filename(name);
-    file_ = open_file(temporary_, OpenMode::create);
-    check(file_ != nullptr);
-    std::error_code error;
-    const auto old = std::filesystem::status(path_, error);
-    if (exists(old)) std::filesystem::permissions(temporary_, old.permissions(), error);
-  }
-  Replacement(const Replacement&) = delete;
-  Replacement& operator=(const Replacement&) = delete;
-  ~Replacement() {
-    file_.reset();
-    std::error_code error;
-    if (!done_) std::filesystem::remove(temporary_, error);
-  }
-
-  void write(std::span<const std::byte> bytes) {
-    if (bytes.empty()) return;  // fwrite must not be given a null pointer
-    check(std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) == bytes.size());
-  }
-  void take_place() {
-    check(synchronize(file_.get()));
-    file_.reset();
-    check(replace_file(temporary_, path_));
-    done_ = true;
-  }
-
- private:
-  void check(bool succeeded) const {
-    if (succeeded) return;
-    const int number = errno;
-    fail(number, where_, "write", path_in_quotes(path_),
-         " No file was changed. Free space or choose another place.");
-  }
-
-  std::string_view where_;
-  std::filesystem::path path_, temporary_;
-  FilePointer file_{nullptr, &std::fclose};
-  bool done_ = false;
-};
-
 }  // namespace
 
 std::string_view code_of(TensorType type) {
@@ -239,10 +162,10 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, std::string_
       file_(open_file(whole(path, where), OpenMode::read)) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error))
-    fail(EISDIR, where_, "read", path_in_quotes(path));
+    fail_file(EISDIR, where_, "read", path_in_quotes(path));
   const auto size = file_ == nullptr ? std::nullopt : size_of(file_.get());
   const int number = errno;
-  if (!size) fail(number, where_, "read", path_in_quotes(path));
+  if (!size) fail_file(number, where_, "read", path_in_quotes(path));
   size_ = *size;
   read_header();
   check_layout();
@@ -299,7 +222,7 @@ void SafetensorsFile::read_bytes(Index begin, std::span<std::byte> out) const {
   const std::size_t count = found ? std::fread(out.data(), 1, out.size(), file_.get()) : 0;
   if (!found || std::ferror(file_.get()) != 0) {
     const int number = errno;
-    fail(number, where_, "read", concatenated(out.size(), " bytes", origin_));
+    fail_file(number, where_, "read", concatenated(out.size(), " bytes", origin_));
   }
   require(count == out.size(), where_, "The file does not change while it is read.", count, " of ",
           out.size(), " bytes", origin_);
@@ -337,10 +260,9 @@ void write_safetensors(const std::filesystem::path& path,
     end += bytes;
   }
   const std::string header = header_text(entries, metadata, where);
-  Replacement replacement(path, where);
-  replacement.write(std::as_bytes(std::span(header)));
-  for (const auto& [name, tensor] : order) replacement.write(tensor->bytes);
-  replacement.take_place();
+  std::vector<std::span<const std::byte>> parts{std::as_bytes(std::span(header))};
+  for (const auto& [name, tensor] : order) parts.push_back(tensor->bytes);
+  write_file(path, parts, where);
 }
 
 }  // namespace equiprop

@@ -93,7 +93,7 @@ def _end(options: argparse.Namespace, message: str, status: int) -> int:
 
 def _sentence(error: Exception, command: str) -> str:
     text = str(error)
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.strerror is not None:  # not one of this library
         return f"[{command}] cannot use a file or folder: {text.rstrip('.')}."
     if isinstance(error, MemoryError) and not text.startswith("["):
         return (

@@ -12,14 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from equiprop.checkpoint import save
+from equiprop.checkpointing import lock_checkpoint, lock_of
 from equiprop.checks import require
-from equiprop.files import remove_leftovers, sync_folder, write_text
+from equiprop.files import Lock, append_line, move, remove_leftovers, write_text
 from equiprop.models import HopfieldNetwork
-
-try:
-    import fcntl
-except ImportError:  # Windows has no lock of this kind
-    fcntl = None  # type: ignore[assignment]
 
 #: Files of a run. The last one to be written is result.json: a run without it is not finished.
 SETTINGS, HISTORY, CHECKPOINT, MODEL = (
@@ -62,28 +58,35 @@ class RunFolder:
             _check_free(folder)
         self.work: Path = folder / _REPLACEMENT if overwrite and _holds_run(folder) else folder
         self.started: bool = False
-        self._lock: int | None = None
+        self.completed: bool = False
+        self._lock: Lock | None = None
 
     @classmethod
     def existing(cls, folder: Path) -> RunFolder:
         """Return the folder of a run that is not finished, locked.
 
+        If all that was missing is that files of a complete run replace those of an earlier one, they do so
+        now, and `completed` is True.
+
         Raises
         ------
         ValueError
             If there is no such run, or another process writes to the folder.
+        OSError
+            If a file cannot be moved.
         """
         rule, received = "--resume is the folder of a run that is not finished", repr(str(folder))
         require(folder.is_dir(), "train", rule, f"{received}, which is not a folder")
         run = cls(folder, overwrite=True)
         run._lock = _lock(folder)
         try:
-            run._finish_replacement()
+            run.completed = run._finish_replacement()
             places = (folder / _REPLACEMENT, folder)
             run.work = next((place for place in places if (place / SETTINGS).exists()), folder)
             known = (run.work / SETTINGS).exists()
             require(known, "train", rule, f"{received}, which has no {SETTINGS}")
-            require(not (run.work / RESULT).exists(), "train", rule, f"{received}, whose run is finished")
+            open_ended = run.completed or not (run.work / RESULT).exists()
+            require(open_ended, "train", rule, f"{received}, whose run is finished")
         except BaseException:
             run.close()
             raise
@@ -109,31 +112,30 @@ class RunFolder:
             _remove_files(self.work)
         elif not self._numbered:
             _check_free(self.folder)
-        remove_leftovers(self.work)
-        write_text(self.work / SETTINGS, json.dumps(settings, indent=1) + "\n")
-        self.started = True
-        (self.work / HISTORY).write_text("")
+        try:
+            write_text(self.work / SETTINGS, json.dumps(settings, indent=1) + "\n", "train")
+        finally:
+            self.started = (self.work / SETTINGS).exists()
+        write_text(self.work / HISTORY, "", "train")
 
     def resume(self, epochs: int) -> list[dict[str, Any]]:
         """Return the records of the first epochs of a run that continues; cut the history to them."""
-        remove_leftovers(self.work)
         self.started = True
         path = self.work / HISTORY
         lines = path.read_text().splitlines()[:epochs] if path.exists() else []
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        write_text(path, "".join(f"{line}\n" for line in lines), "train")
         return [json.loads(line) for line in lines]
 
     def record(self, epoch: Mapping[str, Any]) -> None:
         """Append an epoch to the history."""
-        with (self.work / HISTORY).open("a") as stream:
-            stream.write(json.dumps(epoch) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self.work / HISTORY, json.dumps(epoch), "train")
 
     def log(self, line: str) -> None:
         """Append a line to the log, once the run has started; a full disk loses the line, not the run."""
+        moved = self.completed and not (self.work / LOG).exists()
+        path = (self.folder if moved else self.work) / LOG
         if self.started:
-            with contextlib.suppress(OSError), (self.work / LOG).open("a") as stream:
+            with contextlib.suppress(OSError), path.open("a") as stream:
                 stream.write(line + "\n")
 
     def keep(self, net: HopfieldNetwork, *, good: bool) -> Path:
@@ -141,32 +143,62 @@ class RunFolder:
         return save(net, self.work / (MODEL if good else LAST_GOOD))
 
     def complete(self, result: Mapping[str, Any]) -> None:
-        """Write the result, and replace an earlier run."""
+        """Write the result, and replace an earlier run.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written or moved; `finished` says if the run is complete nevertheless.
+        """
         (self.work / LAST_GOOD).unlink(missing_ok=True)  # of a failure before the run was resumed
         files = [name for name in FILES if (self.work / name).exists()]
-        write_text(self.work / RESULT, json.dumps({**result, "files": files}, indent=1) + "\n")
+        write_text(self.work / RESULT, json.dumps({**result, "files": files}, indent=1) + "\n", "train")
+        self.completed = True
         self._finish_replacement()
 
-    def _finish_replacement(self) -> None:
-        """Move the files of a complete replacement, also of one whose process was killed meanwhile."""
+    @property
+    def finished(self) -> bool:
+        """True if the run is complete; its files may still have to replace those of an earlier one."""
+        return self.completed or (self.work / RESULT).exists()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records of all epochs."""
+        return [json.loads(line) for line in (self.work / HISTORY).read_text().splitlines()]
+
+    def result(self) -> dict[str, Any]:
+        """Return the result of a complete run."""
+        return dict(json.loads((self.work / RESULT).read_text()))
+
+    def _finish_replacement(self) -> bool:
+        """Move the files of a complete replacement, also of one whose process was killed meanwhile.
+
+        Returns False if there is none.
+        """
         new = self.folder / _REPLACEMENT
-        if not (new / RESULT).exists():
-            return
+        complete = (new / RESULT).exists()
+        try:
+            if complete:
+                self._move_files(new)
+        finally:
+            if new.is_dir():
+                remove_leftovers(new)
+                with contextlib.suppress(OSError):  # it is not empty
+                    new.rmdir()
+        return complete
+
+    def _move_files(self, new: Path) -> None:
+        """Move the files of a complete run, of which some may have been moved before."""
         files = json.loads((new / RESULT).read_text()).get("files", FILES)
         for name in FILES:  # the result is the last one
             if (new / name).exists():
-                (new / name).replace(self.folder / name)
+                move(new / name, self.folder / name, "train")
             elif name not in files:
                 (self.folder / name).unlink(missing_ok=True)
-        sync_folder(self.folder)
-        remove_leftovers(new)
-        if not any(new.iterdir()):
-            new.rmdir()
 
     def close(self) -> None:
         """Let other processes write to the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     @property
@@ -209,29 +241,28 @@ def _remove_files(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _lock(folder: Path) -> int | None:
-    """Lock a folder for this process; the lock ends with the process, however it ends.
+def _lock(folder: Path) -> Lock:
+    """Return the lock of a folder; remove the lock of its checkpoint that a killed process has left.
 
     Raises
     ------
     ValueError
-        If another process holds the lock.
+        If another process writes to the folder, or a training to its checkpoint.
     """
-    if fcntl is None:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = Lock(folder)
     except BlockingIOError as error:
-        os.close(descriptor)
         raise ValueError(
             "[train] One process at a time writes to the folder of a run. "
             f"Received {str(folder)!r}, to which another one writes."
         ) from error
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    return descriptor
+    try:
+        if lock_of(folder / CHECKPOINT).exists():
+            lock_checkpoint(folder / CHECKPOINT).release()
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def _check_writable(folder: Path) -> None:

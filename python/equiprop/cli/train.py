@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +79,9 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
 
 def run_train(options: argparse.Namespace) -> int:
     """Train a network, save it, print its test error, and return the exit status."""
+    if options.resume is not None and options.run_folder.completed:
+        _say_completed(options)
+        return 0
     data, test = load_data(options)
     trainer = build_trainer(options, data)
     folder = options.run_folder = _folder(options)
@@ -139,8 +144,22 @@ def _finish(trainer: Trainer, test: Dataset, log: RunLog, options: argparse.Name
     log.say(f"test error {error_text(error, test.is_classification)}{accuracy}")
     folder.complete({**result, "epochs": len(log.records), "steps": trainer.steps})
     if options.json:
-        model = str(folder.folder / MODEL)
-        say(json.dumps({**result, "history": log.records, "model": model}))
+        _say_json(result, log.records, folder)
+
+
+def _say_completed(options: argparse.Namespace) -> None:
+    """Print the result of a run that needed no further step."""
+    folder = options.run_folder
+    if options.json:
+        stored = folder.result()
+        result = {name: stored[name] for name in ("command", "data", "test_error")}
+        _say_json(result, folder.records(), folder)
+    else:
+        say(f"the run in {folder.folder} is complete")
+
+
+def _say_json(result: Mapping[str, Any], history: list[dict[str, Any]], folder: RunFolder) -> None:
+    say(json.dumps({**result, "history": history, "model": str(folder.folder / MODEL)}))
 
 
 def _plot(trainer: Trainer, log: RunLog, test: Dataset, folder: Path) -> None:

@@ -171,8 +171,13 @@ def _keep(model: HopfieldNetwork, log: RunLog, error: BaseException) -> None:
     After a signal it is the last model; after a failure it is the good one, because training may have spoilt
     the last one.
     """
-    interrupted = isinstance(error, KeyboardInterrupt)
     folder, parts = log.folder, []
+    if folder.finished:
+        pending = folder.work != folder.folder and (folder.work / RESULT).exists()
+        rest = f"; {folder.resume_command} moves its files from {folder.work}" if pending else ""
+        log.say(f"the run is complete{rest}", error=True)
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
     last = interrupted and bool(np.isfinite(model.parameters).all())
     if not last and log.good is not None:
         model.parameters[:] = log.good
@@ -183,6 +188,6 @@ def _keep(model: HopfieldNetwork, log: RunLog, error: BaseException) -> None:
             parts.append(f"its model is not saved: {refusal}")
     if interrupted or isinstance(error, OSError):  # a run that diverged would diverge again
         parts.append(f"{folder.resume_command} continues it")
-    if folder.work != folder.folder and not (folder.work / RESULT).exists():
+    if folder.work != folder.folder:
         parts.append(f"the earlier run in {folder.folder} is unchanged")
     log.say("; ".join(["training was not completed", *parts]), error=True)

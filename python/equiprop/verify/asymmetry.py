@@ -13,7 +13,7 @@ from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import exact_limit
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem, at_rest, prepare
 from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.spectrum import symmetry
 from equiprop.verify.verdict import Report, Row
@@ -85,7 +85,7 @@ def asymmetry(
     rows, curve = [], []
     for delta in sorted({float(delta) for delta in deltas}):
         noisy = _with_noise(base, delta, seed)
-        field = prepare("asymmetry", noisy, problem.x, problem.y, problem.cost, None)
+        field = at_rest("asymmetry", noisy, problem.x, problem.y, problem.cost)
         more, figures = _measure(field, f", delta = {delta:g}")
         rows += more
         curve.append(figures)

@@ -14,7 +14,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
 from equiprop.verify.model_parts import in_double
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem, at_rest
 from equiprop.verify.verdict import Report
 
 _Floats = NDArray[np.float64]
@@ -100,12 +100,12 @@ def derivatives(
 
 def _prepare(model: Model | Problem, x: Any, y: Any, cost: Cost, seed: int) -> Problem:
     """Return the problem, with random numbers for an input and zeros for targets that are missing."""
-    if not isinstance(model, Problem):
-        model = in_double(model)
-        x = _invented(model, np.random.default_rng([seed, 1])) if x is None else x
-        x = model.as_input(x, "derivatives")
-        y = np.zeros((len(x), model.num_outputs)) if y is None else y
-    return prepare("derivatives", model, x, y, cost, None)
+    if isinstance(model, Problem):
+        return model
+    model = in_double(model)
+    x = model.as_input(_invented(model, np.random.default_rng([seed, 1])) if x is None else x, "derivatives")
+    y = np.zeros((len(x), model.num_outputs)) if y is None else y
+    return at_rest("derivatives", model, x, y, cost)
 
 
 def _invented(model: Model, random: np.random.Generator) -> _Floats:

@@ -11,7 +11,7 @@ from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.models import Model
 from equiprop.results import FixedPoint, Status, explanation
-from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, free_phase
+from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
@@ -187,8 +187,8 @@ def _gentle(spectrum: Spectrum, fraction: float = 1.0) -> Euler:
 def _trial(
     free: FixedPoint, model: Model, samples: NDArray[np.bool_], start: Array, solver: FreeSolver
 ) -> FixedPoint:
-    x = free.x[samples]
-    return free_phase(model, x, solver=solver, initial=start[samples], on_failure="ignore")
+    x = np.ascontiguousarray(free.x[samples], dtype=model.dtype)
+    return relaxed(model, x, solver, initial=start[samples])
 
 
 def _rate(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> float:

@@ -13,7 +13,7 @@ from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.solvers import Euler, FixedPointIteration, FreeSolver
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem, at_rest, prepare
 from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
@@ -98,9 +98,8 @@ def _prototypical(problem: Problem) -> Problem | None:
     model = problem.model
     if not (isinstance(model, HopfieldNetwork) and model.holomorphic):
         return None
-    twin = prepare(
-        "discrete_time", model.variant(potential="legendre"), problem.x, problem.y, problem.cost, None
-    )
+    legendre = model.variant(potential="legendre")
+    twin = at_rest("discrete_time", legendre, problem.x, problem.y, problem.cost)
     contracts = np.isfinite(twin.state).all() and twin.free.converged
     return twin if contracts else None
 

@@ -19,7 +19,7 @@ from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neum
 from equiprop.models import Model
 from equiprop.nudging import centered, exact_limit, one_sided
 from equiprop.results import Gradient
-from equiprop.solvers import Euler, FreeSolver, free_phase
+from equiprop.solvers import Euler, FreeSolver, relaxed
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error, spread
 from equiprop.verify.spectrum import stable_step
@@ -203,7 +203,7 @@ def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
     if steps * problem.state.size > 2**25 or steps >= _UNROLLED:
         return []
     unrolled = Euler(tolerance=0, max_iterations=steps, step_size=step)
-    free = free_phase(problem.model, problem.x, solver=unrolled, initial=problem.state, record=True)
+    free = relaxed(problem.model, problem.x, unrolled, initial=problem.state, record=True)
     result = backpropagation_through_time(problem.model, free, problem.y, cost=problem.cost)
     return [_compared(f"BPTT, {steps} Euler steps", result, reference)]
 

@@ -17,7 +17,7 @@ from equiprop.gradients import equilibrium_propagation
 from equiprop.models import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
-from equiprop.solvers import BlockUpdate, Euler, FreeSolver, free_phase
+from equiprop.solvers import BlockUpdate, Euler, FreeSolver, relaxed
 from equiprop.verify.diagnosis import Diagnosis, diagnose
 from equiprop.verify.model_parts import in_double, kink_margins
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
@@ -145,7 +145,13 @@ def prepare(
     if isinstance(model, Problem):
         return model
     model = in_double(model)
-    x = model.as_input(x, where)
+    return at_rest(where, model, model.as_input(x, where), y, cost, solver)
+
+
+def at_rest(
+    where: str, model: Model, x: Array, y: Any, cost: Cost, solver: FreeSolver | None = None
+) -> Problem:
+    """Return the `Problem` of a model in double precision and an input that its `as_input` has converted."""
     bind_cost(cost, model, y, len(x), where)
     y = as_numpy(y, where, "y")
     free = precise_free_phase(model, x, solver)
@@ -155,6 +161,7 @@ def prepare(
 def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None) -> FixedPoint:
     """Relax to a residual of 1e-14, then take as many steps again, so that only rounding errors remain.
 
+    The input x has been converted by the model's `as_input`.
     At a linear rate, twice the steps square the residual. The default solver is `BlockUpdate` if the model
     supports it, otherwise `Euler` with a stable step.
     """
@@ -163,9 +170,10 @@ def precise_free_phase(model: Model, x: Array, solver: FreeSolver | None = None)
     elif solver is None:
         step_size = stable_step(model.clamp(x), model.initial_state(len(x)))
         solver = Euler(tolerance=_RESIDUAL, max_iterations=_ITERATIONS, step_size=step_size)
-    free = free_phase(model, x, solver=solver)
+    free = relaxed(model, x, solver)
+    free.report_failure("free_phase", "warn")
     if not free.converged or solver.tolerance == 0:
         return free
     again = replace(solver, tolerance=0.0, max_iterations=int(free.iterations.max()))
-    polished = free_phase(model, x, solver=again, initial=free.state)
+    polished = relaxed(model, x, again, initial=free.state)
     return replace(polished, status=free.status, solver=solver)

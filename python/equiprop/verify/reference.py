@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from equiprop.arrays import Array
 from equiprop.gradients import recurrent_backpropagation
 from equiprop.linear_solvers import GMRES
-from equiprop.solvers import free_phase
+from equiprop.solvers import relaxed
 from equiprop.verify.problem import Problem
 from equiprop.verify.spectrum import DENSE, dense_hessian
 
@@ -44,7 +44,7 @@ def finite_differences(
     model = problem.model
 
     def objective() -> float:
-        free = free_phase(model, problem.x, solver=problem.solver, initial=problem.state, on_failure="ignore")
+        free = relaxed(model, problem.x, problem.solver, initial=problem.state)
         return problem.objective(free.state)
 
     return central_differences(objective, model.parameters, chosen, step)

@@ -6,6 +6,7 @@ import json
 from os import PathLike
 from pathlib import Path
 
+from equiprop.files import write_text
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.html import page
 from equiprop.verify.verdict import Report, Verdict, write
@@ -21,12 +22,7 @@ def _(certificate: Certificate, path: str | PathLike[str]) -> None:
         text = json.dumps(certificate.as_dict(), indent=1, allow_nan=False) + "\n"
     else:
         raise ValueError(f"[save] A certificate is a .html or a .json file. Received {str(path)!r}.")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, text, "save")
 
 
 @write.register

@@ -15,7 +15,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided
 from equiprop.results import FixedPoint
-from equiprop.solvers import Euler, FreeSolver, free_phase
+from equiprop.solvers import Euler, FreeSolver, relaxed
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.verdict import Report, Row
@@ -80,7 +80,7 @@ def unconverged(
     rows = []
     for length in lengths:
         short = Euler(tolerance=0, max_iterations=length, step_size=step_size)
-        free = free_phase(problem.model, problem.x, solver=short)
+        free = relaxed(problem.model, problem.x, short)
         stored = _against_stored(problem, free, one_sided(beta), nudged)
         after = f"after {length} steps"
         rows += [

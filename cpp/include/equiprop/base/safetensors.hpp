@@ -13,11 +13,11 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/export.hpp"
+#include "equiprop/base/files.hpp"
 
 namespace equiprop {
 
@@ -26,19 +26,6 @@ static_assert(std::endian::native == std::endian::little,
 
 /// The longest header that is written or read: 1 MiB, enough for thousands of tensors.
 inline constexpr std::size_t max_header_bytes = std::size_t{1} << 20;
-
-/// The system could not read or write a file; code() holds the errno. Python raises the matching subclass of OSError.
-class EQUIPROP_EXPORT FileError : public std::system_error {
- public:
-  /// Creates the error of errno `number`.
-  FileError(int number, std::string message)
-      : std::system_error(number, std::generic_category()), message_(std::move(message)) {}
-  /// Returns the message, `[where] rule. Received <the system's reason> for <path>.`
-  const char* what() const noexcept override;
-
- private:
-  std::string message_;
-};
 
 /// Number types of the format whose size is a whole number of bytes.
 enum class TensorType { f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 };
@@ -118,10 +105,8 @@ class EQUIPROP_EXPORT SafetensorsFile {
 /// Throws InvalidArgument if the file violates the format, FileError if it cannot be read.
 EQUIPROP_EXPORT Safetensors read_safetensors(const std::filesystem::path& path);
 
-/// Writes named tensors and text atomically: afterwards the path holds either the complete new file or the unchanged
-/// old one. Equal content gives equal bytes. Data start at a multiple of 8 bytes and larger types come first, so that
-/// every tensor is aligned. Symbolic links are followed, and the permissions of a replaced file are kept. Error
-/// messages start with `where`.
+/// Writes named tensors and text atomically, see write_file. Equal content gives equal bytes. Data start at a multiple
+/// of 8 bytes and larger types come first, so that every tensor is aligned. Error messages start with `where`.
 ///
 /// Throws InvalidArgument if the path leads to a device or pipe, a name is `__metadata__`, bytes do not fit a shape,
 /// text is not UTF-8, or names and text exceed a header of max_header_bytes. Throws FileError if writing fails, for
