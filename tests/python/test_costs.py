@@ -76,6 +76,17 @@ def test_targets_are_copied_when_they_are_bound() -> None:
     assert cost.value(o).tolist() == [1.5]
 
 
+def test_weights_belong_to_a_cost_and_change_no_other_number_of_it() -> None:
+    cost, o = eq.SquaredError().bind(NET, np.array([0, 1]), ""), np.ones((2, 3))
+    weighted = cost.weighted(np.array([2.0, 0.5]))
+    assert cost.sample_weight is None
+    assert weighted.sample_weight.tolist() == [2.0, 0.5]
+    assert (weighted.value(o) == cost.value(o)).all()
+    assert (weighted.state_gradient(full(o)) == cost.state_gradient(full(o))).all()
+    with pytest.raises(ValueError, match=r"\[sample_weight\] Each sample has one weight"):
+        cost.weighted(np.ones(3))
+
+
 class Smoothed:
     """A cost of the user's own: the cross-entropy of labels that are smoothed, which may have own weights."""
 
