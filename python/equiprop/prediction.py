@@ -14,7 +14,7 @@ from equiprop.history import Evaluation
 from equiprop.input_scale import warn_of_scales
 from equiprop.models import Model
 from equiprop.solvers import FreeSolver
-from equiprop.training_data import are_one_hot, as_dataset
+from equiprop.training_data import are_one_hot, as_dataset, with_given_weight
 
 
 class Predictor:
@@ -57,8 +57,11 @@ class Predictor:
         if self.model.num_outputs == 1 or not self._has_classes:
             raise ValueError(f"[{where}] Classes need a model of classes. Received {received}.")
 
-    def evaluate(self, data: Any, y: Any = None) -> Evaluation:
+    def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> Evaluation:
         """Return error and mean cost on data, from free phases with the trainer's solver.
+
+        With weights w_i of the samples, the error is sum_i w_i e_i / sum_i w_i, as the score of scikit-learn,
+        and so is the cost.
 
         Emits a `ConvergenceWarning` if some samples do not converge.
 
@@ -69,9 +72,12 @@ class Predictor:
             array of floats is refused unless that is 1.
         y : array, optional
             Labels or targets of an array.
+        sample_weight : array (samples,), optional
+            Weights, at least 0, unless `data` is a Dataset with weights.
         """
         where = "Trainer.evaluate"
         data = as_dataset(data, y, self.model, self.classes, where, scale=self.scale)
+        data = with_given_weight(data, sample_weight, where)
         evaluation, outcome = measure(self.model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation

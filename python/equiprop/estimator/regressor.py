@@ -10,7 +10,8 @@ from sklearn.utils.validation import validate_data
 
 from equiprop.checks import require
 from equiprop.data import Dataset
-from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin, standardised, statistics
+from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin
+from equiprop.estimator.inputs import standardised, statistics, without_zero_weights
 
 _Self = TypeVar("_Self", bound="EquilibriumRegressor")
 
@@ -51,15 +52,17 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
         tags.target_tags.multi_output = True
         return tags
 
-    def partial_fit(self: _Self, X: Any, y: Any) -> _Self:
+    def partial_fit(self: _Self, X: Any, y: Any, sample_weight: Any = None) -> _Self:
         """Train for one epoch on samples X and their targets y, at constant learning rates.
 
         Features and statistics of inputs and targets are determined by the first call.
 
         Parameters
         ----------
-        X : array or DataFrame (samples, features)
+        X : array, DataFrame or scipy.sparse array (samples, features)
         y : array (samples,) or (samples, outputs)
+        sample_weight : array (samples,), optional
+            Weight of each sample, at least 0, best with mean 1 over all calls.
 
         Returns
         -------
@@ -68,9 +71,9 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter of the estimator, X or y is not valid.
+            If a parameter of the estimator, X, y or a weight is not valid.
         """
-        return self._partial_fit(self._dataset(X, y, first=not hasattr(self, "trainer_")))
+        return self._partial_fit(self._dataset(X, y, sample_weight, first=not hasattr(self, "trainer_")))
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Return the predictions, (samples,) or (samples, outputs) as the targets of `fit`."""
@@ -78,15 +81,18 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
         predictions = self.target_mean_ + self.target_scale_ * outputs
         return np.asarray(predictions.reshape(len(outputs), *self._target_shape))
 
-    def _dataset(self, X: Any, y: Any, *, first: bool) -> Dataset:
+    def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> Dataset:
         x: Any
-        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True)
+        x, y = validate_data(
+            self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True, accept_sparse="csr"
+        )
+        x, y, weights = without_zero_weights(x, y, sample_weight, type(self).__name__)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if first:
             self._target_shape = y.shape[1:]
-            self.target_mean_, self.target_scale_ = statistics(targets, self.standardize)
+            self.target_mean_, self.target_scale_ = statistics(targets, self.standardize, weights)
         outputs = len(self.target_mean_)
         rule = f"y has {outputs} targets for each sample, as in earlier data"
         require(targets.shape[1] == outputs, type(self).__name__, rule, targets.shape[1])
         targets = standardised(targets, self.target_mean_, self.target_scale_, type(self).__name__, "y")
-        return Dataset(self._inputs(x, first=first), targets)
+        return Dataset(self._inputs(x, weights, first=first), targets, sample_weight=weights)
