@@ -20,6 +20,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
 from equiprop.dataset import Dataset
 from equiprop.defaults import start, training_cost, training_phase
+from equiprop.explaining import Explainer
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
@@ -52,7 +53,7 @@ Callback = Callable[["Trainer", Epoch], None]
 
 
 @dataclass
-class Trainer(Predictor):
+class Trainer(Explainer, Predictor):
     """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
@@ -212,7 +213,7 @@ class Trainer(Predictor):
         if self._health.has_run_away(metrics.objective, self.steps, self.cost, self.model, y):
             raise runaway_error(metrics.objective, self._health.start, self.growth_advice())
         self.steps += 1
-        self._health.keep(self.model, self.steps)
+        self._health.after_step(self.model, self.steps)
         return metrics
 
     def prepare(self, data: Any, y: Any = None) -> None:

@@ -82,7 +82,7 @@ def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
     options: Any = {"activation": "hard_sigmoid", "seed": 0}
     held = eq.HopfieldNetwork([4, 12, 3], gain=0.5, **options)
     (said,) = warnings_of(eq.Trainer(held, optimizer=eq.SGD(1e-3)), raw)
-    assert "of the hidden units do not respond to the input" in said
+    assert "of the units of hidden1 do not respond to the input" in said
     assert "construct the network without `gain`" in said
     x = (raw.x - raw.x.mean(axis=0)) / raw.x.std(axis=0)
     cured = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options), batch_size=20)
@@ -93,7 +93,7 @@ def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
 def test_a_learning_rate_that_is_too_small_is_named_and_the_cure_works() -> None:
     data = blobs()
     (said,) = warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(1e-9)), data)
-    assert "raise the learning rate, or use the default," in said
+    assert "Raise the learning rate (1e-09), or use the default, Adam('auto')." in said
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05)), data) == []
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam("auto")), data) == []
 
