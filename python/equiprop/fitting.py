@@ -105,9 +105,7 @@ def _run_epoch(
         position.add(metrics, len(x), time.perf_counter() - start)
         if checkpoint is not None:
             checkpoint.after_step(trainer)
-    trainer._health.count(sum(position.sizes), position.unconverged, position.inaccurate)
-    advice = [a for m in position.metrics for a in m.advice]
-    warn_of_epoch(position.epoch, position.unconverged, position.inaccurate, sum(position.sizes), advice)
+    _watch_phases(trainer, position)
     trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
     record = position.summary(error)
@@ -122,3 +120,16 @@ def _run_epoch(
     for callback in trainer.callbacks:
         callback(trainer, record)
     return record
+
+
+def _watch_phases(trainer: Fitting, position: Position) -> None:
+    """Count the samples of an epoch, and warn once in a run if many did not converge or are inaccurate."""
+    health, samples, metrics = trainer._health, sum(position.sizes), position.metrics
+    unconverged, inaccurate = position.unconverged, position.inaccurate
+    health.count(samples, unconverged, inaccurate)
+    if "phases" in health.said or not (unconverged or inaccurate):
+        return
+    learning = sum(m.objective for m in metrics) > 0.5 * health.start * len(metrics)
+    counts = (position.epoch, unconverged, inaccurate, samples)
+    if warn_of_epoch(*counts, learning, (a for m in metrics for a in m.advice)):
+        health.said.append("phases")

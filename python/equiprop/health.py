@@ -18,6 +18,8 @@ _RUNAWAY = 10.0
 _SMALL = 0.5
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
+#: The update of a step is measured again after so many times the steps of the last time.
+_AGAIN = 1.2
 
 
 @dataclass
@@ -101,7 +103,7 @@ class Health:
 
     def after_step(self, model: Model, step: int) -> None:
         """Keep the parameters after every 100th step, and measure the update of the step after that."""
-        if step == self.step + 1:
+        if step == self.step + 1 and step >= _AGAIN * self.moved:
             self._measure(model, step)
         if step % _INTERVAL == 0:
             self.keep(model, step)

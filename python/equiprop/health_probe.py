@@ -23,10 +23,10 @@ _FLAT = 0.01
 #: A unit is silent if its state differs by less than this between samples.
 _SILENT = 1e-3
 #: Number of products with the Hessian from which stability margins are estimated.
-_LANCZOS = 16
+_LANCZOS = 12
 
 #: Number of samples whose stability margin is estimated during training.
-MARGINS = 25
+MARGINS = 20
 
 _Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Probe(NamedTuple):
     free : FixedPoint
         The free phase.
     features : float
-        Largest root mean square of an input over the samples.
+        Largest root mean square of an input over the samples; 0 if all samples are equal.
     layers : tuple of LayerFigures
     outputs : float
         Standard deviation of the outputs over the samples, relative to that of their targets, both as root
@@ -111,13 +111,19 @@ def probe(model: Model, solver: FreeSolver, x: Array, y: Array, *, margins: int)
     chosen = np.linspace(0, len(x) - 1, min(margins, len(x)) if model.conservative else 0).astype(np.intp)
     return Probe(
         free,
-        float(np.sqrt(np.square(free.x, dtype=np.float64).mean(axis=0).max(initial=0))),
+        _size(free.x),
         layers,
         _spread(free.outputs) / spread if spread else math.nan,
         stability_margins(model.clamp(free.x[chosen]), free.state[chosen], mobility[chosen])
         if len(chosen)
         else np.zeros(0),
     )
+
+
+def _size(x: Array) -> float:
+    if (x == x[0]).all():
+        return 0.0
+    return float(np.sqrt(np.square(x, dtype=np.float64).mean(axis=0).max()))
 
 
 def _held(model: Model, state: Array, mobility: Array) -> NDArray[np.bool_]:

@@ -19,9 +19,9 @@ from equiprop.results import TrainingWarning
 from equiprop.run_faults import EARLY, Run, faults, has_unbounded_units
 from equiprop.solvers import FreeSolver
 
-#: During a training the units are examined when it has taken so many times the steps of the last time, and
-#: at its end if it has taken so many times these steps.
-_AGAIN, _AT_END = 2.0, 1.25
+#: The units are examined again when the training has so many times the steps of the last time, and at its end
+#: if it has so many times these steps: a look takes as long as three steps, and ten looks reach a million.
+_AGAIN, _AT_END = 4.0, 1.25
 #: An error above this part of that of guessing is no better.
 _CHANCE = 0.95
 
@@ -42,7 +42,7 @@ class Watched(Protocol):
 
 def watch_epoch(trainer: Watched) -> None:
     """Examine the units after an epoch if it is time, and warn of faults that were not reported yet."""
-    if trainer.steps >= _AGAIN * trainer._health.probed:
+    if trainer.steps >= max(EARLY, _AGAIN * trainer._health.probed):
         _report(trainer, run_of(trainer, _probe(trainer)), stacklevel=6)
 
 
@@ -59,7 +59,7 @@ def watch_end(trainer: Watched, data: Any, records: Sequence[Epoch]) -> None:
     """
     guessing = _guessing(data)
     at_chance = guessing > 0.1 and trainer.steps >= EARLY and records[-1].train_error >= _CHANCE * guessing
-    due = at_chance or trainer.steps >= _AT_END * trainer._health.probed
+    due = at_chance or trainer.steps >= max(EARLY, _AT_END * trainer._health.probed)
     run = run_of(trainer, _probe(trainer) if due else None)
     if not at_chance:
         _report(trainer, run, stacklevel=5)
@@ -76,8 +76,8 @@ def watch_end(trainer: Watched, data: Any, records: Sequence[Epoch]) -> None:
 
 
 _NO_CAUSE = (
-    "No cause was found in the network: check that the labels belong to the samples, and that the defaults of "
-    "optimizer, second phase and schedule do no better."
+    "No cause was found in the network: check that the labels belong to the samples, and that the defaults "
+    "of optimizer, second phase and schedule do no better."
 )
 
 

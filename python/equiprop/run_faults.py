@@ -6,6 +6,7 @@ activations, 1, 3 and 5 hidden layers, both costs. No training by default reache
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,6 +39,8 @@ _FALL = 0.1
 _MARGIN = 0.02
 #: Norm of all couplings, in units of the slopes, that a cure asks for: margins are then at least 0.1.
 _SAFE_NORM = 0.9
+#: Fewer samples do not tell whether units respond.
+_FEWEST = 20
 #: No fault of outputs and steps before this many steps.
 EARLY = 50
 
@@ -99,9 +102,12 @@ def faults(run: Run) -> list[Fault]:
 
 
 def _of_units(run: Run) -> Fault | None:
-    """Return the fault of hidden units that are held or silent, otherwise that of outputs."""
+    """Return the fault of hidden units that are held or silent, otherwise that of outputs.
+
+    None if the samples cannot tell.
+    """
     probe = run.probe
-    if probe is None or 2 * probe.unconverged > probe.samples:
+    if probe is None or not _is_told_apart(probe):
         return None
     if isinstance(run.model, HopfieldNetwork):
         for layer in sorted(probe.layers[:-1], key=lambda layer: -max(layer.silent, layer.held)):
@@ -118,6 +124,12 @@ def _of_units(run: Run) -> Fault | None:
         )
         return Fault("outputs", cause, _cure_of_units(run))
     return None
+
+
+def _is_told_apart(probe: Probe) -> bool:
+    """Return True if there are enough samples, most of them converged, and inputs and targets differ."""
+    many = probe.samples >= _FEWEST and 2 * probe.unconverged <= probe.samples
+    return many and probe.features > 0 and not math.isnan(probe.outputs)
 
 
 def _cure_of_units(run: Run) -> str:
