@@ -15,7 +15,7 @@ from equiprop.clipping import Clipping
 from equiprop.costs import Cost, bind_cost
 from equiprop.health import Health
 from equiprop.health_probe import PROBED, Probe, probe
-from equiprop.health_watch import rows_of, run_of
+from equiprop.health_watch import CHANCE, NO_CAUSE, rows_of, run_of
 from equiprop.history import Epoch
 from equiprop.models import Model
 from equiprop.optimizers import Optimizer
@@ -50,6 +50,9 @@ class Explainer:
     def growth_advice(self) -> tuple[str, ...]:  # noqa: D102
         raise NotImplementedError
 
+    def check_settings(self) -> None:  # noqa: D102
+        raise NotImplementedError
+
     def explain(self, data: Any = None, y: Any = None) -> None:
         """Print the figures of the training so far, its faults and their cures.
 
@@ -71,8 +74,13 @@ class Explainer:
         >>> data = eq.Dataset(np.array([[0.0, 1.0], [1.0, 0.0]] * 20), np.array([0, 1] * 20))
         >>> trainer = eq.Trainer(eq.HopfieldNetwork([2, 8, 2], seed=1), batch_size=10)
         >>> history = trainer.fit(data, epochs=20)
-        >>> trainer.explain()  # doctest: +SKIP
+        >>> trainer.explain()
+        HopfieldNetwork(2-8-2, hard_sigmoid, linear, legendre, float32)
+        80 steps, 20 epochs
+        layer units held silent block shape size step gradient ...
+        No fault was found.
         """
+        self.check_settings()
         if data is None and y is None:
             samples = self._health.probe
         else:
@@ -86,8 +94,11 @@ class Explainer:
         if samples is not None:
             figures = probe(self.model, self.solver, *samples, margins=PROBED)
             gradient = self._gradient(figures, samples[1])
-        run = run_of(self, figures)
-        found = [f"-> {fault}" for fault in faults(run)] or (["No fault was found."] if self.steps else [])
+        at_chance = CHANCE in self._health.said
+        run = run_of(self, figures, at_chance)
+        found = [f"-> {fault}" for fault in faults(run)]
+        if self.steps and not found:
+            found = [f"The error is at chance. {NO_CAUSE}" if at_chance else "No fault was found."]
         lines = [*_heading(run), *_table(run, gradient), *_of_steps(run, self._clipping), *_of_samples(run)]
         return "\n".join(
             [line[:_WIDTH].rstrip() for line in lines]
@@ -103,9 +114,12 @@ class Explainer:
         return self.second_phase.gradient(state)
 
 
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
 def _heading(run: Run) -> list[str]:
-    epochs = len(run.history)
-    lines = [repr(run.model), f"{run.steps} steps, {epochs} epoch{'s' if epochs != 1 else ''}"]
+    lines = [repr(run.model), f"{_counted(run.steps, 'step')}, {_counted(len(run.history), 'epoch')}"]
     if run.probe is None:
         lines.append("Held and silent units and gradients are not measured: pass data to explain.")
     return lines
@@ -175,7 +189,7 @@ def _of_steps(run: Run, clipping: Clipping) -> list[str]:
     if run.history:
         first, last, zero = run.history[0], run.history[-1], run.health.start
         fall = f"objective: {first.objective:.3g} in the first epoch, {last.objective:.3g} in the last"
-        lines.append(f"{fall}; start {zero:.3g}")
+        lines.append(f"{fall}; start {zero:.3g}; error {first.train_error:.3g}, {last.train_error:.3g}")
     if run.health.samples:
         n, bad, rough = run.health.samples, run.health.unconverged, run.health.inaccurate
         lines.append(

@@ -34,6 +34,8 @@ class Health:
         Number of the step after which `kept` was copied.
     kept : (parameters,) array, optional
         Parameters after step `step`, at which the objective had not run away.
+    fitted : bool
+        True if the network began with start values that fit its first data.
     moves : dict of str to float
         Size of the update of one step, relative to that of the block, for each block of the parameters; NaN
         for a block that was 0.
@@ -55,6 +57,7 @@ class Health:
     start: float = math.nan
     step: int = 0
     kept: Array | None = field(default=None, repr=False, compare=False)
+    fitted: bool = field(default=False, compare=False)
     moves: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
     moved: int = field(default=0, compare=False)
     largest_move: float = field(default=0.0, compare=False)

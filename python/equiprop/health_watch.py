@@ -22,6 +22,8 @@ from equiprop.solvers import FreeSolver
 #: The units are examined again when the training has so many times the steps of the last time, and at its end
 #: if it has so many times these steps: a look takes as long as three steps, and ten looks reach a million.
 _AGAIN, _AT_END = 4.0, 1.25
+#: Kind of the report on an error at chance.
+CHANCE = "chance"
 #: An error above this part of that of guessing is no better.
 _CHANCE = 0.95
 
@@ -43,7 +45,7 @@ class Watched(Protocol):
 def watch_epoch(trainer: Watched) -> None:
     """Examine the units after an epoch if it is time, and warn of faults that were not reported yet."""
     if trainer.steps >= max(EARLY, _AGAIN * trainer._health.probed):
-        _report(trainer, run_of(trainer, _probe(trainer)), stacklevel=6)
+        _report(trainer, run_of(trainer, _probe(trainer), at_chance=False), stacklevel=6)
 
 
 def watch_end(trainer: Watched, data: Any, records: Sequence[Epoch]) -> None:
@@ -60,22 +62,22 @@ def watch_end(trainer: Watched, data: Any, records: Sequence[Epoch]) -> None:
     guessing = _guessing(data)
     at_chance = guessing > 0.1 and trainer.steps >= EARLY and records[-1].train_error >= _CHANCE * guessing
     due = at_chance or trainer.steps >= max(EARLY, _AT_END * trainer._health.probed)
-    run = run_of(trainer, _probe(trainer) if due else None)
+    run = run_of(trainer, _probe(trainer) if due else None, at_chance)
     if not at_chance:
         _report(trainer, run, stacklevel=5)
         return
     causes = faults(run)
-    trainer._health.said += [fault.kind for fault in causes]
+    trainer._health.said += [*(fault.kind for fault in causes), CHANCE]
     warnings.warn(
         f"[Trainer.fit] After {trainer.steps} steps the training error, {records[-1].train_error:.1%}, is no "
         f"better than that of guessing the most frequent class, {guessing:.1%}. "
-        + (" ".join(map(str, causes)) or _NO_CAUSE),
+        + (" ".join(map(str, causes)) or NO_CAUSE),
         TrainingWarning,
         stacklevel=4,
     )
 
 
-_NO_CAUSE = (
+NO_CAUSE = (
     "No cause was found in the network: check that the labels belong to the samples, and that the defaults "
     "of optimizer, second phase and schedule do no better."
 )
@@ -97,8 +99,8 @@ def _report(trainer: Watched, run: Run, stacklevel: int) -> None:
             warnings.warn(message, TrainingWarning, stacklevel=stacklevel)
 
 
-def run_of(trainer: Watched, figures: Probe | None) -> Run:
-    """Return what is known of the training of a trainer."""
+def run_of(trainer: Watched, figures: Probe | None, at_chance: bool) -> Run:
+    """Return what is known of the training of a trainer; see `Run`."""
     return Run(
         trainer.model,
         trainer.steps,
@@ -108,6 +110,7 @@ def run_of(trainer: Watched, figures: Probe | None) -> Run:
         trainer._health,
         trainer.growth_advice(),
         figures,
+        at_chance,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from equiprop.activations import activation
 from equiprop.coupling_guard import is_unbounded
 from equiprop.health import Health
-from equiprop.health_probe import Probe
+from equiprop.health_probe import LayerFigures, Probe
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import Rate
@@ -39,8 +39,16 @@ _FALL = 0.1
 _MARGIN = 0.02
 #: Norm of all couplings, in units of the slopes, that a cure asks for: margins are then at least 0.1.
 _SAFE_NORM = 0.9
+#: In networks of more hidden layers signals may be too weak at the start.
+_DEEP = 5
 #: Fewer samples do not tell whether units respond.
 _FEWEST = 20
+#: Features of this root mean square are not scaled.
+_LARGE_FEATURE = 6.0
+_SCALE = (
+    "Scale the features to a standard deviation of about 1, and construct the network without `gain`, to get "
+    "other start values."
+)
 #: No fault of outputs and steps before this many steps.
 EARLY = 50
 
@@ -84,6 +92,8 @@ class Run:
         Advice to lower the learning rate, if the parameters grew much.
     probe : Probe, optional
         Figures of the present network; None if no samples are known.
+    at_chance : bool
+        True if the error is no better than that of guessing the most frequent class.
     """
 
     model: Model
@@ -94,10 +104,14 @@ class Run:
     health: Health
     growth: tuple[str, ...]
     probe: Probe | None
+    at_chance: bool
 
 
 def faults(run: Run) -> list[Fault]:
-    """Return the faults of a training; of the units only the one that causes the others."""
+    """Return the faults of a training; one of the units stands alone, because it causes the others."""
+    units = _of_units(run)
+    if units is not None:
+        return [units]
     return [fault for rule in _RULES for fault in [rule(run)] if fault is not None]
 
 
@@ -113,16 +127,16 @@ def _of_units(run: Run) -> Fault | None:
         for layer in sorted(probe.layers[:-1], key=lambda layer: -max(layer.silent, layer.held)):
             if layer.silent > _SILENT:
                 share = f"{layer.silent:.0%} of the units of {layer.name} do not respond to the input."
-                return Fault("units", share, _cure_of_units(run))
+                return Fault("units", share, _cure_of_units(run, layer))
             if layer.held > _HELD:
                 share = f"{layer.held:.2%} of the states of {layer.name} are held at a bound or saturated, "
-                return Fault("units", share + "so that no gradient passes.", _cure_of_units(run))
+                return Fault("units", share + "so that no gradient passes.", _cure_of_units(run, layer))
     if run.steps >= EARLY and probe.outputs < _CONSTANT:
         cause = (
             "The outputs ignore the input: their standard deviation over the samples is "
             f"{probe.outputs:.1g} of that of the targets."
         )
-        return Fault("outputs", cause, _cure_of_units(run))
+        return Fault("outputs", cause, _cure_of_units(run, probe.layers[-1]))
     return None
 
 
@@ -132,26 +146,37 @@ def _is_told_apart(probe: Probe) -> bool:
     return many and probe.features > 0 and not math.isnan(probe.outputs)
 
 
-def _cure_of_units(run: Run) -> str:
-    if run.growth:
+def _cure_of_units(run: Run, layer: LayerFigures) -> str:
+    """Return the cure of units in a layer that updates drove to their bounds, or that get weak signals."""
+    if run.growth and layer.held > 0.5:
         return " ".join(run.growth)
-    return (
-        "Scale the features to a standard deviation of about 1, and construct the network without `gain`, to "
-        "get other start values."
+    if not run.health.fitted:
+        return _SCALE
+    deep = _hidden_layers(run.model) > _DEEP and layer.held <= 0.5
+    return f"Use at most {_DEEP} hidden layers." if deep else _lower_the_rate(run)
+
+
+def _of_features(run: Run) -> Fault | None:
+    """Return the fault of features that are large, from which only a training that fails suffers."""
+    if not run.at_chance or run.probe is None or run.probe.features <= _LARGE_FEATURE:
+        return None
+    cause = (
+        f"The largest root mean square of a feature is {run.probe.features:.3g}, that of scaled ones is 1."
     )
+    return Fault("features", cause, _SCALE)
 
 
 def _of_large_steps(run: Run) -> Fault | None:
     health, hidden = run.health, 1
     blocks: Mapping[str, float] = health.moves
     if isinstance(run.model, HopfieldNetwork):
-        hidden = max(len(run.model.layers) - 2, 1)
+        hidden = max(_hidden_layers(run.model), 1)
         blocks = {name: move for name, move in health.moves.items() if not name.startswith("b")}
     name = max(blocks, key=lambda block: np.nan_to_num(blocks[block], nan=-1.0), default="")
     if health.moved < EARLY or not name or not blocks[name] > _LARGE_STEP / hidden:
         return None
-    cause = f"Step {health.moved} changed {name} by {blocks[name]:.0%} of its size."
-    return Fault("large steps", cause, f"Lower the learning rate{_shown(run.rate)}{_or_default(run)}.")
+    cause = f"Step {health.moved} changed {name} by {100 * blocks[name]:.2g}% of its size."
+    return Fault("large steps", cause, _lower_the_rate(run))
 
 
 def _of_small_steps(run: Run) -> Fault | None:
@@ -159,21 +184,27 @@ def _of_small_steps(run: Run) -> Fault | None:
     if run.steps < EARLY or len(history) < 2 or health.largest_move * run.steps > _SHORT_WAY:
         return None
     first, last = history[0].objective, history[-1].objective
-    if last < (1 - _FALL) * first or last < 0.25 * health.start:
+    if not run.at_chance and (last < (1 - _FALL) * first or last < 0.25 * health.start):
         return None
     cause = (
-        f"The objective hardly changed, from {first:.3g} to {last:.3g}: a step moves the parameters by at "
-        f"most {health.largest_move:.1g} of their size."
+        f"A step moves the parameters by at most {health.largest_move:.1g} of their size; the objective went "
+        f"from {first:.3g} to {last:.3g}."
     )
-    return Fault("small steps", cause, f"Raise the learning rate{_shown(run.rate)}{_or_default(run)}.")
+    return Fault("small steps", cause, f"Raise the learning rate{_shown(run)}.")
 
 
-def _shown(rate: Rate | None) -> str:
-    return f" ({rate:g})" if isinstance(rate, int | float) else ""
+def _hidden_layers(model: Model) -> int:
+    return len(model.layers) - 2 if isinstance(model, HopfieldNetwork) else 1
 
 
-def _or_default(run: Run) -> str:
-    return "" if run.automatic else ", or use the default, Adam('auto')"
+def _lower_the_rate(run: Run) -> str:
+    return f"Lower the learning rate{_shown(run)}."
+
+
+def _shown(run: Run) -> str:
+    """Return the rate of the optimizer in brackets, if it is one number, and the default if it is another."""
+    shown = f" ({run.rate:g})" if isinstance(run.rate, int | float) else ""
+    return shown if run.automatic else f"{shown}, or use the default, Adam('auto')"
 
 
 def _of_margin(run: Run) -> Fault | None:
@@ -207,4 +238,9 @@ def _safe_norm(model: Model) -> float:
     return _SAFE_NORM / float(np.linalg.norm(graph + graph.T, 2))
 
 
-_RULES: Sequence[Callable[[Run], Fault | None]] = (_of_units, _of_margin, _of_large_steps, _of_small_steps)
+_RULES: Sequence[Callable[[Run], Fault | None]] = (
+    _of_features,
+    _of_margin,
+    _of_large_steps,
+    _of_small_steps,
+)

@@ -242,6 +242,7 @@ class Trainer(Explainer, Predictor):
 
     def _start(self, x: Array) -> None:
         """Set start values and rates that fit inputs x (samples, inputs); see `defaults.start`."""
+        self._health.fitted = getattr(self.model, "fresh_seed", None) is not None
         self._automatic = start(self.model, self.optimizer, self.cost, x)
         self._largest_at_start = largest_size(self.model.parameters)
         self._started = True
