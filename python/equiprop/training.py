@@ -298,7 +298,10 @@ class Trainer(Explainer, Predictor):
         Warns
         -----
         TrainingWarning
-            If inputs or targets are not scaled, or the error stays at chance.
+            If inputs or targets are not scaled, the error stays at chance, or a fault is found that `explain`
+            shows, too. Each is reported once in a call.
+        ConvergenceWarning
+            Once in a call, if many samples of an epoch do not converge, or their gradients are inaccurate.
 
         Raises
         ------
