@@ -124,12 +124,8 @@ def _run_epoch(
 
 def _watch_phases(trainer: Fitting, position: Position) -> None:
     """Count the samples of an epoch, and warn once in a run if many did not converge or are inaccurate."""
-    health, samples, metrics = trainer._health, sum(position.sizes), position.metrics
-    unconverged, inaccurate = position.unconverged, position.inaccurate
-    health.count(samples, unconverged, inaccurate)
-    if "phases" in health.said or not (unconverged or inaccurate):
-        return
-    learning = sum(m.objective for m in metrics) > 0.5 * health.start * len(metrics)
-    counts = (position.epoch, unconverged, inaccurate, samples)
-    if warn_of_epoch(*counts, learning, (a for m in metrics for a in m.advice)):
+    health, counts = trainer._health, (position.unconverged, position.inaccurate, sum(position.sizes))
+    health.count(*counts)
+    advice = (sentence for m in position.metrics for sentence in m.advice)
+    if "phases" not in health.said and warn_of_epoch(position.epoch, *counts, advice):
         health.said.append("phases")

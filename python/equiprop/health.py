@@ -14,6 +14,8 @@ from equiprop.models import Model
 
 #: An objective beyond this multiple of its start has run away.
 _RUNAWAY = 10.0
+#: Number of samples whose mean objective tells whether it has run away.
+_JUDGED = 20
 #: Objective of one output that is wrong by 1. Outputs are of size 1, so a smaller start counts as this large.
 _SMALL = 0.5
 #: Parameters are kept every so many steps.
@@ -30,6 +32,8 @@ class Health:
     ----------
     start : float
         Objective of the first step, or that of outputs that are 0 if this is larger, at least 1/2.
+    recent : float
+        Objective of the last step, or of about the last 20 samples if a step has fewer.
     step : int
         Number of the step after which `kept` was copied.
     kept : (parameters,) array, optional
@@ -55,6 +59,7 @@ class Health:
     """
 
     start: float = math.nan
+    recent: float = 0.0
     step: int = 0
     kept: Array | None = field(default=None, repr=False, compare=False)
     fitted: bool = field(default=False, compare=False)
@@ -85,7 +90,7 @@ class Health:
         self.samples = self.unconverged = self.inaccurate = 0
         self.largest_move, self.said = 0.0, []
 
-    def count(self, samples: int, unconverged: int, inaccurate: int) -> None:
+    def count(self, unconverged: int, inaccurate: int, samples: int) -> None:
         """Add the numbers of samples of an epoch."""
         self.samples += samples
         self.unconverged += unconverged
@@ -94,15 +99,18 @@ class Health:
     def has_run_away(self, objective: float, step: int, cost: Cost, model: Model, y: Any) -> bool:
         """Return True if the objective of a step is beyond ten times its start, or not finite.
 
-        Larger targets y than those of the first step raise the start.
+        Single samples may cost as much without harm, so of fewer than 20 samples the running mean over about
+        20 counts. Larger targets y than those of the first step raise the start.
         """
         if step == 0 and math.isfinite(objective):
             self.start = max(self.start, objective, _SMALL)
-        if objective <= _RUNAWAY * self.start:
+        whole = step == 0 or len(y) >= _JUDGED or not math.isfinite(objective)
+        self.recent = objective if whole else self.recent + (objective - self.recent) * len(y) / _JUDGED
+        if self.recent <= _RUNAWAY * self.start:
             return False
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         self.start = max(self.start, objective_of_zero(cost, model.num_outputs, targets))
-        return not objective <= _RUNAWAY * self.start
+        return not self.recent <= _RUNAWAY * self.start
 
     def after_step(self, model: Model, step: int) -> None:
         """Keep the parameters after every 100th step, and measure the update of the step after that."""

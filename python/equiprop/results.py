@@ -139,33 +139,16 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def warn_of_epoch(
-    epoch: int, unconverged: int, inaccurate: int, samples: int, learning: bool, advice: Iterable[str]
-) -> bool:
-    """Warn if more than 5 % of the samples of an epoch did not converge, or half of them are inaccurate.
+def warn_of_epoch(epoch: int, unconverged: int, inaccurate: int, samples: int, advice: Iterable[str]) -> bool:
+    """Warn if more than 5 % of the samples of an epoch did not converge, or 90 % of the first are inaccurate.
 
-    A single sample changes the gradient of its batch little; the history has its number. Repeated advice is
-    shown once.
-
-    Parameters
-    ----------
-    epoch : int
-        Number of the epoch.
-    unconverged, inaccurate, samples : int
-        Numbers of samples: those that did not converge, those with an inaccurate gradient, and all.
-    learning : bool
-        True if the objective is above half its start. Later many samples are classified well, and their small
-        terms of the gradient are inaccurate, which does no harm.
-    advice : iterable of str
-
-    Returns
-    -------
-    bool
-        True if a warning was emitted.
+    A single sample changes the gradient of its batch little; the history has its number. In later epochs many
+    samples are classified well, and their terms are small and inaccurate. Repeated advice is shown once.
+    Returns True if a warning was emitted.
     """
     if unconverged > 0.05 * samples:
         event = f"{unconverged} of {samples} samples did not converge, so the gradients are approximate"
-    elif learning and inaccurate > 0.5 * samples:
+    elif epoch == 1 and inaccurate > 0.9 * samples:
         event = f"the gradients of {inaccurate} of {samples} samples are inaccurate"
     else:
         return False

@@ -23,13 +23,14 @@ from equiprop.optimizers import Rate
 
 #: Trainings by default have at most 5 % of silent units in a hidden layer.
 _SILENT = 0.5
-#: Trainings by default have at most 80 % of held units in a hidden layer.
+#: Trainings by default have at most 80 % of held states in a hidden layer of 64 units. All of a few units may
+#: be held without harm, so the objective must be behind, too.
 _HELD = 0.95
 #: Outputs of trainings by default vary at least half as much as their targets after the first epoch.
 _CONSTANT = 0.01
-#: A step by default is at most 0.03 / (number of hidden layers) after the first epoch; from 0.12 / number on,
+#: A step by default is at most 0.03 / (number of hidden layers) after the first epoch; from 0.15 / number on,
 #: trainings with a single rate stall.
-_LARGE_STEP = 0.12
+_LARGE_STEP = 0.15
 #: Steps that sum to less than this part of the parameters cannot have trained a network.
 _SHORT_WAY = 0.1
 #: The objective of a training that fell by less than this part has hardly changed.
@@ -106,6 +107,11 @@ class Run:
     probe: Probe | None
     at_chance: bool
 
+    @property
+    def is_behind(self) -> bool:
+        """True if the objective of the last epoch is above half its start."""
+        return not self.history or self.history[-1].objective > 0.5 * self.health.start
+
 
 def faults(run: Run) -> list[Fault]:
     """Return the faults of a training; one of the units stands alone, because it causes the others."""
@@ -128,7 +134,7 @@ def _of_units(run: Run) -> Fault | None:
             if layer.silent > _SILENT:
                 share = f"{layer.silent:.0%} of the units of {layer.name} do not respond to the input."
                 return Fault("units", share, _cure_of_units(run, layer))
-            if layer.held > _HELD:
+            if layer.held > _HELD and run.is_behind:
                 share = f"{layer.held:.2%} of the states of {layer.name} are held at a bound or saturated, "
                 return Fault("units", share + "so that no gradient passes.", _cure_of_units(run, layer))
     if run.steps >= EARLY and probe.outputs < _CONSTANT:

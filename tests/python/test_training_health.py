@@ -12,6 +12,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from networks import blobs, chain
+from sklearn.datasets import load_breast_cancer, load_iris
 
 
 def test_an_objective_that_runs_away_ends_the_training_with_the_last_good_parameters() -> None:
@@ -127,6 +128,26 @@ def test_an_update_in_the_last_step_that_ruins_the_model_is_noticed() -> None:
             trainer.fit(data, epochs=1)
         assert np.isfinite(net.parameters).all()
         assert np.abs(net.parameters).max() < 10
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")
+@pytest.mark.parametrize(("activation", "load"), [("relu", load_iris), ("tanh", load_breast_cancer)])
+def test_a_single_sample_of_a_high_cost_is_no_divergence(activation: str, load: Any) -> None:
+    x, y = load(return_X_y=True)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    net = eq.HopfieldNetwork([x.shape[1], 2, y.max() + 1], activation=activation)
+    trainer = eq.Trainer(net, cost=eq.CrossEntropy(), batch_size=1)
+    trainer.fit(x, y, epochs=10)
+    assert trainer.evaluate(x, y).error < 0.2
+
+
+def test_single_samples_that_run_away_end_the_training() -> None:
+    net = chain(4, 6, 3)
+    trainer = eq.Trainer(net, optimizer=eq.SGD(50.0), clip=math.inf, batch_size=1)
+    with pytest.raises(eq.ConvergenceError, match="the objective grew from"):
+        trainer.fit(blobs(), epochs=1)
+    assert trainer.steps < 20
+    np.testing.assert_array_equal(net.parameters, chain(4, 6, 3).parameters)
 
 
 def test_larger_targets_are_no_divergence() -> None:
