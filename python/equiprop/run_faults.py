@@ -20,6 +20,7 @@ from equiprop.health_probe import LayerFigures, Probe
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.optimizers import Rate
+from equiprop.overflow import lower
 
 #: Trainings by default have at most 5 % of silent units in a hidden layer.
 _SILENT = 0.5
@@ -196,7 +197,8 @@ def _of_small_steps(run: Run) -> Fault | None:
         f"A step moves the parameters by at most {health.largest_move:.1g} of their size; the objective went "
         f"from {first:.3g} to {last:.3g}."
     )
-    return Fault("small steps", cause, f"Raise the learning rate{_shown(run)}.")
+    shown = f" ({run.rate:g})" if isinstance(run.rate, int | float) else ""
+    return Fault("small steps", cause, f"Raise the learning rate{shown}{_or_default(run)}.")
 
 
 def _hidden_layers(model: Model) -> int:
@@ -204,13 +206,11 @@ def _hidden_layers(model: Model) -> int:
 
 
 def _lower_the_rate(run: Run) -> str:
-    return f"Lower the learning rate{_shown(run)}."
+    return f"{lower(run.rate).rstrip(',')}{_or_default(run)}."
 
 
-def _shown(run: Run) -> str:
-    """Return the rate of the optimizer in brackets, if it is one number, and the default if it is another."""
-    shown = f" ({run.rate:g})" if isinstance(run.rate, int | float) else ""
-    return shown if run.automatic else f"{shown}, or use the default, Adam('auto')"
+def _or_default(run: Run) -> str:
+    return "" if run.automatic else ", or use the default, Adam('auto')"
 
 
 def _of_margin(run: Run) -> Fault | None:

@@ -90,6 +90,25 @@ def test_a_learning_rate_that_is_too_large_is_named_and_both_cures_work(
         assert cured.evaluate(DATA).error < 0.08
 
 
+def test_rates_of_blocks_that_are_too_large_are_lowered_by_the_advised_schedule() -> None:
+    def trainer(**options: Any) -> eq.Trainer:
+        result = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], activation="tanh"), **options)
+        result.prepare(DATA)
+        rates = result.optimizer.learning_rate  # type: ignore[attr-defined]
+        result.optimizer.learning_rate = {name: 20 * rate for name, rate in rates.items()}  # type: ignore[attr-defined]
+        return result
+
+    with pytest.raises(
+        eq.ConvergenceError, match="Lower the learning rates, for example with sch"
+    ) as failure:
+        trainer().fit(DATA, epochs=10)
+    found = re.search(r"schedule=(lambda progress: \S+), and start training again", str(failure.value))
+    assert found is not None
+    cured = trainer(schedule=eval(found.group(1)))
+    assert said(cured) == []
+    assert cured.evaluate(DATA).error < 0.08
+
+
 def test_outputs_that_ignore_the_input_are_named_and_start_values_cure() -> None:
     net = eq.HopfieldNetwork([4, 12, 3], activation="tanh", gain=0.5)
     net.blocks["W2"][...] *= 1e-6
