@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from equiprop.activations import activation
+from equiprop.activations import Activation, activation
 from equiprop.checks import real, require
 from equiprop.defaults import unit_of
 from equiprop.models import HopfieldNetwork, Model
@@ -66,6 +66,9 @@ def spectral_norm(w: np.ndarray) -> float:
 def _default_limit(model: Model) -> float:
     if not isinstance(model, HopfieldNetwork) or len(model.layers) != 3:
         return math.inf
-    rho = activation(model.layers[1].activation)
-    unbounded = rho.kind == "softplus" or (rho.kind == "clip" and not math.isfinite(rho.upper - rho.lower))
-    return _LIMIT if unbounded else math.inf
+    return _LIMIT if is_unbounded(activation(model.layers[1].activation)) else math.inf
+
+
+def is_unbounded(rho: Activation) -> bool:
+    """Return True if no bound limits a unit on at least one side: relu, softplus and linear units."""
+    return rho.kind == "softplus" or (rho.kind == "clip" and not math.isfinite(rho.upper - rho.lower))

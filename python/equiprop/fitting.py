@@ -12,35 +12,27 @@ from equiprop.batches import ShuffledBatches, checked_parts, parts
 from equiprop.checkpointing import Checkpoint
 from equiprop.checks import require
 from equiprop.dataset import Dataset
-from equiprop.health import Health, warn_if_at_chance
+from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
 from equiprop.history import Epoch, Evaluation, Metrics
-from equiprop.models import Model
 from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
-from equiprop.solvers import FreeSolver
 from equiprop.weights import as_sample_weight
 
 
-class Fitting(Protocol):
+class Fitting(Watched, Protocol):
     """The part of a `Trainer` that takes steps and records epochs."""
 
-    model: Model
     batch_size: int
     seed: int
     callbacks: Sequence[Any]
-    history: list[Epoch]
     unfinished: Position | None
-    solver: FreeSolver | None
-    steps: int
-    _health: Health
 
     def step(  # noqa: D102
         self, x: Any, y: Any, sample_weight: Any = None, *, progress: float = 0.0
     ) -> Metrics: ...
     def check_settings(self) -> None: ...  # noqa: D102
     def check_parameters(self) -> None: ...  # noqa: D102
-    def growth_advice(self) -> tuple[str, ...]: ...  # noqa: D102
     def evaluate(self, data: Any, y: Any = None) -> Evaluation: ...  # noqa: D102
 
 
@@ -68,6 +60,10 @@ def run_epochs(
     position = Position.start(settings, parts, epochs, patience, len(trainer.history))
     if trainer.unfinished is not None:
         position = resumed(trainer.unfinished, position, state_of(trainer))
+    else:
+        trainer._health.begin_run()
+    if isinstance(data, Dataset):
+        trainer._health.probe = rows_of(data, trainer.model, "Trainer.fit")
     records, model = trainer.history[position.first :], trainer.model
     try:
         if kept:
@@ -88,9 +84,8 @@ def run_epochs(
         if checkpoint is not None:
             checkpoint.end()
     position.best.restore(trainer.model)
-    if isinstance(data, Dataset) and trainer.solver is not None and records:
-        growth = trainer.growth_advice()
-        warn_if_at_chance(trainer.model, trainer.solver, data, trainer.steps, records, growth)
+    if records:
+        watch_end(trainer, data, records)
     return records
 
 
@@ -119,15 +114,27 @@ def _run_epoch(
         position.add(metrics, samples, total, time.perf_counter() - start)
         if checkpoint is not None:
             checkpoint.after_step(trainer)
-    advice = [a for m in position.metrics for a in m.advice]
-    warn_of_epoch(position.epoch, position.unconverged, position.inaccurate, sum(position.sizes), advice)
+    _watch_phases(trainer, position)
     trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
     record = position.summary(error)
     trainer.history.append(record)
-    trainer._health.keep(trainer.model, trainer.steps, interval=1)
+    trainer._health.keep(trainer.model, trainer.steps)
+    if not isinstance(data, Dataset):
+        trainer._health.probe = rows_of_batch(x, y, trainer.model)
     position.stopped = position.best.should_stop(record, trainer.model)
     position.next_epoch()
+    if not position.done:
+        watch_epoch(trainer)
     for callback in trainer.callbacks:
         callback(trainer, record)
     return record
+
+
+def _watch_phases(trainer: Fitting, position: Position) -> None:
+    """Count the samples of an epoch, and warn once in a run if many did not converge or are inaccurate."""
+    health, counts = trainer._health, (position.unconverged, position.inaccurate, sum(position.sizes))
+    health.count(*counts)
+    advice = (sentence for m in position.metrics for sentence in m.advice)
+    if "phases" not in health.said and warn_of_epoch(position.epoch, *counts, advice):
+        health.said.append("phases")

@@ -1,10 +1,8 @@
-"""Health of a training: an objective that runs away, and an error that stays at chance."""
+"""Health of a training: an objective that runs away, and what is kept of the steps to judge a run."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,39 +10,74 @@ import numpy as np
 
 from equiprop.arrays import Array, as_codes_or_targets
 from equiprop.costs import Cost, CrossEntropy, SquaredError
-from equiprop.dataset import Dataset
-from equiprop.history import Epoch
 from equiprop.models import Model
-from equiprop.results import TrainingWarning
-from equiprop.solvers import FreeSolver, free_phase
 
 #: An objective beyond this multiple of its start has run away.
 _RUNAWAY = 10.0
+#: Number of samples whose mean objective tells whether it has run away.
+_JUDGED = 20
 #: Objective of one output that is wrong by 1. Outputs are of size 1, so a smaller start counts as this large.
 _SMALL = 0.5
-#: Number of samples on which the response of units is measured.
-_PROBED = 100
-#: No warning of chance before this many steps.
-_EARLY = 50
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
+#: The update of a step is measured again after so many times the steps of the last time.
+_AGAIN = 1.2
 
 
 @dataclass
 class Health:
-    """Watches the objective of each step, and keeps parameters to go back to.
+    """Watches the objective of each step, keeps parameters to go back to, and counts samples of a run.
 
     Attributes
     ----------
     start : float
         Objective of the first step, or that of outputs that are 0 if this is larger, at least 1/2.
+    recent : float
+        Objective of the last step, or of about the last 20 samples if a step has fewer.
+    step : int
+        Number of the step after which `kept` was copied.
     kept : (parameters,) array, optional
         Parameters after step `step`, at which the objective had not run away.
+    fitted : bool
+        True if the network began with start values that fit its first data.
+    moves : dict of str to float
+        Size of the update of one step, relative to that of the block, for each block of the parameters; NaN
+        for a block that was 0.
+    moved : int
+        Number of that step, the first one after parameters were kept.
+    largest_move : float
+        Largest relative size of an update of all parameters in this run, among those that were measured.
+    samples, unconverged, inaccurate : int
+        Numbers of samples in the epochs of this run: all, those that did not converge, and those that
+        converged to an inaccurate gradient. A run is a call of `Trainer.fit`, and those that resume it.
+    probed : int
+        Number of the step after which the units were examined last.
+    said : list of str
+        Kinds of faults that were reported in this run.
+    probe : tuple of arrays (x, y), optional
+        Samples of the last call of `Trainer.fit`, on which `Trainer.explain` examines the units.
     """
 
     start: float = math.nan
+    recent: float = 0.0
     step: int = 0
     kept: Array | None = field(default=None, repr=False, compare=False)
+    fitted: bool = field(default=False, compare=False)
+    moves: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+    moved: int = field(default=0, compare=False)
+    largest_move: float = field(default=0.0, compare=False)
+    samples: int = field(default=0, compare=False)
+    unconverged: int = field(default=0, compare=False)
+    inaccurate: int = field(default=0, compare=False)
+    probed: int = field(default=0, compare=False)
+    said: list[str] = field(default_factory=list, compare=False)
+    probe: tuple[Array, Array] | None = field(
+        default=None, repr=False, compare=False, metadata={"saved": False}
+    )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for `pickle` and `copy`, which does not contain samples of the data."""
+        return {**vars(self), "probe": None}
 
     def begin(self, model: Model, cost: Cost, y: Any) -> None:
         """Keep the parameters before the first step, and the objective of outputs that are 0."""
@@ -52,28 +85,64 @@ class Health:
         self.start = objective_of_zero(cost, model.num_outputs, targets)
         self.keep(model, 0)
 
+    def begin_run(self) -> None:
+        """Forget what was counted and said in an earlier run."""
+        self.samples = self.unconverged = self.inaccurate = 0
+        self.largest_move, self.said = 0.0, []
+
+    def count(self, unconverged: int, inaccurate: int, samples: int) -> None:
+        """Add the numbers of samples of an epoch."""
+        self.samples += samples
+        self.unconverged += unconverged
+        self.inaccurate += inaccurate
+
     def has_run_away(self, objective: float, step: int, cost: Cost, model: Model, y: Any) -> bool:
         """Return True if the objective of a step is beyond ten times its start, or not finite.
 
-        Larger targets y than those of the first step raise the start.
+        Single samples may cost as much without harm, so of fewer than 20 samples the running mean over about
+        20 counts. Larger targets y than those of the first step raise the start.
         """
         if step == 0 and math.isfinite(objective):
             self.start = max(self.start, objective, _SMALL)
-        if objective <= _RUNAWAY * self.start:
+        whole = step == 0 or len(y) >= _JUDGED or not math.isfinite(objective)
+        self.recent = objective if whole else self.recent + (objective - self.recent) * len(y) / _JUDGED
+        if self.recent <= _RUNAWAY * self.start:
             return False
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         self.start = max(self.start, objective_of_zero(cost, model.num_outputs, targets))
-        return not objective <= _RUNAWAY * self.start
+        return not self.recent <= _RUNAWAY * self.start
 
-    def keep(self, model: Model, step: int, *, interval: int = _INTERVAL) -> None:
-        """Copy the parameters after `step` steps if it is a multiple of `interval`."""
-        if step % interval == 0:
-            self.kept, self.step = model.parameters.copy(), step
+    def after_step(self, model: Model, step: int) -> None:
+        """Keep the parameters after every 100th step, and measure the update of the step after that."""
+        if step == self.step + 1 and step >= _AGAIN * self.moved:
+            self._measure(model, step)
+        if step % _INTERVAL == 0:
+            self.keep(model, step)
+
+    def keep(self, model: Model, step: int) -> None:
+        """Copy the parameters after `step` steps."""
+        self.kept, self.step = model.parameters.copy(), step
+
+    def _measure(self, model: Model, step: int) -> None:
+        """Measure the update of step `step`, before which the parameters were kept."""
+        kept = self.kept
+        assert kept is not None
+        update, self.moved = model.parameters - kept, step
+        with np.errstate(all="ignore"):
+            for name, where in model.block_slices.items():
+                self.moves[name] = _ratio(update[where], kept[where])
+            self.largest_move = max(self.largest_move, _ratio(update, kept))
 
     def restore(self, model: Model) -> None:
         """Copy the kept parameters into the model."""
         if self.kept is not None:
             model.parameters[:] = self.kept
+
+
+def _ratio(update: Array, parameters: Array) -> float:
+    """Return the length of an update relative to that of the parameters; NaN if these are 0."""
+    size, change = float(parameters @ parameters), float(update @ update)
+    return math.sqrt(change / size) if 0 < size < math.inf else math.nan
 
 
 def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
@@ -83,73 +152,3 @@ def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
     if isinstance(cost, SquaredError):
         return 0.5 if y.ndim == 1 else 0.5 * float(np.square(y, dtype=np.float64).sum(axis=1).mean())
     return 0.0
-
-
-def warn_if_at_chance(
-    model: Model,
-    solver: FreeSolver,
-    data: Dataset,
-    steps: int,
-    epochs: Sequence[Epoch],
-    growth: Sequence[str],
-) -> None:
-    """Emit a TrainingWarning if a classifier is no better than guessing the most frequent class.
-
-    The warning names the cause that is measured: parameters that grew until units stopped to respond to the
-    input, hidden units that do not respond, or an objective that hardly changed. Otherwise it says what to
-    check.
-
-    Parameters
-    ----------
-    model, solver : Model, FreeSolver
-    data : Dataset
-        Training data.
-    steps : int
-        Number of steps of the training; no warning before the 50th.
-    epochs : sequence of Epoch
-        Records of the training.
-    growth : sequence of str
-        Advice to lower the learning rate, if the parameters grew much.
-    """
-    if steps < _EARLY or not data.is_classification:
-        return
-    shares = np.bincount(data.y, data.sample_weight)
-    error, guessing = epochs[-1].train_error, 1 - float(shares.max() / shares.sum())
-    if not guessing > 0.1 or error < 0.95 * guessing:
-        return
-    warnings.warn(
-        f"[Trainer.fit] After {steps} steps the training error, {error:.1%}, is no better than that of "
-        f"guessing the most frequent class, {guessing:.1%}. "
-        + _cause_of_chance(model, solver, data, epochs, growth),
-        TrainingWarning,
-        stacklevel=4,
-    )
-
-
-def _cause_of_chance(
-    model: Model, solver: FreeSolver, data: Dataset, epochs: Sequence[Epoch], growth: Sequence[str]
-) -> str:
-    hidden, outputs = _silent_units(model, solver, data)
-    if growth and max(hidden, outputs) > 0.5:
-        return " ".join(growth)
-    if hidden > 0.5:
-        return (
-            f"{hidden:.0%} of the hidden units do not respond to the input. Scale the features to a standard "
-            "deviation of about 1, and construct the network without `gain`, to get other start values."
-        )
-    if len(epochs) > 1 and abs(epochs[-1].objective - epochs[0].objective) < 0.01 * epochs[0].objective:
-        return "The objective hardly changed: raise the learning rate, or use the default, Adam('auto')."
-    return (
-        "No cause was found in the network: check that the labels belong to the samples, and that the "
-        "defaults of optimizer, second phase and schedule do no better."
-    )
-
-
-def _silent_units(model: Model, solver: FreeSolver, data: Dataset) -> tuple[float, float]:
-    """Return the shares of hidden units and of outputs that differ by less than 1e-3 between samples."""
-    rows = np.unique(np.linspace(0, len(data) - 1, _PROBED).astype(np.int64))
-    x, _ = data.batch(rows, model.dtype)
-    state = free_phase(model, x, solver=solver, on_failure="ignore").state
-    silent = np.ptp(state, axis=0) < 1e-3
-    hidden, outputs = silent[: -model.num_outputs], silent[-model.num_outputs :]
-    return float(hidden.mean()) if len(hidden) else 0.0, float(outputs.mean())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from equiprop.arrays import Array
@@ -31,10 +33,18 @@ def growth_advice(start: float, largest: float, steps: int, learning_rate: Rate 
     """
     if largest <= _GROWTH * start:
         return ()
-    rate = "" if learning_rate is None else f" ({learning_rate})"
     return (
-        f"Lower the learning rate{rate} and start training again: the largest parameter grew "
+        f"{lower(learning_rate)} and start training again: the largest parameter grew "
         f"from {start:.2g} to {largest:.2g} in {steps} steps.",
+    )
+
+
+def lower(learning_rate: Rate | None) -> str:
+    """Return the advice to lower a learning rate; all rates of blocks by a schedule."""
+    if isinstance(learning_rate, Mapping):
+        return "Lower the learning rates, for example with schedule=lambda progress: 0.1,"
+    return (
+        "Lower the learning rate" if learning_rate is None else f"Lower the learning rate ({learning_rate})"
     )
 
 

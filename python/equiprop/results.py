@@ -139,23 +139,25 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def warn_of_epoch(epoch: int, unconverged: int, inaccurate: int, samples: int, advice: Iterable[str]) -> None:
+def warn_of_epoch(epoch: int, unconverged: int, inaccurate: int, samples: int, advice: Iterable[str]) -> bool:
     """Warn if more than 5 % of the samples of an epoch did not converge, or 90 % of the first are inaccurate.
 
     A single sample changes the gradient of its batch little; the history has its number. In later epochs many
     samples are classified well, and their terms are small and inaccurate. Repeated advice is shown once.
+    Returns True if a warning was emitted.
     """
     if unconverged > 0.05 * samples:
         event = f"{unconverged} of {samples} samples did not converge, so the gradients are approximate"
     elif epoch == 1 and inaccurate > 0.9 * samples:
         event = f"the gradients of {inaccurate} of {samples} samples are inaccurate"
     else:
-        return
+        return False
     warnings.warn(
         f"[Trainer] In epoch {epoch}, {event}. {' '.join(dict.fromkeys(advice))}",
         ConvergenceWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
+    return True
 
 
 @singledispatch

@@ -21,6 +21,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
 from equiprop.dataset import Dataset
 from equiprop.defaults import start, training_cost, training_phase
+from equiprop.explaining import Explainer
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
@@ -54,7 +55,7 @@ Callback = Callable[["Trainer", Epoch], None]
 
 
 @dataclass
-class Trainer(Predictor):
+class Trainer(Explainer, Predictor):
     """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
@@ -220,7 +221,7 @@ class Trainer(Predictor):
         if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
             raise runaway_error(mean_cost, self._health.start, self.growth_advice())
         self.steps += 1
-        self._health.keep(self.model, self.steps)
+        self._health.after_step(self.model, self.steps)
         return metrics
 
     def prepare(self, data: Any, y: Any = None) -> None:
@@ -249,6 +250,7 @@ class Trainer(Predictor):
 
     def _start(self, x: Array) -> None:
         """Set start values and rates that fit inputs x (samples, inputs); see `defaults.start`."""
+        self._health.fitted = getattr(self.model, "fresh_seed", None) is not None
         self._automatic = start(self.model, self.optimizer, self.cost, x)
         self._largest_at_start = largest_size(self.model.parameters)
         self._started = True
@@ -306,6 +308,18 @@ class Trainer(Predictor):
             Show a tqdm progress bar (extra ``progress``).
         checkpoint : Checkpoint, optional
             File to which the trainer is saved from time to time, unless `data` are batches; see `resume`.
+
+        Returns
+        -------
+        list of Epoch
+
+        Warns
+        -----
+        TrainingWarning
+            If inputs or targets are not scaled, the error stays at chance, or a fault is found that `explain`
+            shows, too. Each is reported once in a call.
+        ConvergenceWarning
+            Once in a call, if many samples of an epoch do not converge, or their gradients are inaccurate.
 
         Raises
         ------

@@ -12,6 +12,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from networks import blobs, chain
+from sklearn.datasets import load_breast_cancer, load_iris
 
 
 def test_an_objective_that_runs_away_ends_the_training_with_the_last_good_parameters() -> None:
@@ -82,7 +83,7 @@ def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
     options: Any = {"activation": "hard_sigmoid", "seed": 0}
     held = eq.HopfieldNetwork([4, 12, 3], gain=0.5, **options)
     (said,) = warnings_of(eq.Trainer(held, optimizer=eq.SGD(1e-3)), raw)
-    assert "of the hidden units do not respond to the input" in said
+    assert "of the units of hidden1 do not respond to the input" in said
     assert "construct the network without `gain`" in said
     x = (raw.x - raw.x.mean(axis=0)) / raw.x.std(axis=0)
     cured = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], **options), batch_size=20)
@@ -93,7 +94,7 @@ def test_units_that_do_not_respond_are_named_and_the_cure_works() -> None:
 def test_a_learning_rate_that_is_too_small_is_named_and_the_cure_works() -> None:
     data = blobs()
     (said,) = warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(1e-9)), data)
-    assert "raise the learning rate, or use the default," in said
+    assert "Raise the learning rate (1e-09), or use the default, Adam('auto')." in said
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.SGD(0.05)), data) == []
     assert warnings_of(eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam("auto")), data) == []
 
@@ -127,6 +128,26 @@ def test_an_update_in_the_last_step_that_ruins_the_model_is_noticed() -> None:
             trainer.fit(data, epochs=1)
         assert np.isfinite(net.parameters).all()
         assert np.abs(net.parameters).max() < 10
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")
+@pytest.mark.parametrize(("activation", "load"), [("relu", load_iris), ("tanh", load_breast_cancer)])
+def test_a_single_sample_of_a_high_cost_is_no_divergence(activation: str, load: Any) -> None:
+    x, y = load(return_X_y=True)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    net = eq.HopfieldNetwork([x.shape[1], 2, y.max() + 1], activation=activation)
+    trainer = eq.Trainer(net, cost=eq.CrossEntropy(), batch_size=1)
+    trainer.fit(x, y, epochs=10)
+    assert trainer.evaluate(x, y).error < 0.2
+
+
+def test_single_samples_that_run_away_end_the_training() -> None:
+    net = chain(4, 6, 3)
+    trainer = eq.Trainer(net, optimizer=eq.SGD(50.0), clip=math.inf, batch_size=1)
+    with pytest.raises(eq.ConvergenceError, match="the objective grew from"):
+        trainer.fit(blobs(), epochs=1)
+    assert trainer.steps < 20
+    np.testing.assert_array_equal(net.parameters, chain(4, 6, 3).parameters)
 
 
 def test_larger_targets_are_no_divergence() -> None:
