@@ -128,7 +128,7 @@ def train_grid(options: Any) -> list[Run]:
 
 
 def show(runs: list[Run], options: Any) -> None:
-    print(tables(runs), "\n")
+    print(tables(runs) + "\n")
     print(verdict(runs, options.bound, read(options.reference)))
     norms = [r["norm"] for r in runs if r["key"][1] != PYTORCH and "norm" in r]
     if norms:
