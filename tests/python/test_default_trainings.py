@@ -50,7 +50,7 @@ def error_after(trainer: eq.Trainer, data: eq.Dataset, epochs: int) -> float:
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize(("kind", "potential"), KINDS)
 def test_the_start_of_any_graph_has_a_convex_energy(name: str, kind: str, potential: str) -> None:
-    """2 sum_e |v_a| |v_b| / sqrt(d_a d_b) < |v|^2: the norm of all couplings is below 1, relative to slopes."""
+    """2 sum_e |v_a| |v_b| / sqrt(d_a d_b) < |v|^2: the couplings, relative to slopes, have a norm below 1."""
     net = graph(name, kind, potential)
     net.parameters[:] = start_values(net, np.random.default_rng(0).uniform(0, 1, (50, 4)), 1)
     slopes = [unit_of(activation(layer.activation), potential).slope for layer in net.layers]
