@@ -51,15 +51,21 @@ class Centre:
                 w -= np.outer(gradient[blocks[f"b{a}"]], self._rest(b, blocks))
         return result
 
-    def settle(self, parameters: Array, before: Array, blocks: Blocks) -> None:
-        """Move the biases of `parameters` after a step from `before`, so that the step was one of w and c."""
+    def offsets(self, parameters: Array, blocks: Blocks) -> list[Array]:
+        """Return c - b, the drive that resting neighbours give, of each layer but the input."""
+        total = [np.zeros_like(parameters[blocks[f"b{k}"]]) for k in range(1, len(self.signals) + 1)]
         for forward, backward, a, b in self._weights(blocks):
             rest_a, rest_b = self._rest(a, blocks), self._rest(b, blocks)
-            step = (parameters[forward] - before[forward]).reshape(len(rest_a), len(rest_b))
-            parameters[blocks[f"b{b}"]] -= rest_a @ step
+            shape = (len(rest_a), len(rest_b))
+            total[b - 1] += rest_a @ parameters[forward].reshape(shape)
             if a > 0:
-                back = parameters[backward] - before[backward]
-                parameters[blocks[f"b{a}"]] -= back.reshape(step.shape) @ rest_b
+                total[a - 1] += parameters[backward].reshape(shape) @ rest_b
+        return total
+
+    def settle(self, parameters: Array, before: list[Array], blocks: Blocks) -> None:
+        """Move the biases after a step, so that it was one of w and c; `before` are the earlier offsets."""
+        for k, (old, new) in enumerate(zip(before, self.offsets(parameters, blocks), strict=True), start=1):
+            parameters[blocks[f"b{k}"]] += old - new
 
     def _weights(self, blocks: Blocks) -> list[tuple[slice, slice, int, int]]:
         """Return, for each coupling, the weights to its target, those to its source, source and target."""

@@ -260,14 +260,14 @@ class Adam(_Fused):
         rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         mean, square = self._buffers
-        core, before = _core_of(parameters), parameters
-        if self._centre is not None:
-            gradient, before = self._centre.centred(gradient, blocks), parameters.copy()
+        core, centre = _core_of(parameters), self._centre
+        if centre is not None:
+            gradient, offsets = centre.centred(gradient, blocks), centre.offsets(parameters, blocks)
         with _contiguous(parameters) as theta:
             for begin, count, rate in rates:
                 core.adam_update(theta, gradient, mean, square, begin, count, rate, *self._numbers())
-        if self._centre is not None:
-            self._centre.settle(parameters, before, blocks)
+        if centre is not None:
+            centre.settle(parameters, offsets, blocks)
         self.finish()
 
     def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:

@@ -31,7 +31,7 @@ def moved(net: Any, step: Any) -> Any:
     centre = centre_of(net, X)
     assert centre is not None
     after = net.parameters + step
-    centre.settle(after, net.parameters.copy(), net.block_slices)
+    centre.settle(after, centre.offsets(net.parameters, net.block_slices), net.block_slices)
     return after - net.parameters
 
 
