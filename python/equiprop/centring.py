@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from equiprop.arrays import Array
 
-if TYPE_CHECKING:
-    from equiprop.optimizers import Blocks
+#: Contiguous pieces of the parameter vector by name; they cover it without overlap.
+Blocks = Mapping[str, slice]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Centre:
     r"""Signals m of all layers at rest, and steps in the coordinates that they define.
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.centring import Blocks as Blocks
 from equiprop.centring import Centre
 from equiprop.checks import require
 from equiprop.schedules import Schedule as Schedule
@@ -21,8 +22,6 @@ from equiprop.schedules import exponential as exponential
 
 __all__ = ["SGD", "Adam", "Blocks", "Optimizer", "Rate", "Schedule", "constant", "cosine", "exponential"]
 
-#: Contiguous pieces of the parameter vector by name; they cover it without overlap.
-Blocks = Mapping[str, slice]
 #: One learning rate for all parameters, or one for each block by name.
 Rate = float | Mapping[str, float]
 #: Learning rates that a `Trainer` computes from the network and its first data.
