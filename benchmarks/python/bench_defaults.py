@@ -2,7 +2,7 @@
 
 python benchmarks/python/bench_defaults.py --seeds 0 1 2 3 --json FILE    train the networks of the grid
 python benchmarks/python/bench_defaults.py --pytorch --seeds 0 1 2 3 --json FILE    train PyTorch's instead
-python benchmarks/python/bench_defaults.py --table FILE FILE ...          print tables of these files
+python benchmarks/python/bench_defaults.py --table FILE FILE ... [--json FILE]    print, and join, these files
 
 The data are the digits of scikit-learn, or MNIST from a folder. After training, and with --table, the command
 prints medians over seeds in per cent, the numbers of exceptions, of runs above a bound and of silent ones
@@ -123,13 +123,28 @@ def train_grid(options: Any) -> list[Run]:
         runs.append(take(data, key, seed, options))
         print(*key, seed, runs[-1].get("exception", runs[-1].get("error")), flush=True)
         if options.json:
-            write(options.json, runs, config())
+            write(options.json, runs, settings_of(options), config())
+    return runs
+
+
+def settings_of(options: Any) -> dict[str, Any]:
+    """Return the settings that all runs of a table have in common."""
+    names = ("epochs", "units", "schedule", "clip", "coupling_norm")
+    data = "MNIST" if options.mnist else "digits"
+    return {"data": data, **{name: getattr(options, name) for name in names}}
+
+
+def join(options: Any) -> list[Run]:
+    """Return the runs of several files, and write them to one file if --json is given."""
+    runs, settings = read(options.table)
+    if options.json:
+        write(options.json, runs, settings, config())
     return runs
 
 
 def show(runs: list[Run], options: Any) -> None:
     print(tables(runs) + "\n")
-    print(verdict(runs, options.bound, read(options.reference)))
+    print(verdict(runs, options.bound, read(options.reference)[0]))
     norms = [r["norm"] for r in runs if r["key"][1] != PYTORCH and "norm" in r]
     if norms:
         print(f"norm of the couplings in units of the slopes: {min(norms):.2f} to {max(norms):.2f}")
@@ -161,7 +176,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = arguments().parse_args()
-    show(read(options.table) if options.table else train_grid(options), options)
+    show(join(options) if options.table else train_grid(options), options)
 
 
 if __name__ == "__main__":

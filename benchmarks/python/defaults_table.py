@@ -31,20 +31,29 @@ FACTOR, POINTS = 1.5, 1.0
 MEAN_POINTS = 0.3
 
 
-def read(files: Iterable[Path]) -> list[Run]:
-    """Return the runs of several files; of two runs with the same key and seed the later one counts."""
+def read(files: Iterable[Path]) -> tuple[list[Run], dict[str, Any]]:
+    """Return the runs of several files, and their settings, which must be the same.
+
+    Of two runs with the same key and seed the later one counts.
+    """
     runs: dict[tuple[Key, int], Run] = {}
+    settings: dict[str, Any] = {}
     for file in files:
-        for run in json.loads(file.read_text())["runs"]:
+        stored = json.loads(file.read_text())
+        settings = settings or stored["settings"]
+        if stored["settings"] != settings:
+            raise SystemExit(f"bench_defaults: {file} has the settings {stored['settings']}, not {settings}")
+        for run in stored["runs"]:
             key: Any = tuple(run["key"])
             runs[key, run["seed"]] = {**run, "key": key}
-    return list(runs.values())
+    return list(runs.values()), settings
 
 
-def write(file: Path, runs: Iterable[Run], machine: dict[str, Any]) -> None:
+def write(file: Path, runs: Iterable[Run], settings: dict[str, Any], machine: dict[str, Any]) -> None:
     """Write runs to a file, one in each line."""
     lines = ",\n".join(json.dumps(run) for run in runs)
-    file.write_text(f'{{"machine": {json.dumps(machine)},\n"runs": [\n{lines}\n]}}\n')
+    head = f'"machine": {json.dumps(machine)},\n"settings": {json.dumps(settings)}'
+    file.write_text(f'{{{head},\n"runs": [\n{lines}\n]}}\n')
 
 
 def error_of(run: Run) -> float:
