@@ -123,14 +123,16 @@ def test_layers_of_any_width_learn_by_default(hidden: list[int], name: str, cost
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("hidden", [[64], [16, 16, 16]], ids=["1", "3"])
+@pytest.mark.parametrize("hidden", [[64], [64, 64, 64]], ids=["1", "3"])
 @pytest.mark.parametrize("name", ["hard_sigmoid", "relu", "tanh", "sigmoid", "softplus"])
 def test_a_regression_learns_by_default(name: str, hidden: list[int], phase: str) -> None:
-    """A linear least-squares fit explains about half of the variance of the diabetes of held-out patients."""
+    """R2 of the diabetes data: a linear fit has 0.5 on all patients; more is fitted noise."""
     x, y = pytest.importorskip("sklearn.datasets").load_diabetes(return_X_y=True)
     x, y = (x - x.mean(axis=0)) / x.std(axis=0), ((y - y.mean()) / y.std())[:, None]
     rows = np.random.default_rng(0).permutation(len(y))
     train, test = (eq.Dataset(x[part], y[part]) for part in (rows[:353], rows[353:]))
     trainer = eq.Trainer(eq.HopfieldNetwork([10, *hidden, 1], activation=name), PHASES[phase])
     error_after(trainer, train, 10)
-    assert 1 - trainer.evaluate(test).error ** 2 / float(test.y.var()) > 0.2
+    r2 = [1 - trainer.evaluate(data).error ** 2 / float(data.y.var()) for data in (train, test)]
+    assert r2[0] > 0.4
+    assert r2[1] > 0.1
