@@ -30,6 +30,7 @@ PYTHON_FLOORS = [
         "mnist_files",
         "safetensors",
         "download",
+        "centring",
         "clipping",
         "optimizers",
         "nudging",

@@ -1,31 +1,35 @@
-"""Test errors of networks under the defaults on the digits: activations, depths, costs and second phases.
+"""Test errors of networks under the defaults: activations, potentials, depths, costs and second phases.
 
-python benchmarks/python/bench_defaults.py --seeds 0 1 2 3 --epochs 30 --json benchmarks/results/defaults.json
+python benchmarks/python/bench_defaults.py --seeds 0 1 2 3 --json FILE    train the networks of the grid
+python benchmarks/python/bench_defaults.py --pytorch --seeds 0 1 2 3 --json FILE    train PyTorch's instead
+python benchmarks/python/bench_defaults.py --table FILE FILE ... [--json FILE]    print, and join, these files
 
-Prints medians over seeds in per cent, the numbers of exceptions and of runs above a bound, and these runs.
+The data are the digits of scikit-learn, or MNIST from a folder. After training, and with --table, the command
+prints medians over seeds in per cent, the numbers of exceptions, of runs above a bound and of silent ones
+among them, and the cells that miss a bound beside PyTorch or beside an earlier measurement (--reference).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
-import json
 import time
 import warnings
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import equiprop as eq
 import numpy as np
+from defaults_table import PYTORCH, Key, Run, read, tables, verdict, write
 from equiprop.config import config
 from equiprop.defaults import unit_of
 from equiprop.optimizers import constant, cosine
 
-KINDS = (
-    *((name, "legendre") for name in eq.ACTIVATIONS if name != "linear"),
-    *((name, "quadratic") for name in ("tanh", "sigmoid", "steep_sigmoid", "softplus")),
-)
+NAMES = [name for name in eq.ACTIVATIONS if name != "linear"]
+#: Activations for which the two potentials give different networks.
+QUADRATIC = ("tanh", "sigmoid", "steep_sigmoid", "softplus")
 PHASES: dict[str, Any] = {
     "centered": eq.EquilibriumPropagation,
     "one_sided": lambda: eq.EquilibriumPropagation(eq.one_sided(0.25)),
@@ -34,7 +38,6 @@ PHASES: dict[str, Any] = {
 }
 COSTS: dict[str, Any] = {"squared error": eq.SquaredError, "cross-entropy": eq.CrossEntropy}
 SCHEDULES: dict[str, Any] = {"default": None, "cosine": cosine(), "constant": constant()}
-Key = tuple[str, str, str, str, int]
 
 
 def train(data: eq.Dataset, key: Key, seed: int, options: Any) -> eq.Trainer:
@@ -63,80 +66,117 @@ def norm_of_couplings(net: eq.HopfieldNetwork) -> float:
     return float(np.linalg.norm(whole + whole.T, 2))
 
 
-def run(train_data: eq.Dataset, test_data: eq.Dataset, key: Key, seed: int, options: Any) -> dict[str, Any]:
+def run(data: tuple[eq.Dataset, eq.Dataset], key: Key, seed: int, options: Any) -> Run:
     """Return the result of one training: error or exception, warnings, and samples that did not converge."""
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            trainer = train(train_data, key, seed, options)
-            result: dict[str, Any] = {
-                "error": 100 * trainer.evaluate(test_data).error,
+            trainer = train(data[0], key, seed, options)
+            result: Run = {
+                "error": round(100 * trainer.evaluate(data[1]).error, 3),
                 "unconverged": sum(epoch.unconverged for epoch in trainer.history),
-                "sweeps": trainer.history[-1].free_iterations,
-                "norm": norm_of_couplings(trainer.model),
+                "sweeps": round(trainer.history[-1].free_iterations, 2),
+                "norm": round(norm_of_couplings(trainer.model), 3),
             }
         except eq.ConvergenceError as failure:
             result = {"exception": str(failure)[:200]}
     said = sorted({str(w.message)[:120] for w in caught})
-    return {"key": key, "seed": seed, **result, "warnings": said, "seconds": time.perf_counter() - start}
+    seconds = round(time.perf_counter() - start, 2)
+    return {"key": key, "seed": seed, **result, "warnings": said, "seconds": seconds}
 
 
-def keys(options: Any) -> list[Key]:
-    """Return the cells of the grid; holomorphic nudging needs analytic activations."""
-    cells = itertools.product(KINDS, COSTS, options.phases, options.depths)
-    return [
-        (activation, potential, cost, phase, depth)
-        for (activation, potential), cost, phase, depth in cells
-        if (not options.activations or activation in options.activations)
-        and (phase != "holomorphic" or eq.activation(activation).holomorphic)
-    ]
+def run_pytorch(data: tuple[eq.Dataset, eq.Dataset], key: Key, seed: int, options: Any) -> Run:
+    """Return the test error of a feed-forward network of the same sizes, activation, cost and epochs."""
+    from pytorch_networks import error_by_backprop  # only this needs torch
+
+    activation, _, cost, _, depth = key
+    sizes = [data[0].num_features, *[options.units] * depth, data[0].num_outputs]
+    start = time.perf_counter()
+    error = error_by_backprop(*data, sizes, activation, cost, options.epochs, seed)
+    seconds = round(time.perf_counter() - start, 2)
+    return {"key": key, "seed": seed, "error": round(100 * error, 3), "warnings": [], "seconds": seconds}
 
 
-def show(results: list[dict[str, Any]], options: Any) -> None:
-    errors: dict[Key, list[float]] = defaultdict(list)
-    for result in results:
-        errors[result["key"]].append(result.get("error", 100.0))
-    for (activation, potential), cost in itertools.product(KINDS, COSTS):
-        for phase in options.phases:
-            cells = [errors.get((activation, potential, cost, phase, depth)) for depth in options.depths]
-            if any(cells):
-                row = " / ".join(f"{np.median(cell):.1f}" if cell else "-" for cell in cells)
-                print(f"| {activation}, {potential} | {cost}, {phase} | {row} |")
-    wrong = [r for r in results if r.get("error", 100.0) > options.bound]
-    exceptions = sum("exception" in r for r in results)
-    reached = [r.get("error", 100.0) for r in results]
-    print(f"{len(results)} runs: {exceptions} exceptions, {len(wrong)} above {options.bound} %")
-    print(f"mean {np.mean(reached):.2f} %, largest {max(reached):.1f} %")
-    norms = [r["norm"] for r in results if "norm" in r]
-    print(f"norm of the couplings {min(norms):.2f} to {max(norms):.2f}")
-    for result in wrong:
-        print(*result["key"], f"seed {result['seed']}:", result.get("exception", result.get("error")))
+def keys(options: Any) -> Iterator[Key]:
+    """Yield the cells of the grid; holomorphic nudging needs analytic activations."""
+    kinds = [(name, "legendre") for name in NAMES] + [(name, "quadratic") for name in QUADRATIC]
+    if options.pytorch:
+        kinds, options.phases, options.potentials = [(name, PYTORCH) for name in NAMES], [PYTORCH], [PYTORCH]
+    for (activation, potential), cost, phase, depth in itertools.product(
+        kinds, options.costs, options.phases, options.depths
+    ):
+        analytic = phase != "holomorphic" or eq.activation(activation).holomorphic
+        if activation in options.activations and potential in options.potentials and analytic:
+            yield activation, potential, cost, phase, depth
+
+
+def train_grid(options: Any) -> list[Run]:
+    """Train all networks, and write the results so far after each of them."""
+    if options.pytorch and importlib.util.find_spec("torch") is None:
+        raise SystemExit("bench_defaults: --pytorch needs PyTorch. Install it: pip install torch")
+    eq.set_num_threads(1)
+    data = eq.load_mnist(options.mnist) if options.mnist else eq.load_digits()
+    take = run_pytorch if options.pytorch else run
+    runs: list[Run] = []
+    for key, seed in itertools.product(keys(options), options.seeds):
+        runs.append(take(data, key, seed, options))
+        print(*key, seed, runs[-1].get("exception", runs[-1].get("error")), flush=True)
+        if options.json:
+            write(options.json, runs, settings_of(options), config())
+    return runs
+
+
+def settings_of(options: Any) -> dict[str, Any]:
+    """Return the settings that all runs of a table have in common."""
+    names = ("epochs", "units", "schedule", "clip", "coupling_norm")
+    data = "MNIST" if options.mnist else "digits"
+    return {"data": data, **{name: getattr(options, name) for name in names}}
+
+
+def join(options: Any) -> list[Run]:
+    """Return the runs of several files, and write them to one file if --json is given."""
+    runs, settings = read(options.table)
+    if options.json:
+        write(options.json, runs, settings, config())
+    return runs
+
+
+def show(runs: list[Run], options: Any) -> None:
+    print(tables(runs) + "\n")
+    print(verdict(runs, options.bound, read(options.reference)[0]))
+    norms = [r["norm"] for r in runs if r["key"][1] != PYTORCH and "norm" in r]
+    if norms:
+        print(f"norm of the couplings in units of the slopes: {min(norms):.2f} to {max(norms):.2f}")
+        print(f"warnings: {sum(bool(r['warnings']) for r in runs)} runs")
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--epochs", type=int, default=30)
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--depths", type=int, nargs="+", default=[1, 2, 3, 5], help="numbers of hidden layers")
+    add("--phases", nargs="+", default=["centered", "one_sided", "rbp"], choices=PHASES)
+    add("--activations", nargs="+", default=NAMES, choices=NAMES)
+    add("--potentials", nargs="+", default=["legendre", "quadratic"], choices=["legendre", "quadratic"])
+    add("--costs", nargs="+", default=list(COSTS), choices=COSTS)
+    add("--units", type=int, default=64, help="units of a hidden layer")
+    add("--mnist", type=Path, metavar="FOLDER", help="train on MNIST from this folder")
+    add("--bound", type=float, default=8.0, help="largest test error in per cent")
+    add("--schedule", default="default", choices=SCHEDULES)
+    add("--clip", type=float, default=3.0, help="see Trainer; inf for none")
+    add("--coupling-norm", type=float, help="see Trainer")
+    add("--pytorch", action="store_true", help="train feed-forward networks in PyTorch with Adam 1e-3")
+    add("--json", type=Path, metavar="FILE", help="file to write")
+    add("--table", type=Path, nargs="+", metavar="FILE", help="train nothing, show the runs of these files")
+    add("--reference", type=Path, nargs="+", default=[], metavar="FILE", help="earlier runs to compare with")
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--depths", type=int, nargs="+", default=[1, 2, 3, 5])
-    parser.add_argument("--phases", nargs="+", default=["centered", "one_sided", "rbp"], choices=PHASES)
-    parser.add_argument("--activations", nargs="+", default=[])
-    parser.add_argument("--units", type=int, default=64, help="units of a hidden layer")
-    parser.add_argument("--bound", type=float, default=8.0, help="largest test error in per cent")
-    parser.add_argument("--schedule", default="default", choices=SCHEDULES)
-    parser.add_argument("--clip", type=float, default=3.0, help="see Trainer; inf for none")
-    parser.add_argument("--coupling-norm", type=float, help="see Trainer")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write")
-    options = parser.parse_args()
-    eq.set_num_threads(1)
-    data = eq.load_digits()
-    results = []
-    for key, seed in itertools.product(keys(options), options.seeds):
-        results.append(run(*data, key, seed, options))
-        print(*key, seed, results[-1].get("exception", results[-1].get("error")), flush=True)
-    show(results, options)
-    if options.json:
-        options.json.write_text(json.dumps({"runs": results, "machine": config()}, indent=1) + "\n")
+    options = arguments().parse_args()
+    show(join(options) if options.table else train_grid(options), options)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
+from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.layers import Dense
 from equiprop.models import HopfieldNetwork, Model
@@ -30,6 +31,8 @@ LOGIT_SCALE = 4.0
 BETA = 0.25
 #: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
 RATE = 0.2
+#: Number of hidden layers beyond which steps fall with the square of the number.
+DEEP = 5
 
 #: Learning rate of Adam for a model that is not a Hopfield network.
 _OTHER_RATE = 1e-3
@@ -179,14 +182,15 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     """Return Adam's learning rate for each block, for inputs like x (samples, inputs).
 
     A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate *
-    sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 /
-    (number of hidden layers). If all entries move in one direction, a drive moves by the rate times the sum
-    of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate times
-    sum_i |x_i|, which is c h. The rate of a bias is c h / 40; that of an output bias is also divided by the
-    logit scale.
+    sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 / n for
+    n <= 5 hidden layers, and 1 / n^2 for more. If all entries move in one direction, a drive moves by the
+    rate times the sum of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate
+    times sum_i |x_i|, which is c h. The rate of a bias is c h / 40; that of an output bias is also divided by
+    the logit scale.
     """
     units = _units(net)
-    size = RATE / max(len(net.layers) - 2, 1)
+    hidden = max(len(net.layers) - 2, 1)
+    size = RATE / max(hidden, hidden**2 / DEEP)
     total = max(float(np.abs(np.asarray(x, dtype=np.float64)).sum(axis=1).mean()), 1e-12)
     rates = {f"b{k}": size * unit.half_width / 40 for k, unit in enumerate(units[1:], start=1)}
     rates[f"b{len(units) - 1}"] /= logit_scale(cost)
@@ -203,6 +207,18 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
         if f"B{i}" in blocks:
             rates[f"B{i}"] = rates[f"W{i}"]
     return rates
+
+
+def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
+    """Return the resting signals for steps of Adam on inputs like x (samples, inputs).
+
+    None for fewer than two hidden layers: the core then updates the parameters while it sums the gradient.
+    """
+    if len(net.layers) <= 3:
+        return None
+    mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
+    couplings = tuple((c.source, c.target) for c in net.couplings)
+    return Centre(mean, tuple(unit.signal for unit in _units(net)[1:]), couplings)
 
 
 def logit_scale(cost: Any) -> float:
@@ -239,8 +255,9 @@ def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
 def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> bool:
     """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates.
 
-    Rates that were computed for another network, before the first step of the optimizer, are replaced.
-    Returns True if the rates are automatic.
+    With automatic rates, the steps for a network of more than one hidden layer are centred. Rates that were
+    computed for another network, before the first step of the optimizer, are replaced. Returns True if the
+    rates are automatic.
     """
     network = model if isinstance(model, HopfieldNetwork) else None
     if network is not None and network.fresh_seed is not None:
@@ -249,4 +266,5 @@ def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> bool:
         return False
     rates = _OTHER_RATE if network is None else block_rates(network, x, cost)
     optimizer.set_automatic(rates, model.parameters)
+    optimizer._centre = None if network is None else centre_of(network, x)
     return True

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import (
+    centring,
     clipping,
     costs,
     early_stopping,
@@ -34,6 +35,7 @@ from equiprop import (
 from equiprop.arrays import Array
 
 _MODULES: Sequence[ModuleType] = (
+    centring,
     clipping,
     costs,
     early_stopping,

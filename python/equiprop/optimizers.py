@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.centring import Blocks as Blocks
+from equiprop.centring import Centre
 from equiprop.checks import require
 from equiprop.schedules import Schedule as Schedule
 from equiprop.schedules import constant as constant
@@ -20,8 +22,6 @@ from equiprop.schedules import exponential as exponential
 
 __all__ = ["SGD", "Adam", "Blocks", "Optimizer", "Rate", "Schedule", "constant", "cosine", "exponential"]
 
-#: Contiguous pieces of the parameter vector by name; they cover it without overlap.
-Blocks = Mapping[str, slice]
 #: One learning rate for all parameters, or one for each block by name.
 Rate = float | Mapping[str, float]
 #: Learning rates that a `Trainer` computes from the network and its first data.
@@ -260,6 +260,8 @@ class Adam(_Fused):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    #: Coordinates of the steps, which a `Trainer` sets with automatic rates; None for the parameters' own.
+    _centre: Centre | None = field(default=None, init=False, repr=False, compare=False)
 
     num_averages: ClassVar[int] = 2
 
@@ -278,10 +280,14 @@ class Adam(_Fused):
         rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         mean, square = self._buffers
-        core = _core_of(parameters)
+        core, centre = _core_of(parameters), self._centre
+        if centre is not None:
+            gradient, offsets = centre.centred(gradient, blocks), centre.offsets(parameters, blocks)
         with _contiguous(parameters) as theta:
             for begin, count, rate in rates:
                 core.adam_update(theta, gradient, mean, square, begin, count, rate, *self._numbers())
+        if centre is not None:
+            centre.settle(parameters, offsets, blocks)
         self.finish()
 
     def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:
@@ -308,9 +314,12 @@ class CoreSinks:
     ) -> _core.OptimizerSink | None:
         """Return the optimizer's step for the core, or None if Python must call its `step`.
 
-        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step`.
+        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step` or
+        the steps are centred.
         """
         if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
+            return None
+        if isinstance(optimizer, Adam) and optimizer._centre is not None:
             return None
         assert isinstance(optimizer, _Fused)
         rate, kept = optimizer.learning_rate, self._made_of

@@ -1,0 +1,115 @@
+"""Steps in centred coordinates: exact gradients, units that stay at rest, deep networks that learn."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import equiprop as eq
+import numpy as np
+import pytest
+from equiprop import Dense, Layer
+from equiprop.activations import activation
+from equiprop.defaults import centre_of, unit_of
+from networks import blobs
+
+X = np.random.default_rng(0).uniform(0, 1, (50, 4))
+
+
+def graph(name: str = "hard_sigmoid", potential: str = "legendre", feedback: str = "tied") -> Any:
+    """Return a network with a skip, a lateral coupling, and a coupling whose source is above its target."""
+    layers = [Layer(4), Layer(6, name), Layer(5, name), Layer(7, name), Layer(3, "linear")]
+    pairs = [(0, 1), (1, 2), (0, 3), (3, 2), (3, 4), (2, 4)]
+    couplings = [Dense(a, b) for a, b in pairs]
+    options: Any = {"potential": potential, "feedback": feedback, "dtype": "float64"}
+    return eq.HopfieldNetwork(layers=layers, couplings=couplings, **options)
+
+
+def moved(net: Any, step: Any) -> Any:
+    """Return the change of the parameters for a change of the centred coordinates."""
+    centre = centre_of(net, X)
+    assert centre is not None
+    after = net.parameters + step
+    centre.settle(after, centre.offsets(net.parameters, net.block_slices), net.block_slices)
+    return after - net.parameters
+
+
+@pytest.mark.parametrize("feedback", ["tied", "separate"])
+def test_the_centred_gradient_is_that_of_the_chain_rule(feedback: str) -> None:
+    """<g, d theta> = <g_centred, d phi>, if d theta is the change of theta for a change d phi."""
+    net, random = graph(feedback=feedback), np.random.default_rng(1)
+    centre = centre_of(net, X)
+    assert centre is not None
+    gradient, step = random.standard_normal((2, net.num_parameters))
+    kept = gradient.copy()
+    centred = centre.centred(gradient, net.block_slices)
+    assert centred @ step == pytest.approx(gradient @ moved(net, step), rel=1e-12)
+    np.testing.assert_array_equal(gradient, kept)
+    assert np.linalg.norm(centred - gradient) > 0.1 * np.linalg.norm(gradient)
+
+
+@pytest.mark.parametrize(
+    ("name", "potential"), [("hard_sigmoid", "legendre"), ("softplus", "legendre"), ("sigmoid", "quadratic")]
+)
+def test_a_step_of_the_weights_leaves_resting_units_at_rest(name: str, potential: str) -> None:
+    net = graph(name, potential)
+    units = [unit_of(activation(layer.activation), potential) for layer in net.layers[1:]]
+    rest = np.concatenate([np.full(n.units, u.state) for n, u in zip(net.layers[1:], units, strict=True)])
+    mean = X.mean(axis=0, keepdims=True)
+    before = net.clamp(mean).gradient(rest[None])
+    step = np.random.default_rng(1).standard_normal(net.num_parameters)
+    step[net.block_slices["b1"].start :] = 0
+    net.parameters[:] += moved(net, step)
+    np.testing.assert_allclose(net.clamp(mean).gradient(rest[None]), before, atol=1e-12)
+
+
+def test_a_step_of_adam_is_adams_in_the_centred_coordinates() -> None:
+    net, reference = graph(), graph()
+    centre, random = centre_of(net, X), np.random.default_rng(2)
+    assert centre is not None
+    one, other = eq.Adam(0.1), eq.Adam(0.1)
+    one._centre = centre
+    for gradient in random.standard_normal((3, net.num_parameters)):
+        one.step(net.parameters, gradient, net.block_slices)
+        before = reference.parameters.copy()
+        other.step(reference.parameters, centre.centred(gradient, net.block_slices), net.block_slices)
+        change = reference.parameters - before
+        reference.parameters[:] = before
+        reference.parameters[:] += moved(reference, change)
+    np.testing.assert_allclose(net.parameters, reference.parameters, rtol=1e-12)
+
+
+def test_automatic_steps_of_deep_networks_are_centred() -> None:
+    for hidden, expected in (([6], False), ([6, 6], True)):
+        trainer = eq.Trainer(eq.HopfieldNetwork([4, *hidden, 3]))
+        trainer.prepare(blobs())
+        assert (trainer.optimizer._centre is not None) is expected  # type: ignore[attr-defined]
+    own = eq.Trainer(eq.HopfieldNetwork([4, 6, 6, 3]), optimizer=eq.Adam(1e-3))
+    own.prepare(blobs())
+    assert own.optimizer._centre is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("way", ["file", "copy"])
+def test_a_stored_trainer_continues_with_the_same_bits(tmp_path: Path, way: str) -> None:
+    data = blobs()
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 6, 6, 3]))
+    trainer.fit(data, epochs=1)
+    if way == "file":
+        eq.save(trainer, tmp_path / "trainer.safetensors")
+        other = eq.load(tmp_path / "trainer.safetensors")
+    else:
+        other = copy.deepcopy(trainer)
+    for t in (trainer, other):
+        t.fit(data, epochs=1)
+    np.testing.assert_array_equal(trainer.model.parameters, other.model.parameters)
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")  # single samples of a whole training
+@pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy()], ids=["squared", "entropy"])
+@pytest.mark.parametrize("name", ["hard_sigmoid", "sigmoid", "tanh"])
+def test_networks_of_eight_hidden_layers_learn_by_default(name: str, cost: Any) -> None:
+    data = blobs()
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, *[32] * 8, 3], activation=name), cost=cost, batch_size=20)
+    trainer.fit(data, epochs=8)
+    assert trainer.evaluate(data).error < 0.08
