@@ -32,11 +32,12 @@ from equiprop.results import (
     ConvergenceError,
     Outcome,
 )
+from equiprop.scaling import Scaling
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
 from equiprop.trainable import check_parts, check_targets, check_trainable
-from equiprop.training_data import as_dataset, fit_data
+from equiprop.training_data import as_dataset, chosen_scaling, fit_data
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
@@ -90,8 +91,8 @@ class Trainer(Predictor):
         Records of all epochs so far.
     steps : int
         Number of training steps so far.
-    scale : float
-        Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
+    scaling : Scaling
+        Scaling of raw inputs, which `fit` sets and `predict` applies; it is that of the model.
     classes : array, or None
         The class that each output stands for; None before the first call of `fit`, and for real targets.
     unfinished : Position, optional
@@ -120,7 +121,6 @@ class Trainer(Predictor):
     coupling_norm: float | None = None
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
-    scale: float = field(default=1.0, init=False)
     classes: Array | None = field(default=None, init=False)
     _has_classes: bool = field(default=True, init=False, repr=False)
     unfinished: Position | None = field(default=None, init=False, repr=False)
@@ -215,14 +215,16 @@ class Trainer(Predictor):
         self._health.keep(self.model, self.steps)
         return metrics
 
-    def prepare(self, data: Any, y: Any = None) -> None:
+    def prepare(self, data: Any, y: Any = None, *, scaling: Scaling | float | str | None = None) -> None:
         """Set start values and learning rates that fit a Dataset, or arrays x and y, as `fit` does first.
 
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
         Only the learning rate "auto" is replaced. Later calls have no effect.
         """
+        where = "Trainer.prepare"
         self.check_settings()
-        self._prepare(as_dataset(data, y, self.model, self.classes, "Trainer.prepare"), "Trainer.prepare")
+        data = as_dataset(data, y, self.model, self.classes, where)
+        self._prepare(data.with_scale(chosen_scaling(data, scaling, self.model, where)), where)
 
     def _prepare(self, data: Dataset, where: str) -> None:
         if not self._started:
@@ -267,6 +269,7 @@ class Trainer(Predictor):
         patience: int | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
+        scaling: Scaling | float | str | None = None,
     ) -> list[Epoch]:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
@@ -288,10 +291,9 @@ class Trainer(Predictor):
             Show a tqdm progress bar (extra ``progress``).
         checkpoint : Checkpoint, optional
             File to which the trainer is saved from time to time, unless `data` are batches; see `resume`.
-
-        Returns
-        -------
-        list of Epoch
+        scaling : Scaling, float, or {"none", "standardise", "min_max"}, optional
+            Scaling of raw inputs, fitted on the training data if it is given by name. It becomes that of the
+            model, which also validation data get. By default that of a Dataset, or of the model.
 
         Warns
         -----
@@ -314,7 +316,8 @@ class Trainer(Predictor):
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        data, training, held_out = fit_data(data, y, validation, epochs, self.model, self.classes, self.seed)
+        known = (self.model, self.classes, self.seed, scaling)
+        data, training, held_out = fit_data(data, y, validation, epochs, *known)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")

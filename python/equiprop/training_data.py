@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,10 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.batches import checked_batches, is_batches
 from equiprop.dataset import Dataset
+from equiprop.input_scale import warn_if_scaled_twice
 from equiprop.labels import read_y, shown
 from equiprop.models import Model
+from equiprop.scaling import Scaling, as_scaling
 
 
 def as_dataset(
@@ -21,7 +22,6 @@ def as_dataset(
     classes: Array | None,
     where: str,
     name: str = "`data`",
-    scale: float = 1.0,
 ) -> Dataset:
     """Return a Dataset, or arrays x and y as one, for a model: its codes are the numbers of the outputs.
 
@@ -39,9 +39,6 @@ def as_dataset(
         The class of each output, if it is known from training.
     where, name : str
         Function and argument, for errors.
-    scale : float
-        Scale of the training data, which arrays of integers get; floats may have been scaled already, so
-        they are refused unless it is 1.
 
     Raises
     ------
@@ -50,13 +47,6 @@ def as_dataset(
         the numbers of inputs and outputs of the model; or a label is none of `classes`.
     """
     samples = _dataset(data, y, model, classes, where, name)
-    if scale != 1 and not isinstance(data, Dataset):
-        if samples.x.dtype.kind not in "biu":
-            raise ValueError(
-                f"[{where}] The training data have the scale {scale:g}; pass Dataset(x, y, scale=...), "
-                f"with 1 for inputs that are scaled already. Received an array of {samples.x.dtype}."
-            )
-        samples = replace(samples, scale=scale)
     if len(samples) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
     _check_sizes(samples, model, where, name)
@@ -81,8 +71,61 @@ def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str,
     return Dataset(data, y, classes=classes if y.ndim == 1 else None)
 
 
+def presented(data: Dataset, scaling: Scaling, where: str) -> Dataset:
+    """Return data with their own scale, or with the scaling of a model if they are raw.
+
+    Raises
+    ------
+    ValueError
+        If the data have a scale of their own, and the scaling was fitted for each feature, or the reverse.
+    """
+    own = data.scale
+    if own is None:
+        return data.with_scale(scaling)
+    if own.is_none or own == scaling or (own.is_uniform and scaling.is_uniform):
+        return data
+    raise ValueError(
+        f"[{where}] Data have no scale, that of the training data, or 1 for inputs that are scaled already; "
+        f"use data.with_scale(None) for raw inputs. Received {own!r}, after training with {scaling!r}."
+    )
+
+
+def chosen_scaling(data: Dataset, given: Any, model: Model, where: str) -> Scaling:
+    """Return the scaling of training data: a given one, their scale, that of the model, or none.
+
+    Parameters
+    ----------
+    data : Dataset
+    given : Scaling, float, str or None
+        See `Trainer.fit`; one with a name is fitted on the data.
+    model : Model
+    where : str
+        Name of the caller, for errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the given scaling is none, or the data have a scale, too.
+    """
+    if given is None:
+        return data.scale or model.scaling or Scaling.none()
+    if data.scale is not None:
+        raise ValueError(
+            f"[{where}] `scaling` is for data without a scale; use data.with_scale(None). "
+            f"Received {given!r} and data with {data.scale!r}."
+        )
+    return as_scaling(given, data.x, where)
+
+
 def fit_data(
-    data: Any, y: Any, validation: Any, epochs: int, model: Model, classes: Array | None, seed: int
+    data: Any,
+    y: Any,
+    validation: Any,
+    epochs: int,
+    model: Model,
+    classes: Array | None,
+    seed: int,
+    scaling: Any,
 ) -> tuple[Any, Any, Dataset | None]:
     """Return what `Trainer.fit` received as data, training data, and validation data or None.
 
@@ -97,6 +140,8 @@ def fit_data(
         The class of each output, if it is known from earlier training.
     seed : int
         Seed of the choice of the samples that are held out.
+    scaling : Scaling, float, str or None
+        Scaling of raw inputs; see `chosen_scaling`.
 
     Returns
     -------
@@ -108,19 +153,33 @@ def fit_data(
     TypeError, ValueError
         If an argument is something else, does not fit the model, or one of the two parts is empty.
     """
-    where, name, scale = "Trainer.fit", "Each of training and validation data", 1.0
+    where, name, chosen = "Trainer.fit", "Each of training and validation data", Scaling.none()
     if y is None and is_batches(data):
+        _refuse_scaling(scaling)
         data = training = checked_batches(data, epochs)
     else:
         data = training = as_dataset(data, y, model, classes, where)
-        classes, scale = data.classes, data.scale
+        classes = data.classes
+        if isinstance(validation, float):
+            training, validation = data.split(validation, seed=seed)
+            as_dataset(training, None, model, classes, where, name)
+        chosen = chosen_scaling(training, scaling, model, where)
+        data, training = data.with_scale(chosen), training.with_scale(chosen)
     if validation is None:
         return data, training, None
-    if isinstance(validation, float) and isinstance(data, Dataset):
-        training, validation = data.split(validation, seed=seed)
-        as_dataset(training, None, model, classes, where, name)
     x, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
-    return data, training, as_dataset(x, y, model, classes, where, name, scale)
+    held_out = as_dataset(x, y, model, classes, where, name)
+    if held_out.scale is None:
+        warn_if_scaled_twice(held_out.x, chosen, where, stacklevel=4)
+    return data, training, presented(held_out, chosen, where)
+
+
+def _refuse_scaling(scaling: Any) -> None:
+    if scaling is not None:
+        raise ValueError(
+            "[Trainer.fit] `scaling` is for a Dataset or arrays; scale the inputs of batches where they are "
+            f"made. Received {scaling!r} and batches."
+        )
 
 
 def are_one_hot(y: Array) -> bool:
