@@ -216,6 +216,7 @@ class HopfieldNetwork:
         description, parameters = own.pop("description"), own.pop("parameters")
         self._adopt(_core.network_of(description, len(parameters)))
         self.parameters[:] = parameters
+        self.scaling = own.pop("scaling", None)
         vars(self).update(own)
 
     def initialize(self, seed: int, gain: float = 0.5) -> None:

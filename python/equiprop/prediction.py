@@ -48,14 +48,14 @@ class Predictor:
         """`Scaling` of raw inputs: that of the model, or none if it is not known."""
         return self.model.scaling or Scaling.none()
 
-    def _represent(self, data: Any) -> None:
+    def _represent(self, data: Any, stacklevel: int) -> None:
         """Store scaling and classes of a Dataset for training, or no scaling of batches; warn of scales."""
         if not isinstance(data, Dataset):
             self.model.scaling = Scaling.none()
             return
         self.model.scaling, self.classes = data.scale, data.classes
         self._has_classes = data.is_classification or are_one_hot(data.y)
-        warn_of_scales(data, stacklevel=4)
+        warn_of_scales(data, stacklevel)
 
     def _require_classes(self, where: str) -> None:
         received = "a model with one output" if self.model.num_outputs == 1 else "one of real targets"

@@ -308,6 +308,20 @@ class Trainer(Predictor):
             If a sample or the objective diverged. The model then has its last good parameters, which are at
             most 100 steps old.
         """
+        self._check_fit(checkpoint)
+        epochs = whole(epochs, "Trainer.fit", "epochs", 1)
+        known = (self.model, self.classes, self.seed, scaling)
+        data, training, held_out = fit_data(data, y, validation, epochs, *known)
+        patience = _checked_patience(patience, held_out)
+        self._begin(data, training)
+        self._fitting = True
+        try:
+            return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
+        finally:
+            self._fitting = False
+
+    def _check_fit(self, checkpoint: Any) -> None:
+        """Check what `fit` needs besides its data."""
         if self._fitting:
             raise RuntimeError(
                 "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another "
@@ -315,21 +329,13 @@ class Trainer(Predictor):
             )
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
-        epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        known = (self.model, self.classes, self.seed, scaling)
-        data, training, held_out = fit_data(data, y, validation, epochs, *known)
-        if patience is not None:
-            patience = whole(patience, "Trainer.fit", "patience", 1)
-            check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
-        self._represent(data)
+
+    def _begin(self, data: Any, training: Any) -> None:
+        """Store what all data represent; check targets and set start values, unless the data are batches."""
+        self._represent(data, stacklevel=5)
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")
-        self._fitting = True
-        try:
-            return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
-        finally:
-            self._fitting = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Trainer:
@@ -358,3 +364,10 @@ class Trainer(Predictor):
         3
         """
         return read_unfinished(path, cls)
+
+
+def _checked_patience(patience: Any, held_out: Dataset | None) -> int | None:
+    if patience is None:
+        return None
+    check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
+    return whole(patience, "Trainer.fit", "patience", 1)

@@ -156,9 +156,7 @@ def test_data_keep_a_scale_of_their_own() -> None:
     assert one.scaling == Scaling.by(1 / 255)
 
 
-@pytest.mark.parametrize(
-    "pair", [(1 / 16, "standardise"), ("standardise", 1 / 16), ("min_max", "standardise")]
-)
+@pytest.mark.parametrize("pair", [(1 / 16, "standardise"), ("standardise", 1e-3), ("min_max", "standardise")])
 def test_a_scale_that_contradicts_that_of_training_is_refused(pair: tuple[Any, Any]) -> None:
     own, trained = (scaling_of(one, X) if isinstance(one, str) else one for one in pair)
     one, data = trainer(), Dataset(X, Y, scale=own)

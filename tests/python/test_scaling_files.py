@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from commands import Capture, error_of, run, run_json
 from equiprop import Dataset, Scaling
+from equiprop.data_files import load_files
 from equiprop.safetensors import read_safetensors, write_safetensors
 from runs import DIGITS, contents
 from sklearn.datasets import load_wine
@@ -217,15 +218,22 @@ def test_a_run_keeps_its_scaling(rule: str, tmp_path: Path, capsys: Capture) -> 
     assert models[0] == models[1]
 
 
-def test_a_table_is_scaled_as_in_training(tmp_path: Path, capsys: Capture) -> None:
-    table = tmp_path / "wine.csv"
-    np.savetxt(table, np.c_[X, Y], "%.17g", delimiter=",")
-    words = ["train", table, "--scaling", "standardise", "--epochs", "5", "--output", tmp_path / "run"]
-    result = run_json(capsys, *words)
-    model = tmp_path / "run" / "model.safetensors"
-    assert run_json(capsys, "evaluate", model, table)["test_error"] == result["test_error"] < 0.1
-    classes = run_json(capsys, "predict", model, table)["classes"]
-    assert np.mean(classes != Y) < 0.1
+def test_a_table_is_scaled_as_by_hand(tmp_path: Path, capsys: Capture) -> None:
+    tables = [tmp_path / "wine.csv", tmp_path / "by_hand.csv"]
+    np.savetxt(tables[0], np.c_[X, Y], "%.17g", delimiter=",")
+    scaling = Scaling.standardise(load_files(tables[0])[0].x)
+    np.savetxt(tables[1], np.c_[scaling(X), Y], "%.17g", delimiter=",")
+    runs = [(tables[0], tmp_path / "a", ["--scaling", "standardise"]), (tables[1], tmp_path / "b", [])]
+    answers = []
+    for table, folder, words in runs:
+        result = run_json(capsys, "train", table, *words, "--epochs", "3", "--output", folder)
+        model = folder / "model.safetensors"
+        evaluated = run_json(capsys, "evaluate", model, table)
+        assert evaluated["test_error"] == result["test_error"]
+        outputs = run_json(capsys, "predict", model, table, "--outputs")["outputs"]
+        answers.append((result["test_error"], evaluated["objective"], outputs))
+    assert answers[0] == answers[1]
+    assert eq.load(tmp_path / "a" / "model.safetensors").scaling == scaling
 
 
 def test_rules_that_are_no_scaling_are_refused(tmp_path: Path, capsys: Capture) -> None:
