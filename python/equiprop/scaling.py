@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop.arrays import Array, as_array, as_samples, dense
-from equiprop.checks import real, require
+from equiprop.checks import check_type, real, require
 
 #: Number of entries of raw inputs that a fit converts at a time.
 _ENTRIES = 2**20
@@ -152,6 +152,10 @@ class Scaling:
         return f"Scaling({self.offset:g}, {self.factor:g})"
 
 
+#: Types of a scaling, and of a factor that stands for one.
+_SCALES = (Scaling, int, float, np.integer, np.floating)
+
+
 def as_scaling(value: Any, x: Any, where: str) -> Scaling:
     """Return a scaling that is given as such, as a number, or by its name; see `Trainer.fit`.
 
@@ -173,11 +177,13 @@ def as_scaling(value: Any, x: Any, where: str) -> Scaling:
         if value in fits:
             return fits[value](x, where)
         value = 1.0 if value == "none" else _fraction(value, where)
+    check_type(value, _SCALES, where, f"scaling is a Scaling, {_NAMES}")
     return as_scale(value, int(x.shape[1]), where, "scaling")
 
 
 def as_scale(value: Any, features: int, where: str, name: str = "scale") -> Scaling:
     """Return a scaling of so many features that is given as such, or as a number."""
+    check_type(value, _SCALES, where, f"{name} is a Scaling or a number")
     scaling = value if isinstance(value, Scaling) else by_number(value, where, name)
     scaling.check_features(features, where)
     return scaling

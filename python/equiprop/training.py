@@ -219,7 +219,7 @@ class Trainer(Predictor):
         """Set start values and learning rates that fit a Dataset, or arrays x and y, as `fit` does first.
 
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
-        Only the learning rate "auto" is replaced. Later calls have no effect.
+        Only the learning rate "auto" is replaced. Later calls have no effect. `scaling` is that of `fit`.
         """
         where = "Trainer.prepare"
         self.check_settings()

@@ -164,6 +164,8 @@ def fit_data(
             training, validation = data.split(validation, seed=seed)
             as_dataset(training, None, model, classes, where, name)
         chosen = chosen_scaling(training, scaling, model, where)
+        if scaling is None and data.scale is None:
+            warn_if_scaled_twice(data.x, chosen, where, stacklevel=4)
         data, training = data.with_scale(chosen), training.with_scale(chosen)
     if validation is None:
         return data, training, None

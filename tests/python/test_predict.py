@@ -61,5 +61,5 @@ def test_predict_refuses_a_scale_that_cannot_be_one() -> None:
     for scale in (0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match=r"^\[Trainer.predict\] scale is positive"):
             trainer.predict(data.x, scale=scale)
-    with pytest.raises(TypeError, match=r"^\[Trainer.predict\] scale is a number"):
+    with pytest.raises(TypeError, match=r"^\[Trainer.predict\] scale is a Scaling or a number"):
         trainer.predict(data.x, scale="1")  # type: ignore[arg-type]

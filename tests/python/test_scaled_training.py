@@ -195,6 +195,7 @@ def test_floats_that_may_be_scaled_already_cause_a_warning_whose_advice_is_right
         lambda: one.evaluate(done, Y),
         lambda: one.evaluate(Dataset(done, Y)),
         lambda: one.fit(BYTES, Y, epochs=1, scaling=1 / 255, validation=(done, Y)),
+        lambda: one.fit(done, Y, epochs=1),
     ):
         with pytest.warns(eq.TrainingWarning, match=message):
             call()
@@ -211,7 +212,8 @@ def test_floats_that_may_be_scaled_already_cause_a_warning_whose_advice_is_right
 def test_the_warning_is_that_of_the_caller() -> None:
     one = eq.Trainer(eq.HopfieldNetwork([4, 8, 3]))
     one.fit(Dataset(BYTES, Y, scale=1 / 255), epochs=1)
-    for call in (one.predict, lambda x: one.evaluate(x, Y)):
+    calls = (one.predict, lambda x: one.evaluate(x, Y), lambda x: one.fit(x, Y, epochs=1))
+    for call in calls:
         with pytest.warns(eq.TrainingWarning) as caught:
             call(BYTES / 255)
         assert caught[0].filename == __file__

@@ -230,5 +230,5 @@ def test_other_names_are_refused_with_the_choice(value: Any) -> None:
 
 def test_other_types_are_refused() -> None:
     for value in ([1.0], b"none", True + 1j):
-        with pytest.raises(TypeError, match=r"^\[Trainer\.fit\] scaling is a number"):
+        with pytest.raises(TypeError, match=r"^\[Trainer\.fit\] scaling is a Scaling, 'none', 'standardise'"):
             eq.Trainer(eq.HopfieldNetwork([4, 2])).fit(X, np.arange(50) % 2, epochs=1, scaling=value)
