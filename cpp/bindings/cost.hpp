@@ -11,6 +11,15 @@ struct CostKind {
   double logit_scale = 0;
 };
 
+template <class T>
+using Vector = py::array_t<T, py::array::c_style>;
+
+/// Copies weights of samples, (batch,).
+template <class T>
+PerSample<T> weights_of(const Vector<T>& given) {
+  return Eigen::Map<const PerSample<T>>(given.data(), given.size());
+}
+
 /// Sets targets (outputs, batch) to one-hot columns: 1 in the row of the sample's label, 0 elsewhere. Throws
 /// InvalidArgument if a label is not one of 0, ..., outputs - 1.
 template <class T, class Labels>
@@ -30,19 +39,28 @@ AnyCost<S> make_cost(CostKind kind, const Targets& y) {
   return CrossEntropy<S>(targets, kind.logit_scale);
 }
 
-/// A cost with its targets. `as` converts both to another scalar, for example to dual numbers for the exact limit.
+/// A cost with its targets and with weights of the samples, which may be empty. `as` converts all to another scalar,
+/// for example to dual numbers for the exact limit.
 template <class T>
 struct BoundCost {
   BoundCost(CostKind kind_, const Array<T>& y) : kind(kind_), targets(as_state<T>(y, -1, "cost")) {}
 
-  AnyCost<T> cost() const { return make_cost<T>(kind, targets); }
+  AnyCost<T> cost() const { return as<T>(); }
   template <class S>
   AnyCost<S> as() const {
-    return make_cost<S>(kind, targets);
+    return make_cost<S>(kind, targets).weighted(weights.template cast<RealOf<S>>());
+  }
+  /// Returns a copy with other weights. Throws InvalidArgument unless there is one finite weight >= 0 for each sample.
+  BoundCost weighted(const Vector<T>& given) const {
+    BoundCost other(*this);
+    other.weights = weights_of<T>(given);
+    check_sample_weights(other.weights, targets.cols());
+    return other;
   }
 
   CostKind kind;
   State<T> targets;
+  PerSample<T> weights;
 };
 
 }  // namespace equiprop::bindings

@@ -80,9 +80,6 @@ py::tuple sweep(const AnyEnergy<T>& energy, const BoundCost<T>& cost, const Arra
   return py::make_tuple(gradient, adjoints, thetas);
 }
 
-template <class T>
-using Vector = py::array_t<T, py::array::c_style>;
-
 /// Returns a view of a one-dimensional array. Throws InvalidArgument unless it has `size` numbers.
 template <class T>
 Eigen::Map<Parameters<T>> as_parameters(Vector<T>& array, Index size) {
@@ -132,6 +129,7 @@ void bind_cost(py::module_& m) {
   py::class_<C>(m, "Cost")
       .def_property_readonly("num_outputs", [](const C& c) { return c.targets.rows(); })
       .def_property_readonly("batch", [](const C& c) { return c.targets.cols(); })
+      .def("weighted", [](const C& c, const Vector<T>& weights) { return c.weighted(weights); })
       .def("state_gradient",
            [](const C& c, const Array<T>& s) {
              auto out = new_state<T>(as_state<T>(s, -1, "cost").rows(), c.targets.cols());

@@ -12,9 +12,6 @@ namespace {
 
 constexpr const char* where = "Trainer.step";
 
-template <class T>
-using Vector = py::array_t<T, py::array::c_style>;
-
 /// Returns a view of the array (size,), without a copy. Throws InvalidArgument if that is not possible.
 template <class T>
 Eigen::Map<Parameters<T>> memory_of(const py::object& given, Index size) {
@@ -207,6 +204,7 @@ void TrainingStep<T>::run(const NudgedPhases& phases, ParameterSink<T>& sink) {
   if (!phases.symmetrize)
     return equilibrium_propagation(*batch_, rule, phases.solver, sink, second_, weights_);
   HostBatch<T> turned(Symmetrized<T>(batch_->energy(), batch_->state(free_slot)), batch_->cost());
+  turned.set_sample_weights(sample_weights_);
   turned.write(free_slot, batch_->state(free_slot));
   equilibrium_propagation(turned, rule, phases.solver, sink, second_, weights_);
 }
@@ -221,6 +219,7 @@ AnyEnergy<S> TrainingStep<T>::clamped_as(const char* method) const {
 template <class T>
 void TrainingStep<T>::run_in_double(const NudgedPhases& phases, ParameterSink<T>& sink) {
   const State<double> s_star = batch_->state(free_slot).template cast<double>();
+  const PerSample<double> weights = sample_weights_.template cast<double>();
   const auto estimate = [&](auto energy, const auto& gradient_of) {
     using S = typename decltype(energy)::Scalar;
     if (phases.symmetrize) energy = Symmetrized<S>(energy, s_star.template cast<S>());
@@ -231,14 +230,14 @@ void TrainingStep<T>::run_in_double(const NudgedPhases& phases, ParameterSink<T>
       explain_overflow(second_, [](Report&) {});
   };
   if (phases.kind == NudgedPhases::Kind::exact_limit) {
-    const auto cost = make_cost<Dual<double>>(kind_, targets_);
+    const auto cost = make_cost<Dual<double>>(kind_, targets_).weighted(weights);
     estimate(clamped_as<Dual<double>>("clamp_dual"), [&](const AnyEnergy<Dual<double>>& energy) {
       return equilibrium_propagation_limit(energy, cost, s_star, phases.solver, Wanted::parameters);
     });
   } else {
     NudgingRule<Complex> rule;
     for (const auto& [beta, weight] : phases.nodes) rule.push_back({beta, weight});
-    const auto cost = make_cost<Complex>(kind_, targets_);
+    const auto cost = make_cost<Complex>(kind_, targets_).weighted(weights);
     estimate(clamped_as<Complex>("clamp_complex"), [&](const AnyEnergy<Complex>& energy) {
       return holomorphic_equilibrium_propagation(energy, cost, s_star, rule, phases.solver,
                                                  Wanted::parameters);
@@ -253,22 +252,31 @@ void TrainingStep<T>::run(const SideNetwork& side, ParameterSink<T>& sink) {
   free_ = batch_->report(free_slot);  // some samples may have been relaxed further
 }
 
-/// Returns the fraction of misclassified samples, or the root mean square of outputs - targets if y holds targets.
+/// Returns the error of sample j: 1 if it is misclassified, otherwise 0; or the mean square of outputs - targets.
+template <class T>
+double TrainingStep<T>::error_of(Index j) const {
+  const auto outputs = batch_->state(free_slot).col(j).tail(targets_.rows());
+  if (labels_.size() == 0)
+    return (outputs.template cast<double>() - targets_.col(j).template cast<double>())
+        .array()
+        .square()
+        .mean();
+  Index largest = 0;
+  outputs.maxCoeff(&largest);
+  return largest != labels_(j) ? 1 : 0;
+}
+
+/// Returns sum_j w_j e_j / sum_j w_j of the errors e_j, or the root of it if y holds targets; 0 if all weights are 0.
 template <class T>
 double TrainingStep<T>::error() const {
-  const auto outputs = batch_->state(free_slot).bottomRows(targets_.rows());
-  if (labels_.size() == 0)
-    return std::sqrt((outputs.template cast<double>() - targets_.template cast<double>())
-                         .array()
-                         .square()
-                         .mean());
-  Index wrong = 0;
-  for (Index j = 0; j < outputs.cols(); ++j) {
-    Index largest = 0;
-    outputs.col(j).maxCoeff(&largest);
-    wrong += largest != labels_(j) ? 1 : 0;
+  double sum = 0, weights = 0;
+  for (Index j = 0; j < targets_.cols(); ++j) {
+    const double weight = sample_weights_.size() == 0 ? 1 : static_cast<double>(sample_weights_(j));
+    sum += weight * error_of(j);
+    weights += weight;
   }
-  return static_cast<double>(wrong) / static_cast<double>(outputs.cols());
+  const double mean = weights > 0 ? sum / weights : 0;
+  return labels_.size() == 0 ? std::sqrt(mean) : mean;
 }
 
 template <class T>
@@ -285,11 +293,14 @@ py::tuple TrainingStep<T>::metrics(double norm, py::object gradient) const {
 template <class T>
 py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
                                  const Solver& solver, const SecondPhase& second_phase,
-                                 OptimizerSink<T>* sink, double largest_norm) {
+                                 OptimizerSink<T>* sink, double largest_norm,
+                                 const std::optional<Vector<T>>& sample_weight) {
   const Occupied occupied(busy_);
   check_shape(x);
   clamp(x);
   bind(y, cost);
+  sample_weights_ = sample_weight ? weights_of<T>(*sample_weight) : PerSample<T>();
+  batch_->set_sample_weights(sample_weights_);
   second_.restart(0);
   relax_free(solver);
   if (any_diverged(free_)) return py::none();
@@ -344,7 +355,8 @@ void bind_steps(py::module_& m) {
       .def(py::init<py::object, std::shared_ptr<HopfieldNetwork<T>>>(), py::arg("model"),
            py::arg("network").none(true))
       .def("take", &Step::take, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("solver"),
-           py::arg("second_phase").none(false), py::arg("sink").none(true), py::arg("largest_norm"))
+           py::arg("second_phase").none(false), py::arg("sink").none(true), py::arg("largest_norm"),
+           py::arg("sample_weight") = py::none())
       .def_property_readonly("free", [](const Step& step) { return as_tuple(step.free()); })
       .def_property_readonly("second", [](const Step& step) { return as_tuple(step.second()); });
 }

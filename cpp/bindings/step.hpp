@@ -77,11 +77,12 @@ class TrainingStep {
   /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
   /// largest free residual, number of samples that did not converge, norm of the gradient, largest estimated error of the
   /// gradient, number of samples that are inaccurate, gradient or None). A gradient of a larger norm than `largest_norm`
-  /// is scaled to it; NaN: the norm is not computed. The gradient is returned if `sink` is null. Returns None and updates
+  /// is scaled to it; NaN: the norm is not computed. Objective, gradient and error have weights of the samples,
+  /// `sample_weight` (batch,), if they are given. The gradient is returned if `sink` is null. Returns None and updates
   /// nothing if a sample diverged; `free` and `second` then have the statuses.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
                   const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink,
-                  double largest_norm);
+                  double largest_norm, const std::optional<Vector<T>>& sample_weight);
 
   /// Returns the report of the last step's free phase.
   const Report& free() const { return free_; }
@@ -99,6 +100,7 @@ class TrainingStep {
   void run_in_double(const NudgedPhases& phases, ParameterSink<T>& sink);
   template <class S>
   AnyEnergy<S> clamped_as(const char* method) const;
+  double error_of(Index j) const;
   double error() const;
   py::tuple metrics(double norm, py::object gradient) const;
 
@@ -111,6 +113,7 @@ class TrainingStep {
   State<T> targets_;                           // (outputs, batch)
   Eigen::Array<std::int64_t, Eigen::Dynamic, 1> labels_;  // (batch,), or empty if y holds targets
   py::object cost_given_;                                 // what the last step got as its cost
+  PerSample<T> sample_weights_;                           // (batch,), or empty: all are 1
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;  // empty for another cost
   CostKind kind_;
   std::optional<HostBatch<T>> batch_;

@@ -100,6 +100,7 @@ class Cost:
     batch: int
     def value(self, o: _Array) -> _Array: ...
     def state_gradient(self, s: _Array) -> _Array: ...
+    def weighted(self, weights: _Array, /) -> Cost: ...
 
 @type_check_only
 class HopfieldNetwork:
@@ -182,6 +183,7 @@ class TrainingStep:
         second_phase: NudgedPhases | SideNetwork,
         sink: OptimizerSink | None,
         largest_norm: float,
+        sample_weight: _Array | None = None,
     ) -> tuple[float, float, float, float, float, int, float, float, int, _Array | None] | None: ...
 
 _TrainingStep = TrainingStep

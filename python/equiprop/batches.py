@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array
+from equiprop.arrays import Array, is_sparse
 from equiprop.dataset import Dataset
 
 
 class ShuffledBatches:
     """Batches of all samples of a data set, in an order that seed and epoch determine.
+
+    A batch is a pair (x, y), or (x, y, sample_weight) if the samples have weights.
 
     Parameters
     ----------
@@ -39,9 +41,12 @@ class ShuffledBatches:
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        weights = self.data.sample_weight
         for begin in range(0, len(self.order), self.size):
-            yield self.data.batch(self.order[begin : begin + self.size], self.dtype)
+            rows = self.order[begin : begin + self.size]
+            pair = self.data.batch(rows, self.dtype)
+            yield pair if weights is None else (*pair, weights[rows])
 
 
 def is_batches(data: Any) -> bool:
@@ -49,7 +54,7 @@ def is_batches(data: Any) -> bool:
     array = (
         isinstance(data, Dataset | tuple | str) or hasattr(data, "__array__") or hasattr(data, "__dlpack__")
     )
-    return isinstance(data, Iterable) and not array and not hasattr(data, "tocsr")
+    return isinstance(data, Iterable) and not array and not is_sparse(data)
 
 
 def checked_batches(data: Any, epochs: int) -> Iterable[Any]:
@@ -62,24 +67,34 @@ def checked_batches(data: Any, epochs: int) -> Iterable[Any]:
     return data  # type: ignore[no-any-return]
 
 
-def pairs(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the inputs and labels or targets of each batch.
+def parts(batch: Any) -> tuple[Any, Any, Any]:
+    """Return inputs, labels or targets, and weights of samples or None, of a pair or a triple."""
+    return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+
+
+def num_samples(x: Any) -> int:
+    """Return the number of samples of an array, of a list or of a sparse array, which has no length."""
+    return int(x.shape[0]) if is_sparse(x) else len(x)
+
+
+def checked_parts(batches: Iterable[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield the inputs, the labels or targets, and the weights of samples or None, of each batch.
 
     Raises
     ------
     TypeError
-        If a batch is not a pair.
+        If a batch is neither a pair nor a triple.
     ValueError
         If there are no batches.
     """
     empty = True
     for batch in batches:
         empty = False
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             raise TypeError(
-                f"[Trainer.fit] Each batch is a pair (x, y); arrays x and y are fit(x, y). "
-                f"Received {type(batch).__name__}."
+                "[Trainer.fit] Each batch is a pair (x, y), or a triple (x, y, sample_weight); arrays x and "
+                f"y are fit(x, y). Received {type(batch).__name__}."
             )
-        yield batch[0], batch[1]
+        yield parts(batch)
     if empty:
         raise ValueError("[Trainer.fit] An iterable of batches holds at least one. Received none.")

@@ -10,9 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_codes_or_targets, as_targets
+from equiprop.arrays import Array, as_codes_or_targets, as_targets, refuse_not_finite
 from equiprop.checks import real, require
 from equiprop.models import Model
+from equiprop.weights import as_sample_weight
 
 
 @runtime_checkable
@@ -90,13 +91,14 @@ class CrossEntropy:
         return model.core.bind_cost(_cross_entropy(self.scale), targets)
 
 
-def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any:
-    """Return the core's cost of a batch of `samples` samples with targets y.
+def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str, sample_weight: Any = None) -> Any:
+    """Return the core's cost of a batch of `samples` samples with targets y, and with weights if given.
 
     Raises
     ------
     TypeError, ValueError
-        If `cost` is not a cost, or y does not have one target for each sample.
+        If `cost` is not a cost, y does not have one target for each sample, or there is not one finite weight
+        for each sample, at least 0.
     """
     known = isinstance(cost, SquaredError | CrossEntropy)  # faster than isinstance with a protocol
     if not known and (isinstance(cost, type) or not isinstance(cost, Cost)):
@@ -106,7 +108,18 @@ def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> Any
         raise ValueError(
             f"[{where}] `y` has one target for each sample. Received {bound.batch} for {samples} samples."
         )
-    return bound
+    weights = core_weights(sample_weight, model, samples, where)
+    return bound if weights is None else bound.weighted(weights)
+
+
+def core_weights(sample_weight: Any, model: Model, samples: int, where: str) -> Array | None:
+    """Return checked weights of the samples of a batch in the precision of a model, or None for None."""
+    if sample_weight is None:
+        return None
+    with np.errstate(over="ignore"):
+        weights = as_sample_weight(sample_weight, where, samples).astype(model.dtype, copy=False)
+    refuse_not_finite(weights, where, "sample_weight")
+    return weights
 
 
 _SQUARED_ERROR = _core.CostKind(0.0)

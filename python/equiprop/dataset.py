@@ -20,6 +20,7 @@ from equiprop.checks import require, whole
 from equiprop.labels import codes_among, encode, read_y
 from equiprop.row_selection import select
 from equiprop.scaling import Scaling, as_scale
+from equiprop.weights import as_sample_weight, refuse_zero_weights
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
@@ -57,12 +58,16 @@ class Dataset:
     classes : array, optional
         The classes in the order of their codes, such as ``train.classes`` for test data. By default the
         sorted labels; or 0 .. max(y) for integers that start at 0, if at least half of these numbers occur.
+    sample_weight : array, shape (samples,), optional
+        Weight of each sample, at least 0, in training and evaluation: weight 2 counts as two equal samples,
+        and 0 as none. Only the ratios matter there, see `Trainer.fit`. The data set stores a copy in float64;
+        parts of a data set have the weights of their samples.
 
     Raises
     ------
     TypeError, ValueError
         A type is not listed above, shapes do not match, a value is missing or not finite, a label is none of
-        the classes, or most samples have a class of their own.
+        the classes, most samples have a class of their own, or a weight is negative or all are 0.
 
     Examples
     --------
@@ -78,6 +83,7 @@ class Dataset:
     scale: Any = None
     num_classes: int = 0
     classes: Any = field(default=None, kw_only=True)
+    sample_weight: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the fields, convert them to arrays, and encode class labels."""
@@ -88,6 +94,9 @@ class Dataset:
         lengths = (x.shape[0], len(y))
         require(lengths[0] == lengths[1], "Dataset", "x and y have one row for each sample", lengths)
         self._set(x=x, y=y, scale=scale, classes=classes, num_classes=0 if classes is None else len(classes))
+        if self.sample_weight is not None:
+            self._set(sample_weight=as_sample_weight(self.sample_weight, "Dataset", len(y)))
+            refuse_zero_weights(self.sample_weight, "Dataset")
 
     def _encoded(self, y: Array) -> tuple[Array, Array | None]:
         """Return targets and None, or codes and the classes."""
@@ -147,7 +156,21 @@ class Dataset:
         return self._part(_checked_indices("Dataset.take", indices, len(self)))
 
     def _part(self, rows: Any) -> Dataset:
-        return copy.copy(self)._set(x=select(self.x, rows), y=self.y[rows])
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return copy.copy(self)._set(x=select(self.x, rows), y=self.y[rows], sample_weight=weights)
+
+    def with_sample_weight(self, sample_weight: ArrayLike | None) -> Dataset:
+        """Return the same samples with other weights, or with none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The weights are not one number for each sample, finite and not negative, or all are 0.
+        """
+        where = "Dataset.with_sample_weight"
+        weights = None if sample_weight is None else as_sample_weight(sample_weight, where, len(self))
+        refuse_zero_weights(weights, where)
+        return copy.copy(self)._set(sample_weight=weights)
 
     def with_scale(self, scale: Scaling | float | None) -> Dataset:
         """Return the same samples with another scale, or with none: as raw data."""
@@ -169,6 +192,8 @@ class Dataset:
 
     def batch(self, indices: ArrayLike, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return ``scale(x)`` and the class codes or targets of the samples at ``indices``, C-contiguous.
+
+        Their weights are ``sample_weight[indices]``.
 
         Parameters
         ----------

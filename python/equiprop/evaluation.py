@@ -22,7 +22,7 @@ _BATCH = 1000
 
 
 def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tuple[Evaluation, Outcome]:
-    """Return error and mean cost on a data set, and the outcome of the free phases."""
+    """Return error and mean cost on a data set, with its weights, and the outcome of the free phases."""
     errors, objectives, outcomes = [], [], []
     for x, y in dataset_batches(data, model.dtype):
         outputs, outcome = _relaxed(model, solver, x)
@@ -32,8 +32,8 @@ def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tupl
         outcomes.append(outcome)
     outcome = _joined(outcomes)
     evaluation = Evaluation(
-        mean_error(np.concatenate(errors), data.is_classification),
-        float(np.concatenate(objectives).mean(dtype=np.float64)),
+        mean_error(np.concatenate(errors), data.is_classification, data.sample_weight),
+        weighted_mean(np.concatenate(objectives), data.sample_weight),
         int((outcome.status > Status.FIXED_STEPS).sum()),
     )
     return evaluation, outcome
@@ -78,10 +78,20 @@ def sample_errors(outputs: Array, y: Array, classification: bool) -> NDArray[np.
     return np.asarray(((outputs.astype(np.float64) - y) ** 2).mean(axis=1))
 
 
-def mean_error(errors: NDArray[np.float64], classification: bool) -> float:
-    """Return the fraction of misclassified samples, or the root mean squared error."""
-    mean = float(errors.mean())
+def mean_error(
+    errors: NDArray[np.float64], classification: bool, weights: NDArray[np.float64] | None = None
+) -> float:
+    """Return the fraction of misclassified samples, or the root mean squared error; see `weighted_mean`."""
+    mean = weighted_mean(errors, weights)
     return mean if classification else mean**0.5
+
+
+def weighted_mean(values: Array, weights: NDArray[np.float64] | None) -> float:
+    """Return sum_i w_i v_i / sum_i w_i of values (samples,), their mean without weights, 0 if all are 0."""
+    if weights is None:
+        return float(values.mean(dtype=np.float64))
+    total = float(weights.sum())
+    return float(weights @ values) / total if total else 0.0
 
 
 def _joined(outcomes: Sequence[Outcome]) -> Outcome:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import length_hint
 from typing import Any, Protocol
 
-from equiprop.batches import ShuffledBatches, pairs
+from equiprop.batches import ShuffledBatches, checked_parts, num_samples, parts
 from equiprop.checkpointing import Checkpoint
 from equiprop.checks import require
 from equiprop.dataset import Dataset
@@ -18,6 +18,7 @@ from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
 from equiprop.solvers import FreeSolver
+from equiprop.weights import as_sample_weight
 
 
 class Fitting(Protocol):
@@ -33,7 +34,9 @@ class Fitting(Protocol):
     steps: int
     _health: Health
 
-    def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics: ...  # noqa: D102
+    def step(  # noqa: D102
+        self, x: Any, y: Any, sample_weight: Any = None, *, progress: float = 0.0
+    ) -> Metrics: ...
     def check_settings(self) -> None: ...  # noqa: D102
     def check_parameters(self) -> None: ...  # noqa: D102
     def growth_advice(self) -> tuple[str, ...]: ...  # noqa: D102
@@ -98,16 +101,19 @@ def _run_epoch(
 ) -> Epoch:
     trainer.check_settings()  # a callback may have changed them
     done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
+    batches: Iterator[tuple[Any, Any, Any]]
     if isinstance(data, Dataset):
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
         rest = ShuffledBatches(data, *order, first=done)
-        count, batches = done + len(rest), progress_bar(rest, title, progress)
+        count, batches = done + len(rest), map(parts, progress_bar(rest, title, progress))
     else:
-        count, batches = length_hint(data), pairs(progress_bar(data, title, progress))
+        count, batches = length_hint(data), checked_parts(progress_bar(data, title, progress))
     start = time.perf_counter() - position.seconds
-    for x, y in batches:
-        metrics = trainer.step(x, y, progress=position.progress(count))
-        position.add(metrics, len(x), time.perf_counter() - start)
+    for x, y, weights in batches:
+        metrics = trainer.step(x, y, weights, progress=position.progress(count))
+        samples = num_samples(x)
+        total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
+        position.add(metrics, samples, total, time.perf_counter() - start)
         if checkpoint is not None:
             checkpoint.after_step(trainer)
     advice = [a for m in position.metrics for a in m.advice]

@@ -35,12 +35,14 @@ def _second_phase(
     free: FixedPoint,
     y: Any,
     cost: Cost,
+    sample_weight: Any,
     step: int,
     on_failure: str,
 ) -> Gradient:
+    step = whole(step, where, "step", 0)
     check_type(free, FixedPoint, where, "`free` is a result of free_phase")
     energy = _clamp_again(where, model, free)
-    bound = bind_cost(cost, model, y, len(free.state), where)
+    bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
     gradient = phase.gradient(FreeState(model, energy, free.x, free.state, bound, free.solver, step, True))
     gradient = _judged_by_its_start(gradient, free)
     gradient.report_failure(where, on_failure)
@@ -84,6 +86,7 @@ def equilibrium_propagation(
     solver: FreeSolver | None = None,
     symmetrize: bool = False,
     step: int = 0,
+    sample_weight: Any = None,
     on_failure: str = "warn",
 ) -> Gradient:
     r"""Estimate dJ/dtheta by relaxations from the free state with a force towards the target.
@@ -108,8 +111,10 @@ def equilibrium_propagation(
         Add the term of `EquilibriumPropagation` that makes the gradient exact without an energy.
     step : int
         Number that selects the sign of `random_sign`.
+    sample_weight : (batch,) array, optional
+        Weights w_i of the samples, at least 0, of the objective J = sum_i w_i C_i / batch; by default 1.
     on_failure : {"warn", "raise", "ignore"}
-        Action if some samples do not converge.
+        Action if some samples do not converge; "raise" raises a ConvergenceError.
 
     Returns
     -------
@@ -120,8 +125,6 @@ def equilibrium_propagation(
     ------
     TypeError, ValueError
         If an argument has a wrong type or shape, or the parameters changed since `free` was computed.
-    ConvergenceError
-        If some samples do not converge, with ``on_failure="raise"``.
 
     Examples
     --------
@@ -131,9 +134,8 @@ def equilibrium_propagation(
     >>> eq.equilibrium_propagation(net, free, [[1.0]]).parameters.shape
     (21,)
     """
-    step = whole(step, "equilibrium_propagation", "step", 0)
-    phase = EquilibriumPropagation(nudging, solver, symmetrize)
-    return _second_phase("equilibrium_propagation", phase, model, free, y, cost, step, on_failure)
+    where, phase = "equilibrium_propagation", EquilibriumPropagation(nudging, solver, symmetrize)
+    return _second_phase(where, phase, model, free, y, cost, sample_weight, step, on_failure)
 
 
 def recurrent_backpropagation(
@@ -143,6 +145,7 @@ def recurrent_backpropagation(
     *,
     cost: Cost = SquaredError(),  # noqa: B008
     linear_solver: LinearSolver = ConjugateGradient(),  # noqa: B008
+    sample_weight: Any = None,
     on_failure: str = "warn",
 ) -> Gradient:
     r"""Compute dJ/dtheta by solving the linear side network at the fixed point.
@@ -161,6 +164,8 @@ def recurrent_backpropagation(
     cost : SquaredError or CrossEntropy
     linear_solver : ConjugateGradient, Richardson, Neumann or GMRES
         ConjugateGradient needs a symmetric Hessian; use GMRES for a model without an energy.
+    sample_weight : (batch,) array, optional
+        Weights w_i of the samples, at least 0, of the objective J = sum_i w_i C_i / batch; by default 1.
     on_failure : {"warn", "raise", "ignore"}
         Action if some samples do not converge.
 
@@ -184,7 +189,8 @@ def recurrent_backpropagation(
     True
     """
     phase = RecurrentBackpropagation(linear_solver)
-    return _second_phase("recurrent_backpropagation", phase, model, free, y, cost, 0, on_failure)
+    where = "recurrent_backpropagation"
+    return _second_phase(where, phase, model, free, y, cost, sample_weight, 0, on_failure)
 
 
 def backpropagation_through_time(
@@ -193,6 +199,7 @@ def backpropagation_through_time(
     y: Any,
     *,
     cost: Cost = SquaredError(),  # noqa: B008
+    sample_weight: Any = None,
 ) -> Gradient:
     r"""Compute the gradient of the cost of the last state of a recorded relaxation, by a sweep back in time.
 
@@ -210,6 +217,8 @@ def backpropagation_through_time(
         FixedPointIteration with ``tolerance=0`` (every sample takes every step) and ``anderson=0``.
     y : (batch, outputs) array, or (batch,) integer labels
     cost : SquaredError or CrossEntropy
+    sample_weight : (batch,) array, optional
+        Weights w_i of the samples, at least 0, of the objective J = sum_i w_i C_i / batch; by default 1.
 
     Returns
     -------
@@ -240,7 +249,7 @@ def backpropagation_through_time(
             f"Received {free.solver}, {'not ' if free.trajectory is None else ''}recorded."
         )
     energy = _clamp_again(where, model, free)
-    bound = bind_cost(cost, model, y, len(free.state), where)
+    bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
     sweep = model.core.backpropagation_through_time
     result, _, _ = sweep(energy, bound, free.trajectory, free.solver.core, True, False)
     return gradient_of(model, result, lambda failure, _: free.solver.cure(failure, model))

@@ -113,7 +113,8 @@ def warn_if_at_chance(
     """
     if steps < _EARLY or not data.is_classification:
         return
-    error, guessing = epochs[-1].train_error, 1 - np.bincount(data.y).max() / len(data)
+    shares = np.bincount(data.y, data.sample_weight)
+    error, guessing = epochs[-1].train_error, 1 - float(shares.max() / shares.sum())
     if not guessing > 0.1 or error < 0.95 * guessing:
         return
     warnings.warn(

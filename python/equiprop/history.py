@@ -16,9 +16,10 @@ class Metrics(NamedTuple):
     Attributes
     ----------
     objective : float
-        Mean cost of the free states.
+        Mean cost of the free states; with weights w_i, sum_i w_i C_i / samples.
     error : float
-        Fraction of samples that are misclassified; root mean squared error if the targets are floats.
+        Fraction of samples that are misclassified; root mean squared error if the targets are floats. Both
+        are means sum_i w_i e_i / sum_i w_i if the samples have weights, and 0 if all of them are 0.
     free_iterations, second_iterations : float
         Mean number of iterations of the free phase and of the second phase.
     residual : float
@@ -50,6 +51,8 @@ class Metrics(NamedTuple):
 @dataclass(frozen=True)
 class Epoch:
     """Metrics of one epoch: means over its samples, the largest residual, and the validation error.
+
+    Errors and objective have the weights of the samples, which `Trainer.fit` divides by their mean.
 
     Attributes
     ----------
@@ -91,7 +94,7 @@ class Evaluation:
     error : float
         Fraction of samples that are misclassified; root mean squared error if the targets are floats.
     objective : float
-        Mean cost.
+        Mean cost. Both are weighted means if the samples have weights.
     unconverged : int
         Number of samples whose free phase did not converge.
     """
@@ -102,7 +105,12 @@ class Evaluation:
 
 
 def summarise(
-    epoch: int, steps: Sequence[Metrics], weights: NDArray[np.int64], error: float | None, seconds: float
+    epoch: int,
+    steps: Sequence[Metrics],
+    sizes: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    error: float | None,
+    seconds: float,
 ) -> Epoch:
     """Return the record of an epoch from those of its steps.
 
@@ -111,8 +119,10 @@ def summarise(
     epoch : int
         Number of the epoch, from 1.
     steps : sequence of Metrics
-    weights : (steps,) integers
+    sizes : (steps,) integers
         Number of samples of each step.
+    weights : (steps,) floats
+        Sum of the weights of the samples of each step.
     error : float, optional
         Error on the validation data.
     seconds : float
@@ -120,11 +130,12 @@ def summarise(
     """
 
     def mean(name: str) -> float:
-        return float(np.average([getattr(m, name) for m in steps], weights=weights))
+        return float(np.average([getattr(m, name) for m in steps], weights=sizes))
 
+    errors = np.array([m.error for m in steps])
     return Epoch(
         epoch=epoch,
-        train_error=mean("error"),
+        train_error=float(np.average(errors, weights=weights)) if weights.any() else 0.0,
         validation_error=error,
         objective=mean("objective"),
         free_iterations=mean("free_iterations"),

@@ -42,6 +42,8 @@ class Position:
         Metrics of the steps of the current epoch so far.
     sizes : list of int
         Number of samples of each of these steps.
+    weights : list of float
+        Sum of the weights of these samples, which are 1 by default.
     seconds : float
         Time of these steps in seconds.
     read : mapping
@@ -56,6 +58,7 @@ class Position:
     stopped: bool = False
     metrics: list[Metrics] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     seconds: float = 0.0
     read: Mapping[str, Any] = field(default_factory=dict, metadata={"saved": False})
 
@@ -82,10 +85,21 @@ class Position:
         steps = len(self.metrics) / count if count else 0.0
         return (self.epoch - 1 + steps) / self.epochs
 
-    def add(self, metrics: Metrics, samples: int, seconds: float) -> None:
-        """Record a step of `samples` samples; `seconds` is the time of all steps of the epoch so far."""
+    def add(self, metrics: Metrics, samples: int, weight: float, seconds: float) -> None:
+        """Record a step of `samples` samples.
+
+        Parameters
+        ----------
+        metrics : Metrics
+        samples : int
+        weight : float
+            Sum of the weights of the samples.
+        seconds : float
+            Time of all steps of the epoch so far.
+        """
         self.metrics.append(metrics)
         self.sizes.append(samples)
+        self.weights.append(weight)
         self.seconds = seconds
 
     @property
@@ -100,12 +114,13 @@ class Position:
 
     def summary(self, error: float | None) -> Epoch:
         """Return the record of the current epoch; `error` is that on the validation data."""
-        return summarise(self.epoch, self.metrics, np.array(self.sizes), error, self.seconds)
+        sizes, weights = np.array(self.sizes), np.array(self.weights)
+        return summarise(self.epoch, self.metrics, sizes, weights, error, self.seconds)
 
     def next_epoch(self) -> None:
         """Go to the start of the next epoch."""
         self.epoch += 1
-        self.metrics, self.sizes, self.seconds = [], [], 0.0
+        self.metrics, self.sizes, self.weights, self.seconds = [], [], [], 0.0
 
 
 def state_of(trainer: Any) -> dict[str, Any]:
@@ -152,7 +167,7 @@ def resumed(unfinished: Position, new: Position, state: Mapping[str, Any]) -> Po
 
 
 def fingerprint(*parts: Dataset | None) -> str:
-    """Return a digest of all numbers, types, shapes and scales of data sets."""
+    """Return a digest of all numbers, types, shapes, scales and weights of data sets."""
     digest = hashlib.sha256()
     for part in parts:
         if part is None:
@@ -163,6 +178,8 @@ def fingerprint(*parts: Dataset | None) -> str:
         scale = part.scale or Scaling.none()
         for numbers in (scale.offset, scale.factor):
             digest.update(repr(numbers.shape).encode() + numbers.tobytes())
+        if part.sample_weight is not None:
+            digest.update(b"weights" + part.sample_weight.tobytes())
         for array in (part.x, part.y):
             for begin in range(0, len(part), _ROWS):
                 rows = array[begin : begin + _ROWS]

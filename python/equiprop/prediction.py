@@ -15,7 +15,7 @@ from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
 from equiprop.models import Model
 from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
-from equiprop.training_data import are_one_hot, as_dataset, presented
+from equiprop.training_data import are_one_hot, as_dataset, presented, with_given_weight
 
 
 class Predictor:
@@ -49,9 +49,8 @@ class Predictor:
         return self.model.scaling or Scaling.none()
 
     def _represent(self, data: Any, stacklevel: int) -> None:
-        """Store scaling and classes of a Dataset for training, or no scaling of batches; warn of scales."""
+        """Store scaling and classes of a Dataset for training, and warn of scales."""
         if not isinstance(data, Dataset):
-            self.model.scaling = Scaling.none()
             return
         self.model.scaling, self.classes = data.scale, data.classes
         self._has_classes = data.is_classification or are_one_hot(data.y)
@@ -62,8 +61,11 @@ class Predictor:
         if self.model.num_outputs == 1 or not self._has_classes:
             raise ValueError(f"[{where}] Classes need a model of classes. Received {received}.")
 
-    def evaluate(self, data: Any, y: Any = None) -> Evaluation:
+    def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> Evaluation:
         """Return error and mean cost on data, from free phases with the trainer's solver.
+
+        With weights w_i of the samples, the error is sum_i w_i e_i / sum_i w_i, as the score of scikit-learn,
+        and so is the cost.
 
         Emits a `ConvergenceWarning` if some samples do not converge.
 
@@ -74,9 +76,12 @@ class Predictor:
             scale of its own, such as 1 for inputs that are scaled already.
         y : array, optional
             Labels or targets of an array.
+        sample_weight : array (samples,), optional
+            Weights, at least 0, unless `data` is a Dataset with weights.
         """
         where = "Trainer.evaluate"
         data = self._presented(as_dataset(data, y, self.model, self.classes, where), where)
+        data = with_given_weight(data, sample_weight, where)
         evaluation, outcome = measure(self.model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation

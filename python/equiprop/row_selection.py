@@ -30,13 +30,13 @@ class RowSelection:
 
     Parameters
     ----------
-    source : array, shape (samples, features)
+    source : array, shape (samples, features), or an object with type, shape and indexing of one
     rows : array of integers
         Positions in `source`.
     """
 
-    def __init__(self, source: Array, rows: Array) -> None:
-        self.source: Array = source
+    def __init__(self, source: Any, rows: Array) -> None:
+        self.source: Any = source
         self.rows: Array = rows
         self.dtype: np.dtype[Any] = source.dtype
         self.ndim: int = source.ndim

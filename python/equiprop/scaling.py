@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop.arrays import Array, as_array, as_samples, dense
 from equiprop.checks import check_type, real, require
+from equiprop.weights import Weights, as_sample_weight, refuse_zero_weights
 
 #: Number of entries of raw inputs that a fit converts at a time.
 _ENTRIES = 2**20
@@ -69,7 +70,7 @@ class Scaling:
         return by_number(factor, "Scaling.by", "factor")
 
     @classmethod
-    def standardise(cls, x: Any) -> Scaling:
+    def standardise(cls, x: Any, sample_weight: Any = None) -> Scaling:
         """Return the scaling to mean 0 and standard deviation 1 of each feature.
 
         A feature that is constant but for rounding is shifted to 0; its factor is 1.
@@ -78,20 +79,30 @@ class Scaling:
         ----------
         x : array or scipy.sparse array (samples, features)
             Training data; data in a file that is mapped into memory, and sparse data, are read in parts.
+        sample_weight : array (samples,), optional
+            Weights: weight 2 counts as two equal samples.
 
         Raises
         ------
         TypeError, ValueError
-            If x has no samples, a value that is missing or not finite, or a number beyond 4.4e307.
+            If x has no samples, a value that is missing or not finite, or a number beyond 4.4e307; or the
+            weights are not one number for each sample, finite and not negative, or all are 0.
         """
-        return _standardised(as_samples(x, "Scaling.standardise", "x"), "Scaling.standardise")
+        where, weights = "Scaling.standardise", None
+        samples = as_samples(x, where, "x")
+        if sample_weight is not None:
+            weights = as_sample_weight(sample_weight, where, int(samples.shape[0]))
+            refuse_zero_weights(weights, where)
+            if not weights.all():
+                samples, weights = samples[weights > 0], weights[weights > 0]
+        return _standardised(samples, where, weights)
 
     @classmethod
     def min_max(cls, x: Any) -> Scaling:
         """Return the scaling of each feature to [0, 1]: its smallest number to 0, and its largest to 1.
 
-        A feature that is constant but for rounding is shifted to 0; its factor is 1. Parameters and errors
-        are those of `standardise`.
+        A feature that is constant but for rounding is shifted to 0; its factor is 1. `x` and errors are those
+        of `standardise`.
         """
         return _min_max(as_samples(x, "Scaling.min_max", "x"), "Scaling.min_max")
 
@@ -156,7 +167,7 @@ class Scaling:
 _SCALES = (Scaling, int, float, np.integer, np.floating)
 
 
-def as_scaling(value: Any, x: Any, where: str) -> Scaling:
+def as_scaling(value: Any, x: Any, where: str, weights: Weights | None = None) -> Scaling:
     """Return a scaling that is given as such, as a number, or by its name; see `Trainer.fit`.
 
     Parameters
@@ -166,6 +177,8 @@ def as_scaling(value: Any, x: Any, where: str) -> Scaling:
         Checked training data, on which a scaling with a name is fitted.
     where : str
         Name of the caller, for errors.
+    weights : array (samples,), optional
+        Checked weights of the samples.
 
     Raises
     ------
@@ -173,9 +186,10 @@ def as_scaling(value: Any, x: Any, where: str) -> Scaling:
         If `value` is none of these, or no scaling can be fitted.
     """
     if isinstance(value, str):
-        fits = {"standardise": _standardised, "min_max": _min_max}
-        if value in fits:
-            return fits[value](x, where)
+        if value == "standardise":
+            return _standardised(x, where, weights)
+        if value == "min_max":
+            return _min_max(x, where)
         value = 1.0 if value == "none" else _fraction(value, where)
     check_type(value, _SCALES, where, f"scaling is a Scaling, {_NAMES}")
     return as_scale(value, int(x.shape[1]), where, "scaling")
@@ -215,12 +229,13 @@ def _numbers(value: ArrayLike, name: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _standardised(x: Any, where: str) -> Scaling:
+def _standardised(x: Any, where: str, weights: Weights | None) -> Scaling:
     low, high = _range(x, where)
     unit = _power(np.maximum(np.abs(low), np.abs(high)))  # so that no square overflows or is lost
-    mean = sum(part.sum(axis=0) for part in _parts(x, unit)) / x.shape[0]
-    variance = sum(np.square(part - mean).sum(axis=0) for part in _parts(x, unit)) / x.shape[0]
-    return _scaling(mean * unit, np.sqrt(variance) * unit, low, high)
+    shares = np.ones((x.shape[0], 1)) if weights is None else weights[:, None] / weights.max()
+    mean = sum((shares[rows] * part).sum(axis=0) for part, rows in _parts(x, unit)) / shares.sum()
+    squares = sum((shares[rows] * np.square(part - mean)).sum(axis=0) for part, rows in _parts(x, unit))
+    return _scaling(mean * unit, np.sqrt(squares / shares.sum()) * unit, low, high)
 
 
 def _min_max(x: Any, where: str) -> Scaling:
@@ -240,20 +255,24 @@ def _range(x: Any, where: str) -> tuple[Array, Array]:
     shape = tuple(x.shape)
     require(len(shape) == 2 and min(shape) > 0, where, "x has shape (samples, features)", shape)
     low, high = np.full(shape[1], np.inf), np.full(shape[1], -np.inf)
-    for part in _parts(x, np.ones(1)):
+    for part, _ in _parts(x, np.ones(1)):
         low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
     largest = max(float(np.abs(low).max()), float(np.abs(high).max()))
     require(largest <= _LARGEST, where, "Numbers that are scaled are at most 4.4e307", f"{largest:.3g}")
     return low, high
 
 
-def _parts(x: Any, unit: Array) -> Iterator[NDArray[np.float64]]:
-    """Yield x in units of `unit`, some rows at a time, in C order: sums depend on the numbers alone."""
-    rows = max(1, _ENTRIES // x.shape[1])
-    for begin in range(0, x.shape[0], rows):
+def _parts(x: Any, unit: Array) -> Iterator[tuple[NDArray[np.float64], slice]]:
+    """Yield some rows of x at a time, in units of `unit`, and their positions.
+
+    The rows are in C order, so that sums depend on the numbers alone.
+    """
+    size = max(1, _ENTRIES // x.shape[1])
+    for begin in range(0, x.shape[0], size):
+        rows = slice(begin, begin + size)
         with np.errstate(over="ignore"):  # a number beyond float64 becomes infinite, which `_range` refuses
-            part = np.ascontiguousarray(dense(x[begin : begin + rows]), dtype=np.float64)
-        yield part / unit
+            part = np.ascontiguousarray(dense(x[rows]), dtype=np.float64)
+        yield part / unit, rows
 
 
 def _power(size: Array) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ class FreeState:
     state : (batch, units)
         The free state.
     cost : core cost
-        Cost with the targets of the batch.
+        Cost with the targets of the batch, and with the weights of its samples if they have any.
     solver : FreeSolver
         Solver of the free phase.
     step : int

@@ -10,7 +10,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import as_codes_or_targets, as_contiguous
 from equiprop.clipping import Clipping
-from equiprop.costs import Cost, bind_cost, core_cost
+from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
 from equiprop.models import Model, clamped_by_core
@@ -18,6 +18,7 @@ from equiprop.optimizers import CoreSinks, Optimizer
 from equiprop.results import Outcome, Status, advise
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
 from equiprop.solvers import FreeSolver, start_of
+from equiprop.weights import as_sample_weight
 
 _WHERE = "Trainer.step"
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
@@ -55,25 +56,32 @@ class Stepper:
     def __reduce__(self) -> tuple[type[Stepper], tuple[()]]:
         return Stepper, ()
 
-    def take(self, settings: Settings, x: Any, y: Any) -> Metrics:
+    def take(self, settings: Settings, x: Any, y: Any, sample_weight: Any = None) -> Metrics:
         """Take a step on inputs x and targets y; raise PhaseDivergence if a sample diverged."""
         s = settings
         options = self._options.of(s.second_phase, s.model, s.solver, s.number)
         if options is None:
-            return self._by_own_phase(s, x, y)
-        return self._in_core(s, x, y, options)
+            return self._by_own_phase(s, x, y, sample_weight)
+        return self._in_core(s, x, y, sample_weight, options)
 
     def _in_core(
-        self, s: Settings, x: Any, y: Any, options: _core.NudgedPhases | _core.SideNetwork
+        self,
+        s: Settings,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        options: _core.NudgedPhases | _core.SideNetwork,
     ) -> Metrics:
         """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
         model, optimizer = s.model, s.optimizer
         step, network = self.core_step(model)
         x = as_contiguous(x, model.dtype, _WHERE, "x") if network else model.as_input(x, _WHERE)
         targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
+        weights = core_weights(sample_weight, model, len(x), _WHERE)
         parameters = model.parameters
         sink = self._sinks.of(optimizer, parameters, model.block_slices, s.factor)
-        result = step.take(x, targets, cost, s.solver.core, options, sink, s.clipping.largest_norm)
+        norm = s.clipping.largest_norm
+        result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights)
         if result is None:
             free, second = _outcomes(s, step)
             raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
@@ -102,11 +110,12 @@ class Stepper:
             self._core_step = (model, step, network is not None)
         return self._core_step[1:]
 
-    def _by_own_phase(self, s: Settings, x: Any, y: Any) -> Metrics:
+    def _by_own_phase(self, s: Settings, x: Any, y: Any, sample_weight: Any) -> Metrics:
         """Take a step whose second phase defines its own `gradient`."""
         model, solver = s.model, s.solver
         x = model.as_input(x, _WHERE)
-        cost = bind_cost(s.cost, model, y, len(x), _WHERE)
+        cost = bind_cost(s.cost, model, y, len(x), _WHERE, sample_weight)
+        weights = None if sample_weight is None else as_sample_weight(sample_weight, _WHERE)
         energy = model.clamp(x)
         state, outcome, *_ = model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
         free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
@@ -122,7 +131,7 @@ class Stepper:
         failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
         return Metrics(
             gradient.objective,
-            mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1),
+            mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1, weights),
             int(free.iterations.sum()) / len(x),
             int(gradient.iterations.sum()) / len(x),
             float(free.residual.max()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter, is_
 from typing import Any
@@ -38,6 +39,7 @@ from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
 from equiprop.trainable import check_parts, check_targets, check_trainable
 from equiprop.training_data import as_dataset, chosen_scaling, fit_data
+from equiprop.weights import mean_weight
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
@@ -161,13 +163,18 @@ class Trainer(Predictor):
         self._guard = CouplingGuard(self.model, self.coupling_norm)
         self._checked = _SETTINGS(self)
 
-    def step(self, x: Any, y: Any, *, progress: float = 0.0) -> Metrics:
+    def step(self, x: Any, y: Any, sample_weight: Any = None, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
+
+        The objective is sum_i w_i C_i / batch, with the weight w_i of sample i. Fixed points, nudges,
+        statuses and error estimates do not depend on the weights.
 
         Parameters
         ----------
         x : (batch, inputs) array
         y : (batch, outputs) array, or (batch,) class codes in 0 .. outputs - 1
+        sample_weight : (batch,) array, optional
+            Weights, at least 0; by default 1. Over all batches their mean should be 1.
         progress : float
             Argument of the schedule, in [0, 1].
 
@@ -201,7 +208,7 @@ class Trainer(Predictor):
             factor,
         )
         try:
-            metrics = self._stepper.take(settings, x, y)
+            metrics = self._stepper.take(settings, x, y, sample_weight)
         except PhaseDivergence as failure:
             raise self._refusal(failure.phase, failure.outcome) from None
         except ValueError:
@@ -209,8 +216,9 @@ class Trainer(Predictor):
                 raise overflow_error(self.growth_advice()) from None
             raise
         self._guard.apply()
-        if self._health.has_run_away(metrics.objective, self.steps, self.cost, self.model, y):
-            raise runaway_error(metrics.objective, self._health.start, self.growth_advice())
+        mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
+        if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
+            raise runaway_error(mean_cost, self._health.start, self.growth_advice())
         self.steps += 1
         self._health.keep(self.model, self.steps)
         return metrics
@@ -265,7 +273,9 @@ class Trainer(Predictor):
         y: Any = None,
         *,
         epochs: int,
-        validation: Dataset | tuple[Any, Any] | float | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        validation: Dataset | tuple[Any, ...] | float | None = None,
         patience: int | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
@@ -273,17 +283,25 @@ class Trainer(Predictor):
     ) -> list[Epoch]:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
-        Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid.
+        Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid. Emits a
+        `TrainingWarning` if inputs or targets are not scaled, or the error stays at chance.
 
         Parameters
         ----------
-        data : Dataset, array (samples, inputs), or iterable of batches (x, y) such as a DataLoader
+        data : Dataset, array (samples, inputs), or iterable of batches such as a DataLoader
+            Each batch is a pair (x, y), or a triple (x, y, sample_weight) with weights of mean 1 in all data.
         y : array, optional
             Labels or targets of an array: ``fit(x, y)`` is ``fit(Dataset(x, y))``, but numbers in one
             dimension are targets of a model with one output.
         epochs : int
             Number of passes over the data.
-        validation : Dataset, pair (x, y), or float, optional
+        sample_weight : array (samples,), optional
+            Weights w_i >= 0, unless `data` is a Dataset with weights, or batches. They are divided by their
+            mean: the objective is sum_i w_i C_i / sum_i w_i, and samples of weight 0 are left out.
+        class_weight : mapping from class to float, or "balanced", optional
+            Weights of classes, by default 1, by which those of their samples are multiplied. "balanced" gives
+            all classes the same sum of weights.
+        validation : Dataset, pair (x, y), triple (x, y, sample_weight), or float, optional
             Validation data, or the fraction of the samples that is held out for it, the same of each class.
         patience : int, optional
             Stop after this many epochs without a lower validation error, and restore the best parameters.
@@ -295,11 +313,6 @@ class Trainer(Predictor):
             Scaling of raw inputs, fitted on the training data if it is given by name. It becomes that of the
             model, which also validation data get. By default that of a Dataset, or of the model.
 
-        Warns
-        -----
-        TrainingWarning
-            If inputs or targets are not scaled, or the error stays at chance.
-
         Raises
         ------
         TypeError, ValueError
@@ -308,20 +321,24 @@ class Trainer(Predictor):
             If a sample or the objective diverged. The model then has its last good parameters, which are at
             most 100 steps old.
         """
-        self._check_fit(checkpoint)
-        epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        known = (self.model, self.classes, self.seed, scaling)
-        data, training, held_out = fit_data(data, y, validation, epochs, *known)
-        patience = _checked_patience(patience, held_out)
+        given = (scaling, sample_weight, class_weight)
+        checked = self._arguments(data, y, given, validation, epochs, patience, checkpoint)
+        data, training, held_out, epochs, patience = checked
         self._begin(data, training)
-        self._fitting = True
-        try:
+        with self._during_fit():
             return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
-        finally:
-            self._fitting = False
 
-    def _check_fit(self, checkpoint: Any) -> None:
-        """Check what `fit` needs besides its data."""
+    def _arguments(
+        self,
+        data: Any,
+        y: Any,
+        given: tuple[Any, Any, Any],
+        validation: Any,
+        epochs: Any,
+        patience: Any,
+        checkpoint: Any,
+    ) -> tuple[Any, Any, Dataset | None, int, int | None]:
+        """Return data, training data, validation data, epochs and patience of a call of `fit`, checked."""
         if self._fitting:
             raise RuntimeError(
                 "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another "
@@ -329,13 +346,27 @@ class Trainer(Predictor):
             )
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
+        epochs = whole(epochs, "Trainer.fit", "epochs", 1)
+        parts = fit_data(data, y, validation, given, epochs, self.model, self.classes, self.seed)
+        if patience is not None:
+            patience = whole(patience, "Trainer.fit", "patience", 1)
+            check_type(parts[2], Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
+        return *parts, epochs, patience
 
     def _begin(self, data: Any, training: Any) -> None:
-        """Store what all data represent; check targets and set start values, unless the data are batches."""
+        """Store what all data represent; check the targets of a Dataset, and set start values that fit it."""
         self._represent(data, stacklevel=5)
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")
+
+    @contextmanager
+    def _during_fit(self) -> Iterator[None]:
+        self._fitting = True
+        try:
+            yield
+        finally:
+            self._fitting = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Trainer:
@@ -364,10 +395,3 @@ class Trainer(Predictor):
         3
         """
         return read_unfinished(path, cls)
-
-
-def _checked_patience(patience: Any, held_out: Dataset | None) -> int | None:
-    if patience is None:
-        return None
-    check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
-    return whole(patience, "Trainer.fit", "patience", 1)

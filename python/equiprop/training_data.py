@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.batches import checked_batches, is_batches
+from equiprop.batches import checked_batches, is_batches, parts
 from equiprop.dataset import Dataset
 from equiprop.input_scale import warn_if_scaled_twice
 from equiprop.labels import read_y, shown
 from equiprop.models import Model
 from equiprop.scaling import Scaling, as_scaling
+from equiprop.weights import as_sample_weight, class_factors, refuse_zero_weights
 
 
 def as_dataset(
@@ -49,6 +50,7 @@ def as_dataset(
     samples = _dataset(data, y, model, classes, where, name)
     if len(samples) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
+    refuse_zero_weights(samples.sample_weight, where)
     _check_sizes(samples, model, where, name)
     if not samples.is_classification:
         return samples
@@ -114,39 +116,96 @@ def chosen_scaling(data: Dataset, given: Any, model: Model, where: str) -> Scali
             f"[{where}] `scaling` is for data without a scale; use data.with_scale(None). "
             f"Received {given!r} and data with {data.scale!r}."
         )
-    return as_scaling(given, data.x, where)
+    return as_scaling(given, data.x, where, data.sample_weight)
+
+
+def with_given_weight(data: Dataset, sample_weight: Any, where: str) -> Dataset:
+    """Return a data set with the weights that were given besides it; None keeps its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not the weights of its samples, all are 0, or the data set has weights, too.
+    """
+    if sample_weight is None:
+        return data
+    if data.sample_weight is not None:
+        raise ValueError(f"[{where}] Weights are given once. Received a Dataset with weights, and others.")
+    weights = as_sample_weight(sample_weight, where, len(data))
+    refuse_zero_weights(weights, where)
+    return data.with_sample_weight(weights)
+
+
+def weighted(data: Dataset, sample_weight: Any, class_weight: Any, where: str) -> Dataset:
+    """Return the samples whose weight is not 0, with the products of the weights of samples and of classes.
+
+    Parameters
+    ----------
+    data : Dataset
+    sample_weight : array (samples,), optional
+        Weights of a data set that has none.
+    class_weight : mapping from class to float, "balanced", or None
+        See `class_factors`.
+    where : str
+        Name of the caller, for errors.
+    """
+    data = _without_zero_weights(with_given_weight(data, sample_weight, where))
+    if class_weight is None:
+        return data
+    if not data.is_classification:
+        cure = "; pass y.argmax(axis=1) for one-hot rows" if are_one_hot(data.y) else ""
+        raise ValueError(f"[{where}] class_weight needs class labels{cure}. Received real targets.")
+    factors = class_factors(data.y, data.classes, class_weight, data.sample_weight, where)
+    weights = factors if data.sample_weight is None else data.sample_weight * factors
+    refuse_zero_weights(weights, where)
+    return _without_zero_weights(data.with_sample_weight(weights))
+
+
+def _without_zero_weights(data: Dataset) -> Dataset:
+    if data.sample_weight is None or data.sample_weight.all():
+        return data
+    return data.take(data.sample_weight > 0)
+
+
+def _of_mean_one(data: Any) -> Any:
+    """Return a data set with its weights divided by their mean; others, and batches, as they are."""
+    if not isinstance(data, Dataset) or data.sample_weight is None:
+        return data
+    weights = data.sample_weight / data.sample_weight.max()  # so that no sum overflows
+    return data.with_sample_weight(weights / weights.mean())
 
 
 def fit_data(
     data: Any,
     y: Any,
     validation: Any,
+    given: tuple[Any, Any, Any],
     epochs: int,
     model: Model,
     classes: Array | None,
     seed: int,
-    scaling: Any,
 ) -> tuple[Any, Any, Dataset | None]:
     """Return what `Trainer.fit` received as data, training data, and validation data or None.
 
     Parameters
     ----------
     data, y : Dataset and None, arrays x and y, or iterable of batches and None
-    validation : float, Dataset, pair (x, y), or None
+    validation : float, Dataset, pair (x, y), triple (x, y, sample_weight), or None
         A float is the fraction of a Dataset that is held out.
+    given : tuple
+        The arguments scaling, sample_weight and class_weight.
     epochs : int
     model : Model
     classes : array, optional
         The class of each output, if it is known from earlier training.
     seed : int
         Seed of the choice of the samples that are held out.
-    scaling : Scaling, float, str or None
-        Scaling of raw inputs; see `chosen_scaling`.
 
     Returns
     -------
     tuple of data, training data, and validation data
         The first is all of `data` as a Dataset, or the iterable; training data are the part that remains.
+        Their weights have the mean 1, and samples of weight 0 are left out. All have a scale.
 
     Raises
     ------
@@ -155,32 +214,47 @@ def fit_data(
     """
     where, name, chosen = "Trainer.fit", "Each of training and validation data", Scaling.none()
     if y is None and is_batches(data):
-        _refuse_scaling(scaling)
+        _refuse_given(given)
         data = training = checked_batches(data, epochs)
     else:
-        data = training = as_dataset(data, y, model, classes, where)
+        scaling, sample_weight, class_weight = given
+        data = as_dataset(data, y, model, classes, where)
+        data = training = weighted(data, sample_weight, class_weight, where)
         classes = data.classes
         if isinstance(validation, float):
             training, validation = data.split(validation, seed=seed)
             as_dataset(training, None, model, classes, where, name)
         chosen = chosen_scaling(training, scaling, model, where)
         if scaling is None and data.scale is None:
-            warn_if_scaled_twice(data.x, chosen, where, stacklevel=4)
+            warn_if_scaled_twice(data.x, chosen, where, stacklevel=5)
         data, training = data.with_scale(chosen), training.with_scale(chosen)
-    if validation is None:
-        return data, training, None
-    x, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
-    held_out = as_dataset(x, y, model, classes, where, name)
-    if held_out.scale is None:
-        warn_if_scaled_twice(held_out.x, chosen, where, stacklevel=4)
-    return data, training, presented(held_out, chosen, where)
+    if validation is not None:
+        several = isinstance(validation, tuple) and len(validation) in (2, 3)
+        x, y, weight = parts(validation) if several else (validation, None, None)
+        held_out = with_given_weight(as_dataset(x, y, model, classes, where, name), weight, where)
+        validation = _validation(held_out, chosen, where)
+    return data, _of_mean_one(training), validation
 
 
-def _refuse_scaling(scaling: Any) -> None:
+def _validation(data: Dataset, scaling: Scaling, where: str) -> Dataset:
+    """Return validation data with their scale, or with the scaling of the training data."""
+    if data.scale is None:
+        warn_if_scaled_twice(data.x, scaling, where, stacklevel=6)
+    return presented(data, scaling, where)
+
+
+def _refuse_given(given: tuple[Any, Any, Any]) -> None:
+    """Raise ValueError if a scaling or weights are given besides batches."""
+    scaling, *weights = given
     if scaling is not None:
         raise ValueError(
             "[Trainer.fit] `scaling` is for a Dataset or arrays; scale the inputs of batches where they are "
             f"made. Received {scaling!r} and batches."
+        )
+    if any(weight is not None for weight in weights):
+        raise ValueError(
+            "[Trainer.fit] Weights of batches are part of them: yield (x, y, sample_weight). Received "
+            "batches, and weights besides them."
         )
 
 

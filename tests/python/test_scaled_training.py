@@ -64,6 +64,21 @@ def test_probabilities_are_those_of_scaled_inputs() -> None:
     np.testing.assert_array_equal(one.predict_proba(X), one.predict_proba(one.scaling(X), scale=1))
 
 
+def test_a_sample_of_weight_k_counts_as_k_samples() -> None:
+    weights = np.arange(len(Y)) % 3
+    weighted, repeated = trainer(), trainer()
+    weighted.fit(X, Y, epochs=1, scaling="standardise", sample_weight=weights)
+    repeated.fit(np.repeat(X, weights, axis=0), np.repeat(Y, weights), epochs=1, scaling="standardise")
+    for scaling in (weighted.scaling, Scaling.standardise(X, weights)):
+        np.testing.assert_allclose(scaling.offset, repeated.scaling.offset, rtol=1e-14)
+        np.testing.assert_allclose(scaling.factor, repeated.scaling.factor, rtol=1e-14)
+    far = np.vstack([X, X[:1] + 1e9])
+    assert Scaling.standardise(far, [*weights, 0]) == Scaling.standardise(X, weights)
+    for wrong in (weights[:-1], -weights, 0 * weights):
+        with pytest.raises(ValueError, match=r"^\[Scaling\.standardise\] .*weight"):
+            Scaling.standardise(X, wrong)
+
+
 def test_samples_that_are_held_out_do_not_influence_the_scaling() -> None:
     one = trainer()
     one.fit(X, Y, epochs=1, scaling="standardise", validation=0.25)
@@ -81,9 +96,8 @@ def test_more_training_on_raw_data_keeps_the_scaling() -> None:
     assert facts(parts) == facts(whole)
     parts.fit(X[::2], Y[::2], epochs=1, scaling="standardise")
     assert parts.scaling == Scaling.standardise(X[::2])
-    batches = [(Scaling.standardise(X)(X), Y)]
-    parts.fit(batches, epochs=1)
-    assert parts.scaling == Scaling.none()
+    parts.fit([(parts.scaling(X), Y)], epochs=1)
+    assert parts.scaling == Scaling.standardise(X[::2])
 
 
 def test_a_scaling_travels_with_a_network() -> None:

@@ -100,7 +100,16 @@ template <Scalar S>
 bool ClampedHopfield<S>::contrast(std::span<const State<S>> states, std::span<const S> weights,
                                   ParameterSink<S>& sink) const {
   require_energy(conservative());
-  return terms_.contrast(states, weights, sink);
+  return terms_.contrast(states, weights, nullptr, sink);
+}
+
+template <Scalar S>
+bool ClampedHopfield<S>::weighted_contrast(std::span<const State<S>> states,
+                                           std::span<const S> weights,
+                                           const PerSample<RealOf<S>>& samples,
+                                           ParameterSink<S>& sink) const {
+  require_energy(conservative());
+  return terms_.contrast(states, weights, &samples, sink);
 }
 
 template <Scalar S>

@@ -3,7 +3,6 @@
 #include <array>
 
 #include "equiprop/base/parallel.hpp"
-#include "equiprop/base/spare_states.hpp"
 
 namespace equiprop {
 namespace {
@@ -18,12 +17,15 @@ void sum_samples(const Signal<S>& u, ParametersRef<S> out) {
 
 }  // namespace
 
-/// Returns -weight_k signal(state_k) of a layer. Its product with the signal of the source is a term of dE/dW.
+/// Returns -weight_k signal(state_k) of a layer, times the weights of the samples. Its product with the signal of the
+/// source is a term of dE/dW.
 template <Scalar S>
 Signal<S> HopfieldTerms<S>::weighted_signal(std::size_t layer, std::span<const Term> terms,
                                             std::size_t k) const {
   const Signal<S> u = network().signal(layer, terms[k].state, signals_[k]);
-  return {-terms[k].weight * u.scale, u.rows};
+  const S scale = -terms[k].weight * u.scale;
+  if (terms[k].scaled != nullptr) return {scale, rows_of(*terms[k].scaled, network().block(layer))};
+  return {scale, u.rows};
 }
 
 /// Returns the sum of weighted_signal over all states.
@@ -60,12 +62,35 @@ void HopfieldTerms<S>::sum_signals(std::span<const Term> terms) {
   });
 }
 
-/// Computes the signals of the states, their weighted sum, and the derivative with respect to the biases.
+/// Stores the signals of each state times the weights of the samples in scaled_.
 template <Scalar S>
-void HopfieldTerms<S>::prepare_contrast(std::span<const Term> terms) {
+void HopfieldTerms<S>::scale_signals(std::span<Term> terms, const PerSample<RealOf<S>>& samples) {
+  if (scaled_.size() < terms.size()) scaled_.resize(terms.size());
+  for (std::size_t k = 0; k < terms.size(); ++k) {
+    const ConstStateRef<S>& state = terms[k].state;
+    if (scaled_[k].rows() != state.rows() || scaled_[k].cols() != state.cols())
+      scaled_[k] = take_state<S>(state.rows(), state.cols());
+    terms[k].scaled = &scaled_[k];
+  }
+  for_each_chunk(samples.size(), chunk_columns, [&](Index begin, Index count) {
+    for (std::size_t k = 0; k < terms.size(); ++k)
+      for (std::size_t layer = 0; layer < network().num_free(); ++layer) {
+        const Signal<S> u = network().signal(layer, terms[k].state, signals_[k]);
+        auto rows = rows_of(scaled_[k], network().block(layer));
+        for (Index j = begin; j < begin + count; ++j) rows.col(j) = S(samples(j)) * u.rows.col(j);
+      }
+  });
+}
+
+/// Computes the signals of the states, scaled if the samples have weights, their weighted sum, and the derivative with
+/// respect to the biases.
+template <Scalar S>
+void HopfieldTerms<S>::prepare_contrast(std::span<Term> terms,
+                                        const PerSample<RealOf<S>>* samples) {
   signals_.resize(terms.size());
   for (std::size_t k = 0; k < terms.size(); ++k)
     network().take_signals(terms[k].state, signals_[k]);
+  if (samples != nullptr) scale_signals(terms, *samples);
   if (terms.size() > 1) sum_signals(terms);
   for (std::size_t layer = 0; layer < network().num_free(); ++layer)
     sum_samples<S>(summed_signal(layer, terms), bias_gradient(layer));
@@ -154,19 +179,19 @@ bool HopfieldTerms<S>::give(ParameterSink<S>& sink, const Show& show) {
 
 template <Scalar S>
 bool HopfieldTerms<S>::contrast(std::span<const State<S>> states, std::span<const S> weights,
-                                ParameterSink<S>& sink) {
+                                const PerSample<RealOf<S>>* samples, ParameterSink<S>& sink) {
   terms_.clear();
   terms_.reserve(states.size());
   for (std::size_t k = 0; k < states.size(); ++k) terms_.push_back({states[k], weights[k]});
-  prepare_contrast(terms_);
+  prepare_contrast(terms_, samples);
   return give(sink, [&](ParameterSink<S>& to) { show_contrast(terms_, to); });
 }
 
 template <Scalar S>
 void HopfieldTerms<S>::parameter_gradient(const ConstStateRef<S>& s, S weight,
                                           ParameterSink<S>& sink) {
-  const Term term{s, weight};
-  prepare_contrast({&term, 1});
+  Term term{s, weight};
+  prepare_contrast({&term, 1}, nullptr);
   show_contrast({&term, 1}, sink);
 }
 

@@ -82,6 +82,8 @@ Gradient<S> backpropagation_through_time(const AnyEnergy<S>& energy, const AnyCo
   const S weight = S(-1) / S(static_cast<RealOf<S>>(trajectory.back().cols()));
   State<S> adjoint(trajectory.back().rows(), trajectory.back().cols());
   cost_gradient<S>(cost, trajectory.back(), adjoint);
+  for (Index j = 0; j < cost.sample_weights().size(); ++j)
+    adjoint.col(j) *= cost.sample_weights()(j);
   Sweep<S> sweep(energy, solver);
   for (Index t = 0;; ++t) {
     poll_interrupt();

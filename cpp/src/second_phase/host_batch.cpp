@@ -1,11 +1,13 @@
 #include "equiprop/second_phase/host_batch.hpp"
 
+#include <algorithm>
+
 #include "accuracy.hpp"
 
 namespace equiprop {
 template <Scalar S>
 HostBatch<S>::HostBatch(AnyEnergy<S> energy, AnyCost<S> cost)
-    : energy_(std::move(energy)), cost_(std::move(cost)) {
+    : energy_(std::move(energy)), cost_(cost.weighted({})), sample_weights_(cost.sample_weights()) {
   require(cost_.num_outputs() == energy_.num_outputs(), "second_phase",
           "Targets have one row for each output unit.", cost_.num_outputs(), " rows for ",
           energy_.num_outputs(), " outputs");
@@ -126,18 +128,73 @@ bool HostBatch<S>::deliver(ParameterSink<S>& sink, const Give& give) {
 template <Scalar S>
 bool HostBatch<S>::contrast(Slot first, std::span<const S> weights, ParameterSink<S>& sink) {
   const std::span<const State<S>> states(states_.data() + first, weights.size());
-  return deliver(sink, [&](ParameterSink<S>& to) { return energy_.contrast(states, weights, to); });
+  const WeightedContrast<S>* weighting = energy_.sample_weighting();
+  if (is_weighted() && weighting == nullptr) return contrast_by_weight(first, weights, sink);
+  return deliver(sink, [&](ParameterSink<S>& to) {
+    return is_weighted() ? weighting->weighted_contrast(states, weights, sample_weights_, to)
+                         : energy_.contrast(states, weights, to);
+  });
+}
+
+/// Adds the terms of some samples of one weight to sums_. An energy that cannot select samples receives the whole batch
+/// with the other samples at the free state, where their terms cancel: the weights of a rule sum to 0, or the state has
+/// no derivative by beta.
+template <Scalar S>
+void HostBatch<S>::add_contrast_of(Samples which, Slot first, std::span<const S> weights) {
+  const S weight(sample_weights_(which.front()));
+  if (energy_.divisible()) {
+    const AnyEnergy<S> some = energy_.select(which);
+    for (std::size_t k = 0; k < weights.size(); ++k)
+      some.parameter_gradient(columns_of<S>(states_[first + k], which), weight * weights[k], sums_);
+    return;
+  }
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    State<S> state = states_[free_slot];
+    for (const Index j : which) state.col(j) = states_[first + k].col(j);
+    energy_.parameter_gradient(state, weight * weights[k], sums_);
+  }
+}
+
+/// Delivers the contrast of a model without `sample_weighting`, summed over the samples of each weight in turn.
+template <Scalar S>
+bool HostBatch<S>::contrast_by_weight(Slot first, std::span<const S> weights,
+                                      ParameterSink<S>& sink) {
+  sums_.setZero(energy_.num_parameters());
+  std::vector<Index> order = sample_range(0, samples());
+  std::stable_sort(order.begin(), order.end(),
+                   [&](Index i, Index j) { return sample_weights_(i) < sample_weights_(j); });
+  for (auto begin = order.begin(); begin != order.end();) {
+    const RealOf<S> weight = sample_weights_(*begin);
+    const auto end =
+        std::find_if(begin, order.end(), [&](Index j) { return sample_weights_(j) != weight; });
+    if (weight != 0) add_contrast_of({begin, end}, first, weights);
+    begin = end;
+  }
+  if (!all_parts_finite<S>(sums_)) return false;
+  sink.numbers(0, sums_);
+  return true;
+}
+
+/// Returns the state in a slot, times the weights of the samples.
+template <Scalar S>
+const State<S>& HostBatch<S>::weighted(Slot v) {
+  if (!is_weighted()) return states_[v];
+  weighted_.resize(states_[v].rows(), samples());
+  for (Index j = 0; j < samples(); ++j)
+    weighted_.col(j) = S(sample_weights_(j)) * states_[v].col(j);
+  return weighted_;
 }
 
 template <Scalar S>
 bool HostBatch<S>::mixed(Slot at, Slot v, S weight, ParameterSink<S>& sink) {
+  const State<S>& along = weighted(v);
   return deliver(sink, [&](ParameterSink<S>& to) {
-    return energy_.mixed_derivative(states_[at], states_[v], weight, to);
+    return energy_.mixed_derivative(states_[at], along, weight, to);
   });
 }
 
-/// Marks each sample whose own term is not finite as diverged; add_share(energy of the sample, sample, sum) adds the
-/// term.
+/// Marks each sample whose own term is not finite as diverged; add_share(energy of the sample, sample, weight of the
+/// sample, sum) adds the term.
 template <Scalar S>
 template <class AddShare>
 void HostBatch<S>::mark_shares(Report& report, const AddShare& add_share) const {
@@ -145,43 +202,60 @@ void HostBatch<S>::mark_shares(Report& report, const AddShare& add_share) const 
   Parameters<S> share(energy_.num_parameters());
   for (Index j = 0; j < samples(); ++j) {
     share.setZero();
-    add_share(energy_.samples(j, 1), j, ParametersRef<S>(share));
+    const S weight = is_weighted() ? S(sample_weights_(j)) : S(1);
+    add_share(energy_.samples(j, 1), j, weight, ParametersRef<S>(share));
     if (!all_parts_finite<S>(share)) report.status(j) = Status::diverged;
   }
 }
 
 template <Scalar S>
 void HostBatch<S>::mark_contrast(Slot first, std::span<const S> weights, Report& report) const {
-  mark_shares(report, [&](const AnyEnergy<S>& sample, Index j, ParametersRef<S> share) {
+  mark_shares(report, [&](const AnyEnergy<S>& sample, Index j, S of_sample,
+                          ParametersRef<S> share) {
     for (std::size_t k = 0; k < weights.size(); ++k)
-      sample.parameter_gradient(states_[first + k].middleCols(j, 1), weights[k], share);
+      sample.parameter_gradient(states_[first + k].middleCols(j, 1), of_sample * weights[k], share);
   });
 }
 
 template <Scalar S>
 void HostBatch<S>::mark_mixed(Slot at, Slot v, S weight, Report& report) const {
-  mark_shares(report, [&](const AnyEnergy<S>& sample, Index j, ParametersRef<S> share) {
-    sample.mixed_derivative_product(states_[at].middleCols(j, 1), states_[v].middleCols(j, 1),
-                                    weight, share);
-  });
+  mark_shares(
+      report, [&](const AnyEnergy<S>& sample, Index j, S of_sample, ParametersRef<S> share) {
+        sample.mixed_derivative_product(states_[at].middleCols(j, 1), states_[v].middleCols(j, 1),
+                                        of_sample * weight, share);
+      });
+}
+
+/// Calls give(out), which adds to out (inputs, batch); scales what it adds by the weights of the samples.
+template <Scalar S>
+template <class Give>
+void HostBatch<S>::add_by_input(StateRef<S> out, const Give& give) const {
+  if (!is_weighted()) return give(out);
+  State<S> sum = State<S>::Zero(out.rows(), out.cols());
+  give(StateRef<S>(sum));
+  for (Index j = 0; j < samples(); ++j) out.col(j) += S(sample_weights_(j)) * sum.col(j);
 }
 
 template <Scalar S>
 void HostBatch<S>::input_contrast(Slot first, std::span<const S> weights, StateRef<S> out) const {
-  for (std::size_t k = 0; k < weights.size(); ++k)
-    energy_.input_gradient(states_[first + k], weights[k], out);
+  add_by_input(out, [&](StateRef<S> to) {
+    for (std::size_t k = 0; k < weights.size(); ++k)
+      energy_.input_gradient(states_[first + k], weights[k], to);
+  });
 }
 
 template <Scalar S>
 void HostBatch<S>::mixed_input(Slot at, Slot v, S weight, StateRef<S> out) const {
-  energy_.mixed_input_product(states_[at], states_[v], weight, out);
+  add_by_input(out, [&](StateRef<S> to) {
+    energy_.mixed_input_product(states_[at], states_[v], weight, to);
+  });
 }
 
 template <Scalar S>
 S HostBatch<S>::objective(Slot slot) const {
   PerSample<S> values(samples());
   cost_.value(states_[slot].bottomRows(cost_.num_outputs()), values);
-  return S(values.sum() / S(static_cast<RealOf<S>>(samples())));
+  return weighted_mean<S>(values, sample_weights_);
 }
 
 template class HostBatch<float>;

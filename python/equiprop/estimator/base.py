@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from equiprop.activations import Activation
 from equiprop.arrays import Array
+from equiprop.batches import ShuffledBatches
 from equiprop.checks import real, require, whole
 from equiprop.data import Dataset
+from equiprop.estimator.inputs import fitted, refuse_beyond_float32
 from equiprop.estimator.settings import make_trainer
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Rate, constant
+from equiprop.scaling import Scaling
 from equiprop.training import Trainer
+from equiprop.weights import Weights
 
 if TYPE_CHECKING:  # scikit-learn has no type annotations
 
@@ -56,8 +59,7 @@ class EquilibriumEstimator(BaseEstimator):
 
     network_: HopfieldNetwork
     trainer_: Trainer
-    input_mean_: Array
-    input_scale_: Array
+    input_scaling_: Scaling
 
     def __init__(
         self,
@@ -107,13 +109,22 @@ class EquilibriumEstimator(BaseEstimator):
         """Number of epochs of training."""
         return len(self.trainer_.history)
 
-    def fit(self: _Estimator, X: Any, y: Any) -> _Estimator:
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self: _Estimator, X: Any, y: Any, sample_weight: Any = None) -> _Estimator:
         """Train on samples X and their labels or targets y.
 
         Parameters
         ----------
-        X : array or DataFrame (samples, features)
+        X : array, DataFrame or scipy.sparse array (samples, features)
+            A sparse array becomes dense batch by batch.
         y : array (samples,), or targets (samples, outputs)
+        sample_weight : array (samples,), optional
+            Weight of each sample, at least 0. Only the ratios matter: a sample of weight k counts as k equal
+            samples, also in the standardisation and in the validation error, and one of weight 0 is left out.
 
         Returns
         -------
@@ -122,7 +133,7 @@ class EquilibriumEstimator(BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter of the estimator, X or y is not valid.
+            If a parameter of the estimator, X, y or a weight is not valid.
         equiprop.ConvergenceError
             If a sample diverged in training.
         """
@@ -134,7 +145,7 @@ class EquilibriumEstimator(BaseEstimator):
             fraction = real(self.validation_fraction, where, "validation_fraction")
             require(0 < fraction < 1, where, "validation_fraction lies in (0, 1)", fraction)
         earlier: Trainer | None = getattr(self, "trainer_", None) if self.warm_start else None
-        data = self._dataset(X, y, first=earlier is None)
+        data = self._dataset(X, y, sample_weight, first=earlier is None)
         seed = self._seed()
         data, validation = self._split(data, seed)
         trainer = self._make_trainer(data, seed)
@@ -150,8 +161,13 @@ class EquilibriumEstimator(BaseEstimator):
         if not hasattr(self, "trainer_"):
             self.trainer_ = self._make_trainer(data, self._seed())
             self.network_ = _network_of(self.trainer_)
-        self.trainer_.schedule = constant()
-        self.trainer_.fit(data, epochs=1)
+        trainer = self.trainer_
+        trainer.schedule = constant()
+        if data.sample_weight is None:
+            trainer.fit(data, epochs=1)
+        else:  # the weights are relative to those of other calls, too: `fit` would divide them by their mean
+            order = (trainer.batch_size, trainer.seed, len(trainer.history))
+            trainer.fit(ShuffledBatches(data, *order, trainer.model.dtype), epochs=1)
         return self
 
     def _seed(self) -> int:
@@ -175,22 +191,25 @@ class EquilibriumEstimator(BaseEstimator):
         trainer.callbacks = (_print_epoch,) if self.verbose else ()
         return trainer
 
-    def _dataset(self, X: Any, y: Any, *, first: bool) -> Dataset:
-        """Return checked inputs and targets as the network receives them.
+    def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> Dataset:
+        """Return checked inputs with their scaling, targets as the network receives them, and weights.
 
         Parameters
         ----------
-        X, y
+        X, y, sample_weight
             Arguments of `fit`.
         first : bool
             Determine features, classes and statistics from this data; otherwise use those of earlier data.
         """
         raise NotImplementedError
 
-    def _inputs(self, x: Array, *, first: bool) -> Array:
+    def _scaling(self, x: Any, weights: Weights | None = None, *, first: bool) -> Scaling:
+        """Return the scaling of inputs x, which is fitted on the first of them."""
+        where = type(self).__name__
         if first:
-            self.input_mean_, self.input_scale_ = statistics(x, self.standardize)
-        return standardised(x, self.input_mean_, self.input_scale_, type(self).__name__, "X")
+            self.input_scaling_ = fitted(x, self.standardize, weights, where)
+        refuse_beyond_float32(x, self.input_scaling_, where, "X")
+        return self.input_scaling_
 
     def _split(self, data: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
         """Return training data, and validation data if early stopping needs them; stratified by class."""
@@ -208,32 +227,9 @@ class EquilibriumEstimator(BaseEstimator):
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
-        x: Any = validate_data(self, X, reset=False, dtype=FLOATS)
-        return np.asarray(self.trainer_.predict(self._inputs(x, first=False)), dtype=np.float64)
-
-
-def statistics(values: Array, wanted: bool) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each column, with 1 for one that is constant.
-
-    If the statistics are not `wanted`, return zeros and ones.
-    """
-    if not wanted:
-        return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    powers = np.ldexp(1.0, np.frexp(np.abs(values).max(axis=0))[1] - 1)  # so that no square overflows
-    scaler: Any = StandardScaler().fit(values / powers)
-    varies = scaler.scale_ == np.sqrt(scaler.var_)  # otherwise the column counts as constant, with scale 1
-    return np.asarray(scaler.mean_ * powers), np.where(varies, scaler.scale_ * powers, 1.0)
-
-
-def standardised(values: Array, mean: Array, scale: Array, where: str, name: str) -> Array:
-    """Return ``(values - mean) / scale`` in float32; raise ValueError if a number is beyond float32."""
-    with np.errstate(over="ignore"):
-        result = np.asarray((values - mean) / scale, dtype=np.float32)
-    if not np.isfinite(result).all():
-        largest = float(np.abs(values).max())
-        rule = f"{name} holds numbers that float32 can hold after the standardisation, at most 3.4e38"
-        raise ValueError(f"[{where}] {rule}. Received numbers up to {largest:.3g}.")
-    return result
+        x: Any = validate_data(self, X, reset=False, dtype=FLOATS, accept_sparse="csr")
+        outputs = self.trainer_.predict(x, scale=self._scaling(x, first=False))
+        return np.asarray(outputs, dtype=np.float64)
 
 
 def _network_of(trainer: Trainer) -> HopfieldNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,10 +10,14 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from equiprop.activations import Activation
 from equiprop.checks import require
 from equiprop.data import Dataset
 from equiprop.defaults import logit_scale
 from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
+from equiprop.estimator.inputs import without_zero_weights
+from equiprop.optimizers import Rate
+from equiprop.weights import class_factors
 
 _Self = TypeVar("_Self", bound="EquilibriumClassifier")
 
@@ -40,6 +45,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         Number of epochs.
     standardize : bool
         Shift and scale each feature to mean 0 and standard deviation 1 on the training data.
+    class_weight : mapping from label to float, "balanced", or None
+        Weight of each class, 1 for labels that are not named, by which the weights of its samples are
+        multiplied. "balanced" gives all classes the same sum of weights.
     early_stopping : bool
         Hold out `validation_fraction` of the data, stop after `n_iter_no_change` epochs without a lower
         validation error, and restore the parameters of the best epoch.
@@ -60,8 +68,8 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         Sorted labels; their order is that of the columns of `predict_proba`.
     n_features_in_, feature_names_in_
         Number of features, and their names if X had names that are all strings.
-    input_mean_, input_scale_ : (features,) arrays
-        The network receives ``(X - input_mean_) / input_scale_``.
+    input_scaling_ : Scaling
+        The network receives ``input_scaling_(X)``; it is saved with `network_`.
     network_ : HopfieldNetwork
     trainer_ : Trainer
     loss_curve_, validation_errors_ : list of float
@@ -83,17 +91,56 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
 
     classes_: NDArray[Any]
 
-    def partial_fit(self: _Self, X: Any, y: Any, classes: Any = None) -> _Self:
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Iterable[int] = (100,),
+        activation: str | Activation = "hard_sigmoid",
+        *,
+        second_phase: str = "eqprop",
+        alpha: float = 0.05,
+        batch_size: int = 50,
+        learning_rate: Rate | None = None,
+        max_iter: int = 100,
+        standardize: bool = True,
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            second_phase=second_phase,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            max_iter=max_iter,
+            standardize=standardize,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def partial_fit(self: _Self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> _Self:
         """Train for one epoch on samples X and their labels y, at constant learning rates.
 
         Features, classes and statistics of the inputs are determined by the first call.
 
         Parameters
         ----------
-        X : array or DataFrame (samples, features)
+        X : array, DataFrame or scipy.sparse array (samples, features)
         y : (samples,) array of labels
         classes : array, optional
             All labels; the first call needs them.
+        sample_weight : array (samples,), optional
+            Weight of each sample, at least 0, best with mean 1 over all calls.
 
         Returns
         -------
@@ -102,8 +149,8 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter of the estimator, X or y is not valid, or `classes` differ from those of earlier
-            calls.
+            If a parameter of the estimator, X, y or a weight is not valid, `classes` differ from those of
+            earlier calls, or `class_weight` is "balanced", which needs all samples.
         """
         where, first = f"{type(self).__name__}.partial_fit", not hasattr(self, "trainer_")
         if classes is None:
@@ -111,7 +158,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         else:
             same = first or np.array_equal(np.unique(classes), self.classes_)
             require(same, where, "`classes` are those of earlier data", np.unique(classes))
-        return self._partial_fit(self._dataset(X, y, first=first, classes=classes))
+        rule = "class_weight maps labels to weights, n / (classes * count) of all data for balanced classes"
+        require(self.class_weight != "balanced", where, rule, "'balanced'")
+        return self._partial_fit(self._dataset(X, y, sample_weight, first=first, classes=classes))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the label of the largest output for each sample, (samples,)."""
@@ -125,9 +174,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
-    def _dataset(self, X: Any, y: Any, *, first: bool, classes: Any = None) -> Dataset:
+    def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool, classes: Any = None) -> Dataset:
         x: Any
-        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS)
+        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS, accept_sparse="csr")
         check_classification_targets(y)
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
@@ -137,4 +186,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         places[places == len(labels)] = 0
         unknown = np.unique(y[labels[places] != y])
         require(len(unknown) == 0, where, f"Labels are among {labels}", f"labels {unknown}")
-        return Dataset(self._inputs(x, first=first), places, num_classes=len(labels))
+        x, places, weights = without_zero_weights(x, places, sample_weight, where)
+        scaling = self._scaling(x, weights, first=first)
+        if self.class_weight is not None:
+            factors = class_factors(places, labels, self.class_weight, weights, where)
+            weights = factors if weights is None else weights * factors
+        return Dataset(x, places, scaling, len(labels), sample_weight=weights)

@@ -10,7 +10,9 @@ from sklearn.utils.validation import validate_data
 
 from equiprop.checks import require
 from equiprop.data import Dataset
-from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin, standardised, statistics
+from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin
+from equiprop.estimator.inputs import fitted, refuse_beyond_float32, without_zero_weights
+from equiprop.scaling import Scaling
 
 _Self = TypeVar("_Self", bound="EquilibriumRegressor")
 
@@ -25,9 +27,9 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
 
     Attributes
     ----------
-    target_mean_, target_scale_ : (outputs,) arrays
-        Predictions are ``target_mean_ + target_scale_ * outputs``.
-    n_features_in_, input_mean_, input_scale_, network_, trainer_, loss_curve_, n_iter_, ...
+    target_scaling_ : Scaling
+        The outputs of the network are trained to be ``target_scaling_(y)``.
+    n_features_in_, input_scaling_, network_, trainer_, loss_curve_, n_iter_, ...
         See `EquilibriumClassifier`. Costs and validation errors are those of the standardised targets.
 
     Examples
@@ -43,23 +45,24 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
     (4, 2)
     """
 
-    target_mean_: NDArray[Any]
-    target_scale_: NDArray[Any]
+    target_scaling_: Scaling
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
-    def partial_fit(self: _Self, X: Any, y: Any) -> _Self:
+    def partial_fit(self: _Self, X: Any, y: Any, sample_weight: Any = None) -> _Self:
         """Train for one epoch on samples X and their targets y, at constant learning rates.
 
         Features and statistics of inputs and targets are determined by the first call.
 
         Parameters
         ----------
-        X : array or DataFrame (samples, features)
+        X : array, DataFrame or scipy.sparse array (samples, features)
         y : array (samples,) or (samples, outputs)
+        sample_weight : array (samples,), optional
+            Weight of each sample, at least 0, best with mean 1 over all calls.
 
         Returns
         -------
@@ -68,25 +71,30 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter of the estimator, X or y is not valid.
+            If a parameter of the estimator, X, y or a weight is not valid.
         """
-        return self._partial_fit(self._dataset(X, y, first=not hasattr(self, "trainer_")))
+        return self._partial_fit(self._dataset(X, y, sample_weight, first=not hasattr(self, "trainer_")))
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Return the predictions, (samples,) or (samples, outputs) as the targets of `fit`."""
         outputs = self._outputs(X)
-        predictions = self.target_mean_ + self.target_scale_ * outputs
+        predictions = outputs / self.target_scaling_.factor + self.target_scaling_.offset
         return np.asarray(predictions.reshape(len(outputs), *self._target_shape))
 
-    def _dataset(self, X: Any, y: Any, *, first: bool) -> Dataset:
+    def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> Dataset:
         x: Any
-        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True)
+        x, y = validate_data(
+            self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True, accept_sparse="csr"
+        )
+        x, y, weights = without_zero_weights(x, y, sample_weight, type(self).__name__)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        where = type(self).__name__
         if first:
             self._target_shape = y.shape[1:]
-            self.target_mean_, self.target_scale_ = statistics(targets, self.standardize)
-        outputs = len(self.target_mean_)
+            self.target_scaling_ = fitted(targets, self.standardize, weights, where)
+        outputs = int(np.prod(self._target_shape))
         rule = f"y has {outputs} targets for each sample, as in earlier data"
-        require(targets.shape[1] == outputs, type(self).__name__, rule, targets.shape[1])
-        targets = standardised(targets, self.target_mean_, self.target_scale_, type(self).__name__, "y")
-        return Dataset(self._inputs(x, first=first), targets)
+        require(targets.shape[1] == outputs, where, rule, targets.shape[1])
+        refuse_beyond_float32(targets, self.target_scaling_, where, "y")
+        targets = self.target_scaling_(targets, np.float32)
+        return Dataset(x, targets, self._scaling(x, weights, first=first), sample_weight=weights)

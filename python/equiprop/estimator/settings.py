@@ -15,6 +15,7 @@ from equiprop.checks import require
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.dataset import Dataset
 from equiprop.defaults import RATE, block_rates
+from equiprop.evaluation import dataset_batches
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Adam, Blocks, Rate, cosine
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
@@ -98,13 +99,22 @@ def make_trainer(
         seed=seed,
     )
     trainer.prepare(data)
-    adam.decays = _decays(network, data.x, trainer.cost, adam.learning_rate, alpha)
+    adam.decays = _decays(network, _mean_size(data), trainer.cost, adam.learning_rate, alpha)
     return trainer
 
 
 def _second_phase(name: str) -> SecondPhase:
     require(name in ("eqprop", "rbp"), "estimator", "second_phase is 'eqprop' or 'rbp'", repr(name))
     return EquilibriumPropagation() if name == "eqprop" else RecurrentBackpropagation()
+
+
+def _mean_size(data: Dataset) -> Array:
+    """Return the mean of ``|x|`` over the samples as one sample, (1, features)."""
+    sums = np.zeros(data.num_features)
+    for x, _ in dataset_batches(data, np.dtype(np.float64)):
+        sums += np.abs(x).sum(axis=0)
+    mean: Array = sums[None] / len(data)
+    return mean
 
 
 def _decays(network: HopfieldNetwork, x: Array, cost: Cost, rate: Any, alpha: float) -> dict[str, float]:

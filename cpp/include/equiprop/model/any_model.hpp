@@ -70,7 +70,7 @@ class EQUIPROP_EXPORT AnyEnergy final : public EnergyDecorator<S> {
   const BlockUpdates<S>* blocks() const { return this->block_updates(); }
 };
 
-/// Any type that satisfies the concept Cost. Copies share it.
+/// Any type that satisfies the concept Cost, with optional weights of the samples. Copies share the cost.
 template <class S>
 class EQUIPROP_EXPORT AnyCost {
  public:
@@ -92,8 +92,28 @@ class EQUIPROP_EXPORT AnyCost {
                               StateRef<S> out) const {
     model_->hessian_vector_product(o, v, out);
   }
-  AnyCost select(Samples which) const { return model_->select(which); }
+  AnyCost select(Samples which) const {
+    AnyCost some = model_->select(which);
+    if (weights_.size() > 0) {
+      some.weights_.resize(static_cast<Index>(which.size()));
+      for (Index j = 0; j < some.weights_.size(); ++j)
+        some.weights_(j) = weights_(which[static_cast<std::size_t>(j)]);
+    }
+    return some;
+  }
   ///@}
+  /// Returns this cost with weights w_j >= 0 of the samples, (batch,), in place of earlier ones: the objective is
+  /// J = sum_j w_j C_j / batch, and second phases compute its derivatives. The functions above do not depend on the
+  /// weights, and so neither do nudged states. Empty weights are 1. Throws InvalidArgument unless there is one finite
+  /// weight for each sample.
+  AnyCost weighted(PerSample<RealOf<S>> weights) const {
+    check_sample_weights(weights, batch());
+    AnyCost other(*this);
+    other.weights_ = std::move(weights);
+    return other;
+  }
+  /// Returns the weights of the samples, (batch,); empty if all are 1.
+  const PerSample<RealOf<S>>& sample_weights() const { return weights_; }
   /// Returns the cost of samples [begin, begin + count).
   AnyCost samples(Index begin, Index count) const { return select(sample_range(begin, count)); }
 
@@ -127,6 +147,7 @@ class EQUIPROP_EXPORT AnyCost {
   };
 
   std::shared_ptr<const Interface> model_;
+  PerSample<RealOf<S>> weights_;
 };
 
 /// Stores dC/ds at state s in out (units, batch); it is nonzero only in the rows of the outputs.

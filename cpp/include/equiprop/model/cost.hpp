@@ -24,6 +24,26 @@ concept Cost = requires(const C c, const State<typename C::Scalar> o, State<type
   { c.select(Samples{}) } -> std::same_as<C>;  // the cost of some samples
 };
 
+/// Throws InvalidArgument unless `weights` is empty or has one finite number w_j >= 0 for each sample.
+template <class Real>
+void check_sample_weights(const PerSample<Real>& weights, Index samples) {
+  if (weights.size() == 0) return;
+  constexpr const char* where = "sample_weight";
+  require(weights.size() == samples, where, "Each sample has one weight.", weights.size(),
+          " weights for ", samples, " samples");
+  for (Index j = 0; j < samples; ++j)
+    require(weights(j) >= 0 && std::isfinite(weights(j)), where,
+            "Weights are finite and not negative.", weights(j), " at sample ", j);
+}
+
+/// Returns sum_j w_j c_j / batch for the costs c_j of the samples; empty weights are 1.
+template <Scalar S>
+S weighted_mean(PerSample<S>& costs, const PerSample<RealOf<S>>& weights) {
+  if (weights.size() > 0)
+    for (Index j = 0; j < costs.size(); ++j) costs(j) *= S(weights(j));
+  return S(costs.sum() / S(static_cast<RealOf<S>>(costs.size())));
+}
+
 namespace detail {
 
 /// Targets y (outputs, batch). Copies and ranges of samples share the memory.

@@ -7,8 +7,9 @@
 namespace equiprop {
 
 /// Forwards every function to another model; a subclass overrides the functions that differ. A subclass that changes a
-/// derivative by the parameters also overrides `contrast` and `mixed_derivative`. A subclass that changes any function
-/// also overrides `selection`, because the parts of the forwarded one are parts of the other model.
+/// derivative by the parameters also overrides `contrast`, `mixed_derivative` and `sample_weighting`. A subclass that
+/// changes any function also overrides `selection`, because the parts of the forwarded one are parts of the other
+/// model.
 template <class S>
 class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
  public:
@@ -72,6 +73,9 @@ class EQUIPROP_EXPORT EnergyDecorator : public EnergyInterface<S> {
   const BlockUpdates<S>* block_updates() const override { return model_->block_updates(); }
   const OnePassResidual<S>* one_pass_residual() const override {
     return model_->one_pass_residual();
+  }
+  const WeightedContrast<S>* sample_weighting() const override {
+    return model_->sample_weighting();
   }
   const Selection<S>* selection() const override { return model_->selection(); }
   ///@}

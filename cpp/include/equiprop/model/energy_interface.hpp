@@ -61,6 +61,18 @@ class OnePassResidual {
                         PerSample<RealOf<S>>& largest) const = 0;
 };
 
+/// A contrast in which each sample has a weight.
+template <class S>
+class WeightedContrast {
+ public:
+  virtual ~WeightedContrast() = default;
+  /// Hands sum_k weights_k sum_j samples_j dE_j/dtheta(states_k) to a sink, with the energy E_j of sample j and its
+  /// weight samples_j, (batch,). Returns false under the same condition as EnergyInterface::contrast.
+  virtual bool weighted_contrast(std::span<const State<S>> states, std::span<const S> weights,
+                                 const PerSample<RealOf<S>>& samples,
+                                 ParameterSink<S>& sink) const = 0;
+};
+
 template <class S>
 class EnergyInterface;
 
@@ -161,6 +173,8 @@ class EQUIPROP_EXPORT EnergyInterface {
   virtual const BlockUpdates<S>* block_updates() const { return nullptr; }
   /// Returns the residual in one pass, or nullptr if the model lacks it.
   virtual const OnePassResidual<S>* one_pass_residual() const { return nullptr; }
+  /// Returns the contrast with weights of the samples, or nullptr if the model lacks it.
+  virtual const WeightedContrast<S>* sample_weighting() const { return nullptr; }
   /// Returns the selection of samples, or nullptr if the model lacks it.
   virtual const Selection<S>* selection() const { return nullptr; }
 

@@ -29,6 +29,7 @@ namespace equiprop {
 template <Scalar S>
 class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
                                               private InputDerivatives<S>,
+                                              private WeightedContrast<S>,
                                               private Selection<S> {
  public:
   /// Clamps the input; HopfieldNetwork::clamp calls it. Throws InvalidArgument unless x is (inputs, batch) and all
@@ -86,6 +87,7 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   const OnePassResidual<S>* one_pass_residual() const override {
     return input_->network().plan() != nullptr ? &relaxation_ : nullptr;
   }
+  const WeightedContrast<S>* sample_weighting() const override { return this; }
   const Selection<S>* selection() const override { return this; }
   ///@}
 
@@ -97,6 +99,9 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const override;
   void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                            StateRef<S> out) const override;
+  bool weighted_contrast(std::span<const State<S>> states, std::span<const S> weights,
+                         const PerSample<RealOf<S>>& samples,
+                         ParameterSink<S>& sink) const override;
   std::shared_ptr<const EnergyInterface<S>> part(Samples which) const override;
   bool separable() const override { return input_->network().plan() != nullptr; }
 

@@ -17,7 +17,7 @@ template <class S>
 using SweepObserver =
     std::function<void(Index t, const State<S>& adjoint, const Parameters<S>& parameters)>;
 
-/// Returns dL/dtheta of L = C(s_T), where s_0, ..., s_T (units, batch) are the states of `solver`, Euler or
+/// Returns dL/dtheta of L = J(s_T), where s_0, ..., s_T (units, batch) are the states of `solver`, Euler or
 /// FixedPointIteration without acceleration, and s_0 does not depend on theta (Ernoult et al. 2019). With a the adjoint
 /// of s_{t+1}, an Euler step s_{t+1} = project(s_t - eps dE/ds) replaces a by
 /// both with a = 0 on clipped units. A step of T replaces a by (dT/ds)^T a and adds -<D a, d2E/dtheta ds>.

@@ -42,7 +42,8 @@ concept Batch = requires(B batch, const B fixed, const Solver solver, typename B
   // The derivatives with respect to the input: out (inputs, batch) += ...
   batch.input_contrast(slot, weights, out);
   batch.mixed_input(slot, slot, number, out);
-  // Mean of C over the batch, at the state in a slot.
+  // J = sum_j w_j C_j / samples at the state in a slot; w_j are the weights of the samples, 1 by default. The weights
+  // also scale the terms of the samples in all sums that are delivered, and nothing else.
   { batch.objective(slot) } -> std::same_as<typename B::Scalar>;
   batch.write(slot, out);  // slot = out
   batch.read(slot, out);   // out = slot

@@ -10,12 +10,13 @@ namespace equiprop {
 /// training does not need it.
 enum class Wanted { parameters, everything };
 
-/// Result of a second phase; sums over samples are divided by the batch size.
+/// Result of a second phase; sums over samples are divided by the batch size. J = sum_j w_j C_j / batch, with the
+/// weights of the cost (AnyCost::weighted).
 template <class S>
 struct Gradient {
   Parameters<S> parameters;  ///< dJ/dtheta, (parameters,), or empty if it went to a sink
   State<S> inputs;  ///< dJ/dx, (inputs, batch), or (0, batch) if only parameters are wanted
-  S objective{};    ///< J = mean over the batch of C(s*)
+  S objective{};    ///< J at s*
   Report report;    ///< report of the second phase
 };
 
@@ -42,7 +43,7 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
   return {Parameters<S>::Zero(energy.num_parameters()),
           State<S>::Zero(wanted == Wanted::everything ? energy.num_inputs() : 0, s_star.cols()),
-          S(cost_value.sum() / S(static_cast<RealOf<S>>(s_star.cols()))), Report(s_star.cols())};
+          weighted_mean<S>(cost_value, cost.sample_weights()), Report(s_star.cols())};
 }
 
 }  // namespace equiprop

@@ -15,19 +15,26 @@ class EQUIPROP_EXPORT HostBatch {
  public:
   using Scalar = S;  ///< scalar of states
 
-  /// Copies energy and cost, which share the memory that their copies share. Throws InvalidArgument unless the cost has
-  /// one row for each output.
+  /// Copies energy and cost, which share the memory that their copies share, and the weights of the cost. Throws
+  /// InvalidArgument unless the cost has one row for each output.
   HostBatch(AnyEnergy<S> energy, AnyCost<S> cost);
 
   Index samples() const { return cost_.batch(); }                   ///< number of samples
   bool conservative() const { return energy_.conservative(); }      ///< see EnergyInterface
   const AnyEnergy<S>& energy() const { return energy_; }            ///< energy E
-  const AnyCost<S>& cost() const { return cost_; }                  ///< cost C with its targets
+  const AnyCost<S>& cost() const { return cost_; }                  ///< cost C without weights
   const State<S>& state(Slot slot) const { return states_[slot]; }  ///< state in a slot
 
   /// Turns the estimate of the gradient's error on or off. Without it, `refine` does nothing, allocates nothing, and no
   /// saddle is marked.
   void set_refining(bool on) { refining_ = on; }
+  /// Replaces the weights of the samples, (batch,); see AnyCost::weighted. Empty weights are 1.
+  void set_sample_weights(const PerSample<RealOf<S>>& weights) {
+    check_sample_weights(weights, samples());
+    sample_weights_ = weights;
+  }
+  /// Returns the weights of the samples, or nothing if all are 1.
+  const PerSample<RealOf<S>>& sample_weights() const { return sample_weights_; }
   /// Copies s (units, batch) into a slot. Throws InvalidArgument unless s has this shape.
   void write(Slot slot, const ConstStateRef<S>& s);
   /// Copies the state of a slot into s, (units, batch).
@@ -65,6 +72,12 @@ class EQUIPROP_EXPORT HostBatch {
   };
 
   State<S>& room(Slot slot);
+  bool is_weighted() const { return sample_weights_.size() > 0; }
+  const State<S>& weighted(Slot v);
+  void add_contrast_of(Samples which, Slot first, std::span<const S> weights);
+  bool contrast_by_weight(Slot first, std::span<const S> weights, ParameterSink<S>& sink);
+  template <class Give>
+  void add_by_input(StateRef<S> out, const Give& give) const;
   Relaxation<S>& phase(Slot to, const Solver& solver, bool nudged, S beta);
   void take_response(const NudgingRule<S>& rule, Slot first, Index j);
   void estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report);
@@ -94,6 +107,8 @@ class EQUIPROP_EXPORT HostBatch {
   KeptStates<S> states_;                        // one state per slot
   std::vector<std::unique_ptr<Phase>> phases_;  // one per slot; nullptr if not relaxed yet
   Parameters<S> sums_;                          // for a sink that does not accept single sums
+  PerSample<RealOf<S>> sample_weights_;         // (batch,), or empty
+  State<S> weighted_;                           // a state times the weights of the samples
   // Scratch memory of estimates: (batch,), (units, 1) and (outputs, batch).
   PerSample<double> response_, resolved_, force_, size_, limits_, sensitivity_, free_error_;
   State<S> column_, pull_;
