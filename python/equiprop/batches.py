@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,8 @@ def checked_parts(batches: Iterable[Any]) -> Iterator[tuple[Any, Any, Any]]:
     empty = True
     for batch in batches:
         empty = False
-        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        several = isinstance(batch, tuple | list) and len(batch) in (2, 3)
+        if not several or any(isinstance(part, Number) for part in batch):  # numbers: a row of features
             raise TypeError(
                 "[Trainer.fit] Each batch is a pair (x, y), or a triple (x, y, sample_weight); arrays x and "
                 f"y are fit(x, y). Received {type(batch).__name__}."

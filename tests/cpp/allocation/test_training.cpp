@@ -25,15 +25,16 @@ HopfieldNetwork<S> network_of(const Setting& setting) {
   return network;
 }
 
-/// A sequence of batches of inputs and targets, and the training settings.
+/// A sequence of batches of inputs and targets, with weights of the samples or without, and the training settings.
 template <class S>
 struct Lesson {
-  Lesson(const Solver& solver_, const NudgingRule<S>& nudging_, Index batch)
+  Lesson(const Solver& solver_, const NudgingRule<S>& nudging_, Index batch, bool weighted)
       : solver(solver_), nudging(nudging_) {
     Random random(7);
     for (int i = 0; i < 20; ++i) {
       inputs.push_back(random_state(random, 40, batch).cast<S>());
       targets.push_back(random_state(random, 10, batch).cast<S>());
+      weights.push_back(random_state(random, weighted ? batch : 0, 1).cwiseAbs().cast<S>().array());
     }
   }
   DescendSGD<S> descent(HopfieldNetwork<S>& network, Parameters<S>& velocity) const {
@@ -43,6 +44,7 @@ struct Lesson {
   Solver solver;
   NudgingRule<S> nudging;
   std::vector<State<S>> inputs, targets;
+  std::vector<PerSample<S>> weights;
 };
 
 /// Returns the parameters after training with the plain functions, which allocate in each step.
@@ -54,7 +56,8 @@ State<double> learned_anew(HopfieldNetwork<S> network, const Lesson<S>& lesson) 
     const AnyEnergy<S> energy = network.clamp(lesson.inputs[i]);
     State<S> s = network.initial_state(lesson.inputs[i].cols());
     relax<S>(energy, lesson.solver, s);
-    equilibrium_propagation<S>(energy, SquaredError<S>(lesson.targets[i]), s, lesson.nudging,
+    const AnyCost<S> cost = SquaredError<S>(lesson.targets[i]);
+    equilibrium_propagation<S>(energy, cost.weighted(lesson.weights[i]), s, lesson.nudging,
                                lesson.solver, descent);
   }
   return network.parameters().template cast<double>();
@@ -76,6 +79,7 @@ State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& less
     if (i == 1) allocated = allocations;
     clamped.reclamp(lesson.inputs[i]);
     cost.retarget(lesson.targets[i]);
+    second_phase.set_sample_weights(lesson.weights[i]);
     network.rest(s);
     free_phase.run(s);
     second_phase.give(s, descent);
@@ -85,7 +89,7 @@ State<double> learned_in_place(HopfieldNetwork<S> network, const Lesson<S>& less
 }
 
 /// Calls check(setting, lesson) for networks with and without packed kernels, for energies and vector fields, for each
-/// solver with and without acceleration, and for both learning rules.
+/// solver with and without acceleration, for both learning rules, with and without weights of the samples.
 template <class S, class Check>
 void for_each_lesson(Index batch, const Check& check) {
   const StoppingRule rule{1e-3, 100};
@@ -102,7 +106,8 @@ void for_each_lesson(Index batch, const Check& check) {
                      std::to_string(setting.activation.index()) + ", feedback " +
                      std::to_string(int(setting.feedback)) + ", solver " +
                      std::to_string(solver.index()));
-        check(setting, Lesson<S>(solver, nudging, batch));
+        for (const bool weighted : {false, true})
+          check(setting, Lesson<S>(solver, nudging, batch, weighted));
       }
 }
 

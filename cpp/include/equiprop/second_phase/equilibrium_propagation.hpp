@@ -103,6 +103,11 @@ class EQUIPROP_EXPORT EquilibriumPropagation {
   EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,
                          const Solver& solver, bool refine = true);
 
+  /// Replaces the weights of the samples; see HostBatch::set_sample_weights. Those of the cost are the first ones.
+  void set_sample_weights(const PerSample<RealOf<S>>& weights) {
+    batch_.set_sample_weights(weights);
+  }
+
   /// Adds the estimate at the free state s_star (units, batch) to the derivatives of `gradient` that are not empty. Its
   /// report becomes the worst of the nudged phases for each sample. See equilibrium_propagation.
   void add_to(Gradient<S>& gradient, const ConstStateRef<S>& s_star);
