@@ -237,7 +237,7 @@ def test_a_resumed_training_has_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_chance_is_that_of_the_weighted_classes() -> None:
-    """A fifth of the samples is of one class, the classes overlap, and the weighted error is above a fifth."""
+    """A fifth of the samples is of one class, both overlap, and the weighted error is above a fifth."""
     random = np.random.default_rng(0)
     y = (np.arange(1000) % 5 == 0).astype(int)
     x = random.normal(size=(1000, 2)) + 1.0 * y[:, None]
