@@ -44,6 +44,22 @@ py::list couplings(const Topology& topology) {
   return couplings;
 }
 
+/// The offsets and the factors of a scaling.
+using ScalingNumbers = std::pair<Array<double>, Array<double>>;
+
+std::optional<ScalingNumbers> numbers_of(const std::optional<Scaling>& scaling) {
+  if (!scaling) return {};
+  return ScalingNumbers(as_vector(scaling->offset()), as_vector(scaling->factor()));
+}
+
+std::optional<Scaling> scaling_of(const std::optional<ScalingNumbers>& numbers) {
+  if (!numbers) return {};
+  const auto vector = [](const Array<double>& array) {
+    return Scaling::Vector(Eigen::Map<const Scaling::Vector>(array.data(), array.size()));
+  };
+  return Scaling(vector(numbers->first), vector(numbers->second));
+}
+
 template <class T>
 AnyEnergy<T> python_energy(py::object model, py::object x, Index units, Index outputs,
                            Index parameters) {
@@ -115,6 +131,11 @@ void bind_network(py::module_& m) {
              n.rest(as_state<T>(out));
              return out;
            })
+      .def_property(
+          "scaling", [](const Network& n) { return numbers_of(n.scaling()); },
+          [](Network& n, const std::optional<ScalingNumbers>& numbers) {
+            n.set_scaling(scaling_of(numbers));
+          })
       .def("description", [](const Network& n) { return equiprop::describe(n); })
       .def("save",
            [](const Network& n, const std::string& path) {

@@ -55,6 +55,7 @@ from equiprop.results import ConvergenceWarning as ConvergenceWarning
 from equiprop.results import FixedPoint as FixedPoint
 from equiprop.results import Gradient as Gradient
 from equiprop.results import TrainingWarning as TrainingWarning
+from equiprop.scaling import Scaling as Scaling
 from equiprop.second_phase import EquilibriumPropagation as EquilibriumPropagation
 from equiprop.second_phase import RecurrentBackpropagation as RecurrentBackpropagation
 from equiprop.solvers import BlockUpdate as BlockUpdate

@@ -114,6 +114,7 @@ class HopfieldNetwork:
     state_blocks: _Blocks
     has_block_update: bool
     holomorphic: bool
+    scaling: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     def __init__(
         self,
         layers: Sequence[Layer],

@@ -204,6 +204,27 @@ def not_finite(value: Any, index: Any, where: str, name: str, cure: str = "") ->
     )
 
 
+def as_samples(value: Any, where: str, name: str) -> Any:
+    """Return `value` as an array of finite real numbers, or in CSR format if it is sparse."""
+    if is_sparse(value):
+        rows = value.tocsr()
+        if rows.dtype.kind not in "biuf":
+            raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {rows.dtype}.")
+        if rows.dtype.kind == "f" and not np.isfinite(rows.data).all():
+            bad = int(np.argmin(np.isfinite(rows.data)))
+            sample = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
+            raise not_finite(rows.data[bad], (sample, rows.indices[bad]), where, name)
+        return rows
+    array = as_array(value, where, name)
+    refuse_not_finite(array, where, name)
+    return array
+
+
+def dense(x: Any) -> Array:
+    """Return samples as an array that is not sparse."""
+    return np.asarray(x.toarray()) if is_sparse(x) else x
+
+
 def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: str) -> Array:
     """Return `value` as a C-contiguous finite array (batch, units) of `dtype`, copied only if necessary.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from equiprop import _core
-from equiprop.checkpointing import TRAINER_FORMAT, read_trainer, write_trainer
+from equiprop.checkpointing import TRAINER_FORMATS, read_trainer, write_trainer
 from equiprop.models import HopfieldNetwork
 from equiprop.safetensors import MAX_HEADER_BYTES
 from equiprop.training import Trainer
@@ -113,6 +113,6 @@ def _is_trainer(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             length = min(int.from_bytes(stream.read(8), "little"), MAX_HEADER_BYTES)
-            return bool(json.loads(stream.read(length))["__metadata__"]["format"] == TRAINER_FORMAT)
+            return bool(json.loads(stream.read(length))["__metadata__"]["format"] in TRAINER_FORMATS)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -22,14 +22,16 @@ from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import Lock
 from equiprop.health import Health
 from equiprop.models import HopfieldNetwork
-from equiprop.network_files import describe, rebuild
+from equiprop.network_files import describe, read_scaling, rebuild, scaling_fields
 from equiprop.optimizers import SGD, Adam
 from equiprop.position import Position, state_of
 from equiprop.safetensors import read_safetensors, write_safetensors
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation
 
 #: Value of ``format`` in the metadata of the file of a trainer.
-TRAINER_FORMAT = "equiprop.Trainer.1"
+TRAINER_FORMAT = "equiprop.Trainer.2"
+#: Formats that are read; in the first one the scaling is a number.
+TRAINER_FORMATS = ("equiprop.Trainer.1", TRAINER_FORMAT)
 #: Fields of a trainer that its file does not contain, or contains in another way.
 _APART = {"model", "callbacks"}
 _Trainer = TypeVar("_Trainer")
@@ -38,8 +40,9 @@ _Trainer = TypeVar("_Trainer")
 def write_trainer(path: Path, trainer: Any, where: str) -> None:
     """Write a trainer to a safetensors file; an existing file is replaced only when the new one is complete.
 
-    Metadata: format, version, and network, the structure of the network. Tensors: ``model.`` and the name of
-    each block; ``state``, the other fields of the trainer as JSON in UTF-8; and the arrays of these fields.
+    Metadata: format, version, network, the structure of the network, and the fields that a reader must know.
+    Tensors: ``model.`` and the name of each block; those of the scaling; ``state``, the other fields of the
+    trainer as JSON in UTF-8; and the arrays of these fields.
 
     Raises
     ------
@@ -57,7 +60,8 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     blocks = {f"model.{name}": block for name, block in model.blocks.items()}
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(describe(model))}
-    write_safetensors(path, {**arrays, **blocks, "state": text}, metadata)
+    scaling, required = scaling_fields(model.scaling)
+    write_safetensors(path, {**arrays, **blocks, **scaling, "state": text}, {**metadata, **required})
 
 
 def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[str, Array]]:
@@ -94,7 +98,6 @@ _KINDS: Mapping[str, Any] = {
     "schedule": partial | None,
     "history": list,
     "steps": int,
-    "scale": float | int,
     "unfinished": Position | None,
     "_clipping": Clipping,
     "_health": Health,
@@ -118,13 +121,13 @@ def read_trainer(path: str | os.PathLike[str], kind: Callable[..., _Trainer], wh
     """
     tensors, metadata = read_safetensors(path)
     found = metadata.get("format", "none")
-    require(
-        found == TRAINER_FORMAT, where, f"The file holds a Trainer ({TRAINER_FORMAT})", f"{found} in '{path}'"
-    )
+    rule = f"The file holds a Trainer ({TRAINER_FORMAT})"
+    require(found in TRAINER_FORMATS, where, rule, f"{found} in '{path}'")
     try:
         state = json.loads(tensors.pop("state").tobytes())
         own = decode({"mapping": state}, tensors)
         own["model"] = _model(json.loads(metadata["network"]), tensors)
+        own["model"].scaling = read_scaling(tensors, metadata, own.pop("scale", None))
         return _built(kind, own)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(

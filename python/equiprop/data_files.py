@@ -151,8 +151,8 @@ def _labels(y: Array, path: Path, where: str) -> Array:
     return y.astype(np.int64)
 
 
-def _scale(x: Array) -> float:
-    return 1 / 255 if x.dtype == np.uint8 else 1.0
+def _scale(x: Array) -> float | None:
+    return 1 / 255 if x.dtype == np.uint8 else None
 
 
 def _arrays(path: Path, where: str) -> Mapping[str, Array]:

@@ -7,7 +7,6 @@ into memory); `Dataset.batch` converts the samples of one batch.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -16,24 +15,27 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, is_sparse, not_finite, refuse_not_finite
+from equiprop.arrays import Array, as_samples
 from equiprop.checks import require, whole
 from equiprop.labels import codes_among, encode, read_y
-from equiprop.row_selection import RowSelection, select
+from equiprop.row_selection import select
+from equiprop.scaling import Scaling, as_scale
 from equiprop.weights import as_sample_weight, refuse_zero_weights
 
 #: Stream of random numbers for the split of the data; epochs use the streams 0, 1, 2, ...
 _SPLIT_STREAM = 2**40
 #: Samples that an iteration converts at a time.
 _BATCH = 1000
+#: Scaling of inputs that are raw, and of targets.
+_RAW = Scaling.none()
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples with class labels or real targets; a network receives ``scale * x``.
+    """Samples with class labels or real targets; a network receives scaled inputs ``scale(x)``.
 
     Length, iteration, an index and a slice work as for a list of samples: ``data[3]`` is the pair
-    ``(scale * x, y)`` of one sample in float64, and ``data[:100]`` is a data set. A mask, or an array of
+    ``(scale(x), y)`` of one sample in float64, and ``data[:100]`` is a data set. A mask, or an array of
     indices in 0 .. len - 1, selects samples.
 
     Parameters
@@ -46,8 +48,10 @@ class Dataset:
         Class labels: strings, integers, booleans, whole floats or other values with a hash, in one dimension
         or in a column that is not of floats. Or finite targets: floats, or a matrix such as one-hot rows. The
         data set stores labels as codes.
-    scale : float, positive
-        Factor of the stored inputs, such as 1/255 for bytes that a network receives as numbers in [0, 1].
+    scale : Scaling or float, optional
+        Scaling of the stored inputs, or their factor, such as 1/255 for bytes that a network receives as
+        numbers in [0, 1]; 1 for inputs that are scaled already. Data without a scale are raw: a `Trainer`
+        applies the scaling that `fit` received, or that of its model.
     num_classes : int
         Number of classes; 0 stands for that of the labels, and is the only value for real targets. Integers
         in 0 .. num_classes - 1 are their own codes.
@@ -76,7 +80,7 @@ class Dataset:
 
     x: Any
     y: Any
-    scale: float = 1.0
+    scale: Any = None
     num_classes: int = 0
     classes: Any = field(default=None, kw_only=True)
     sample_weight: Any = field(default=None, kw_only=True)
@@ -85,11 +89,11 @@ class Dataset:
         """Check the fields, convert them to arrays, and encode class labels."""
         x = as_samples(self.x, "Dataset", "x")
         require(x.ndim == 2 and x.shape[1] > 0, "Dataset", "x has shape (samples, features)", x.shape)
-        checked_scale("Dataset", self.scale)
+        scale = _scale(self.scale, x, "Dataset")
         y, classes = self._encoded(read_y(self.y, "Dataset"))
         lengths = (x.shape[0], len(y))
         require(lengths[0] == lengths[1], "Dataset", "x and y have one row for each sample", lengths)
-        self._set(x=x, y=y, classes=classes, num_classes=0 if classes is None else len(classes))
+        self._set(x=x, y=y, scale=scale, classes=classes, num_classes=0 if classes is None else len(classes))
         if self.sample_weight is not None:
             self._set(sample_weight=as_sample_weight(self.sample_weight, "Dataset", len(y)))
             refuse_zero_weights(self.sample_weight, "Dataset")
@@ -139,7 +143,7 @@ class Dataset:
         return self._part(key) if isinstance(key, slice) else self.take(key)
 
     def __iter__(self) -> Iterator[tuple[Array, Any]]:
-        """Yield the pair ``(scale * x, y)`` of each sample, in float64."""
+        """Yield the pair ``(scale(x), y)`` of each sample, in float64."""
         for begin in range(0, len(self), _BATCH):
             rows = np.arange(begin, min(begin + _BATCH, len(self)))
             yield from zip(*self.batch(rows, np.float64), strict=True)
@@ -168,6 +172,10 @@ class Dataset:
         refuse_zero_weights(weights, where)
         return copy.copy(self)._set(sample_weight=weights)
 
+    def with_scale(self, scale: Scaling | float | None) -> Dataset:
+        """Return the same samples with another scale, or with none: as raw data."""
+        return copy.copy(self)._set(scale=_scale(scale, self.x, "Dataset.with_scale"))
+
     def with_classes(self, classes: Array) -> Dataset:
         """Return the same samples with labels that are encoded by ``classes``, such as those of training.
 
@@ -183,7 +191,7 @@ class Dataset:
         return copy.copy(self)._set(y=y, classes=classes, num_classes=len(classes))
 
     def batch(self, indices: ArrayLike, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return ``scale * x`` and the class codes or targets of the samples at ``indices``, C-contiguous.
+        """Return ``scale(x)`` and the class codes or targets of the samples at ``indices``, C-contiguous.
 
         Their weights are ``sample_weight[indices]``.
 
@@ -214,8 +222,8 @@ class Dataset:
             raise TypeError(f"[Dataset.batch] A batch is float32 or float64. Received {real}.")
         rows = _checked_indices("Dataset.batch", indices, len(self))
         y = self.y[rows]
-        x = scaled(dense(self.x[rows]), self.scale, real)
-        return x, y if self.is_classification else scaled(y, 1.0, real)
+        x = (self.scale or _RAW).apply(self.x[rows], real)
+        return x, y if self.is_classification else _RAW.apply(y, real)
 
     def split(
         self, fraction: float, order: ArrayLike | None = None, *, seed: int = 0
@@ -268,43 +276,9 @@ class Dataset:
         return self._part(order[~held[order]]), self._part(order[held[order]])
 
 
-def as_samples(value: Any, where: str, name: str) -> Any:
-    """Return `value` as an array of finite real numbers, in CSR format if it is sparse, or checked rows."""
-    if isinstance(value, RowSelection):
-        return value
-    if is_sparse(value):
-        rows = value.tocsr()
-        if rows.dtype.kind not in "biuf":
-            raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {rows.dtype}.")
-        if rows.dtype.kind == "f" and not np.isfinite(rows.data).all():
-            bad = int(np.argmin(np.isfinite(rows.data)))
-            sample = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
-            raise not_finite(rows.data[bad], (sample, rows.indices[bad]), where, name)
-        return rows
-    array = as_array(value, where, name)
-    refuse_not_finite(array, where, name)
-    return array
-
-
-def dense(x: Any) -> Array:
-    """Return samples as an array that is not sparse."""
-    return np.asarray(x.toarray()) if is_sparse(x) else x
-
-
-def scaled(x: NDArray[Any], scale: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return ``scale * x``, multiplied in ``dtype``, as a C-contiguous array of ``dtype``.
-
-    A number beyond ``dtype`` becomes infinite; the receiver refuses it.
-    """
-    with np.errstate(over="ignore"):
-        presented: NDArray[Any] = np.multiply(x, np.asarray(scale, dtype=dtype), dtype=dtype, order="C")
-    return presented
-
-
-def checked_scale(where: str, scale: float) -> float:
-    """Return ``scale`` if it is positive and finite, or raise ValueError."""
-    require(math.isfinite(scale) and scale > 0, where, "scale is positive and finite", scale)
-    return scale
+def _scale(scale: Any, x: Any, where: str) -> Scaling | None:
+    """Return a scale as a scaling of x, or None."""
+    return None if scale is None else as_scale(scale, int(x.shape[1]), where)
 
 
 def _checked_indices(where: str, indices: ArrayLike, count: int) -> NDArray[Any]:

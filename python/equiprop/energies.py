@@ -12,6 +12,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_array, as_states
+from equiprop.scaling import Scaling
 
 #: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
 _STEP = 1e-100
@@ -37,6 +38,8 @@ class OwnModel(ABC):
     num_outputs: int
     parameters: Array = field(default_factory=lambda: np.zeros(0))
     num_inputs: int | None = None
+    #: Scaling of raw inputs, which `Trainer.fit` sets; the methods receive scaled inputs.
+    scaling: Scaling | None = field(default=None, init=False)
 
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.arrays import Array
-from equiprop.checks import real
+from equiprop.arrays import Array, as_samples, dense
 from equiprop.costs import Cost, bind_cost
-from equiprop.dataset import Dataset, as_samples, checked_scale, dense, scaled
+from equiprop.dataset import Dataset
 from equiprop.history import Evaluation
 from equiprop.models import Model
 from equiprop.results import Outcome, Status
+from equiprop.scaling import Scaling
 from equiprop.solvers import FreeSolver, free_phase
 
 #: Largest number of samples of a batch.
@@ -106,38 +106,19 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def input_batches(model: Model, x: Any, scale: float | None, training_scale: float) -> Iterator[Array]:
-    """Yield the inputs that `Trainer.predict` received, multiplied by their scale, in batches.
-
-    Parameters
-    ----------
-    model : Model
-    x : array or scipy.sparse array, shape (samples, inputs)
-    scale : float, optional
-        By default `training_scale`.
-    training_scale : float
-        Scale of the training data.
-    """
+def input_samples(model: Model, x: Any) -> Any:
+    """Return an array that `Trainer.predict` received as checked samples, which may be sparse."""
     where = "Trainer.predict"
-    samples = as_samples(x, where, "x")
-    scale = _scale_of(samples, scale, training_scale)
-    if samples.ndim != 2 or not samples.shape[0]:
-        samples = model.as_input(samples, where)
+    samples, inputs = as_samples(x, where, "x"), getattr(model, "num_inputs", None)
+    if samples.ndim != 2 or not samples.shape[0] or samples.shape[1] != (inputs or samples.shape[1]):
+        return model.as_input(samples, where)
+    return samples
+
+
+def input_batches(model: Model, samples: Any, scale: Scaling) -> Iterator[Array]:
+    """Yield checked samples, to which their scale is applied, in batches."""
     for rows in array_batches(np.arange(samples.shape[0])):
-        part = dense(samples[rows])
-        part = part if scale == 1 else scaled(part, scale, model.dtype)
-        model.as_input(part, where)  # errors name the caller; the free phase converts the inputs
+        part = samples[rows]
+        part = dense(part) if scale.is_none else scale.apply(part, model.dtype)
+        model.as_input(part, "Trainer.predict")  # errors name the caller; the free phase converts the inputs
         yield part
-
-
-def _scale_of(samples: Any, scale: float | None, training_scale: float) -> float:
-    where = "Trainer.predict"
-    if scale is None:
-        if samples.dtype.kind == "f" and training_scale != 1:
-            raise ValueError(
-                f"[{where}] An array of floats needs its `scale`: {training_scale:g}, as in training, or 1 "
-                "for inputs that Dataset.batch returned. "
-                f"Received {samples.dtype} and no scale, after training with scale {training_scale:g}."
-            )
-        scale = training_scale
-    return checked_scale(where, real(scale, where, "scale"))

@@ -12,17 +12,16 @@ import numpy as np
 
 from equiprop.arrays import Array
 from equiprop.clipping import Clipping
-from equiprop.costs import Cost, bind_cost
+from equiprop.costs import bind_cost
 from equiprop.health import Health
 from equiprop.health_probe import PROBED, Probe, probe
 from equiprop.health_watch import CHANCE, NO_CAUSE, rows_of, run_of
 from equiprop.history import Epoch
-from equiprop.models import Model
 from equiprop.optimizers import Optimizer
+from equiprop.prediction import Predictor
 from equiprop.results import Gradient
 from equiprop.run_faults import Run, faults
 from equiprop.second_phase import FreeState, SecondPhase
-from equiprop.solvers import FreeSolver
 from equiprop.training_data import as_dataset
 
 _WIDTH = 100
@@ -31,18 +30,13 @@ _WHERE = "Trainer.explain"
 _ROWS = 14
 
 
-class Explainer:
+class Explainer(Predictor):
     """The part of a `Trainer` that explains its training."""
 
-    model: Model
     second_phase: SecondPhase
     optimizer: Optimizer
-    cost: Cost
-    solver: FreeSolver | None
     history: list[Epoch]
     steps: int
-    scale: float
-    classes: Array | None
     _automatic: bool
     _clipping: Clipping
     _health: Health
@@ -84,7 +78,7 @@ class Explainer:
         if data is None and y is None:
             samples = self._health.probe
         else:
-            rows = as_dataset(data, y, self.model, self.classes, _WHERE, scale=self.scale)
+            rows = self._presented(as_dataset(data, y, self.model, self.classes, _WHERE), _WHERE)
             samples = rows_of(rows, self.model, _WHERE)
         print(self._explanation(samples))
 

@@ -12,7 +12,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_states
-from equiprop.checks import enough_memory, real, whole
+from equiprop.checks import check_type, enough_memory, real, whole
 from equiprop.layers import (
     Dense,
     Layer,
@@ -22,6 +22,7 @@ from equiprop.layers import (
     coupling_pairs,
     named_layers,
 )
+from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
@@ -46,6 +47,9 @@ class Model(Protocol):
     def block_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
     @property
     def layer_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
+
+    scaling: Scaling | None
+
     @property
     def conservative(self) -> bool: ...  # noqa: D102
     @property
@@ -121,18 +125,8 @@ class HopfieldNetwork:
     _drawn: tuple[int, int] | None
 
     #: Attributes that are computed from the network of the core.
-    _DERIVED = frozenset(
-        {
-            "_network",
-            "_parameters",
-            "_block_slices",
-            "layers",
-            "couplings",
-            "potential",
-            "feedback",
-            "dtype",
-            "core",
-        }
+    _DERIVED = frozenset({"_network", "_parameters", "_block_slices", "dtype", "core"}).union(
+        {"layers", "couplings", "potential", "feedback"}
     )
 
     def __init__(
@@ -213,7 +207,8 @@ class HopfieldNetwork:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for `pickle` and `copy`: structure as JSON, parameters and other attributes."""
         own = {name: value for name, value in vars(self).items() if name not in self._DERIVED}
-        return {**own, "description": self._network.description(), "parameters": self.parameters}
+        own |= {"scaling": self.scaling, "parameters": self.parameters}
+        return {**own, "description": self._network.description()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Construct a new network of the core, so that a copy does not share memory with the original."""
@@ -221,6 +216,7 @@ class HopfieldNetwork:
         description, parameters = own.pop("description"), own.pop("parameters")
         self._adopt(_core.network_of(description, len(parameters)))
         self.parameters[:] = parameters
+        self.scaling = own.pop("scaling", None)
         vars(self).update(own)
 
     def initialize(self, seed: int, gain: float = 0.5) -> None:
@@ -263,6 +259,20 @@ class HopfieldNetwork:
     def block_slices(self) -> Mapping[str, slice]:
         """Slice of `parameters` for each block."""
         return self._block_slices
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """`Scaling` of raw inputs, which `Trainer.fit` sets and `Trainer.predict` applies; None if not known.
+
+        Phases and gradients receive scaled inputs, such as ``net.scaling(x)``. The scaling is saved.
+        """
+        numbers = self._network.scaling
+        return None if numbers is None else Scaling(*numbers)
+
+    @scaling.setter
+    def scaling(self, scaling: Scaling | None) -> None:
+        check_type(scaling, Scaling | None, "HopfieldNetwork", "scaling is a Scaling or None")
+        self._network.scaling = None if scaling is None else (scaling.offset, scaling.factor)
 
     @property
     def layer_slices(self) -> dict[str, slice]:
@@ -351,6 +361,7 @@ class HopfieldNetwork:
             feedback=feedback or self.feedback,
             dtype=self.dtype if dtype is None else dtype,
         )
+        other.scaling = self.scaling
         mine, seed = self.blocks, self.fresh_seed
         for name, block in other.blocks.items():
             block[...] = mine[name] if name in mine else mine["W" + name[1:]]

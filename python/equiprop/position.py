@@ -12,6 +12,7 @@ import numpy as np
 from equiprop.dataset import Dataset
 from equiprop.early_stopping import BestEpoch
 from equiprop.history import Epoch, Metrics, summarise
+from equiprop.scaling import Scaling
 
 #: Number of rows that are copied at a time, so that data on a disk need not fit into memory.
 _ROWS = 4096
@@ -166,14 +167,17 @@ def resumed(unfinished: Position, new: Position, state: Mapping[str, Any]) -> Po
 
 
 def fingerprint(*parts: Dataset | None) -> str:
-    """Return a digest of all numbers, types and shapes of data sets, and of the weights of samples."""
+    """Return a digest of all numbers, types, shapes, scales and weights of data sets."""
     digest = hashlib.sha256()
     for part in parts:
         if part is None:
             digest.update(b"none")
             continue
         facts = (part.x.dtype.str, part.x.shape, part.y.dtype.str, part.y.shape)
-        digest.update(repr((*facts, float(part.scale), part.num_classes)).encode())
+        digest.update(repr((*facts, part.num_classes)).encode())
+        scale = part.scale or Scaling.none()
+        for numbers in (scale.offset, scale.factor):
+            digest.update(repr(numbers.shape).encode() + numbers.tobytes())
         if part.sample_weight is not None:
             digest.update(b"weights" + part.sample_weight.tobytes())
         for array in (part.x, part.y):

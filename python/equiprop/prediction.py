@@ -9,12 +9,13 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.dataset import Dataset
-from equiprop.evaluation import dataset_inputs, input_batches, measure, predict
+from equiprop.evaluation import dataset_inputs, input_batches, input_samples, measure, predict
 from equiprop.history import Evaluation
-from equiprop.input_scale import warn_of_scales
+from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
 from equiprop.models import Model
+from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
-from equiprop.training_data import are_one_hot, as_dataset, with_given_weight
+from equiprop.training_data import are_one_hot, as_dataset, presented, with_given_weight
 
 
 class Predictor:
@@ -25,8 +26,8 @@ class Predictor:
     model : Model
     cost : Cost
     solver : FreeSolver
-    scale : float
-        Factor of the inputs in training.
+    scaling : Scaling
+        Scaling of raw inputs, which is that of the model: the one in training.
     classes : array, or None
         The class that each output stands for; None before training, and for real targets.
     """
@@ -34,7 +35,6 @@ class Predictor:
     model: Model
     cost: Cost
     solver: FreeSolver | None
-    scale: float
     classes: Array | None
     _has_classes: bool
 
@@ -43,14 +43,18 @@ class Predictor:
         assert self.solver is not None
         return self.solver
 
-    def _represent(self, data: Any) -> None:
-        """Store scale and classes of a Dataset for training, or scale 1 of batches; warn of scales."""
+    @property
+    def scaling(self) -> Scaling:
+        """`Scaling` of raw inputs: that of the model, or none if it is not known."""
+        return self.model.scaling or Scaling.none()
+
+    def _represent(self, data: Any, stacklevel: int) -> None:
+        """Store scaling and classes of a Dataset for training, and warn of scales."""
         if not isinstance(data, Dataset):
-            self.scale = 1.0
             return
-        self.scale, self.classes = data.scale, data.classes
+        self.model.scaling, self.classes = data.scale, data.classes
         self._has_classes = data.is_classification or are_one_hot(data.y)
-        warn_of_scales(data, stacklevel=4)
+        warn_of_scales(data, stacklevel)
 
     def _require_classes(self, where: str) -> None:
         received = "a model with one output" if self.model.num_outputs == 1 else "one of real targets"
@@ -68,21 +72,21 @@ class Predictor:
         Parameters
         ----------
         data : Dataset, or array (samples, inputs)
-            Class labels are those of training. Integers and booleans get the scale of the training data; an
-            array of floats is refused unless that is 1.
+            Class labels are those of training. The model's `scaling` is applied, unless the Dataset has a
+            scale of its own, such as 1 for inputs that are scaled already.
         y : array, optional
             Labels or targets of an array.
         sample_weight : array (samples,), optional
             Weights, at least 0, unless `data` is a Dataset with weights.
         """
         where = "Trainer.evaluate"
-        data = as_dataset(data, y, self.model, self.classes, where, scale=self.scale)
+        data = self._presented(as_dataset(data, y, self.model, self.classes, where), where)
         data = with_given_weight(data, sample_weight, where)
         evaluation, outcome = measure(self.model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation
 
-    def predict(self, x: Any, *, scale: float | None = None) -> Array:
+    def predict(self, x: Any, *, scale: Scaling | float | None = None) -> Array:
         """Return the outputs (samples, outputs) of free phases with the trainer's solver.
 
         Emits a `ConvergenceWarning` if some samples do not converge. ``predict(data)`` equals
@@ -91,16 +95,14 @@ class Predictor:
         Parameters
         ----------
         x : Dataset, or array or scipy.sparse array (samples, inputs)
-        scale : float, optional
-            Factor by which an array is multiplied; 1 for inputs that `Dataset.batch` returned. The default
-            for integers and booleans is the scale of the training data, `Trainer.scale`. Floats may have been
-            scaled already, so they need `scale` unless that of the training data is 1.
+        scale : Scaling or float, optional
+            Scale of an array, such as 1 for inputs that `Dataset.batch` returned. By default the model's
+            `scaling` is applied, as to a Dataset without a scale.
 
         Raises
         ------
         ValueError
-            `x` is an array of floats, `scale` is not given, and that of the training data is not 1; or `x` is
-            a Dataset, and `scale` is given.
+            `x` is a Dataset and `scale` is given, or `x` has a scale that contradicts that of training.
 
         Examples
         --------
@@ -111,19 +113,32 @@ class Predictor:
         >>> trainer.predict(pixels).shape
         (40, 2)
         """
+        where = "Trainer.predict"
         if isinstance(x, Dataset):
             if scale is not None:
-                raise ValueError(
-                    f"[Trainer.predict] scale is for arrays; a Dataset has one. Received {scale}."
-                )
-            batches = dataset_inputs(self.model, x)
+                raise ValueError(f"[{where}] scale is for arrays; a Dataset has one. Received {scale}.")
+            batches = dataset_inputs(self.model, self._presented(x, where))
         else:
-            batches = input_batches(self.model, x, scale, self.scale)
+            samples = input_samples(self.model, x)
+            batches = input_batches(self.model, samples, self._scale_of(samples, scale, where))
         outputs, outcome = predict(self.model, self._solver, batches)
         outcome.report_failure("Trainer.predict", "warn")
         return outputs
 
-    def predict_classes(self, x: Any, *, scale: float | None = None) -> Array:
+    def _presented(self, data: Dataset, where: str) -> Dataset:
+        """Return data with their own scale, or with the scaling of the model if they are raw."""
+        if data.scale is None:
+            warn_if_scaled_twice(data.x, self.scaling, where, stacklevel=4)
+        return presented(data, self.scaling, where)
+
+    def _scale_of(self, samples: Any, scale: Scaling | float | None, where: str) -> Scaling:
+        """Return the scale of an array, which is that of the model unless it is given."""
+        if scale is None:
+            warn_if_scaled_twice(samples, self.scaling, where, stacklevel=4)
+            scale = self.scaling
+        return as_scale(scale, int(samples.shape[1]), where)
+
+    def predict_classes(self, x: Any, *, scale: Scaling | float | None = None) -> Array:
         """Return the class of the largest output for each sample, (samples,), as a label of training.
 
         Before training, the class is the number of the output. Parameters and errors are those of `predict`.
@@ -145,7 +160,7 @@ class Predictor:
         numbers: Array = self.predict(x, scale=scale).argmax(axis=1)
         return numbers if self.classes is None else self.classes[numbers]
 
-    def predict_proba(self, x: Any, *, scale: float | None = None) -> Array:
+    def predict_proba(self, x: Any, *, scale: Scaling | float | None = None) -> Array:
         """Return the probability of each class, (samples, classes), in the order of `Trainer.classes`.
 
         It is softmax(a o), with the logit scale a of the cost `CrossEntropy` and the outputs o. Parameters

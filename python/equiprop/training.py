@@ -29,16 +29,16 @@ from equiprop.models import Model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
 from equiprop.position import Position
-from equiprop.prediction import Predictor
 from equiprop.results import (
     ConvergenceError,
     Outcome,
 )
+from equiprop.scaling import Scaling
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
 from equiprop.trainable import check_parts, check_targets, check_trainable
-from equiprop.training_data import as_dataset, fit_data
+from equiprop.training_data import as_dataset, chosen_scaling, fit_data
 from equiprop.weights import mean_weight
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
@@ -55,7 +55,7 @@ Callback = Callable[["Trainer", Epoch], None]
 
 
 @dataclass
-class Trainer(Explainer, Predictor):
+class Trainer(Explainer):
     """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
@@ -93,8 +93,8 @@ class Trainer(Explainer, Predictor):
         Records of all epochs so far.
     steps : int
         Number of training steps so far.
-    scale : float
-        Scale of the Dataset of the last call of `fit`, which `predict` uses; 1 before the first call.
+    scaling : Scaling
+        Scaling of raw inputs, which `fit` sets and `predict` applies; it is that of the model.
     classes : array, or None
         The class that each output stands for; None before the first call of `fit`, and for real targets.
     unfinished : Position, optional
@@ -123,7 +123,6 @@ class Trainer(Explainer, Predictor):
     coupling_norm: float | None = None
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
-    scale: float = field(default=1.0, init=False)
     classes: Array | None = field(default=None, init=False)
     _has_classes: bool = field(default=True, init=False, repr=False)
     unfinished: Position | None = field(default=None, init=False, repr=False)
@@ -224,14 +223,16 @@ class Trainer(Explainer, Predictor):
         self._health.after_step(self.model, self.steps)
         return metrics
 
-    def prepare(self, data: Any, y: Any = None) -> None:
+    def prepare(self, data: Any, y: Any = None, *, scaling: Scaling | float | str | None = None) -> None:
         """Set start values and learning rates that fit a Dataset, or arrays x and y, as `fit` does first.
 
         A network keeps parameters that were changed after its construction, or that have a gain of their own.
-        Only the learning rate "auto" is replaced. Later calls have no effect.
+        Only the learning rate "auto" is replaced. Later calls have no effect. `scaling` is that of `fit`.
         """
+        where = "Trainer.prepare"
         self.check_settings()
-        self._prepare(as_dataset(data, y, self.model, self.classes, "Trainer.prepare"), "Trainer.prepare")
+        data = as_dataset(data, y, self.model, self.classes, where)
+        self._prepare(data.with_scale(chosen_scaling(data, scaling, self.model, where)), where)
 
     def _prepare(self, data: Dataset, where: str) -> None:
         if not self._started:
@@ -279,6 +280,7 @@ class Trainer(Explainer, Predictor):
         patience: int | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
+        scaling: Scaling | float | str | None = None,
     ) -> list[Epoch]:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
@@ -308,6 +310,9 @@ class Trainer(Explainer, Predictor):
             Show a tqdm progress bar (extra ``progress``).
         checkpoint : Checkpoint, optional
             File to which the trainer is saved from time to time, unless `data` are batches; see `resume`.
+        scaling : Scaling, float, or {"none", "standardise", "min_max"}, optional
+            Scaling of raw inputs, fitted on the training data if it is given by name. It becomes that of the
+            model, which also validation data get. By default that of a Dataset, or of the model.
 
         Returns
         -------
@@ -329,11 +334,10 @@ class Trainer(Explainer, Predictor):
             If a sample or the objective diverged. The model then has its last good parameters, which are at
             most 100 steps old.
         """
-        weights = (sample_weight, class_weight)
-        checked = self._arguments(data, y, weights, validation, epochs, patience, checkpoint)
+        given = (scaling, sample_weight, class_weight)
+        checked = self._arguments(data, y, given, validation, epochs, patience, checkpoint)
         data, training, held_out, epochs, patience = checked
-        self._represent(data)
-        self._begin(training)
+        self._begin(data, training)
         with self._during_fit():
             return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
 
@@ -341,7 +345,7 @@ class Trainer(Explainer, Predictor):
         self,
         data: Any,
         y: Any,
-        weights: tuple[Any, Any],
+        given: tuple[Any, Any, Any],
         validation: Any,
         epochs: Any,
         patience: Any,
@@ -356,14 +360,15 @@ class Trainer(Explainer, Predictor):
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        parts = fit_data(data, y, validation, weights, epochs, self.model, self.classes, self.seed)
+        parts = fit_data(data, y, validation, given, epochs, self.model, self.classes, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
             check_type(parts[2], Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
         return *parts, epochs, patience
 
-    def _begin(self, training: Any) -> None:
-        """Check the targets of a Dataset, and set start values and rates that fit it."""
+    def _begin(self, data: Any, training: Any) -> None:
+        """Store what all data represent; check the targets of a Dataset, and set start values that fit it."""
+        self._represent(data, stacklevel=5)
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,10 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.batches import checked_batches, is_batches, parts
 from equiprop.dataset import Dataset
+from equiprop.input_scale import warn_if_scaled_twice
 from equiprop.labels import read_y, shown
 from equiprop.models import Model
+from equiprop.scaling import Scaling, as_scaling
 from equiprop.weights import as_sample_weight, class_factors, refuse_zero_weights
 
 
@@ -22,7 +23,6 @@ def as_dataset(
     classes: Array | None,
     where: str,
     name: str = "`data`",
-    scale: float = 1.0,
 ) -> Dataset:
     """Return a Dataset, or arrays x and y as one, for a model: its codes are the numbers of the outputs.
 
@@ -40,9 +40,6 @@ def as_dataset(
         The class of each output, if it is known from training.
     where, name : str
         Function and argument, for errors.
-    scale : float
-        Scale of the training data, which arrays of integers get; floats may have been scaled already, so
-        they are refused unless it is 1.
 
     Raises
     ------
@@ -51,13 +48,6 @@ def as_dataset(
         the numbers of inputs and outputs of the model; or a label is none of `classes`.
     """
     samples = _dataset(data, y, model, classes, where, name)
-    if scale != 1 and not isinstance(data, Dataset):
-        if samples.x.dtype.kind not in "biu":
-            raise ValueError(
-                f"[{where}] The training data have the scale {scale:g}; pass Dataset(x, y, scale=...), "
-                f"with 1 for inputs that are scaled already. Received an array of {samples.x.dtype}."
-            )
-        samples = replace(samples, scale=scale)
     if len(samples) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
     refuse_zero_weights(samples.sample_weight, where)
@@ -81,6 +71,52 @@ def _dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str,
     if model.num_outputs == 1:
         y = _column(y)
     return Dataset(data, y, classes=classes if y.ndim == 1 else None)
+
+
+def presented(data: Dataset, scaling: Scaling, where: str) -> Dataset:
+    """Return data with their own scale, or with the scaling of a model if they are raw.
+
+    Raises
+    ------
+    ValueError
+        If the data have a scale of their own, and the scaling was fitted for each feature, or the reverse.
+    """
+    own = data.scale
+    if own is None:
+        return data.with_scale(scaling)
+    if own.is_none or own == scaling or (own.is_uniform and scaling.is_uniform):
+        return data
+    raise ValueError(
+        f"[{where}] Data have no scale, that of the training data, or 1 for inputs that are scaled already; "
+        f"use data.with_scale(None) for raw inputs. Received {own!r}, after training with {scaling!r}."
+    )
+
+
+def chosen_scaling(data: Dataset, given: Any, model: Model, where: str) -> Scaling:
+    """Return the scaling of training data: a given one, their scale, that of the model, or none.
+
+    Parameters
+    ----------
+    data : Dataset
+    given : Scaling, float, str or None
+        See `Trainer.fit`; one with a name is fitted on the data.
+    model : Model
+    where : str
+        Name of the caller, for errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the given scaling is none, or the data have a scale, too.
+    """
+    if given is None:
+        return data.scale or model.scaling or Scaling.none()
+    if data.scale is not None:
+        raise ValueError(
+            f"[{where}] `scaling` is for data without a scale; use data.with_scale(None). "
+            f"Received {given!r} and data with {data.scale!r}."
+        )
+    return as_scaling(given, data.x, where, data.sample_weight)
 
 
 def with_given_weight(data: Dataset, sample_weight: Any, where: str) -> Dataset:
@@ -143,7 +179,7 @@ def fit_data(
     data: Any,
     y: Any,
     validation: Any,
-    weights: tuple[Any, Any],
+    given: tuple[Any, Any, Any],
     epochs: int,
     model: Model,
     classes: Array | None,
@@ -156,8 +192,8 @@ def fit_data(
     data, y : Dataset and None, arrays x and y, or iterable of batches and None
     validation : float, Dataset, pair (x, y), triple (x, y, sample_weight), or None
         A float is the fraction of a Dataset that is held out.
-    weights : tuple
-        The arguments sample_weight and class_weight.
+    given : tuple
+        The arguments scaling, sample_weight and class_weight.
     epochs : int
     model : Model
     classes : array, optional
@@ -169,33 +205,58 @@ def fit_data(
     -------
     tuple of data, training data, and validation data
         The first is all of `data` as a Dataset, or the iterable; training data are the part that remains.
-        Their weights have the mean 1, and samples of weight 0 are left out.
+        Their weights have the mean 1, and samples of weight 0 are left out. All have a scale.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is something else, does not fit the model, or one of the two parts is empty.
     """
-    where, name, scale = "Trainer.fit", "Each of training and validation data", 1.0
+    where, name = "Trainer.fit", "Each of training and validation data"
+    chosen = model.scaling or Scaling.none()
     if y is None and is_batches(data):
+        _refuse_given(given)
         data = training = checked_batches(data, epochs)
-        if any(weight is not None for weight in weights):
-            raise ValueError(
-                f"[{where}] Weights of batches are part of them: yield (x, y, sample_weight). Received "
-                "batches, and weights besides them."
-            )
     else:
-        data = training = weighted(as_dataset(data, y, model, classes, where), *weights, where)
-        classes, scale = data.classes, data.scale
-    if validation is None:
-        return data, _of_mean_one(training), None
-    if isinstance(validation, float) and isinstance(data, Dataset):
-        training, validation = data.split(validation, seed=seed)
-        as_dataset(training, None, model, classes, where, name)
-    several = isinstance(validation, tuple) and len(validation) in (2, 3)
-    x, y, weight = parts(validation) if several else (validation, None, None)
-    held_out = with_given_weight(as_dataset(x, y, model, classes, where, name, scale), weight, where)
-    return data, _of_mean_one(training), held_out
+        scaling, sample_weight, class_weight = given
+        data = as_dataset(data, y, model, classes, where)
+        data = training = weighted(data, sample_weight, class_weight, where)
+        classes = data.classes
+        if isinstance(validation, float):
+            training, validation = data.split(validation, seed=seed)
+            as_dataset(training, None, model, classes, where, name)
+        chosen = chosen_scaling(training, scaling, model, where)
+        if scaling is None and data.scale is None:
+            warn_if_scaled_twice(data.x, chosen, where, stacklevel=5)
+        data, training = data.with_scale(chosen), training.with_scale(chosen)
+    if validation is not None:
+        several = isinstance(validation, tuple) and len(validation) in (2, 3)
+        x, y, weight = parts(validation) if several else (validation, None, None)
+        held_out = with_given_weight(as_dataset(x, y, model, classes, where, name), weight, where)
+        validation = _validation(held_out, chosen, where)
+    return data, _of_mean_one(training), validation
+
+
+def _validation(data: Dataset, scaling: Scaling, where: str) -> Dataset:
+    """Return validation data with their scale, or with the scaling of the training data."""
+    if data.scale is None:
+        warn_if_scaled_twice(data.x, scaling, where, stacklevel=6)
+    return presented(data, scaling, where)
+
+
+def _refuse_given(given: tuple[Any, Any, Any]) -> None:
+    """Raise ValueError if a scaling or weights are given besides batches."""
+    scaling, *weights = given
+    if scaling is not None:
+        raise ValueError(
+            "[Trainer.fit] `scaling` is for a Dataset or arrays; scale the inputs of batches where they are "
+            f"made. Received {scaling!r} and batches."
+        )
+    if any(weight is not None for weight in weights):
+        raise ValueError(
+            "[Trainer.fit] Weights of batches are part of them: yield (x, y, sample_weight). Received "
+            "batches, and weights besides them."
+        )
 
 
 def are_one_hot(y: Array) -> bool:

@@ -33,6 +33,9 @@ NAMES = [
     "__metadata__",
     "format",
     "network",
+    "requires",
+    "scaling.offset",
+    "scaling.factor",
     "layers",
     "units",
     "W1",
@@ -45,12 +48,14 @@ def valid_files(folder: Path) -> list[tuple[str, bytes]]:
     """Return header and data of networks of every kind, and of a file with every type of number."""
     graph = [eq.Layer(2), eq.Layer(1, "softplus", "ß"), eq.Layer(2, eq.Activation("clip", 0.1, 0, -2), "h")]
     couplings = [eq.Dense(0, 1), eq.Dense(2, 1), eq.Dense(2, 0)]
+    scalings = [None, eq.Scaling.by(1 / 255), eq.Scaling([3.0, -0.5], [1.0, 1e-3])]
     path = folder / "valid"
-    files = []
+    files: list[tuple[str, bytes]] = []
     for dtype in ("float32", "float64"):
         for feedback in ("tied", "separate"):
             for layers, edges in ((graph, couplings), (graph[:2], couplings[:1])):
                 net = eq.HopfieldNetwork(layers=layers, couplings=edges, feedback=feedback, dtype=dtype)
+                net.scaling = scalings[len(files) % len(scalings)]
                 files.append(split(eq.save(net, path).read_bytes()))
     dtypes = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
     arrays = {dtype: np.ones(8 // np.dtype(dtype).itemsize, dtype) for dtype in dtypes}

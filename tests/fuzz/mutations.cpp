@@ -38,9 +38,11 @@ Parts parts_of(const std::filesystem::path& path) {
 
 template <class S>
 Parts saved(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
-            Feedback feedback, const std::filesystem::path& path) {
+            Feedback feedback, const std::filesystem::path& path,
+            std::optional<Scaling> scaling = {}) {
   HopfieldNetwork<S> network(std::move(layers), std::move(couplings), potential, feedback);
   network.initialize(1);
+  network.set_scaling(std::move(scaling));
   save(network, path);
   return parts_of(path);
 }
@@ -57,9 +59,11 @@ std::vector<Parts> valid_files() {
     files.push_back(
         saved<float>({{"x", 1}, {"y", 1, linear()}}, chain(2), potential, Feedback::tied, path));
     files.push_back(saved<double>({{"x", 2}, {"h", 2, tanh_activation()}, {"y", 1, relu()}},
-                                  chain(3), potential, Feedback::tied, path));
+                                  chain(3), potential, Feedback::tied, path,
+                                  Scaling(Scaling::Vector{{0}}, Scaling::Vector{{0.5}})));
     files.push_back(saved<double>(layers, skip, potential, Feedback::separate, path));
-    files.push_back(saved<float>(layers, skip, potential, Feedback::separate, path));
+    files.push_back(saved<float>(layers, skip, potential, Feedback::separate, path,
+                                 Scaling(Scaling::Vector{{3, -1}}, Scaling::Vector{{2, 1e-3}})));
   }
   const std::array<std::byte, 8> bytes{};
   std::map<std::string, TensorView> tensors{{"scalar", {TensorType::f64, {}, bytes}},
@@ -236,6 +240,11 @@ class Damage {
                                           "shape",
                                           "data_offsets",
                                           "__metadata__",
+                                          "requires",
+                                          "scaling",
+                                          "scaling.offset",
+                                          "scaling.factor",
+                                          "[\\\"scaling\\\"]",
                                           "W1",
                                           "b1",
                                           "2147483648",

@@ -142,7 +142,7 @@ def test_any_network_comes_back_from_a_file_that_others_read(
     assert eq.save(copy, path).read_bytes() == content
     with safe_open(path, "numpy") as stream:
         metadata = stream.metadata()
-        assert metadata == {"format": "equiprop.HopfieldNetwork.1", "network": described(net)}
+        assert metadata == {"format": "equiprop.HopfieldNetwork.2", "network": described(net)}
         assert {name: stream.get_tensor(name).tobytes() for name in stream.keys()} == {  # noqa: SIM118
             name: block.tobytes() for name, block in net.blocks.items()
         }

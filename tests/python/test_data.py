@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from equiprop import HopfieldNetwork, Trainer
+from equiprop import HopfieldNetwork, Scaling, Trainer
 from equiprop.data import Dataset, load_digits, load_mnist
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +80,7 @@ def test_a_split_shares_out_every_sample_once_in_order(fraction: float, order: l
     np.testing.assert_array_equal(np.concatenate([rest.x, held_out.x]), samples.x[order])
     np.testing.assert_array_equal(np.concatenate([rest.y, held_out.y]), samples.y[order])
     for part in (rest, held_out):
-        assert (part.scale, part.num_classes, part.x.dtype) == (0.5, 4, np.uint8)
+        assert (part.scale, part.num_classes, part.x.dtype) == (Scaling.by(0.5), 4, np.uint8)
 
 
 def test_classes_are_counted_from_labels_and_kept() -> None:
@@ -119,7 +119,7 @@ def test_slices_masks_and_indices_give_data_sets(key: Any) -> None:
     part, rows = samples[key], np.arange(10)[key]
     np.testing.assert_array_equal(part.x, samples.x[rows])
     np.testing.assert_array_equal(part.y, samples.y[rows])
-    assert (part.scale, part.num_classes, part.x.dtype) == (0.5, 4, np.uint8)
+    assert (part.scale, part.num_classes, part.x.dtype) == (Scaling.by(0.5), 4, np.uint8)
     if not isinstance(key, slice):
         np.testing.assert_array_equal(samples.take(key).x, part.x)
         np.testing.assert_array_equal(samples.batch(key, np.float64)[1], part.y)

@@ -11,6 +11,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from commands import Capture, error_of, run, run_json
+from equiprop import Scaling
 from equiprop.data_files import load_files, load_inputs
 from idx_files import write_mnist
 
@@ -46,7 +47,7 @@ def test_a_text_file_is_split_into_training_and_test_data(
     rest = np.setdiff1d(np.arange(60), TEST)
     assert equal(test, X[TEST], Y[TEST])
     assert equal(train, X[rest], Y[rest])
-    assert (train.num_classes, train.scale) == (3, 1.0)
+    assert (train.num_classes, train.scale) == (3, None)
 
 
 def test_the_column_of_labels_is_found_by_its_name(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_an_npz_file(names: tuple[str, str], tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     train, test = load_files(tmp_path / "a.npz")
     assert len(test) == (9 if names[0] == "x_train" else 12)
-    assert (train.x.dtype, train.num_features, train.scale) == (np.uint8, 4, 1 / 255)
+    assert (train.x.dtype, train.num_features, train.scale) == (np.uint8, 4, Scaling.by(1 / 255))
 
 
 def test_targets_of_a_regression(tmp_path: Path) -> None:

@@ -86,10 +86,12 @@ def test_every_activation_learns_with_each_second_phase(activation: str, second_
 def test_probabilities_are_the_softmax_of_the_outputs_in_the_order_of_the_classes() -> None:
     model = classifier().fit(IRIS[0], NAMES)
     inputs = ((IRIS[0] - IRIS[0].mean(axis=0)) / IRIS[0].std(axis=0)).astype(np.float32)
-    exponentials = np.exp(4.0 * model.trainer_.predict(inputs).astype(np.float64))  # the logit scale
+    outputs = model.trainer_.predict(inputs, scale=1).astype(np.float64)
+    exponentials = np.exp(4.0 * outputs)  # the logit scale
     expected = exponentials / exponentials.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model.predict_proba(IRIS[0]), expected, rtol=1e-4)
-    np.testing.assert_allclose(model.predict_proba(IRIS[0]), model.trainer_.predict_proba(inputs), rtol=1e-4)
+    of_trainer = model.trainer_.predict_proba(IRIS[0])
+    np.testing.assert_allclose(model.predict_proba(IRIS[0]), of_trainer, rtol=1e-4)
     assert model.classes_.tolist() == sorted(set(NAMES))
     assert (model.predict(IRIS[0]) == model.classes_[expected.argmax(axis=1)]).all()
     assert model.score(IRIS[0], NAMES) > 0.9
@@ -114,8 +116,8 @@ def test_shifted_and_scaled_features_and_targets_give_the_same_model() -> None:
     targets = np.stack([y, 1e6 - 1e4 * y], axis=1)
     model = regressor().fit(1e5 * x, targets)
     assert model.score(1e5 * x, targets) > 0.4
-    np.testing.assert_allclose(model.target_mean_, targets.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(model.input_scale_, 1e5 * x.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.target_scaling_.offset, targets.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.input_scaling_.factor, 1e-5 / x.std(axis=0), rtol=1e-12)
 
 
 def test_without_standardize_the_network_receives_the_inputs_unchanged() -> None:
@@ -123,9 +125,19 @@ def test_without_standardize_the_network_receives_the_inputs_unchanged() -> None
     model = classifier(standardize=False).fit(x, IRIS[1])
     outputs = model.trainer_.predict(x)
     assert (model.predict(x) == outputs.argmax(axis=1)).all()
-    assert not model.input_mean_.any()
+    assert model.input_scaling_.is_none
     raw = regressor(standardize=False).fit(CURVE, CURVE[:, 0])
     assert (raw.predict(CURVE) == raw.trainer_.predict(CURVE.astype(np.float32))[:, 0]).all()
+
+
+def test_the_network_of_an_estimator_takes_raw_features_in_a_trainer(tmp_path: Path) -> None:
+    for standardize in (True, False):
+        model = classifier(standardize=standardize).fit(*IRIS)
+        model.partial_fit(*IRIS, sample_weight=np.linspace(1, 2, 150))
+        trainer = eq.Trainer(eq.load(eq.save(model.network_, tmp_path / "net")), solver=model.trainer_.solver)
+        assert trainer.scaling == model.input_scaling_
+        np.testing.assert_array_equal(trainer.predict(IRIS[0]), model.trainer_.predict(IRIS[0]))
+        assert (model.predict(IRIS[0]) == trainer.predict_classes(IRIS[0])).all()
 
 
 def test_constant_features_and_targets_and_equal_samples_are_no_obstacle() -> None:
@@ -156,7 +168,7 @@ def test_early_stopping_restores_the_parameters_of_the_best_epoch() -> None:
     errors = model.validation_errors_
     assert model.n_iter_ == len(errors) == np.argmin(errors) + 1 + 8 < 200
     assert errors[-1] > min(errors)
-    inputs = (x[held_out] - model.input_mean_) / model.input_scale_
+    inputs = (x[held_out] - model.input_scaling_.offset) * model.input_scaling_.factor
     free = eq.free_phase(model.network_, inputs.astype(np.float32))
     assert np.mean(free.outputs.argmax(axis=1) != y[held_out]) == pytest.approx(min(errors), abs=1e-12)
     assert len(train) == 70
@@ -218,9 +230,9 @@ def test_partial_fit_learns_from_batches_that_lack_classes() -> None:
 
 def test_partial_fit_continues_a_fit() -> None:
     model = regressor().fit(CURVE, PARABOLA)
-    mean = model.target_mean_
+    scalings = model.input_scaling_, model.target_scaling_
     model.partial_fit(CURVE[::2], PARABOLA[::2])
-    assert (model.target_mean_ == mean).all()
+    assert (model.input_scaling_, model.target_scaling_) == scalings
     first, last = model.loss_curve_[0], model.loss_curve_[-1]
     assert last < 0.5 * first < regressor().partial_fit(CURVE[::2], PARABOLA[::2]).loss_curve_[0]
 

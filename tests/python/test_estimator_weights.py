@@ -52,9 +52,10 @@ def test_the_standardisation_is_that_of_repeated_samples(kind: Any, y: np.ndarra
     rows = np.repeat(np.arange(150), WEIGHTS.astype(int))
     weighted = kind(**SETTINGS).fit(IRIS[0], y, sample_weight=WEIGHTS)
     repeated = kind(**SETTINGS).fit(IRIS[0][rows], y[rows])
-    names = ["input_mean_", "input_scale_"]
-    for name in names + ["target_mean_", "target_scale_"] * (kind is EquilibriumRegressor):
-        np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-13)
+    for name in ["input_scaling_"] + ["target_scaling_"] * (kind is EquilibriumRegressor):
+        one, other = getattr(weighted, name), getattr(repeated, name)
+        np.testing.assert_allclose(one.offset, other.offset, rtol=1e-13)
+        np.testing.assert_allclose(one.factor, other.factor, rtol=1e-13)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS + 1])
@@ -69,8 +70,8 @@ def test_class_weights_multiply_weights_of_samples(class_weight: Any, weights: A
         factors = np.sum(weights) / 3 / np.array([weights[y == label].sum() for label in y])
     given = factors if weights is None else weights * factors
     mean = np.average(x, axis=0, weights=weights)
-    np.testing.assert_allclose(model.input_mean_, mean, rtol=1e-13)
-    inputs = ((x - model.input_mean_) / model.input_scale_).astype(np.float32)
+    np.testing.assert_allclose(model.input_scaling_.offset, mean, rtol=1e-13)
+    inputs = model.input_scaling_(x, np.float32)
     trainer = make_trainer(
         eq.Dataset(inputs, y),
         hidden=[8],

@@ -14,57 +14,61 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 pytestmark = pytest.mark.filterwarnings("ignore::equiprop.ConvergenceWarning")
 
-INPUTS = r"^\[Trainer\.fit\] The inputs are not scaled: feature \d+ has the root mean square .* Standardise"
+INPUTS = r"^\[Trainer\.fit\] The inputs are not scaled: feature \d+ has the root mean square .* Pass fit\(x"
 TARGETS = r"^\[Trainer\.fit\] The targets are not scaled: target \d+ has the root mean square .* Standardise"
 
 
-def fit(data: Dataset, epochs: int = 1, hidden: int = 30) -> Trainer:
+def fit(data: Dataset, epochs: int = 1, hidden: int = 30, **scaling: Any) -> Trainer:
     trainer = Trainer(HopfieldNetwork([data.num_features, hidden, data.num_outputs], seed=0))
-    trainer.fit(data, epochs=epochs)
+    trainer.fit(data, epochs=epochs, **scaling)
     return trainer
 
 
-def messages(data: Dataset) -> list[str]:
+def messages(data: Dataset, **scaling: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(data)
+        fit(data, **scaling)
     texts = [str(w.message) for w in caught if issubclass(w.category, TrainingWarning)]
     return [text for text in texts if "guessing" not in text]  # the labels are random
 
 
-def formula(message: str, name: str) -> str:
-    """Return the expression of a message that standardises x or y."""
-    found = re.search(rf"\({name} - .*?1e-8\)", message)
+def advised(message: str) -> list[dict[str, Any]]:
+    """Return the arguments of `fit` that a message advises."""
+    found = re.search(r"Pass fit\(x, y, (scaling=.*?)\)(?:, or (scaling=[\d.e+-]+))?\.$", message)
     assert found is not None
-    return found.group()
+    return [eval(f"dict({words})") for words in found.groups() if words]
 
 
 def test_the_advice_on_raw_features_cures_the_training() -> None:
     x, y = load_breast_cancer(return_X_y=True)
-    train, test = slice(None, None, 2), slice(1, None, 2)
+    train, test = Dataset(x[::2], y[::2]), Dataset(x[1::2], y[1::2])
     with pytest.warns(TrainingWarning, match=INPUTS) as caught:
-        fit(Dataset(x[train], y[train]))
+        fit(train)
     (message,) = (str(w.message) for w in caught if issubclass(w.category, TrainingWarning))
-    assert "scale=" not in message  # one factor does not make features of different units equal
-    advice = formula(message, "x")
-    standard = eval(advice, {"x": x[train]})
-    np.testing.assert_allclose(standard.std(axis=0), 1, rtol=1e-3)
-    new = (x[test] - x[train].mean(0)) / (x[train].std(0) + 1e-8)
-    assert fit(Dataset(standard, y[train]), epochs=10).evaluate(new, y[test]).error < 0.06
+    (cure,) = advised(message)  # one factor does not make features of different units equal
+    assert cure == {"scaling": "standardise"}
+    assert messages(train, **cure) == []
+    assert fit(train, epochs=10, **cure).evaluate(test).error < 0.06
 
 
 def test_both_kinds_of_advice_on_raw_pixels_cure_the_training() -> None:
     x, y = load_digits(return_X_y=True)
+    rest, held_out = Dataset(x, y).split(0.3)
     with pytest.warns(TrainingWarning, match=INPUTS) as caught:
-        fit(Dataset(x, y))
-    message = str(caught[0].message)
-    factor = re.search(r"pass Dataset\(x, y, scale=([\d.]+)\)", message)
-    assert factor is not None
-    standard = eval(formula(message, "x"), {"x": x})
-    for data in (Dataset(standard, y), Dataset(x, y, scale=float(factor.group(1)))):
-        rest, held_out = data.split(0.3)
-        assert messages(rest) == []
-        assert fit(rest, epochs=10, hidden=64).evaluate(held_out).error < 0.08
+        fit(rest)
+    cures = advised(str(caught[0].message))
+    assert [list(cure) for cure in cures] == [["scaling"], ["scaling"]]
+    for cure in cures:
+        assert messages(rest, **cure) == []
+        assert fit(rest, epochs=10, hidden=64, **cure).evaluate(held_out).error < 0.08
+
+
+def test_the_advice_on_a_scale_that_is_too_large_is_that_of_raw_data() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 4))
+    (message,) = messages(Dataset(pixels, np.arange(200) % 2, scale=1 / 10))
+    number = advised(message)[1]["scaling"]
+    assert number == pytest.approx(1 / pixels.max(), rel=1e-2)
+    assert messages(Dataset(pixels, np.arange(200) % 2), scaling=number) == []
 
 
 def test_the_advice_on_raw_targets_cures_the_training() -> None:
@@ -72,7 +76,9 @@ def test_the_advice_on_raw_targets_cures_the_training() -> None:
     x /= x.std(axis=0)
     (message,) = messages(Dataset(x[:300], y[:300, None]))
     assert re.match(TARGETS, message)
-    standard = eval(formula(message, "y"), {"y": y[:300]})
+    formula = re.search(r"\(y - .*?1e-8\)", message)
+    assert formula is not None
+    standard = eval(formula.group(), {"y": y[:300]})
     trainer = fit(Dataset(x[:300], standard[:, None]), epochs=30)
     predicted = trainer.predict(x[300:])[:, 0] * y[:300].std() + y[:300].mean()
     residual = ((predicted - y[300:]) ** 2).sum() / ((y[300:] - y[300:].mean()) ** 2).sum()

@@ -33,14 +33,9 @@ def test_predict_presents_data_as_evaluate_does(stored: str, dtype: str) -> None
     np.testing.assert_array_equal(trainer.predict(data.x, scale=data.scale), outputs)
     presented, _ = data.batch(np.arange(len(data)), dtype)
     np.testing.assert_array_equal(trainer.predict(presented, scale=1), outputs)
-    if data.x.dtype.kind == "f":
-        with pytest.raises(ValueError, match=r"^\[Trainer.predict\] .*`scale`: 0.015625, .* Received float"):
-            trainer.predict(data.x)
-        with pytest.raises(ValueError, match="needs its `scale`"):
-            trainer.predict(data.x.tolist())
-    else:
-        np.testing.assert_array_equal(trainer.predict(data.x), outputs)
-        np.testing.assert_array_equal(trainer.predict(data.x.tolist()), outputs)
+    np.testing.assert_array_equal(trainer.predict(data.x), outputs)
+    np.testing.assert_array_equal(trainer.predict(data.x.tolist()), outputs)
+    np.testing.assert_array_equal(trainer.predict(data.with_scale(None)), outputs)
 
 
 def test_predict_takes_arrays_as_they_are_where_training_did() -> None:
@@ -50,7 +45,7 @@ def test_predict_takes_arrays_as_they_are_where_training_did() -> None:
     untrained = trainer.predict(stored.x)
     np.testing.assert_array_equal(untrained, trainer.predict(stored))
     trainer.fit(data, epochs=1)
-    assert trainer.scale == 1
+    assert trainer.scaling.is_none
     np.testing.assert_array_equal(trainer.predict(data.x), trainer.predict(data))
     np.testing.assert_array_equal(trainer.predict(data.x, scale=2), trainer.predict(2 * data.x))
 
@@ -66,5 +61,5 @@ def test_predict_refuses_a_scale_that_cannot_be_one() -> None:
     for scale in (0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match=r"^\[Trainer.predict\] scale is positive"):
             trainer.predict(data.x, scale=scale)
-    with pytest.raises(TypeError, match=r"^\[Trainer.predict\] scale is a number"):
+    with pytest.raises(TypeError, match=r"^\[Trainer.predict\] scale is a Scaling or a number"):
         trainer.predict(data.x, scale="1")  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_estimators_give_the_bits_of_dense_inputs(kind: str, standardize: bool, 
             model.fit(given, y, sample_weight=weights)
             predictions = getattr(model, "predict_proba", model.predict)(given)
             model.partial_fit(given, y, sample_weight=weights)
-            results.append((predictions, np.array(model.network_.parameters), model.input_mean_))
+            results.append((predictions, np.array(model.network_.parameters), model.input_scaling_.offset))
         for one, other in zip(*results, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -73,19 +73,18 @@ def test_early_stopping_takes_sparse_inputs() -> None:
 
 def test_statistics_of_rows_in_parts_are_accurate() -> None:
     """The rows are read in ten parts; features far from 0 cost a naive sum of squares all its digits."""
-    inputs = pytest.importorskip("equiprop.estimator.inputs")
     random = np.random.default_rng(0)
     values = random.normal(size=(5200, 2000)) * np.logspace(-3, 3, 2000) + 1e6
     weights = random.integers(0, 3, 5200).astype(float)
-    mean, scale = inputs.statistics(values, True, weights)
+    scaling = eq.Scaling.standardise(values, weights)
     expected = np.average(values, axis=0, weights=weights)
     deviation = np.sqrt(np.average((values - expected) ** 2, axis=0, weights=weights))
-    np.testing.assert_allclose(mean, expected, rtol=1e-13)
-    np.testing.assert_allclose(scale, deviation, rtol=1e-6)
+    np.testing.assert_allclose(scaling.offset, expected, rtol=1e-13)
+    np.testing.assert_allclose(scaling.factor, 1 / deviation, rtol=1e-6)
     rows = np.repeat(np.arange(5200), weights.astype(int))
-    repeated = inputs.statistics(values[rows], True)
-    np.testing.assert_allclose(mean, repeated[0], rtol=1e-13)
-    np.testing.assert_allclose(scale, repeated[1], rtol=1e-6)
+    repeated = eq.Scaling.standardise(values[rows])
+    np.testing.assert_allclose(scaling.offset, repeated.offset, rtol=1e-13)
+    np.testing.assert_allclose(scaling.factor, repeated.factor, rtol=1e-6)
 
 
 def peak(run: Callable[[], Any]) -> int:

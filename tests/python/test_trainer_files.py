@@ -164,7 +164,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
 
 def test_the_cpp_library_and_the_core_name_the_format(tmp_path: Path) -> None:
     path = eq.save(trainer_of(), tmp_path / "t")
-    with pytest.raises(ValueError, match=r"equiprop\.Trainer\.1"):
+    with pytest.raises(ValueError, match=r"equiprop\.Trainer\.2"):
         _core.load(os.fsencode(path))
 
 

@@ -45,6 +45,7 @@
 #include "equiprop/model/hopfield_relaxation.hpp"
 #include "equiprop/model/hopfield_terms.hpp"
 #include "equiprop/model/layer_plan.hpp"
+#include "equiprop/model/scaling.hpp"
 #include "equiprop/model/symmetrized.hpp"
 #include "equiprop/model/topology.hpp"
 #include "equiprop/model/total_energy.hpp"

@@ -4,6 +4,15 @@
 namespace equiprop {
 
 template <std::floating_point S>
+void HopfieldNetwork<S>::set_scaling(std::optional<Scaling> scaling) {
+  const Index size = scaling ? scaling->offset().size() : 1, inputs = topology_->num_inputs();
+  require(size == 1 || size == inputs, "set_scaling",
+          "A scaling has one offset for all inputs, or for each.", size, " offsets for ", inputs,
+          " inputs");
+  scaling_ = std::move(scaling);
+}
+
+template <std::floating_point S>
 void HopfieldNetwork<S>::initialize(std::uint64_t seed, double gain) {
   require(gain >= 0 && std::isfinite(gain), "initialize", "The gain is at least 0.", gain);
   parameters_->setZero();

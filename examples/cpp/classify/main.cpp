@@ -21,9 +21,12 @@ int main(int argc, char** argv) try {
               "A row has one field for each input of the network, and perhaps the class.",
               table.rows(), " fields for ", inputs, " inputs");
 
+  const eq::State<double> raw = table.topRows(inputs).cast<double>();
+  const eq::State<float> x =
+      network.scaling() ? network.scaling()->apply<float>(raw) : raw.cast<float>();
   eq::State<float> state = network.initial_state(table.cols());
-  const eq::Report report = eq::relax<float>(network.clamp(table.topRows(inputs) / 16),
-                                             eq::BlockUpdate{{.tolerance = 5e-3}}, state);
+  const eq::Report report =
+      eq::relax<float>(network.clamp(x), eq::BlockUpdate{{.tolerance = 5e-3}}, state);
   const std::vector<Index> classes = classes_of(state.bottomRows(outputs));
   Index wrong = 0;
   for (Index j = 0; j < table.cols(); ++j) {

@@ -17,13 +17,17 @@ struct Digits {
       y;  // (64, digits) from 0 to 1, and (10, digits): 1 for the digit, 0 elsewhere
 };
 
+/// The scaling of pixels from 0 to 16, which is saved with the network.
+const eq::Scaling scaling(eq::Scaling::Vector{{0}}, eq::Scaling::Vector{{1. / 16}});
+
 /// Returns the rows i of the table with i % 5 == 4 if `fifth`, otherwise the other rows.
 Digits some_digits(const eq::State<float>& table, bool fifth) {
   std::vector<Index> rows;
   for (Index i = 0; i < table.cols(); ++i)
     if ((i % 5 == 4) == fifth) rows.push_back(i);
   const eq::State<float> some = eq::columns_of<float>(table, rows);
-  Digits digits{some.topRows(64) / 16, eq::State<float>::Zero(10, some.cols())};
+  Digits digits{scaling.apply<float>(some.topRows(64).cast<double>()),
+                eq::State<float>::Zero(10, some.cols())};
   for (Index j = 0; j < some.cols(); ++j) {
     const float digit = some(64, j);
     eq::require(digit >= 0 && digit < 10 && digit == std::floor(digit), "train_digits",
@@ -73,6 +77,7 @@ int main(int argc, char** argv) try {
   eq::HopfieldNetwork<float> network({{"x", 64}, {"h", 256}, {"y", 10, eq::linear()}},
                                      eq::chain(3));
   network.initialize(0);
+  network.set_scaling(scaling);
   eq::Parameters<float> velocity = eq::Parameters<float>::Zero(network.parameters().size());
   eq::Random random(0, 1);
   constexpr std::size_t batch = 50;

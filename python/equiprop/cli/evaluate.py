@@ -8,7 +8,7 @@ import json
 from equiprop.cli.console import error_text, say
 from equiprop.cli.data import add_data, load_data, user_path
 from equiprop.cli.options import Options
-from equiprop.cli.trainer import add_solver, load_trainer
+from equiprop.cli.trainer import add_solver, as_trained, load_trainer
 
 
 def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
@@ -24,7 +24,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """Print the test error of a saved model, and return the exit status."""
     trainer = load_trainer(options)
     _, test = load_data(options)
-    result = trainer.evaluate(test)
+    result = trainer.evaluate(as_trained(test, trainer))
     if options.json:
         numbers = {"objective": result.objective, "unconverged": result.unconverged}
         say(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))

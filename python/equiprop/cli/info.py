@@ -29,6 +29,7 @@ def run_info(options: argparse.Namespace) -> int:
         model = load_network(options.model)
         facts = {
             "model": repr(model),
+            "scaling": repr(model.scaling),
             "parameters": model.num_parameters,
             "blocks": {name: list(block.shape) for name, block in model.blocks.items()},
             "largest_parameter": float(np.abs(model.parameters).max()),

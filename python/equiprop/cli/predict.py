@@ -10,7 +10,7 @@ import numpy as np
 from equiprop.cli.console import say
 from equiprop.cli.data import DATA, add_data, load_data, user_path
 from equiprop.cli.options import Options
-from equiprop.cli.trainer import add_solver, load_trainer
+from equiprop.cli.trainer import add_solver, as_trained, load_trainer
 from equiprop.data_files import load_inputs
 from equiprop.models import HopfieldNetwork
 
@@ -40,7 +40,7 @@ def run_predict(options: argparse.Namespace) -> int:
         if options.data in DATA
         else load_inputs(options.data, model.num_inputs, "predict")
     )
-    outputs = trainer.predict(data)
+    outputs = trainer.predict(as_trained(data, trainer))
     if options.outputs or model.num_outputs == 1:
         name, values = "outputs", outputs.tolist()
         lines = [",".join(row) for row in outputs.astype(str)]  # as many digits as the precision needs

@@ -22,6 +22,7 @@ from equiprop.cli.trainer import add_trainer, build_trainer, epochs_of
 from equiprop.cli.training_run import RunLog, fit
 from equiprop.dataset import Dataset
 from equiprop.models import HopfieldNetwork
+from equiprop.scaling import as_scaling
 from equiprop.solvers import default_solver, free_phase
 from equiprop.training import Trainer
 
@@ -35,6 +36,12 @@ def add_train(command: argparse.ArgumentParser, options: Options) -> None:
     options.add("--resume", type=user_path, metavar="DIR", help="continue the unfinished run in this folder")
     options.restrict(_NEW)
     add_data(command, options, optional=True)
+    options.add(
+        "--scaling",
+        metavar="RULE",
+        help="scaling of the inputs, which is saved with the network: standardise, min_max, or a number such "
+        "as 1/255 (default: 1/16 for digits, 1/255 for bytes, else none)",
+    )
     options.add(
         "--config", type=user_path, metavar="FILE", help="settings of a run, settings.json or a .toml file"
     )
@@ -82,7 +89,7 @@ def run_train(options: argparse.Namespace) -> int:
     if options.resume is not None and options.run_folder.completed:
         _say_completed(options)
         return 0
-    data, test = load_data(options)
+    data, test = _scaled(*load_data(options), options.scaling)
     trainer = build_trainer(options, data)
     folder = options.run_folder = _folder(options)
     if options.resume is not None:
@@ -97,6 +104,16 @@ def run_train(options: argparse.Namespace) -> int:
     fit_options = {"epochs": epochs_of(options), **names}
     fit(trainer, data, log, title, options, fit_options, lambda: _finish(trainer, test, log, options))
     return 0
+
+
+def _scaled(data: Dataset, test: Dataset, rule: str | None) -> tuple[Dataset, Dataset]:
+    """Return training and test data with the scaling of a rule, which is fitted on the training data."""
+    if rule is None:
+        return data, test
+    scaling = as_scaling(rule, data.x, "train")
+    fits = data.scale is None or not scaling.is_none
+    require(fits, "train", f"--scaling none is for data without a scale, here {data.scale}", rule)
+    return data.with_scale(scaling), test.with_scale(scaling)
 
 
 def _folder(options: argparse.Namespace) -> RunFolder:

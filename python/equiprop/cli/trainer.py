@@ -201,6 +201,11 @@ def load_trainer(options: argparse.Namespace) -> Trainer:
     return trainer
 
 
+def as_trained(data: Dataset, trainer: Trainer) -> Dataset:
+    """Return data that get the scaling of the trainer's model, or keep their scale if the model has none."""
+    return data if trainer.scaling.is_none else data.with_scale(None)
+
+
 def _nudging(options: argparse.Namespace, beta: float) -> Nudging:
     if options.nudging == "exact":
         return exact_limit()

@@ -16,11 +16,12 @@ from equiprop.arrays import Array
 from equiprop.batches import ShuffledBatches
 from equiprop.checks import real, require, whole
 from equiprop.data import Dataset
-from equiprop.estimator.inputs import standardised, statistics
+from equiprop.estimator.inputs import fitted, refuse_beyond_float32
 from equiprop.estimator.settings import make_trainer
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Rate, constant
+from equiprop.scaling import Scaling
 from equiprop.training import Trainer
 from equiprop.weights import Weights
 
@@ -58,8 +59,7 @@ class EquilibriumEstimator(BaseEstimator):
 
     network_: HopfieldNetwork
     trainer_: Trainer
-    input_mean_: Array
-    input_scale_: Array
+    input_scaling_: Scaling
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class EquilibriumEstimator(BaseEstimator):
         return trainer
 
     def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> Dataset:
-        """Return checked inputs and targets as the network receives them, with weights.
+        """Return checked inputs with their scaling, targets as the network receives them, and weights.
 
         Parameters
         ----------
@@ -203,10 +203,13 @@ class EquilibriumEstimator(BaseEstimator):
         """
         raise NotImplementedError
 
-    def _inputs(self, x: Any, weights: Weights | None = None, *, first: bool) -> Any:
+    def _scaling(self, x: Any, weights: Weights | None = None, *, first: bool) -> Scaling:
+        """Return the scaling of inputs x, which is fitted on the first of them."""
+        where = type(self).__name__
         if first:
-            self.input_mean_, self.input_scale_ = statistics(x, self.standardize, weights)
-        return standardised(x, self.input_mean_, self.input_scale_, type(self).__name__, "X")
+            self.input_scaling_ = fitted(x, self.standardize, weights, where)
+        refuse_beyond_float32(x, self.input_scaling_, where, "X")
+        return self.input_scaling_
 
     def _split(self, data: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
         """Return training data, and validation data if early stopping needs them; stratified by class."""
@@ -225,7 +228,8 @@ class EquilibriumEstimator(BaseEstimator):
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
         x: Any = validate_data(self, X, reset=False, dtype=FLOATS, accept_sparse="csr")
-        return np.asarray(self.trainer_.predict(self._inputs(x, first=False)), dtype=np.float64)
+        outputs = self.trainer_.predict(x, scale=self._scaling(x, first=False))
+        return np.asarray(outputs, dtype=np.float64)
 
 
 def _network_of(trainer: Trainer) -> HopfieldNetwork:

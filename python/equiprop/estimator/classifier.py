@@ -68,8 +68,8 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         Sorted labels; their order is that of the columns of `predict_proba`.
     n_features_in_, feature_names_in_
         Number of features, and their names if X had names that are all strings.
-    input_mean_, input_scale_ : (features,) arrays
-        The network receives ``(X - input_mean_) / input_scale_``.
+    input_scaling_ : Scaling
+        The network receives ``input_scaling_(X)``; it is saved with `network_`.
     network_ : HopfieldNetwork
     trainer_ : Trainer
     loss_curve_, validation_errors_ : list of float
@@ -187,8 +187,8 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         unknown = np.unique(y[labels[places] != y])
         require(len(unknown) == 0, where, f"Labels are among {labels}", f"labels {unknown}")
         x, places, weights = without_zero_weights(x, places, sample_weight, where)
-        inputs = self._inputs(x, weights, first=first)
+        scaling = self._scaling(x, weights, first=first)
         if self.class_weight is not None:
             factors = class_factors(places, labels, self.class_weight, weights, where)
             weights = factors if weights is None else weights * factors
-        return Dataset(inputs, places, num_classes=len(labels), sample_weight=weights)
+        return Dataset(x, places, scaling, len(labels), sample_weight=weights)

@@ -11,7 +11,8 @@ from sklearn.utils.validation import validate_data
 from equiprop.checks import require
 from equiprop.data import Dataset
 from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin
-from equiprop.estimator.inputs import standardised, statistics, without_zero_weights
+from equiprop.estimator.inputs import fitted, refuse_beyond_float32, without_zero_weights
+from equiprop.scaling import Scaling
 
 _Self = TypeVar("_Self", bound="EquilibriumRegressor")
 
@@ -26,9 +27,9 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
 
     Attributes
     ----------
-    target_mean_, target_scale_ : (outputs,) arrays
-        Predictions are ``target_mean_ + target_scale_ * outputs``.
-    n_features_in_, input_mean_, input_scale_, network_, trainer_, loss_curve_, n_iter_, ...
+    target_scaling_ : Scaling
+        The outputs of the network are trained to be ``target_scaling_(y)``.
+    n_features_in_, input_scaling_, network_, trainer_, loss_curve_, n_iter_, ...
         See `EquilibriumClassifier`. Costs and validation errors are those of the standardised targets.
 
     Examples
@@ -44,8 +45,7 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
     (4, 2)
     """
 
-    target_mean_: NDArray[Any]
-    target_scale_: NDArray[Any]
+    target_scaling_: Scaling
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -78,7 +78,7 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Return the predictions, (samples,) or (samples, outputs) as the targets of `fit`."""
         outputs = self._outputs(X)
-        predictions = self.target_mean_ + self.target_scale_ * outputs
+        predictions = outputs / self.target_scaling_.factor + self.target_scaling_.offset
         return np.asarray(predictions.reshape(len(outputs), *self._target_shape))
 
     def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> Dataset:
@@ -88,11 +88,13 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
         )
         x, y, weights = without_zero_weights(x, y, sample_weight, type(self).__name__)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        where = type(self).__name__
         if first:
             self._target_shape = y.shape[1:]
-            self.target_mean_, self.target_scale_ = statistics(targets, self.standardize, weights)
-        outputs = len(self.target_mean_)
+            self.target_scaling_ = fitted(targets, self.standardize, weights, where)
+        outputs = int(np.prod(self._target_shape))
         rule = f"y has {outputs} targets for each sample, as in earlier data"
-        require(targets.shape[1] == outputs, type(self).__name__, rule, targets.shape[1])
-        targets = standardised(targets, self.target_mean_, self.target_scale_, type(self).__name__, "y")
-        return Dataset(self._inputs(x, weights, first=first), targets, sample_weight=weights)
+        require(targets.shape[1] == outputs, where, rule, targets.shape[1])
+        refuse_beyond_float32(targets, self.target_scaling_, where, "y")
+        targets = self.target_scaling_(targets, np.float32)
+        return Dataset(x, targets, self._scaling(x, weights, first=first), sample_weight=weights)

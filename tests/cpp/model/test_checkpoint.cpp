@@ -54,6 +54,24 @@ TEST_F(CheckpointTest, EveryNetworkComesBackInBothPrecisions) {
     }
 }
 
+TEST_F(CheckpointTest, AScalingComesBackWithTheNetwork) {
+  const auto vector = [](auto... numbers) {
+    return Scaling::Vector{{static_cast<double>(numbers)...}};
+  };
+  for (const auto& scaling :
+       {std::optional<Scaling>(), std::optional(Scaling(vector(0), vector(1. / 255))),
+        std::optional(Scaling(vector(3, -1e9), vector(1e-3, 1. / 3)))}) {
+    HopfieldNetwork<double> network({{"x", 2}, {"y", 1}}, chain(2));
+    network.set_scaling(scaling);
+    expect_to_come_back(network);
+    const auto copy = load<double>(path).scaling();
+    ASSERT_EQ(copy.has_value(), scaling.has_value());
+    if (!scaling) continue;
+    EXPECT_EQ(copy->offset(), scaling->offset());
+    EXPECT_EQ(copy->factor(), scaling->factor());
+  }
+}
+
 /// The description is equal to the text of Python's json.dumps(..., sort_keys=True).
 TEST_F(CheckpointTest, TheDescriptionIsKnownToTheByte) {
   const HopfieldNetwork<float> network(
@@ -86,14 +104,18 @@ class FalseCheckpointTest : public CheckpointTest {
   void SetUp() override {
     HopfieldNetwork<double> network({{"x", 2}, {"h", 3, tanh_activation()}, {"y", 1}}, chain(3));
     network.initialize(1);
+    network.set_scaling(Scaling(Scaling::Vector{{3, -1}}, Scaling::Vector{{2, 1e-3}}));
     save(network, path);
     file = read_safetensors(path);
   }
-  void expect_refused(const std::string& rule) const {
+  void write() const {
     std::map<std::string, TensorView> tensors;
     for (const auto& [name, tensor] : file.tensors)
       tensors[name] = {tensor.type, tensor.shape, tensor.bytes};
     write_safetensors(path, tensors, file.metadata);
+  }
+  void expect_refused(const std::string& rule) const {
+    write();
     const std::string sentence = refusal();
     EXPECT_TRUE(sentence.starts_with("[load] " + rule)) << sentence;
     EXPECT_TRUE(sentence.ends_with(" in '" + path.string() + "'.")) << sentence;
@@ -185,6 +207,70 @@ TEST_F(FalseCheckpointTest, FilesOfSomethingElseAreRefused) {
   file = valid;
   file.metadata.erase("network");
   expect_refused(rule);
+}
+
+TEST_F(FalseCheckpointTest, FilesOfTheFirstFormatHaveNoScaling) {
+  file.metadata = {{"format", "equiprop.HopfieldNetwork.1"},
+                   {"network", file.metadata.at("network")}};
+  std::erase_if(file.tensors,
+                [](const auto& entry) { return entry.first.find('.') != std::string::npos; });
+  const auto parameters = load<double>(path).parameters();
+  write();
+  EXPECT_FALSE(load<double>(path).scaling());
+  expect_identical(load<double>(path).parameters(), parameters, "parameters");
+}
+
+TEST_F(FalseCheckpointTest, UnknownFieldsAreIgnoredUnlessTheFileRequiresThem) {
+  const auto scaling = load<double>(path).scaling();
+  file.tensors["calibration.table"] = {TensorType::i16, {0, 3}, {}};
+  file.metadata["calibration"] = "{}";
+  for (const auto* required : {"[\"scaling\"]", "[]"}) {
+    file.metadata["requires"] = required;
+    write();
+    EXPECT_EQ(load<double>(path).scaling()->factor(), scaling->factor());
+  }
+  const std::string missing =
+      "A model file has each field that it requires, and this version of equiprop knows it.";
+  for (const auto* required : {"[\"scaling\", \"calibration\"]", "[\"\"]"}) {
+    file.metadata["requires"] = required;
+    expect_refused(missing);
+  }
+  for (const auto* required : {"", "null", "{}", "\"scaling\"", "[1]", "[\"scaling\"] []"}) {
+    file.metadata["requires"] = required;
+    expect_refused("The ");
+  }
+  file.metadata["requires"] = "[\"scaling\"]";
+  std::erase_if(file.tensors,
+                [](const auto& entry) { return entry.first.starts_with("scaling."); });
+  expect_refused(missing);
+}
+
+TEST_F(FalseCheckpointTest, NumbersThatAreNoScalingAreRefused) {
+  const auto valid = file;
+  const auto change = [&](const std::string& rule, const auto& act) {
+    file = valid;
+    act(file.tensors);
+    expect_refused(rule);
+  };
+  const std::string form =
+      "The offset and the factor of a scaling are float64, one for all inputs or for each.";
+  change(form, [](auto& tensors) { tensors.erase("scaling.factor"); });
+  change(form, [](auto& tensors) { tensors["scaling.factor"] = tensors["b1"]; });
+  change(form, [](auto& tensors) { tensors["scaling.factor"].shape = {2, 1}; });
+  change(form, [](auto& tensors) { tensors["scaling.offset"].type = TensorType::i64; });
+  const std::string numbers = "A scaling has as many finite offsets as positive factors.";
+  change(numbers, [](auto& tensors) {
+    tensors["scaling.factor"].shape = {};
+    tensors["scaling.factor"].bytes.resize(sizeof(double));
+  });
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const auto& [name, value] :
+       {std::pair("scaling.factor", 0.0), std::pair("scaling.factor", -1.0),
+        std::pair("scaling.factor", inf), std::pair("scaling.factor", nan),
+        std::pair("scaling.offset", -inf), std::pair("scaling.offset", nan)})
+    change(numbers,
+           [&](auto& tensors) { std::memcpy(tensors[name].bytes.data(), &value, sizeof value); });
 }
 
 TEST_F(FalseCheckpointTest, ParametersThatAreNotFiniteAreNotLoaded) {

@@ -5,6 +5,11 @@
 /// metadata are `format` and, under `network`, a description in JSON: precision, potential, feedback, layers,
 /// couplings. Python's save and load call these functions, so a file of one language can be loaded in the other, bit
 /// for bit.
+///
+/// Format 2 can be extended by fields. Tensors of a field have its name and a dot in front: `scaling.offset` and
+/// `scaling.factor`, float64 of shape () or (inputs), are the Scaling. `requires` in the metadata lists, in JSON, the
+/// fields without which the network cannot be used; a file that requires an unknown field is refused, and other unknown
+/// fields are ignored. Files of format 1, which have no fields, are read too.
 
 #include <filesystem>
 #include <string>
@@ -42,8 +47,8 @@ EQUIPROP_EXPORT void save(const HopfieldNetwork<S>& network, const std::filesyst
 ///
 ///   const HopfieldNetwork<float> network = load<float>("model.safetensors");
 ///
-/// Throws InvalidArgument if the file holds no network, is damaged, holds one of the other precision, or if its arrays
-/// do not fit its layers or are not finite; FileError if it cannot be read. Memory for the network is allocated only
+/// Throws InvalidArgument if the file holds no network, is damaged, requires a field that this version does not know,
+/// holds a network of the other precision, or if its arrays do not fit its layers or are not finite; FileError if it cannot be read. Memory for the network is allocated only
 /// after the size of the file has been checked.
 template <class S>
 EQUIPROP_EXPORT HopfieldNetwork<S> load(const std::filesystem::path& path);

@@ -14,9 +14,11 @@
 /// 2018), E is not defined, and transposed products use M^T.
 
 #include <memory>
+#include <optional>
 
 #include "equiprop/model/hopfield_relaxation.hpp"
 #include "equiprop/model/hopfield_terms.hpp"
+#include "equiprop/model/scaling.hpp"
 
 namespace equiprop {
 
@@ -134,6 +136,14 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   const Parameters<S>& parameters() const { return *parameters_; }
   ///@}
 
+  /// Returns the scaling of the raw inputs that the network was trained on, or nothing if none is known. It is saved
+  /// with the network. `clamp` takes scaled inputs:
+  ///
+  ///   network.clamp(network.scaling()->apply<float>(raw))
+  const std::optional<Scaling>& scaling() const { return scaling_; }
+  /// Sets the scaling. Throws InvalidArgument if it is for another number of inputs.
+  void set_scaling(std::optional<Scaling> scaling);
+
   /// Sets weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010) and biases to zero. The numbers
   /// depend on the seed, not on the scalar type. Separate feedback weights start equal to the forward ones. With gain 1
   /// the largest singular value of a layer's weights exceeds 1, and a network with linear units is unstable; with gain
@@ -158,12 +168,14 @@ class EQUIPROP_EXPORT HopfieldNetwork {
     HopfieldNetwork<T> other(topology_->layers(), topology_->couplings(), topology_->potential(),
                              topology_->feedback());
     other.parameters() = parameters_->template cast<T>();
+    other.set_scaling(scaling_);
     return other;
   }
 
  private:
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<Parameters<S>> parameters_;
+  std::optional<Scaling> scaling_;
 };
 
 extern template class HopfieldNetwork<float>;
