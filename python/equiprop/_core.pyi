@@ -110,7 +110,6 @@ class HopfieldNetwork:
     parameters: _Array
     parameter_blocks: _Blocks
     state_blocks: _Blocks
-    has_block_update: bool
     holomorphic: bool
     def __init__(
         self,
