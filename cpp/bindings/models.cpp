@@ -121,8 +121,6 @@ void bind_network(py::module_& m) {
                              [](const Network& n) { return describe(n.topology().parameters()); })
       .def_property_readonly("state_blocks",
                              [](const Network& n) { return describe(n.topology().state()); })
-      .def_property_readonly("has_block_update",
-                             [](const Network& n) { return n.topology().has_block_update(); })
       .def_property_readonly("holomorphic",
                              [](const Network& n) { return n.topology().holomorphic(); })
       .def("initial_state",

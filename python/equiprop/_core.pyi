@@ -112,7 +112,6 @@ class HopfieldNetwork:
     parameters: _Array
     parameter_blocks: _Blocks
     state_blocks: _Blocks
-    has_block_update: bool
     holomorphic: bool
     scaling: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -121,6 +121,8 @@ class HopfieldNetwork:
     (1, 3)
     """
 
+    #: `BlockUpdate` can relax every network.
+    has_block_update: ClassVar[bool] = True
     #: Seed and checksum of parameters that are as the constructor drew them.
     _drawn: tuple[int, int] | None
 
@@ -298,11 +300,6 @@ class HopfieldNetwork:
     def num_parameters(self) -> int:
         """Number of parameters."""
         return len(self.parameters)
-
-    @property
-    def has_block_update(self) -> bool:
-        """True if `BlockUpdate` can relax this network."""
-        return self._network.has_block_update
 
     @property
     def holomorphic(self) -> bool:

@@ -126,11 +126,13 @@ class Relaxation(Solver):
 
 @dataclass(frozen=True, kw_only=True)
 class BlockUpdate(Relaxation):
-    """Exact block-coordinate minimisation: s_k <- argmin of E over s_k for one group of layers at a time.
+    """Block-coordinate minimisation: s_k <- argmin of E over s_k for one group of layers at a time.
 
     Layers that are not coupled to each other form a group; in a chain, the even and the odd layers. There is
-    no step size, and E never increases. The network needs ``potential="legendre"`` or clipping activations.
-    Source: Scellier et al. (2023).
+    no step size, and E never increases. The minimum is exact with ``potential="legendre"`` and for clipping
+    activations (Scellier et al. 2023). Under the quadratic potential a smooth unit takes one step of Newton's
+    method with cubic regularisation instead: it minimises the Taylor polynomial of second order of its energy
+    plus max |p rho'''| |ds|^3 / 6, p its drive, which is never below the energy (Nesterov & Polyak 2006).
 
     Parameters
     ----------
@@ -221,17 +223,15 @@ def default_solver(model: Model) -> FreeSolver:
 def training_solver(model: Model) -> FreeSolver:
     """Return the default solver of a `Trainer`, with a tolerance of 1e-4.
 
-    Block updates if the model supports them; damped fixed-point iteration for other Hopfield networks;
-    otherwise Euler. Anderson acceleration pays for itself with more than one hidden layer. In deep networks
-    the response to a nudge is 1e-3 to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve
-    (docs/performance.md). A training step relaxes samples further until the estimated error of their gradient
-    is at most 5 %, and counts those that do not get there (docs/notation.md, "Error of a gradient").
+    Block updates if the model supports them, otherwise Euler. Anderson acceleration pays for itself with more
+    than one hidden layer. In deep networks the response to a nudge is 1e-3 to 5e-3 at the first layer, which
+    a tolerance of 5e-3 cannot resolve (docs/performance.md). A training step relaxes samples further until
+    the estimated error of their gradient is at most 5 %, and counts those that do not get there
+    (docs/notation.md, "Error of a gradient").
     """
     if model.has_block_update:
         anderson = 0 if len(model.layer_slices) <= 2 else 1
         return BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=anderson)
-    if isinstance(model, HopfieldNetwork):
-        return FixedPointIteration(tolerance=1e-4, damping=0.4, anderson=2, max_iterations=1000)
     return default_solver(model)
 
 

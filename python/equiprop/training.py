@@ -257,7 +257,7 @@ class Trainer(Explainer):
         self._started = True
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
-        outcome = replace(outcome, advice=(*self.growth_advice(), *outcome.advice))
+        outcome = replace(outcome, advice=self.growth_advice() or outcome.advice)
         return ConvergenceError(
             f"[Trainer.step] The {phase} diverged; the parameters were not changed. {outcome.summary()}",
             outcome,

@@ -71,7 +71,8 @@ class ReferenceNetwork {
 
   void fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
     out = s;
-    for (std::size_t k = 0; k < topology_.num_free(); ++k) respond(k, s, nudge, out);
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      respond(&Units::respond<S>, k, s, nudge, out);
   }
   void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
     State<S> p = drive(s);
@@ -93,13 +94,11 @@ class ReferenceNetwork {
     for (std::size_t k = 0; k < topology_.num_free(); ++k)
       topology_.units(k).template project<S>(s.middleRows(layer(k).offset, layer(k).rows));
   }
-  Index num_blocks() const {
-    return topology_.has_block_update() ? static_cast<Index>(topology_.blocks().size()) : 0;
-  }
+  Index num_blocks() const { return static_cast<Index>(topology_.blocks().size()); }
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
     const State<S> before = s;
     for (const auto k : topology_.blocks()[static_cast<std::size_t>(block)])
-      respond(k, before, nudge, s);
+      respond(&Units::descend<S>, k, before, nudge, s);
   }
 
  private:
@@ -139,13 +138,16 @@ class ReferenceNetwork {
                .cwiseProduct(v) -
            slopes.cwiseProduct(m * slopes.cwiseProduct(v));
   }
-  void respond(std::size_t k, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+  using Response = void (Units::*)(const ConstStateRef<S>&, const ConstStateRef<S>&,
+                                   const State<S>*, S, StateRef<S>) const;
+  void respond(Response response, std::size_t k, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                StateRef<S>& out) const {
     const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
-    const State<S> p = drive(s);
-    topology_.units(k).template respond<S>(p.middleRows(layer(k).offset, layer(k).rows),
-                                           forced ? &nudge.force : nullptr, nudge.stiffness,
-                                           out.middleRows(layer(k).offset, layer(k).rows));
+    const State<S> p = drive(s), u = signal(s);
+    (topology_.units(k).*response)(p.middleRows(layer(k).offset, layer(k).rows),
+                                   u.middleRows(layer(k).offset, layer(k).rows),
+                                   forced ? &nudge.force : nullptr, nudge.stiffness,
+                                   out.middleRows(layer(k).offset, layer(k).rows));
   }
   /// Adds the sums over samples of a b^T, a x^T and a to the gradient with respect to the weights in M, those in X, and
   /// the biases.

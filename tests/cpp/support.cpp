@@ -135,7 +135,7 @@ bool is_smooth(const Case& c) {
   return std::none_of(c.layers.begin() + 1, c.layers.end(), binds);
 }
 
-bool has_block_update(const Case& c) {
+bool has_linear_signals(const Case& c) {
   return c.potential == Potential::legendre ||
          std::all_of(c.layers.begin() + 1, c.layers.end(), [](const Layer& layer) {
            return std::holds_alternative<Clip>(layer.activation);

@@ -53,8 +53,8 @@ const std::vector<NamedActivation>& activations();
 const std::vector<Case>& zoo();
 /// Returns the zoo with separate feedback weights: vector fields.
 const std::vector<Case>& fields();
-bool is_smooth(const Case& c);         ///< true if no clip can hold a unit
-bool has_block_update(const Case& c);  ///< true for legendre, or if all are clips
+bool is_smooth(const Case& c);           ///< true if no clip can hold a unit
+bool has_linear_signals(const Case& c);  ///< true for legendre, or if all are clips
 inline bool is_any(const Case&) {
   return true;
 }

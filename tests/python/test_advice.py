@@ -51,15 +51,21 @@ FREE: list[tuple[Any, Any, Status, str, Any]] = [
         net(potential="quadratic"),
         eq.Euler(step_size=2.5),
         Status.MAX_ITERATIONS,
-        "If the residual still does not fall, lower step_size (2.5);",
+        "or lower step_size (2.5);",
         eq.Euler(step_size=0.25),
     ),
-    (
-        net(potential="quadratic", gain=1.0),
-        eq.FixedPointIteration(),
-        Status.MAX_ITERATIONS,
-        "If the residual still does not fall, raise the damping (0);",
-        eq.FixedPointIteration(damping=0.8),
+    *(
+        (
+            net(potential="quadratic", gain=1.0),
+            eq.FixedPointIteration(),
+            Status.MAX_ITERATIONS,
+            advice,
+            cure,
+        )
+        for advice, cure in (
+            ("If the residual still does not fall, use BlockUpdate()", eq.BlockUpdate()),
+            ("or raise the damping (0);", eq.FixedPointIteration(damping=0.8)),
+        )
     ),
     *(
         (

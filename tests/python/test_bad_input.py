@@ -110,7 +110,7 @@ CASES: list[tuple[str, type[Exception], Callable[[], Any]]] = [
     ("an anderson of 21", ValueError, lambda: phase(solver=eq.BlockUpdate(anderson=21))),
     ("a fractional anderson", TypeError, lambda: phase(solver=eq.FixedPointIteration(anderson=1.5))),
     ("an unknown on_failure", ValueError, lambda: phase(on_failure="shout")),
-    ("block updates where there are none", ValueError, lambda: quadratic_by_blocks()),
+    ("block updates where there are none", ValueError, lambda: valley_by_blocks()),
     ("too many targets", ValueError, lambda: eqprop([0, 1, 1])),
     ("too few targets", ValueError, lambda: verify.equivalence(NET, X, [0])),
     ("a label too large", ValueError, lambda: eqprop([0, 2])),
@@ -215,8 +215,8 @@ def circle() -> Any:
     return verify.equivalence(NET, X, [0, 1], nudging=eq.holomorphic(0.1, 4))
 
 
-def quadratic_by_blocks() -> Any:
-    return eq.free_phase(chain(3, 4, 2, potential="quadratic"), X, solver=eq.BlockUpdate())
+def valley_by_blocks() -> Any:
+    return eq.free_phase(Valley(), [[1.0, 2.0]], solver=eq.BlockUpdate())
 
 
 @pytest.mark.parametrize(("kind", "call"), [pytest.param(k, c, id=n) for n, k, c in CASES])
@@ -249,7 +249,6 @@ COMMANDS = [
     TRAIN + "--validation 1.0",
     TRAIN + "--validation 2",
     TRAIN + "--patience 2",
-    TRAIN + "--activation tanh --potential quadratic --solver block",
     TRAIN + "--output {file}",
     "train mnist --output {folder}",
     "train mnist --data-dir {folder} --output {folder}",

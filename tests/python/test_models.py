@@ -182,7 +182,6 @@ def test_a_network_describes_itself() -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_what_a_network_can_do_follows_from_its_units(activation: str, potential: str) -> None:
     net = chain(3, 4, 2, activation=activation, potential=potential)
-    assert net.has_block_update == (potential == "legendre" or activation in CLIPPED)
     assert net.holomorphic == (activation in SMOOTH or activation == "linear")
     rest = np.zeros((2, 4)) if potential == "quadratic" else net.layers[1].activation.value(np.zeros((2, 4)))
     np.testing.assert_allclose(net.initial_state(2)[:, :4], rest, rtol=0, atol=1e-15)

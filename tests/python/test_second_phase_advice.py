@@ -30,7 +30,7 @@ NUDGED: list[tuple[str, Any, Any, Any, Status, str, Any]] = [
     # potential, free solver, nudging, nudged solver, status of its failure, advice, and the cure
     (
         "quadratic",
-        None,
+        eq.Euler(),
         eq.centered(1.5),
         None,
         Status.MAX_ITERATIONS,
@@ -39,7 +39,7 @@ NUDGED: list[tuple[str, Any, Any, Any, Status, str, Any]] = [
     ),
     (
         "quadratic",
-        None,
+        eq.Euler(),
         eq.one_sided(-2.0),
         None,
         Status.MAX_ITERATIONS,

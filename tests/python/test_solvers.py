@@ -21,8 +21,8 @@ few = settings(max_examples=20, deadline=None, derandomize=True)
 def solvers(net: eq.HopfieldNetwork, tolerance: float | None, limit: int = 20_000) -> list[Any]:
     """Return every solver that can relax the network, without and with acceleration."""
     common = {"tolerance": tolerance, "max_iterations": limit}
-    by_blocks = [eq.BlockUpdate(**common)] if net.has_block_update else []
-    plain = [*by_blocks, eq.FixedPointIteration(**common, damping=0.5), eq.Euler(**common, step_size=0.02)]
+    damped = eq.FixedPointIteration(**common, damping=0.5)
+    plain = [eq.BlockUpdate(**common), damped, eq.Euler(**common, step_size=0.02)]
     return [*plain, *(replace(solver, anderson=3) for solver in plain)]
 
 
@@ -279,9 +279,10 @@ def test_integers_and_booleans_are_numbers() -> None:
 
 
 def test_the_default_solver_fits_the_model() -> None:
-    assert eq.free_phase(chain(), inputs(chain())).solver == eq.BlockUpdate()
-    quadratic = chain(potential="quadratic")
-    assert eq.free_phase(quadratic, inputs(quadratic)).solver == eq.Euler()
+    for potential in POTENTIALS:
+        net = chain(potential=potential)
+        assert eq.free_phase(net, inputs(net)).solver == eq.BlockUpdate()
+    assert eq.free_phase(Valley(), [[1.0, 2.0]]).solver == eq.Euler()
 
 
 @pytest.mark.parametrize("dtype", sorted(TOLERANCE))

@@ -322,5 +322,5 @@ def test_a_progress_bar_without_tqdm_names_the_extra(monkeypatch: pytest.MonkeyP
 
 def test_the_default_solver_suits_the_model() -> None:
     assert isinstance(Trainer(small()).solver, eq.BlockUpdate)
-    assert isinstance(Trainer(chain(potential="quadratic")).solver, eq.FixedPointIteration)
+    assert isinstance(Trainer(chain(potential="quadratic")).solver, eq.BlockUpdate)
     assert Trainer(small(), solver=eq.Euler()).solver == eq.Euler()

@@ -52,8 +52,9 @@ def test_settings_are_replayed(options: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.state_errors, report.state_errors)
 
 
-def test_single_and_asymmetric_networks_are_replayed(tmp_path: Path) -> None:
-    net = chain(4, 6, 5, 3, potential="quadratic").variant(feedback="separate")
+@pytest.mark.parametrize("potential", ["legendre", "quadratic"])
+def test_single_and_asymmetric_networks_are_replayed(potential: str, tmp_path: Path) -> None:
+    net = chain(4, 6, 5, 3, activation="tanh", potential=potential).variant(feedback="separate")
     net.blocks["B2"][:] *= 1.1
     certificate = verify.certify(
         net, inputs(net, 2), labels(net, 2), claims=["equality", "limit", "asymmetry"]

@@ -13,7 +13,6 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
                                        end_of(coupling.target())}));
   }
   if constexpr (std::floating_point<S>) {
-    if (!topology_->has_block_update()) return;
     plan_ = std::make_unique<LayerPlan<S>>(topology_->state());
     for (const auto e : topology_->inner())
       if (plan_ != nullptr && !edges_[e]->plan(*plan_)) plan_.reset();
@@ -44,20 +43,26 @@ void BoundNetwork<S>::pack() {
 
 template <Scalar S>
 void BoundNetwork<S>::take_signals(const ConstStateRef<S>& s, State<S>& signals) const {
-  for (std::size_t k = 0; k < num_free(); ++k) {
-    if (units(k).signal_is_linear()) continue;
-    resize_to(signals, s.rows(), s.cols());
-    units(k).template signal<S>(rows_of(s, block(k)), rows_of(signals, block(k)));
-  }
+  if (topology_->has_linear_signals()) return;
+  resize_to(signals, s.rows(), s.cols());
+  for (std::size_t k = 0; k < num_free(); ++k)
+    if (units(k).signal_is_linear())
+      rows_of(signals, block(k)) = rows_of(s, block(k));
+    else
+      units(k).template signal<S>(rows_of(s, block(k)), rows_of(signals, block(k)));
 }
 
 template <Scalar S>
 void BoundNetwork<S>::take_tangents(const State<S>& signals, const ConstStateRef<S>& v,
                                     State<S>& slopes, State<S>& tangents) const {
+  if (topology_->has_linear_signals()) return;
+  resize_to(slopes, v.rows(), v.cols());
+  resize_to(tangents, v.rows(), v.cols());
   for (std::size_t k = 0; k < num_free(); ++k) {
-    if (units(k).signal_is_linear()) continue;
-    resize_to(slopes, v.rows(), v.cols());
-    resize_to(tangents, v.rows(), v.cols());
+    if (units(k).signal_is_linear()) {
+      rows_of(tangents, block(k)) = rows_of(v, block(k));
+      continue;
+    }
     units(k).template signal_slope<S>(rows_of(signals, block(k)), rows_of(slopes, block(k)));
     rows_of(tangents, block(k)) = rows_of(slopes, block(k)).cwiseProduct(rows_of(v, block(k)));
   }

@@ -4,15 +4,15 @@ namespace equiprop {
 
 template <Scalar S>
 State<S>& HopfieldFields<S>::drive(const ConstStateRef<S>& s) {
+  const ConstStateRef<S> signals = take_signals(s);
   if constexpr (std::floating_point<S>)
     if (const LayerPlan<S>* plan = network().plan()) {
       resize_to(drive_, s.rows(), s.cols());
       for (std::size_t k = 0; k < network().num_free(); ++k)
-        plan->step(k, s, input_->drive(), nullptr, drive_, nullptr, plan_pulls_);
+        plan->step(k, signals, input_->drive(), nullptr, drive_, nullptr, plan_pulls_);
       return drive_;
     }
   drive_ = input_->drive();
-  take_signals(s);
   for (const auto e : network().topology().inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
     const Edge<S>& edge = network().edge(e);
@@ -40,13 +40,15 @@ template <Scalar S>
 const State<S>& HopfieldFields<S>::tangent_pulls(const ConstStateRef<S>& v, Op op) {
   resize_to(pulls_, v.rows(), v.cols());
   const bool conservative = network().topology().feedback() == Feedback::tied;
+  take_tangents(v);
   if constexpr (std::floating_point<S>)
     if (network().plan() != nullptr && (op == Op::none || conservative)) {
+      const bool linear = network().topology().has_linear_signals();
+      const ConstStateRef<S> tangents = linear ? v : ConstStateRef<S>(tangents_);
       for (std::size_t k = 0; k < network().num_free(); ++k)
-        network().plan()->step(k, v, State<S>(), nullptr, pulls_, nullptr, plan_pulls_);
+        network().plan()->step(k, tangents, State<S>(), nullptr, pulls_, nullptr, plan_pulls_);
       return pulls_;
     }
-  take_tangents(v);
   pulls_.setZero();
   for (const auto e : network().topology().inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
@@ -107,8 +109,7 @@ void HopfieldFields<S>::hessian_product(const ConstStateRef<S>& s, const ConstSt
   const Topology& topology = network().topology();
   const bool symmetric = op == Op::none || topology.feedback() == Feedback::tied;
   if (symmetric && multiplies_in_kernel()) return multiply_in_kernel(v, -1, out);
-  const bool linear = topology.has_block_update();  // every signal linear: no drive needed
-  if (!linear) drive(s);
+  if (!topology.has_linear_signals()) drive(s);
   const State<S>& pulls = tangent_pulls(v, op);
   for (std::size_t k = 0; k < network().num_free(); ++k) {
     const Units& units = network().units(k);

@@ -11,16 +11,15 @@ void HopfieldRelaxation<S>::fixed_point_map(const ConstStateRef<S>& s, const Nud
   if (network().plan() != nullptr) {
     const Index forced = std::max(topology.num_outputs(), nudge.force.rows());
     out.bottomRows(forced) = s.bottomRows(forced);  // smooth units under a force need the old state
-    for (std::size_t k = 0; k < network().num_free(); ++k) relax_layer(k, s, nudge, out);
+    const ConstStateRef<S> signals = fields_->take_signals(s);
+    for (std::size_t k = 0; k < network().num_free(); ++k)
+      relax_layer(k, Update::map, s, signals, nudge, out);
     return;
   }
   const State<S>& p = fields_->drive(s);
   out = s;
-  for (std::size_t k = 0; k < network().num_free(); ++k) {
-    const Block& block = network().block(k);
-    network().units(k).template respond<S>(rows_of(p, block), force_on(k, nudge),
-                                           stiffness_on(k, nudge), rows_of(out, block));
-  }
+  for (std::size_t k = 0; k < network().num_free(); ++k)
+    respond(k, Update::map, p, fields_->signal_array(s), nudge, out);
 }
 
 template <Scalar S>
@@ -77,8 +76,9 @@ Index HopfieldRelaxation<S>::output_block() const {
 template <Scalar S>
 void HopfieldRelaxation<S>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                                          PerSample<RealOf<S>>* change) const {
+  const ConstStateRef<S> signals = fields_->take_signals(s);
   for (const auto k : network().topology().blocks()[static_cast<std::size_t>(block)])
-    relax_layer(k, s, nudge, s, change);
+    relax_layer(k, Update::descent, s, signals, nudge, s, change);
 }
 
 template <Scalar S>
@@ -116,19 +116,19 @@ std::optional<Response<S>> HopfieldRelaxation<S>::kernel_response(
 
 /// Computes the rows of one layer of T(s) with the fused kernel. Returns false if this layer has none.
 template <Scalar S>
-bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateRef<S>& s,
+bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateRef<S>& signals,
                                             const Nudge<S>& nudge, StateRef<S>& out,
                                             PerSample<RealOf<S>>* change) const {
   if constexpr (std::floating_point<S>) {
     if (network().plan() == nullptr) return false;
     const auto response = kernel_response(layer, nudge);
     if (!response) return false;
-    if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, s.cols());
-    network().plan()->step(layer, s, fields_->input().drive(), &*response, out,
+    if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, signals.cols());
+    network().plan()->step(layer, signals, fields_->input().drive(), &*response, out,
                            change != nullptr ? scratch_.change.data() : nullptr,
                            fields_->plan_pulls());
     if (change != nullptr)
-      kernels<S>().largest_change(s.cols(), scratch_.change.data(), change->data());
+      kernels<S>().largest_change(signals.cols(), scratch_.change.data(), change->data());
     return true;
   }
   return false;
@@ -136,40 +136,58 @@ bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateR
 
 /// Computes the rows of one layer of the drive at s, in scratch_.drive.
 template <Scalar S>
-void HopfieldRelaxation<S>::take_layer_drive(std::size_t layer, const ConstStateRef<S>& s) const {
+void HopfieldRelaxation<S>::take_layer_drive(std::size_t layer, const ConstStateRef<S>& s,
+                                             const ConstStateRef<S>& signals) const {
   resize_to(scratch_.drive, s.rows(), s.cols());
   const ConstStateRef<S> input = fields_->input().drive();
   if constexpr (std::floating_point<S>)
     if (network().plan() != nullptr)
-      return network().plan()->step(layer, s, input, nullptr, scratch_.drive, nullptr,
+      return network().plan()->step(layer, signals, input, nullptr, scratch_.drive, nullptr,
                                     fields_->plan_pulls());
   rows_of(scratch_.drive, network().block(layer)) = rows_of(input, network().block(layer));
   fields_->add_pulls_on(layer, s, scratch_.drive);
 }
 
-/// Computes the rows of one layer of T(s) in out. `out` may be s; `change` is measured from s.
+/// Replaces the rows of one layer of s by T(s) or by a descent, given the drive p and the signals at s.
 template <Scalar S>
-void HopfieldRelaxation<S>::relax_layer(std::size_t layer, const ConstStateRef<S>& s,
-                                        const Nudge<S>& nudge, StateRef<S>& out,
-                                        PerSample<RealOf<S>>* change) const {
-  if (relax_in_kernel(layer, s, nudge, out, change)) return;
-  take_layer_drive(layer, s);
+void HopfieldRelaxation<S>::respond(std::size_t layer, Update update, const State<S>& p,
+                                    const ConstStateRef<S>& signals, const Nudge<S>& nudge,
+                                    StateRef<S>& s) const {
+  const Units& units = network().units(layer);
+  const Block& block = network().block(layer);
+  const State<S>* force = force_on(layer, nudge);
+  const S stiffness = stiffness_on(layer, nudge);
+  if (update == Update::map)
+    units.template respond<S>(rows_of(p, block), rows_of(signals, block), force, stiffness,
+                              rows_of(s, block));
+  else
+    units.template descend<S>(rows_of(p, block), rows_of(signals, block), force, stiffness,
+                              rows_of(s, block));
+}
+
+/// Computes the rows of one layer of T(s), or of s after a descent, in out, given the signals at s. `out` may be s, and
+/// holds s in these rows unless the units have linear signals; `change` is measured from s.
+template <Scalar S>
+void HopfieldRelaxation<S>::relax_layer(std::size_t layer, Update update, const ConstStateRef<S>& s,
+                                        const ConstStateRef<S>& signals, const Nudge<S>& nudge,
+                                        StateRef<S>& out, PerSample<RealOf<S>>* change) const {
+  if (relax_in_kernel(layer, signals, nudge, out, change)) return;
+  take_layer_drive(layer, s, signals);
   const Block& block = network().block(layer);
   if (change != nullptr) scratch_.before = rows_of(s, block);
-  network().units(layer).template respond<S>(rows_of(scratch_.drive, block), force_on(layer, nudge),
-                                             stiffness_on(layer, nudge), rows_of(out, block));
+  respond(layer, update, scratch_.drive, signals, nudge, out);
   if (change != nullptr) raise_to_difference<S>(rows_of(out, block), scratch_.before, *change);
 }
 
 /// Raises scratch_.change by |T(s) - s| of one layer, with the fused kernel. Returns false if this layer has none.
 template <Scalar S>
-bool HopfieldRelaxation<S>::measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s,
+bool HopfieldRelaxation<S>::measure_in_kernel(std::size_t layer, const ConstStateRef<S>& signals,
                                               const Nudge<S>& nudge) const {
   if constexpr (std::floating_point<S>) {
     const auto response = kernel_response(layer, nudge);
     if (!response) return false;
-    network().plan()->measure(layer, s, fields_->input().drive(), *response, scratch_.change.data(),
-                              fields_->plan_pulls());
+    network().plan()->measure(layer, signals, fields_->input().drive(), *response,
+                              scratch_.change.data(), fields_->plan_pulls());
     return true;
   }
   return false;
@@ -181,14 +199,15 @@ void HopfieldRelaxation<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& 
   if constexpr (std::floating_point<S>) {
     largest.setZero(s.cols());
     scratch_.change.setZero(kernels<S>().lanes, s.cols());
+    const ConstStateRef<S> signals = fields_->take_signals(s);
     for (Index block = 0; block < num_blocks(); ++block) {
-      if (block == settled) continue;
       for (const auto k : network().topology().blocks()[static_cast<std::size_t>(block)]) {
-        if (measure_in_kernel(k, s, nudge)) continue;
+        if (block == settled && network().units(k).signal_is_linear()) continue;
+        if (measure_in_kernel(k, signals, nudge)) continue;
         resize_to(scratch_.response, s.rows(), s.cols());
         StateRef<S> image(scratch_.response);
         rows_of(image, network().block(k)) = rows_of(s, network().block(k));
-        relax_layer(k, s, nudge, image, &largest);
+        relax_layer(k, Update::map, s, signals, nudge, image, &largest);
       }
     }
     kernels<S>().largest_change(s.cols(), scratch_.change.data(), largest.data());

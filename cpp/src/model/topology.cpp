@@ -112,7 +112,7 @@ void Topology::color() {
   }
 }
 
-bool Topology::has_block_update() const {
+bool Topology::has_linear_signals() const {
   return std::all_of(units_.begin(), units_.end(),
                      [](const Units& units) { return units.signal_is_linear(); });
 }

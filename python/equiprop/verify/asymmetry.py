@@ -11,7 +11,7 @@ import numpy as np
 from equiprop.costs import Cost, SquaredError
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import exact_limit
-from equiprop.solvers import Euler, FreeSolver
+from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.problem import Problem, at_rest, prepare
 from equiprop.verify.reference import implicit_gradient, relative_error
@@ -123,6 +123,5 @@ def _measure(problem: Problem, suffix: str) -> tuple[list[Row], tuple[float, flo
 
 
 def _error(problem: Problem, reference: Any, symmetrize: bool) -> float:
-    nudged = Euler(tolerance=1e-14, max_iterations=200_000, step_size=problem.step_size(None))
-    result = problem.nudged(exact_limit(), nudged, symmetrize)
+    result = problem.nudged(exact_limit(), symmetrize=symmetrize)
     return relative_error(result.parameters, reference)

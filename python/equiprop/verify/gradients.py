@@ -152,14 +152,9 @@ def _compared(name: str, result: Gradient, reference: Array, judged: bool = True
 
 def _by_nudging(problem: Problem, reference: Array, betas: Sequence[float]) -> list[GradientRow]:
     symmetrize = not problem.model.conservative
-    nudged = Euler(
-        tolerance=problem.solver.tolerance,
-        max_iterations=problem.solver.max_iterations,
-        step_size=problem.step_size(None),
-    )
     rows = []
     for nudging in [exact_limit(), *(rule(beta) for beta in betas for rule in (one_sided, centered))]:
-        result = problem.nudged(nudging, nudged if symmetrize else None, symmetrize)
+        result = problem.nudged(nudging, symmetrize=symmetrize)
         rows.append(_compared(f"EqProp, {nudging!r}", result, reference, nudging.exact))
     return rows
 

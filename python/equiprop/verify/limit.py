@@ -64,7 +64,9 @@ def limit(
     found = {"dual numbers": dual}
     if problem.model.holomorphic:
         # Changes of 1e-100 do not affect the residual, so the number of steps is that of the dual numbers.
-        steps = replace(problem.solver, tolerance=0.0, max_iterations=2 * int(dual.iterations.max()))
+        steps = replace(
+            problem.nudged_solver(symmetrize), tolerance=0.0, max_iterations=2 * int(dual.iterations.max())
+        )
         h = 1j * _STEP
         rule = Nudging("complex_step", _STEP, circle=((h, 1 / h),))
         found["complex step"] = problem.nudged(rule, steps, symmetrize)

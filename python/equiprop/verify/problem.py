@@ -109,17 +109,25 @@ class Problem:
     def nudged(
         self, nudging: Nudging, solver: FreeSolver | None = None, symmetrize: bool = False
     ) -> Gradient:
-        """Return the gradient of EqProp at the fixed point; the default solver is that of the free phase."""
+        """Return the gradient of EqProp at the fixed point; the default solver is `nudged_solver`."""
         return equilibrium_propagation(
             self.model,
             self.free,
             self.y,
             cost=self.cost,
             nudging=nudging,
-            solver=solver,
+            solver=self.nudged_solver(symmetrize) if solver is None else solver,
             symmetrize=symmetrize,
             on_failure="ignore",
         )
+
+    def nudged_solver(self, symmetrize: bool) -> FreeSolver:
+        """Return the solver of the free phase, or Euler if it does not support the antisymmetric term."""
+        solver = self.solver
+        if not (symmetrize and isinstance(solver, BlockUpdate)):
+            return solver
+        step_size = self.step_size(None)
+        return Euler(tolerance=solver.tolerance, max_iterations=solver.max_iterations, step_size=step_size)
 
     def step_size(self, wanted: float | None) -> float:
         """Return `wanted`, or a stable step of at most 0.3 if it is None."""

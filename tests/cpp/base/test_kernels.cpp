@@ -261,7 +261,7 @@ TYPED_TEST(KernelTest, RespondsBitForBitAsUnitsDo) {
     for (Size j = 0; j < 19; ++j)
       for (Size i = 0; i < 37; ++i)
         drive(i, j) = problem.start.at(i, j), force(i, j) = problem.force.at(i, j);
-    units.respond<T>(drive, &force, stiffness, expected);
+    units.respond<T>(drive, drive, &force, stiffness, expected);
     for (Size j = 0; j < 19; ++j)
       for (Size i = 0; i < 37; ++i) EXPECT_EQ(problem.out.at(i, j), expected(i, j)) << isa;
   }
@@ -305,7 +305,7 @@ TYPED_TEST(KernelTest, SmoothUnitsRespondBitForBitAsUnitsDo) {
     State<T> drive(37, 19), expected(37, 19);
     for (Size j = 0; j < 19; ++j)
       for (Size i = 0; i < 37; ++i) drive(i, j) = problem.start.at(i, j);
-    units.template respond<T>(drive, nullptr, T(0), expected);
+    units.template respond<T>(drive, drive, nullptr, T(0), expected);
     for (Size j = 0; j < 19; ++j)
       for (Size i = 0; i < 37; ++i) EXPECT_EQ(problem.out.at(i, j), expected(i, j));
   }

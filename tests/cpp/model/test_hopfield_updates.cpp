@@ -121,14 +121,50 @@ struct Probe {
   const AnyEnergy<double> energy = network.clamp(x);
 };
 
-TEST(Updates, BlocksExistWhereLeaksAreInverted) {
-  for_each<Probe>(is_any, [](Probe& probe) {
-    EXPECT_EQ(probe.energy.num_blocks() > 0, has_block_update(probe.c));
+TEST(Updates, BlockUpdatesMinimiseExactlyWhereSignalsAreLinear) {
+  for_each<Probe>(has_linear_signals, [](Probe& probe) { probe.check_minimises(probe.energy); });
+}
+
+/// Repeated updates of one block end where its part of dE/ds is 0, after few steps.
+TEST(Updates, BlockUpdatesOfOtherSignalsConvergeLikeNewton) {
+  for_each<Probe>(is_quadratic, [](Probe& probe) {
+    State<double> s = probe.start();
+    for (Index block = 0; block < probe.energy.num_blocks(); ++block) {
+      for (int step = 0; step < 8; ++step) probe.energy.block_update(block, {}, s);
+      const auto b = static_cast<std::size_t>(block);
+      expect_close(probe.rows_of(descent(probe.energy, s), b), 0 * probe.rows_of(s, b),
+                   100 * rounding, "descent left in the block");
+    }
   });
 }
 
-TEST(Updates, BlockUpdatesMinimiseExactly) {
-  for_each<Probe>(is_any, [](Probe& probe) { probe.check_minimises(probe.energy); });
+/// A unit alone, E = s^2 / 2 - p rho(s), from anywhere and under any drive: with |p| large it has several minima and
+/// regions of negative curvature.
+TEST(Updates, ADescentNeverRaisesTheEnergyOfAUnitAndEndsAtAMinimum) {
+  Random random(12);
+  for (const auto& [name, activation] : activations()) {
+    const Units units(activation, Potential::quadratic);
+    if (units.signal_is_linear()) continue;
+    const State<double> p = 6 * random_state(random, 1, 200),
+                        start = 5 * random_state(random, 1, 200);
+    State<double> s = start, u(1, 200), slope(1, 200), curvature(1, 200);
+    const auto energy = [&] {
+      units.signal<double>(s, u);
+      return State<double>(s.array().square() / 2 - p.array() * u.array());
+    };
+    State<double> before = energy();
+    for (int step = 0; step < 60; ++step) {
+      units.descend<double>(p, u, nullptr, 0, s);
+      const State<double> after = energy();
+      EXPECT_TRUE((after.array() <= before.array() + rounding * (1 + before.array().abs())).all())
+          << name;
+      before = after;
+    }
+    units.signal_slope<double>(u, slope);
+    units.signal_curvature<double>(u, curvature);
+    expect_close(s, slope.cwiseProduct(p), 1e-12, name + ": dE/ds = 0");
+    EXPECT_TRUE((1 - curvature.array() * p.array() > -1e-6).all()) << name;
+  }
 }
 
 TEST(Updates, BlockUpdatesMinimiseTheNudgedEnergyExactlyOnClippedOutputs) {

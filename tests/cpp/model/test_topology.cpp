@@ -183,10 +183,10 @@ TEST(Topology, TiedFeedbackHasNoWeightsOfItsOwn) {
   }
 }
 
-TEST(Topology, HasBlockUpdatesWhereEveryLeakIsInverted) {
+TEST(Topology, SignalsAreLinearUnlessALeakIsQuadraticAndAnActivationSmooth) {
   for (const Case& c : zoo()) {
     const Topology topology(c.layers, c.couplings, c.potential);
-    EXPECT_EQ(topology.has_block_update(), has_block_update(c)) << c.name;
+    EXPECT_EQ(topology.has_linear_signals(), has_linear_signals(c)) << c.name;
     EXPECT_EQ(topology.holomorphic(), is_smooth(c)) << c.name;
   }
 }

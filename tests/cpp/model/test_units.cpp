@@ -12,8 +12,9 @@ State<double> respond(const Units& units, double drive, double force, double sti
                       double old = 0) {
   const State<double> p = State<double>::Constant(1, 1, drive);
   const State<double> f = State<double>::Constant(1, 1, force);
-  State<double> s = State<double>::Constant(1, 1, old);
-  units.respond<double>(p, &f, stiffness, s);
+  State<double> s = State<double>::Constant(1, 1, old), u(1, 1);
+  units.signal<double>(s, u);
+  units.respond<double>(p, u, &f, stiffness, s);
   return s;
 }
 
@@ -102,8 +103,8 @@ struct Saturating {
     return out(0);
   }
   S state(S drive) const {
-    State<S> s = State<S>::Zero(1, 1);
-    units.template respond<S>(State<S>::Constant(1, 1, drive), nullptr, S(0), s);
+    State<S> s = State<S>::Zero(1, 1), p = State<S>::Constant(1, 1, drive);
+    units.template respond<S>(p, s, nullptr, S(0), s);
     return s(0);
   }
   S curvature(S state) const {

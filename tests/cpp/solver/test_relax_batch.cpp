@@ -5,10 +5,9 @@
 namespace equiprop::tests {
 namespace {
 
-std::vector<Solver> solvers_for(const Case& c, double tolerance, Index limit = 20000) {
+std::vector<Solver> solvers_for(double tolerance, Index limit = 20000) {
   const StoppingRule rule{tolerance, limit};
-  std::vector<Solver> solvers{FixedPointIteration{rule, 0.3}, Euler{rule, 0.08}};
-  if (has_block_update(c)) solvers.emplace_back(BlockUpdate{rule});
+  std::vector<Solver> solvers{FixedPointIteration{rule, 0.3}, Euler{rule, 0.08}, BlockUpdate{rule}};
   add_accelerated(solvers, {3});
   return solvers;
 }
@@ -27,7 +26,7 @@ TEST(Relax, ASampleDoesNotSeeItsBatchMates) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const Index batch = 5, kept = 2;
     State<double> x = probe.input(batch);
-    for (const auto& solver : solvers_for(probe.c, 1e-8, 500)) {
+    for (const auto& solver : solvers_for(1e-8, 500)) {
       State<double> before = probe.network.initial_state(batch), after = before;
       const Report first = relax<double>(probe.network.clamp(x), solver, before);
       State<double> others = probe.input(batch);
@@ -48,7 +47,7 @@ TEST(Relax, ThreadsDoNotChangeABit) {
   for_each<Probe>(is_chain, [](Probe& probe) {
     const Index batch = 300;
     const AnyEnergy<double> energy = probe.network.clamp(probe.input(batch));
-    for (const auto& solver : solvers_for(probe.c, 1e-8)) {
+    for (const auto& solver : solvers_for(1e-8)) {
       const State<double> start = probe.network.initial_state(batch);
       State<double> expected = start;
       set_num_threads(1);
@@ -77,7 +76,7 @@ TEST(Relax, BeginsAtWhatStartStores) {
         s = beginning.middleCols(begin, s.cols());
       };
       for (const Index limit : {0, 300})
-        for (const auto& solver : solvers_for(probe.c, 1e-8, limit)) {
+        for (const auto& solver : solvers_for(1e-8, limit)) {
           State<double> expected = beginning;
           State<double> s = State<double>::Constant(beginning.rows(), batch, std::nan(""));
           const Report first = relax<double>(energy, solver, expected);
@@ -92,7 +91,7 @@ TEST(Relax, BeginsAtWhatStartStores) {
 
 TEST(Relax, AnEmptyBatchIsNoWork) {
   for_each<Probe>(is_any, [](Probe& probe) {
-    for (const auto& solver : solvers_for(probe.c, 1e-8)) {
+    for (const auto& solver : solvers_for(1e-8)) {
       State<double> s = probe.network.initial_state(0);
       EXPECT_EQ(relax<double>(probe.network.clamp(probe.input(0)), solver, s).batch(), 0);
     }
@@ -102,7 +101,7 @@ TEST(Relax, AnEmptyBatchIsNoWork) {
 TEST(Relax, ObserversSeeTheStartAndEveryStep) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const AnyEnergy<double> energy = probe.network.clamp(probe.input(3));
-    for (const auto& solver : solvers_for(probe.c, 0, 4)) {
+    for (const auto& solver : solvers_for(0, 4)) {
       State<double> s = probe.network.initial_state(3);
       std::vector<State<double>> seen;
       relax<double>(energy, solver, s, [&](Index iteration, const ConstStateRef<double>& at) {
@@ -126,7 +125,7 @@ TEST(Relax, DualsCarryTheDerivativeOfTheFixedPoint) {
     const State<double> plus = fixed_point(probe.network.clamp(x + h * v), start);
     const State<double> minus = fixed_point(probe.network.clamp(x - h * v), start);
     const AnyEnergy<D> energy = family.on_dual(family.theta.cast<D>(), dual(x, v));
-    for (const auto& solver : solvers_for(probe.c, 1e-13)) {
+    for (const auto& solver : solvers_for(1e-13)) {
       State<D> s = start.cast<D>();
       const Report report = relax<D>(energy, solver, s);
       EXPECT_TRUE((report.status == Status::converged).all());
@@ -141,7 +140,7 @@ TEST(Relax, FloatAndComplexReachTheDoubleFixedPoint) {
     const State<double> expected = fixed_point(probe.network.clamp(x), start);
     const auto single = probe.network.cast<float>();
     const auto complex = probe.network.clamp_as<Complex>(x);
-    for (auto solver : solvers_for(probe.c, 1e-6)) {
+    for (auto solver : solvers_for(1e-6)) {
       std::visit([](auto& rule) { rule.tolerance.reset(); }, solver);  // the default of each scalar
       State<float> f = start.cast<float>();
       State<Complex> z = start.cast<Complex>();

@@ -43,6 +43,8 @@ struct Tanh {
   S curvature(const S& r) const {
     return S(-2) * r * slope(r);
   }
+  /// Returns max |rho'''|.
+  double largest_third_derivative() const { return 2; }
   /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
@@ -83,6 +85,8 @@ struct Logistic {
   S curvature(const S& r) const {
     return real<S>(gain) * slope(r) * (S(1) - S(2) * r);
   }
+  /// Returns max |rho'''|, which is attained at the shift.
+  double largest_third_derivative() const { return gain * gain * gain / 8; }
   /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
@@ -128,6 +132,8 @@ struct Softplus {
   S curvature(const S& r) const {
     return number<S>(gain) * decay(r) * slope(r);
   }
+  /// Returns max |rho'''|: the largest second derivative of a logistic, times gain^2.
+  double largest_third_derivative() const { return gain * gain / (6 * std::numbers::sqrt3); }
   /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
@@ -178,6 +184,8 @@ struct Clip {
   S curvature(const S&) const {
     return S(0);
   }
+  /// Returns 0 = rho''' inside the bounds.
+  double largest_third_derivative() const { return 0; }
   /// Returns x, given r = rho(x) inside the bounds.
   template <Scalar S>
   S inverse(const S& r) const {

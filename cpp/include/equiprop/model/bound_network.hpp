@@ -38,16 +38,17 @@ class EQUIPROP_EXPORT BoundNetwork {
   std::size_t target(std::size_t coupling) const;
   ///@}
 
-  /// Returns the plan of the packed kernels, or nullptr: it exists if the scalar is real, all signals are linear, and
-  /// every edge between free layers supports it.
+  /// Returns the plan of the packed kernels, or nullptr: it exists if the scalar is real and every edge between free
+  /// layers supports it. Its steps read the signals of `take_signals`, or the state itself if all signals are linear.
   const LayerPlan<RealOf<S>>* plan() const { return plan_.get(); }
   /// Packs the present weights.
   void pack();
 
-  /// Stores signal(s) of all units with a nonlinear signal in `signals`; s is (units, batch).
+  /// Stores signal(s) of the units with a nonlinear signal and s of the others in `signals`, (units, batch). Does
+  /// nothing if all signals are linear.
   void take_signals(const ConstStateRef<S>& s, State<S>& signals) const;
-  /// For all units with a nonlinear signal, stores signal'(s) in `slopes` and signal'(s) v in `tangents`, given their
-  /// signals.
+  /// Stores signal'(s) in `slopes` and signal'(s) v in `tangents` for the units with a nonlinear signal, given their
+  /// signals, and v in `tangents` for the others. Does nothing if all signals are linear.
   void take_tangents(const State<S>& signals, const ConstStateRef<S>& v, State<S>& slopes,
                      State<S>& tangents) const;
   /// Returns the signal of layer k at s, given the signals of the nonlinear units.

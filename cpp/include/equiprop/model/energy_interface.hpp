@@ -29,7 +29,8 @@ class InputDerivatives {
                                    StateRef<S> out) const = 0;
 };
 
-/// Exact minimisation over one block of mutually uncoupled units, with all other units fixed.
+/// Minimisation over one block of mutually uncoupled units, with all other units fixed: the exact minimiser, or a step
+/// towards it that never raises the energy and ends at a fixed point only.
 template <class S>
 class BlockUpdates {
  public:
@@ -55,8 +56,8 @@ template <class S>
 class OnePassResidual {
  public:
   virtual ~OnePassResidual() = default;
-  /// Stores max_i |T(s) - s|_ij in largest(j), (batch,); NaN if any is NaN. Units of block `settled`, the last one that
-  /// was updated, are skipped, because there T(s) = s to the last bit. -1 skips none.
+  /// Stores max_i |T(s) - s|_ij in largest(j), (batch,); NaN if any is NaN. `settled` is the block that was updated last;
+  /// its units are skipped where the update is exact, because there T(s) = s to the last bit. -1 skips none.
   virtual void residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
                         PerSample<RealOf<S>>& largest) const = 0;
 };

@@ -81,9 +81,7 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
                               const ConstStateRef<S>& v, StateRef<S> out) const override;
   void project(StateRef<S> s) const override { relaxation_.project(s); }
   const InputDerivatives<S>* input_derivatives() const override { return this; }
-  const BlockUpdates<S>* block_updates() const override {
-    return topology().has_block_update() ? &relaxation_ : nullptr;
-  }
+  const BlockUpdates<S>* block_updates() const override { return &relaxation_; }
   const OnePassResidual<S>* one_pass_residual() const override {
     return input_->network().plan() != nullptr ? &relaxation_ : nullptr;
   }

@@ -20,11 +20,17 @@ class EQUIPROP_EXPORT HopfieldFields {
 
   /// Returns the drive p at s, in writable scratch memory that the next call of any function overwrites.
   State<S>& drive(const ConstStateRef<S>& s);
-  /// Returns the signals of the units with a nonlinear signal, from the last call of `take_signals` or, for a network
-  /// without a plan, of `drive`.
+  /// Returns the signals of the units with a nonlinear signal, from the last call of `take_signals` or `drive`.
   const State<S>& signals() const { return signals_; }
-  /// Computes signals() at s.
-  void take_signals(const ConstStateRef<S>& s) { network().take_signals(s, signals_); }
+  /// Computes signals() at s and returns signal_array(s).
+  ConstStateRef<S> take_signals(const ConstStateRef<S>& s) {
+    network().take_signals(s, signals_);
+    return signal_array(s);
+  }
+  /// Returns the array that the steps of the plan read: s itself if all signals are linear, otherwise signals().
+  ConstStateRef<S> signal_array(const ConstStateRef<S>& s) const {
+    return network().topology().has_linear_signals() ? s : ConstStateRef<S>(signals_);
+  }
   /// Computes signal'(s) v, given signals() at s.
   void take_tangents(const ConstStateRef<S>& v) {
     network().take_tangents(signals_, v, slopes_, tangents_);

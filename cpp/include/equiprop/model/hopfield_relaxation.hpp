@@ -6,7 +6,8 @@
 
 namespace equiprop {
 
-/// Implements T(s), the response of each layer to its drive at s. See EnergyInterface for the functions.
+/// Implements T(s), the response of each layer to its drive at s. See EnergyInterface for the functions. A block update
+/// is exact for layers with linear signals; on other layers it is a descent (Units::descend).
 template <Scalar S>
 class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public OnePassResidual<S> {
  public:
@@ -37,17 +38,24 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   ///@}
 
  private:
+  enum class Update { map, descent };  // of Units::respond and Units::descend
+
   const BoundNetwork<S>& network() const { return fields_->network(); }
   const State<S>* force_on(std::size_t layer, const Nudge<S>& nudge) const;
   S stiffness_on(std::size_t layer, const Nudge<S>& nudge) const;
   std::optional<Response<S>> kernel_response(
       std::size_t layer, const Nudge<S>& nudge) const requires std::floating_point<S>;
-  bool relax_in_kernel(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
+  bool relax_in_kernel(std::size_t layer, const ConstStateRef<S>& signals, const Nudge<S>& nudge,
                        StateRef<S>& out, PerSample<RealOf<S>>* change) const;
-  void relax_layer(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge,
-                   StateRef<S>& out, PerSample<RealOf<S>>* change = nullptr) const;
-  void take_layer_drive(std::size_t layer, const ConstStateRef<S>& s) const;
-  bool measure_in_kernel(std::size_t layer, const ConstStateRef<S>& s, const Nudge<S>& nudge) const;
+  void respond(std::size_t layer, Update update, const State<S>& p, const ConstStateRef<S>& signals,
+               const Nudge<S>& nudge, StateRef<S>& s) const;
+  void relax_layer(std::size_t layer, Update update, const ConstStateRef<S>& s,
+                   const ConstStateRef<S>& signals, const Nudge<S>& nudge, StateRef<S>& out,
+                   PerSample<RealOf<S>>* change = nullptr) const;
+  void take_layer_drive(std::size_t layer, const ConstStateRef<S>& s,
+                        const ConstStateRef<S>& signals) const;
+  bool measure_in_kernel(std::size_t layer, const ConstStateRef<S>& signals,
+                         const Nudge<S>& nudge) const;
 
   std::shared_ptr<HopfieldFields<S>> fields_;
   /// Buffers of one thread; a copy starts with empty buffers.

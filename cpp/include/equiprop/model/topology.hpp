@@ -74,8 +74,8 @@ class EQUIPROP_EXPORT Topology {
   /// Returns groups of free layers such that no two layers of a group are coupled: the even and the odd layers of a
   /// chain.
   const std::vector<std::vector<std::size_t>>& blocks() const { return blocks_; }
-  /// Returns true if exact block updates exist: every leak can be inverted in closed form.
-  bool has_block_update() const;
+  /// Returns true if the signal of every unit is a multiple of its state.
+  bool has_linear_signals() const;
   /// Returns true if the energy is complex-differentiable.
   bool holomorphic() const;
 

@@ -67,8 +67,9 @@ struct FixedPointIteration : StoppingRule {
   }
 };
 
-/// Exact block minimisation: a step is one sweep over all blocks, in a chain over the even layers and then the odd
-/// ones. It has no step size and never increases the energy.
+/// Block minimisation: a step is one sweep over all blocks, in a chain over the even layers and then the odd ones. It has
+/// no step size and never increases the energy. Smooth units of a quadratic leak take one step of Newton's method with
+/// cubic regularisation (Units::descend); the update of all other units is the exact minimiser.
 struct BlockUpdate : StoppingRule {
   Index anderson = 0;  ///< steps that Anderson acceleration remembers, 0 for none
 
@@ -90,10 +91,11 @@ struct BlockUpdate : StoppingRule {
   /// Replaces s by the state after a step; for `change` see Stepper::step.
   template <class S>
   void sweep(const AnyEnergy<S>& energy, StateRef<S> s, PerSample<RealOf<S>>* change) const {
-    require(energy.num_blocks() > 0, "BlockUpdate",
-            "The energy must have exact block updates: a network with potential 'legendre', or one "
-            "whose activations are all clips. Use Euler or FixedPointIteration here.",
-            "one without");
+    require(
+        energy.num_blocks() > 0, "BlockUpdate",
+        "The energy must have block updates, as networks have. Use Euler or FixedPointIteration "
+        "here.",
+        "one without");
     if (change != nullptr) change->setZero(s.cols());
     for (Index block = 0; block < energy.num_blocks(); ++block)
       energy.block_update(block, {}, s, change);
