@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -43,6 +44,8 @@ class Optimizer(Protocol):
 
 #: Averages are cleaned of numbers near zero after so many steps.
 _FLUSH_INTERVAL = 64
+#: Metadata of a field that files of trainers do not contain.
+_UNSAVED = {"saved": False}
 
 
 @dataclass
@@ -52,15 +55,11 @@ class _Fused:
     learning_rate: Any
     _buffers: _Array | None = field(default=None, init=False, repr=False, compare=False)
     _steps: int = field(default=0, init=False, repr=False, compare=False)
-    _vector: _Array | None = field(
-        default=None, init=False, repr=False, compare=False, metadata={"saved": False}
-    )
+    _vector: _Array | None = field(default=None, init=False, repr=False, compare=False, metadata=_UNSAVED)
 
     #: Learning rates that a trainer has computed, and the parameter vector for which they are.
-    _computed: Any = field(default=None, init=False, repr=False, compare=False, metadata={"saved": False})
-    _rated: _Array | None = field(
-        default=None, init=False, repr=False, compare=False, metadata={"saved": False}
-    )
+    _computed: Any = field(default=None, init=False, repr=False, compare=False, metadata=_UNSAVED)
+    _rated: _Array | None = field(default=None, init=False, repr=False, compare=False, metadata=_UNSAVED)
 
     num_averages: ClassVar[int]
 
@@ -326,13 +325,8 @@ class CoreSinks:
         if not isinstance(rate, float) and isinstance(rate, Mapping):
             rate = dict(rate)  # so that a later change of an entry is seen
         settings = (factor, rate, optimizer._numbers())
-        same = kept[0] is optimizer and kept[1] is parameters and kept[2] is blocks
-        if (
-            same
-            and kept[3] is optimizer._buffers
-            and settings == self._settings
-            and parameters.flags.writeable
-        ):
+        same = all(map(is_, kept, (optimizer, parameters, blocks, optimizer._buffers)))
+        if same and settings == self._settings and parameters.flags.writeable:
             return self._kept
         self._kept = optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
         self._made_of, self._settings = (optimizer, parameters, blocks, optimizer._buffers), settings
