@@ -24,30 +24,32 @@ import equiprop as eq
 import numpy as np
 from defaults_table import PYTORCH, Key, Run, read, tables, verdict, write
 from equiprop.config import config
-from equiprop.defaults import unit_of
+from equiprop.defaults import training_beta, training_cost, unit_of
 from equiprop.optimizers import constant, cosine
 
 NAMES = [name for name in eq.ACTIVATIONS if name != "linear"]
 #: Activations for which the two potentials give different networks.
 QUADRATIC = ("tanh", "sigmoid", "steep_sigmoid", "softplus")
-PHASES: dict[str, Any] = {
-    "centered": eq.EquilibriumPropagation,
-    "one_sided": lambda: eq.EquilibriumPropagation(eq.one_sided(0.25)),
-    "rbp": eq.RecurrentBackpropagation,
-    "holomorphic": lambda: eq.EquilibriumPropagation(eq.holomorphic(0.1, 4)),
-}
+PHASES = ("centered", "one_sided", "rbp", "holomorphic")
 COSTS: dict[str, Any] = {"squared error": eq.SquaredError, "cross-entropy": eq.CrossEntropy}
 SCHEDULES: dict[str, Any] = {"default": None, "cosine": cosine(), "constant": constant()}
+
+
+def second_phase(name: str, beta: float) -> Any:
+    """Return a second phase; `beta` is the default nudging factor. One-sided nudging has beta = 1/4."""
+    nudgings = {"one_sided": eq.one_sided(0.25), "holomorphic": eq.holomorphic(0.4 * beta, 4)}
+    return eq.RecurrentBackpropagation() if name == "rbp" else eq.EquilibriumPropagation(nudgings.get(name))
 
 
 def train(data: eq.Dataset, key: Key, seed: int, options: Any) -> eq.Trainer:
     activation, potential, cost, phase, depth = key
     sizes = [data.num_features, *[options.units] * depth, data.num_outputs]
     net = eq.HopfieldNetwork(sizes, activation=activation, potential=potential, seed=seed)
+    loss = training_cost(net, COSTS[cost]())
     trainer = eq.Trainer(
         net,
-        PHASES[phase](),
-        cost=COSTS[cost](),
+        second_phase(phase, training_beta(net, loss)),
+        cost=loss,
         schedule=SCHEDULES[options.schedule],
         seed=seed,
         clip=options.clip,

@@ -31,7 +31,7 @@ LOGIT_SCALE = 4.0
 BETA = 0.25
 #: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
 RATE = 0.2
-#: Number of hidden layers beyond which steps fall with the square of the number.
+#: Number of hidden layers from which steps are centred, and fall with the square of the number.
 DEEP = 5
 
 #: Learning rate of Adam for a model that is not a Hopfield network.
@@ -212,9 +212,10 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
 def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
     """Return the resting signals for steps of Adam on inputs like x (samples, inputs).
 
-    None for fewer than two hidden layers: the core then updates the parameters while it sums the gradient.
+    None for fewer than five hidden layers, in which centring brings nothing: the core then updates the
+    parameters while it sums the gradient.
     """
-    if len(net.layers) <= 3:
+    if len(net.layers) - 2 < DEEP:
         return None
     mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
     couplings = tuple((c.source, c.target) for c in net.couplings)
@@ -255,7 +256,7 @@ def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
 def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> bool:
     """Give a fresh network start values for inputs x (samples, inputs), and an optimizer its "auto" rates.
 
-    With automatic rates, the steps for a network of more than one hidden layer are centred. Rates that were
+    With automatic rates, the steps for a network of five or more hidden layers are centred. Rates that were
     computed for another network, before the first step of the optimizer, are replaced. Returns True if the
     rates are automatic.
     """

@@ -19,8 +19,8 @@ X = np.random.default_rng(0).uniform(0, 1, (50, 4))
 
 def graph(name: str = "hard_sigmoid", potential: str = "legendre", feedback: str = "tied") -> Any:
     """Return a network with a skip, a lateral coupling, and a coupling whose source is above its target."""
-    layers = [Layer(4), Layer(6, name), Layer(5, name), Layer(7, name), Layer(3, "linear")]
-    pairs = [(0, 1), (1, 2), (0, 3), (3, 2), (3, 4), (2, 4)]
+    layers = [Layer(4), *[Layer(units, name) for units in (6, 5, 7, 4, 5)], Layer(3, "linear")]
+    pairs = [(0, 1), (1, 2), (0, 3), (3, 2), (3, 4), (2, 4), (4, 5), (5, 6), (1, 6)]
     couplings = [Dense(a, b) for a, b in pairs]
     options: Any = {"potential": potential, "feedback": feedback, "dtype": "float64"}
     return eq.HopfieldNetwork(layers=layers, couplings=couplings, **options)
@@ -81,11 +81,11 @@ def test_a_step_of_adam_is_adams_in_the_centred_coordinates() -> None:
 
 
 def test_automatic_steps_of_deep_networks_are_centred() -> None:
-    for hidden, expected in (([6], False), ([6, 6], True)):
+    for hidden, expected in (([6] * 4, False), ([6] * 5, True)):
         trainer = eq.Trainer(eq.HopfieldNetwork([4, *hidden, 3]))
         trainer.prepare(blobs())
         assert (trainer.optimizer._centre is not None) is expected  # type: ignore[attr-defined]
-    own = eq.Trainer(eq.HopfieldNetwork([4, 6, 6, 3]), optimizer=eq.Adam(1e-3))
+    own = eq.Trainer(eq.HopfieldNetwork([4, *[6] * 5, 3]), optimizer=eq.Adam(1e-3))
     own.prepare(blobs())
     assert own.optimizer._centre is None  # type: ignore[attr-defined]
 
@@ -93,7 +93,7 @@ def test_automatic_steps_of_deep_networks_are_centred() -> None:
 @pytest.mark.parametrize("way", ["file", "copy"])
 def test_a_stored_trainer_continues_with_the_same_bits(tmp_path: Path, way: str) -> None:
     data = blobs()
-    trainer = eq.Trainer(eq.HopfieldNetwork([4, 6, 6, 3]))
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, *[6] * 5, 3]))
     trainer.fit(data, epochs=1)
     if way == "file":
         eq.save(trainer, tmp_path / "trainer.safetensors")
