@@ -19,9 +19,9 @@ from equiprop.results import TrainingWarning
 from equiprop.run_faults import EARLY, Run, faults, has_unbounded_units
 from equiprop.solvers import FreeSolver
 
-#: The units are examined again when the training has so many times the steps of the last time, and at its end
-#: if it has so many times these steps: a look takes as long as three steps, and ten looks reach a million.
-_AGAIN, _AT_END = 4.0, 1.25
+#: The units are examined after an epoch with so many steps, then when the training has four times the steps
+#: of the last time, and at its end if it has 1.25 times these steps: a look takes as long as two steps.
+_FIRST, _AGAIN, _AT_END = 200, 4.0, 1.25
 #: Kind of the report on an error at chance.
 CHANCE = "chance"
 #: An error above this part of that of guessing is no better.
@@ -44,7 +44,7 @@ class Watched(Protocol):
 
 def watch_epoch(trainer: Watched) -> None:
     """Examine the units after an epoch if it is time, and warn of faults that were not reported yet."""
-    if trainer.steps >= max(EARLY, _AGAIN * trainer._health.probed):
+    if trainer.steps >= max(_FIRST, _AGAIN * trainer._health.probed):
         _report(trainer, run_of(trainer, _probe(trainer), at_chance=False), stacklevel=6)
 
 
@@ -122,7 +122,9 @@ def _probe(trainer: Watched) -> Probe | None:
         return None
     health.probed = trainer.steps
     margins = MARGINS if has_unbounded_units(trainer.model) else 0
-    return probe(trainer.model, trainer.solver, *health.probe, margins=margins)
+    x, y = health.probe
+    part = slice(None, None, 2 if len(x) >= PROBED // 2 else 1)  # half of the samples, unless they are few
+    return probe(trainer.model, trainer.solver, x[part], y[part], margins=margins)
 
 
 def rows_of(data: Dataset, model: Model, where: str) -> tuple[Array, Array]:

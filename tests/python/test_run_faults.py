@@ -124,8 +124,10 @@ def test_outputs_that_ignore_the_input_are_named_and_start_values_cure() -> None
 
 def test_signals_that_are_too_weak_in_a_very_deep_network_are_named_and_fewer_layers_cure() -> None:
     train, test = eq.load_digits()
-    (message, *_) = said(eq.Trainer(eq.HopfieldNetwork([64, *[64] * 12, 10])), train, epochs=3)
-    found = re.search(r"outputs ignore the input: .* Use at most (\d) hidden layers\.", message)
+    (message,) = said(eq.Trainer(eq.HopfieldNetwork([64, *[64] * 16, 10])), train, epochs=3)
+    found = re.search(
+        r"of the units of hidden16 do not respond to .* Use at most (\d) hidden layers\.", message
+    )
     assert found is not None
     cured = eq.Trainer(eq.HopfieldNetwork([64, *[64] * int(found.group(1)), 10]))
     assert said(cured, train, epochs=3) == []
@@ -168,11 +170,8 @@ def test_a_margin_near_zero_is_named_and_a_bound_on_the_couplings_cures(hidden: 
     solver = eq.BlockUpdate(tolerance=1e-7, max_iterations=20_000)
     phase = eq.RecurrentBackpropagation()
     messages = said(eq.Trainer(net, phase, eq.SGD(1e-7), solver=solver, coupling_norm=math.inf))
-    (message,) = (text for text in messages if "guessing" not in text)
-    found = re.search(
-        r"stability margin below (\S+), where .* amplified (\d+) times\. Pass coupling_norm=(\S+) to the Tra",
-        message,
-    )
+    pattern = r"stability margin below (\S+), where .* amplified (\d+) times\. Pass coupling_norm=(\S+) to"
+    found = re.search(pattern, messages[0])
     assert found is not None
     assert 0.0099 < float(found.group(1)) < 0.02
     assert int(found.group(2)) == pytest.approx(1 / float(found.group(1)), rel=0.06)
@@ -198,7 +197,7 @@ def test_a_fault_is_reported_once_in_a_run_and_again_in_the_next() -> None:
 
 def test_a_resumed_run_does_not_repeat_what_it_said(tmp_path: Any) -> None:
     def stop(trainer: eq.Trainer, epoch: eq.Epoch) -> None:
-        if epoch.epoch == 12:
+        if epoch.epoch == 40:
             raise KeyboardInterrupt
 
     data, path = scaled(1e-5), tmp_path / "run.safetensors"
