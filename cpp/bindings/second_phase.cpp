@@ -129,6 +129,11 @@ void bind_cost(py::module_& m) {
   py::class_<C>(m, "Cost")
       .def_property_readonly("num_outputs", [](const C& c) { return c.targets.rows(); })
       .def_property_readonly("batch", [](const C& c) { return c.targets.cols(); })
+      .def_property_readonly("sample_weight",
+                             [](const C& c) -> py::object {
+                               if (c.weights.size() == 0) return py::none();
+                               return as_vector(c.weights);
+                             })
       .def("weighted", [](const C& c, const Vector<T>& weights) { return c.weighted(weights); })
       .def("state_gradient",
            [](const C& c, const Array<T>& s) {

@@ -204,7 +204,7 @@ void TrainingStep<T>::run(const NudgedPhases& phases, ParameterSink<T>& sink) {
   if (!phases.symmetrize)
     return equilibrium_propagation(*batch_, rule, phases.solver, sink, second_, weights_);
   HostBatch<T> turned(Symmetrized<T>(batch_->energy(), batch_->state(free_slot)), batch_->cost());
-  turned.set_sample_weights(sample_weights_);
+  turned.set_sample_weights(batch_->sample_weights());
   turned.write(free_slot, batch_->state(free_slot));
   equilibrium_propagation(turned, rule, phases.solver, sink, second_, weights_);
 }
@@ -216,10 +216,19 @@ AnyEnergy<S> TrainingStep<T>::clamped_as(const char* method) const {
   return model_.attr(method)(x_).template cast<AnyEnergy<S>>();
 }
 
+/// Returns the cost with states of scalar S, and with the weights of the samples.
+template <class T>
+template <class S>
+AnyCost<S> TrainingStep<T>::cost_as() const {
+  const AnyCost<S> cost = cost_.index() != 0
+                              ? make_cost<S>(kind_, targets_)
+                              : cost_given_.cast<const BoundCost<T>&>().template as<S>();
+  return cost.weighted(batch_->sample_weights().template cast<RealOf<S>>());
+}
+
 template <class T>
 void TrainingStep<T>::run_in_double(const NudgedPhases& phases, ParameterSink<T>& sink) {
   const State<double> s_star = batch_->state(free_slot).template cast<double>();
-  const PerSample<double> weights = sample_weights_.template cast<double>();
   const auto estimate = [&](auto energy, const auto& gradient_of) {
     using S = typename decltype(energy)::Scalar;
     if (phases.symmetrize) energy = Symmetrized<S>(energy, s_star.template cast<S>());
@@ -230,14 +239,14 @@ void TrainingStep<T>::run_in_double(const NudgedPhases& phases, ParameterSink<T>
       explain_overflow(second_, [](Report&) {});
   };
   if (phases.kind == NudgedPhases::Kind::exact_limit) {
-    const auto cost = make_cost<Dual<double>>(kind_, targets_).weighted(weights);
+    const auto cost = cost_as<Dual<double>>();
     estimate(clamped_as<Dual<double>>("clamp_dual"), [&](const AnyEnergy<Dual<double>>& energy) {
       return equilibrium_propagation_limit(energy, cost, s_star, phases.solver, Wanted::parameters);
     });
   } else {
     NudgingRule<Complex> rule;
     for (const auto& [beta, weight] : phases.nodes) rule.push_back({beta, weight});
-    const auto cost = make_cost<Complex>(kind_, targets_).weighted(weights);
+    const auto cost = cost_as<Complex>();
     estimate(clamped_as<Complex>("clamp_complex"), [&](const AnyEnergy<Complex>& energy) {
       return holomorphic_equilibrium_propagation(energy, cost, s_star, rule, phases.solver,
                                                  Wanted::parameters);
@@ -269,9 +278,10 @@ double TrainingStep<T>::error_of(Index j) const {
 /// Returns sum_j w_j e_j / sum_j w_j of the errors e_j, or the root of it if y holds targets; 0 if all weights are 0.
 template <class T>
 double TrainingStep<T>::error() const {
+  const PerSample<T>& given = batch_->sample_weights();
   double sum = 0, weights = 0;
   for (Index j = 0; j < targets_.cols(); ++j) {
-    const double weight = sample_weights_.size() == 0 ? 1 : static_cast<double>(sample_weights_(j));
+    const double weight = given.size() == 0 ? 1 : static_cast<double>(given(j));
     sum += weight * error_of(j);
     weights += weight;
   }
@@ -299,8 +309,10 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   check_shape(x);
   clamp(x);
   bind(y, cost);
-  sample_weights_ = sample_weight ? weights_of<T>(*sample_weight) : PerSample<T>();
-  batch_->set_sample_weights(sample_weights_);
+  if (sample_weight)
+    batch_->set_sample_weights(weights_of<T>(*sample_weight));
+  else if (cost_.index() != 0)  // another cost has its own weights
+    batch_->set_sample_weights({});
   second_.restart(0);
   relax_free(solver);
   if (any_diverged(free_)) return py::none();

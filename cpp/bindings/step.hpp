@@ -100,6 +100,8 @@ class TrainingStep {
   void run_in_double(const NudgedPhases& phases, ParameterSink<T>& sink);
   template <class S>
   AnyEnergy<S> clamped_as(const char* method) const;
+  template <class S>
+  AnyCost<S> cost_as() const;
   double error_of(Index j) const;
   double error() const;
   py::tuple metrics(double norm, py::object gradient) const;
@@ -113,7 +115,6 @@ class TrainingStep {
   State<T> targets_;                           // (outputs, batch)
   Eigen::Array<std::int64_t, Eigen::Dynamic, 1> labels_;  // (batch,), or empty if y holds targets
   py::object cost_given_;                                 // what the last step got as its cost
-  PerSample<T> sample_weights_;                           // (batch,), or empty: all are 1
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;  // empty for another cost
   CostKind kind_;
   std::optional<HostBatch<T>> batch_;

@@ -36,7 +36,8 @@ class FreeState:
     state : (batch, units)
         The free state.
     cost : core cost
-        Cost with the targets of the batch, and with the weights of its samples if they have any.
+        Cost with the targets of the batch. The gradient is that of sum_i w_i C_i / batch; the functions of
+        the library use the weights w_i, ``cost.sample_weight``, which is None if all are 1.
     solver : FreeSolver
         Solver of the free phase.
     step : int

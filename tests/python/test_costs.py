@@ -74,3 +74,41 @@ def test_targets_are_copied_when_they_are_bound() -> None:
     cost = eq.SquaredError().bind(NET, y, "")
     y[:] = 100
     assert cost.value(o).tolist() == [1.5]
+
+
+def test_weights_belong_to_a_cost_and_change_no_other_number_of_it() -> None:
+    cost, o = eq.SquaredError().bind(NET, np.array([0, 1]), ""), np.ones((2, 3))
+    weighted = cost.weighted(np.array([2.0, 0.5]))
+    assert cost.sample_weight is None
+    assert weighted.sample_weight.tolist() == [2.0, 0.5]
+    assert (weighted.value(o) == cost.value(o)).all()
+    assert (weighted.state_gradient(full(o)) == cost.state_gradient(full(o))).all()
+    with pytest.raises(ValueError, match=r"\[sample_weight\] Each sample has one weight"):
+        cost.weighted(np.ones(3))
+
+
+class Smoothed:
+    """A cost of the user's own: the cross-entropy of labels that are smoothed, which may have own weights."""
+
+    weights: Any = None
+
+    def bind(self, model: Any, y: Any, where: str) -> Any:
+        cost = eq.CrossEntropy(2.0).bind(model, 0.9 * np.eye(3)[y] + 0.1 / 3, where)
+        return cost if self.weights is None else cost.weighted(self.weights)
+
+
+@pytest.mark.parametrize("weights", [None, np.array([3.0, 0.0, 0.5])])
+@pytest.mark.parametrize(
+    "nudging", [eq.centered(0.1), eq.exact_limit(), eq.holomorphic(0.1, 4)], ids=lambda n: n.name
+)
+def test_a_step_follows_the_gradient_of_a_cost_of_the_users_own(nudging: Any, weights: Any) -> None:
+    net, cost, y = chain(4, 6, 3), Smoothed(), np.array([2, 0, 1])
+    cost.weights = weights
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    solver = eq.BlockUpdate(tolerance=1e-12, max_iterations=1000)
+    free = eq.free_phase(net, x, solver=solver)
+    gradient = eq.equilibrium_propagation(net, free, y, cost=cost, nudging=nudging)
+    before = np.array(net.parameters)
+    trainer = eq.Trainer(net, eq.EquilibriumPropagation(nudging), eq.SGD(0.1), cost, solver)
+    assert trainer.step(x, y).objective == pytest.approx(gradient.objective, rel=1e-12)
+    np.testing.assert_allclose(before - net.parameters, 0.1 * gradient.parameters, rtol=0, atol=1e-13)
