@@ -49,9 +49,8 @@ class Predictor:
         return self.model.scaling or Scaling.none()
 
     def _represent(self, data: Any, stacklevel: int) -> None:
-        """Store scaling and classes of a Dataset for training, or no scaling of batches; warn of scales."""
+        """Store scaling and classes of a Dataset for training, and warn of scales."""
         if not isinstance(data, Dataset):
-            self.model.scaling = Scaling.none()
             return
         self.model.scaling, self.classes = data.scale, data.classes
         self._has_classes = data.is_classification or are_one_hot(data.y)

@@ -153,7 +153,8 @@ def fit_data(
     TypeError, ValueError
         If an argument is something else, does not fit the model, or one of the two parts is empty.
     """
-    where, name, chosen = "Trainer.fit", "Each of training and validation data", Scaling.none()
+    where, name = "Trainer.fit", "Each of training and validation data"
+    chosen = model.scaling or Scaling.none()
     if y is None and is_batches(data):
         _refuse_scaling(scaling)
         data = training = checked_batches(data, epochs)

@@ -81,9 +81,9 @@ def test_more_training_on_raw_data_keeps_the_scaling() -> None:
     assert facts(parts) == facts(whole)
     parts.fit(X[::2], Y[::2], epochs=1, scaling="standardise")
     assert parts.scaling == Scaling.standardise(X[::2])
-    batches = [(Scaling.standardise(X)(X), Y)]
-    parts.fit(batches, epochs=1)
-    assert parts.scaling == Scaling.none()
+    (epoch,) = parts.fit([(parts.scaling(X), Y)], epochs=1, validation=(X, Y))
+    assert parts.scaling == Scaling.standardise(X[::2])
+    assert epoch.validation_error == parts.evaluate(X, Y).error < 0.5
 
 
 def test_a_scaling_travels_with_a_network() -> None:
