@@ -46,7 +46,7 @@ class Health:
     moved : int
         Number of that step, the first one after parameters were kept.
     largest_move : float
-        Largest relative size of an update of all parameters in this run, among those that were measured.
+        Largest relative size of an update of all parameters, among those that were measured.
     samples, unconverged, inaccurate : int
         Numbers of samples in the epochs of this run: all, those that did not converge, and those that
         converged to an inaccurate gradient. A run is a call of `Trainer.fit`, and those that resume it.
@@ -88,7 +88,7 @@ class Health:
     def begin_run(self) -> None:
         """Forget what was counted and said in an earlier run."""
         self.samples = self.unconverged = self.inaccurate = 0
-        self.largest_move, self.said = 0.0, []
+        self.said = []
 
     def count(self, unconverged: int, inaccurate: int, samples: int) -> None:
         """Add the numbers of samples of an epoch."""
@@ -110,7 +110,10 @@ class Health:
             return False
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         self.start = max(self.start, objective_of_zero(cost, model.num_outputs, targets))
-        return not self.recent <= _RUNAWAY * self.start
+        if self.recent <= _RUNAWAY * self.start:
+            return False
+        self.recent = self.start  # the parameters may be restored
+        return True
 
     def after_step(self, model: Model, step: int) -> None:
         """Keep the parameters after every 100th step, and measure the update of the step after that."""

@@ -64,8 +64,8 @@ class Probe(NamedTuple):
         Standard deviation of the outputs over the samples, relative to that of their targets, both as root
         mean squares over the outputs; NaN if the targets are equal.
     margins : (samples,) array
-        Stability margins in ascending order, see `stability_margins`; empty if they were not asked for, or
-        the model has no energy.
+        Stability margins of samples that converged, in ascending order, see `stability_margins`; empty if
+        they were not asked for, or the model has no energy.
     """
 
     free: FixedPoint
@@ -97,7 +97,11 @@ def probe(model: Model, solver: FreeSolver, x: Array, y: Array, *, margins: int)
     margins : int
         Number of samples, at equal distances, whose stability margin is estimated.
     """
-    free = free_phase(model, x, solver=solver, on_failure="ignore")
+    with np.errstate(all="ignore"):  # the states may be infinite
+        return _probe(model, free_phase(model, x, solver=solver, on_failure="ignore"), y, margins)
+
+
+def _probe(model: Model, free: FixedPoint, y: Array, margins: int) -> Probe:
     mobility = model.clamp(free.x).mobility(free.state)
     held, silent = _held(model, free.state, mobility), np.ptp(free.state, axis=0) < _SILENT
     layers = tuple(
@@ -108,7 +112,8 @@ def probe(model: Model, solver: FreeSolver, x: Array, y: Array, *, margins: int)
     )
     targets = np.eye(model.num_outputs)[y] if y.ndim == 1 else y
     spread = _spread(targets)
-    chosen = np.linspace(0, len(x) - 1, min(margins, len(x)) if model.conservative else 0).astype(np.intp)
+    chosen = np.flatnonzero(free.status <= Status.FIXED_STEPS) if model.conservative else np.zeros(0, np.intp)
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(margins, len(chosen))).astype(np.intp)]
     return Probe(
         free,
         _size(free.x),
@@ -171,7 +176,8 @@ def stability_margins(energy: _core.Energy, state: Array, mobility: Array) -> _F
         # A sample whose Krylov space has ended repeats its first number; one without free units has 1.
         tridiagonal[:, k, k] = np.where(v.any(axis=1), alpha[:, 0], tridiagonal[:, 0, 0] if k else 1.0)
         last, (v, norm) = v, _normalised(w - alpha * v)
-    return np.sort(np.linalg.eigvalsh(tridiagonal)[:, 0])
+    finite = np.isfinite(tridiagonal).all(axis=(1, 2))
+    return np.sort(np.linalg.eigvalsh(tridiagonal[finite])[:, 0])
 
 
 def _normalised(v: Array) -> tuple[Array, Array]:

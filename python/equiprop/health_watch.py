@@ -19,8 +19,8 @@ from equiprop.results import TrainingWarning
 from equiprop.run_faults import EARLY, Run, faults, has_unbounded_units
 from equiprop.solvers import FreeSolver
 
-#: The units are examined after an epoch with so many steps, then when the training has four times the steps
-#: of the last time, and at its end if it has 1.25 times these steps: a look takes as long as two steps.
+#: The units are examined after an epoch with so many steps, then when there are four times the steps of the
+#: last time, and at the end if there are 1.25 times these steps: a look takes as long as about two steps.
 _FIRST, _AGAIN, _AT_END = 200, 4.0, 1.25
 #: Kind of the report on an error at chance.
 CHANCE = "chance"

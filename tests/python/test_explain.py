@@ -234,6 +234,15 @@ def test_every_kind_of_training_is_explained(make: Any, capsys: pytest.CaptureFi
     assert any(line.startswith("stability margin") for line in lines) == trainer.model.conservative
 
 
+@pytest.mark.parametrize("gain", [2.0, 20.0])
+def test_a_network_without_fixed_points_is_explained(gain: float, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 12, 3], activation="relu", gain=gain))
+    lines = explained(trainer, capsys, DATA)
+    unconverged = re.search(r"examined samples: 100, (\d+) unconverged", " ".join(lines))
+    assert unconverged is not None
+    assert int(unconverged.group(1)) > 90
+
+
 def test_a_training_on_batches_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     trainer = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]))
     trainer.fit([(DATA.x[k : k + 20], DATA.y[k : k + 20]) for k in range(0, 260, 20)], epochs=2)

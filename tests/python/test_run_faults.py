@@ -186,6 +186,12 @@ def test_few_or_equal_samples_are_no_fault(make: Callable[[], eq.Dataset]) -> No
     assert [text for text in said(trainer, make(), epochs=40) if "guessing" not in text] == []
 
 
+def test_a_short_call_after_a_training_has_no_fault() -> None:
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 3]), batch_size=20)
+    assert said(trainer, epochs=20) == []
+    assert said(trainer, epochs=2) == []
+
+
 def test_a_fault_is_reported_once_in_a_run_and_again_in_the_next() -> None:
     trainer = eq.Trainer(eq.HopfieldNetwork([4, 12, 3], gain=0.5), optimizer=eq.SGD(1e-3))
     data = eq.Dataset(1e-5 * DATA.x, DATA.x[:, :3])

@@ -148,6 +148,8 @@ def test_single_samples_that_run_away_end_the_training() -> None:
         trainer.fit(blobs(), epochs=1)
     assert trainer.steps < 20
     np.testing.assert_array_equal(net.parameters, chain(4, 6, 3).parameters)
+    trainer.optimizer = eq.SGD(0.01)
+    assert trainer.fit(blobs(), epochs=3)[-1].objective < 0.5
 
 
 def test_larger_targets_are_no_divergence() -> None:
