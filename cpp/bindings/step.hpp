@@ -75,7 +75,7 @@ class TrainingStep {
       : model_(std::move(model)), network_(std::move(network)) {}
 
   /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
-  /// largest free residual, number of samples that did not converge, norm of the gradient, largest estimated error of the
+  /// largest free residual, number of samples that did not converge, norm of the gradient, estimated error of the
   /// gradient, number of samples that are inaccurate, gradient or None). A gradient of a larger norm than `largest_norm`
   /// is scaled to it; NaN: the norm is not computed. The gradient is returned if `sink` is null. Returns None and updates
   /// nothing if a sample diverged; `free` and `second` then have the statuses.
@@ -83,6 +83,10 @@ class TrainingStep {
                   const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink,
                   double largest_norm);
 
+  /// Turns the control of the gradient's error off or on, to measure what it costs.
+  void set_control(bool on) { judging_ = on ? Judging::batch : Judging::none; }
+  /// Returns true if the gradient's error is estimated and lowered.
+  bool control() const { return judging_ != Judging::none; }
   /// Returns the report of the last step's free phase.
   const Report& free() const { return free_; }
   /// Returns the report of the last step's second phase; it is empty if that phase did not start.
@@ -100,6 +104,8 @@ class TrainingStep {
   template <class S>
   AnyEnergy<S> clamped_as(const char* method) const;
   double error() const;
+  double gradient_error() const;
+  void judge_together();
   py::tuple metrics(double norm, py::object gradient) const;
 
   std::atomic<bool> busy_ = false;  // true during take, which runs without Python's lock
@@ -114,6 +120,7 @@ class TrainingStep {
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;  // empty for another cost
   CostKind kind_;
   std::optional<HostBatch<T>> batch_;
+  Judging judging_ = Judging::batch;
   std::vector<T> weights_;
   Report free_, second_;
 };
