@@ -3,7 +3,7 @@
 python benchmarks/python/bench_training.py --data-dir DIR --output benchmarks/results/training.json
 
 Without --data-dir the images are random numbers. Every method takes the same batches, centered nudging with
-beta 1/4 and plain SGD. In each repetition each method, in a shuffled order, takes a run of steps, the first
+beta 1/4 and plain SGD, or Adam with clipped gradients where its name says so. In each repetition each method, in a shuffled order, takes a run of steps, the first
 of which only warms the caches. Times are medians of processor time, which leaves out what other programs take
 of the core; `quantiles_10_90` in the file tell what noise is left.
 """
@@ -26,18 +26,25 @@ import numpy as np
 import torch
 from equiprop.config import config
 from equiprop.solvers import start_of
-from pytorch_steps import BETA, RATE, Batch, Step, backprop, lean, straightforward
+from pytorch_steps import ADAM_RATE, BETA, RATE, Batch, Step, backprop, lean, straightforward
 from torch.nn import functional
 
 FREE, NUDGED = 30, 10
 RUN = 4
 CASES = (([784, 512, 10], 50), ([784, 512, 10], 200), ([784, 512, 512, 10], 50))
 PHASES = ("input drive", "free phase")
+ADAM = "ours, EqProp, Adam and clipping"
 REST = "second phase, update and the rest"
 
 
 def trainer_of(net: eq.HopfieldNetwork, second_phase: object, **options: object) -> eq.Trainer:
-    return eq.Trainer(net.variant(), second_phase, eq.SGD(RATE), **options)
+    return eq.Trainer(net.variant(), second_phase, **{"optimizer": eq.SGD(RATE)} | options)
+
+
+def without_control(trainer: eq.Trainer) -> eq.Trainer:
+    """Return the trainer, whose steps neither estimate nor lower the error of the gradient any more."""
+    trainer._stepper.core_step(trainer.model)[0].control = False
+    return trainer
 
 
 def steps_taken(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[int, int]:
@@ -68,10 +75,15 @@ def methods_of(net: eq.HopfieldNetwork, batches: list[Batch]) -> tuple[dict[str,
         "ours, EqProp": trainer_of(net, centered),
         f"ours, EqProp, {FREE} + 2 x {NUDGED}": trainer_of(net, short, solver=fixed),
         "ours, RBP": trainer_of(net, eq.RecurrentBackpropagation()),
+        ADAM: trainer_of(net, centered, optimizer=eq.Adam(ADAM_RATE)),
+        f"{ADAM}, no control of errors": without_control(
+            trainer_of(net, centered, optimizer=eq.Adam(ADAM_RATE))
+        ),
     }
     free, nudged = steps_taken(net, batches)
     steps: dict[str, Step] = {
         "PyTorch, backprop": backprop(net),
+        "PyTorch, backprop, Adam and clipping": backprop(net, adam=True),
         f"PyTorch, straightforward EqProp, {FREE} + 2 x {NUDGED}": straightforward(net, FREE, NUDGED),
         f"PyTorch, lean EqProp, {FREE} + 2 x {NUDGED}": lean(net, FREE, NUDGED),
         f"PyTorch, lean EqProp, {free} + 2 x {nudged}, as ours": lean(net, free, nudged),
@@ -98,7 +110,8 @@ def measure(net: eq.HopfieldNetwork, batches: list[Batch], repetitions: int) -> 
 
 def row_of(name: str, seconds: dict[str, list], parts: dict[str, list]) -> dict:
     low, middle, high = (1e3 * np.quantile(seconds[name], (0.1, 0.5, 0.9))).round(4).tolist()
-    ratio = round(middle / (1e3 * float(np.median(seconds["PyTorch, backprop"]))), 3)
+    base = "PyTorch, backprop, Adam and clipping" if "Adam" in name else "PyTorch, backprop"
+    ratio = round(middle / (1e3 * float(np.median(seconds[base]))), 3)
     row = {"method": name, "milliseconds": middle, "to_backprop": ratio, "quantiles_10_90": [low, high]}
     if name in parts:
         phases = (1e3 * np.median(parts[name], axis=0)).round(4).tolist()

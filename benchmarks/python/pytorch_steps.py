@@ -10,17 +10,22 @@ import numpy as np
 import torch
 
 BETA, RATE = 0.25, 1e-4  # the rate is so small that the network stays the same
+ADAM_RATE = 1e-7  # Adam moves every parameter by about its rate
 
 #: Images and labels for equiprop, images and one-hot targets for PyTorch.
 Batch = tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor]
 Step = Callable[[Batch], object]
 
 
-def backprop(net: eq.HopfieldNetwork) -> Step:
-    """Return a step of backprop on a feed-forward network with the same sizes and activation."""
+def backprop(net: eq.HopfieldNetwork, adam: bool = False) -> Step:
+    """Return a step of backprop on a feed-forward network with the same sizes and activation.
+
+    The optimiser is plain SGD, or Adam after the gradient's norm has been clipped.
+    """
     sizes = [layer.units for layer in net.layers]
     layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
-    optimizer = torch.optim.SGD([p for layer in layers for p in layer.parameters()], lr=RATE)
+    parameters = [p for layer in layers for p in layer.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=ADAM_RATE) if adam else torch.optim.SGD(parameters, lr=RATE)
 
     def step(batch: Batch) -> None:
         s = batch[2]
@@ -29,6 +34,8 @@ def backprop(net: eq.HopfieldNetwork) -> Step:
         loss = (layers[-1](s) - batch[3]).square().sum(dim=1).mean() / 2
         optimizer.zero_grad()
         loss.backward()
+        if adam:
+            torch.nn.utils.clip_grad_norm_(parameters, 3.0)
         optimizer.step()
 
     return step

@@ -205,6 +205,7 @@ void TrainingStep<T>::run(const NudgedPhases& phases, ParameterSink<T>& sink) {
     return equilibrium_propagation(*batch_, rule, phases.solver, sink, second_, weights_);
   HostBatch<T> turned(Symmetrized<T>(batch_->energy(), batch_->state(free_slot)), batch_->cost());
   turned.set_sample_weights(batch_->sample_weights());
+  turned.set_judging(judging_);
   turned.write(free_slot, batch_->state(free_slot));
   equilibrium_propagation(turned, rule, phases.solver, sink, second_, weights_);
 }
@@ -235,6 +236,7 @@ void TrainingStep<T>::run_in_double(const NudgedPhases& phases, ParameterSink<T>
     const py::gil_scoped_release release;
     const Gradient<double> gradient = gradient_of(energy);
     second_ = gradient.report;
+    judge_together();
     if (any_diverged(second_) || !deliver<T>(gradient.parameters, sink))
       explain_overflow(second_, [](Report&) {});
   };
@@ -289,15 +291,28 @@ double TrainingStep<T>::error() const {
   return labels_.size() == 0 ? std::sqrt(mean) : mean;
 }
 
+/// Returns the estimated relative error of the gradient: the root mean square of the samples' errors.
+template <class T>
+double TrainingStep<T>::gradient_error() const {
+  return std::sqrt(second_.error.square().mean());
+}
+
+/// Accepts all samples that converged if the gradient of the batch is accurate.
+template <class T>
+void TrainingStep<T>::judge_together() {
+  if (!(gradient_error() <= most_gradient_error)) return;
+  for (Status& status : second_.status)
+    if (status == Status::inaccurate) status = Status::converged;
+}
+
 template <class T>
 py::tuple TrainingStep<T>::metrics(double norm, py::object gradient) const {
   const Index failed =
       (free_.status > Status::fixed_steps || second_.status > Status::fixed_steps).count();
-  return py::make_tuple(static_cast<double>(batch_->objective(free_slot)), error(),
-                        mean(free_.iterations), mean(second_.iterations),
-                        free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed, norm,
-                        second_.error.template maxCoeff<Eigen::PropagateNaN>(),
-                        (second_.status == Status::inaccurate).count(), std::move(gradient));
+  return py::make_tuple(
+      static_cast<double>(batch_->objective(free_slot)), error(), mean(free_.iterations),
+      mean(second_.iterations), free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed,
+      norm, gradient_error(), (second_.status == Status::inaccurate).count(), std::move(gradient));
 }
 
 template <class T>
@@ -313,6 +328,7 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
     batch_->set_sample_weights(weights_of<T>(*sample_weight));
   else if (cost_.index() != 0)  // another cost has its own weights
     batch_->set_sample_weights({});
+  batch_->set_judging(judging_);
   second_.restart(0);
   relax_free(solver);
   if (any_diverged(free_)) return py::none();
@@ -369,6 +385,7 @@ void bind_steps(py::module_& m) {
       .def("take", &Step::take, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("solver"),
            py::arg("second_phase").none(false), py::arg("sink").none(true), py::arg("largest_norm"),
            py::arg("sample_weight") = py::none())
+      .def_property("control", &Step::control, &Step::set_control)
       .def_property_readonly("free", [](const Step& step) { return as_tuple(step.free()); })
       .def_property_readonly("second", [](const Step& step) { return as_tuple(step.second()); });
 }

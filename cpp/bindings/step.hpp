@@ -75,7 +75,7 @@ class TrainingStep {
       : model_(std::move(model)), network_(std::move(network)) {}
 
   /// Takes one step. Returns (objective, error, mean iterations of the free phase, mean iterations of the second phase,
-  /// largest free residual, number of samples that did not converge, norm of the gradient, largest estimated error of the
+  /// largest free residual, number of samples that did not converge, norm of the gradient, estimated error of the
   /// gradient, number of samples that are inaccurate, gradient or None). A gradient of a larger norm than `largest_norm`
   /// is scaled to it; NaN: the norm is not computed. Objective, gradient and error have weights of the samples,
   /// `sample_weight` (batch,), if they are given. The gradient is returned if `sink` is null. Returns None and updates
@@ -84,6 +84,10 @@ class TrainingStep {
                   const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink,
                   double largest_norm, const std::optional<Vector<T>>& sample_weight);
 
+  /// Turns the control of the gradient's error off or on, to measure what it costs.
+  void set_control(bool on) { judging_ = on ? Judging::batch : Judging::none; }
+  /// Returns true if the gradient's error is estimated and lowered.
+  bool control() const { return judging_ != Judging::none; }
   /// Returns the report of the last step's free phase.
   const Report& free() const { return free_; }
   /// Returns the report of the last step's second phase; it is empty if that phase did not start.
@@ -104,6 +108,8 @@ class TrainingStep {
   AnyCost<S> cost_as() const;
   double error_of(Index j) const;
   double error() const;
+  double gradient_error() const;
+  void judge_together();
   py::tuple metrics(double norm, py::object gradient) const;
 
   std::atomic<bool> busy_ = false;  // true during take, which runs without Python's lock
@@ -118,6 +124,7 @@ class TrainingStep {
   std::variant<std::monostate, SquaredError<T>, CrossEntropy<T>> cost_;  // empty for another cost
   CostKind kind_;
   std::optional<HostBatch<T>> batch_;
+  Judging judging_ = Judging::batch;
   std::vector<T> weights_;
   Report free_, second_;
 };

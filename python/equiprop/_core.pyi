@@ -173,6 +173,7 @@ _OptimizerSink = OptimizerSink
 class TrainingStep:
     free: _Report
     second: _Report
+    control: bool
     def __init__(self, model: object, network: HopfieldNetwork | None) -> None: ...
     def take(
         self,

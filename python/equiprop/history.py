@@ -25,13 +25,14 @@ class Metrics(NamedTuple):
     residual : float
         Largest residual of a free state.
     unconverged : int
-        Number of samples that did not converge in at least one phase, or whose gradient is inaccurate.
+        Number of samples that did not converge in at least one phase, or that `inaccurate` counts.
     gradient_norm : float
         Euclidean norm of the gradient before it was clipped; NaN if the trainer's `clip` is infinite.
     gradient_error : float
-        Largest estimated error of a sample's term of the gradient, relative to that term.
+        Estimated relative error of the gradient: the root mean square of the errors of the samples' terms over that of
+        the terms. The step is marked if it is above 0.05.
     inaccurate : int
-        Number of samples that converged, but whose `gradient_error` is above 0.05.
+        In a marked step, number of samples that converged, but whose terms are too inaccurate; otherwise 0.
     advice : tuple of str
         One sentence for each cure; empty if every sample converged.
     """

@@ -46,6 +46,16 @@ def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str
     return tuple(cure(s) for s in Status if s > Status.FIXED_STEPS and (status == s).any())
 
 
+def judged_together(outcome: Outcome) -> tuple[float, NDArray[np.int8]]:
+    """Return the estimated error of the gradient of a batch, and the status of each sample for the batch.
+
+    The error is the root mean square of the samples' estimates. If it counts as accurate, no sample is inaccurate.
+    """
+    error = float(np.sqrt(np.mean(np.square(outcome.error_estimate))))
+    accurate = (outcome.status == Status.INACCURATE) & (error <= MOST_GRADIENT_ERROR)
+    return error, np.where(accurate, np.int8(Status.CONVERGED), outcome.status)
+
+
 class ConvergenceWarning(UserWarning):
     """Warns that some samples of a phase did not converge; `Outcome.status` tells which ones."""
 

@@ -15,7 +15,7 @@ from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
 from equiprop.models import Model, clamped_by_core
 from equiprop.optimizers import CoreSinks, Optimizer
-from equiprop.results import Outcome, Status, advise
+from equiprop.results import Outcome, Status, advise, judged_together
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
 from equiprop.solvers import FreeSolver, start_of
 from equiprop.weights import as_sample_weight
@@ -128,7 +128,8 @@ class Stepper:
         s.clipping.record(norm)
         outputs = state[:, -model.num_outputs :]
         labels = as_codes_or_targets(y, model.num_outputs, model.dtype, _WHERE)
-        failed = np.maximum(free.status, gradient.status) > _FIXED_STEPS
+        inexact, status = judged_together(gradient)
+        failed = np.maximum(free.status, status) > _FIXED_STEPS
         return Metrics(
             gradient.objective,
             mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1, weights),
@@ -137,8 +138,8 @@ class Stepper:
             float(free.residual.max()),
             int(failed.sum()),
             norm,
-            float(gradient.error_estimate.max()),
-            int((gradient.status == Status.INACCURATE).sum()),
+            inexact,
+            int((status == Status.INACCURATE).sum()),
             tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 

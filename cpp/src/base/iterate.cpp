@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "equiprop/base/interrupt.hpp"
+#include "equiprop/base/largest.hpp"
 
 namespace equiprop {
 
@@ -174,9 +175,7 @@ template <Scalar S>
 double Iteration<S>::rounding(Index j, double change) {
   constexpr double epsilon = std::numeric_limits<RealOf<S>>::epsilon();
   if (change > std::sqrt(epsilon)) return 0;
-  RealOf<S> size(0);
-  for (const S& v : state().col(j)) raise_to(magnitude(v), size);
-  return 4 * epsilon * static_cast<double>(size);
+  return 4 * epsilon * largest_of<S>(units_, state().col(j).data());
 }
 
 /// Returns the largest residual at which a sample stops.

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "equiprop/base/kernels.hpp"
+#include "equiprop/base/largest.hpp"
 #include "equiprop/second_phase/batch.hpp"
 
 namespace equiprop::accuracy {
@@ -18,35 +18,30 @@ inline constexpr double refined = 0.8, aim = 0.5;
 /// to the gradient of a batch, and no precision is spent on them.
 inline constexpr double negligible = 3e-4;
 /// An error e of a state changes (d2E/ds2)^-1, and so adds bend * gain * e to the relative error of the gradient, with
-/// the gain |ds/dbeta| / |dC/ds|. A finite beta averages over kinks of the activation; RBP does not.
-inline constexpr double finite_bend = 3, kink_bend = 15;
+/// the gain |ds/dbeta| / |dC/ds|. A finite beta averages over kinks of the activation; RBP does not: `kink_bend` holds
+/// there for samples with units that a bound holds.
+inline constexpr double smooth_bend = 3, kink_bend = 15;
+/// Near a loss of stability the amplification changes from state to state: where the gain of a finite beta exceeds this one,
+/// all errors are larger by the ratio.
+inline constexpr double usual_gain = 1.5;
 /// The relative error divides by min(size, max(smallest response of a layer, smallest_layer * size) / layer_weight),
 /// with `size` the largest response: the residual of a sample is known for all layers together, and most of its error
 /// lies in layers with a larger response.
 inline constexpr double layer_weight = 0.25, smallest_layer = 0.02;
-/// Smallest residual that a round asks for, in units of eps max |s|.
-inline constexpr double smallest_residual = 16;
+/// Limits of the precision, in units of eps max |s|.
+struct Precision {
+  double residual;  ///< smallest residual that a round asks for
+  double rounding;  ///< rounding error of a state
+};
+
+/// Returns the limits for one way of judging: for single samples those of the worst case, so that a beta which is too
+/// small is noticed in each of them; for the root mean square over a batch those that are usual.
+constexpr Precision precision(Judging judging) {
+  return judging == Judging::batch ? Precision{2, 2} : Precision{16, 4};
+}
 
 template <Scalar S>
 inline constexpr double epsilon = static_cast<double>(std::numeric_limits<RealOf<S>>::epsilon());
-
-/// Returns the largest of `count` |numbers|; NaN counts as larger than any number.
-template <Scalar S>
-double largest_of(Index count, const S* numbers) {
-  if constexpr (std::floating_point<S>) {
-    return static_cast<double>(kernels<S>().largest_size(count, numbers));
-  } else {
-    RealOf<S> largest(0);
-    for (Index i = 0; i < count; ++i) raise_to(magnitude(numbers[i]), largest);
-    return largest;
-  }
-}
-
-/// Returns the largest |number| in column j.
-template <Scalar S>
-double largest_in(const ConstStateRef<S>& s, Index j) {
-  return largest_of<S>(s.rows(), s.col(j).data());
-}
 
 /// The size of a response: of all units, and the one to which errors are relative.
 struct Response {
@@ -76,13 +71,14 @@ inline bool exceeds(const Report& report, Index j, double part) {
   return report.status(j) == Status::converged && !(report.error(j) <= part * most_gradient_error);
 }
 
-/// Returns the factor of all errors of a sample whose response is `gain` times the force. Near a loss of stability the
-/// amplification changes from state to state, and the estimates are less certain; so they are after acceleration, which
-/// hides the slowest modes.
-inline double caution(double gain, const Solver& solver) {
-  const bool accelerated =
-      std::visit([](const auto& chosen) { return chosen.anderson > 0; }, solver);
-  return (accelerated ? 2 : 1) * std::max(1.0, gain / 1.5);
+/// Returns the factor of all errors of a solver: acceleration hides the slowest modes, and estimates are less certain.
+inline double caution(const Solver& solver) {
+  return std::visit([](const auto& chosen) { return chosen.anderson > 0 ? 2.0 : 1.0; }, solver);
+}
+
+/// Returns true if the root mean square of the estimates is at most `part` of the largest accepted error.
+inline bool small_together(const Report& report, double part) {
+  return std::sqrt(report.error.square().mean()) <= part * most_gradient_error;
 }
 
 /// Marks the samples whose estimate is too large.

@@ -17,7 +17,7 @@ EquilibriumPropagation<S>::EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S
                                                   const NudgingRule<S>& nudging,
                                                   const Solver& solver, bool refine)
     : batch_(std::move(energy), std::move(cost)), nudging_(nudging), solver_(solver) {
-  batch_.set_refining(refine);
+  batch_.set_judging(refine ? Judging::samples : Judging::none);
 }
 
 template <class S>

@@ -45,14 +45,21 @@ class EliminatedBlock {
   State<S> whole_, product_;
 };
 
-/// Computes lambda = A^-1 dC/ds for the samples of `energy`, and the force |D dC/ds| of each sample.
+/// The force |D dC/ds| of each sample, and whether a bound holds one of its units, so that others may be near a kink.
+struct Pushed {
+  PerSample<double> force;
+  PerSample<bool> held;
+};
+
+/// Computes lambda = A^-1 dC/ds for the samples of `energy`.
 template <class S>
 Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                      const ConstStateRef<S>& s_star, const LinearSolver& linear_solver,
-                     StateRef<S> lambda, PerSample<double>& size_of_force) {
+                     StateRef<S> lambda, Pushed& pushed) {
   State<S> mobility(s_star.rows(), s_star.cols()), force(s_star.rows(), s_star.cols());
   energy.mobility(s_star, {}, mobility);
   cost_gradient<S>(cost, s_star, force);
+  pushed.held = (mobility.array() == S(0)).colwise().any().transpose();
   const BlockUpdates<S>* blocks = EliminatedBlock<S>::of(energy);
   if (blocks != nullptr && std::holds_alternative<ConjugateGradient>(linear_solver)) {
     EliminatedBlock<S> eliminated(*blocks, s_star, mobility);
@@ -60,7 +67,7 @@ Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
       eliminated.multiply(v, out);
     };
     const LinearSystem<S> system{kept, mobility, force};
-    size_of_force = system.scale();
+    pushed.force = system.scale();
     const Report report = solve<S>(linear_solver, system, lambda);
     eliminated.complete(lambda, lambda);
     return report;
@@ -69,7 +76,7 @@ Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
     energy.transposed_hessian_vector_product(s_star, v, out);
   };
   const LinearSystem<S> system{hessian, mobility, force};
-  size_of_force = system.scale();
+  pushed.force = system.scale();
   return solve<S>(linear_solver, system, lambda);
 }
 
@@ -82,15 +89,17 @@ void HostBatch<S>::solve_all(const LinearSolver& solver, Slot at, Slot lambda) {
   StateRef<S> solution(states_[lambda]);
   report_.restart(samples());
   force_.resize(samples());
+  held_.resize(samples());
   const auto solve_piece = [&](Index begin, Index count) {
     const bool whole = count == samples();
     const AnyEnergy<S> energy = whole ? energy_ : energy_.samples(begin, count);
-    PerSample<double> force;
+    Pushed pushed;
     if constexpr (std::floating_point<S>) {  // clang 14 instantiates this for other scalars too
       report_.place(begin, solve_samples<S>(energy, cost_.samples(begin, count),
                                             s_star.middleCols(begin, count), solver,
-                                            solution.middleCols(begin, count), force));
-      force_.segment(begin, count) = force;
+                                            solution.middleCols(begin, count), pushed));
+      force_.segment(begin, count) = pushed.force;
+      held_.segment(begin, count) = pushed.held;
     }
   };
   // A piece runs until its slowest sample stops, so pieces are small; the kernels lose little speed on few samples.
@@ -107,13 +116,14 @@ void HostBatch<S>::solve_some(const LinearSolver& solver, Samples which, Slot at
   if constexpr (std::floating_point<S>) {
     const State<S> s_star = columns_of<S>(states_[at], which);
     State<S> solution(s_star.rows(), s_star.cols());
-    PerSample<double> force;
+    Pushed pushed;
     const Report report = solve_samples<S>(energy_.select(which), cost_.select(which), s_star,
-                                           solver, solution, force);
+                                           solver, solution, pushed);
     for (Index i = 0; i < solution.cols(); ++i) {
       const Index j = which[static_cast<std::size_t>(i)];
       states_[lambda].col(j) = solution.col(i);
-      force_(j) = force(i);
+      force_(j) = pushed.force(i);
+      held_(j) = pushed.held(i);
       report_.place(j, report.part(i, 1));
     }
   }
@@ -128,14 +138,14 @@ void HostBatch<S>::take_sensitivity(Slot at, Slot lambda) {
   cost_.gradient(states_[at].bottomRows(outputs), pull_);
   size_.resize(samples());
   sensitivity_.resize(samples());
-  const Solver unknown;
+  const double cautious = relaxed(at) ? accuracy::caution(phases_[at]->solver) : 1;
   for (Index j = 0; j < samples(); ++j) {
-    size_(j) = accuracy::largest_in<S>(states_[at], j);
+    size_(j) = largest_in<S>(states_[at], j);
     const double least = accuracy::negligible * size_(j);
-    const double force = std::max(accuracy::largest_in<S>(pull_, j), least);
-    const double gain = accuracy::largest_in<S>(states_[lambda], j) / force;
-    const Solver& solver = relaxed(at) ? phases_[at]->solver : unknown;
-    sensitivity_(j) = accuracy::caution(gain, solver) * (1 / force + accuracy::kink_bend * gain);
+    const double force = std::max(largest_in<S>(pull_, j), least);
+    const double gain = largest_in<S>(states_[lambda], j) / force;
+    const double bend = held_(j) ? accuracy::kink_bend : accuracy::smooth_bend;
+    sensitivity_(j) = cautious * (1 / force + bend * gain);
   }
 }
 
@@ -145,12 +155,20 @@ void HostBatch<S>::take_sensitivity(Slot at, Slot lambda) {
 template <Scalar S>
 void HostBatch<S>::estimate_adjoint(const Report& free, Slot at, Slot lambda) {
   take_sensitivity(at, lambda);
+  response_.resize(samples());
+  weight_.resize(samples());
   for (Index j = 0; j < samples(); ++j) {
-    const double response = accuracy::largest_in<S>(states_[lambda], j);
+    const double response = largest_in<S>(states_[lambda], j);
     const double gain = force_(j) > 0 ? response / force_(j) : 0;
-    free_error_(j) = free.residual(j) * std::max(accuracy::amplification(free, j), gain);
-    report_.error(j) = force_(j) > 0 ? report_.residual(j) + free_error_(j) * sensitivity_(j) : 0;
+    const double of_state = free.residual(j) * std::max(accuracy::amplification(free, j), gain);
+    const double part = of_state * sensitivity_(j);
+    report_.error(j) = force_(j) > 0 ? report_.residual(j) + part : 0;
+    free_part_(j) = report_.error(j) > 0 ? part / report_.error(j) : 0;
+    response_(j) = response;
+    const double force = largest_in<S>(pull_, j);
+    weight_(j) = response * std::max(1.0, accuracy::negligible * size_(j) / force);
   }
+  judge(report_);
 }
 
 /// Relaxes the free phase further in the samples whose estimate is too large because of the free state, and returns
@@ -162,7 +180,7 @@ std::vector<Index> HostBatch<S>::tighten_free(const Report& free, Slot at) {
   for (Index j = 0; j < samples(); ++j) {
     if (!accuracy::exceeds(report_, j, accuracy::refined) || free.status(j) != Status::converged)
       continue;
-    const double wanted = accuracy::aim * most_gradient_error / (free_error_(j) * sensitivity_(j));
+    const double wanted = accuracy::aim * most_gradient_error / (report_.error(j) * free_part_(j));
     if (request(free, j, wanted, size_(j))) moved.push_back(j);
   }
   if (!moved.empty()) phases_[at]->relaxation->resume(states_[at], limits_);
@@ -198,15 +216,17 @@ const Report& HostBatch<S>::solve(const LinearSolver& solver, Slot at,
     measured.error = measured.residual;
   }
   const Report& free = relaxed(at) ? report(at) : measured;
-  free_error_.resize(samples());
+  free_part_.resize(samples());
   estimate_adjoint(free, at, lambda);
-  for (int round = 0; relaxed(at) && round < accuracy::most_rounds; ++round) {
+  for (int round = 0;
+       relaxed(at) && !acceptable(report_, accuracy::refined) && round < accuracy::most_rounds;
+       ++round) {
     const std::vector<Index> moved = tighten_free(free, at);
     if (moved.empty()) break;
     solve_some(solver, moved, at, lambda);
     estimate_adjoint(free, at, lambda);
   }
-  accuracy::mark_inaccurate(report_);
+  if (!acceptable(report_, 1)) accuracy::mark_inaccurate(report_);
   mark_indefinite(at, lambda);
   return report_;
 }

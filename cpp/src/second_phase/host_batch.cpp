@@ -56,9 +56,26 @@ template <Scalar S>
 const Report& HostBatch<S>::relax_free(const Solver& solver, const Start<S>& start, Slot to) {
   Relaxation<S>& relaxation = phase(to, solver, false, S(0));
   const Report& report = relaxation.run(room(to), {}, start);
-  for (int round = 0; round < accuracy::most_rounds; ++round)
+  for (int round = 0; judging_ != Judging::none && round < accuracy::most_rounds; ++round)
     if (!tighten_state(report, to)) break;
   return report;
+}
+
+/// If the batch is judged as a whole, divides the errors of the terms by the root mean square of the terms, not each by
+/// its own. response_ holds the sizes of the terms, weight_ those to which the errors in the report are relative.
+template <Scalar S>
+void HostBatch<S>::judge(Report& report) const {
+  if (judging_ != Judging::batch) return;
+  const double scale = std::sqrt(response_.square().mean());
+  if (scale == 0) return;  // there is no gradient
+  for (Index j = 0; j < samples(); ++j)
+    if (report.error(j) != 0) report.error(j) *= weight_(j) / scale;
+}
+
+/// Returns true if the batch is judged as a whole, and its error is at most `part` of the largest accepted one.
+template <Scalar S>
+bool HostBatch<S>::acceptable(const Report& report, double part) const {
+  return judging_ == Judging::batch && accuracy::small_together(report, part);
 }
 
 /// No sample is relaxed further by the next resumption.
@@ -71,7 +88,7 @@ void HostBatch<S>::forget_requests() {
 /// a state of this size. Returns false if that is not below its present residual.
 template <Scalar S>
 bool HostBatch<S>::request(const Report& phase, Index j, double factor, double size) {
-  const double least = accuracy::smallest_residual * accuracy::epsilon<S> * size;
+  const double least = accuracy::precision(judging_).residual * accuracy::epsilon<S> * size;
   const double limit = std::max(factor * phase.residual(j), least);
   if (!(limit < phase.residual(j))) return false;
   limits_(j) = limit;
@@ -85,7 +102,7 @@ bool HostBatch<S>::tighten_state(const Report& phase, Slot slot) {
   forget_requests();
   for (Index j = 0; j < samples(); ++j) {
     if (phase.status(j) != Status::converged) continue;
-    const double size = accuracy::largest_in<S>(states_[slot], j);
+    const double size = largest_in<S>(states_[slot], j);
     if (!(phase.error(j) > most_state_error * size)) continue;
     any = request(phase, j, accuracy::aim * most_state_error * size / phase.error(j), size) || any;
   }

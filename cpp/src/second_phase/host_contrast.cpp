@@ -17,10 +17,14 @@ S counted(const S& v) {
     return S(real_part(v));
 }
 
-/// Rounding error of a state in units of max |s|. The derivative of a dual state is not a difference of two states, so
-/// that rounding errors do not matter there.
+/// Returns the rounding error of a state in units of max |s|. The derivative of a dual state is not a difference of two
+/// states, so that rounding errors do not matter there.
 template <Scalar S>
-inline constexpr double rounding = std::same_as<S, Dual<double>> ? 0 : 4 * accuracy::epsilon<S>;
+double rounding(Judging judging) {
+  return std::same_as<S, Dual<double>>
+             ? 0
+             : accuracy::precision(judging).rounding * accuracy::epsilon<S>;
+}
 
 /// Returns <v, H v> of each sample at s_star, restricted to the units that no bound holds.
 template <Scalar S>
@@ -48,30 +52,33 @@ void HostBatch<S>::take_response(const NudgingRule<S>& rule, Slot first, Index j
 template <Scalar S>
 void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report) {
   response_.resize(samples());
-  resolved_.resize(samples());
+  weight_.resize(samples());
   size_.resize(samples());
   pull_.resize(cost_.num_outputs(), samples());
   cost_.gradient(states_[free_slot].bottomRows(pull_.rows()), pull_);
+  const double cautious = accuracy::caution(phases_[first]->solver),
+               rounded = rounding<S>(judging_);
   for (Index j = 0; j < samples(); ++j) {
-    size_(j) = accuracy::largest_in<S>(states_[first], j);
+    size_(j) = largest_in<S>(states_[first], j);
     take_response(rule, first, j);
     const auto [response, resolved] =
         accuracy::measure(column_.data(), column_.rows(), energy_.layers());
     response_(j) = response;
-    resolved_(j) = std::max(resolved, accuracy::negligible * size_(j));
-    const double force =
-        std::max(accuracy::largest_in<S>(pull_, j), accuracy::negligible * size_(j));
-    const double gain = force > 0 ? response / force : 0, bend = accuracy::finite_bend * gain;
+    const double divisor = std::max(resolved, accuracy::negligible * size_(j));
+    weight_(j) = std::max(response, accuracy::negligible * size_(j));
+    const double force = std::max(largest_in<S>(pull_, j), accuracy::negligible * size_(j));
+    const double gain = force > 0 ? response / force : 0, bend = accuracy::smooth_bend * gain;
     double error = 0;
     for (std::size_t k = 0; k < rule.size(); ++k) {
       const Report& phase = this->report(first + k);
       const double of_state =
-          phase.error(j) + rounding<S> * size_(j) * accuracy::amplification(phase, j);
+          phase.error(j) + rounded * size_(j) * accuracy::amplification(phase, j);
       const double weight = static_cast<double>(magnitude(rule[k].weight));
-      if (of_state != 0) error += of_state * (weight / resolved_(j) + bend);
+      if (of_state != 0) error += of_state * (weight / divisor + bend);
     }
-    report.error(j) = error * accuracy::caution(gain, phases_[first]->solver);
+    report.error(j) = error * cautious * std::max(1.0, gain / accuracy::usual_gain);
   }
+  judge(report);
 }
 
 /// Relaxes a phase further in the samples whose estimate is too large. Returns false if there are none.
@@ -91,10 +98,11 @@ bool HostBatch<S>::tighten(const Report& report, Slot slot) {
 
 template <Scalar S>
 void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report) {
-  if (!refining_) return;
+  if (judging_ == Judging::none) return;
   estimate_contrast(rule, first, report);
   bool any = true;
-  for (int round = 0; any && round < accuracy::most_rounds; ++round) {
+  for (int round = 0;
+       any && !acceptable(report, accuracy::refined) && round < accuracy::most_rounds; ++round) {
     any = false;
     for (std::size_t k = 0; k < rule.size(); ++k) any = tighten(report, first + k) || any;
     if (!any) break;
@@ -103,7 +111,7 @@ void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report
     for (std::size_t k = 0; k < rule.size(); ++k) report.merge(this->report(first + k));
     estimate_contrast(rule, first, report);
   }
-  accuracy::mark_inaccurate(report);
+  if (!acceptable(report, 1)) accuracy::mark_inaccurate(report);
   if constexpr (std::floating_point<S>) mark_saddles(rule, first, report);
 }
 
@@ -113,7 +121,7 @@ template <Scalar S>
 std::vector<Index> HostBatch<S>::suspects(const Report& report) {
   std::vector<Index> found;
   for (Index j = 0; j < samples(); ++j)
-    if (accuracy::at_rest(report.status(j)) && response_(j) > 2 * accuracy::largest_in<S>(pull_, j))
+    if (accuracy::at_rest(report.status(j)) && response_(j) > 2 * largest_in<S>(pull_, j))
       found.push_back(j);
   return found;
 }

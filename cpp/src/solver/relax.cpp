@@ -93,8 +93,9 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
       const AnyEnergy<S> own = energy_.divisible() ? energy_.samples(0, size) : energy_;
       whole_ = iteration_of<S>(own, solver_, size);
       size_ = size;
+      which_.reserve(static_cast<std::size_t>(size));
     }
-    return relax_piece(energy_, *whole_, 0, s);
+    return report_ = relax_piece(energy_, *whole_, 0, s);
   }
   report_.restart(size);
   in_pieces(s, relax_piece);
@@ -103,15 +104,39 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
 
 template <class S>
 const Report& Relaxation<S>::resume(StateRef<S> s, const PerSample<double>& limits) {
-  if (!divided_) return whole_->resume(s, whole_->report(), limits);
-  in_pieces(s,
-            [&](const AnyEnergy<S>&, Iteration<S>& iteration, Index begin,
-                StateRef<S> states) -> const Report& {
-              const Index count = states.cols();
-              return iteration.resume(states, report_.part(begin, count),
-                                      limits.segment(begin, count));
-            });
+  which_.clear();
+  for (Index j = 0; j < s.cols(); ++j)
+    if (limits(j) < report_.residual(j)) which_.push_back(j);
+  if (which_.empty()) return report_;
+  const bool most = 3 * which_.size() > 2 * static_cast<std::size_t>(s.cols());
+  if (!divided_ && (most || !energy_.separable()))
+    return report_ = whole_->resume(s, report_, limits);
+  if (energy_.separable())
+    resume_some(s, limits);
+  else
+    in_pieces(s,
+              [&](const AnyEnergy<S>&, Iteration<S>& iteration, Index begin,
+                  StateRef<S> states) -> const Report& {
+                const Index count = states.cols();
+                return iteration.resume(states, report_.part(begin, count),
+                                        limits.segment(begin, count));
+              });
   return report_;
+}
+
+/// Relaxes only the samples which_ further: nothing of the others is computed or copied.
+template <class S>
+void Relaxation<S>::resume_some(StateRef<S>& s, const PerSample<double>& limits) {
+  const auto count = static_cast<Index>(which_.size());
+  for_each_chunk(count, samples_per_task(true, count), [&](Index begin, Index size) {
+    const Samples which(which_.data() + begin, static_cast<std::size_t>(size));
+    State<S> states = columns_of<S>(s, which);
+    PerSample<double> wanted(size);
+    for (Index i = 0; i < size; ++i) wanted(i) = limits(which[static_cast<std::size_t>(i)]);
+    Iteration<S> iteration = iteration_of<S>(energy_.select(which), solver_, size);
+    report_.place(which, iteration.resume(states, report_.part(which), wanted));
+    for (Index i = 0; i < size; ++i) s.col(which[static_cast<std::size_t>(i)]) = states.col(i);
+  });
 }
 
 /// Calls relax_piece(energy, iteration, begin, states) for pieces of the batch on all threads, and stores the reports

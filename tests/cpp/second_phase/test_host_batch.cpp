@@ -106,6 +106,44 @@ TEST(HostBatch, DeliversTheDerivativesOfItsEnergy) {
   });
 }
 
+/// Judged as a batch, the error of a term is relative to the root mean square of the terms, in both second phases.
+TEST(HostBatch, WeighsErrorsByTheSharesOfTheSamples) {
+  constexpr Index samples = 6;
+  Random random(5);
+  HopfieldNetwork<double> network(
+      {{"x", 4}, {"h", 9, tanh_activation()}, {"y", 3, tanh_activation()}}, chain(3));
+  network.initialize(1);
+  const AnyEnergy<double> energy = network.clamp(random_state(random, 4, samples));
+  const SquaredError<double> cost(random_state(random, 3, samples));
+  const auto errors = [&](Judging judging, bool nudged, PerSample<double>& sizes) {
+    HostBatch<double> batch(energy, cost);
+    batch.set_judging(judging);
+    const BlockUpdate solver{{1e-6, 500}};
+    batch.relax_free(
+        solver, [&](Index, StateRef<double> s) { network.rest(s); }, free_slot);
+    Report report;
+    State<double> v = State<double>::Zero(network.topology().num_units(), samples);
+    if (nudged) {
+      const NudgingRule<double> rule = centered<double>(0.25);
+      relax_nudged(batch, rule, solver, report);
+      for (Slot k = 0; k < rule.size(); ++k) v += rule[k].weight * batch.state(nudged_slot + k);
+    } else {
+      report = batch.solve(ConjugateGradient{}, free_slot, adjoint_slot);
+      v = batch.state(adjoint_slot);
+    }
+    sizes = v.cwiseAbs().colwise().maxCoeff();
+    return report.error;
+  };
+  for (const bool nudged : {true, false}) {
+    PerSample<double> sizes;
+    const PerSample<double> alone = errors(Judging::samples, nudged, sizes);
+    const PerSample<double> together = errors(Judging::batch, nudged, sizes);
+    EXPECT_LT(alone.maxCoeff(), 0.8 * most_gradient_error) << "nothing is relaxed further";
+    const PerSample<double> expected = alone * sizes / std::sqrt(sizes.square().mean());
+    for (Index j = 0; j < samples; ++j) EXPECT_NEAR(together(j) / expected(j), 1, 1e-6);
+  }
+}
+
 /// The bound of a sum may be much larger than the sum. If the sink rejects the bound but the sum is finite, the sum is
 /// handed over; if the sum is not finite, nothing is.
 TEST(HostBatch, HandsOverEverySumThatIsFinite) {

@@ -192,7 +192,8 @@ TEST(Relax, RefusesBadArguments) {
   EXPECT_THROW(relax<double>(probe.free, Euler{{1.0, -5}}, s), InvalidArgument);
 }
 
-/// A resumed relaxation moves only the samples whose limit is below their residual, in one piece and in several.
+/// A resumed relaxation moves only the samples whose limit is below their residual, in one piece and in several. The bits
+/// of a sample that moves do not depend on the others, and the report stays where it is.
 TEST(Relax, ResumesEachSampleAlone) {
   for (const int threads : {1, 3})
     for (const Index batch : {5, 150}) {
@@ -205,12 +206,21 @@ TEST(Relax, ResumesEachSampleAlone) {
       for (const Index anderson : {0, 2}) {
         Relaxation<double> relaxation(energy, BlockUpdate{{1e-2, 500}, anderson});
         State<double> s = network.initial_state(batch);
-        const Report before = relaxation.run(s);
+        const Report& current = relaxation.run(s);
+        const Report before = current;
         const State<double> start = s;
         PerSample<double> limits =
             PerSample<double>::Constant(batch, std::numeric_limits<double>::infinity());
         limits(1) = 1e-12;
         const Report& after = relaxation.resume(s, limits);
+        EXPECT_EQ(&after, &current);
+        Relaxation<double> alone(energy.samples(1, 1), BlockUpdate{{1e-2, 500}, anderson});
+        State<double> single = network.initial_state(1);
+        alone.run(single);
+        const Report& own = alone.resume(single, limits.segment(1, 1));
+        expect_identical(s.col(1), single, "a sample that moves");
+        EXPECT_EQ(after.error(1), own.error(0));
+        EXPECT_EQ(after.iterations(1), own.iterations(0));
         EXPECT_LE(after.residual(1), 1e-12);
         EXPECT_GT(after.iterations(1), before.iterations(1));
         EXPECT_TRUE((after.status == Status::converged).all());

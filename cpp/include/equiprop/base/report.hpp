@@ -60,6 +60,24 @@ struct Report {
     out.error = error.segment(begin, count);
     return out;
   }
+  /// Returns the report of the samples `which`, in the order given.
+  Report part(Samples which) const {
+    Report out(static_cast<Index>(which.size()));
+    for (Index i = 0; i < out.batch(); ++i) out.copy(*this, which[static_cast<std::size_t>(i)], i);
+    return out;
+  }
+  /// Stores the report of the samples `which`, in the order given.
+  void place(Samples which, const Report& other) {
+    for (Index i = 0; i < other.batch(); ++i) copy(other, i, which[static_cast<std::size_t>(i)]);
+  }
+  /// Stores the report of sample `from` of another report as that of sample `to`.
+  void copy(const Report& other, Index from, Index to) {
+    status(to) = other.status(from);
+    iterations(to) = other.iterations(from);
+    residual(to) = other.residual(from);
+    fallbacks(to) = other.fallbacks(from);
+    error(to) = other.error(from);
+  }
   /// Replaces each entry by the worse of the two reports, sample by sample.
   void merge(const Report& other) {
     for (Index j = 0; j < batch(); ++j) {

@@ -26,9 +26,9 @@ concept Batch = requires(B batch, const B fixed, const Solver solver, typename B
   { fixed.conservative() } -> std::convertible_to<bool>;  // see EnergyInterface
   // Relaxes E + beta C from the state in one slot into another.
   { batch.relax(solver, number, slot, slot) } -> std::convertible_to<const Report&>;
-  // Estimates the relative error of each sample's term of the gradient from the states that `relax` left in the slots
-  // from this one on, in the report; relaxes samples further whose estimate exceeds most_gradient_error, and merges the
-  // reports of the phases; marks samples that remain above it as inaccurate, and saddles as indefinite.
+  // Estimates the error of each sample's term of the gradient from the states that `relax` left in the slots from this
+  // one on, in the report; relaxes samples further whose error matters (see Judging), and merges the reports of the
+  // phases; marks samples whose error remains above most_gradient_error as inaccurate, and saddles as indefinite.
   batch.refine(rule, slot, report);
   // slot = sum_k weights_k (s_k - s), s_k in the slots from the second one on, s in the third.
   batch.displacement(slot, slot, slot, weights);
@@ -57,12 +57,19 @@ concept SolvingBatch = Batch<B> && requires(B batch, const LinearSolver solver, 
   { batch.solve(solver, slot, slot) } -> std::convertible_to<const Report&>;
 };
 
-/// Largest estimated error of a sample's term of the gradient, relative to that term, that counts as accurate. If no
-/// sample of a batch exceeds it, the cosine between the gradient and the exact one was above 0.997 in all measurements.
+/// Largest estimated error that counts as accurate: of a sample's term of the gradient, relative to that term, or of the
+/// gradient of a batch.
 inline constexpr double most_gradient_error = 0.05;
 /// Largest estimated error of a free state, relative to its largest number, from which a second phase may start: from a
-/// state that is further away it can reach another fixed point.
-inline constexpr double most_state_error = 0.01;
+/// state that is further away it can reach another fixed point, and near a fold there may be none where it stopped.
+inline constexpr double most_state_error = 0.003;
+
+/// What the estimated error of a sample's term of the gradient is relative to.
+enum class Judging {
+  none,     ///< nothing is estimated
+  samples,  ///< the term itself, so that no sample depends on the others of its batch
+  batch,  ///< the root mean square of the terms of the batch: it counts what an error does to their sum
+};
 
 /// Slots that second phases use.
 ///@{

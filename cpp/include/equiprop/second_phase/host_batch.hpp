@@ -25,9 +25,9 @@ class EQUIPROP_EXPORT HostBatch {
   const AnyCost<S>& cost() const { return cost_; }                  ///< cost C without weights
   const State<S>& state(Slot slot) const { return states_[slot]; }  ///< state in a slot
 
-  /// Turns the estimate of the gradient's error on or off. Without it, `refine` does nothing, allocates nothing, and no
-  /// saddle is marked.
-  void set_refining(bool on) { refining_ = on; }
+  /// Chooses what the estimated error of a sample is relative to; `none`: no phase is relaxed further, `refine` does nothing
+  /// and allocates nothing, and no saddle is marked.
+  void set_judging(Judging judging) { judging_ = judging; }
   /// Replaces the weights of the samples, (batch,); see AnyCost::weighted. Empty weights are 1.
   void set_sample_weights(const PerSample<RealOf<S>>& weights) {
     check_sample_weights(weights, samples());
@@ -90,6 +90,8 @@ class EQUIPROP_EXPORT HostBatch {
   void forget_requests();
   bool request(const Report& phase, Index j, double factor, double size);
   void take_sensitivity(Slot at, Slot lambda);
+  void judge(Report& report) const;
+  bool acceptable(const Report& report, double part) const;
   void estimate_adjoint(const Report& free, Slot at, Slot lambda);
   std::vector<Index> tighten_free(const Report& free, Slot at);
   void mark_indefinite(Slot at, Slot lambda);
@@ -110,10 +112,11 @@ class EQUIPROP_EXPORT HostBatch {
   PerSample<RealOf<S>> sample_weights_;         // (batch,), or empty
   State<S> weighted_;                           // a state times the weights of the samples
   // Scratch memory of estimates: (batch,), (units, 1) and (outputs, batch).
-  PerSample<double> response_, resolved_, force_, size_, limits_, sensitivity_, free_error_;
+  PerSample<double> response_, weight_, force_, size_, limits_, sensitivity_, free_part_;
+  PerSample<bool> held_;
   State<S> column_, pull_;
   Report report_;
-  bool refining_ = true;
+  Judging judging_ = Judging::samples;
 };
 
 /// Returns true if every number is finite; both parts of a dual number count.

@@ -146,23 +146,25 @@ class EQUIPROP_EXPORT Relaxation {
   /// start states piece by piece, on the threads that relax the pieces.
   const Report& run(StateRef<S> s, const Observer<S>& observe = {}, const Start<S>& start = {});
   /// Relaxes the states s that the last run left further: sample j until its residual is at most limits(j). See
-  /// Iteration::resume.
+  /// Iteration::resume. If samples are separable, only those that move are computed.
   const Report& resume(StateRef<S> s, const PerSample<double>& limits);
-  /// Returns the report of the last run or resumption; there must have been one.
-  const Report& report() const { return divided_ ? report_ : whole_->report(); }
+  /// Returns the report of the last run or resumption, always at the same place.
+  const Report& report() const { return report_; }
   /// Returns the solver.
   const Solver& solver() const { return solver_; }
 
  private:
   template <class Relax>
   void in_pieces(StateRef<S>& s, const Relax& relax_piece);
+  void resume_some(StateRef<S>& s, const PerSample<double>& limits);
 
   AnyEnergy<S> energy_;
   Solver solver_;
   std::optional<Iteration<S>> whole_;  // iteration of the batch in one piece
   Index size_ = -1;                    // number of samples of whole_
-  Report report_;                      // report of a batch in several pieces
+  Report report_;                      // report of the last run or resumption
   bool divided_ = false;               // the last run was in several pieces
+  std::vector<Index> which_;           // the samples that a resumption moves
 };
 
 /// Relaxes s (units, batch) in place once and returns the report. See Relaxation::run for `start`.
