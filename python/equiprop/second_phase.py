@@ -147,10 +147,10 @@ class EquilibriumPropagation:
         beta = float(f"{2 * abs(self.rule.beta) * error / MOST_GRADIENT_ERROR:.1g}")
         if not self.rule.exact and beta <= _LARGEST_BETA:
             return f"Raise |beta| ({abs(self.rule.beta):g}) to {beta:g}: {model.dtype} cannot resolve it."
-        precise = "use a network in float64, " if model.dtype == np.float32 else ""
+        precise = "use a network in float64, or " if model.dtype == np.float32 else ""
         return (
-            f"Raise max_iterations ({solver.max_iterations}), {precise}or scale the weights down: the "
-            "network is close to a loss of stability."
+            f"The network is close to a loss of stability. Raise max_iterations ({solver.max_iterations}). If that "
+            f"does not help, {precise}scale the weights down."
         )
 
     def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.NudgedPhases:
