@@ -100,7 +100,9 @@ def checks(data: eq.Dataset, cell: Cell, epochs: int, every: int, seed: int = 0)
             yield Check(k, cosine, metrics.gradient_error, metrics.unconverged, sweeps)
 
 
-def cells(activations: Iterable[str], costs: Iterable[str], phases: Iterable[str], depths: Iterable[int]) -> list[Cell]:
+def cells(
+    activations: Iterable[str], costs: Iterable[str], phases: Iterable[str], depths: Iterable[int]
+) -> list[Cell]:
     """Return the cells of a grid."""
     return list(itertools.product(activations, costs, phases, depths))
 
