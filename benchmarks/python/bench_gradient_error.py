@@ -2,11 +2,12 @@
 
 python benchmarks/python/bench_gradient_error.py --epochs 30 --json benchmarks/results/gradient_error.json
 
-Networks with hidden layers of 64 units are trained under the defaults. At every fifth step, the gradient that the
-step took is compared with that of the same rule and beta at the same parameters and samples in double precision,
-relaxed to 1e-12 from the free state of the step. A step is marked if `Metrics.unconverged` is not 0. The program prints, for each network, second
-phase and number of layers: the worst cosine of steps that are not marked, how many of them are below 0.998, the
-percentage of marked steps, the number of marked steps whose cosine is above 0.9999, and the mean sweeps of a step.
+Networks with hidden layers of 64 units are trained under the defaults. At every fifth step, the gradient
+that the step took is compared with that of the same rule and beta at the same parameters and samples in
+double precision, relaxed to 1e-12 from the free state of the step. A step is marked if `Metrics.unconverged`
+is not 0. The program prints, for each network, second phase and number of layers: the worst cosine of steps
+that are not marked, how many of them are below 0.998, the percentage of marked steps, the number of marked
+steps whose cosine is above 0.9999, and the mean sweeps of a step.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Check(NamedTuple):
 def exact_gradient(trainer: eq.Trainer, x: Any, y: Any) -> np.ndarray:
     """Return the gradient of the trainer's rule at its present parameters, in double precision.
 
-    Some networks have several fixed points. The free phase goes on from the state at which that of the step stops.
+    Some networks have several fixed points: the free phase goes on from the free state of the step.
     """
     net, phase = trainer.model.astype("float64"), trainer.second_phase
     start = eq.free_phase(trainer.model, x, solver=trainer.solver, on_failure="ignore").state
@@ -100,7 +101,9 @@ def checks(data: eq.Dataset, cell: Cell, epochs: int, every: int, seed: int = 0)
             yield Check(k, cosine, metrics.gradient_error, metrics.unconverged, sweeps)
 
 
-def cells(activations: Iterable[str], costs: Iterable[str], phases: Iterable[str], depths: Iterable[int]) -> list[Cell]:
+def cells(
+    activations: Iterable[str], costs: Iterable[str], phases: Iterable[str], depths: Iterable[int]
+) -> list[Cell]:
     """Return the cells of a grid."""
     return list(itertools.product(activations, costs, phases, depths))
 

@@ -3,7 +3,8 @@
 python benchmarks/python/bench_training.py --data-dir DIR --output benchmarks/results/training.json
 
 Without --data-dir the images are random numbers. Every method takes the same batches, centered nudging with
-beta 1/4 and plain SGD, or Adam with clipped gradients where its name says so. In each repetition each method, in a shuffled order, takes a run of steps, the first
+beta 1/4 and plain SGD, or Adam with clipped gradients where its name says so; ratios are those to backprop
+with the same optimiser. In each repetition each method, in a shuffled order, takes a run of steps, the first
 of which only warms the caches. Times are medians of processor time, which leaves out what other programs take
 of the core; `quantiles_10_90` in the file tell what noise is left.
 """

@@ -29,8 +29,8 @@ class Metrics(NamedTuple):
     gradient_norm : float
         Euclidean norm of the gradient before it was clipped; NaN if the trainer's `clip` is infinite.
     gradient_error : float
-        Estimated relative error of the gradient: the root mean square of the errors of the samples' terms over that of
-        the terms. The step is marked if it is above 0.05.
+        Estimated relative error of the gradient: the root mean square of the errors of the samples' terms
+        over that of the terms. The step is marked if it is above 0.05.
     inaccurate : int
         In a marked step, number of samples that converged, but whose terms are too inaccurate; otherwise 0.
     advice : tuple of str

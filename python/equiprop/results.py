@@ -49,7 +49,7 @@ def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str
 def judged_together(outcome: Outcome) -> tuple[float, NDArray[np.int8]]:
     """Return the estimated error of the gradient of a batch, and the status of each sample for the batch.
 
-    The error is the root mean square of the samples' estimates. If it counts as accurate, no sample is inaccurate.
+    The error is the root mean square of the estimates. If it counts as accurate, no sample is inaccurate.
     """
     error = float(np.sqrt(np.mean(np.square(outcome.error_estimate))))
     accurate = (outcome.status == Status.INACCURATE) & (error <= MOST_GRADIENT_ERROR)

@@ -1,4 +1,4 @@
-"""Every step of a training takes an accurate gradient, or is marked; a step is marked only if it has to be."""
+"""Every step of a training takes an accurate gradient, or is marked; accurate steps are not marked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def program() -> ModuleType:
     if not PROGRAM.exists():
         pytest.skip("a source distribution has no benchmarks")
     spec = importlib.util.spec_from_file_location("bench_gradient_error", PROGRAM)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -83,7 +84,7 @@ def test_inaccurate_terms_without_weight_do_not_mark_a_step() -> None:
 
 
 def test_the_error_of_a_step_is_that_of_a_batch_of_its_copies() -> None:
-    """Copies have one relative error; the root mean square of them is this error."""
+    """Copies have one error, which is then the root mean square."""
     net = eq.HopfieldNetwork([64, 32, 10], seed=0)
     x, y = DIGITS.batch(np.arange(1), "float32")
     phase = eq.EquilibriumPropagation(eq.centered(1e-3))

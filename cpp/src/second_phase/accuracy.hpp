@@ -37,7 +37,7 @@ struct Precision {
 /// Returns the limits for one way of judging: for single samples those of the worst case, so that a beta which is too
 /// small is noticed in each of them; for the root mean square over a batch those that are usual.
 constexpr Precision precision(Judging judging) {
-  return judging == Judging::batch ? Precision{2, 2} : Precision{16, 4};
+  return judging == Judging::batch ? Precision{1, 1} : Precision{16, 4};
 }
 
 template <Scalar S>
