@@ -149,8 +149,8 @@ class EquilibriumPropagation:
             return f"Raise |beta| ({abs(self.rule.beta):g}) to {beta:g}: {model.dtype} cannot resolve it."
         precise = "use a network in float64, or " if model.dtype == np.float32 else ""
         return (
-            f"The network is close to a loss of stability. Raise max_iterations ({solver.max_iterations}). If that "
-            f"does not help, {precise}scale the weights down."
+            f"The network is close to a loss of stability. Raise max_iterations ({solver.max_iterations}). "
+            f"If that does not help, {precise}scale the weights down."
         )
 
     def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.NudgedPhases:
