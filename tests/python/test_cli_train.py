@@ -147,7 +147,6 @@ def test_plots_are_drawn(tmp_path: Path, capsys: Capture) -> None:
         "--epochs 0",
         "--validation 1.0",
         "--patience 2",
-        "--solver block --activation tanh --potential quadratic",
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_touched(

@@ -66,7 +66,7 @@ RATES = r"Lower the learning rate \((\S+)\)"
 @pytest.mark.parametrize(
     ("cause", "activation", "hidden", "rate"),
     [
-        (r"Step \d+ changed W4 by \d+% of its size\.", "tanh", 3, 0.1),
+        (r"Step \d+ changed W4 by [\d.]+% of its size\.", "tanh", 3, 0.1),
         (r"100% of the units of hidden3 do not respond", "tanh", 5, 0.2),
         (r"100% of the units of hidden3 do not respond", "hard_sigmoid", 3, 0.05),
         (r"100% of the units of hidden4 do not respond", "tanh", 5, 0.07),

@@ -12,6 +12,7 @@
 #include "equiprop/base/iterate.hpp"
 #include "equiprop/base/kernel_table.hpp"
 #include "equiprop/base/kernels.hpp"
+#include "equiprop/base/largest.hpp"
 #include "equiprop/base/layout.hpp"
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/base/parameter_sink.hpp"
