@@ -41,8 +41,6 @@ _FALL = 0.1
 _MARGIN = 0.02
 #: Norm of all couplings, in units of the slopes, that a cure asks for: margins are then at least 0.1.
 _SAFE_NORM = 0.9
-#: In networks of more hidden layers signals may be too weak at the start.
-_DEEP = 5
 #: Fewer samples do not tell whether units respond.
 _FEWEST = 20
 #: Features of this root mean square are not scaled.
@@ -154,13 +152,12 @@ def _is_told_apart(probe: Probe) -> bool:
 
 
 def _cure_of_units(run: Run, layer: LayerFigures) -> str:
-    """Return the cure of units in a layer that updates drove to their bounds, or that get weak signals."""
+    """Return the cure of units in a layer that updates drove to their bounds."""
     if run.growth and layer.held > 0.5:
         return " ".join(run.growth)
     if not run.health.fitted:
         return _SCALE
-    deep = _hidden_layers(run.model) > _DEEP and layer.held <= 0.5
-    return f"Use at most {_DEEP} hidden layers." if deep else _lower_the_rate(run)
+    return _lower_the_rate(run)
 
 
 def _of_features(run: Run) -> Fault | None:

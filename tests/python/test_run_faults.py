@@ -121,18 +121,6 @@ def test_outputs_that_ignore_the_input_are_named_and_start_values_cure() -> None
     assert cured.evaluate(standard(DATA)).error < 0.08
 
 
-def test_signals_that_are_too_weak_in_a_very_deep_network_are_named_and_fewer_layers_cure() -> None:
-    train, test = eq.load_digits()
-    (message,) = said(eq.Trainer(eq.HopfieldNetwork([64, *[64] * 16, 10])), train, epochs=3)
-    found = re.search(
-        r"of the units of hidden16 do not respond to .* Use at most (\d) hidden layers\.", message
-    )
-    assert found is not None
-    cured = eq.Trainer(eq.HopfieldNetwork([64, *[64] * int(found.group(1)), 10]))
-    assert said(cured, train, epochs=3) == []
-    assert cured.evaluate(test).error < 0.25
-
-
 def test_steps_that_are_too_small_are_named_for_targets_and_both_cures_work() -> None:
     x = DATA.x
     y = np.stack([np.tanh(x[:, 0] - x[:, 1]), x[:, 2] ** 2], axis=1)
