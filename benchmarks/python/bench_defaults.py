@@ -137,11 +137,11 @@ def settings_of(options: Any) -> dict[str, Any]:
 
 
 def join(options: Any) -> list[Run]:
-    """Return the runs of several files, and write them to one file if --json is given."""
+    """Return the runs of several files with the depths of --depths; --json writes all runs to one file."""
     runs, settings = read(options.table)
     if options.json:
         write(options.json, runs, settings, config())
-    return runs
+    return [run for run in runs if run["key"][4] in options.depths]
 
 
 def show(runs: list[Run], options: Any) -> None:

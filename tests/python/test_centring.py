@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from equiprop import Dense, Layer
 from equiprop.activations import activation
-from equiprop.defaults import centre_of, unit_of
+from equiprop.defaults import block_rates, centre_of, unit_of
 from networks import blobs
 
 X = np.random.default_rng(0).uniform(0, 1, (50, 4))
@@ -88,6 +88,16 @@ def test_automatic_steps_of_deep_networks_are_centred() -> None:
     own = eq.Trainer(eq.HopfieldNetwork([4, *[6] * 5, 3]), optimizer=eq.Adam(1e-3))
     own.prepare(blobs())
     assert own.optimizer._centre is None  # type: ignore[attr-defined]
+
+
+def test_rates_fall_with_the_depth_and_beyond_five_layers_with_its_square() -> None:
+    """Equal shifts of all drives of a chain of n layers add up to n^2 / 4 of them in the middle."""
+    for n, factor in ((1, 1.0), (2, 1 / 2), (5, 1 / 5), (10, 1 / 20), (20, 1 / 80)):
+        net = eq.HopfieldNetwork([4, *[6] * n, 3])
+        rates = block_rates(net, X, eq.SquaredError())
+        assert rates["W1"] == pytest.approx(0.2 * factor * 0.5 / X.sum(axis=1).mean())
+        chain = np.eye(n) - 0.5 * (np.eye(n, k=1) + np.eye(n, k=-1))
+        assert np.linalg.solve(chain, np.ones(n)).max() <= (n + 1) ** 2 / 4 + 1e-9
 
 
 @pytest.mark.parametrize("way", ["file", "copy"])
