@@ -122,7 +122,7 @@ TEST(HostBatch, WeighsErrorsByTheSharesOfTheSamples) {
     batch.relax_free(
         solver, [&](Index, StateRef<double> s) { network.rest(s); }, free_slot);
     Report report;
-    State<double> v = State<double>::Zero(network.topology().num_units(), samples);
+    State<double> v = State<double>::Zero(energy.num_units(), samples);
     if (nudged) {
       const NudgingRule<double> rule = centered<double>(0.25);
       relax_nudged(batch, rule, solver, report);
