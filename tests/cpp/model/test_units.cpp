@@ -42,8 +42,9 @@ TEST(Units, MobilityIsTheDerivativeOfTheResponseToAForce) {
       const Units units(activation, potential);
       for (double drive = -4.95; drive < 5; drive += 0.3) {
         const State<D> p = State<D>::Constant(1, 1, D(drive)), force = dual(zero, one);
-        State<D> s = dual(zero, zero);
-        units.respond<D>(p, &force, D(0), s);
+        State<D> s = dual(zero, zero), u = s;
+        units.signal<D>(s, u);
+        units.respond<D>(p, u, &force, D(0), s);
         EXPECT_NEAR(mobility(units, drive), s(0).derivative, rounding) << name << ", " << drive;
       }
     }
