@@ -174,9 +174,13 @@ void HopfieldRelaxation<S>::relax_layer(std::size_t layer, Update update, const 
   if (relax_in_kernel(layer, signals, nudge, out, change)) return;
   take_layer_drive(layer, s, signals);
   const Block& block = network().block(layer);
-  if (change != nullptr) scratch_.before = rows_of(s, block);
+  if (change != nullptr) {
+    resize_to(scratch_.before, s.rows(), s.cols());
+    rows_of(scratch_.before, block) = rows_of(s, block);
+  }
   respond(layer, update, scratch_.drive, signals, nudge, out);
-  if (change != nullptr) raise_to_difference<S>(rows_of(out, block), scratch_.before, *change);
+  if (change != nullptr)
+    raise_to_difference<S>(rows_of(out, block), rows_of(scratch_.before, block), *change);
 }
 
 /// Raises scratch_.change by |T(s) - s| of one layer, with the fused kernel. Returns false if this layer has none.

@@ -71,8 +71,8 @@ void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Rep
     double error = 0;
     for (std::size_t k = 0; k < rule.size(); ++k) {
       const Report& phase = this->report(first + k);
-      const double of_state = cautious * phase.error(j) +
-                              rounded * size_(j) * accuracy::amplification(phase, j);
+      const double of_state =
+          cautious * phase.error(j) + rounded * size_(j) * accuracy::amplification(phase, j);
       const double weight = static_cast<double>(magnitude(rule[k].weight));
       if (of_state != 0) error += of_state * (weight / divisor + bend);
     }

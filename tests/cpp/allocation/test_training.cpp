@@ -101,7 +101,6 @@ void for_each_lesson(Index batch, const Check& check) {
         Setting{hard_sigmoid(), Potential::legendre, Feedback::separate}})
     for (const Solver& solver : solvers)
       for (const auto& nudging : {one_sided<S>(0.2), centered<S>(0.2)}) {
-        if (setting.potential == Potential::quadratic && solver.index() == 0) continue;
         SCOPED_TRACE("potential " + std::to_string(int(setting.potential)) + ", activation " +
                      std::to_string(setting.activation.index()) + ", feedback " +
                      std::to_string(int(setting.feedback)) + ", solver " +
