@@ -130,7 +130,8 @@ class Lock:
 
 
 def _locked(path: Path) -> int | None:
-    """Return a descriptor that holds the lock, or None if the file was removed meanwhile."""
+    """Return a descriptor that holds the lock, or None if the file was removed meanwhile; needs `fcntl`."""
+    assert fcntl is not None
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -107,6 +107,8 @@ def _run_epoch(
     else:
         count, batches = length_hint(data), checked_parts(progress_bar(data, title, progress))
     start = time.perf_counter() - position.seconds
+    x: Any = None
+    y: Any = None
     for x, y, weights in batches:
         metrics = trainer.step(x, y, weights, progress=position.progress(count))
         samples = num_samples(x)

@@ -177,7 +177,7 @@ def stability_margins(energy: _core.Energy, state: Array, mobility: Array) -> _F
         tridiagonal[:, k, k] = np.where(v.any(axis=1), alpha[:, 0], tridiagonal[:, 0, 0] if k else 1.0)
         last, (v, norm) = v, _normalised(w - alpha * v)
     finite = np.isfinite(tridiagonal).all(axis=(1, 2))
-    return np.sort(np.linalg.eigvalsh(tridiagonal[finite])[:, 0])
+    return np.sort(np.linalg.eigvalsh(tridiagonal[finite])[:, 0]).astype(np.float64)
 
 
 def _normalised(v: Array) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -47,9 +47,10 @@ class Model(Protocol):
     def block_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
     @property
     def layer_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
-
-    scaling: Scaling | None
-
+    @property
+    def scaling(self) -> Scaling | None: ...  # noqa: D102
+    @scaling.setter
+    def scaling(self, scaling: Scaling | None) -> None: ...
     @property
     def conservative(self) -> bool: ...  # noqa: D102
     @property
@@ -121,8 +122,6 @@ class HopfieldNetwork:
     (1, 3)
     """
 
-    #: `BlockUpdate` can relax every network.
-    has_block_update: ClassVar[bool] = True
     #: Seed and checksum of parameters that are as the constructor drew them.
     _drawn: tuple[int, int] | None
 
@@ -300,6 +299,11 @@ class HopfieldNetwork:
     def num_parameters(self) -> int:
         """Number of parameters."""
         return len(self.parameters)
+
+    @property
+    def has_block_update(self) -> bool:
+        """True: `BlockUpdate` can relax every network."""
+        return True
 
     @property
     def holomorphic(self) -> bool:

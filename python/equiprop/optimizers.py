@@ -279,13 +279,13 @@ class Adam(_Fused):
         rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
         assert self._buffers is not None
         mean, square = self._buffers
-        core, centre = _core_of(parameters), self._centre
+        core, centre, offsets = _core_of(parameters), self._centre, None
         if centre is not None:
             gradient, offsets = centre.centred(gradient, blocks), centre.offsets(parameters, blocks)
         with _contiguous(parameters) as theta:
             for begin, count, rate in rates:
                 core.adam_update(theta, gradient, mean, square, begin, count, rate, *self._numbers())
-        if centre is not None:
+        if centre is not None and offsets is not None:
             centre.settle(parameters, offsets, blocks)
         self.finish()
 
