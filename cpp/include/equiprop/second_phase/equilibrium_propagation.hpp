@@ -99,7 +99,7 @@ template <class S>
 class EQUIPROP_EXPORT EquilibriumPropagation {
  public:
   /// Copies energy and cost, which share the memory that their copies share. `solver` is that of the nudged phases. If
-  /// `refine` is false, the error of the gradient is not estimated; see HostBatch::set_refining.
+  /// `refine` is false, the error of the gradient is not estimated; see HostBatch::set_judging.
   EquilibriumPropagation(AnyEnergy<S> energy, AnyCost<S> cost, const NudgingRule<S>& nudging,
                          const Solver& solver, bool refine = true);
 
