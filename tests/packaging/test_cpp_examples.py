@@ -154,7 +154,7 @@ def bytes_of_arrays(inputs: int, hidden: int, outputs: int, lanes: int) -> int:
         + max(rounded(min(2 * lanes, hidden)) * inputs, aligned(hidden), 2 * aligned(outputs))
         + max(aligned(min(2 * lanes, inputs)), 2 * aligned(min(2 * lanes, hidden)))
     )
-    return 4 * floats + 3 * 43 + 33 + 13 * 8 + 71 * 64
+    return 4 * floats + 3 * 43 + 4 * 33 + 13 * 8 + 86 * 64
 
 
 def online(shell, example, *arguments: int, isa: str = "") -> tuple[str, dict[str, int]]:
