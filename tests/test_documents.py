@@ -81,6 +81,8 @@ ROWS = {
     r"PyTorch, lean EqProp, .* as ours": "PyTorch, lean EqProp, step counts as ours",
     r"PyTorch, lean EqProp, 30 \+ 2 x 10": "PyTorch, lean EqProp, 30 + 2 x 10",
     r"PyTorch, straightforward EqProp, 30 \+ 2 x 10": "PyTorch, straightforward EqProp, 30 + 2 x 10",
+    r"PyTorch, backprop, Adam and clipping": "PyTorch, plain backprop, Adam and clipping",
+    r"ours, EqProp, Adam and clipping": "EqProp, Adam and clipping",
 }
 
 
