@@ -33,6 +33,7 @@ PYTHON_FLOORS = [
         "centring",
         "clipping",
         "optimizers",
+        "core_sinks",
         "nudging",
         "history",
         "progress",
@@ -235,23 +236,16 @@ def test_circles_are_found() -> None:
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
-LONGEST_FUNCTION = 50
+LONGEST_FUNCTION = 60
 
 
 def long_functions(code: str) -> list[tuple[str, int]]:
-    """Names and lengths of functions with too many lines; the signature counts, the docstring does not."""
-    functions = [
+    """Names and lengths of functions with too many lines, signature and docstring included."""
+    functions = (
         n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    lengths = [
-        (node.name, _lines(node) - (_lines(node.body[0]) if ast.get_docstring(node) else 0))
-        for node in functions
-    ]
+    )
+    lengths = ((node.name, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions)
     return [(name, length) for name, length in lengths if length > LONGEST_FUNCTION]
-
-
-def _lines(node: ast.stmt) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=module_of)
@@ -261,11 +255,8 @@ def test_functions_are_short(path: Path) -> None:
 
 def test_long_functions_are_found() -> None:
     body = "        x = 0\n"
-    text = '        """Two\n        lines."""\n'
-    code = (
-        f"class A:\n    def short(self):\n{text}{body * 49}    def long(\n        self\n    ):\n{body * 48}"
-    )
-    assert long_functions(code) == [("long", 51)]
+    code = f"class A:\n    def short(self):\n{body * 59}    def long(\n        self\n    ):\n{body * 58}"
+    assert long_functions(code) == [("long", 61)]
 
 
 def test_models_use_no_conjugating_product() -> None:

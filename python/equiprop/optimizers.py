@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import is_
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -49,7 +48,7 @@ _UNSAVED = {"saved": False}
 
 
 @dataclass
-class _Fused:
+class FusedOptimizer:
     """Common base of SGD and Adam: averages of gradients, and steps that the core takes."""
 
     learning_rate: Any
@@ -127,7 +126,7 @@ class _Fused:
 
 
 @dataclass
-class SGD(_Fused):
+class SGD(FusedOptimizer):
     r"""Stochastic gradient descent with momentum :math:`\mu` (Polyak 1964) and L2 decay :math:`\lambda`.
 
     .. math:: v \leftarrow \mu v + g + \lambda\theta, \qquad \theta \leftarrow \theta - f \eta\, v
@@ -218,7 +217,7 @@ class SGD(_Fused):
 
 
 @dataclass
-class Adam(_Fused):
+class Adam(FusedOptimizer):
     r"""Adam (Kingma & Ba 2015) with decoupled weight decay (AdamW, Loshchilov & Hutter 2019).
 
     .. math::
@@ -298,39 +297,6 @@ class Adam(_Fused):
         step = self._steps + 1
         corrections = (1 - self.beta1**step, 1 - self.beta2**step)
         return (self.beta1, self.beta2, self.epsilon, self.weight_decay, *corrections)
-
-
-class CoreSinks:
-    """Sinks of optimizers for the core; a sink is kept until something changes that it was made of."""
-
-    def __init__(self) -> None:
-        self._made_of: tuple[Any, ...] = (None, None, None, None)
-        self._settings: tuple[Any, ...] = ()
-        self._kept: _core.OptimizerSink | None = None
-
-    def of(
-        self, optimizer: Optimizer, parameters: _Array, blocks: Blocks, factor: float
-    ) -> _core.OptimizerSink | None:
-        """Return the optimizer's step for the core, or None if Python must call its `step`.
-
-        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step` or
-        the steps are centred.
-        """
-        if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
-            return None
-        if isinstance(optimizer, Adam) and optimizer._centre is not None:
-            return None
-        assert isinstance(optimizer, _Fused)
-        rate, kept = optimizer.learning_rate, self._made_of
-        if not isinstance(rate, float) and isinstance(rate, Mapping):
-            rate = dict(rate)  # so that a later change of an entry is seen
-        settings = (factor, rate, optimizer._numbers())
-        same = all(map(is_, kept, (optimizer, parameters, blocks, optimizer._buffers)))
-        if same and settings == self._settings and parameters.flags.writeable:
-            return self._kept
-        self._kept = optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
-        self._made_of, self._settings = (optimizer, parameters, blocks, optimizer._buffers), settings
-        return self._kept
 
 
 def _core_of(parameters: _Array) -> _core.Precision:

@@ -10,11 +10,12 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import as_codes_or_targets, as_contiguous
 from equiprop.clipping import Clipping
+from equiprop.core_sinks import CoreSinks
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
 from equiprop.models import Model, clamped_by_core
-from equiprop.optimizers import CoreSinks, Optimizer
+from equiprop.optimizers import Optimizer
 from equiprop.results import Outcome, Status, advise, judged_together
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
 from equiprop.solvers import FreeSolver, start_of

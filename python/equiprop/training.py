@@ -284,8 +284,9 @@ class Trainer(Explainer):
     ) -> list[Epoch]:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
-        Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid. Emits a
-        `TrainingWarning` if inputs or targets are not scaled, or the error stays at chance.
+        Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid. A call emits each
+        `TrainingWarning` once: inputs or targets that are not scaled, an error at chance, and faults that
+        `explain` shows; and one `ConvergenceWarning` if many samples of an epoch fail.
 
         Parameters
         ----------
@@ -314,25 +315,12 @@ class Trainer(Explainer):
             Scaling of raw inputs, fitted on the training data if it is given by name. It becomes that of the
             model, which also validation data get. By default that of a Dataset, or of the model.
 
-        Returns
-        -------
-        list of Epoch
-
-        Warns
-        -----
-        TrainingWarning
-            If inputs or targets are not scaled, the error stays at chance, or a fault is found that `explain`
-            shows, too. Each is reported once in a call.
-        ConvergenceWarning
-            Once in a call, if many samples of an epoch do not converge, or their gradients are inaccurate.
-
         Raises
         ------
         TypeError, ValueError
             If an argument has a wrong type or is out of range.
         ConvergenceError
-            If a sample or the objective diverged. The model then has its last good parameters, which are at
-            most 100 steps old.
+            If a sample or the objective diverged. The model has good parameters, at most 100 steps old, again.
         """
         given = (scaling, sample_weight, class_weight)
         checked = self._arguments(data, y, given, validation, epochs, patience, checkpoint)

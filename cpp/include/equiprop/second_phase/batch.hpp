@@ -64,7 +64,7 @@ inline constexpr double most_gradient_error = 0.05;
 /// state that is further away it can reach another fixed point, and near a fold there may be none where it stopped.
 inline constexpr double most_state_error = 0.003;
 
-/// What the estimated error of a sample's term of the gradient is relative to.
+/// The number that the estimated error of a sample's term of the gradient is divided by.
 enum class Judging {
   none,     ///< nothing is estimated
   samples,  ///< the term itself, so that no sample depends on the others of its batch

@@ -1,0 +1,44 @@
+"""The steps of optimizers that the core takes, which are kept from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import is_
+from typing import Any
+
+from equiprop import _core
+from equiprop.arrays import Array
+from equiprop.optimizers import SGD, Adam, Blocks, FusedOptimizer, Optimizer
+
+
+class CoreSinks:
+    """Sinks of optimizers for the core; a sink is kept until something changes that it was made of."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[Any, ...] = (None, None, None, None)
+        self._settings: tuple[Any, ...] = ()
+        self._kept: _core.OptimizerSink | None = None
+
+    def of(
+        self, optimizer: Optimizer, parameters: Array, blocks: Blocks, factor: float
+    ) -> _core.OptimizerSink | None:
+        """Return the optimizer's step for the core, or None if Python must call its `step`.
+
+        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step` or
+        the steps are centred.
+        """
+        if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
+            return None
+        if isinstance(optimizer, Adam) and optimizer._centre is not None:
+            return None
+        assert isinstance(optimizer, FusedOptimizer)
+        rate, kept = optimizer.learning_rate, self._made_of
+        if not isinstance(rate, float) and isinstance(rate, Mapping):
+            rate = dict(rate)  # so that a later change of an entry is seen
+        settings = (factor, rate, optimizer._numbers())
+        same = all(map(is_, kept, (optimizer, parameters, blocks, optimizer._buffers)))
+        if same and settings == self._settings and parameters.flags.writeable:
+            return self._kept
+        self._kept = optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
+        self._made_of, self._settings = (optimizer, parameters, blocks, optimizer._buffers), settings
+        return self._kept
