@@ -320,7 +320,7 @@ class Trainer(Explainer):
         TypeError, ValueError
             If an argument has a wrong type or is out of range.
         ConvergenceError
-            If a sample or the objective diverged. The model has good parameters, at most 100 steps old, again.
+            If a sample or the objective diverged. The model has its last good parameters again.
         """
         given = (scaling, sample_weight, class_weight)
         checked = self._arguments(data, y, given, validation, epochs, patience, checkpoint)
