@@ -2,7 +2,7 @@
 
 The two problems that it compares take memory in addition: each has its input and the drive by the input,
 one in double precision, the other one in dual numbers, which are two doubles. The weights between free layers
-of the first one are packed for both directions, for the comparison and for its residual.
+are packed for both directions, in the energy of the problem and in that of the samples that are compared.
 """
 
 from __future__ import annotations
