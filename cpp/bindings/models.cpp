@@ -7,6 +7,7 @@
 #include "cost.hpp"
 #include "equiprop/model/activation_fields.hpp"
 #include "equiprop/model/checkpoint.hpp"
+#include "equiprop/model/convolution.hpp"
 #include "equiprop/model/hopfield.hpp"
 #include "equiprop/model/symmetrized.hpp"
 #include "equiprop/model/total_energy.hpp"
@@ -22,25 +23,56 @@ using Released = py::call_guard<py::gil_scoped_release>;
 py::list describe(const Layout& layout) {
   py::list blocks;
   for (const auto& block : layout.blocks())
-    blocks.append(py::make_tuple(block.name, block.offset, block.columns, block.rows));
+    blocks.append(py::make_tuple(block.name, block.offset, py::tuple(py::cast(block.shape))));
   return blocks;
 }
 
-/// Returns (name, units, (kind, gain, shift, lower, upper)) of each layer.
+/// Returns (name, (channels, height, width), (kind, gain, shift, lower, upper)) of each layer.
 py::list layers(const Topology& topology) {
   py::list layers;
-  for (const auto& [name, units, activation] : topology.layers()) {
+  for (const auto& [name, shape, activation] : topology.layers()) {
     const auto [kind, gain, shift, lower, upper] = fields_of(activation);
-    layers.append(py::make_tuple(name, units, py::make_tuple(kind, gain, shift, lower, upper)));
+    layers.append(py::make_tuple(name, py::make_tuple(shape.channels, shape.height, shape.width),
+                                 py::make_tuple(kind, gain, shift, lower, upper)));
   }
   return layers;
 }
 
-/// Returns (source, target) of each coupling.
-py::list couplings(const Topology& topology) {
-  py::list couplings;
-  for (const Coupling& coupling : topology.couplings())
-    couplings.append(py::make_tuple(coupling.source(), coupling.target()));
+/// The kind, source and target of a coupling, and of a coupling of images its geometry (kernel, stride, padding,
+/// dilation, groups, pool, sharpness).
+using Pair = std::pair<Index, Index>;
+using ImageFields = std::tuple<Pair, Pair, Pair, Pair, Index, Index, double>;
+using CouplingFields = std::tuple<std::string, Index, Index, std::optional<ImageFields>>;
+
+ImageFields fields_of(const Windows& w, Index pool, double sharpness = 0) {
+  const auto pair = [](const Extent& e) { return Pair(e.y, e.x); };
+  return {pair(w.kernel), pair(w.stride), pair(w.padding), pair(w.dilation),
+          w.groups,       pool,           sharpness};
+}
+
+CouplingFields fields_of(const Coupling& coupling) {
+  std::optional<ImageFields> fields;
+  if (const auto* c = coupling.as<Convolution>()) fields = fields_of(c->windows, c->mean_pool);
+  if (const auto* c = coupling.as<MaxPooled>()) fields = fields_of(c->windows, c->pool);
+  if (const auto* c = coupling.as<SoftPooled>())
+    fields = fields_of(c->windows, c->pool, c->sharpness);
+  return {std::string(coupling.kind()), coupling.source(), coupling.target(), fields};
+}
+
+Coupling coupling_of(const CouplingFields& coupling) {
+  const auto& [kind, source, target, image] = coupling;
+  if (!image) return Dense{source, target};
+  const auto& [kernel, stride, padding, dilation, groups, pool, sharpness] = *image;
+  const auto extent = [](const Pair& pair) { return Extent{pair.first, pair.second}; };
+  const Windows windows{extent(kernel), extent(stride), extent(padding), extent(dilation), groups};
+  if (kind == "max_pooled") return MaxPooled{source, target, windows, pool};
+  if (kind == "soft_pooled") return SoftPooled{source, target, windows, pool, sharpness};
+  return Convolution{source, target, windows, pool};
+}
+
+std::vector<CouplingFields> couplings(const Topology& topology) {
+  std::vector<CouplingFields> couplings;
+  for (const Coupling& coupling : topology.couplings()) couplings.push_back(fields_of(coupling));
   return couplings;
 }
 
@@ -95,16 +127,17 @@ template <class T>
 void bind_network(py::module_& m) {
   using Network = HopfieldNetwork<T>;
   py::class_<Network, std::shared_ptr<Network>>(m, "HopfieldNetwork")
-      .def(py::init([](std::vector<Layer> layers, const std::vector<std::pair<Index, Index>>& edges,
-                       Potential potential, bool separate_feedback) {
+      .def(py::init([](std::vector<Layer> layers, const std::vector<CouplingFields>& edges,
+                       Potential potential, bool separate_feedback, bool channels_first) {
              std::vector<Coupling> couplings;
-             for (const auto& [source, target] : edges) couplings.push_back(Dense{source, target});
+             for (const CouplingFields& fields : edges) couplings.push_back(coupling_of(fields));
              return std::make_shared<Network>(
-                 std::move(layers), std::move(couplings), potential,
-                 separate_feedback ? Feedback::separate : Feedback::tied);
+                 Topology(std::move(layers), std::move(couplings), potential,
+                          separate_feedback ? Feedback::separate : Feedback::tied,
+                          channels_first ? ImageFormat::channels_first : ImageFormat::channels_last));
            }),
            py::arg("layers"), py::arg("couplings"), py::arg("potential"),
-           py::arg("separate_feedback") = false)
+           py::arg("separate_feedback") = false, py::arg("channels_first") = false)
       .def("initialize", &Network::initialize, py::arg("seed"), py::arg("gain") = 0.5)
       .def_property_readonly("parameters",
                              [](py::object self) {
@@ -117,6 +150,10 @@ void bind_network(py::module_& m) {
       .def_property_readonly(
           "separate_feedback",
           [](const Network& n) { return n.topology().feedback() == Feedback::separate; })
+      .def_property_readonly(
+          "channels_first",
+          [](const Network& n) { return n.topology().format() == ImageFormat::channels_first; })
+      .def_property_readonly("colors", [](const Network& n) { return n.topology().blocks(); })
       .def_property_readonly("parameter_blocks",
                              [](const Network& n) { return describe(n.topology().parameters()); })
       .def_property_readonly("state_blocks",
@@ -347,8 +384,9 @@ void bind_layers(py::module_& m) {
           return activation_of({std::move(kind), gain, shift, lower, upper});
         });
   py::class_<Layer>(m, "Layer")
-      .def(py::init([](std::string name, Index units, Activation activation) {
-        return Layer{std::move(name), units, activation};
+      .def(py::init([](std::string name, std::tuple<Index, Index, Index> shape,
+                       Activation activation) {
+        return Layer{std::move(name), std::make_from_tuple<Shape>(shape), activation};
       }));
   m.def("activation", [](const Activation& rho, const Array<double>& x) {
     // The rows are value, first derivative and second derivative; the boolean says if rho is holomorphic.

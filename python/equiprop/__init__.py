@@ -27,6 +27,10 @@ from equiprop.config import set_num_threads as set_num_threads
 from equiprop.config import show_config as show_config
 from equiprop.costs import CrossEntropy as CrossEntropy
 from equiprop.costs import SquaredError as SquaredError
+from equiprop.couplings import Convolution as Convolution
+from equiprop.couplings import Dense as Dense
+from equiprop.couplings import MaxPooled as MaxPooled
+from equiprop.couplings import SoftPooled as SoftPooled
 from equiprop.data import Dataset as Dataset
 from equiprop.data import load_digits as load_digits
 from equiprop.data import load_mnist as load_mnist
@@ -36,7 +40,6 @@ from equiprop.gradients import backpropagation_through_time as backpropagation_t
 from equiprop.gradients import equilibrium_propagation as equilibrium_propagation
 from equiprop.gradients import recurrent_backpropagation as recurrent_backpropagation
 from equiprop.history import Epoch as Epoch
-from equiprop.layers import Dense as Dense
 from equiprop.layers import Layer as Layer
 from equiprop.linear_solvers import GMRES as GMRES
 from equiprop.linear_solvers import ConjugateGradient as ConjugateGradient

@@ -19,7 +19,7 @@ from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
-from equiprop.layers import Dense
+from equiprop.couplings import Coupling
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
@@ -120,7 +120,7 @@ def _degrees(net: HopfieldNetwork) -> _Floats:
     return np.maximum(count, 2)
 
 
-def _named(net: HopfieldNetwork) -> list[tuple[int, Dense]]:
+def _named(net: HopfieldNetwork) -> list[tuple[int, Coupling]]:
     """Return the couplings with their numbers, counted from 1 as in the names of their blocks."""
     return list(enumerate(net.couplings, start=1))
 

@@ -1,4 +1,4 @@
-"""Layers and couplings of a Hopfield network, and the checks of these arguments."""
+"""Layers of a Hopfield network, and the checks of these arguments."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from typing import Any
 from equiprop import _core
 from equiprop.activations import Activation, activation
 from equiprop.checks import check_type, whole
+from equiprop.couplings import Coupling, Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Layer:
     """One layer of a network.
 
     Parameters
     ----------
-    units : int
-        Number of units, at least 1.
+    units : int or (int, int, int)
+        Number of units, at least 1, or the shape (channels, height, width) of an image.
     activation : str or Activation
         Activation function; not used for the input layer, whose units are clamped.
     name : str
         Name of the layer; if it is empty, "input", "hidden1", ..., "output".
+
+    Attributes
+    ----------
+    units : int
+        Number of units.
+    shape : tuple of int
+        Channels, height and width; (units, 1, 1) for a number of units. The units of an image are stored with
+        the channels last, and have one bias for each channel.
 
     Examples
     --------
@@ -30,25 +39,51 @@ class Layer:
     >>> layers = [eq.Layer(4), eq.Layer(6, "tanh"), eq.Layer(3, "linear")]
     >>> eq.HopfieldNetwork(layers=layers, couplings=[eq.Dense(0, 1), eq.Dense(1, 2)])
     HopfieldNetwork(4-6-3, linear, tanh, legendre, float32)
+    >>> eq.Layer((32, 12, 12)).units
+    4608
     """
 
     units: int
-    activation: str | Activation = "hard_sigmoid"
-    name: str = ""
+    activation: str | Activation
+    name: str
+    shape: Shape
+
+    def __init__(
+        self,
+        units: int | Sequence[int],
+        activation: str | Activation = "hard_sigmoid",
+        name: str = "",
+    ) -> None:
+        shape = _shape(units)
+        for field, value in {
+            "units": shape[0] * shape[1] * shape[2],
+            "activation": activation,
+            "name": name,
+            "shape": shape,
+        }.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def is_image(self) -> bool:
+        """True if the layer has more than one position."""
+        return self.shape[1] * self.shape[2] > 1
+
+    def __repr__(self) -> str:
+        size = self.shape if self.is_image else self.units
+        return f"Layer(units={size}, activation={self.activation!r}, name={self.name!r})"
 
 
-@dataclass(frozen=True)
-class Dense:
-    """All-to-all weights W between two different layers, which add -<u_source, W u_target> to the energy.
-
-    Parameters
-    ----------
-    source, target : int
-        Positions of the layers; 0 is the input.
-    """
-
-    source: int
-    target: int
+def _shape(units: Any) -> Shape:
+    """Return the shape of a layer from a number of units or from three numbers."""
+    if isinstance(units, Sequence) and not isinstance(units, str):
+        if len(units) != 3:
+            raise ValueError(
+                "[Layer] `units` is a number, or a shape (channels, height, width). "
+                f"Received {tuple(units)!r}."
+            )
+        channels, height, width = (_size(number) for number in units)
+        return channels, height, width
+    return _size(units), 1, 1
 
 
 def chain_layers(
@@ -83,35 +118,25 @@ def named_layers(layers: Sequence[Layer]) -> list[Layer]:
         check_type(layer, Layer, "HopfieldNetwork", "`layers` lists objects Layer(units, ...)")
         check_type(layer.name, str, "HopfieldNetwork", "The name of a layer is text")
     return [
-        Layer(_size(layer.units), activation(layer.activation), layer.name or name(k))
+        Layer(layer.shape, activation(layer.activation), layer.name or name(k))
         for k, layer in enumerate(layers)
     ]
 
 
-def coupling_pairs(couplings: Sequence[Dense]) -> list[tuple[int, int]]:
-    """Return the positions (source, target) of each coupling as ints."""
-    for coupling in couplings:
-        check_type(coupling, Dense, "HopfieldNetwork", "`couplings` lists objects Dense(source, target)")
-    return [(_position(coupling.source), _position(coupling.target)) for coupling in couplings]
-
-
-def count_parameters(layers: Sequence[Layer], couplings: Sequence[tuple[int, int]], separate: bool) -> int:
+def count_parameters(layers: Sequence[Layer], couplings: Sequence[Coupling], separate: bool) -> int:
     """Return the number of parameters of a network; couplings to layers that do not exist count nothing."""
-    units = [layer.units for layer in layers]
-    count = sum(units[1:])
-    for pair in couplings:
-        if max(pair) < len(units):
-            count += units[pair[0]] * units[pair[1]] * (2 if separate and 0 not in pair else 1)
+    count = sum(layer.shape[0] for layer in layers[1:])
+    for coupling in couplings:
+        pair = coupling.source, coupling.target
+        if max(pair) < len(layers):
+            weights = coupling.num_weights(layers[pair[0]].shape, layers[pair[1]].shape)
+            count += weights * (2 if separate and 0 not in pair else 1)
     return count
-
-
-def _position(layer: Any) -> int:
-    return whole(layer, "HopfieldNetwork", "The position of a layer", 0)
 
 
 def core_layer(layer: Layer) -> _core.Layer:
     """Return a layer of `named_layers` as an object of the core."""
-    return _core.Layer(layer.name, layer.units, activation(layer.activation).core)
+    return _core.Layer(layer.name, layer.shape, activation(layer.activation).core)
 
 
 def _size(units: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,15 +14,8 @@ from equiprop import _core
 from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, enough_memory, real, whole
-from equiprop.layers import (
-    Dense,
-    Layer,
-    chain_layers,
-    core_layer,
-    count_parameters,
-    coupling_pairs,
-    named_layers,
-)
+from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of
+from equiprop.layers import Layer, chain_layers, core_layer, count_parameters, named_layers
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
@@ -86,8 +80,9 @@ class HopfieldNetwork:
         Activation of the last layer of a chain. With linear outputs a nudge is never lost at a bound.
     layers : sequence of Layer
         Layers of a graph. The first one is the input, which is clamped; the last one is the output.
-    couplings : sequence of Dense
-        Couplings of a graph. At most one coupling connects two different layers; every layer has one.
+    couplings : sequence of Dense, Convolution, MaxPooled or SoftPooled
+        Couplings of a graph. At most one dense coupling connects two different layers; every layer has a
+        coupling.
     potential : {"legendre", "quadratic"}
         Convention of the energy.
     feedback : {"tied", "separate"}
@@ -96,6 +91,9 @@ class HopfieldNetwork:
         field of Scellier et al. (2018), whose Jacobian is not symmetric.
     dtype : {"float32", "float64"}
         Precision of parameters and states. Checks of the theory need double precision.
+    image_format : {"channels_first", "channels_last"}
+        Order of input images: (batch, channels, height, width), as in PyTorch, or (batch, height, width,
+        channels). Flat inputs (batch, inputs) have the same order. States are stored with the channels last.
     seed : int
         Seed of the initial weights, which are equal on every platform: uniform between
         +-gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010). Biases are zero.
@@ -127,7 +125,7 @@ class HopfieldNetwork:
 
     #: Attributes that are computed from the network of the core.
     _DERIVED = frozenset({"_network", "_parameters", "_block_slices", "dtype", "core"}).union(
-        {"layers", "couplings", "potential", "feedback"}
+        {"layers", "couplings", "potential", "feedback", "image_format"}
     )
 
     def __init__(
@@ -137,10 +135,11 @@ class HopfieldNetwork:
         activation: str | Activation | Sequence[str | Activation] = "hard_sigmoid",
         output_activation: str | Activation = "linear",
         layers: Sequence[Layer] | None = None,
-        couplings: Sequence[Dense] | None = None,
+        couplings: Sequence[Coupling] | None = None,
         potential: str = "legendre",
         feedback: str = "tied",
         dtype: str | np.dtype[Any] | type = "float32",
+        image_format: str = "channels_first",
         seed: int = 0,
         gain: float | None = None,
     ) -> None:
@@ -160,9 +159,14 @@ class HopfieldNetwork:
             )
         if feedback not in ("tied", "separate"):
             raise ValueError(f"[HopfieldNetwork] feedback is 'tied' or 'separate'. Received {feedback!r}.")
-        named, pairs, precision = named_layers(layers), coupling_pairs(couplings), _checked_dtype(dtype)
+        if image_format not in ("channels_first", "channels_last"):
+            raise ValueError(
+                "[HopfieldNetwork] image_format is 'channels_first' or 'channels_last'. "
+                f"Received {image_format!r}."
+            )
+        named, pairs, precision = named_layers(layers), coupling_fields(couplings), _checked_dtype(dtype)
         separate = feedback == "separate"
-        size = count_parameters(named, pairs, separate) * precision.itemsize
+        size = count_parameters(named, couplings, separate) * precision.itemsize
         units = "-".join(str(layer.units) for layer in named)
         with enough_memory(size, "HopfieldNetwork", f"{precision.name} parameters of layers {units}"):
             self._adopt(
@@ -171,6 +175,7 @@ class HopfieldNetwork:
                     pairs,
                     _POTENTIALS[potential],
                     separate,
+                    image_format == "channels_first",
                 )
             )
         self.initialize(seed, 0.5 if gain is None else gain)
@@ -180,11 +185,10 @@ class HopfieldNetwork:
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         self._network = network
         self.layers: tuple[Layer, ...] = tuple(
-            Layer(units, Activation(*fields), name) for name, units, fields in network.layers
+            Layer(shape, Activation(*fields), name) for name, shape, fields in network.layers
         )
-        self.couplings: tuple[Dense, ...] = tuple(
-            Dense(source, target) for source, target in network.couplings
-        )
+        self.couplings: tuple[Coupling, ...] = tuple(coupling_of(*fields) for fields in network.couplings)
+        self.image_format = "channels_first" if network.channels_first else "channels_last"
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"
         self._parameters: Array = network.parameters
@@ -193,8 +197,8 @@ class HopfieldNetwork:
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._block_slices = MappingProxyType(
             {
-                name: slice(offset, offset + rows * columns)
-                for name, offset, rows, columns in network.parameter_blocks
+                name: slice(offset, offset + math.prod(shape))
+                for name, offset, shape in network.parameter_blocks
             }
         )
 
@@ -250,9 +254,10 @@ class HopfieldNetwork:
 
     @property
     def blocks(self) -> dict[str, Array]:
-        """Views of `parameters` by name: W1, W2, ... (source, target), b1, b2, ... (units,).
+        """Views of `parameters` by name: W1, W2, ... of the couplings, b1, b2, ... (channels,) of the layers.
 
-        Separate feedback weights are B2, ... of the shape (source, target), like W2, ...
+        Dense weights are (source, target); those of a convolution are (target channels, source channels /
+        groups, kernel height, kernel width). Separate feedback weights B2, ... have the shapes of W2, ...
         """
         return self.block_views(self.parameters)
 
@@ -278,7 +283,8 @@ class HopfieldNetwork:
     @property
     def layer_slices(self) -> dict[str, slice]:
         """Slice of a state for each layer but the input."""
-        return {name: slice(offset, offset + units) for name, offset, _, units in self._network.state_blocks}
+        blocks = self._network.state_blocks
+        return {name: slice(offset, offset + math.prod(shape)) for name, offset, shape in blocks}
 
     @property
     def num_inputs(self) -> int:
@@ -317,15 +323,29 @@ class HopfieldNetwork:
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
-        views = {}
-        for name, offset, rows, columns in self._network.parameter_blocks:
-            block = flat[offset : offset + rows * columns]
-            views[name] = block if rows == 1 and name.startswith("b") else block.reshape(rows, columns)
-        return views
+        return {
+            name: flat[offset : offset + math.prod(shape)].reshape(shape)
+            for name, offset, shape in self._network.parameter_blocks
+        }
 
     def as_input(self, x: Any, where: str) -> Array:
         """Return x as a checked array (batch, inputs) of the network's dtype; `where` names the caller."""
-        return as_states(x, self.num_inputs, self.dtype, where, "x")
+        return as_states(self._flat(x), self.num_inputs, self.dtype, where, "x")
+
+    def _flat(self, x: Any) -> Any:
+        """Return images (batch, ...) of the shape of the input layer as (batch, inputs)."""
+        shape = getattr(x, "shape", ())
+        return x.reshape(shape[0], -1) if len(shape) == 4 and shape[1:] == self.input_shape else x
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (inputs,), or that of an image in the order `image_format`."""
+        layer = self.layers[0]
+        if not layer.is_image:
+            return (layer.units,)
+        channels, height, width = layer.shape
+        first = self.image_format == "channels_first"
+        return (channels, height, width) if first else (height, width, channels)
 
     def initial_state(self, batch: int) -> Array:
         """Return the initial state of a free phase, (batch, units): the response to zero drive."""
@@ -361,6 +381,7 @@ class HopfieldNetwork:
             potential=potential or self.potential,
             feedback=feedback or self.feedback,
             dtype=self.dtype if dtype is None else dtype,
+            image_format=self.image_format,
         )
         other.scaling = self.scaling
         mine, seed = self.blocks, self.fresh_seed

@@ -4,6 +4,7 @@
 /// highest.
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/convolution.hpp"
 #include "equiprop/base/dual.hpp"
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/export.hpp"
@@ -35,6 +36,7 @@
 #include "equiprop/model/bound_network.hpp"
 #include "equiprop/model/checkpoint.hpp"
 #include "equiprop/model/clamped_input.hpp"
+#include "equiprop/model/convolution.hpp"
 #include "equiprop/model/cost.hpp"
 #include "equiprop/model/coupling.hpp"
 #include "equiprop/model/edge.hpp"
@@ -47,6 +49,7 @@
 #include "equiprop/model/hopfield_terms.hpp"
 #include "equiprop/model/layer_plan.hpp"
 #include "equiprop/model/scaling.hpp"
+#include "equiprop/model/shape.hpp"
 #include "equiprop/model/symmetrized.hpp"
 #include "equiprop/model/topology.hpp"
 #include "equiprop/model/total_energy.hpp"

@@ -159,6 +159,11 @@ std::size_t Reader::digits(std::size_t from) const {
   return end - from;
 }
 
+bool Reader::at_object() {
+  skip_space();
+  return !text_.empty() && text_.front() == '{';
+}
+
 bool Reader::null() {
   skip_space();
   if (!text_.starts_with("null")) return false;

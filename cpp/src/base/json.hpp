@@ -35,6 +35,8 @@ class Reader {
   Index count(std::string_view rule);
   /// Reads a finite number.
   double number(std::string_view rule);
+  /// Returns true if the next value is an object; reads nothing.
+  bool at_object();
   /// Reads null and returns true if it is the next value; reads nothing otherwise.
   bool null();
   /// Throws InvalidArgument unless the text has ended.

@@ -12,6 +12,13 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
                                        topology_->feedback_weights(e), end_of(coupling.source()),
                                        end_of(coupling.target())}));
   }
+  drives_itself_.resize(num_free());
+  for (const auto e : topology_->inner()) {
+    if (edges_[e]->bilinear()) continue;
+    bilinear_ = false;
+    homogeneous_ = homogeneous_ && edges_[e]->homogeneous();
+    drives_itself_[source(e)] = true;
+  }
   if constexpr (std::floating_point<S>) {
     plan_ = std::make_unique<LayerPlan<S>>(topology_->state());
     for (const auto e : topology_->inner())
@@ -21,9 +28,10 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
 
 template <Scalar S>
 EdgeEnd BoundNetwork<S>::end_of(Index layer) const {
-  if (layer == 0) return {-1, 0, topology_->num_inputs(), 1};
+  const Shape& shape = topology_->layers()[static_cast<std::size_t>(layer)].shape;
+  if (layer == 0) return {-1, 0, shape, 1};
   const auto k = static_cast<std::size_t>(layer) - 1;
-  return {layer - 1, block(k).offset, block(k).rows, units(k).signal_gain()};
+  return {layer - 1, block(k).offset, shape, units(k).signal_gain()};
 }
 
 template <Scalar S>
@@ -38,6 +46,7 @@ std::size_t BoundNetwork<S>::target(std::size_t coupling) const {
 
 template <Scalar S>
 void BoundNetwork<S>::pack() {
+  for (const auto& edge : edges_) edge->pack();
   if (plan_ != nullptr) plan_->pack();
 }
 

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "equiprop/base/safetensors.hpp"
 #include "equiprop/model/activation_fields.hpp"
+#include "equiprop/model/convolution.hpp"
 
 namespace equiprop {
 namespace {
@@ -23,6 +24,8 @@ constexpr std::array potentials{std::pair{"legendre"sv, Potential::legendre},
                                 std::pair{"quadratic"sv, Potential::quadratic}};
 constexpr std::array feedbacks{std::pair{"tied"sv, Feedback::tied},
                                std::pair{"separate"sv, Feedback::separate}};
+constexpr std::array formats{std::pair{"channels_last"sv, ImageFormat::channels_last},
+                             std::pair{"channels_first"sv, ImageFormat::channels_first}};
 constexpr std::array precisions{std::pair{"float32"sv, TensorType::f32},
                                 std::pair{"float64"sv, TensorType::f64}};
 
@@ -47,24 +50,60 @@ std::string bound_text(double bound) {
   return std::isfinite(bound) ? json::number(bound) : "null"s;
 }
 
+/// Returns the member for a number of units, or for the shape (channels, height, width) of an image.
+std::string shape_text(const Shape& shape) {
+  if (shape.positions() == 1) return concatenated(", \"units\": ", shape.units());
+  return concatenated(", \"shape\": [", shape.channels, ", ", shape.height, ", ", shape.width, "]");
+}
+
+std::string pair_text(std::string_view name, const Extent& pair) {
+  return concatenated("\"", name, "\": [", pair.y, ", ", pair.x, "]");
+}
+
+/// Returns the members of a coupling of images; `more` are those of its kind.
+std::string image_text(const Coupling& coupling, const Windows& w, const std::string& more) {
+  return concatenated("{", pair_text("dilation", w.dilation), ", \"groups\": ", w.groups, ", ",
+                      pair_text("kernel", w.kernel), ", \"kind\": \"", coupling.kind(),
+                      "\", \"layers\": [", coupling.source(), ", ", coupling.target(), "], ",
+                      pair_text("padding", w.padding), more, ", ", pair_text("stride", w.stride),
+                      "}");
+}
+
+std::string coupling_text(const Coupling& coupling) {
+  if (const auto* c = coupling.as<Convolution>())
+    return image_text(coupling, c->windows, concatenated(", \"pool\": ", c->mean_pool));
+  if (const auto* c = coupling.as<MaxPooled>())
+    return image_text(coupling, c->windows, concatenated(", \"pool\": ", c->pool));
+  if (const auto* c = coupling.as<SoftPooled>())
+    return image_text(
+        coupling, c->windows,
+        concatenated(", \"pool\": ", c->pool, ", \"sharpness\": ", json::number(c->sharpness)));
+  require(coupling.as<Dense>() != nullptr, "save", "A model file holds couplings of the library.",
+          coupling.kind());
+  return concatenated("[", coupling.source(), ", ", coupling.target(), "]");
+}
+
 std::string layer_text(const Layer& layer) {
   const auto [kind, gain, shift, lower, upper] = fields_of(layer.activation);
   return concatenated("{\"activation\": [", json_string(kind), ", ", json::number(gain), ", ",
                       json::number(shift), ", ", bound_text(lower), ", ", bound_text(upper),
-                      "], \"name\": ", json_string(layer.name), ", \"units\": ", layer.units, "}");
+                      "], \"name\": ", json_string(layer.name), shape_text(layer.shape), "}");
+}
+
+/// Returns the member for the format of input images; it is left out where it makes no difference.
+std::string format_text(const Topology& topology) {
+  return topology.converts_input() ? ", \"image_format\": \"channels_first\"" : "";
 }
 
 std::string description_text(const Topology& topology, TensorType type) {
   std::vector<std::string> layers, couplings;
   for (const Layer& layer : topology.layers()) layers.push_back(layer_text(layer));
-  for (const Coupling& coupling : topology.couplings()) {
-    require(coupling.as<Dense>() != nullptr, "save", "A model file holds dense couplings.",
-            coupling.kind());
-    couplings.push_back(concatenated("[", coupling.source(), ", ", coupling.target(), "]"));
-  }
+  for (const Coupling& coupling : topology.couplings())
+    couplings.push_back(coupling_text(coupling));
   return concatenated("{\"couplings\": [", joined(couplings, ", "),
                       "], \"dtype\": ", json_string(word(precisions, type)),
                       ", \"feedback\": ", json_string(word(feedbacks, topology.feedback())),
+                      format_text(topology),
                       ", \"layers\": [", joined(layers, ", "),
                       "], \"potential\": ", json_string(word(potentials, topology.potential())),
                       "}");
@@ -100,14 +139,25 @@ Activation read_activation(json::Reader& reader) {
   return activation_of(fields);
 }
 
+Shape read_shape(json::Reader& reader) {
+  constexpr auto rule = "The shape of a layer is its channels, rows and columns."sv;
+  Shape shape;
+  reader.tuple(
+      rule, [&] { shape.channels = reader.count(rule); }, [&] { shape.height = reader.count(rule); },
+      [&] { shape.width = reader.count(rule); });
+  return shape;
+}
+
 Layer read_layer(json::Reader& reader) {
-  constexpr auto rule = "A layer has a name, units and an activation."sv;
+  constexpr auto rule = "A layer has a name, units or a shape, and an activation."sv;
   Layer layer;
   const auto member = [&](const std::string& name) {
     if (name == "name")
       layer.name = reader.string("The name of a layer is text.");
     else if (name == "units")
-      layer.units = reader.count("The units of a layer are a non-negative integer.");
+      layer.shape = reader.count("The units of a layer are a non-negative integer.");
+    else if (name == "shape")
+      layer.shape = read_shape(reader);
     else if (name == "activation")
       layer.activation = read_activation(reader);
     else
@@ -117,8 +167,65 @@ Layer read_layer(json::Reader& reader) {
   return layer;
 }
 
-Dense read_coupling(json::Reader& reader) {
-  constexpr auto rule = "A coupling is the positions of two layers."sv;
+/// The members of a coupling of images.
+struct ImageCoupling {
+  std::string kind;
+  Extent layers{0, 0};
+  Windows windows;
+  Index pool = 1;
+  double sharpness = 0;
+};
+
+Extent read_pair(json::Reader& reader) {
+  constexpr auto rule = "The numbers of a coupling of images are pairs of non-negative integers."sv;
+  Extent pair;
+  reader.tuple(
+      rule, [&] { pair.y = reader.count(rule); }, [&] { pair.x = reader.count(rule); });
+  return pair;
+}
+
+Coupling coupling_of(json::Reader& reader, const ImageCoupling& c) {
+  if (c.kind == "convolution") return Convolution{c.layers.y, c.layers.x, c.windows, c.pool};
+  if (c.kind == "max_pooled") return MaxPooled{c.layers.y, c.layers.x, c.windows, c.pool};
+  if (c.kind == "soft_pooled")
+    return SoftPooled{c.layers.y, c.layers.x, c.windows, c.pool, c.sharpness};
+  reader.refuse("A coupling is of a kind of the library.", c.kind);
+}
+
+Coupling read_image_coupling(json::Reader& reader) {
+  constexpr auto rule =
+      "A coupling of images has a kind, layers, kernel, stride, padding, dilation, groups and pool."sv;
+  ImageCoupling c;
+  const auto member = [&](const std::string& name) {
+    if (name == "kind")
+      c.kind = reader.string(rule);
+    else if (name == "layers")
+      c.layers = read_pair(reader);
+    else if (name == "kernel")
+      c.windows.kernel = read_pair(reader);
+    else if (name == "stride")
+      c.windows.stride = read_pair(reader);
+    else if (name == "padding")
+      c.windows.padding = read_pair(reader);
+    else if (name == "dilation")
+      c.windows.dilation = read_pair(reader);
+    else if (name == "groups")
+      c.windows.groups = reader.count(rule);
+    else if (name == "pool")
+      c.pool = reader.count(rule);
+    else if (name == "sharpness")
+      c.sharpness = reader.number(rule);
+    else
+      reader.refuse(rule, name);
+  };
+  const Index members = reader.object(rule, member);
+  if (members != (c.kind == "soft_pooled" ? 9 : 8)) reader.refuse(rule, "another number of members");
+  return coupling_of(reader, c);
+}
+
+Coupling read_coupling(json::Reader& reader) {
+  constexpr auto rule = "A coupling is the positions of two layers, or a coupling of images."sv;
+  if (reader.at_object()) return read_image_coupling(reader);
   Dense coupling;
   reader.tuple(
       rule, [&] { coupling.source = reader.count(rule); },
@@ -134,6 +241,7 @@ Description read_description(std::string_view text) {
   std::optional<Potential> potential;
   std::optional<TensorType> type;
   Feedback feedback = Feedback::tied;  // default of a description without it
+  ImageFormat image_format = ImageFormat::channels_last;
   reader.object(rule, [&](const std::string& name) {
     if (name == "layers")
       reader.list("The layers are a list.", [&] { layers.push_back(read_layer(reader)); });
@@ -143,6 +251,9 @@ Description read_description(std::string_view text) {
       potential = read_word(reader, potentials, "The potential is 'legendre' or 'quadratic'.");
     else if (name == "feedback")
       feedback = read_word(reader, feedbacks, "The feedback is 'tied' or 'separate'.");
+    else if (name == "image_format")
+      image_format =
+          read_word(reader, formats, "The image format is 'channels_first' or 'channels_last'.");
     else if (name == "dtype")
       type = read_word(reader, precisions, "The dtype is 'float32' or 'float64'.");
     else
@@ -150,22 +261,15 @@ Description read_description(std::string_view text) {
   });
   reader.end();
   if (!potential || !type) reader.refuse(rule, "fewer");
-  return {*type, Topology(std::move(layers), std::move(couplings), *potential, feedback)};
+  return {*type, Topology(std::move(layers), std::move(couplings), *potential, feedback, image_format)};
 }
 
 template <class S>
 HopfieldNetwork<S> unset(const Topology& topology) {
-  return {topology.layers(), topology.couplings(), topology.potential(), topology.feedback()};
+  return HopfieldNetwork<S>(topology);
 }
 
 // ---------------------------------------------------------------------------- files
-
-/// Returns the shape in a file: (source, target) of weights, (units) of biases.
-std::vector<Index> shape_of(const Topology& topology, std::size_t block) {
-  const auto& blocks = topology.parameters().blocks();
-  if (block >= blocks.size() - topology.num_free()) return {blocks[block].rows};
-  return {blocks[block].columns, blocks[block].rows};
-}
 
 /// Returns the tensor of an offset or a factor; that for all inputs has no dimensions.
 TensorView numbers_of(const Scaling::Vector& numbers) {
@@ -231,7 +335,7 @@ void check_tensors(const SafetensorsFile& file, const Description& description) 
   for (std::size_t k = 0; k < blocks.size(); ++k) {
     const auto found = file.tensors().find(blocks[k].name);
     require(found != file.tensors().end() && found->second.type == description.type &&
-                found->second.shape == shape_of(description.topology, k),
+                found->second.shape == blocks[k].shape,
             "load", rule, found == file.tensors().end() ? "no " : "another type or shape of ",
             blocks[k].name, file.origin());
   }
@@ -307,7 +411,7 @@ void save(const HopfieldNetwork<S>& network, const std::filesystem::path& path) 
   std::map<std::string, TensorView> tensors;
   for (std::size_t k = 0; k < topology.parameters().blocks().size(); ++k) {
     const Block& block = topology.parameters()[k];
-    tensors[block.name] = {precision<S>, shape_of(topology, k),
+    tensors[block.name] = {precision<S>, block.shape,
                            parameters.subspan(sizeof(S) * static_cast<std::size_t>(block.offset),
                                               sizeof(S) * static_cast<std::size_t>(block.size()))};
   }

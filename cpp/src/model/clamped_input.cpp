@@ -27,16 +27,43 @@ void ClampedInput<S>::reclamp(const ConstStateRef<S>& x) {
           x_->rows(), " x ", x_->cols());
   for_each_chunk(x.cols(), chunk_columns, [&](Index begin, Index count) {
     for (Index j = begin; j < begin + count; ++j) {
-      x_->col(j) = x.col(j);
+      take_sample(x.col(j), x_->col(j));
       if constexpr (std::floating_point<S>)
         (*sizes_)(j) =
             static_cast<double>(kernels<S>().largest_size(x_->rows(), x_->col(j).data()));
     }
   });
+  network_->pack();
   for (std::size_t k = 0; k < network_->num_free(); ++k)
     drive_layer(k, rows_of(*drive_, network_->block(k)));
   check_parameters();
-  network_->pack();
+}
+
+/// Copies a sample of the input in the order of the units of the input layer.
+template <Scalar S>
+void ClampedInput<S>::take_sample(const ConstParametersRef<S>& from, ParametersRef<S> to) const {
+  const Topology& topology = network_->topology();
+  const Shape& shape = topology.layers().front().shape;
+  if (topology.converts_input())
+    to.reshaped(shape.channels, shape.positions()) =
+        from.reshaped(shape.positions(), shape.channels).transpose();
+  else
+    to = from;
+}
+
+template <Scalar S>
+void ClampedInput<S>::add_input_pulls(std::size_t coupling, const Signal<S>& target,
+                                      StateRef<S> out) const {
+  State<S> selected;
+  const EdgeSignals<S> u{{S(1), x(selected)}, target};
+  const Topology& topology = network_->topology();
+  if (!topology.converts_input()) return network_->edge(coupling).pull(End::source, u, out);
+  State<S> units = State<S>::Zero(out.rows(), out.cols());
+  network_->edge(coupling).pull(End::source, u, units);
+  const Shape& shape = topology.layers().front().shape;
+  for (Index j = 0; j < out.cols(); ++j)
+    out.col(j).reshaped(shape.positions(), shape.channels) +=
+        units.col(j).reshaped(shape.channels, shape.positions()).transpose();
 }
 
 /// Throws InvalidArgument unless every parameter is finite. Input weights and biases are checked by the drive, which is
@@ -70,12 +97,12 @@ void ClampedInput<S>::drive_layer(std::size_t free_layer, StateRef<S> out) const
   for (const auto e : network_->topology().from_input()) {
     if (network_->target(e) != free_layer) continue;
     if (driven)
-      network_->edge(e).pull(End::target, Op::none, {S(1), *x_}, out);
+      network_->edge(e).pull(End::target, {{S(1), *x_}, {S(0), *x_}}, out);
     else
       network_->edge(e).drive(*x_, bias, out);
     driven = true;
   }
-  if (!driven) out.colwise() = bias.template cast<S>();
+  if (!driven) set_bias<S>(bias, out);
 }
 
 template <Scalar S>

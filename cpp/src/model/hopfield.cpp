@@ -60,6 +60,25 @@ void ClampedHopfield<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) co
     const Signal<S> u = fields_->signal(k, s);
     out -= u.scale * inner<S>(u.rows, rows_of(p, block));
   }
+  if (!input_->network().homogeneous()) add_inhomogeneous(s, out);
+}
+
+/// Adds (<u_target, pull> + <u_source, pull>) / 2 - <u_target, pull> of the edges that are not homogeneous, whose energy
+/// is -<u_target, pull on the target>; requires signals at s.
+template <Scalar S>
+void ClampedHopfield<S>::add_inhomogeneous(const ConstStateRef<S>& s, PerSample<S>& out) const {
+  const BoundNetwork<S>& network = input_->network();
+  for (const auto e : topology().inner()) {
+    if (network.edge(e).homogeneous()) continue;
+    const EdgeSignals<S> u{fields_->signal(network.source(e), s),
+                           fields_->signal(network.target(e), s)};
+    const auto product = [&](End end, const Signal<S>& own) {
+      State<S> pull = State<S>::Zero(own.rows.rows(), own.rows.cols());
+      network.edge(e).pull(end, u, pull);
+      return PerSample<S>(own.scale * inner<S>(own.rows, pull));
+    };
+    out += S(0.5) * (product(End::source, u.source) - product(End::target, u.target));
+  }
 }
 
 template <Scalar S>
@@ -142,7 +161,7 @@ void ClampedHopfield<S>::input_gradient(const ConstStateRef<S>& s, S weight,
   fields_->take_signals(s);
   for (const auto e : topology().from_input()) {
     const Signal<S> u = fields_->signal(input_->network().target(e), s);
-    input_->network().edge(e).pull(End::source, Op::none, {-weight * u.scale, u.rows}, out);
+    input_->add_input_pulls(e, {-weight * u.scale, u.rows}, out);
   }
 }
 
@@ -153,7 +172,7 @@ void ClampedHopfield<S>::mixed_input_product(const ConstStateRef<S>& s, const Co
   fields_->take_tangents(v);
   for (const auto e : topology().from_input()) {
     const Signal<S> t = fields_->tangent(input_->network().target(e), v);
-    input_->network().edge(e).pull(End::source, Op::none, {-weight * t.scale, t.rows}, out);
+    input_->add_input_pulls(e, {-weight * t.scale, t.rows}, out);
   }
 }
 

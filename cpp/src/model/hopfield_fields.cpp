@@ -9,15 +9,16 @@ State<S>& HopfieldFields<S>::drive(const ConstStateRef<S>& s) {
     if (const LayerPlan<S>* plan = network().plan()) {
       resize_to(drive_, s.rows(), s.cols());
       for (std::size_t k = 0; k < network().num_free(); ++k)
-        plan->step(k, signals, input_->drive(), nullptr, drive_, nullptr, plan_pulls_);
+        plan->step(k, signals, input_->drive(), nullptr, drive_, nullptr, plan_scratch_);
       return drive_;
     }
   drive_ = input_->drive();
   for (const auto e : network().topology().inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
     const Edge<S>& edge = network().edge(e);
-    edge.pull(End::target, Op::none, signal(a, s), rows_of(drive_, network().block(b)));
-    edge.pull(End::source, Op::none, signal(b, s), rows_of(drive_, network().block(a)));
+    const EdgeSignals<S> u{signal(a, s), signal(b, s)};
+    edge.pull(End::target, u, rows_of(drive_, network().block(b)));
+    edge.pull(End::source, u, rows_of(drive_, network().block(a)));
   }
   return drive_;
 }
@@ -27,17 +28,15 @@ void HopfieldFields<S>::add_pulls_on(std::size_t layer, const ConstStateRef<S>& 
                                      State<S>& out) const {
   for (const auto e : network().topology().inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
-    if (b == layer)
-      network().edge(e).pull(End::target, Op::none, signal(a, s),
-                             rows_of(out, network().block(layer)));
-    else if (a == layer)
-      network().edge(e).pull(End::source, Op::none, signal(b, s),
-                             rows_of(out, network().block(layer)));
+    if (a != layer && b != layer) continue;
+    network().edge(e).pull(b == layer ? End::target : End::source, {signal(a, s), signal(b, s)},
+                           rows_of(out, network().block(layer)));
   }
 }
 
 template <Scalar S>
-const State<S>& HopfieldFields<S>::tangent_pulls(const ConstStateRef<S>& v, Op op) {
+const State<S>& HopfieldFields<S>::tangent_pulls(const ConstStateRef<S>& s,
+                                                 const ConstStateRef<S>& v, Op op) {
   resize_to(pulls_, v.rows(), v.cols());
   const bool conservative = network().topology().feedback() == Feedback::tied;
   take_tangents(v);
@@ -45,16 +44,19 @@ const State<S>& HopfieldFields<S>::tangent_pulls(const ConstStateRef<S>& v, Op o
     if (network().plan() != nullptr && (op == Op::none || conservative)) {
       const bool linear = network().topology().has_linear_signals();
       const ConstStateRef<S> tangents = linear ? v : ConstStateRef<S>(tangents_);
+      const ConstStateRef<S> signals = signal_array(s);
       for (std::size_t k = 0; k < network().num_free(); ++k)
-        network().plan()->step(k, tangents, State<S>(), nullptr, pulls_, nullptr, plan_pulls_);
+        network().plan()->step(k, tangents, State<S>(), nullptr, pulls_, nullptr, plan_scratch_,
+                               &signals);
       return pulls_;
     }
   pulls_.setZero();
   for (const auto e : network().topology().inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
     const Edge<S>& edge = network().edge(e);
-    edge.pull(End::target, op, tangent(a, v), rows_of(pulls_, network().block(b)));
-    edge.pull(End::source, op, tangent(b, v), rows_of(pulls_, network().block(a)));
+    const EdgeSignals<S> u{signal(a, s), signal(b, s)}, t{tangent(a, v), tangent(b, v)};
+    edge.tangent_pull(End::target, op, u, t, rows_of(pulls_, network().block(b)));
+    edge.tangent_pull(End::source, op, u, t, rows_of(pulls_, network().block(a)));
   }
   return pulls_;
 }
@@ -78,15 +80,15 @@ void HopfieldFields<S>::gradient(const ConstStateRef<S>& s, StateRef<S>& out) {
 
 template <Scalar S>
 bool HopfieldFields<S>::multiplies_in_kernel() const {
-  if (network().plan() == nullptr) return false;
+  if (network().plan() == nullptr || !network().homogeneous()) return false;
   for (std::size_t k = 0; k < network().num_free(); ++k)
     if (!network().units(k).has_constant_slopes()) return false;
   return true;
 }
 
 template <Scalar S>
-void HopfieldFields<S>::multiply_in_kernel(const ConstStateRef<S>& v, Index block,
-                                           StateRef<S>& out) {
+void HopfieldFields<S>::multiply_in_kernel(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
+                                           Index block, StateRef<S>& out) {
   if constexpr (std::floating_point<S>) {
     const auto& blocks = network().topology().blocks();
     for (std::size_t b = 0; b < blocks.size(); ++b)
@@ -98,7 +100,7 @@ void HopfieldFields<S>::multiply_in_kernel(const ConstStateRef<S>& v, Index bloc
         }
         const Response<S> response =
             network().units(k).template kernel_curvature<S>(rows_of(v, rows));
-        network().plan()->step(k, v, State<S>(), &response, out, nullptr, plan_pulls_);
+        network().plan()->step(k, v, State<S>(), &response, out, nullptr, plan_scratch_, &s);
       }
   }
 }
@@ -108,9 +110,9 @@ void HopfieldFields<S>::hessian_product(const ConstStateRef<S>& s, const ConstSt
                                         StateRef<S>& out) {
   const Topology& topology = network().topology();
   const bool symmetric = op == Op::none || topology.feedback() == Feedback::tied;
-  if (symmetric && multiplies_in_kernel()) return multiply_in_kernel(v, -1, out);
+  if (symmetric && multiplies_in_kernel()) return multiply_in_kernel(s, v, -1, out);
   if (!topology.has_linear_signals()) drive(s);
-  const State<S>& pulls = tangent_pulls(v, op);
+  const State<S>& pulls = tangent_pulls(s, v, op);
   for (std::size_t k = 0; k < network().num_free(); ++k) {
     const Units& units = network().units(k);
     const Block& block = network().block(k);

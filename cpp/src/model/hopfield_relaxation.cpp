@@ -46,7 +46,7 @@ void HopfieldRelaxation<S>::transposed_map_product(const ConstStateRef<S>& s, co
   mobility(s, nudge, response);
   response.array() *= v.array();
   if (network().topology().potential() == Potential::legendre) {
-    out = fields_->tangent_pulls(response, Op::transpose);
+    out = fields_->tangent_pulls(s, response, Op::transpose);
   } else {
     fields_->hessian_product(s, response, Op::transpose, out);
     out = response - out;
@@ -82,10 +82,10 @@ void HopfieldRelaxation<S>::block_update(Index block, const Nudge<S>& nudge, Sta
 }
 
 template <Scalar S>
-void HopfieldRelaxation<S>::block_hessian_product(Index block, const ConstStateRef<S>&,
+void HopfieldRelaxation<S>::block_hessian_product(Index block, const ConstStateRef<S>& s,
                                                   const ConstStateRef<S>& v,
                                                   StateRef<S> out) const {
-  fields_->multiply_in_kernel(v, block, out);
+  fields_->multiply_in_kernel(s, v, block, out);
 }
 
 /// Returns the force on a layer, or nullptr. A force on all units is copied to scratch memory, which the next call
@@ -126,7 +126,7 @@ bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateR
     if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, signals.cols());
     network().plan()->step(layer, signals, fields_->input().drive(), &*response, out,
                            change != nullptr ? scratch_.change.data() : nullptr,
-                           fields_->plan_pulls());
+                           fields_->plan_scratch());
     if (change != nullptr)
       kernels<S>().largest_change(signals.cols(), scratch_.change.data(), change->data());
     return true;
@@ -143,7 +143,7 @@ void HopfieldRelaxation<S>::take_layer_drive(std::size_t layer, const ConstState
   if constexpr (std::floating_point<S>)
     if (network().plan() != nullptr)
       return network().plan()->step(layer, signals, input, nullptr, scratch_.drive, nullptr,
-                                    fields_->plan_pulls());
+                                    fields_->plan_scratch());
   rows_of(scratch_.drive, network().block(layer)) = rows_of(input, network().block(layer));
   fields_->add_pulls_on(layer, s, scratch_.drive);
 }
@@ -191,7 +191,7 @@ bool HopfieldRelaxation<S>::measure_in_kernel(std::size_t layer, const ConstStat
     const auto response = kernel_response(layer, nudge);
     if (!response) return false;
     network().plan()->measure(layer, signals, fields_->input().drive(), *response,
-                              scratch_.change.data(), fields_->plan_pulls());
+                              scratch_.change.data(), fields_->plan_scratch());
     return true;
   }
   return false;
@@ -206,7 +206,9 @@ void HopfieldRelaxation<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& 
     const ConstStateRef<S> signals = fields_->take_signals(s);
     for (Index block = 0; block < num_blocks(); ++block) {
       for (const auto k : network().topology().blocks()[static_cast<std::size_t>(block)]) {
-        if (block == settled && network().units(k).signal_is_linear()) continue;
+        if (block == settled && network().units(k).signal_is_linear() &&
+            !network().drives_itself(k))
+          continue;
         if (measure_in_kernel(k, signals, nudge)) continue;
         resize_to(scratch_.response, s.rows(), s.cols());
         StateRef<S> image(scratch_.response);

@@ -7,7 +7,7 @@
 namespace equiprop {
 namespace {
 
-/// Stores the sum of a signal over the samples in out; threads share the rows.
+/// Stores the sum of a signal over the samples in out, (units,); threads share the rows.
 template <class S>
 void sum_samples(const Signal<S>& u, ParametersRef<S> out) {
   for_each_chunk(out.size(), chunk_columns, [&](Index begin, Index count) {
@@ -101,19 +101,16 @@ void HopfieldTerms<S>::show_contrast(std::span<const Term> terms, ParameterSink<
   const Topology& topology = network().topology();
   const ConstStateRef<S> x = fields_->input().x(x_);
   for (const auto e : topology.from_input()) {
-    const Signal<S> to = summed_signal(network().target(e), terms);
-    const OuterProduct<S> product{to.scale, to.rows, x};
-    network().edge(e).add_products(topology.weights(e), {&product, 1}, sink);
+    const EdgeSignals<S> u{{S(1), x}, summed_signal(network().target(e), terms)};
+    network().edge(e).add_products({&u, 1}, sink);
   }
   for (const auto e : topology.inner()) {
-    products_.clear();
-    products_.reserve(terms.size());
-    for (std::size_t k = 0; k < terms.size(); ++k) {
-      const Signal<S> to = weighted_signal(network().target(e), terms, k);
-      const Signal<S> from = network().signal(network().source(e), terms[k].state, signals_[k]);
-      products_.push_back({to.scale * from.scale, to.rows, from.rows});
-    }
-    network().edge(e).add_products(topology.weights(e), products_, sink);
+    edge_terms_.clear();
+    edge_terms_.reserve(terms.size());
+    for (std::size_t k = 0; k < terms.size(); ++k)
+      edge_terms_.push_back({network().signal(network().source(e), terms[k].state, signals_[k]),
+                             weighted_signal(network().target(e), terms, k)});
+    network().edge(e).add_products(edge_terms_, sink);
   }
   show_biases(sink);
 }
@@ -134,33 +131,33 @@ template <Scalar S>
 void HopfieldTerms<S>::show_mixed_derivative(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                              S weight, ParameterSink<S>& sink) {
   const Topology& topology = network().topology();
-  const auto product = [&](const Signal<S>& to, const Signal<S>& from) {
-    return OuterProduct<S>{-weight * to.scale * from.scale, to.rows, from.rows};
-  };
   const ConstStateRef<S> x = fields_->input().x(x_);
   for (const auto e : topology.from_input()) {
-    const OuterProduct<S> forward = product(fields_->tangent(network().target(e), v), {S(1), x});
-    network().edge(e).add_products(topology.weights(e), {&forward, 1}, sink);
+    Signal<S> to = fields_->tangent(network().target(e), v);
+    to.scale *= -weight;
+    const EdgeSignals<S> u{{S(1), x}, to};
+    network().edge(e).add_products({&u, 1}, sink);
   }
   for (const auto e : topology.inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
-    const Edge<S>& edge = network().edge(e);
-    const std::array both{product(fields_->signal(b, s), fields_->tangent(a, v)),
-                          product(fields_->tangent(b, v), fields_->signal(a, s))};
-    if (topology.feedback() == Feedback::tied) {
-      edge.add_products(topology.weights(e), both, sink);
-    } else {
-      edge.add_products(topology.feedback_weights(e), {&both[0], 1}, sink);
-      edge.add_products(topology.weights(e), {&both[1], 1}, sink);
-    }
+    network().edge(e).add_tangent_products(
+        -weight, {fields_->signal(a, s), fields_->signal(b, s)},
+        {fields_->tangent(a, v), fields_->tangent(b, v)}, sink);
   }
   show_biases(sink);
 }
 
 template <Scalar S>
 void HopfieldTerms<S>::show_biases(ParameterSink<S>& sink) {
-  for (std::size_t layer = 0; layer < network().num_free(); ++layer)
-    sink.numbers(network().topology().bias(layer).offset, bias_gradient(layer));
+  for (std::size_t layer = 0; layer < network().num_free(); ++layer) {
+    const Block& bias = network().topology().bias(layer);
+    ParametersRef<S> sums = bias_gradient(layer);
+    for (Index begin = bias.rows; begin < sums.size(); begin += bias.rows) {
+      sums.head(bias.rows) += sums.segment(begin, bias.rows);
+      sums.segment(begin, bias.rows).setZero();  // this function may be called twice
+    }
+    sink.numbers(bias.offset, sums.head(bias.rows));
+  }
 }
 
 /// Hands a derivative to a sink; if the sink needs a bound, computes and checks the bound first.

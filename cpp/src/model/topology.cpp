@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 #include <string>
-#include <tuple>
+#include <utility>
 
 namespace equiprop {
 namespace {
@@ -16,21 +16,35 @@ std::string numbered(char letter, std::size_t number) {
   return name += std::to_string(number);
 }
 
+void check_shape(const Layer& layer) {
+  const auto [channels, height, width] = layer.shape;
+  const bool sizes = channels >= 1 && height >= 1 && width >= 1 && channels <= max_units &&
+                     height <= max_units && width <= max_units;
+  const bool image = height != 1 || width != 1;
+  if (sizes && height <= max_units / channels && width <= max_units / (channels * height)) return;
+  require(image, "Topology", "A layer has between 1 and 2^31 units.", channels, " in layer '",
+          layer.name, "'");
+  require(false, "Topology", "A layer has between 1 and 2^31 units.", channels, " x ", height,
+          " x ", width, " in layer '", layer.name, "'");
+}
+
 }  // namespace
 
 Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
-                   Feedback feedback)
+                   Feedback feedback, ImageFormat format)
     : layers_(std::move(layers)),
       couplings_(std::move(couplings)),
       potential_(potential),
-      feedback_(feedback) {
+      feedback_(feedback),
+      format_(format) {
   check();
   for (std::size_t k = 1; k < layers_.size(); ++k) {
-    state_.append(layers_[k].name, layers_[k].units);
+    state_.append(layers_[k].name, layers_[k].shape.units());
     units_.emplace_back(layers_[k].activation, potential_);
   }
-  const auto append = [&](char letter, std::size_t number, Index rows, Index columns = 1) {
-    parameters_.append(numbered(letter, number), rows, columns);
+  const auto append = [&](char letter, std::size_t number, Index rows, Index columns,
+                          std::vector<Index> shape) {
+    parameters_.append(numbered(letter, number), rows, columns, std::move(shape));
     // Checked after each block, before the sum can overflow.
     require(parameters_.size() <= max_parameters, "Topology",
             "A network has at most 2^38 parameters.", parameters_.size());
@@ -39,9 +53,9 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, P
     Coupling& coupling = couplings_[e];
     if (coupling.target() == 0) coupling = coupling.reversed();
     const WeightShape weights =
-        coupling.weights_of(layers_[static_cast<std::size_t>(coupling.source())].units,
-                            layers_[static_cast<std::size_t>(coupling.target())].units);
-    append('W', e + 1, weights.rows, weights.columns);
+        coupling.weights_of(layers_[static_cast<std::size_t>(coupling.source())].shape,
+                            layers_[static_cast<std::size_t>(coupling.target())].shape);
+    append('W', e + 1, weights.rows, weights.columns, weights.shape);
     fans_.push_back(weights.fan_in + weights.fan_out);
     (coupling.source() == 0 ? from_input_ : inner_).push_back(e);
     feedback_of_.push_back(e);
@@ -49,10 +63,13 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, P
   if (feedback_ == Feedback::separate)
     for (const auto e : inner_) {
       feedback_of_[e] = parameters_.blocks().size();
-      const Index rows = parameters_[e].rows, columns = parameters_[e].columns;
-      append('B', e + 1, rows, columns);
+      const Block forward = parameters_[e];
+      append('B', e + 1, forward.rows, forward.columns, forward.shape);
     }
-  for (std::size_t k = 1; k < layers_.size(); ++k) append('b', k, layers_[k].units);
+  for (std::size_t k = 1; k < layers_.size(); ++k) {
+    const Index channels = layers_[k].shape.channels;
+    append('b', k, channels, 1, {channels});
+  }
   color();
 }
 
@@ -61,13 +78,12 @@ void Topology::check() const {
           layers_.size(), " layers");
   std::set<std::string> names;
   for (const auto& layer : layers_) {
-    require(layer.units >= 1 && layer.units <= max_units, "Topology",
-            "A layer has between 1 and 2^31 units.", layer.units, " in layer '", layer.name, "'");
+    check_shape(layer);
     require(names.insert(layer.name).second, "Topology", "Layer names are different.", "'",
             layer.name, "' twice");
   }
   const auto count = static_cast<Index>(layers_.size());
-  std::set<std::tuple<Index, Index, std::string>> seen;
+  std::set<std::pair<Index, Index>> seen;
   std::set<Index> coupled;
   for (const Coupling& coupling : couplings_) {
     const Index source = coupling.source(), target = coupling.target();
@@ -81,10 +97,12 @@ void Topology::check() const {
             "graph couples any pair of layers, the input among them, at most once, and every layer "
             "to another.",
             source, " -> ", target, ", within layer '", first, "'");
-    const auto [low, high] = std::minmax(source, target);
-    require(seen.insert({low, high, std::string(coupling.kind())}).second, "Topology",
-            "At most one " + std::string(coupling.kind()) +
-                " coupling joins a pair of layers, in either direction: the sum of two is one.",
+    require(target != 0 || !coupling.directed(), "Topology",
+            "A coupling of images has the input as its source.", source, " -> ", target);
+    const auto pair = std::minmax(source, target);
+    require(coupling.as<Dense>() == nullptr || seen.insert(pair).second, "Topology",
+            "At most one dense coupling joins a pair of layers, in either direction: the sum of "
+            "two is one.",
             source, " -> ", target, ", a second one of layers '", first, "' and '", second, "'");
     coupled.insert({source, target});
   }

@@ -8,18 +8,19 @@ namespace equiprop::tests {
 
 /// The products of the coupling, with one weight per pair of units: the energy is -sum_i w_i u_i v_i.
 template <Scalar S>
-class DiagonalEdge final : public Edge<S> {
+class DiagonalEdge final : public BilinearEdge<S> {
  public:
-  explicit DiagonalEdge(const EdgeEnds<S>& ends) : ends_(ends) {}
+  explicit DiagonalEdge(const EdgeEnds<S>& ends) : BilinearEdge<S>(ends), ends_(ends) {}
 
-  void pull(End end, Op op, const Signal<S>& other, StateRef<S> out) const override {
+ protected:
+  void multiply(End end, Op op, const Signal<S>& other, StateRef<S> out) const override {
     const bool forth = (end == End::target) == (op == Op::none);
     const auto w = weights(forth ? ends_.forward : ends_.backward);
     for (Index j = 0; j < out.cols(); ++j)
       out.col(j).array() += other.scale * (w * other.rows.col(j).array());
   }
-  void add_products(const Block& weights, std::span<const OuterProduct<S>> terms,
-                    ParameterSink<S>& sink) const override {
+  void add_outer(const Block& weights, std::span<const OuterProduct<S>> terms,
+                 ParameterSink<S>& sink) const override {
     Parameters<S> sums = Parameters<S>::Zero(weights.size());
     for (const auto& [scale, a, b] : terms) sums += scale * a.cwiseProduct(b).rowwise().sum();
     sink.numbers(weights.offset, sums);
@@ -40,13 +41,13 @@ struct Diagonal {
   Index target = 0;  ///< position of the target layer
 
   static std::string_view kind_name() { return "diagonal"; }
-  WeightShape weights_of(Index source_units, Index target_units) const {
-    require(source_units == target_units, "Diagonal", "Both layers have as many units.",
-            source_units, " and ", target_units);
-    return {target_units, 1, 1, 1};
+  WeightShape weights_of(const Shape& from, const Shape& to) const {
+    require(from.units() == to.units(), "Diagonal", "Both layers have as many units.", from.units(),
+            " and ", to.units());
+    return {to.units(), 1, 1, 1};
   }
   template <Scalar S>
-  std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const {
+  std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const {
     return std::make_unique<DiagonalEdge<S>>(ends);
   }
 };

@@ -23,7 +23,7 @@ double naive_energy(const HopfieldNetwork<double>& network, const State<double>&
   };
   double energy = 0;
   for (std::size_t k = 1; k < topology.layers().size(); ++k)
-    for (Index i = 0; i < topology.layers()[k].units; ++i) {
+    for (Index i = 0; i < topology.layers()[k].shape.units(); ++i) {
       const double v = state(k, i);
       energy += quadratic ? v * v / 2
                           : std::visit([&](const auto& rho) { return rho.potential(v); },
@@ -33,8 +33,8 @@ double naive_energy(const HopfieldNetwork<double>& network, const State<double>&
   for (std::size_t e = 0; e < topology.couplings().size(); ++e) {
     const auto source = static_cast<std::size_t>(topology.couplings()[e].source());
     const auto target = static_cast<std::size_t>(topology.couplings()[e].target());
-    const Index targets = topology.layers()[target].units;
-    for (Index i = 0; i < topology.layers()[source].units; ++i)
+    const Index targets = topology.layers()[target].shape.units();
+    for (Index i = 0; i < topology.layers()[source].shape.units(); ++i)
       for (Index j = 0; j < targets; ++j)
         energy -= signal(source, i) * theta(topology.weights(e).offset + i * targets + j) *
                   signal(target, j);

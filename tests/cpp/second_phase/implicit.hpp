@@ -30,7 +30,7 @@ inline std::vector<Index> free_units(const Case& c, const State<double>& s) {
   std::vector<Index> free;
   Index unit = 0;
   for (std::size_t k = 1; k < c.layers.size(); ++k)
-    for (Index i = 0; i < c.layers[k].units; ++i, ++unit) {
+    for (Index i = 0; i < c.layers[k].shape.units(); ++i, ++unit) {
       const auto* clip = std::get_if<Clip>(&c.layers[k].activation);
       const double gain = clip != nullptr && c.potential == Potential::quadratic ? clip->gain : 1;
       if (clip == nullptr || (s(unit) > clip->lower / gain && s(unit) < clip->upper / gain))

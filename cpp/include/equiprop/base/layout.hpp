@@ -14,6 +14,8 @@ struct Block {
   Index offset = 0;   ///< index of its first number
   Index rows = 0;     ///< units of the target, for weights
   Index columns = 1;  ///< units of the source, for weights
+  /// Shape in C order that NumPy and files see.
+  std::vector<Index> shape = {};
 
   /// Returns how many numbers the block holds.
   Index size() const { return rows * columns; }
@@ -22,9 +24,10 @@ struct Block {
 /// A sequence of adjacent blocks.
 class Layout {
  public:
-  /// Adds a block at the end.
-  void append(std::string name, Index rows, Index columns = 1) {
-    blocks_.push_back({std::move(name), size_, rows, columns});
+  /// Adds a block at the end. An empty shape stands for (columns, rows).
+  void append(std::string name, Index rows, Index columns = 1, std::vector<Index> shape = {}) {
+    if (shape.empty()) shape = {columns, rows};
+    blocks_.push_back({std::move(name), size_, rows, columns, std::move(shape)});
     size_ += rows * columns;
   }
   /// Returns how many numbers all blocks hold.

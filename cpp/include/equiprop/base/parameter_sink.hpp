@@ -23,6 +23,10 @@ class ParameterSink {
   /// Returns true if the sink modifies data while it receives, so that it must know beforehand that no sum overflows.
   /// The model then calls `bounded` before it hands over the first block.
   virtual bool needs_bound() const { return false; }
+  /// Returns true if the sink only measures what it receives. A model may then hand over, in place of sums that are
+  /// costly to compute, a product of the same block whose entries are bounded by a larger number; its factors need not
+  /// have the shape of the block.
+  virtual bool measures() const { return false; }
   /// Receives an upper bound of the absolute value of all numbers that follow; infinity or NaN if there is none.
   /// Returns false to receive nothing: the caller must then sum the derivative itself and check it.
   virtual bool bounded(double /*bound*/) { return true; }
@@ -143,6 +147,7 @@ class EQUIPROP_EXPORT Bound final : public ParameterSink<S> {
   double value() const { return value_; }
   /// See ParameterSink.
   ///@{
+  bool measures() const override { return true; }
   void products(const Block& weights, std::span<const OuterProduct<S>> terms) override;
   void numbers(Index begin, const ConstParametersRef<S>& sums) override;
   ///@}

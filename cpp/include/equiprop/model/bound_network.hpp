@@ -41,8 +41,16 @@ class EQUIPROP_EXPORT BoundNetwork {
   /// Returns the plan of the packed kernels, or nullptr: it exists if the scalar is real and every edge between free
   /// layers supports it. Its steps read the signals of `take_signals`, or the state itself if all signals are linear.
   const LayerPlan<RealOf<S>>* plan() const { return plan_.get(); }
-  /// Packs the present weights.
+  /// Packs the present weights of all edges and of the plan.
   void pack();
+  /// Edge::bilinear and Edge::homogeneous of all edges between free layers.
+  ///@{
+  bool bilinear() const { return bilinear_; }
+  bool homogeneous() const { return homogeneous_; }
+  ///@}
+  /// Returns true if the drive of layer k depends on its own state: the layer is the source of an edge that is not
+  /// bilinear.
+  bool drives_itself(std::size_t k) const { return drives_itself_[k]; }
 
   /// Stores signal(s) of the units with a nonlinear signal and s of the others in `signals`, (units, batch). Does
   /// nothing if all signals are linear.
@@ -59,7 +67,9 @@ class EQUIPROP_EXPORT BoundNetwork {
 
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
-  std::vector<std::unique_ptr<const Edge<S>>> edges_;
+  std::vector<std::unique_ptr<Edge<S>>> edges_;
+  std::vector<bool> drives_itself_;
+  bool bilinear_ = true, homogeneous_ = true;
   std::unique_ptr<LayerPlan<RealOf<S>>> plan_;
 };
 

@@ -28,13 +28,17 @@ class EQUIPROP_EXPORT ClampedInput {
   auto drive() const {
     return drive_->block(0, drive_begin_, network_->topology().state().size(), batch());
   }
-  /// Returns x of these samples, (inputs, batch). If they are not a range, x is copied to `scratch`.
+  /// Returns x of these samples, (inputs, batch), in the order of the units of the input layer. If they are not a range, x is copied to `scratch`.
   ConstStateRef<S> x(State<S>& scratch) const;
+  /// Adds to out, (inputs, batch) in the order of the caller's input, the pull on the input of a coupling whose target
+  /// has this signal.
+  void add_input_pulls(std::size_t coupling, const Signal<S>& target, StateRef<S> out) const;
   /// Returns an upper bound of max |x| for real scalars; NaN if an entry is NaN.
   double largest_size() const { return sizes_->template maxCoeff<Eigen::PropagateNaN>(); }
 
  private:
   void check_parameters() const;
+  void take_sample(const ConstParametersRef<S>& from, ParametersRef<S> to) const;
   void drive_layer(std::size_t free_layer, StateRef<S> out) const;
 
   std::shared_ptr<BoundNetwork<S>> network_;

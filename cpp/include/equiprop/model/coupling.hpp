@@ -1,12 +1,13 @@
 #pragma once
 /// Couplings: the terms -<u_target, W u_source> of a network's energy, as a description without arithmetic.
 ///
-/// `Dense` is the only kind in the library. A program can add kinds; see `Coupling`.
+/// `Dense` is here, couplings of images are in convolution.hpp. A program can add kinds; see `Coupling`.
 
 #include <concepts>
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/export.hpp"
@@ -20,19 +21,22 @@ struct WeightShape {
   Index columns = 1;   ///< columns of the block
   double fan_in = 0;   ///< number of terms in the sum that drives a target unit
   double fan_out = 0;  ///< number of terms in the sum that drives a source unit
+  /// Shape in C order that NumPy and files see; empty for (columns, rows).
+  std::vector<Index> shape = {};
 };
 
 /// Requirements of a kind of coupling: a copyable type with the positions of two layers (`source`, `target`).
-/// `weights_of` returns the shape of its weights for given layer sizes and throws if they do not fit; `bind` returns,
-/// for each scalar, the Edge that computes with them.
+/// `weights_of` returns the shape of its weights for given layers and throws if they do not fit; `bind` returns, for
+/// each scalar, the Edge that computes with them. A kind with `static constexpr bool directed = true` differs from
+/// itself with source and target exchanged; the input cannot be its target.
 template <class K>
 concept CouplingKind = std::copyable<K> &&
-    requires(K kind, const K fixed, Index units, const EdgeEnds<float>& ends) {
+    requires(K kind, const K fixed, const Shape& shape, const EdgeEnds<float>& ends) {
   { kind.source } -> std::same_as<Index&>;
   { kind.target } -> std::same_as<Index&>;
   { K::kind_name() } -> std::convertible_to<std::string_view>;
-  { fixed.weights_of(units, units) } -> std::same_as<WeightShape>;
-  { fixed.bind(ends) } -> std::convertible_to<std::unique_ptr<const Edge<float>>>;
+  { fixed.weights_of(shape, shape) } -> std::same_as<WeightShape>;
+  { fixed.bind(ends) } -> std::convertible_to<std::unique_ptr<Edge<float>>>;
 };
 
 /// All-to-all weights W (target, source); NumPy shows them as (source, target).
@@ -42,10 +46,10 @@ struct EQUIPROP_EXPORT Dense {
 
   static std::string_view kind_name() { return "dense"; }  ///< name of the kind
   /// Returns the shape (target units, source units).
-  WeightShape weights_of(Index source_units, Index target_units) const;
+  WeightShape weights_of(const Shape& from, const Shape& to) const;
   /// Returns the edge that computes with these weights.
   template <Scalar S>
-  std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const;
+  std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;
 };
 
 /// A coupling of any kind, held by value. A program adds a kind as a type that satisfies CouplingKind.
@@ -62,16 +66,18 @@ class Coupling {
   Index source() const { return held_->source(); }              ///< position of the source layer
   Index target() const { return held_->target(); }              ///< position of the target layer
   std::string_view kind() const { return held_->kind_name(); }  ///< name of the kind
-  /// Returns the shape of the weights between layers with these numbers of units. Throws InvalidArgument if they do not
+  /// Returns the shape of the weights between layers of these shapes. Throws InvalidArgument if they do not
   /// fit.
-  WeightShape weights_of(Index source_units, Index target_units) const {
-    return held_->weights_of(source_units, target_units);
+  WeightShape weights_of(const Shape& from, const Shape& to) const {
+    return held_->weights_of(from, to);
   }
   /// Returns the edge that computes with these weights.
   template <Scalar S>
-  std::unique_ptr<const Edge<S>> bind(const EdgeEnds<S>& ends) const {
+  std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const {
     return held_->bind(ends);
   }
+  /// Returns true if the coupling with source and target exchanged is another one.
+  bool directed() const { return held_->directed(); }
   /// Returns the coupling with source and target exchanged.
   Coupling reversed() const { return held_->reversed(); }
   /// Returns the coupling as K, or nullptr if it is of another kind.
@@ -87,12 +93,13 @@ class Coupling {
     virtual Index source() const = 0;
     virtual Index target() const = 0;
     virtual std::string_view kind_name() const = 0;
-    virtual WeightShape weights_of(Index, Index) const = 0;
+    virtual WeightShape weights_of(const Shape&, const Shape&) const = 0;
+    virtual bool directed() const = 0;
     virtual Coupling reversed() const = 0;
-    virtual std::unique_ptr<const Edge<float>> bind(const EdgeEnds<float>&) const = 0;
-    virtual std::unique_ptr<const Edge<double>> bind(const EdgeEnds<double>&) const = 0;
-    virtual std::unique_ptr<const Edge<Complex>> bind(const EdgeEnds<Complex>&) const = 0;
-    virtual std::unique_ptr<const Edge<Dual<double>>> bind(const EdgeEnds<Dual<double>>&) const = 0;
+    virtual std::unique_ptr<Edge<float>> bind(const EdgeEnds<float>&) const = 0;
+    virtual std::unique_ptr<Edge<double>> bind(const EdgeEnds<double>&) const = 0;
+    virtual std::unique_ptr<Edge<Complex>> bind(const EdgeEnds<Complex>&) const = 0;
+    virtual std::unique_ptr<Edge<Dual<double>>> bind(const EdgeEnds<Dual<double>>&) const = 0;
   };
   template <class K>
   struct Held final : Interface {
@@ -100,24 +107,30 @@ class Coupling {
     Index source() const override { return kind.source; }
     Index target() const override { return kind.target; }
     std::string_view kind_name() const override { return K::kind_name(); }
-    WeightShape weights_of(Index from, Index to) const override {
+    WeightShape weights_of(const Shape& from, const Shape& to) const override {
       return kind.weights_of(from, to);
+    }
+    bool directed() const override {
+      if constexpr (requires { K::directed; })
+        return K::directed;
+      else
+        return false;
     }
     Coupling reversed() const override {
       K other = kind;
       std::swap(other.source, other.target);
       return other;
     }
-    std::unique_ptr<const Edge<float>> bind(const EdgeEnds<float>& ends) const override {
+    std::unique_ptr<Edge<float>> bind(const EdgeEnds<float>& ends) const override {
       return kind.bind(ends);
     }
-    std::unique_ptr<const Edge<double>> bind(const EdgeEnds<double>& ends) const override {
+    std::unique_ptr<Edge<double>> bind(const EdgeEnds<double>& ends) const override {
       return kind.bind(ends);
     }
-    std::unique_ptr<const Edge<Complex>> bind(const EdgeEnds<Complex>& ends) const override {
+    std::unique_ptr<Edge<Complex>> bind(const EdgeEnds<Complex>& ends) const override {
       return kind.bind(ends);
     }
-    std::unique_ptr<const Edge<Dual<double>>> bind(
+    std::unique_ptr<Edge<Dual<double>>> bind(
         const EdgeEnds<Dual<double>>& ends) const override {
       return kind.bind(ends);
     }

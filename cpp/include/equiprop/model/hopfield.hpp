@@ -97,6 +97,7 @@ class EQUIPROP_EXPORT ClampedHopfield final : public EnergyInterface<S>,
   void input_gradient(const ConstStateRef<S>& s, S weight, StateRef<S> out) const override;
   void mixed_input_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, S weight,
                            StateRef<S> out) const override;
+  void add_inhomogeneous(const ConstStateRef<S>& s, PerSample<S>& out) const;
   bool weighted_contrast(std::span<const State<S>> states, std::span<const S> weights,
                          const PerSample<RealOf<S>>& samples,
                          ParameterSink<S>& sink) const override;
@@ -120,8 +121,11 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   /// (see Topology).
   HopfieldNetwork(std::vector<Layer> layers, std::vector<Coupling> couplings,
                   Potential potential = Potential::legendre, Feedback feedback = Feedback::tied)
-      : topology_(std::make_shared<const Topology>(std::move(layers), std::move(couplings),
-                                                   potential, feedback)),
+      : HopfieldNetwork(
+            Topology(std::move(layers), std::move(couplings), potential, feedback)) {}
+  /// Creates a network on a graph, whose parameters are 0.
+  explicit HopfieldNetwork(Topology topology)
+      : topology_(std::make_shared<const Topology>(std::move(topology))),
         parameters_(
             std::make_shared<Parameters<S>>(Parameters<S>::Zero(topology_->parameters().size()))) {}
 
@@ -163,8 +167,7 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   /// Returns a copy of the network with another scalar; the parameters are converted.
   template <class T>
   HopfieldNetwork<T> cast() const {
-    HopfieldNetwork<T> other(topology_->layers(), topology_->couplings(), topology_->potential(),
-                             topology_->feedback());
+    HopfieldNetwork<T> other(*topology_);
     other.parameters() = parameters_->template cast<T>();
     other.set_scaling(scaling_);
     return other;

@@ -44,8 +44,9 @@ class EQUIPROP_EXPORT HopfieldFields {
     return network().signal(k, v, tangents_);
   }
   ///@}
-  /// Returns M (u' v), or M^T (u' v) for Op::transpose, in scratch memory; requires signals() at s.
-  const State<S>& tangent_pulls(const ConstStateRef<S>& v, Op op);
+  /// Returns the derivative M of the pulls at s times (u' v), or M^T (u' v) for Op::transpose, in scratch memory;
+  /// requires signals() at s.
+  const State<S>& tangent_pulls(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Op op);
   /// Adds M u at s for one layer to the rows of that layer in out; requires signals() at s.
   void add_pulls_on(std::size_t layer, const ConstStateRef<S>& s, State<S>& out) const;
 
@@ -54,19 +55,21 @@ class EQUIPROP_EXPORT HopfieldFields {
   /// Stores H v at s in out, or H^T v for Op::transpose.
   void hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Op op,
                        StateRef<S>& out);
-  /// Returns true if all slopes are constant and the packed kernels can multiply by H.
+  /// Returns true if all slopes are constant and the packed kernels can multiply by H, whose diagonal blocks are then
+  /// diagonal.
   bool multiplies_in_kernel() const;
   /// Stores H v, computed by the kernels, in out. If `block` >= 0, only the rows of that block are computed; the others
   /// are set to zero.
-  void multiply_in_kernel(const ConstStateRef<S>& v, Index block, StateRef<S>& out);
+  void multiply_in_kernel(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Index block,
+                          StateRef<S>& out);
 
   /// Returns the scratch memory for LayerPlan::step.
-  std::vector<Pull<RealOf<S>>>& plan_pulls() { return plan_pulls_; }
+  PlanScratch<RealOf<S>>& plan_scratch() { return plan_scratch_; }
 
  private:
   std::shared_ptr<const ClampedInput<S>> input_;
   State<S> drive_, signals_, slopes_, tangents_, pulls_;  // (units, batch)
-  std::vector<Pull<RealOf<S>>> plan_pulls_;
+  PlanScratch<RealOf<S>> plan_scratch_;
 };
 
 extern template class HopfieldFields<float>;

@@ -59,7 +59,7 @@ class EQUIPROP_EXPORT HopfieldTerms {
   KeptStates<S> scaled_;           // signals of each state times the weights of the samples
   std::shared_ptr<State<S>> sum_;  // weighted sum of the signals of several states
   Parameters<S> biases_;           // derivative with respect to the biases, (units,)
-  std::vector<OuterProduct<S>> products_;
+  std::vector<EdgeSignals<S>> edge_terms_;
   State<S> x_;
 };
 

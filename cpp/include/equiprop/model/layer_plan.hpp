@@ -2,6 +2,8 @@
 /// The plan of a network's packed kernels: for each free layer, the neighbours that pull on it and the location of
 /// their weights. Edges fill it in; weights are packed once per clamp, for both directions.
 
+#include <memory>
+
 #include "equiprop/base/export.hpp"
 #include "equiprop/base/kernels.hpp"
 #include "equiprop/base/layout.hpp"
@@ -18,6 +20,24 @@ struct PlannedPull {
   T gain;            ///< gain of the neighbour's linear signal
 };
 
+/// A pull on a layer that is no product with a matrix of all its units, for one sample at a time.
+template <std::floating_point T>
+class PlannedMap {
+ public:
+  virtual ~PlannedMap() = default;
+  /// Adds to out (units of the layer,) the pull at the signals of all layers, (units of the state,).
+  virtual void add(const T* signals, T* out) const = 0;
+  /// Adds the derivative of the pull at `signals` along `tangents`.
+  virtual void add_tangent(const T* signals, const T* tangents, T* out) const = 0;
+};
+
+/// Scratch memory of a thread for the steps of a plan.
+template <std::floating_point T>
+struct PlanScratch {
+  std::vector<Pull<T>> pulls;
+  std::vector<T> sums;  // (units of a layer, batch)
+};
+
 /// The pulls of all neighbours of each layer, with their packed weights. States are (units, batch).
 template <std::floating_point T>
 class EQUIPROP_EXPORT LayerPlan {
@@ -27,18 +47,20 @@ class EQUIPROP_EXPORT LayerPlan {
 
   /// Adds a pull on a free layer. The order of the pulls of a layer affects the rounding of their sum.
   void add(Index layer, const PlannedPull<T>& pull);
+  /// Adds a pull on a free layer that is computed before the others.
+  void add(Index layer, std::unique_ptr<const PlannedMap<T>> map);
   /// Packs the present weights. No pull may be added afterwards.
   void pack();
 
-  /// Computes the rows of `layer` in out: response(start + sum of its pulls at s). An empty `start` counts as 0;
-  /// without a response the sum is stored. `change` is LayerStep::change, measured from s, or nullptr. `out` may be s.
-  /// `pulls` is scratch memory of the calling thread.
+  /// Computes the rows of `layer` in out: response(start + sum of its pulls at the signals s). An empty `start` counts
+  /// as 0; without a response the sum is stored. `change` is LayerStep::change, measured from s, or nullptr. `out` may
+  /// be s. If `at` is given, the derivatives of the pulls at the signals `at` along s are summed instead.
   void step(std::size_t layer, const ConstStateRef<T>& s, const ConstStateRef<T>& start,
-            const Response<T>* response, StateRef<T> out, T* change,
-            std::vector<Pull<T>>& pulls) const;
+            const Response<T>* response, StateRef<T> out, T* change, PlanScratch<T>& scratch,
+            const ConstStateRef<T>* at = nullptr) const;
   /// Raises `change` (LayerStep::change) by the change that `step` would make, without storing the result.
   void measure(std::size_t layer, const ConstStateRef<T>& s, const ConstStateRef<T>& start,
-               const Response<T>& response, T* change, std::vector<Pull<T>>& pulls) const;
+               const Response<T>& response, T* change, PlanScratch<T>& scratch) const;
 
  private:
   struct Neighbour {
@@ -49,12 +71,15 @@ class EQUIPROP_EXPORT LayerPlan {
     Index begin, rows;
     bool by_rows;  // layout of the packed weights
     std::vector<Neighbour> neighbours;
+    std::vector<std::unique_ptr<const PlannedMap<T>>> maps;
   };
 
   static void reserve(Layer& layer);
   void run(const Layer& layer, const ConstStateRef<T>& s, const ConstStateRef<T>& start,
            const Response<T>* response, T* out, Index out_stride, T* change,
-           std::vector<Pull<T>>& pulls) const;
+           PlanScratch<T>& scratch, const ConstStateRef<T>* at) const;
+  void add_maps(const Layer& layer, const ConstStateRef<T>& s, const ConstStateRef<T>& start,
+                PlanScratch<T>& scratch, const ConstStateRef<T>* at) const;
 
   std::vector<Layer> layers_;
 };

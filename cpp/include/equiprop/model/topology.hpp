@@ -14,7 +14,7 @@ namespace equiprop {
 /// A layer of a network.
 struct Layer {
   std::string name;                        ///< name, different from that of every other layer
-  Index units = 0;                         ///< number of units, at least 1
+  Shape shape;                             ///< number of units, or the shape of an image
   Activation activation = hard_sigmoid();  ///< activation of the units; unused in the input
 };
 
@@ -22,15 +22,19 @@ struct Layer {
 /// an energy requires; `separate` uses weights of its own, and the dynamics are then a vector field without an energy.
 enum class Feedback { tied, separate };
 
+/// The order of the numbers of an input image: `channels_last` is that of the units of the input layer; with
+/// `channels_first`, number (c, y, x) is at (c height + y) width + x, and clamping converts it.
+enum class ImageFormat { channels_last, channels_first };
+
 /// A graph of layers. Layer 0 is the clamped input, the last layer the output. Each pair of different layers, including
-/// the input, has at most one coupling, in either direction, and every layer has at least one. There are no couplings
-/// within a layer.
+/// the input, has at most one dense coupling, in either direction, and every layer has at least one coupling. There are
+/// no couplings within a layer.
 class EQUIPROP_EXPORT Topology {
  public:
   /// Creates the graph. Throws InvalidArgument unless names differ, sizes are positive, and the couplings form such a
   /// graph.
   Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, Potential potential,
-           Feedback feedback = Feedback::tied);
+           Feedback feedback = Feedback::tied, ImageFormat format = ImageFormat::channels_last);
 
   /// The arguments of the constructor.
   ///@{
@@ -38,6 +42,7 @@ class EQUIPROP_EXPORT Topology {
   const std::vector<Coupling>& couplings() const { return couplings_; }
   Potential potential() const { return potential_; }
   Feedback feedback() const { return feedback_; }
+  ImageFormat format() const { return format_; }
   ///@}
   const Layout& state() const { return state_; }  ///< free layers in a state, in order
   /// Returns the blocks of the parameters: W1, W2, ..., then B1, B2, ... of the inner couplings if feedback is
@@ -46,9 +51,14 @@ class EQUIPROP_EXPORT Topology {
 
   /// The numbers of units of the first and of the last layer.
   ///@{
-  Index num_inputs() const { return layers_.front().units; }
-  Index num_outputs() const { return layers_.back().units; }
+  Index num_inputs() const { return layers_.front().shape.units(); }
+  Index num_outputs() const { return layers_.back().shape.units(); }
   ///@}
+  /// Returns true if the numbers of an input are in another order than the units of the input layer.
+  bool converts_input() const {
+    const Shape& shape = layers_.front().shape;
+    return format_ == ImageFormat::channels_first && shape.channels > 1 && shape.positions() > 1;
+  }
   /// The free layers: all layers except the input, numbered from 0.
   ///@{
   std::size_t num_free() const { return units_.size(); }
@@ -62,7 +72,7 @@ class EQUIPROP_EXPORT Topology {
   const Block& feedback_weights(std::size_t coupling) const {
     return parameters_[feedback_of_[coupling]];
   }
-  /// Returns the block of the biases of a free layer.
+  /// Returns the block of the biases of a free layer, one for each channel.
   const Block& bias(std::size_t free_layer) const {
     return parameters_[parameters_.blocks().size() - num_free() + free_layer];
   }
@@ -87,6 +97,7 @@ class EQUIPROP_EXPORT Topology {
   std::vector<Coupling> couplings_;
   Potential potential_;
   Feedback feedback_;
+  ImageFormat format_;
   Layout state_, parameters_;
   std::vector<Units> units_;
   std::vector<std::size_t> inner_, from_input_, feedback_of_;

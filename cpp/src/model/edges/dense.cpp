@@ -7,11 +7,35 @@ namespace {
 
 /// The products of all-to-all weights.
 template <Scalar S>
-class DenseEdge final : public Edge<S> {
+class DenseEdge final : public BilinearEdge<S> {
  public:
-  explicit DenseEdge(const EdgeEnds<S>& ends) : ends_(ends) {}
+  explicit DenseEdge(const EdgeEnds<S>& ends) : BilinearEdge<S>(ends), ends_(ends) {}
 
-  void pull(End end, Op op, const Signal<S>& other, StateRef<S> out) const override {
+  void drive(const ConstStateRef<S>& x, const ConstParametersRef<WeightOf<S>>& bias,
+             StateRef<S> out) const override {
+    if constexpr (std::floating_point<S>) {
+      if (bias.size() == out.rows()) return affine<S>(matrix(ends_.forward), x, bias, out);
+      thread_local Parameters<S> of_units;
+      of_units.resize(out.rows());
+      of_units.reshaped(bias.size(), ends_.target.shape.positions()).colwise() = bias;
+      affine<S>(matrix(ends_.forward), x, of_units, out);
+    } else {
+      set_bias<S>(bias, out);
+      for_each_chunk(out.cols(), chunk_columns, [&](Index begin, Index count) {
+        multiply(End::target, Op::none, {S(1), x.middleCols(begin, count)},
+             out.middleCols(begin, count));
+      });
+    }
+  }
+
+  bool plan(LayerPlan<RealOf<S>>& plan) const override {
+    add_pull(plan, ends_.source, ends_.target, ends_.forward, false);
+    add_pull(plan, ends_.target, ends_.source, ends_.backward, true);
+    return true;
+  }
+
+ protected:
+  void multiply(End end, Op op, const Signal<S>& other, StateRef<S> out) const override {
     const bool to_target = end == End::target;
     const auto w = matrix(to_target == (op == Op::none) ? ends_.forward : ends_.backward);
     const Op turned = to_target ? Op::none : Op::transpose;
@@ -20,29 +44,9 @@ class DenseEdge final : public Edge<S> {
     else
       add_real_product<S>(other.scale, w, turned, other.rows, out);
   }
-
-  void drive(const ConstStateRef<S>& x, const ConstParametersRef<WeightOf<S>>& bias,
-             StateRef<S> out) const override {
-    if constexpr (std::floating_point<S>) {
-      affine<S>(matrix(ends_.forward), x, bias, out);
-    } else {
-      out.colwise() = bias.template cast<S>();
-      for_each_chunk(out.cols(), chunk_columns, [&](Index begin, Index count) {
-        pull(End::target, Op::none, {S(1), x.middleCols(begin, count)},
-             out.middleCols(begin, count));
-      });
-    }
-  }
-
-  void add_products(const Block& weights, std::span<const OuterProduct<S>> terms,
-                    ParameterSink<S>& sink) const override {
+  void add_outer(const Block& weights, std::span<const OuterProduct<S>> terms,
+                 ParameterSink<S>& sink) const override {
     sink.products(weights, terms);
-  }
-
-  bool plan(LayerPlan<RealOf<S>>& plan) const override {
-    add_pull(plan, ends_.source, ends_.target, ends_.forward, false);
-    add_pull(plan, ends_.target, ends_.source, ends_.backward, true);
-    return true;
   }
 
  private:
@@ -54,7 +58,7 @@ class DenseEdge final : public Edge<S> {
   }
   void add_pull(LayerPlan<W>& plan, const EdgeEnd& from, const EdgeEnd& to, const Block& block,
                 bool transposed) const {
-    plan.add(to.layer, {from.begin, from.units, ends_.parameters + block.offset, transposed,
+    plan.add(to.layer, {from.begin, from.shape.units(), ends_.parameters + block.offset, transposed,
                         static_cast<W>(from.gain)});
   }
 
@@ -63,19 +67,20 @@ class DenseEdge final : public Edge<S> {
 
 }  // namespace
 
-WeightShape Dense::weights_of(Index source_units, Index target_units) const {
+WeightShape Dense::weights_of(const Shape& from, const Shape& to) const {
+  const Index source_units = from.units(), target_units = to.units();
   return {target_units, source_units, static_cast<double>(source_units),
-          static_cast<double>(target_units)};
+          static_cast<double>(target_units), {source_units, target_units}};
 }
 
 template <Scalar S>
-std::unique_ptr<const Edge<S>> Dense::bind(const EdgeEnds<S>& ends) const {
+std::unique_ptr<Edge<S>> Dense::bind(const EdgeEnds<S>& ends) const {
   return std::make_unique<DenseEdge<S>>(ends);
 }
 
-template std::unique_ptr<const Edge<float>> Dense::bind(const EdgeEnds<float>&) const;
-template std::unique_ptr<const Edge<double>> Dense::bind(const EdgeEnds<double>&) const;
-template std::unique_ptr<const Edge<Complex>> Dense::bind(const EdgeEnds<Complex>&) const;
-template std::unique_ptr<const Edge<Dual<double>>> Dense::bind(const EdgeEnds<Dual<double>>&) const;
+template std::unique_ptr<Edge<float>> Dense::bind(const EdgeEnds<float>&) const;
+template std::unique_ptr<Edge<double>> Dense::bind(const EdgeEnds<double>&) const;
+template std::unique_ptr<Edge<Complex>> Dense::bind(const EdgeEnds<Complex>&) const;
+template std::unique_ptr<Edge<Dual<double>>> Dense::bind(const EdgeEnds<Dual<double>>&) const;
 
 }  // namespace equiprop

@@ -1,0 +1,62 @@
+#include "equiprop/model/convolution.hpp"
+
+#include "geometry.hpp"
+#include "image_edge.hpp"
+
+namespace equiprop {
+namespace {
+
+/// A convolution with mean pooling folded into its weights.
+template <Scalar S>
+class ConvolutionEdge final : public ImageEdge<S> {
+ public:
+  ConvolutionEdge(const EdgeEnds<S>& ends, const MeanFolding& folding)
+      : ImageEdge<S>(ends, folding) {}
+
+  void pull_image(End end, const ImagePair<S>& u, S* out) const override {
+    if (end == End::target)
+      this->forward().add_forward(u.source, out);
+    else
+      this->backward().add_transposed(u.target, out);
+  }
+  void tangent_image(End end, Op op, const ImagePair<S>&, const ImagePair<S>& v,
+                     S* out) const override {
+    const bool own = (end == End::target) == (op == Op::none);
+    const ImageProducts<S>& weights = own ? this->forward() : this->backward();
+    if (end == End::target)
+      weights.add_forward(v.source, out);
+    else
+      weights.add_transposed(v.target, out);
+  }
+
+ protected:
+  void add_gradient(const ImagePair<S>& u, GradientSums<S>& sums) const override {
+    sums.add(S(1), u.target, u.source);
+  }
+  void add_tangent_gradient(S scale, const ImagePair<S>& u, const ImagePair<S>& v,
+                            GradientSums<S>& forward, GradientSums<S>& backward) const override {
+    forward.add(scale, v.target, u.source);
+    backward.add(scale, u.target, v.source);
+  }
+};
+
+}  // namespace
+
+WeightShape Convolution::weights_of(const Shape& from, const Shape& to) const {
+  return weight_shape(convolution_shape("Convolution", windows, mean_pool, from, to));
+}
+
+template <Scalar S>
+std::unique_ptr<Edge<S>> Convolution::bind(const EdgeEnds<S>& ends) const {
+  const MeanFolding folding(
+      convolution_shape("Convolution", windows, mean_pool, ends.source.shape, ends.target.shape),
+      mean_pool);
+  return std::make_unique<ConvolutionEdge<S>>(ends, folding);
+}
+
+template std::unique_ptr<Edge<float>> Convolution::bind(const EdgeEnds<float>&) const;
+template std::unique_ptr<Edge<double>> Convolution::bind(const EdgeEnds<double>&) const;
+template std::unique_ptr<Edge<Complex>> Convolution::bind(const EdgeEnds<Complex>&) const;
+template std::unique_ptr<Edge<Dual<double>>> Convolution::bind(const EdgeEnds<Dual<double>>&) const;
+
+}  // namespace equiprop

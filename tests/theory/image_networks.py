@@ -1,0 +1,107 @@
+"""Random networks of images, and their energy in PyTorch, written from its definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+import equiprop as eq
+
+
+@dataclass
+class Oracle:
+    """The energy of a network as a function of parameters, input and state, for derivatives by autograd."""
+
+    net: eq.HopfieldNetwork
+
+    def energy(self, theta: Any, x: Any, s: Any) -> Any:
+        """Return E of each sample (batch,)."""
+        net = self.net
+        blocks = {
+            name: theta[part].reshape(net.blocks[name].shape) for name, part in net.block_slices.items()
+        }
+        images, energy = [self._input(x)], torch.zeros(len(x), dtype=torch.float64)
+        for k, (layer, part) in enumerate(zip(net.layers[1:], net.layer_slices.values(), strict=True), start=1):
+            c, h, w = layer.shape
+            u = s[:, part].reshape(-1, h, w, c).permute(0, 3, 1, 2)
+            images.append(u)
+            energy = energy + 0.5 * (u**2).sum((1, 2, 3))
+            energy = energy - (u * blocks[f"b{k}"][:, None, None]).sum((1, 2, 3))
+        for i, coupling in enumerate(net.couplings, start=1):
+            u, v = images[coupling.source], images[coupling.target]
+            energy = energy - (v * self._signal(coupling, u, v, blocks[f"W{i}"])).sum((1, 2, 3))
+        return energy
+
+    def _input(self, x: Any) -> Any:
+        c, h, w = self.net.layers[0].shape
+        if self.net.image_format == "channels_last":
+            return x.reshape(-1, h, w, c).permute(0, 3, 1, 2)
+        return x.reshape(-1, c, h, w)
+
+    def _signal(self, coupling: Any, u: Any, v: Any, weights: Any) -> Any:
+        """Return what the source sends to the target, in the shape of the target."""
+        if isinstance(coupling, eq.Dense):
+            flat = u.permute(0, 2, 3, 1).flatten(1) if coupling.source > 0 else self._order(u)
+            c, h, w = v.shape[1:]
+            return (flat @ weights).reshape(-1, h, w, c).permute(0, 3, 1, 2)
+        a = torch.nn.functional.conv2d(
+            u,
+            weights,
+            stride=coupling.stride,
+            padding=coupling.padding,
+            dilation=coupling.dilation,
+            groups=coupling.groups,
+        )
+        if isinstance(coupling, eq.MaxPooled):
+            return torch.nn.functional.max_pool2d(a, coupling.pool)
+        if isinstance(coupling, eq.SoftPooled):
+            e = torch.exp(coupling.sharpness * a)
+            pool = torch.nn.functional.avg_pool2d
+            return pool(a * e, coupling.pool) / pool(e, coupling.pool)
+        return torch.nn.functional.avg_pool2d(a, coupling.mean_pool)
+
+    def _order(self, u: Any) -> Any:
+        """Return the input as a dense coupling reads it: in the order of the units, channels last."""
+        return u.permute(0, 2, 3, 1).flatten(1)
+
+
+def random_network(rng: np.random.Generator, kind: str, **options: Any) -> eq.HopfieldNetwork:
+    """Return a network input - image - image - output with random geometry and a skip coupling."""
+
+    def coupling(source: int, target: int, shape: tuple[int, int, int]) -> Any:
+        groups = int(rng.choice([g for g in (1, 2) if shape[0] % g == 0]))
+        geometry = {
+            "kernel": (int(rng.integers(1, 4)), int(rng.integers(1, 4))),
+            "stride": (int(rng.integers(1, 3)), int(rng.integers(1, 3))),
+            "padding": 0,
+            "dilation": int(rng.integers(1, 3)),
+            "groups": groups,
+        }
+        if rng.random() < 0.5:
+            geometry["padding"] = tuple(int(rng.integers(0, max(k, 1))) for k in geometry["kernel"])
+        pool = int(rng.integers(1, 3))
+        made = {
+            "convolution": lambda: eq.Convolution(source, target, **geometry, mean_pool=pool),
+            "max": lambda: eq.MaxPooled(source, target, **geometry, pool=pool),
+            "soft": lambda: eq.SoftPooled(source, target, **geometry, pool=pool, sharpness=1.5),
+        }
+        return made[kind]()
+
+    shapes = [(int(rng.integers(1, 4)), int(rng.integers(12, 16)), int(rng.integers(12, 16)))]
+    couplings: list[Any] = []
+    for target in (1, 2):
+        c = coupling(target - 1, target, shapes[-1])
+        height, width = c.size(shapes[-1])
+        if min(height, width) < 1:
+            c = eq.Convolution(target - 1, target, 1)
+            height, width = c.size(shapes[-1])
+        couplings.append(c)
+        shapes.append((2 * int(rng.integers(1, 4)), height, width))
+    layers = [eq.Layer(shape) for shape in shapes] + [eq.Layer(3, "linear")]
+    couplings += [eq.Dense(2, 3), eq.Dense(1, 3)]
+    if rng.random() < 0.5:
+        couplings.append(eq.Dense(0, 2))
+    return eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype="float64", **options)
