@@ -1,0 +1,117 @@
+"""Start values and learning rates of networks with images, measured on the network itself.
+
+The rules are those of `equiprop.defaults`, stated for the linear map of a coupling in place of a matrix: a
+coupling between free layers has the spectral norm 1 / sqrt(d_a d_b L_a L_b), and biases let units rest in the
+middle of their slope. Pooling and sharing of weights are part of the linear map, so its norm is measured with
+products of the Hessian. See docs/training.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.arrays import Array
+from equiprop.couplings import Convolution, Coupling, Dense
+from equiprop.models import HopfieldNetwork
+
+#: Number of samples on which drives are measured.
+SAMPLES = 32
+#: Number of products from which the norm of a coupling is estimated.
+_POWERS = 12
+
+_Floats = NDArray[np.float64]
+
+
+def kernel_taps(coupling: Coupling) -> int:
+    """Return the number of positions of the source that one number of a convolution reads."""
+    assert not isinstance(coupling, Dense)
+    y, x = (coupling.kernel, coupling.kernel) if isinstance(coupling.kernel, int) else coupling.kernel
+    return y * x
+
+
+def random_kernel(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
+    """Return a kernel whose rows, the weights of one number of the target, are orthogonal or span all."""
+    rows, columns = shape[0], math.prod(shape[1:])
+    q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
+    q = q * np.sign(np.diag(r))
+    return (q if rows >= columns else q.T).reshape(shape)
+
+
+def coherent_norm(coupling: Coupling, shape: tuple[int, ...]) -> float:
+    """Return the spectral norm of a coupling all of whose weights are 1, away from the edges of the image.
+
+    A constant image of C channels is then multiplied by the taps t of the kernel and by C, and a stride or a
+    mean over windows keeps one position of n: t sqrt(C C') / sqrt(n).
+    """
+    if isinstance(coupling, Dense):
+        return math.sqrt(math.prod(shape))
+    y, x = (coupling.stride, coupling.stride) if isinstance(coupling.stride, int) else coupling.stride
+    kept = y * x * (coupling.mean_pool**2 if isinstance(coupling, Convolution) else 1)
+    return kernel_taps(coupling) * math.sqrt(shape[0] * shape[1]) / math.sqrt(kept)
+
+
+class Probe:
+    """Drives and norms of a network of images, measured with the derivatives of its energy.
+
+    Parameters
+    ----------
+    net : HopfieldNetwork
+        Its parameters are not changed.
+    x : (samples, inputs) array
+    states : list of (float, float)
+        Resting state of each free layer, and the deviation from it of the states on which drives are measured.
+    """
+
+    def __init__(
+        self,
+        net: HopfieldNetwork,
+        x: Array,
+        states: list[tuple[float, float]],
+        random: np.random.Generator,
+    ) -> None:
+        self.net, self.bare = net.astype("float64"), net.astype("float64")
+        self.bare.parameters[:] = 0
+        self.random = random
+        chosen = np.linspace(0, len(x) - 1, min(len(x), SAMPLES)).astype(np.intp)
+        self.x: _Floats = np.asarray(x, dtype=np.float64)[chosen]
+        self.states: _Floats = np.empty((len(self.x), net.num_units))
+        for (rest, width), where in zip(states, net.layer_slices.values(), strict=True):
+            size = where.stop - where.start
+            self.states[:, where] = rest + width * random.uniform(-1, 1, (len(self.x), size))
+
+    def drives(self, parameters: Array, layer: int) -> _Floats:
+        """Return the drive (samples, units) of a free layer (counted from 1) at the states of the probe."""
+        leak, gradient = self._gradient(0 * parameters), self._gradient(parameters)
+        unit = self._gradient(self._unit_bias(layer))
+        where = list(self.net.layer_slices.values())[layer - 1]
+        result: _Floats = ((leak - gradient) / np.where(leak == unit, 1.0, leak - unit))[:, where]
+        return result
+
+    def norm(self, parameters: Array, coupling: Coupling) -> float:
+        """Return an estimate of the spectral norm of the linear map of the only coupling with weights."""
+        self.net.parameters[:] = parameters
+        state, where = self.states[:1], list(self.net.layer_slices.values())[coupling.source - 1]
+        full, bare = self.net.clamp(self.x[:1]), self.bare.clamp(self.x[:1])
+        v = np.zeros_like(state)
+        v[:, where] = self.random.standard_normal(v[:, where].shape)
+        size = 0.0
+        for _ in range(_POWERS):
+            v /= max(float(np.linalg.norm(v)), 1e-300)
+            for _ in range(2):
+                v = bare.hessian_vector_product(state, v) - full.hessian_vector_product(state, v)
+            size = math.sqrt(float(np.linalg.norm(v)))
+        return size
+
+    def _gradient(self, parameters: Array) -> _Floats:
+        self.net.parameters[:] = parameters
+        gradient: _Floats = self.net.clamp(self.x).gradient(self.states)
+        return gradient
+
+    def _unit_bias(self, layer: int) -> _Floats:
+        """Return parameters that are 0 but for the biases of a layer, which are 1."""
+        parameters = np.zeros(self.net.num_parameters)
+        parameters[self.net.block_slices[f"b{layer}"]] = 1
+        return parameters
