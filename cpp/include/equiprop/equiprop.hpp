@@ -4,6 +4,7 @@
 /// highest.
 
 #include "equiprop/base/arrays.hpp"
+#include "equiprop/base/convolution.hpp"
 #include "equiprop/base/dual.hpp"
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/export.hpp"
