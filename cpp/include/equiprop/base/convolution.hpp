@@ -1,70 +1,129 @@
 #pragma once
-/// Convolutions of one image. Images are channels last: number (y, x, c) is at (y width + x) channels + c.
+/// Two-dimensional convolutions of single images, their transposed products and their weights' gradients.
+///
+/// Images are channels last: number (y, x, c) is at ((y * width) + x) * channels + c. Weights are in C order
+/// (out_channels, channels / groups, kernel.y, kernel.x), as in PyTorch. Nothing here starts threads or allocates memory
+/// after construction, and the result of an image depends on this image alone.
 
-#include <vector>
+#include <concepts>
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/export.hpp"
+#include "equiprop/base/kernels.hpp"
 
 namespace equiprop {
 
-/// A pair of numbers, vertical and horizontal.
+/// A vertical and a horizontal number.
 struct Extent {
-  Index y = 1;  ///< vertical
-  Index x = 1;  ///< horizontal
+  Index y = 1;  ///< rows
+  Index x = 1;  ///< columns
+
   bool operator==(const Extent&) const = default;
 };
 
-/// Geometry of a convolution from one image (below) to another (above):
-/// out = (in + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down, in either direction.
-struct ConvolutionShape {
-  Index channels = 0, height = 0, width = 0;              ///< image below
-  Index out_channels = 0, out_height = 0, out_width = 0;  ///< image above
-  Extent kernel, stride{1, 1}, padding{0, 0}, dilation{1, 1};
-  Index groups = 1;  ///< groups of channels that are convolved separately
+/// Returns the extent of the image above in one direction:
+/// floor((in + 2 padding - dilation (kernel - 1) - 1) / stride) + 1, or 0 if the kernel does not fit.
+constexpr Index convolved_extent(Index in, Index kernel, Index stride, Index padding,
+                                 Index dilation) {
+  const Index left = in + 2 * padding - dilation * (kernel - 1) - 1;
+  return left < 0 ? 0 : left / stride + 1;
+}
 
-  /// Returns the number of weights, (out_channels, channels / groups, kernel y, kernel x).
-  Index num_weights() const { return out_channels * (channels / groups) * kernel.y * kernel.x; }
-  /// Returns the number of numbers in the image below.
+/// The geometry of a convolution w * u of an image u (below) to an image (above):
+/// (w * u)[Y, X, o] = sum over i, j, c of w[o, c, i, j] u[Y stride.y + i dilation.y - padding.y, X stride.x + ..., c],
+/// where u is 0 outside, and c runs over the channels of the group of o.
+struct ConvolutionShape {
+  Index channels = 1;      ///< channels of the image below
+  Index height = 1;        ///< rows of the image below
+  Index width = 1;         ///< columns of the image below
+  Index out_channels = 1;  ///< channels of the image above
+  Index out_height = 1;    ///< rows of the image above, `convolved_extent` of the others
+  Index out_width = 1;     ///< columns of the image above
+  Extent kernel{1, 1};
+  Extent stride{1, 1};
+  Extent padding{0, 0};
+  Extent dilation{1, 1};
+  Index groups = 1;  ///< channels are divided into this many groups that do not mix
+
+  /// Returns how many numbers the image below holds.
   Index size() const { return channels * height * width; }
-  /// Returns the number of numbers in the image above.
+  /// Returns how many numbers the image above holds.
   Index out_size() const { return out_channels * out_height * out_width; }
+  /// Returns the channels below that one channel above reads.
+  Index group_channels() const { return channels / groups; }
+  /// Returns the channels above of one group.
+  Index group_out_channels() const { return out_channels / groups; }
+  /// Returns the positions of the kernel.
+  Index taps() const { return kernel.y * kernel.x; }
+  /// Returns how many weights there are.
+  Index weights() const { return out_channels * group_channels() * taps(); }
+  /// Throws InvalidArgument unless every number is in its range and the numbers fit together.
+  EQUIPROP_EXPORT void check() const;
 };
 
-/// The products of a convolution with packed weights.
+/// The weights of a convolution, packed for the kernels of an instruction set. A call for one image needs scratch
+/// memory that belongs to the caller; calls with different scratch memory may run at the same time.
 template <std::floating_point T>
 class EQUIPROP_EXPORT PackedConvolution {
  public:
-  explicit PackedConvolution(const ConvolutionShape& shape) : shape_(shape) {}
+  /// Throws InvalidArgument if the shape is not valid. All weights are 0.
+  explicit PackedConvolution(const ConvolutionShape& shape,
+                             const Kernels<T>& kernels = equiprop::kernels<T>());
 
-  const ConvolutionShape& shape() const { return shape_; }
+  /// Packs scale * weights for the products with w.
   void pack_forward(const T* weights, T scale);
+  /// Packs scale * weights for the products with w^T. The weights may differ from those of the other direction.
   void pack_transposed(const T* weights, T scale);
-  Index scratch_size() const { return 0; }
+
+  /// out += w * u, from the image below to the image above. Each number adds its products in the order (kernel row,
+  /// kernel column, channel below).
   void add_forward(const T* u, T* out, T* scratch) const;
+  /// out += w^T above, from the image above to the image below. Each number adds its products in the order (kernel row,
+  /// column above, channel above).
   void add_transposed(const T* above, T* out, T* scratch) const;
 
+  /// Returns how many numbers of scratch memory a call needs.
+  Index scratch_size() const { return scratch_size_; }
+  /// Returns the geometry.
+  const ConvolutionShape& shape() const { return shape_; }
+
  private:
+  void add_rows_forward(Index group, Index row, const T* u, T* out) const;
+  void add_rows_transposed(Index group, Index row, const T* above, T* out) const;
+
   ConvolutionShape shape_;
-  std::vector<T> forward_, transposed_;
+  const Kernels<T>* kernels_;
+  Index scratch_size_;
+  Index forward_size_;     ///< packed numbers of one run of taps and one group
+  Index transposed_size_;  ///< packed numbers of one tap and one group
+  Parameters<T> stage_;    ///< weights of one panel in the order of the packed matrices
+  Parameters<T> forward_, transposed_;
 };
 
+/// The sum over images of the derivative of <above, w * u> by the weights: grad[o, c, i, j] = sum over images and
+/// positions of scale * above[Y, X, o] u[...]. Each number adds its products in the order (image, Y, X).
 template <std::floating_point T>
 class EQUIPROP_EXPORT ConvolutionGradient {
  public:
-  explicit ConvolutionGradient(const ConvolutionShape& shape);
-  void clear();
+  /// Throws InvalidArgument if the shape is not valid. The sum is 0.
+  explicit ConvolutionGradient(const ConvolutionShape& shape,
+                               const Kernels<T>& kernels = equiprop::kernels<T>());
+
+  /// Adds the products of one pair of images.
   void add(T scale, const T* above, const T* u);
-  void finish(T* grad) const;
+  /// Adds the sum of another gradient of the same geometry.
+  void merge(const ConvolutionGradient& other);
+  /// grad += the sum, in the order of the weights; then the sum is 0.
+  void finish(T* grad);
 
  private:
-  ConvolutionShape shape_;
-  std::vector<T> sums_;
-};
+  void pack(T scale, const T* above);
+  void add_columns(Index group, Index kernel_row, Index run, const T* u);
 
-extern template class PackedConvolution<float>;
-extern template class PackedConvolution<double>;
-extern template class ConvolutionGradient<float>;
-extern template class ConvolutionGradient<double>;
+  ConvolutionShape shape_;
+  const Kernels<T>* kernels_;
+  Index packed_row_;  ///< packed numbers of one row above and one group
+  Parameters<T> packed_, padded_, sums_;
+};
 
 }  // namespace equiprop

@@ -23,12 +23,6 @@ void check_windows(const char* where, const Windows& w, Index pool) {
           w.padding.y, " x ", w.padding.x);
 }
 
-/// Returns the number of positions of a convolution along one axis, 0 if the kernel does not fit.
-Index positions(Index size, Index kernel, Index stride, Index padding, Index dilation) {
-  const Index room = size + 2 * padding - dilation * (kernel - 1) - 1;
-  return room < 0 ? 0 : room / stride + 1;
-}
-
 }  // namespace
 
 ConvolutionShape convolution_shape(const char* where, const Windows& w, Index pool,
@@ -43,8 +37,8 @@ ConvolutionShape convolution_shape(const char* where, const Windows& w, Index po
   shape.height = from.height;
   shape.width = from.width;
   shape.out_channels = to.channels;
-  shape.out_height = positions(from.height, w.kernel.y, w.stride.y, w.padding.y, w.dilation.y);
-  shape.out_width = positions(from.width, w.kernel.x, w.stride.x, w.padding.x, w.dilation.x);
+  shape.out_height = convolved_extent(from.height, w.kernel.y, w.stride.y, w.padding.y, w.dilation.y);
+  shape.out_width = convolved_extent(from.width, w.kernel.x, w.stride.x, w.padding.x, w.dilation.x);
   shape.kernel = w.kernel;
   shape.stride = w.stride;
   shape.padding = w.padding;

@@ -69,7 +69,7 @@ void MeanFolding::for_each(const Visit& visit) const {
 
 template <class T>
 void MeanFolding::fold(const T* weights, T* folded) const {
-  std::fill_n(folded, folded_.num_weights(), T(0));
+  std::fill_n(folded, folded_.weights(), T(0));
   const T share = T(1) / static_cast<T>(pool_ * pool_);
   for_each([&](Index from, Index to) { folded[to] += share * weights[from]; });
 }
@@ -83,7 +83,7 @@ void MeanFolding::add_unfolded(const T* folded, G* weights) const {
 template <Scalar S>
 void ImageProducts<S>::pack(const T* weights) {
   if (!folding_.trivial()) {
-    folded_.resize(static_cast<std::size_t>(folding_.folded().num_weights()));
+    folded_.resize(static_cast<std::size_t>(folding_.folded().weights()));
     folding_.fold(weights, folded_.data());
     weights = folded_.data();
   }
@@ -155,7 +155,7 @@ void GradientSums<S>::add(S scale, const Image<S>& above, const Image<S>& u) {
 
 template <Scalar S>
 void GradientSums<S>::finish(S* grad) {
-  const auto size = static_cast<std::size_t>(folding_.folded().num_weights());
+  const auto size = static_cast<std::size_t>(folding_.folded().weights());
   std::vector<T> sums(size);
   for (std::size_t k = 0; k < sums_.size(); ++k) {
     std::fill(sums.begin(), sums.end(), T(0));
@@ -169,7 +169,7 @@ void GradientSums<S>::finish(S* grad) {
       for (std::size_t i = 0; i < size; ++i) grad[i] += unit * S(sums[i]);
     } else {
       const ConvolutionShape& shape = folding_.original();
-      std::vector<S> unfolded(static_cast<std::size_t>(shape.num_weights()), S(0));
+      std::vector<S> unfolded(static_cast<std::size_t>(shape.weights()), S(0));
       folding_.add_unfolded(sums.data(), unfolded.data());
       for (std::size_t i = 0; i < unfolded.size(); ++i) grad[i] += unit * unfolded[i];
     }

@@ -1,0 +1,126 @@
+#pragma once
+/// The geometry that the sources of convolutions share.
+
+#include <algorithm>
+
+#include "equiprop/base/convolution.hpp"
+
+namespace equiprop {
+
+/// A range of numbers [begin, end).
+struct Range {
+  Index begin, end;
+  Index size() const { return std::max(Index{0}, end - begin); }
+};
+
+/// Returns ceil(a / b) of a positive b.
+constexpr Index divide_up(Index a, Index b) {
+  return a > 0 ? (a - 1) / b + 1 : -(-a / b);
+}
+
+/// One direction of a convolution: the position below of (above, tap) is above * stride + tap * dilation - padding.
+struct Axis {
+  Index in, out, kernel, stride, padding, dilation;
+
+  Index position(Index above, Index tap) const { return above * stride + tap * dilation - padding; }
+  /// Returns the taps whose position below is inside the image.
+  Range taps(Index above) const {
+    const Index first = above * stride - padding;
+    return {std::max(Index{0}, divide_up(-first, dilation)),
+            std::min(kernel, divide_up(in - first, dilation))};
+  }
+  /// Returns the positions above at which a tap is inside the image below.
+  Range positions(Index tap) const {
+    const Index first = tap * dilation - padding;
+    return {std::max(Index{0}, divide_up(-first, stride)),
+            std::min(out, divide_up(in - first, stride))};
+  }
+};
+
+inline Axis vertical(const ConvolutionShape& s) {
+  return {s.height, s.out_height, s.kernel.y, s.stride.y, s.padding.y, s.dilation.y};
+}
+inline Axis horizontal(const ConvolutionShape& s) {
+  return {s.width, s.out_width, s.kernel.x, s.stride.x, s.padding.x, s.dilation.x};
+}
+
+/// Returns true if the signals of a kernel row at one position are contiguous.
+inline bool has_contiguous_rows(const ConvolutionShape& s) {
+  return s.groups == 1 && (s.dilation.x == 1 || s.kernel.x == 1);
+}
+/// A run is the largest part of a kernel row whose signals at one position are contiguous: the row, or one tap of it.
+inline Index runs_per_row(const ConvolutionShape& s) {
+  return has_contiguous_rows(s) ? 1 : s.kernel.x;
+}
+inline Index taps_per_run(const ConvolutionShape& s) {
+  return s.kernel.x / runs_per_row(s);
+}
+/// Returns the signals of a run.
+inline Index run_depth(const ConvolutionShape& s) {
+  return taps_per_run(s) * s.group_channels();
+}
+
+/// Returns the numbers of a row of an image below with its horizontal padding.
+inline Index padded_row(const ConvolutionShape& s) {
+  return (s.width + 2 * s.padding.x) * s.channels;
+}
+/// Returns the numbers of an image with horizontal padding, or 0 if there is none.
+inline Index padded_size(const ConvolutionShape& s) {
+  return s.padding.x == 0 ? 0 : s.height * padded_row(s);
+}
+/// Returns the image with zeros at the left and the right of each row, a copy in `memory` if there is any padding.
+template <class T>
+const T* pad_rows(const ConvolutionShape& s, const T* u, T* memory) {
+  if (s.padding.x == 0) return u;
+  const Index row = s.width * s.channels, zeros = s.padding.x * s.channels;
+  T* to = memory;
+  for (Index y = 0; y < s.height; ++y, u += row) {
+    to = std::fill_n(to, zeros, T(0));
+    to = std::copy_n(u, row, to);
+    to = std::fill_n(to, zeros, T(0));
+  }
+  return memory;
+}
+
+/// Rounds up to a multiple of a cache line.
+template <class T>
+constexpr Index whole_lines(Index numbers) {
+  constexpr Index line = 64 / static_cast<Index>(sizeof(T));
+  return (numbers + line - 1) / line * line;
+}
+
+/// Calls run(row, rows) for each panel of `all` rows.
+template <class Run>
+void for_each_panel(Index all, Index lanes, const Run& run) {
+  for (Index row = 0; row < all; row += 2 * lanes) run(row, std::min(2 * lanes, all - row));
+}
+
+/// At most so many pulls make one step; they lie on the stack.
+constexpr Index most_pulls = 32;
+
+/// Collects pulls that are added to the same numbers, and runs a step whenever the buffer is full and at the end.
+template <class T>
+class AddedPulls {
+ public:
+  /// `step` has the rows, the batch and the output.
+  AddedPulls(const Kernels<T>& kernels, Index rows, Index batch, T* out, Index stride)
+      : kernels_(kernels), step_{rows, batch, pulls_, 0, out, stride, nullptr, out, stride} {}
+  AddedPulls(const AddedPulls&) = delete;
+  AddedPulls& operator=(const AddedPulls&) = delete;
+
+  void add(const Pull<T>& pull) {
+    if (step_.num_pulls == most_pulls) run();
+    pulls_[step_.num_pulls++] = pull;
+  }
+  void run() {
+    if (step_.num_pulls > 0) kernels_.accumulate(step_);
+    step_.num_pulls = 0;
+  }
+
+ private:
+  const Kernels<T>& kernels_;
+  Pull<T> pulls_[most_pulls];
+  LayerStep<T> step_;
+};
+
+}  // namespace equiprop
