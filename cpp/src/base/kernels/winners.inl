@@ -210,10 +210,86 @@ EQUIPROP_INLINE void for_each_list(const WinnersRow<T>& row, const Add& add) {
   }
 }
 
+/// The columns of a row below that one position above reaches, if neighbouring positions reach neighbouring columns: their
+/// sums stay in registers and shift by one from a position to the next.
+template <class T, int taps, int vectors>
+struct Window {
+  Vector<T> sums[taps][vectors];
+
+  EQUIPROP_INLINE static bool inside(const WinnersRow<T>& row, Size column) {
+    return column >= 0 && column < row.width;
+  }
+  EQUIPROP_INLINE void load_column(const WinnersRow<T>& row, int tap, Size column) {
+    if (!inside(row, column)) return;
+    EQUIPROP_UNROLL
+    for (int v = 0; v < vectors; ++v)
+      sums[tap][v] = load(row.out + column * row.out_stride + v * lanes<T>);
+  }
+  EQUIPROP_INLINE void store_column(const WinnersRow<T>& row, int tap, Size column) const {
+    if (!inside(row, column)) return;
+    EQUIPROP_UNROLL
+    for (int v = 0; v < vectors; ++v)
+      store(row.out + column * row.out_stride + v * lanes<T>, sums[tap][v]);
+  }
+  EQUIPROP_INLINE void add(const WinnersRow<T>& row, Size begin, Size end) {
+    const T* at[taps];
+    EQUIPROP_UNROLL
+    for (int j = 0; j < taps; ++j) at[j] = row.packed + j * row.packed_step;
+    for (Size k = begin; k < end; ++k) {
+      const Vector<T> signal = row.signals[k] - Vector<T>{};  // in every lane
+      const Size place = row.places[k] * row.packed_width;
+      EQUIPROP_UNROLL
+      for (int j = 0; j < taps; ++j) {
+        EQUIPROP_UNROLL
+        for (int v = 0; v < vectors; ++v)
+          multiply_add<T>(signal, load(at[j] + place + v * lanes<T>), sums[j][v]);
+      }
+    }
+  }
+  EQUIPROP_INLINE void shift() {
+    EQUIPROP_UNROLL
+    for (int j = 0; j + 1 < taps; ++j) {
+      EQUIPROP_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[j][v] = sums[j + 1][v];
+    }
+  }
+};
+
+/// add_winners for stride 1, dilation 1 and `vectors` whole vectors of channels.
+template <class T, int taps, int vectors>
+[[gnu::noinline]] void slide(const WinnersRow<T>& row) {
+  Window<T, taps, vectors> window{};
+  EQUIPROP_UNROLL
+  for (int j = 0; j + 1 < taps; ++j) window.load_column(row, j, j - row.padding);
+  for (Size x = 0; x < row.positions; ++x) {
+    const Size column = x - row.padding;
+    window.load_column(row, taps - 1, column + taps - 1);
+    window.add(row, row.begin[x], row.begin[x + 1]);
+    window.store_column(row, 0, column);
+    window.shift();
+  }
+  EQUIPROP_UNROLL
+  for (int j = 0; j + 1 < taps; ++j)
+    window.store_column(row, j, row.positions - row.padding + j);
+}
+
+/// Calls `slide` for a number of taps known at run time, at most list_rows.
+template <class T, int vectors, int taps = list_rows>
+EQUIPROP_INLINE void slide_taps(const WinnersRow<T>& row) {
+  if constexpr (taps > 1)
+    if (row.taps < taps) return slide_taps<T, vectors, taps - 1>(row);
+  slide<T, taps, vectors>(row);
+}
+
 template <class T>
 void add_winners(const WinnersRow<T>& row) {
+  if (row.begin[0] == row.begin[row.positions]) return;
   const Size step = row.dilation * row.out_stride;
   Size done = 0;
+  if (row.stride == 1 && (row.dilation == 1 || row.taps == 1) && row.taps <= list_rows) {
+    if (row.rows == 2 * lanes<T>) return slide_taps<T, 2>(row);
+    if (row.rows == lanes<T>) return slide_taps<T, 1>(row);
+  }
   if (row.rows == 2 * lanes<T>)
     return for_each_list(row, [&](const List<T>& list, Size taps, const T* w, T* out) {
       add_rows<T, 2>(list, taps, w, row.packed_step, out, step);
