@@ -25,47 +25,54 @@ struct Case {
     return s;
   }
 };
-constexpr Case cases[] = {{32, 64, 14, 5, 0},   {1, 32, 28, 5, 0},  {64, 64, 16, 3, 0},
-                          {128, 128, 16, 3, 0}, {3, 128, 32, 3, 1}, {128, 256, 16, 3, 1},
-                          {256, 512, 8, 3, 1},  {512, 512, 4, 3, 1}};
+constexpr Case cases[] = {{32, 64, 12, 5, 0},   {32, 64, 14, 5, 0},   {1, 32, 28, 5, 0},
+                          {64, 64, 16, 3, 0},   {128, 128, 16, 3, 0}, {3, 128, 32, 3, 1},
+                          {128, 256, 16, 3, 1}, {256, 512, 8, 3, 1},  {512, 512, 4, 3, 1}};
 
-/// Images of a batch and a packed convolution.
+/// Returns the positions above at which a tap is inside the image below, summed over taps.
+double taps_inside(Index in, Index out, Index kernel, Index padding) {
+  double count = 0;
+  for (Index tap = 0; tap < kernel; ++tap)
+    for (Index x = 0; x < out; ++x) count += x + tap >= padding && x + tap < in + padding ? 1 : 0;
+  return count;
+}
+
+/// Images of a batch, a packed convolution, and pooled units of which a fraction is 0.
 struct Images {
   ConvolutionShape shape;
   Index count;
   PackedConvolution<float> convolution;
-  ConvolutionGradient<float> gradient;
-  State<float> below, above;
+  ConvolutionGradient<float> gradient, gradient_from_winners;
+  State<float> below, above, pooled;
+  Eigen::Matrix<std::uint8_t, Eigen::Dynamic, Eigen::Dynamic> winners;
   Parameters<float> scratch, grad;
 
-  Images(const ConvolutionShape& s, Index count)
+  Images(const ConvolutionShape& s, Index count, double zeros)
       : shape(s),
         count(count),
-        convolution(s),
+        convolution(s, 2),
         gradient(s),
-        below(State<float>::Random(s.size(), count)),
-        above(State<float>::Random(s.out_size(), count)),
+        gradient_from_winners(s, 2),
+        below(State<float>::Random(padded_rows<float>(s.size()), count)),
+        above(State<float>::Random(padded_rows<float>(s.out_size()), count)),
+        pooled(State<float>::Random(padded_rows<float>(convolution.pooled_size()), count)),
+        winners(pooled.rows(), count),
         scratch(convolution.scratch_size()),
         grad(Parameters<float>::Zero(s.weights())) {
     const Parameters<float> weights = Parameters<float>::Random(s.weights()) * 0.01F;
     convolution.pack_forward(weights.data(), 1);
     convolution.pack_transposed(weights.data(), 1);
+    Random random(1);
+    for (Index i = 0; i < pooled.size(); ++i) {
+      winners.data()[i] = static_cast<std::uint8_t>(random.below(4));
+      if (random.uniform() < zeros) pooled.data()[i] = 0;
+    }
   }
-  /// Products with padding are not counted.
-  Work work() const {
-    double rows = 0, columns = 0;
-    for (Index i = 0; i < shape.kernel.y; ++i)
-      for (Index y = 0; y < shape.out_height; ++y) {
-        const Index at = y * shape.stride.y + i * shape.dilation.y - shape.padding.y;
-        rows += at >= 0 && at < shape.height ? 1 : 0;
-      }
-    for (Index j = 0; j < shape.kernel.x; ++j)
-      for (Index x = 0; x < shape.out_width; ++x) {
-        const Index at = x * shape.stride.x + j * shape.dilation.x - shape.padding.x;
-        columns += at >= 0 && at < shape.width ? 1 : 0;
-      }
-    return {.flops = 2.0 * rows * columns * static_cast<double>(count * shape.out_channels) *
-                     static_cast<double>(shape.group_channels())};
+  /// Returns the flops of the dense products; those with padding are not counted.
+  double flops() const {
+    return 2 * taps_inside(shape.height, shape.out_height, shape.kernel.y, shape.padding.y) *
+           taps_inside(shape.width, shape.out_width, shape.kernel.x, shape.padding.x) *
+           static_cast<double>(count * shape.out_channels * shape.channels);
   }
 };
 
@@ -87,19 +94,49 @@ void run_gradient(Images& images) {
   images.gradient.finish(images.grad.data());
 }
 
-void register_run(const Case& c, Index batch, const std::string& what, void (*run)(Images&)) {
-  add_benchmark({what, c.name(), batch_name(batch), std::string(kernel_isa())},
-                [=](benchmark::State& timer) {
-                  Images images(c.shape(), batch);
-                  measure(timer, images.work(), kernel_isa(), [&] { run(images); });
-                });
+void run_pooled(Images& images) {
+  for (Index n = 0; n < images.count; ++n)
+    images.convolution.add_pooled(images.below.col(n).data(), images.pooled.col(n).data(),
+                                  images.winners.col(n).data(), images.scratch.data());
+}
+
+void run_transposed_from_winners(Images& images) {
+  for (Index n = 0; n < images.count; ++n)
+    images.convolution.add_transposed_from_winners(
+        images.pooled.col(n).data(), images.winners.col(n).data(), images.below.col(n).data(),
+        images.scratch.data());
+}
+
+void run_gradient_from_winners(Images& images) {
+  for (Index n = 0; n < images.count; ++n)
+    images.gradient_from_winners.add_from_winners(1e-3F, images.pooled.col(n).data(),
+                                                  images.winners.col(n).data(),
+                                                  images.below.col(n).data());
+  images.gradient_from_winners.finish(images.grad.data());
+}
+
+/// `zeros` is the fraction of pooled units that are 0, and `part` that of the dense products which are computed.
+void register_run(const Case& c, const std::string& what, double zeros, double part,
+                  void (*run)(Images&)) {
+  add_benchmark(
+      {what, c.name(), batch_name(50), std::string(kernel_isa())}, [=](benchmark::State& timer) {
+        Images images(c.shape(), 50, zeros);
+        measure(timer, {.flops = part * images.flops()}, kernel_isa(), [&] { run(images); });
+      });
 }
 
 const Registration registration([] {
   for (const Case& c : cases) {
-    register_run(c, 50, "forward", run_forward);
-    register_run(c, 50, "transposed", run_transposed);
-    register_run(c, 50, "gradient", run_gradient);
+    register_run(c, "forward", 0, 1, run_forward);
+    register_run(c, "forward and pooling", 0, 1, run_pooled);
+    register_run(c, "transposed", 0, 1, run_transposed);
+    register_run(c, "gradient", 0, 1, run_gradient);
+    for (const double zeros : {0.0, 0.8}) {
+      const std::string name = " from winners, zeros " + std::to_string(zeros).substr(0, 3);
+      const double part = (1 - zeros) / 4;
+      register_run(c, "transposed" + name, zeros, part, run_transposed_from_winners);
+      register_run(c, "gradient" + name, zeros, part, run_gradient_from_winners);
+    }
   }
 });
 

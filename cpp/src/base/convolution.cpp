@@ -2,7 +2,7 @@
 
 #include <initializer_list>
 
-#include "base/convolution_geometry.hpp"
+#include "base/convolution_scratch.hpp"
 #include "equiprop/base/error.hpp"
 
 namespace equiprop {
@@ -57,9 +57,10 @@ void ConvolutionShape::check() const {
   require(channels % groups == 0 && out_channels % groups == 0, "Convolution",
           "The number of groups divides the numbers of channels.", groups, " groups of ", channels,
           " and ", out_channels, " channels");
-  require(product_within(most, {channels, height, width + 2 * padding.x}), "Convolution",
-          "The image below has at most 2^31 numbers with its horizontal padding.", channels, " x ",
-          height, " x ", width + 2 * padding.x);
+  const Index padded_height = height + 2 * padding.y, padded_width = width + 2 * padding.x;
+  require(product_within(most, {channels, padded_height, padded_width}), "Convolution",
+          "The image below has at most 2^31 numbers with its padding.", channels, " x ",
+          padded_height, " x ", padded_width);
   require(product_within(most, {out_channels, out_height, out_width}), "Convolution",
           "The image above has at most 2^31 numbers.", out_channels, " x ", out_height, " x ",
           out_width);
@@ -68,12 +69,32 @@ void ConvolutionShape::check() const {
           group_channels(), " x ", kernel.y, " x ", kernel.x);
 }
 
+void check_pool(const ConvolutionShape& shape, Index pool) {
+  require(pool >= 1 && pool <= largest_pool, "Convolution",
+          "A window of max pooling has between 1 and 16 rows and columns.", pool);
+  require(pool <= shape.out_height && pool <= shape.out_width, "Convolution",
+          "A window of max pooling is not larger than the image above.", pool, " on ",
+          shape.out_height, " x ", shape.out_width);
+}
+
+void check_winners(Index pool) {
+  require(pool > 1, "Convolution", "Winners belong to max pooling.", "a window of ", pool, " x ",
+          pool);
+}
+
 template <std::floating_point T>
-PackedConvolution<T>::PackedConvolution(const ConvolutionShape& shape, const Kernels<T>& kernels)
-    : shape_((shape.check(), shape)), kernels_(&kernels), scratch_size_(padded_size(shape)) {
+PackedConvolution<T>::PackedConvolution(const ConvolutionShape& shape, Index pool,
+                                        const Kernels<T>& kernels)
+    : shape_(shape), pool_(pool), kernels_(&kernels) {
+  shape.check();
+  check_pool(shape, pool);
   const Index below = shape.group_channels(), above = shape.group_out_channels();
   forward_size_ = whole_lines<T>(kernels.packed_size(above, run_depth(shape)));
   transposed_size_ = whole_lines<T>(kernels.packed_size(below, above));
+  Scratch forward(nullptr), winners(nullptr);
+  ForwardScratch<T>(shape, pool, 2 * kernels.lanes, forward);
+  if (pool > 1) WinnersScratch<T>(shape, pool, kernels.lanes, winners);
+  scratch_size_ = std::max(forward.size<T>(), winners.size<T>());
 }
 
 template <std::floating_point T>
@@ -121,31 +142,65 @@ void PackedConvolution<T>::pack_transposed(const T* weights, T scale) {
 
 template <std::floating_point T>
 void PackedConvolution<T>::add_forward(const T* u, T* out, T* scratch) const {
-  const T* padded = pad_rows(shape_, u, scratch);
-  for (Index g = 0; g < shape_.groups; ++g)
-    for (Index row = 0; row < shape_.group_out_channels(); row += 2 * kernels_->lanes)
-      add_rows_forward(g, row, padded, out);
+  const ConvolutionShape& s = shape_;
+  Scratch memory(scratch);
+  const ForwardScratch<T> buffers(s, pool_, 2 * kernels_->lanes, memory);
+  const T* padded = pad_rows(s, u, buffers.padded);
+  for (Index g = 0; g < s.groups; ++g)
+    for (Index row = 0; row < s.group_out_channels(); row += 2 * kernels_->lanes)
+      for (Index y = 0; y < s.out_height; ++y) {
+        T* to = out + y * s.out_width * s.out_channels + g * s.group_out_channels() + row;
+        add_row_forward(g, row, y, s.out_width, padded, to, to, s.out_channels);
+      }
 }
 
-/// Adds one panel of output channels; `u` is the image with its horizontal padding.
+/// out = start + row y of w * u, for one panel of channels and the first columns; `u` has its horizontal padding, and
+/// `start` is `out` or nullptr.
 template <std::floating_point T>
-void PackedConvolution<T>::add_rows_forward(Index group, Index row, const T* u, T* out) const {
+void PackedConvolution<T>::add_row_forward(Index group, Index row, Index y, Index columns,
+                                           const T* u, const T* start, T* out, Index stride) const {
   const ConvolutionShape& s = shape_;
   const Axis axis = vertical(s);
-  const Index runs = runs_per_row(s), depth = run_depth(s), above = s.group_out_channels();
-  const Index rows = std::min(2 * kernels_->lanes, above - row);
+  const Index runs = runs_per_row(s), depth = run_depth(s);
+  const Index rows = std::min(2 * kernels_->lanes, s.group_out_channels() - row);
   const T* packed = forward_.data() + group * s.kernel.y * runs * forward_size_ + row * depth;
   u += group * s.group_channels();
-  out += group * above + row;
-  for (Index y = 0; y < s.out_height; ++y, out += s.out_width * s.out_channels) {
-    AddedPulls<T> pulls(*kernels_, rows, s.out_width, out, s.out_channels);
-    const Range taps = axis.taps(y);
-    for (Index i = taps.begin; i < taps.end; ++i)
-      for (Index run = 0; run < runs; ++run)
-        pulls.add({packed + (i * runs + run) * forward_size_, depth,
-                   u + axis.position(y, i) * padded_row(s) + run * s.dilation.x * s.channels,
-                   s.stride.x * s.channels});
-    pulls.run();
+  AddedPulls<T> pulls(*kernels_, rows, columns, start, out, stride);
+  const Range taps = axis.taps(y);
+  for (Index i = taps.begin; i < taps.end; ++i)
+    for (Index run = 0; run < runs; ++run)
+      pulls.add({packed + (i * runs + run) * forward_size_, depth,
+                 u + axis.position(y, i) * padded_row(s) + run * s.dilation.x * s.channels,
+                 s.stride.x * s.channels});
+  pulls.finish();
+}
+
+template <std::floating_point T>
+void PackedConvolution<T>::add_pooled(const T* u, T* out, std::uint8_t* winners, T* scratch) const {
+  const ConvolutionShape& s = shape_;
+  check_winners(pool_);
+  Scratch memory(scratch);
+  const ForwardScratch<T> buffers(s, pool_, 2 * kernels_->lanes, memory);
+  const T* padded = pad_rows(s, u, buffers.padded);
+  for (Index g = 0; g < s.groups; ++g)
+    for (Index row = 0; row < s.group_out_channels(); row += 2 * kernels_->lanes)
+      pool_rows(g, row, padded, out, winners, buffers.rows);
+}
+
+/// Pools one panel of channels; the rows of a row of windows are computed in `buffer`.
+template <std::floating_point T>
+void PackedConvolution<T>::pool_rows(Index group, Index row, const T* u, T* out,
+                                     std::uint8_t* winners, T* buffer) const {
+  const ConvolutionShape& s = shape_;
+  const Index panel = 2 * kernels_->lanes, windows = s.out_width / pool_, columns = windows * pool_;
+  const Index rows = std::min(panel, s.group_out_channels() - row);
+  for (Index y = 0; y < s.out_height / pool_; ++y) {
+    for (Index i = 0; i < pool_; ++i)
+      add_row_forward(group, row, y * pool_ + i, columns, u, nullptr, buffer + i * columns * panel,
+                      panel);
+    const Index to = y * windows * s.out_channels + group * s.group_out_channels() + row;
+    kernels_->pool({rows, windows, static_cast<int>(pool_), buffer, panel, columns * panel,
+                    out + to, winners + to, s.out_channels});
   }
 }
 
@@ -181,6 +236,61 @@ void PackedConvolution<T>::add_rows_transposed(Index group, Index row, const T* 
         kernels_->accumulate({rows, xs.size(), &pull, 1, to, stride, nullptr, to, stride});
       }
     }
+}
+
+template <std::floating_point T>
+void PackedConvolution<T>::add_transposed_from_winners(const T* pooled, const std::uint8_t* winners,
+                                                       T* out, T* scratch) const {
+  const ConvolutionShape& s = shape_;
+  check_winners(pool_);
+  Scratch memory(scratch);
+  const WinnersScratch<T> lists(s, pool_, kernels_->lanes, memory);
+  const Index height = s.out_height / pool_, width = s.out_width / pool_;
+  for (Index g = 0; g < s.groups; ++g) {
+    const Index first = g * s.group_out_channels();
+    kernels_->list_winners({s.group_out_channels(), height, width, static_cast<int>(pool_),
+                            pooled + first, winners + first, s.out_channels, lists.signals,
+                            lists.places, lists.begin});
+    for (Index row = 0; row < s.group_channels(); row += 2 * kernels_->lanes)
+      add_rows_from_winners(g, row, lists.begin, lists.signals, lists.places, out);
+  }
+}
+
+/// Adds the products of a group's winners for one panel of channels below.
+template <std::floating_point T>
+void PackedConvolution<T>::add_rows_from_winners(Index group, Index row, const Index* begin,
+                                                 const T* signals, const int* places,
+                                                 T* out) const {
+  const ConvolutionShape& s = shape_;
+  const Axis axis = vertical(s);
+  const Index depth = s.group_out_channels(), left = s.group_channels() - row;
+  const Index columns = s.out_width / pool_ * pool_;
+  WinnersRow<T> winners{std::min(left, 2 * kernels_->lanes),
+                        columns,
+                        nullptr,
+                        signals,
+                        places,
+                        nullptr,
+                        transposed_size_,
+                        left <= kernels_->lanes ? kernels_->lanes : 2 * kernels_->lanes,
+                        s.kernel.x,
+                        s.stride.x,
+                        s.padding.x,
+                        s.dilation.x,
+                        s.width,
+                        nullptr,
+                        s.channels};
+  for (Index i = 0; i < s.kernel.y; ++i) {
+    winners.packed =
+        transposed_.data() + (group * s.taps() + i * s.kernel.x) * transposed_size_ + row * depth;
+    const Range ys = axis.positions(i);
+    for (Index y = ys.begin; y < std::min(ys.end, s.out_height / pool_ * pool_); ++y) {
+      winners.begin = begin + y * columns;
+      winners.out =
+          out + axis.position(y, i) * s.width * s.channels + group * s.group_channels() + row;
+      kernels_->add_winners(winners);
+    }
+  }
 }
 
 template class PackedConvolution<float>;

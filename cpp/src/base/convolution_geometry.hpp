@@ -64,7 +64,7 @@ inline Index run_depth(const ConvolutionShape& s) {
 inline Index padded_row(const ConvolutionShape& s) {
   return (s.width + 2 * s.padding.x) * s.channels;
 }
-/// Returns the numbers of an image with horizontal padding, or 0 if there is none.
+/// Returns the numbers of an image below with its horizontal padding, or 0 if there is none.
 inline Index padded_size(const ConvolutionShape& s) {
   return s.padding.x == 0 ? 0 : s.height * padded_row(s);
 }
@@ -82,6 +82,39 @@ const T* pad_rows(const ConvolutionShape& s, const T* u, T* memory) {
   return memory;
 }
 
+/// Returns the numbers of an image below with its padding on all sides, or 0 if there is none.
+inline Index bordered_size(const ConvolutionShape& s) {
+  return s.padding.x == 0 && s.padding.y == 0 ? 0 : (s.height + 2 * s.padding.y) * padded_row(s);
+}
+/// Returns the image with its padding on all sides, a copy in `memory` if there is any.
+template <class T>
+const T* add_border(const ConvolutionShape& s, const T* u, T* memory) {
+  if (bordered_size(s) == 0) return u;
+  const Index row = padded_row(s), border = s.padding.y * row;
+  T* inside = memory + border;
+  std::fill_n(memory, border, T(0));
+  if (s.padding.x == 0)
+    std::copy_n(u, s.size(), inside);
+  else
+    pad_rows(s, u, inside);
+  std::fill_n(inside + s.height * row, border, T(0));
+  return memory;
+}
+
+/// Returns the size of the lists of one group's winners: its pooled units and a vector, which kernels overwrite.
+inline Index listed_size(const ConvolutionShape& s, Index pool, Index lanes) {
+  return s.out_height / pool * (s.out_width / pool) * s.group_out_channels() + lanes;
+}
+/// Returns the positions of whole windows before the pooling.
+inline Index listed_positions(const ConvolutionShape& s, Index pool) {
+  return s.out_height / pool * (s.out_width / pool) * pool * pool;
+}
+
+/// Throws InvalidArgument unless windows of max pooling fit.
+void check_pool(const ConvolutionShape& shape, Index pool);
+/// Throws InvalidArgument unless there is max pooling.
+void check_winners(Index pool);
+
 /// Rounds up to a multiple of a cache line.
 template <class T>
 constexpr Index whole_lines(Index numbers) {
@@ -98,13 +131,14 @@ void for_each_panel(Index all, Index lanes, const Run& run) {
 /// At most so many pulls make one step; they lie on the stack.
 constexpr Index most_pulls = 32;
 
-/// Collects pulls that are added to the same numbers, and runs a step whenever the buffer is full and at the end.
+/// Collects pulls and runs a step whenever the buffer is full and at the end: out = start + their sum.
 template <class T>
 class AddedPulls {
  public:
-  /// `step` has the rows, the batch and the output.
-  AddedPulls(const Kernels<T>& kernels, Index rows, Index batch, T* out, Index stride)
-      : kernels_(kernels), step_{rows, batch, pulls_, 0, out, stride, nullptr, out, stride} {}
+  /// `start` is `out`, or nullptr for zeros.
+  AddedPulls(const Kernels<T>& kernels, Index rows, Index batch, const T* start, T* out,
+             Index stride)
+      : kernels_(kernels), step_{rows, batch, pulls_, 0, start, stride, nullptr, out, stride} {}
   AddedPulls(const AddedPulls&) = delete;
   AddedPulls& operator=(const AddedPulls&) = delete;
 
@@ -112,12 +146,17 @@ class AddedPulls {
     if (step_.num_pulls == most_pulls) run();
     pulls_[step_.num_pulls++] = pull;
   }
-  void run() {
-    if (step_.num_pulls > 0) kernels_.accumulate(step_);
-    step_.num_pulls = 0;
+  void finish() {
+    if (step_.num_pulls > 0 || step_.start == nullptr) run();
   }
 
  private:
+  void run() {
+    kernels_.accumulate(step_);
+    step_.start = step_.out;
+    step_.num_pulls = 0;
+  }
+
   const Kernels<T>& kernels_;
   Pull<T> pulls_[most_pulls];
   LayerStep<T> step_;

@@ -137,7 +137,7 @@ struct RandomConvolution {
         feedback(random_numbers<T>(random, s.weights())),
         below(random_numbers<T>(random, s.size())),
         above(random_numbers<T>(random, s.out_size())),
-        convolution(s, kernels<T>(isa)) {
+        convolution(s, 1, kernels<T>(isa)) {
     scratch.assign(static_cast<std::size_t>(convolution.scratch_size()),
                    std::numeric_limits<T>::quiet_NaN());
     convolution.pack_forward(weights.data(), T(1));

@@ -49,7 +49,7 @@ TYPED_TEST(ConvolutionTest, GradientIsTheDerivativeOfTheForm) {
   using T = TypeParam;
   for_random_shapes(3, 40, [](Random& random, const std::string& isa, const ConvolutionShape& s) {
     RandomConvolution<T> c(random, s, isa);
-    ConvolutionGradient<T> gradient(s, kernels<T>(isa));
+    ConvolutionGradient<T> gradient(s, 1, kernels<T>(isa));
     Sums sums(c.weights);
     for (const T scale : {T(1), T(-0.5)}) {
       const auto below = random_numbers<T>(random, s.size()),
@@ -107,7 +107,7 @@ TYPED_TEST(ConvolutionTest, GradientsOfPartsAreMerged) {
   using T = TypeParam;
   for_random_shapes(6, 10, [](Random& random, const std::string& isa, const ConvolutionShape& s) {
     RandomConvolution<T> a(random, s, isa), b(random, s, isa);
-    ConvolutionGradient<T> first(s, kernels<T>(isa)), second(s, kernels<T>(isa));
+    ConvolutionGradient<T> first(s, 1, kernels<T>(isa)), second(s, 1, kernels<T>(isa));
     std::vector<T> expected(a.weights.size()), part = expected, merged = expected;
     first.add(T(1), a.above.data(), a.below.data());
     first.finish(expected.data());

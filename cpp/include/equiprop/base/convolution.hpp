@@ -1,11 +1,14 @@
 #pragma once
-/// Two-dimensional convolutions of single images, their transposed products and their weights' gradients.
+/// Two-dimensional convolutions of single images, their transposed products and their weights' gradients; the same after
+/// max pooling, from the winners alone.
 ///
 /// Images are channels last: number (y, x, c) is at ((y * width) + x) * channels + c. Weights are in C order
 /// (out_channels, channels / groups, kernel.y, kernel.x), as in PyTorch. Nothing here starts threads or allocates memory
 /// after construction, and the result of an image depends on this image alone.
 
 #include <concepts>
+#include <cstdint>
+#include <vector>
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/export.hpp"
@@ -61,13 +64,17 @@ struct ConvolutionShape {
   EQUIPROP_EXPORT void check() const;
 };
 
+/// The largest window of max pooling, whose positions a byte counts.
+inline constexpr Index largest_pool = 16;
+
 /// The weights of a convolution, packed for the kernels of an instruction set. A call for one image needs scratch
 /// memory that belongs to the caller; calls with different scratch memory may run at the same time.
 template <std::floating_point T>
 class EQUIPROP_EXPORT PackedConvolution {
  public:
-  /// Throws InvalidArgument if the shape is not valid. All weights are 0.
-  explicit PackedConvolution(const ConvolutionShape& shape,
+  /// Throws InvalidArgument if the shape is not valid, or if a window of pool x pool positions does not fit into the image
+  /// above. Without max pooling `pool` is 1. The weights must be packed before they are used.
+  explicit PackedConvolution(const ConvolutionShape& shape, Index pool = 1,
                              const Kernels<T>& kernels = equiprop::kernels<T>());
 
   /// Packs scale * weights for the products with w.
@@ -82,16 +89,37 @@ class EQUIPROP_EXPORT PackedConvolution {
   /// column above, channel above).
   void add_transposed(const T* above, T* out, T* scratch) const;
 
+  /// out += max of w * u over windows of pool x pool positions, pool positions apart, an image (out_height / pool,
+  /// out_width / pool, out_channels); rows and columns that do not fill a window are left out. `winners`, of the same
+  /// size, holds the number of the largest position in the window, row by row: of equal numbers the first. The maximum
+  /// of a window with NaN is NaN, and its winner is the first NaN.
+  void add_pooled(const T* u, T* out, std::uint8_t* winners, T* scratch) const;
+  /// out += w^T U, where U is the image above that has the pooled units at their winners and 0 elsewhere. Units that are 0
+  /// are left out, so the time is proportional to the number of others. The bits are those of add_transposed of U if the
+  /// weights are finite.
+  void add_transposed_from_winners(const T* pooled, const std::uint8_t* winners, T* out,
+                                   T* scratch) const;
+
+  /// Returns how many numbers an image has after max pooling.
+  Index pooled_size() const {
+    return shape_.out_height / pool_ * (shape_.out_width / pool_) * shape_.out_channels;
+  }
   /// Returns how many numbers of scratch memory a call needs.
   Index scratch_size() const { return scratch_size_; }
   /// Returns the geometry.
   const ConvolutionShape& shape() const { return shape_; }
 
  private:
-  void add_rows_forward(Index group, Index row, const T* u, T* out) const;
+  void add_row_forward(Index group, Index row, Index y, Index columns, const T* u, const T* start,
+                       T* out, Index stride) const;
   void add_rows_transposed(Index group, Index row, const T* above, T* out) const;
+  void add_rows_from_winners(Index group, Index row, const Index* begin, const T* signals,
+                             const int* places, T* out) const;
+  void pool_rows(Index group, Index row, const T* u, T* out, std::uint8_t* winners,
+                 T* buffer) const;
 
   ConvolutionShape shape_;
+  Index pool_;
   const Kernels<T>* kernels_;
   Index scratch_size_;
   Index forward_size_;     ///< packed numbers of one run of taps and one group
@@ -101,17 +129,21 @@ class EQUIPROP_EXPORT PackedConvolution {
 };
 
 /// The sum over images of the derivative of <above, w * u> by the weights: grad[o, c, i, j] = sum over images and
-/// positions of scale * above[Y, X, o] u[...]. Each number adds its products in the order (image, Y, X).
+/// positions of scale * above[Y, X, o] u[...]. Each number adds its products in the order (image, Y, X). The image above is
+/// given in full, or after max pooling by its winners.
 template <std::floating_point T>
 class EQUIPROP_EXPORT ConvolutionGradient {
  public:
-  /// Throws InvalidArgument if the shape is not valid. The sum is 0.
-  explicit ConvolutionGradient(const ConvolutionShape& shape,
+  /// Throws InvalidArgument as PackedConvolution does. The sum is 0.
+  explicit ConvolutionGradient(const ConvolutionShape& shape, Index pool = 1,
                                const Kernels<T>& kernels = equiprop::kernels<T>());
 
-  /// Adds the products of one pair of images.
+  /// Adds the products of one pair of images; pool is 1.
   void add(T scale, const T* above, const T* u);
-  /// Adds the sum of another gradient of the same geometry.
+  /// Adds the products of an image above that has the pooled units at their winners and 0 elsewhere; pool is larger than
+  /// 1. The bits of the sum are those of `add` if the image below is finite.
+  void add_from_winners(T scale, const T* pooled, const std::uint8_t* winners, const T* u);
+  /// Adds the sum of another gradient of the same geometry and pool.
   void merge(const ConvolutionGradient& other);
   /// grad += the sum, in the order of the weights; then the sum is 0.
   void finish(T* grad);
@@ -119,11 +151,17 @@ class EQUIPROP_EXPORT ConvolutionGradient {
  private:
   void pack(T scale, const T* above);
   void add_columns(Index group, Index kernel_row, Index run, const T* u);
+  void sort_by_channel(T scale, Index group);
+  void add_patches(Index group, const T* u);
 
   ConvolutionShape shape_;
+  Index pool_;
   const Kernels<T>* kernels_;
-  Index packed_row_;  ///< packed numbers of one row above and one group
+  Index packed_row_ = 0;  ///< packed numbers of one row above and one group
   Parameters<T> packed_, padded_, sums_;
+  Parameters<T> signals_, sorted_signals_;  ///< units of one group by position and by channel
+  std::vector<int> places_, sorted_places_;
+  std::vector<Index> begin_, sorted_begin_;
 };
 
 }  // namespace equiprop

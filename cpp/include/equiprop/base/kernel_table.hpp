@@ -101,6 +101,71 @@ struct AdamNumbers {
   T root;     ///< 1 / sqrt(1 - beta2^t)
 };
 
+/// Max pooling of one row of windows over an image with channels last: out += max over pool x pool positions. The winner
+/// is the number of the position in the window, row by row; of equal numbers the first, of a window with NaN the first
+/// NaN. `out` and `winners` have the same strides.
+template <class T>
+struct PoolRow {
+  std::ptrdiff_t channels;     ///< channels that are pooled
+  std::ptrdiff_t windows;      ///< number of windows
+  int pool;                    ///< rows and columns of a window, at most 16
+  const T* in;                 ///< first position of the first window
+  std::ptrdiff_t column_step;  ///< distance from one position to the next in a row
+  std::ptrdiff_t row_step;     ///< distance from one row to the next
+  T* out;                      ///< one number per window and channel
+  unsigned char* winners;      ///< one winner per window and channel
+  std::ptrdiff_t out_stride;   ///< distance from one window to the next
+};
+
+/// Lists of the units of a pooled image that are not zero, one list for each position before the pooling, row by row.
+template <class T>
+struct WinnerLists {
+  std::ptrdiff_t channels;       ///< channels that are listed
+  std::ptrdiff_t height, width;  ///< rows and columns of the pooled image
+  int pool;                      ///< rows and columns of a window
+  const T* above;                ///< pooled image
+  const unsigned char* winners;  ///< winners of its units
+  std::ptrdiff_t stride;         ///< distance from one window to the next
+  T* signals;   ///< result: the units; its size is that of the image and `lanes` more
+  int* places;  ///< result: the channel of each, of the same size
+  std::ptrdiff_t*
+      begin;  ///< result: where each list begins; the last entry is the end of the last list
+};
+
+/// Products of the winners in one row of positions with one row of a convolution kernel, added to one row of the image
+/// below: out[x stride - padding + j dilation] += sum over the list of x of signal * packed[j][place], for a panel of
+/// channels. Columns outside the image are left out.
+template <class T>
+struct WinnersRow {
+  std::ptrdiff_t rows;                       ///< channels below, at most a panel
+  std::ptrdiff_t positions;                  ///< positions above
+  const std::ptrdiff_t* begin;               ///< lists of the positions (see WinnerLists)
+  const T* signals;                          ///< signals of all lists
+  const int* places;                         ///< channels above of all lists
+  const T* packed;                           ///< packed weights of each tap, (rows, channels above)
+  std::ptrdiff_t packed_step;                ///< distance from one tap to the next
+  std::ptrdiff_t packed_width;               ///< distance from one channel above to the next
+  std::ptrdiff_t taps;                       ///< taps of the kernel row
+  std::ptrdiff_t stride, padding, dilation;  ///< horizontal geometry
+  std::ptrdiff_t width;                      ///< columns of the image below
+  T* out;                                    ///< first column of the row below
+  std::ptrdiff_t out_stride;                 ///< distance from one column below to the next
+};
+
+/// Sum of parts of an image at listed places: out[r] += sum over the list of signal * u[r][place], for `rows` rows.
+template <class T>
+struct PatchSum {
+  std::ptrdiff_t count;     ///< length of the list
+  const T* signals;         ///< its signals
+  const int* places;        ///< its places, offsets in u
+  std::ptrdiff_t rows;      ///< rows of the sum
+  std::ptrdiff_t depth;     ///< numbers of a row, contiguous in u and in out
+  const T* u;               ///< image
+  std::ptrdiff_t u_step;    ///< distance in u from one row to the next
+  T* out;                   ///< sum
+  std::ptrdiff_t out_step;  ///< distance in out from one row to the next
+};
+
 /// Function pointers of one instruction set. All matrices are column-major with one contiguous column per sample.
 /// Kernels allocate nothing and require no alignment; packed weights are read fastest from a multiple of 64 bytes. The
 /// bits of a sample depend neither on the number of samples nor on its position among them.
@@ -144,6 +209,15 @@ struct Kernels {
   /// out[i] = 1 / (1 + e^-x) with x = gain * (in[i] - shift) as rounded; the error is at most 1.75 ulp, also for
   /// subnormal results.
   void (*logistic)(std::ptrdiff_t count, T gain, T shift, const T* in, T* out);
+
+  /// Pools one row of windows.
+  void (*pool)(const PoolRow<T>& row);
+  /// Lists the winners that are not zero.
+  void (*list_winners)(const WinnerLists<T>& lists);
+  /// Adds products of one row of winners, in the order of their positions and of their places in the lists.
+  void (*add_winners)(const WinnersRow<T>& row);
+  /// Adds parts of an image, in the order of the list.
+  void (*add_patches)(const PatchSum<T>& sum);
 };
 
 }  // namespace equiprop

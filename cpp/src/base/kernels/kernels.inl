@@ -25,6 +25,12 @@ namespace {
 
 #include "pack.inl"
 
+#ifdef EQUIPROP_COMPRESS
+#include "compress_avx512.inl"
+#endif
+
+#include "winners.inl"
+
 /// Calls run(column, columns) with tiles of nearly equal width: a narrow tile at the end would have too few
 /// accumulators to hide the latency of its multiply-adds.
 template <class Run>
@@ -86,7 +92,8 @@ template <class T>
 constexpr Kernels<T> table = {packed_size<T>, pack<T>,           by_rows<T>,      pack_by_rows<T>,
                               accumulate<T>,  largest_change<T>, largest_size<T>, inner<T>,
                               follow<T>,      turn<T>,           adam<T>,         lanes<T>,
-                              exp<T>,         tanh<T>,           logistic<T>};
+                              exp<T>,         tanh<T>,           logistic<T>,
+                              pool<T>,        list_winners<T>,   add_winners<T>,  add_patches<T>};
 
 }  // namespace
 

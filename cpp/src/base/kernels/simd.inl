@@ -22,6 +22,7 @@ template <>
 struct Simd<float> {
   typedef float Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef int Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef unsigned char Bytes __attribute__((vector_size(EQUIPROP_VECTOR_BYTES / sizeof(float))));
   using Integer = int;
   static constexpr Integer magnitude = 0x7fffffff;
 };
@@ -29,6 +30,7 @@ template <>
 struct Simd<double> {
   typedef double Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef long long Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef unsigned char Bytes __attribute__((vector_size(EQUIPROP_VECTOR_BYTES / sizeof(double))));
   using Integer = long long;
   static constexpr Integer magnitude = 0x7fffffffffffffff;
 };

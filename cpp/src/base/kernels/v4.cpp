@@ -13,6 +13,7 @@
   _mm512_mask_storeu_ps(to, _bzhi_u32(0xffff, count), v)
 #define EQUIPROP_STORE_SOME_DOUBLE(count, to, v) \
   _mm512_mask_storeu_pd(to, _bzhi_u32(0xff, count), v)
+#define EQUIPROP_COMPRESS compress
 #define EQUIPROP_REGISTER "v"
 #define EQUIPROP_SQUARE_ROOT_FLOAT _mm512_sqrt_ps
 #define EQUIPROP_SQUARE_ROOT_DOUBLE _mm512_sqrt_pd
