@@ -19,7 +19,8 @@ from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
-from equiprop.couplings import Coupling
+from equiprop.couplings import Coupling, Dense
+from equiprop.image_defaults import Probe, coherent_norm, kernel_taps, random_kernel
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
@@ -147,6 +148,8 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     slope, or 0 if they reach the outputs. Biases let every unit rest in the middle of its slope; those of
     hidden layers that the input reaches are then moved by up to h, so that units bend at different places.
     """
+    if has_images(net):
+        return _image_values(net, x, seed)
     random, x = np.random.default_rng(seed), np.asarray(x, dtype=np.float64)
     theta: Array = np.zeros(net.num_parameters, dtype=net.dtype)
     blocks, units, degrees = net.block_views(theta), _units(net), _degrees(net)
@@ -178,12 +181,56 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     return theta
 
 
+def has_images(net: HopfieldNetwork) -> bool:
+    """Return True if a layer is an image, or a coupling is not dense."""
+    return any(layer.is_image for layer in net.layers) or not all(isinstance(c, Dense) for c in net.couplings)
+
+
+def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
+    """Return start values of a network with images, by the rules of `start_values` for its linear maps.
+
+    Kernels are orthogonal as matrices (target channels, numbers that one of them reads), and scaled to the
+    norm of their linear map. Drives are measured on samples, with states around their rest, so that biases
+    meet the mean of maxima too.
+    """
+    random, units, degrees = np.random.default_rng(seed), _units(net), _degrees(net)
+    theta = np.zeros(net.num_parameters)
+    blocks = net.block_views(theta)
+    states = [(unit.state, unit.half_width / 2) for unit in units[1:]]
+    probe, last = Probe(net, x, states, random), len(net.layers) - 1
+    for i, coupling in _named(net):
+        a, b, block = coupling.source, coupling.target, blocks[f"W{i}"]
+        alone = np.zeros_like(theta)
+        w = net.block_views(alone)[f"W{i}"]
+        if a > 0:
+            dense = isinstance(coupling, Dense)
+            w[...] = _orthogonal(random, *w.shape) if dense else random_kernel(random, w.shape)
+            norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
+            w /= norm * (1.0 if dense else probe.norm(alone, coupling))
+        elif b < last:
+            w[...] = random.standard_normal(w.shape)
+            w *= units[b].half_width / _spread(probe.drives(alone, b))
+        block[...] = w
+        if f"B{i}" in blocks:
+            blocks[f"B{i}"][...] = w
+    offsets = {}
+    for k, (layer, unit) in enumerate(zip(net.layers[1:], units[1:], strict=True), start=1):
+        channels = layer.shape[0]
+        offsets[f"b{k}"] = unit.drive - probe.drives(theta, k).reshape(-1, channels).mean(axis=0)
+        if k < last and any(c.source == 0 and c.target == k for c in net.couplings):
+            offsets[f"b{k}"] += unit.half_width * random.uniform(-1, 1, channels)
+    for name, offset in offsets.items():
+        blocks[name][...] = offset
+    return theta.astype(net.dtype)
+
+
 def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     """Return Adam's learning rate for each block, for inputs like x (samples, inputs).
 
     A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate *
     sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 / n for
-    n <= 5 hidden layers, and 1 / n^2 for more. If all entries move in one direction, a drive moves by the
+    n <= 5 hidden layers, and 1 / n^2 for more; for a convolution, sqrt(entries) is replaced by the norm of
+    its linear map with equal weights (`coherent_norm`). If all entries move in one direction, a drive moves by the
     rate times the sum of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate
     times sum_i |x_i|, which is c h. The rate of a bias is c h / 40; that of an output bias is also divided by
     the logit scale.
@@ -191,31 +238,37 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     units = _units(net)
     hidden = max(len(net.layers) - 2, 1)
     size = RATE / max(hidden, hidden**2 / DEEP)
-    total = max(float(np.abs(np.asarray(x, dtype=np.float64)).sum(axis=1).mean()), 1e-12)
+    mean = float(np.abs(np.asarray(x, dtype=np.float64)).mean())
     rates = {f"b{k}": size * unit.half_width / 40 for k, unit in enumerate(units[1:], start=1)}
     rates[f"b{len(units) - 1}"] /= logit_scale(cost)
-    blocks, layers = net.block_slices, net.layers
+    blocks, layers = net.blocks, net.layers
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
-        entries = blocks[f"W{i}"].stop - blocks[f"W{i}"].start
+        read = _numbers_read(coupling, layers[a].units, layers[a].shape[0])
         if a == 0:
-            rates[f"W{i}"] = size * units[b].half_width / total
+            rates[f"W{i}"] = size * units[b].half_width / max(read * mean, 1e-12)
         else:
-            coherent = max(layers[a].units * units[a].size / units[b].half_width, 1e-12)
-            spectral = float(np.sqrt(entries * units[a].slope * units[b].slope))
+            coherent = max(read * units[a].size / units[b].half_width, 1e-12)
+            norm = coherent_norm(coupling, blocks[f"W{i}"].shape)
+            spectral = norm * math.sqrt(units[a].slope * units[b].slope)
             rates[f"W{i}"] = size / max(spectral, coherent / 1.25)
         if f"B{i}" in blocks:
             rates[f"B{i}"] = rates[f"W{i}"]
     return rates
 
 
+def _numbers_read(coupling: Coupling, units: int, channels: int) -> int:
+    """Return how many numbers of its source one number of a coupling is a sum of."""
+    return units if isinstance(coupling, Dense) else channels // coupling.groups * kernel_taps(coupling)
+
+
 def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
     """Return the resting signals for steps of Adam on inputs like x (samples, inputs).
 
     None for fewer than five hidden layers, in which centring brings nothing: the core then updates the
-    parameters while it sums the gradient.
+    parameters while it sums the gradient. None also for networks with images.
     """
-    if len(net.layers) - 2 < DEEP:
+    if len(net.layers) - 2 < DEEP or has_images(net):
         return None
     mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
     couplings = tuple((c.source, c.target) for c in net.couplings)

@@ -43,8 +43,12 @@ class PlannedImage final : public PlannedMap<T> {
 }  // namespace
 
 template <Scalar S>
-ImageEdge<S>::ImageEdge(const EdgeEnds<S>& ends, const MeanFolding& folding)
-    : ends_(ends), folding_(folding), forward_(folding), backward_(folding) {}
+ImageEdge<S>::ImageEdge(const EdgeEnds<S>& ends, const MeanFolding& folding, Index pool)
+    : ends_(ends),
+      folding_(folding),
+      pool_(pool),
+      forward_(folding, pool),
+      backward_(folding, pool) {}
 
 template <Scalar S>
 void ImageEdge<S>::pack() {
@@ -76,11 +80,10 @@ template <class Add>
 void ImageEdge<S>::sum_images(Index batch, bool both, const Add& add,
                               ParameterSink<S>& sink) const {
   const Index parts = std::clamp((batch + images_per_task - 1) / images_per_task, Index{1}, most_parts);
-  std::vector<GradientSums<S>> forward, backward;
-  for (Index k = 0; k < parts; ++k) {
-    forward.emplace_back(folding_);
-    if (both) backward.emplace_back(folding_);
-  }
+  const std::lock_guard lock(sums_->busy);
+  auto& [busy, forward, backward] = *sums_;
+  while (static_cast<Index>(forward.size()) < parts) forward.emplace_back(folding_, pool_);
+  while (both && static_cast<Index>(backward.size()) < parts) backward.emplace_back(folding_, pool_);
   parallel_for(parts, [&](Index part) {
     const auto k = static_cast<std::size_t>(part);
     for (Index j = batch * part / parts; j < batch * (part + 1) / parts; ++j)

@@ -1,6 +1,8 @@
 #pragma once
 /// Edges between images: all products are defined for one sample, so a sample's bits do not depend on the others.
 
+#include <mutex>
+
 #include "equiprop/model/layer_plan.hpp"
 #include "image_products.hpp"
 
@@ -36,7 +38,8 @@ class ImageEdge : public Edge<S> {
   const EdgeEnds<S>& ends() const { return ends_; }
 
  protected:
-  ImageEdge(const EdgeEnds<S>& ends, const MeanFolding& folding);
+  /// `pool` is the size of the windows of a maximum if the products with winners are used, otherwise 1.
+  ImageEdge(const EdgeEnds<S>& ends, const MeanFolding& folding, Index pool = 1);
 
   /// Adds the derivative of phi at u with respect to the forward weights.
   virtual void add_gradient(const ImagePair<S>& u, GradientSums<S>& sums) const = 0;
@@ -57,9 +60,17 @@ class ImageEdge : public Edge<S> {
   void give_bound(S scale, const ConstStateRef<S>& above, const ConstStateRef<S>& u,
                   ParameterSink<S>& sink) const;
 
+  /// Sums of each part of the samples, which are kept because they are large.
+  struct Sums {
+    std::mutex busy;
+    std::vector<GradientSums<S>> forward, backward;
+  };
+
   EdgeEnds<S> ends_;
   MeanFolding folding_;
+  Index pool_;
   ImageProducts<S> forward_, backward_;
+  std::unique_ptr<Sums> sums_ = std::make_unique<Sums>();
 };
 
 /// Returns memory of the thread for an image, filled with 0; it never shrinks.

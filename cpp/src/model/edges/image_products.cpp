@@ -91,32 +91,65 @@ void ImageProducts<S>::pack(const T* weights) {
   packed_.pack_transposed(weights, T(1));
 }
 
+/// Adds scale * product to out (size,), where multiply(to, scratch) adds the product to an image of zeros.
+template <Scalar S>
+template <class Multiply>
+void ImageProducts<S>::add_scaled(S scale, Index size, const Multiply& multiply, S* out) const {
+  T* scratch = memory<T>(0, packed_.scratch_size());
+  if constexpr (std::floating_point<S>) {
+    if (scale == S(1)) return multiply(out, scratch);
+    T* product = memory<T>(1, size);
+    std::fill_n(product, size, T(0));
+    multiply(product, scratch);
+    for (Index i = 0; i < size; ++i) out[i] += scale * product[i];
+  }
+}
+
+template <Scalar S>
+void ImageProducts<S>::add_pooled(const Image<S>& u, S* out, std::uint8_t* winners) const
+    requires std::floating_point<S> {
+  add_scaled(
+      u.scale, pooled_size(),
+      [&](T* to, T* scratch) { packed_.add_pooled(u.data, to, winners, scratch); }, out);
+}
+
+template <Scalar S>
+void ImageProducts<S>::add_from_winners(const Image<S>& pooled, const std::uint8_t* winners,
+                                        S* out) const requires std::floating_point<S> {
+  add_scaled(
+      pooled.scale, packed_.shape().size(),
+      [&](T* to, T* scratch) {
+        packed_.add_transposed_from_winners(pooled.data, winners, to, scratch);
+      },
+      out);
+}
+
 template <Scalar S>
 template <bool Forward>
 void ImageProducts<S>::add(const Image<S>& in, S* out) const {
   const ConvolutionShape& shape = packed_.shape();
   const Index in_size = Forward ? shape.size() : shape.out_size();
   const Index out_size = Forward ? shape.out_size() : shape.size();
-  T* scratch = memory<T>(0, packed_.scratch_size());
-  const auto multiply = [&](const T* from, T* to) {
+  const auto multiply = [&](const T* from, T* to, T* scratch) {
     if constexpr (Forward)
       packed_.add_forward(from, to, scratch);
     else
       packed_.add_transposed(from, to, scratch);
   };
-  if constexpr (std::floating_point<S>)
-    if (in.scale == S(1)) return multiply(in.data, out);
-  std::array<T*, 2> products{};
-  for (int k = 0; k < num_parts<S>; ++k) {
-    T* product = products[static_cast<std::size_t>(k)] = memory<T>(static_cast<std::size_t>(1 + k), out_size);
-    std::fill_n(product, out_size, T(0));
-    multiply(take_part<S>(3, in.data, in_size, k), product);
+  if constexpr (std::floating_point<S>) {
+    add_scaled(
+        in.scale, out_size, [&](T* to, T* scratch) { multiply(in.data, to, scratch); }, out);
+  } else {
+    T* scratch = memory<T>(0, packed_.scratch_size());
+    std::array<T*, 2> products{};
+    for (int k = 0; k < 2; ++k) {
+      const auto part = static_cast<std::size_t>(k);
+      products[part] = memory<T>(1 + part, out_size);
+      std::fill_n(products[part], out_size, T(0));
+      multiply(take_part<S>(3, in.data, in_size, k), products[part], scratch);
+    }
+    for (Index i = 0; i < out_size; ++i) out[i] += in.scale * S(products[0][i], products[1][i]);
   }
-  for (Index i = 0; i < out_size; ++i)
-    if constexpr (std::floating_point<S>)
-      out[i] += in.scale * products[0][i];
-    else
-      out[i] += in.scale * S(products[0][i], products[1][i]);
 }
 
 template <Scalar S>
@@ -130,9 +163,16 @@ void ImageProducts<S>::add_transposed(const Image<S>& above, S* out) const {
 }
 
 template <Scalar S>
-GradientSums<S>::GradientSums(const MeanFolding& folding)
+GradientSums<S>::GradientSums(const MeanFolding& folding, Index pool)
     : folding_(folding),
-      sums_(num_parts<S> * num_parts<S>, ConvolutionGradient<T>(folding.folded())) {}
+      sums_(num_parts<S> * num_parts<S>, ConvolutionGradient<T>(folding.folded(), pool)) {}
+
+template <Scalar S>
+void GradientSums<S>::add_from_winners(S scale, const Image<S>& pooled,
+                                       const std::uint8_t* winners,
+                                       const Image<S>& u) requires std::floating_point<S> {
+  sums_[0].add_from_winners(scale * pooled.scale * u.scale, pooled.data, winners, u.data);
+}
 
 /// A complex factor multiplies the smaller image, so that only real sums remain.
 template <Scalar S>

@@ -2,6 +2,7 @@
 /// Products of one image with the weights of a convolution, for every scalar.
 
 #include <array>
+#include <cstdint>
 #include <vector>
 
 #include "equiprop/model/convolution.hpp"
@@ -52,20 +53,31 @@ class ImageProducts {
  public:
   using T = RealOf<S>;  ///< scalar of the weights
 
-  /// The weights must be packed before the first product.
-  explicit ImageProducts(const MeanFolding& folding)
-      : folding_(folding), packed_(folding.folded()) {}
+  /// The weights must be packed before the first product. `pool` is the size of the windows of a maximum, or 1.
+  explicit ImageProducts(const MeanFolding& folding, Index pool = 1)
+      : folding_(folding), packed_(folding.folded(), pool) {}
 
   /// Reads the present weights (target channels, source channels / groups, kernel y, kernel x).
   void pack(const T* weights);
-  /// Adds w * u to out, an image of the target before pooling by a maximum.
+  /// Adds w * u to out, an image before pooling by a maximum.
   void add_forward(const Image<S>& u, S* out) const;
-  /// Adds the transposed product with an image of the target to out, an image of the source.
+  /// Adds the transposed product with an image before pooling to out, an image of the source.
   void add_transposed(const Image<S>& above, S* out) const;
+  /// Adds the maxima of w * u over windows to out, and stores their winners; see PackedConvolution. The scale of the
+  /// image is positive.
+  void add_pooled(const Image<S>& u, S* out, std::uint8_t* winners) const
+      requires std::floating_point<S>;
+  /// Adds the transposed product with the image that has the pooled units at their winners to out.
+  void add_from_winners(const Image<S>& pooled, const std::uint8_t* winners, S* out) const
+      requires std::floating_point<S>;
+  /// Returns how many numbers an image has after pooling by a maximum.
+  Index pooled_size() const { return packed_.pooled_size(); }
 
  private:
   template <bool Forward>
   void add(const Image<S>& in, S* out) const;
+  template <class Multiply>
+  void add_scaled(S scale, Index size, const Multiply& multiply, S* out) const;
 
   MeanFolding folding_;
   PackedConvolution<T> packed_;
@@ -78,11 +90,14 @@ class GradientSums {
  public:
   using T = RealOf<S>;  ///< scalar of the weights
 
-  /// Starts from 0.
-  explicit GradientSums(const MeanFolding& folding);
+  /// Starts from 0. `pool` is the size of the windows of a maximum, or 1.
+  explicit GradientSums(const MeanFolding& folding, Index pool = 1);
   /// Adds the derivative of scale <above, w * u> for one image.
   void add(S scale, const Image<S>& above, const Image<S>& u);
-  /// Adds the sums to grad (weights,).
+  /// Adds the derivative for an image above that has the pooled units at their winners and 0 elsewhere.
+  void add_from_winners(S scale, const Image<S>& pooled, const std::uint8_t* winners,
+                        const Image<S>& u) requires std::floating_point<S>;
+  /// Adds the sums to grad (weights,) and starts from 0 again.
   void finish(S* grad);
 
  private:

@@ -1,5 +1,7 @@
 /// Convolutions followed by a maximum or a soft maximum.
 
+#include <atomic>
+
 #include "equiprop/model/convolution.hpp"
 #include "geometry.hpp"
 #include "image_edge.hpp"
@@ -209,6 +211,104 @@ class PooledEdge final : public ImageEdge<S> {
   Pool pool_;
 };
 
+/// The maximum for real scalars, by kernels that compute only what the winners of the windows need.
+template <std::floating_point T>
+class WinnersEdge final : public ImageEdge<T> {
+ public:
+  WinnersEdge(const EdgeEnds<T>& ends, const ConvolutionShape& shape, Index pool)
+      : ImageEdge<T>(ends, MeanFolding(shape, 1), pool), shape_(shape), pool_(pool) {}
+
+  bool bilinear() const override { return false; }
+  void pack() override {
+    ImageEdge<T>::pack();
+    version_ = ++versions;
+  }
+
+  void pull_image(End end, const ImagePair<T>& u, T* out) const override {
+    if (end == End::target)
+      this->forward().add_pooled(u.source, out, fresh(u.source).winners.data());
+    else
+      this->backward().add_from_winners(u.target, winners_of(u.source), out);
+  }
+
+  void tangent_image(End end, Op op, const ImagePair<T>& u, const ImagePair<T>& v,
+                     T* out) const override {
+    const bool own = op == Op::none;
+    const std::uint8_t* winners = winners_of(u.source);
+    if (end == End::source)
+      return (own ? this->backward() : this->forward()).add_from_winners(v.target, winners, out);
+    T* a = blank_image<T>(0, shape_.out_size());
+    (own ? this->forward() : this->backward()).add_forward(v.source, a);
+    for (Index unit = 0; unit < this->forward().pooled_size(); ++unit)
+      out[unit] += a[place(unit, winners[unit])];
+  }
+
+ protected:
+  void add_gradient(const ImagePair<T>& u, GradientSums<T>& sums) const override {
+    sums.add_from_winners(T(1), u.target, winners_of(u.source), u.source);
+  }
+  void add_tangent_gradient(T scale, const ImagePair<T>& u, const ImagePair<T>& v,
+                            GradientSums<T>& forward, GradientSums<T>& backward) const override {
+    const std::uint8_t* winners = winners_of(u.source);
+    forward.add_from_winners(scale, v.target, winners, u.source);
+    backward.add_from_winners(scale, u.target, winners, v.source);
+  }
+
+ private:
+  /// The winners at one image of the source.
+  struct Kept {
+    std::uint64_t version = 0;  // of the weights
+    std::vector<T> source;
+    std::vector<std::uint8_t> winners;
+  };
+
+  /// Returns the entry of an image in a table of the thread. A relaxation visits its samples in turn at fixed places,
+  /// so the winners that a pull on the target has found serve the next pull on the source.
+  Kept& entry(const Image<T>& source) const {
+    constexpr std::size_t most_entries = 256, most_bytes = std::size_t{8} << 20;
+    thread_local std::array<Kept, most_entries> table;
+    const std::size_t bytes = sizeof(T) * static_cast<std::size_t>(shape_.size());
+    const std::size_t entries = std::clamp(most_bytes / bytes, std::size_t{1}, most_entries);
+    const auto address = reinterpret_cast<std::uintptr_t>(source.data);
+    return table[(address / 64 * 0x9E3779B97F4A7C15u >> 32) % entries];
+  }
+
+  /// Returns the entry of an image, with a copy of it and memory for its winners.
+  Kept& fresh(const Image<T>& source) const {
+    Kept& kept = entry(source);
+    kept.version = version_;
+    kept.source.assign(source.data, source.data + shape_.size());
+    kept.winners.resize(static_cast<std::size_t>(this->forward().pooled_size()));
+    return kept;
+  }
+
+  const std::uint8_t* winners_of(const Image<T>& source) const {
+    Kept& kept = entry(source);
+    const auto size = static_cast<std::size_t>(shape_.size());
+    const bool same = kept.version == version_ && kept.source.size() == size &&
+                      std::equal(kept.source.begin(), kept.source.end(), source.data);
+    if (!same) {
+      T* maxima = blank_image<T>(1, this->forward().pooled_size());
+      this->forward().add_pooled({T(1), source.data}, maxima, fresh(source).winners.data());
+    }
+    return kept.winners.data();
+  }
+
+  /// Returns the index, before pooling, of a position in the window of a pooled unit.
+  Index place(Index unit, Index position) const {
+    const Index channels = shape_.out_channels, columns = shape_.out_width / pool_;
+    const Index c = unit % channels, X = unit / channels % columns, Y = unit / channels / columns;
+    return ((Y * pool_ + position / pool_) * shape_.out_width + X * pool_ + position % pool_) *
+               channels + c;
+  }
+
+  static inline std::atomic<std::uint64_t> versions{0};
+
+  ConvolutionShape shape_;
+  Index pool_;
+  std::uint64_t version_ = 0;
+};
+
 }  // namespace
 
 WeightShape MaxPooled::weights_of(const Shape& from, const Shape& to) const {
@@ -223,6 +323,8 @@ WeightShape SoftPooled::weights_of(const Shape& from, const Shape& to) const {
 template <Scalar S>
 std::unique_ptr<Edge<S>> MaxPooled::bind(const EdgeEnds<S>& ends) const {
   const auto shape = convolution_shape("MaxPooled", windows, pool, ends.source.shape, ends.target.shape);
+  if constexpr (std::floating_point<S>)
+    if (pool > 1) return std::make_unique<WinnersEdge<S>>(ends, shape, pool);
   return std::make_unique<PooledEdge<S, Maximum<S>>>(ends, shape, pool, Maximum<S>());
 }
 
