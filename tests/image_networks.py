@@ -13,7 +13,10 @@ import equiprop as eq
 
 @dataclass
 class Oracle:
-    """The energy of a network as a function of parameters, input and state, for derivatives by autograd."""
+    """The energy of a network as a function of parameters, input and state, for derivatives by autograd.
+
+    Units are clipped or linear (their leak is s^2 / 2, their signal s), or tanh under the quadratic potential.
+    """
 
     net: eq.HopfieldNetwork
 
@@ -26,9 +29,10 @@ class Oracle:
         images, energy = [self._input(x)], torch.zeros(len(x), dtype=torch.float64)
         for k, (layer, part) in enumerate(zip(net.layers[1:], net.layer_slices.values(), strict=True), start=1):
             c, h, w = layer.shape
-            u = s[:, part].reshape(-1, h, w, c).permute(0, 3, 1, 2)
+            states = s[:, part].reshape(-1, h, w, c).permute(0, 3, 1, 2)
+            u = torch.tanh(states) if layer.activation == eq.Activation("tanh") else states
             images.append(u)
-            energy = energy + 0.5 * (u**2).sum((1, 2, 3))
+            energy = energy + 0.5 * (states**2).sum((1, 2, 3))
             energy = energy - (u * blocks[f"b{k}"][:, None, None]).sum((1, 2, 3))
         for i, coupling in enumerate(net.couplings, start=1):
             u, v = images[coupling.source], images[coupling.target]
@@ -68,7 +72,9 @@ class Oracle:
         return u.permute(0, 2, 3, 1).flatten(1)
 
 
-def random_network(rng: np.random.Generator, kind: str, **options: Any) -> eq.HopfieldNetwork:
+def random_network(
+    rng: np.random.Generator, kind: str, activation: str = "hard_sigmoid", **options: Any
+) -> eq.HopfieldNetwork:
     """Return a network input - image - image - output with random geometry and a skip coupling."""
 
     def coupling(source: int, target: int, shape: tuple[int, int, int]) -> Any:
@@ -100,7 +106,7 @@ def random_network(rng: np.random.Generator, kind: str, **options: Any) -> eq.Ho
             height, width = c.size(shapes[-1])
         couplings.append(c)
         shapes.append((2 * int(rng.integers(1, 4)), height, width))
-    layers = [eq.Layer(shape) for shape in shapes] + [eq.Layer(3, "linear")]
+    layers = [eq.Layer(shape, activation) for shape in shapes] + [eq.Layer(3, "linear")]
     couplings += [eq.Dense(2, 3), eq.Dense(1, 3)]
     if rng.random() < 0.5:
         couplings.append(eq.Dense(0, 2))
