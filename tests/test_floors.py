@@ -24,6 +24,7 @@ PYTHON_FLOORS = [
     ["schedules"],
     [
         "arrays",
+        "augmentation",
         "activations",
         "config",
         "idx",

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.augmentation import Augmentation
 from equiprop.dataset import Dataset
 from equiprop.idx import read_idx
 from equiprop.image_sets import IMAGE_SETS
 
 __all__ = [
+    "Augmentation",
     "Dataset",
     "load_cifar10",
     "load_cifar100",
