@@ -111,12 +111,12 @@ def read_cifar(
             raise not_found(where, f"'{layout.archive}'", directory, also, cure)
         with damage_named(path, where):
             records = _packed(path, layout)
-    train = np.concatenate([records.pop(name) for name in layout.train])
-    return _pair(train, layout), _pair(records[layout.test], layout)
+    return _pair([records[name] for name in layout.train], layout), _pair([records[layout.test]], layout)
 
 
-def _pair(records: Array, layout: CifarLayout) -> tuple[Array, Array]:
-    return np.ascontiguousarray(records[:, layout.label_bytes :]), records[:, layout.label_bytes - 1].copy()
+def _pair(files: list[Array], layout: CifarLayout) -> tuple[Array, Array]:
+    pixels = np.concatenate([records[:, layout.label_bytes :] for records in files])
+    return pixels, np.concatenate([records[:, layout.label_bytes - 1] for records in files])
 
 
 def _unpacked(path: Path, layout: CifarLayout, where: str) -> Array:

@@ -29,6 +29,8 @@ _STORED = {
 }
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 _COMPLEX = 0x0800
+#: Data that cannot be compressed grow by less than 1/1000 and 1024 bytes.
+_EXPANSION, _OVERHEAD = 1000, 1024
 
 
 def read_matlab(stream: BinaryIO, names: Collection[str], limit: int) -> dict[str, Array]:
@@ -75,7 +77,7 @@ def _variables(stream: BinaryIO, limit: int) -> Iterator[memoryview]:
     """Yield the content of each variable of a file."""
     while tag := stream.read(_TAG):
         kind, size = struct.unpack("<II", tag)
-        if size > limit:
+        if size > limit + limit // _EXPANSION + _OVERHEAD:
             raise ValueError(f"a variable has at most {limit} bytes, and one has {size}")
         data = stream.read(size)
         if len(data) < size:

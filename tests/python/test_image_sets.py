@@ -238,6 +238,23 @@ def test_matlab_arrays_are_those_that_scipy_writes(kind: str, compressed: bool) 
     assert read["b"].tolist() == [[5.0]]
 
 
+def test_variables_up_to_the_limit_are_read_also_if_they_cannot_be_compressed() -> None:
+    from scipy.io import savemat
+
+    array = np.random.default_rng(0).integers(0, 256, (1000, 300), np.uint8)
+    plain, stream = io.BytesIO(), io.BytesIO()
+    savemat(plain, {"a": array})
+    savemat(stream, {"a": array}, do_compression=True)
+    size = len(plain.getvalue()) - 128 - 8
+    assert len(stream.getvalue()) > len(plain.getvalue())
+    for file in (plain, stream):
+        file.seek(0)
+        np.testing.assert_array_equal(read_matlab(file, ("a",), size)["a"], array)
+    stream.seek(0)
+    with pytest.raises(ValueError, match=f"larger than {size - 9} bytes"):
+        read_matlab(stream, ("a",), size - 9)
+
+
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
