@@ -142,12 +142,14 @@ FIRST = f"{CIFAR.folder}/{CIFAR.train[0]}"
         (entry(FIRST, kind=tarfile.LNKTYPE, linkname="../../secret"), "is not a regular file"),
         (entry(FIRST, kind=tarfile.FIFOTYPE), "is not a regular file"),
         (entry(FIRST, kind=tarfile.DIRTYPE), "is not a regular file"),
+        (entry(FIRST, kind=tarfile.CHRTYPE), "is not a regular file"),
+        (entry(FIRST, kind=tarfile.GNUTYPE_SPARSE), "is not a regular file"),
         (entry(FIRST, bytes(31_000_000)), "31000000 bytes"),
         (entry(f"../{FIRST}"), "has no entry"),
         (entry(f"/{FIRST}"), "has no entry"),
         (entry(f"{CIFAR.folder}/../{FIRST}"), "has no entry"),
     ],
-    ids=["symbolic", "hard", "pipe", "folder", "huge", "above", "root", "dots"],
+    ids=["symbolic", "hard", "pipe", "folder", "device", "sparse", "huge", "above", "root", "dots"],
 )
 def test_hostile_entries_are_refused(hostile: Entry, reason: str, tmp_path: Path) -> None:
     archive = packed([hostile, *good_entries()[1:]])
