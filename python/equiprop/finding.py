@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import lzma
 import struct
 import tarfile
 import zlib
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 #: What the readers of the standard library raise for a file that is damaged.
-_DAMAGE = (ValueError, EOFError, OverflowError, struct.error, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+_DAMAGE = (ValueError, EOFError, OverflowError, struct.error, gzip.BadGzipFile, zlib.error)
 
 
 def find_file(directory: Path, names: Sequence[str], folders: Sequence[str], where: str, cure: str) -> Path:
