@@ -208,6 +208,33 @@ def test_a_wrong_checksum_at_the_end_of_an_archive_is_noticed(tmp_path: Path) ->
     assert "CRC" in refusal(tmp_path, bytes(archive))
 
 
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_an_archive_with_damaged_headers_is_refused_or_read_and_nothing_else(
+    form: int, tmp_path: Path
+) -> None:
+    buffer, random = io.BytesIO(), np.random.default_rng(0)
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for name, content in cifar_contents(CIFAR, 1).items():
+            info, _ = entry(name, content, pax_headers={"mtime": "1.5"})
+            archive.addfile(info, io.BytesIO(content))
+    good = buffer.getvalue()
+    headers = [k for k in range(0, len(good), 512) if good[k + 257 : k + 262] == b"ustar"]
+    refused = 0
+    for _ in range(100):
+        content, header = bytearray(good), int(random.choice(headers))
+        for place in header + random.choice(512, 5):
+            content[place] = random.choice([0, 48, 55, 76, 83, 103, 120, 128, 255])
+        content[header + 148 : header + 156] = b" " * 8  # a header has the sum of its bytes
+        content[header + 148 : header + 156] = b"%06o\0 " % sum(content[header : header + 512])
+        (tmp_path / CIFAR.archive).write_bytes(gzip.compress(bytes(content), 1))
+        try:
+            assert len(eq.load_cifar10(tmp_path)[1]) == 1
+        except ValueError as error:
+            assert str(error).startswith("[load_cifar10] cannot read '")  # noqa: PT017
+            refused += 1
+    assert 20 < refused < 100
+
+
 def test_other_content_under_the_name_of_an_archive_is_refused(tmp_path: Path) -> None:
     for content in (b"<html>no such file</html>", gzip.compress(b"text"), gzip.compress(b"")):
         refusal(tmp_path, content)
