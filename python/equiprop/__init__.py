@@ -32,8 +32,13 @@ from equiprop.couplings import Dense as Dense
 from equiprop.couplings import MaxPooled as MaxPooled
 from equiprop.couplings import SoftPooled as SoftPooled
 from equiprop.data import Dataset as Dataset
+from equiprop.data import load_cifar10 as load_cifar10
+from equiprop.data import load_cifar100 as load_cifar100
 from equiprop.data import load_digits as load_digits
+from equiprop.data import load_fashion_mnist as load_fashion_mnist
+from equiprop.data import load_kmnist as load_kmnist
 from equiprop.data import load_mnist as load_mnist
+from equiprop.data import load_svhn as load_svhn
 from equiprop.energies import Energy as Energy
 from equiprop.energies import VectorField as VectorField
 from equiprop.gradients import backpropagation_through_time as backpropagation_through_time

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Number
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,11 +13,14 @@ from equiprop import _core
 from equiprop.arrays import Array, is_sparse
 from equiprop.dataset import Dataset
 
+T = TypeVar("T")
+
 
 class ShuffledBatches:
     """Batches of all samples of a data set, in an order that seed and epoch determine.
 
-    A batch is a pair (x, y), or (x, y, sample_weight) if the samples have weights.
+    A batch is a pair (x, y), or (x, y, sample_weight) if the samples have weights. The samples are changed by
+    the augmentation of the data set, if it has one; a thread then prepares the next batch.
 
     Parameters
     ----------
@@ -24,7 +28,7 @@ class ShuffledBatches:
     size : int
         Number of samples of a batch; the last batch may have fewer.
     seed, epoch : int
-        Seed and stream of the order.
+        Seed and stream of the order, and of the augmentation.
     dtype : numpy.float32 or numpy.float64
         Type of the inputs.
     first : int
@@ -38,16 +42,32 @@ class ShuffledBatches:
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype
         self.order: Array = _core.permutation(len(data), seed, epoch)[first * size :]
+        change = data.augmentation
+        self.draws: Array | None = None
+        if change is not None:
+            self.draws = change.draws(len(data), seed=seed, epoch=epoch)
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        return self._batches() if self.draws is None else ahead(self._batches())
+
+    def _batches(self) -> Iterator[tuple[Array, ...]]:
         weights = self.data.sample_weight
         for begin in range(0, len(self.order), self.size):
             rows = self.order[begin : begin + self.size]
-            pair = self.data.batch(rows, self.dtype)
+            pair = self.data.batch(rows, self.dtype, self.draws)
             yield pair if weights is None else (*pair, weights[rows])
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items of an iterator, none of which is None, while a thread computes the next one."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def is_batches(data: Any) -> bool:

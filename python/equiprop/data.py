@@ -1,4 +1,4 @@
-"""Data sets for training: MNIST and the scikit-learn digits, and the class `Dataset` of samples."""
+"""Data sets for training: sets of images, the scikit-learn digits, and the class `Dataset` of samples."""
 
 from __future__ import annotations
 
@@ -9,12 +9,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import require
+from equiprop.augmentation import Augmentation
 from equiprop.dataset import Dataset
 from equiprop.idx import read_idx
-from equiprop.mnist_files import find_mnist_file
+from equiprop.image_sets import IMAGE_SETS
 
-__all__ = ["Dataset", "load_digits", "load_mnist", "read_idx"]
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "load_cifar10",
+    "load_cifar100",
+    "load_digits",
+    "load_fashion_mnist",
+    "load_image_set",
+    "load_kmnist",
+    "load_mnist",
+    "load_svhn",
+    "read_idx",
+]
+
+
+def load_image_set(name: str, directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load training and test images of a public set of images from its published files.
+
+    Parameters
+    ----------
+    name : {"mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"}
+    directory : path
+        Directory of the files; ``~`` is the home directory. See the function ``load_NAME`` of each set.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, channels * height * width), channels first, with
+        scale 1/255. The labels are 0 .. classes - 1.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged.
+    """
+    images, where = IMAGE_SETS[name], f"load_{name}"
+    folder = Path(directory).expanduser()
+    cure = f"equiprop.download.fetch_{name}('{folder}') downloads {images.files}."
+    train, test = (Dataset(x, y, 1 / 255, images.classes) for x, y in images.read(folder, where, cure))
+    return train, test
 
 
 def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -42,7 +81,169 @@ def load_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     --------
     >>> train, test = load_mnist("mnist")  # doctest: +SKIP
     """
-    return _load_mnist_part(Path(directory), "train"), _load_mnist_part(Path(directory), "t10k")
+    return load_image_set("mnist", directory)
+
+
+def load_fashion_mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load the training and test images of Fashion-MNIST (28 x 28 pixels, ten classes of clothing).
+
+    Parameters
+    ----------
+    directory : path
+        Directory of the four IDX files with the names of MNIST, see `load_mnist`; or a directory with these
+        files in ``FashionMNIST/raw``, as torchvision stores them.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 784) with scale 1/255.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, or the numbers of images and labels differ.
+
+    References
+    ----------
+    H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms", arXiv:1708.07747, 2017.
+
+    Examples
+    --------
+    >>> train, test = load_fashion_mnist("fashion")  # doctest: +SKIP
+    """
+    return load_image_set("fashion_mnist", directory)
+
+
+def load_kmnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load the training and test images of Kuzushiji-MNIST (28 x 28 pixels, ten classes of characters).
+
+    Parameters
+    ----------
+    directory : path
+        Directory of the four IDX files with the names of MNIST, see `load_mnist`; or a directory with these
+        files in ``KMNIST/raw``, as torchvision stores them.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 784) with scale 1/255.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, or the numbers of images and labels differ.
+
+    References
+    ----------
+    T. Clanuwat et al., "Deep learning for classical Japanese literature", arXiv:1812.01718, 2018.
+
+    Examples
+    --------
+    >>> train, test = load_kmnist("kmnist")  # doctest: +SKIP
+    """
+    return load_image_set("kmnist", directory)
+
+
+def load_cifar10(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load the training and test images of CIFAR-10 (three channels of 32 x 32 pixels, ten classes).
+
+    Parameters
+    ----------
+    directory : path
+        Directory of the binary version: ``cifar-10-binary.tar.gz``, or its files ``data_batch_1.bin`` to
+        ``data_batch_5.bin`` and ``test_batch.bin``, or the folder ``cifar-10-batches-bin`` with them. The
+        archive is read without unpacking it to the disk.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 3072), channels first, with scale 1/255. Test
+        images follow the order of their file, training images that of the five files.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, is larger than the published one, or has a label that is no class.
+
+    References
+    ----------
+    A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for k in range(1, 6):
+    ...     _ = (folder / f"data_batch_{k}.bin").write_bytes(bytes([k, *range(256)] + [0] * 2816) * 4)
+    >>> _ = (folder / "test_batch.bin").write_bytes(bytes([9] + [255] * 3072))
+    >>> train, test = load_cifar10(folder)
+    >>> train.x.shape, train.y[::4].tolist(), test.batch([0], np.float32)[0].min()
+    ((20, 3072), [1, 2, 3, 4, 5], np.float32(1.0))
+    """
+    return load_image_set("cifar10", directory)
+
+
+def load_cifar100(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load the training and test images of CIFAR-100 (three channels of 32 x 32 pixels, 100 fine classes).
+
+    Parameters
+    ----------
+    directory : path
+        Directory of the binary version: ``cifar-100-binary.tar.gz``, or its files ``train.bin`` and
+        ``test.bin``, or the folder ``cifar-100-binary`` with them.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 3072), channels first, with scale 1/255. The
+        labels are the fine ones.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, is larger than the published one, or has a label that is no class.
+
+    References
+    ----------
+    A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+
+    Examples
+    --------
+    >>> train, test = load_cifar100("cifar")  # doctest: +SKIP
+    """
+    return load_image_set("cifar100", directory)
+
+
+def load_svhn(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Load the cropped digits of the Street View House Numbers (three channels of 32 x 32 pixels).
+
+    Parameters
+    ----------
+    directory : path
+        Directory of ``train_32x32.mat`` and ``test_32x32.mat``, or of a folder ``SVHN`` with them.
+
+    Returns
+    -------
+    tuple of Dataset
+        Training and test set; x is uint8 of shape (images, 3072), channels first, with scale 1/255. The
+        labels are the digits; the file stores the digit 0 as 10.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, or is larger than the published one.
+
+    References
+    ----------
+    Y. Netzer et al., "Reading digits in natural images with unsupervised feature learning", NIPS workshop on
+    deep learning and unsupervised feature learning, 2011.
+
+    Examples
+    --------
+    >>> train, test = load_svhn("svhn")  # doctest: +SKIP
+    """
+    return load_image_set("svhn", directory)
 
 
 def load_digits() -> tuple[Dataset, Dataset]:
@@ -88,14 +289,3 @@ def held_out_fifth(y: NDArray[Any]) -> NDArray[np.bool_]:
     for label in np.unique(y) if y.ndim == 1 else ():
         rank[y == label] = np.arange(np.count_nonzero(y == label))
     return np.equal(rank % 5, 4)
-
-
-def _load_mnist_part(directory: Path, part: str) -> Dataset:
-    images, labels = (read_idx(find_mnist_file(directory, part, kind)) for kind in ("images", "labels"))
-    received = (
-        f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape} for '{part}' in '{directory}'"
-    )
-    are_bytes = images.dtype == labels.dtype == np.uint8
-    fit = images.shape == (labels.size, 28, 28) and labels.ndim == 1
-    require(are_bytes and fit, "load_mnist", "Images are bytes (n, 28, 28), labels bytes (n,)", received)
-    return Dataset(images.reshape(len(images), -1), labels, 1 / 255, 10)

@@ -15,6 +15,7 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.checks import require
 from equiprop.data import Dataset, held_out_fifth, load_mnist
+from equiprop.image_sets import IMAGE_SETS
 
 _X_NAMES, _Y_NAMES = (
     ("x", "data", "features", "images"),
@@ -22,7 +23,7 @@ _X_NAMES, _Y_NAMES = (
 )
 _TABLES = (".csv", ".tsv", ".txt")
 _KINDS = (".npz", *_TABLES)
-_RULE = "A data set is digits, mnist, a CSV or NPZ file, or a folder"
+_RULE = f"A data set is digits, {', '.join(IMAGE_SETS)}, a CSV or NPZ file, or a folder"
 
 
 def load_files(path: str | os.PathLike[str], where: str = "load_files") -> tuple[Dataset, Dataset]:

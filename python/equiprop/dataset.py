@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_samples
-from equiprop.checks import require, whole
+from equiprop.arrays import Array, as_samples, dense
+from equiprop.augmentation import Augmentation
+from equiprop.checks import check_type, require, whole
 from equiprop.labels import codes_among, encode, read_y
 from equiprop.row_selection import select
 from equiprop.scaling import Scaling, as_scale
@@ -63,6 +64,11 @@ class Dataset:
         and 0 as none. Only the ratios matter there, see `Trainer.fit`. The data set stores a copy in float64;
         parts of a data set have the weights of their samples.
 
+    Attributes
+    ----------
+    augmentation : Augmentation, or None
+        Random changes of the samples of a training; see `augmented`.
+
     Raises
     ------
     TypeError, ValueError
@@ -84,6 +90,7 @@ class Dataset:
     num_classes: int = 0
     classes: Any = field(default=None, kw_only=True)
     sample_weight: Any = field(default=None, kw_only=True)
+    augmentation: Augmentation | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Check the fields, convert them to arrays, and encode class labels."""
@@ -176,6 +183,35 @@ class Dataset:
         """Return the same samples with another scale, or with none: as raw data."""
         return copy.copy(self)._set(scale=_scale(scale, self.x, "Dataset.with_scale"))
 
+    def augmented(self, augmentation: Augmentation | None) -> Dataset:
+        """Return the same images, which `Trainer.fit` changes at random in each epoch, or does not change.
+
+        Image i of an epoch is changed by draw i for the seed of the trainer and the number of the epoch, that
+        is ``len(trainer.history)``; see `Augmentation.draws`. Only the inputs of training steps are changed:
+        evaluation, prediction, `batch` without draws, and the fit of a scaling use the stored samples. The
+        changes come before the scaling.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `augmentation` is none, or for images with another number of pixels.
+
+        Examples
+        --------
+        >>> images = Dataset(np.array([[1, 2], [3, 4]]), [0, 1]).augmented(Augmentation((1, 1, 2), flip=True))
+        >>> draws = images.augmentation.draws(2, seed=0, epoch=1)
+        >>> images.batch([0, 1], np.float32, draws)[0].tolist(), images.batch([0, 1], np.float32)[0].tolist()
+        ([[1.0, 2.0], [4.0, 3.0]], [[1.0, 2.0], [3.0, 4.0]])
+        """
+        where = "Dataset.augmented"
+        if augmentation is not None:
+            check_type(augmentation, Augmentation, where, "augmentation is an Augmentation, or None")
+            rule = (
+                f"An augmentation of images {augmentation.shape} needs {augmentation.num_features} features"
+            )
+            require(augmentation.num_features == self.num_features, where, rule, self.num_features)
+        return copy.copy(self)._set(augmentation=augmentation)
+
     def with_classes(self, classes: Array) -> Dataset:
         """Return the same samples with labels that are encoded by ``classes``, such as those of training.
 
@@ -190,7 +226,9 @@ class Dataset:
         y = codes_among(self.classes[self.y], classes, "Dataset.with_classes")
         return copy.copy(self)._set(y=y, classes=classes, num_classes=len(classes))
 
-    def batch(self, indices: ArrayLike, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    def batch(
+        self, indices: ArrayLike, dtype: DTypeLike, draws: NDArray[np.uint64] | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return ``scale(x)`` and the class codes or targets of the samples at ``indices``, C-contiguous.
 
         Their weights are ``sample_weight[indices]``.
@@ -201,6 +239,9 @@ class Dataset:
             Samples in 0 .. len(self) - 1, which may repeat; or a mask (samples,).
         dtype : numpy.float32 or numpy.float64
             Type of inputs and real targets.
+        draws : array, shape (samples,) of uint64, optional
+            Random numbers of all samples, with which the augmentation changes those of the batch; see
+            `Augmentation.draws`. By default the stored samples are returned.
 
         Returns
         -------
@@ -222,7 +263,12 @@ class Dataset:
             raise TypeError(f"[Dataset.batch] A batch is float32 or float64. Received {real}.")
         rows = _checked_indices("Dataset.batch", indices, len(self))
         y = self.y[rows]
-        x = (self.scale or _RAW).apply(self.x[rows], real)
+        x = self.x[rows]
+        if draws is not None and self.augmentation is not None:
+            rule = "draws has one random number for each sample of the data set"
+            require(draws.shape == (len(self),), "Dataset.batch", rule, draws.shape)
+            x = self.augmentation(dense(x), draws[rows])
+        x = (self.scale or _RAW).apply(x, real)
         return x, y if self.is_classification else _RAW.apply(y, real)
 
     def split(

@@ -1,21 +1,32 @@
-"""Download of the files of MNIST, which can be resumed and is checked by SHA-256."""
+"""Downloads of public sets of images, which can be resumed and are checked by checksums."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import os
-import urllib.request
 import zlib
-from collections.abc import Callable
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
-from urllib.error import HTTPError
+from types import MappingProxyType
+from typing import Any
 
-from equiprop.files import with_text
+from equiprop.resuming import check_address, download
 
-__all__ = ["MNIST_MIRROR", "MNIST_SHA256", "fetch_mnist"]
+__all__ = [
+    "MNIST_MIRROR",
+    "MNIST_SHA256",
+    "SOURCES",
+    "Source",
+    "fetch_cifar10",
+    "fetch_cifar100",
+    "fetch_fashion_mnist",
+    "fetch_kmnist",
+    "fetch_mnist",
+    "fetch_svhn",
+]
 
 #: Address from which :func:`fetch_mnist` downloads the four files.
 MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -28,7 +39,176 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
+
+@dataclass(frozen=True)
+class Source:
+    """Published files of a set of images.
+
+    Attributes
+    ----------
+    mirror : str
+        Address of the directory with the files.
+    md5 : mapping
+        MD5 checksum of each file by its name.
+    """
+
+    mirror: str
+    md5: Mapping[str, str]
+
+
+#: Where the sets of images are published, except MNIST; docs/datasets.md says who published the checksums.
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        "fashion_mnist": Source(
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            {
+                "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+                "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+                "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+            },
+        ),
+        "kmnist": Source(
+            "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            {
+                "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
+                "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
+                "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
+                "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
+            },
+        ),
+        "cifar10": Source(
+            "https://www.cs.toronto.edu/~kriz/",
+            {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+        ),
+        "cifar100": Source(
+            "https://www.cs.toronto.edu/~kriz/",
+            {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+        ),
+        "svhn": Source(
+            "http://ufldl.stanford.edu/housenumbers/",
+            {
+                "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+                "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+            },
+        ),
+    }
+)
 _CHUNK = 2**20
+
+
+def fetch_cifar10(
+    directory: str | os.PathLike[str] | None = None, *, mirror: str | None = None, timeout: float = 30.0
+) -> Path:
+    """Download the archive of CIFAR-10, 170 MB; a file with the right checksum is kept.
+
+    A download is written to a ``.part`` file, which gets its final name once its MD5 is correct. If a
+    download is interrupted, the next call continues it. Needs pooch (extra ``data``).
+
+    Parameters
+    ----------
+    directory : path, optional
+        Directory of the files, which is created if it does not exist; by default a folder for this data set
+        in ``pooch.os_cache("equiprop")``, the cache directory of the user.
+    mirror : str, optional
+        HTTP or HTTPS address of a directory with the files; by default that of `SOURCES`.
+    timeout : float, seconds
+        Longest time to wait for data from the server.
+
+    Returns
+    -------
+    Path
+        The directory, ready for :func:`equiprop.data.load_cifar10`.
+
+    Raises
+    ------
+    ImportError
+        pooch is not installed.
+    ConnectionError
+        The server cannot be reached, reports an error, or closes the connection early. The data received so
+        far is kept.
+    ValueError
+        The content of a file is wrong (the file is then removed), or ``mirror`` is not an HTTP address.
+
+    Examples
+    --------
+    >>> fetch_cifar10("cifar")  # doctest: +SKIP
+    PosixPath('cifar')
+    """
+    return _fetch_set("cifar10", directory, mirror, timeout)
+
+
+def fetch_cifar100(
+    directory: str | os.PathLike[str] | None = None, *, mirror: str | None = None, timeout: float = 30.0
+) -> Path:
+    """Download the archive of CIFAR-100, 169 MB; see `fetch_cifar10` for arguments and errors."""
+    return _fetch_set("cifar100", directory, mirror, timeout)
+
+
+def fetch_fashion_mnist(
+    directory: str | os.PathLike[str] | None = None, *, mirror: str | None = None, timeout: float = 30.0
+) -> Path:
+    """Download the four files of Fashion-MNIST, 31 MB; see `fetch_cifar10` for arguments and errors."""
+    return _fetch_set("fashion_mnist", directory, mirror, timeout)
+
+
+def fetch_kmnist(
+    directory: str | os.PathLike[str] | None = None, *, mirror: str | None = None, timeout: float = 30.0
+) -> Path:
+    """Download the four files of Kuzushiji-MNIST, 21 MB; see `fetch_cifar10` for arguments and errors."""
+    return _fetch_set("kmnist", directory, mirror, timeout)
+
+
+def fetch_svhn(
+    directory: str | os.PathLike[str] | None = None, *, mirror: str | None = None, timeout: float = 30.0
+) -> Path:
+    """Download the files of the cropped digits of SVHN, 246 MB; see `fetch_cifar10` for arguments and errors.
+
+    The files with training and test images are downloaded, not that with the 531131 additional ones.
+    """
+    return _fetch_set("svhn", directory, mirror, timeout)
+
+
+def _fetch_set(
+    name: str, directory: str | os.PathLike[str] | None, mirror: str | None, timeout: float
+) -> Path:
+    where, source = f"fetch_{name}", SOURCES[name]
+    address = source.mirror if mirror is None else mirror
+    check_address(address, where)
+    pooch = _pooch(where)
+    folder = pooch.os_cache("equiprop") / name if directory is None else Path(directory).expanduser()
+    registry = {file: f"md5:{digest}" for file, digest in source.md5.items()}
+    store = pooch.create(path=folder, base_url=f"{address.rstrip('/')}/", registry=registry)
+    for file, digest in source.md5.items():
+        part = folder / f"{file}.part"
+        downloader = partial(_continue, part=part, digest=digest, timeout=timeout, where=where)
+        try:
+            store.fetch(file, downloader=downloader)
+        except ValueError as error:
+            raise ValueError(
+                f"[{where}] The content of '{store.get_url(file)}' is wrong: its MD5 is not {digest}; "
+                "the file was removed. Try again, or choose another mirror."
+            ) from error
+    return folder
+
+
+def _continue(url: str, target: str, _: Any, *, part: Path, digest: str, timeout: float, where: str) -> None:
+    """Download a file for pooch, which checks the content of `target`; a part file is continued."""
+    if not part.exists() or _pooch(where).file_hash(part, alg="md5") != digest:
+        download(url, part, timeout, where)
+    os.replace(part, target)
+
+
+def _pooch(where: str) -> Any:
+    """Return the module pooch."""
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            f"[{where}] Downloads need pooch, which cannot be imported ({error}). Install it with "
+            "pip install 'equiprop[data]'."
+        ) from error
+    return pooch
 
 
 def fetch_mnist(
@@ -66,8 +246,7 @@ def fetch_mnist(
     >>> fetch_mnist("mnist")  # doctest: +SKIP
     PosixPath('mnist')
     """
-    if not mirror.startswith(("http://", "https://")):
-        raise ValueError(f"[fetch_mnist] mirror starts with http:// or https://. Received {mirror!r}.")
+    check_address(mirror, "fetch_mnist")
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     for name, digest in MNIST_SHA256.items():
@@ -80,7 +259,7 @@ def _fetch(url: str, target: Path, digest: str, timeout: float) -> None:
         return
     part = target.with_name(f"{target.name}.part")
     if _content_digest(part) != digest:
-        _download(url, part, timeout)
+        download(url, part, timeout, "fetch_mnist")
     received = _content_digest(part)
     if received != digest:
         part.unlink()
@@ -102,73 +281,3 @@ def _content_digest(path: Path) -> str:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         return f"damaged gzip data ({error!r})"
     return digest.hexdigest()
-
-
-def _download(url: str, part: Path, timeout: float) -> None:
-    start = _size(part)
-    try:
-        with _open(url, start, timeout) as response:
-            _receive(response, part)
-    except _NotStored as failure:
-        text = (
-            f"[fetch_mnist] cannot write '{part}': {failure.error.strerror}. {_size(part)} bytes are kept. "
-            "Free space, and call fetch_mnist again."
-        )
-        raise with_text(failure.error, text) from failure.error
-    except HTTPError as error:
-        error.close()
-        if error.code != 416 or start == 0:
-            raise _stopped(url, part, error) from error
-        # Status 416: the part file is as long as the file on the server, and its content is wrong.
-        part.unlink()
-        _download(url, part, timeout)
-    except (OSError, HTTPException) as error:
-        raise _stopped(url, part, error) from error
-
-
-def _open(url: str, start: int, timeout: float) -> HTTPResponse:
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    request = urllib.request.Request(url, headers=headers)
-    return cast(HTTPResponse, urllib.request.urlopen(request, timeout=timeout))
-
-
-def _receive(response: HTTPResponse, part: Path) -> None:
-    # Only status 206 continues the part file; a server that ignores Range sends the file from its start.
-    received = 0
-    stream = _stored(part.open, "ab" if response.status == 206 else "wb", buffering=0)
-    with stream:
-        while rest := response.read(_CHUNK):
-            received += len(rest)
-            while rest:
-                rest = rest[_stored(stream.write, rest) :]
-    # A read of bounded size does not report that the connection was closed early, so the bytes are counted.
-    announced = int(response.headers.get("Content-Length", received))
-    if received < announced:
-        raise ConnectionError(f"the connection ended after {received} of {announced} bytes")
-
-
-def _stopped(url: str, part: Path, error: Exception) -> ConnectionError:
-    return ConnectionError(
-        f"[fetch_mnist] The download of '{url}' failed: {error!r}; {_size(part)} bytes are kept in '{part}'. "
-        "Check the network, and call fetch_mnist again."
-    )
-
-
-class _NotStored(Exception):
-    """The disk, not the network, has failed."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.error: OSError = error
-
-
-def _stored(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function of the disk, and raise _NotStored if it fails."""
-    try:
-        return call(*arguments, **options)
-    except OSError as error:
-        raise _NotStored(error) from error
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

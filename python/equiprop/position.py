@@ -167,7 +167,7 @@ def resumed(unfinished: Position, new: Position, state: Mapping[str, Any]) -> Po
 
 
 def fingerprint(*parts: Dataset | None) -> str:
-    """Return a digest of all numbers, types, shapes, scales and weights of data sets."""
+    """Return a digest of all numbers, types, shapes, scales, weights and augmentations of data sets."""
     digest = hashlib.sha256()
     for part in parts:
         if part is None:
@@ -180,6 +180,8 @@ def fingerprint(*parts: Dataset | None) -> str:
             digest.update(repr(numbers.shape).encode() + numbers.tobytes())
         if part.sample_weight is not None:
             digest.update(b"weights" + part.sample_weight.tobytes())
+        if part.augmentation is not None:
+            digest.update(repr(part.augmentation).encode())
         for array in (part.x, part.y):
             for begin in range(0, len(part), _ROWS):
                 rows = array[begin : begin + _ROWS]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop.arrays import Array, as_array, as_samples, dense
-from equiprop.checks import check_type, real, require
+from equiprop.checks import check_type, real, require, whole
 from equiprop.weights import Weights, as_sample_weight, refuse_zero_weights
 
 #: Number of entries of raw inputs that a fit converts at a time.
@@ -105,6 +105,42 @@ class Scaling:
         of `standardise`.
         """
         return _min_max(as_samples(x, "Scaling.min_max", "x"), "Scaling.min_max")
+
+    @classmethod
+    def by_channel(
+        cls, shape: tuple[int, int, int], mean: ArrayLike, std: ArrayLike, factor: float = 1.0
+    ) -> Scaling:
+        """Return the scaling ``(factor * x - mean) / std`` of images, with one mean and one std per channel.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Channels, height and width of an image; its pixels are stored in this order.
+        mean, std : array (channels,)
+            Mean and standard deviation of ``factor * x``; deviations are positive.
+        factor : float
+            For example 1/255 for bytes, with a mean and a deviation of numbers in [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is another number of channels, or a number is not finite or not positive.
+
+        Examples
+        --------
+        >>> scaling = Scaling.by_channel((2, 1, 2), [0.5, 0.2], [0.5, 0.1], factor=1 / 10)
+        >>> scaling([[0, 5, 2, 3]]).round(12).tolist()
+        [[-1.0, 0.0, 0.0, 1.0]]
+        """
+        where = "Scaling.by_channel"
+        channels, height, width = (whole(size, where, "each number of shape", 1, 2**24) for size in shape)
+        unit = float(by_number(factor, where, "factor").factor)
+        parts = [np.asarray(as_array(part, where, "mean and std"), dtype=np.float64) for part in (mean, std)]
+        for part in parts:
+            require(part.shape == (channels,), where, f"mean and std have {channels} numbers", part.shape)
+        require(bool((parts[1] > 0).all()), where, "std is positive", parts[1].tolist())
+        offset, divisor = (np.repeat(part / unit, height * width) for part in parts)
+        return cls(offset, 1 / divisor)
 
     @property
     def is_none(self) -> bool:

@@ -16,6 +16,7 @@ from commands import Capture, error_of, run, run_json
 from equiprop import plotting
 from equiprop.cli import data
 from idx_files import write_mnist
+from image_files import LAYOUTS, write_cifar
 from runs import COMPLETE, DIGITS, STEPS, Files, contents
 
 KEYS = {
@@ -115,6 +116,18 @@ def test_a_learning_rate_of_zero_changes_nothing(optimizer: str, tmp_path: Path,
     start = eq.Trainer(eq.HopfieldNetwork([64, 12, 10], seed=0))
     start.prepare(eq.load_digits()[0])
     np.testing.assert_array_equal(trained.parameters, start.model.parameters)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_other_sets_of_images_are_read_from_their_files(name: str, tmp_path: Path, capsys: Capture) -> None:
+    write_cifar(tmp_path, LAYOUTS[name])
+    words = ["--data-dir", tmp_path]
+    (told,) = error_of(capsys, "train", name, "--output", tmp_path / "o")
+    assert told.endswith(f"equiprop.download.fetch_{name}(folder) downloads the data set.")
+    result = run_json(capsys, "train", name, *words, "--layers", 5, "--epochs", 1, "--output", tmp_path / "o")
+    line = run(capsys, "evaluate", result["model"], name, *words)
+    assert "of 4" in line
+    assert f"{100 * result['test_error']:.2f} %" in line
 
 
 def test_mnist_is_read_from_its_files(tmp_path: Path, capsys: Capture) -> None:

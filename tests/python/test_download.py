@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.server
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,37 +14,7 @@ from equiprop.data import load_mnist
 from equiprop.download import fetch_mnist
 from idx_files import write_mnist
 from limits import largest_file
-
-
-class Mirror(http.server.HTTPServer):
-    """A server of a few files that can ignore Range, and close a connection early."""
-
-    def __init__(self, contents: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.contents = contents
-        self.honours_range, self.cuts = True, False
-        self.requests: list[tuple[str, str | None]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/mnist"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Mirror
-
-    def do_GET(self) -> None:
-        name, span = self.path.rpartition("/")[2], self.headers.get("Range")
-        self.server.requests.append((name, span))
-        content = self.server.contents.get(name, b"")
-        start = int(span[6:-1]) if span and self.server.honours_range else 0
-        if start >= len(content):
-            self.send_error(416 if content else 404)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start : len(content) // 2 if self.server.cuts else None])
-
-    def log_message(self, *_: object) -> None:
-        pass
+from mirrors import Mirror, serving
 
 
 @pytest.fixture
@@ -57,12 +25,8 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     digests = {f"{name}.gz": hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(download, "MNIST_SHA256", digests)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Mirror({path.name: path.read_bytes() for path in source.iterdir()}) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving({path.name: path.read_bytes() for path in source.iterdir()}) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 IMAGES = "train-images-idx3-ubyte.gz"

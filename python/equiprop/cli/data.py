@@ -9,8 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from equiprop.cli.options import Condition, Options
-from equiprop.data import Dataset, load_digits, load_mnist
+from equiprop.data import Dataset, load_digits, load_image_set
 from equiprop.data_files import load_files
+from equiprop.image_sets import IMAGE_SETS
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Defaults:
 
 #: The data sets by name, with the default options of `train`.
 DATA: Mapping[str, Defaults] = MappingProxyType(
-    {"digits": Defaults((256,), 30), "mnist": Defaults((512,), 10)}
+    {"digits": Defaults((256,), 30), **dict.fromkeys(IMAGE_SETS, Defaults((512,), 10))}
 )
 
 
@@ -48,16 +49,17 @@ def add_data(command: argparse.ArgumentParser, options: Options, *, optional: bo
     command.add_argument(
         "data",
         nargs="?" if optional else None,
-        help="digits (part of scikit-learn), mnist (with --data-dir), a CSV or NPZ file, or a folder with "
-        "train.csv and test.csv, train.npz and test.npz, or the files of MNIST",
+        help=f"digits (part of scikit-learn), {', '.join(IMAGE_SETS)} (with --data-dir), a CSV or NPZ file, "
+        "or a folder with train.csv and test.csv, train.npz and test.npz, or the files of MNIST",
     )
-    add_folder(options, "with the data set mnist")
+    add_folder(options, "with a set of images such as mnist")
 
 
 def add_folder(options: Options, when: str) -> None:
-    """Add the option for the folder of MNIST; `when` is the condition of its effect in words."""
-    condition = Condition(when, lambda o: o.data == "mnist")
-    options.add("--data-dir", condition, type=user_path, metavar="DIR", help="folder of the four MNIST files")
+    """Add the option for the folder of a set of images; `when` is the condition of its effect in words."""
+    condition = Condition(when, lambda o: o.data in IMAGE_SETS)
+    words = "folder of the files of a set of images such as mnist"
+    options.add("--data-dir", condition, type=user_path, metavar="DIR", help=words)
 
 
 def defaults_of(options: argparse.Namespace) -> Defaults:
@@ -67,8 +69,11 @@ def defaults_of(options: argparse.Namespace) -> Defaults:
 
 def default_text(value: Callable[[Defaults], str]) -> str:
     """Return the default values of an option for each data set, as text for its help."""
-    named = [f"{value(defaults)} for {name}" for name, defaults in sorted(DATA.items())]
-    return ", ".join([*named, f"else {value(OWN)}"])
+    names: dict[str, list[str]] = {}
+    for name, defaults in sorted(DATA.items()):
+        names.setdefault(value(defaults), []).append(name)
+    named = [f"{text} for {', '.join(group)}" for text, group in names.items()]
+    return "; ".join([*named, f"else {value(OWN)}"])
 
 
 def name_of_data(options: argparse.Namespace) -> str:
@@ -80,11 +85,12 @@ def load_data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
     """Return training and test data."""
     if options.data == "digits":
         return load_digits()
-    if options.data != "mnist":
+    if options.data not in IMAGE_SETS:
         return load_files(options.data, options.command)
+    files = IMAGE_SETS[options.data].files
     if options.data_dir is None:
         raise ValueError(
-            f"[{options.command} mnist] --data-dir is the folder of the four MNIST files. Received none; "
-            "equiprop.download.fetch_mnist(folder) downloads them."
+            f"[{options.command} {options.data}] --data-dir is the folder of {files}. "
+            f"Received none; equiprop.download.fetch_{options.data}(folder) downloads the data set."
         )
-    return load_mnist(options.data_dir)
+    return load_image_set(options.data, options.data_dir)

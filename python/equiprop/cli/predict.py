@@ -29,8 +29,8 @@ def run_predict(options: argparse.Namespace) -> int:
     """Print one line for each sample, and return the exit status.
 
     The samples are all rows of a CSV file, the array x (otherwise x_test) of an NPZ file, or the test data of
-    digits and mnist. A network with one output has no
-    classes, so its outputs are printed.
+    digits and of sets of images such as mnist. A network with one output has no classes, so its outputs are
+    printed.
     """
     trainer = load_trainer(options)
     model = trainer.model

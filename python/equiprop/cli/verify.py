@@ -108,7 +108,7 @@ def _add_problem(options: Options) -> None:
     options.add(
         "--data", _KNOWN_INPUTS, choices=sorted(DATA), help="use test images instead of random samples"
     )
-    add_folder(options, "with --data mnist")
+    add_folder(options, "with --data and a set of images such as mnist")
     options.add("--seed", _RANDOM, default=0, type=int, help="seed of random networks and samples")
 
 
