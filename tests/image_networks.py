@@ -73,7 +73,11 @@ class Oracle:
 
 
 def random_network(
-    rng: np.random.Generator, kind: str, activation: str = "hard_sigmoid", **options: Any
+    rng: np.random.Generator,
+    kind: str,
+    activation: str = "hard_sigmoid",
+    size: int = 12,
+    **options: Any,
 ) -> eq.HopfieldNetwork:
     """Return a network input - image - image - output with random geometry and a skip coupling."""
 
@@ -96,7 +100,7 @@ def random_network(
         }
         return made[kind]()
 
-    shapes = [(int(rng.integers(1, 4)), int(rng.integers(12, 16)), int(rng.integers(12, 16)))]
+    shapes = [(int(rng.integers(1, 4)), int(rng.integers(size, size + 4)), int(rng.integers(size, size + 4)))]
     couplings: list[Any] = []
     for target in (1, 2):
         c = coupling(target - 1, target, shapes[-1])

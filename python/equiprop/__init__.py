@@ -9,6 +9,7 @@ every step of the second phase (Scellier & Bengio 2019). `equiprop.verify` check
 from equiprop import _extension as _extension
 from equiprop import _threadpool as _threadpool
 from equiprop import data as data
+from equiprop import networks as networks
 from equiprop import optimizers as optimizers
 from equiprop import plotting as plotting
 from equiprop import verify as verify

@@ -20,7 +20,7 @@ from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.couplings import Coupling, Dense
-from equiprop.image_defaults import Probe, coherent_norm, kernel_taps, random_kernel
+from equiprop.image_defaults import Probe, step_norm, kernel_taps, random_kernel
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
@@ -229,8 +229,8 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
 
     A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate *
     sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 / n for
-    n <= 5 hidden layers, and 1 / n^2 for more; for a convolution, sqrt(entries) is replaced by the norm of
-    its linear map with equal weights (`coherent_norm`). If all entries move in one direction, a drive moves by the
+    n <= 5 hidden layers, and 1 / n^2 for more; `step_norm` says what replaces sqrt(entries) for a
+    convolution. If all entries move in one direction, a drive moves by the
     rate times the sum of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate
     times sum_i |x_i|, which is c h. The rate of a bias is c h / 40; that of an output bias is also divided by
     the logit scale.
@@ -249,7 +249,7 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
             rates[f"W{i}"] = size * units[b].half_width / max(read * mean, 1e-12)
         else:
             coherent = max(read * units[a].size / units[b].half_width, 1e-12)
-            norm = coherent_norm(coupling, blocks[f"W{i}"].shape)
+            norm = step_norm(coupling, blocks[f"W{i}"].shape)
             spectral = norm * math.sqrt(units[a].slope * units[b].slope)
             rates[f"W{i}"] = size / max(spectral, coherent / 1.25)
         if f"B{i}" in blocks:
@@ -257,9 +257,14 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     return rates
 
 
-def _numbers_read(coupling: Coupling, units: int, channels: int) -> int:
-    """Return how many numbers of its source one number of a coupling is a sum of."""
-    return units if isinstance(coupling, Dense) else channels // coupling.groups * kernel_taps(coupling)
+def _numbers_read(coupling: Coupling, units: int, channels: int) -> float:
+    """Return how many equal numbers of its source one number of a coupling is a sum of.
+
+    The taps of a kernel are taken as incoherent, see `step_norm`.
+    """
+    if isinstance(coupling, Dense):
+        return units
+    return channels // coupling.groups * math.sqrt(kernel_taps(coupling))
 
 
 def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:

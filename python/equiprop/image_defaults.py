@@ -40,17 +40,18 @@ def random_kernel(random: np.random.Generator, shape: tuple[int, ...]) -> _Float
     return (q if rows >= columns else q.T).reshape(shape)
 
 
-def coherent_norm(coupling: Coupling, shape: tuple[int, ...]) -> float:
-    """Return the spectral norm of a coupling all of whose weights are 1, away from the edges of the image.
+def step_norm(coupling: Coupling, shape: tuple[int, ...]) -> float:
+    """Return the spectral norm of a coupling whose weights are all of size 1, as those of a step of Adam are.
 
-    A constant image of C channels is then multiplied by the taps t of the kernel and by C, and a stride or a
-    mean over windows keeps one position of n: t sqrt(C C') / sqrt(n).
+    A dense coupling has sqrt(entries). The taps t of a kernel are taken as incoherent, because signals vary
+    over an image: C channels are multiplied by sqrt(t C C'), and a stride or a mean over windows, which keeps
+    one position of n, divides by sqrt(n).
     """
     if isinstance(coupling, Dense):
         return math.sqrt(math.prod(shape))
     y, x = (coupling.stride, coupling.stride) if isinstance(coupling.stride, int) else coupling.stride
     kept = y * x * (coupling.mean_pool**2 if isinstance(coupling, Convolution) else 1)
-    return kernel_taps(coupling) * math.sqrt(shape[0] * shape[1]) / math.sqrt(kept)
+    return math.sqrt(math.prod(shape) / kept)
 
 
 class Probe:

@@ -68,6 +68,11 @@ class Layer:
         """True if the layer has more than one position."""
         return self.shape[1] * self.shape[2] > 1
 
+    @property
+    def size(self) -> str:
+        """The number of units, or the shape of an image, as text."""
+        return "x".join(map(str, self.shape)) if self.is_image else str(self.units)
+
     def __repr__(self) -> str:
         size = self.shape if self.is_image else self.units
         return f"Layer(units={size}, activation={self.activation!r}, name={self.name!r})"

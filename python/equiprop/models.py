@@ -15,6 +15,7 @@ from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of
+from equiprop.network_table import network_table
 from equiprop.layers import Layer, chain_layers, core_layer, count_parameters, named_layers
 from equiprop.scaling import Scaling
 
@@ -313,7 +314,7 @@ class HopfieldNetwork:
 
     @property
     def holomorphic(self) -> bool:
-        """True if every activation is complex-differentiable."""
+        """True if every activation and every coupling is complex-differentiable; a maximum is not."""
         return self._network.holomorphic
 
     @property
@@ -390,8 +391,16 @@ class HopfieldNetwork:
         other._drawn = None if seed is None else (seed, other._checksum())
         return other
 
+    def __str__(self) -> str:
+        """Return `repr` for a chain of dense layers; otherwise a table of layers and couplings."""
+        return network_table(self) if self._has_images or len(self._network.colors) > 2 else repr(self)
+
+    @property
+    def _has_images(self) -> bool:
+        return any(layer.is_image for layer in self.layers)
+
     def __repr__(self) -> str:
-        sizes = "-".join(str(layer.units) for layer in self.layers)
+        sizes = "-".join(layer.size for layer in self.layers)
         names = ", ".join(sorted({activation_name(layer.activation) for layer in self.layers[1:]}))
         feedback = "" if self.feedback == "tied" else ", separate feedback"
         return f"HopfieldNetwork({sizes}, {names}, {self.potential}{feedback}, {self.dtype.name})"

@@ -92,7 +92,7 @@ def test_gradients_equal_implicit_differentiation(
     kind: str, potential: str, activation: str, seed: int
 ) -> None:
     """RBP and the exact limit of EqProp are -dC/ds H^-1 d2E/dtheta ds, with the Hessian of autograd."""
-    net, rng = random_case(kind, seed, activation=activation, potential=potential)
+    net, rng = random_case(kind, seed, activation=activation, potential=potential, size=6)
     net.parameters[:] *= 0.3
     x, y = rng.random((2, net.num_inputs)), rng.random((2, 3))
     solver = eq.BlockUpdate(tolerance=1e-14, max_iterations=20000)

@@ -137,7 +137,9 @@ bool Topology::has_linear_signals() const {
 
 bool Topology::holomorphic() const {
   return std::all_of(units_.begin(), units_.end(),
-                     [](const Units& units) { return units.holomorphic(); });
+                     [](const Units& units) { return units.holomorphic(); }) &&
+         std::all_of(couplings_.begin(), couplings_.end(),
+                     [](const Coupling& coupling) { return coupling.holomorphic(); });
 }
 
 std::vector<Coupling> chain(std::size_t num_layers) {

@@ -52,6 +52,7 @@ struct EQUIPROP_EXPORT MaxPooled {
   Index pool = 2;    ///< size of the windows of the maximum
 
   static constexpr bool directed = true;                                ///< see CouplingKind
+  static constexpr bool holomorphic = false;                             ///< see CouplingKind
   static std::string_view kind_name() { return "max_pooled"; }  ///< name of the kind
   /// Returns the shape of the weights. Throws InvalidArgument if the geometry does not fit the layers.
   WeightShape weights_of(const Shape& from, const Shape& to) const;

@@ -28,7 +28,8 @@ struct WeightShape {
 /// Requirements of a kind of coupling: a copyable type with the positions of two layers (`source`, `target`).
 /// `weights_of` returns the shape of its weights for given layers and throws if they do not fit; `bind` returns, for
 /// each scalar, the Edge that computes with them. A kind with `static constexpr bool directed = true` differs from
-/// itself with source and target exchanged; the input cannot be its target.
+/// itself with source and target exchanged; the input cannot be its target. A kind with `static constexpr bool
+/// holomorphic = false` has no complex derivative.
 template <class K>
 concept CouplingKind = std::copyable<K> &&
     requires(K kind, const K fixed, const Shape& shape, const EdgeEnds<float>& ends) {
@@ -78,6 +79,8 @@ class Coupling {
   }
   /// Returns true if the coupling with source and target exchanged is another one.
   bool directed() const { return held_->directed(); }
+  /// Returns true if the energy of the coupling is complex-differentiable.
+  bool holomorphic() const { return held_->holomorphic(); }
   /// Returns the coupling with source and target exchanged.
   Coupling reversed() const { return held_->reversed(); }
   /// Returns the coupling as K, or nullptr if it is of another kind.
@@ -95,6 +98,7 @@ class Coupling {
     virtual std::string_view kind_name() const = 0;
     virtual WeightShape weights_of(const Shape&, const Shape&) const = 0;
     virtual bool directed() const = 0;
+    virtual bool holomorphic() const = 0;
     virtual Coupling reversed() const = 0;
     virtual std::unique_ptr<Edge<float>> bind(const EdgeEnds<float>&) const = 0;
     virtual std::unique_ptr<Edge<double>> bind(const EdgeEnds<double>&) const = 0;
@@ -115,6 +119,12 @@ class Coupling {
         return K::directed;
       else
         return false;
+    }
+    bool holomorphic() const override {
+      if constexpr (requires { K::holomorphic; })
+        return K::holomorphic;
+      else
+        return true;
     }
     Coupling reversed() const override {
       K other = kind;
