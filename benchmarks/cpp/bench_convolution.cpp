@@ -1,5 +1,5 @@
-/// Benchmarks of convolutions of single images, one after the other: products in both directions and the weights'
-/// gradient. EQUIPROP_ISA chooses the kernels.
+/// Benchmarks of convolutions of a batch of images: products in both directions, the weights' gradient, max pooling, and
+/// products from its winners. Flops are those of the products that are needed: no padding, no zeros. EQUIPROP_ISA chooses the kernels.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_convolution
@@ -77,20 +77,19 @@ struct Images {
 };
 
 void run_forward(Images& images) {
-  for (Index n = 0; n < images.count; ++n)
-    images.convolution.add_forward(images.below.col(n).data(), images.above.col(n).data(),
-                                   images.scratch.data());
+  images.convolution.add_forward(images.count, images.below.data(), images.below.rows(),
+                                 images.above.data(), images.above.rows(), images.scratch.data());
 }
 
 void run_transposed(Images& images) {
-  for (Index n = 0; n < images.count; ++n)
-    images.convolution.add_transposed(images.above.col(n).data(), images.below.col(n).data(),
-                                      images.scratch.data());
+  images.convolution.add_transposed(images.count, images.above.data(), images.above.rows(),
+                                    images.below.data(), images.below.rows(),
+                                    images.scratch.data());
 }
 
 void run_gradient(Images& images) {
-  for (Index n = 0; n < images.count; ++n)
-    images.gradient.add(1e-3F, images.above.col(n).data(), images.below.col(n).data());
+  images.gradient.add(1e-3F, images.count, images.above.data(), images.above.rows(),
+                      images.below.data(), images.below.rows());
   images.gradient.finish(images.grad.data());
 }
 
@@ -108,10 +107,9 @@ void run_transposed_from_winners(Images& images) {
 }
 
 void run_gradient_from_winners(Images& images) {
-  for (Index n = 0; n < images.count; ++n)
-    images.gradient_from_winners.add_from_winners(1e-3F, images.pooled.col(n).data(),
-                                                  images.winners.col(n).data(),
-                                                  images.below.col(n).data());
+  images.gradient_from_winners.add_from_winners(1e-3F, images.count, images.pooled.data(),
+                                                images.winners.data(), images.pooled.rows(),
+                                                images.below.data(), images.below.rows());
   images.gradient_from_winners.finish(images.grad.data());
 }
 

@@ -46,6 +46,12 @@ void check_axis(const char* name, const Axis& axis) {
           which, ": ", axis.out, " instead of ", out);
 }
 
+/// Calls run(row, rows) for each panel of `all` rows.
+template <class Run>
+void for_each_panel(Index all, Index lanes, const Run& run) {
+  for (Index row = 0; row < all; row += 2 * lanes) run(row, std::min(2 * lanes, all - row));
+}
+
 }  // namespace
 
 void ConvolutionShape::check() const {
@@ -98,14 +104,17 @@ PackedConvolution<T>::PackedConvolution(const ConvolutionShape& shape, Index poo
 }
 
 template <std::floating_point T>
+void PackedConvolution<T>::reserve_stage(Index size) {
+  if (stage_.size() < size) stage_.resize(size);
+}
+
+template <std::floating_point T>
 void PackedConvolution<T>::pack_forward(const T* weights, T scale) {
   const ConvolutionShape& s = shape_;
   const Index below = s.group_channels(), above = s.group_out_channels(), taps = s.taps();
   const Index runs = s.kernel.y * runs_per_row(s), depth = run_depth(s), patch = taps * below;
-  const Index width = 2 * kernels_->lanes;
   if (forward_.size() == 0) forward_.setZero(s.groups * runs * forward_size_);
-  if (stage_.size() < width * taps * std::max(below, above))
-    stage_.resize(width * taps * std::max(below, above));
+  reserve_stage(std::min(2 * kernels_->lanes, above) * patch);
   for (Index g = 0; g < s.groups; ++g)
     for_each_panel(above, kernels_->lanes, [&](Index row, Index rows) {
       for (Index r = 0; r < rows; ++r)
@@ -123,10 +132,8 @@ template <std::floating_point T>
 void PackedConvolution<T>::pack_transposed(const T* weights, T scale) {
   const ConvolutionShape& s = shape_;
   const Index below = s.group_channels(), above = s.group_out_channels(), taps = s.taps();
-  const Index width = 2 * kernels_->lanes;
   if (transposed_.size() == 0) transposed_.setZero(s.groups * taps * transposed_size_);
-  if (stage_.size() < width * taps * std::max(below, above))
-    stage_.resize(width * taps * std::max(below, above));
+  reserve_stage(std::min(2 * kernels_->lanes, below) * taps * above);
   for (Index g = 0; g < s.groups; ++g)
     for_each_panel(below, kernels_->lanes, [&](Index row, Index rows) {
       for (Index o = 0; o < above; ++o)
@@ -140,160 +147,13 @@ void PackedConvolution<T>::pack_transposed(const T* weights, T scale) {
     });
 }
 
-template <std::floating_point T>
-void PackedConvolution<T>::add_forward(const T* u, T* out, T* scratch) const {
-  const ConvolutionShape& s = shape_;
-  Scratch memory(scratch);
-  const ForwardScratch<T> buffers(s, pool_, 2 * kernels_->lanes, memory);
-  const T* padded = pad_rows(s, u, buffers.padded);
-  for (Index g = 0; g < s.groups; ++g)
-    for (Index row = 0; row < s.group_out_channels(); row += 2 * kernels_->lanes)
-      for (Index y = 0; y < s.out_height; ++y) {
-        T* to = out + y * s.out_width * s.out_channels + g * s.group_out_channels() + row;
-        add_row_forward(g, row, y, s.out_width, padded, to, to, s.out_channels);
-      }
-}
-
-/// out = start + row y of w * u, for one panel of channels and the first columns; `u` has its horizontal padding, and
-/// `start` is `out` or nullptr.
-template <std::floating_point T>
-void PackedConvolution<T>::add_row_forward(Index group, Index row, Index y, Index columns,
-                                           const T* u, const T* start, T* out, Index stride) const {
-  const ConvolutionShape& s = shape_;
-  const Axis axis = vertical(s);
-  const Index runs = runs_per_row(s), depth = run_depth(s);
-  const Index rows = std::min(2 * kernels_->lanes, s.group_out_channels() - row);
-  const T* packed = forward_.data() + group * s.kernel.y * runs * forward_size_ + row * depth;
-  u += group * s.group_channels();
-  AddedPulls<T> pulls(*kernels_, rows, columns, start, out, stride);
-  const Range taps = axis.taps(y);
-  for (Index i = taps.begin; i < taps.end; ++i)
-    for (Index run = 0; run < runs; ++run)
-      pulls.add({packed + (i * runs + run) * forward_size_, depth,
-                 u + axis.position(y, i) * padded_row(s) + run * s.dilation.x * s.channels,
-                 s.stride.x * s.channels});
-  pulls.finish();
-}
-
-template <std::floating_point T>
-void PackedConvolution<T>::add_pooled(const T* u, T* out, std::uint8_t* winners, T* scratch) const {
-  const ConvolutionShape& s = shape_;
-  check_winners(pool_);
-  Scratch memory(scratch);
-  const ForwardScratch<T> buffers(s, pool_, 2 * kernels_->lanes, memory);
-  const T* padded = pad_rows(s, u, buffers.padded);
-  for (Index g = 0; g < s.groups; ++g)
-    for (Index row = 0; row < s.group_out_channels(); row += 2 * kernels_->lanes)
-      pool_rows(g, row, padded, out, winners, buffers.rows);
-}
-
-/// Pools one panel of channels; the rows of a row of windows are computed in `buffer`.
-template <std::floating_point T>
-void PackedConvolution<T>::pool_rows(Index group, Index row, const T* u, T* out,
-                                     std::uint8_t* winners, T* buffer) const {
-  const ConvolutionShape& s = shape_;
-  const Index panel = 2 * kernels_->lanes, windows = s.out_width / pool_, columns = windows * pool_;
-  const Index rows = std::min(panel, s.group_out_channels() - row);
-  for (Index y = 0; y < s.out_height / pool_; ++y) {
-    for (Index i = 0; i < pool_; ++i)
-      add_row_forward(group, row, y * pool_ + i, columns, u, nullptr, buffer + i * columns * panel,
-                      panel);
-    const Index to = y * windows * s.out_channels + group * s.group_out_channels() + row;
-    kernels_->pool({rows, windows, static_cast<int>(pool_), buffer, panel, columns * panel,
-                    out + to, winners + to, s.out_channels});
-  }
-}
-
-template <std::floating_point T>
-void PackedConvolution<T>::add_transposed(const T* above, T* out, T*) const {
-  for (Index g = 0; g < shape_.groups; ++g)
-    for (Index row = 0; row < shape_.group_channels(); row += 2 * kernels_->lanes)
-      add_rows_transposed(g, row, above, out);
-}
-
-/// Adds one panel of channels below. The signals of a tap and a row above go to a row below; positions outside the image
-/// are left out. The columns of the kernel are in descending order, so that a number adds its columns above in ascending
-/// order, as the products from the winners do.
-template <std::floating_point T>
-void PackedConvolution<T>::add_rows_transposed(Index group, Index row, const T* above,
-                                               T* out) const {
-  const ConvolutionShape& s = shape_;
-  const Axis down = vertical(s), across = horizontal(s);
-  const Index depth = s.group_out_channels();
-  const Index rows = std::min(2 * kernels_->lanes, s.group_channels() - row);
-  const T* packed = transposed_.data() + group * s.taps() * transposed_size_ + row * depth;
-  above += group * depth;
-  out += group * s.group_channels() + row;
-  for (Index i = 0; i < s.kernel.y; ++i)
-    for (Index j = s.kernel.x - 1; j >= 0; --j) {
-      const Range ys = down.positions(i), xs = across.positions(j);
-      if (xs.size() == 0) continue;
-      for (Index y = ys.begin; y < ys.end; ++y) {
-        const Pull<T> pull{packed + (i * s.kernel.x + j) * transposed_size_, depth,
-                           above + (y * s.out_width + xs.begin) * s.out_channels, s.out_channels};
-        T* to = out + (down.position(y, i) * s.width + across.position(xs.begin, j)) * s.channels;
-        const Index stride = s.stride.x * s.channels;
-        kernels_->accumulate({rows, xs.size(), &pull, 1, to, stride, nullptr, to, stride});
-      }
-    }
-}
-
-template <std::floating_point T>
-void PackedConvolution<T>::add_transposed_from_winners(const T* pooled, const std::uint8_t* winners,
-                                                       T* out, T* scratch) const {
-  const ConvolutionShape& s = shape_;
-  check_winners(pool_);
-  Scratch memory(scratch);
-  const WinnersScratch<T> lists(s, pool_, kernels_->lanes, memory);
-  const Index height = s.out_height / pool_, width = s.out_width / pool_;
-  for (Index g = 0; g < s.groups; ++g) {
-    const Index first = g * s.group_out_channels();
-    kernels_->list_winners({s.group_out_channels(), height, width, static_cast<int>(pool_),
-                            pooled + first, winners + first, s.out_channels, lists.signals,
-                            lists.places, lists.begin});
-    for (Index row = 0; row < s.group_channels(); row += 2 * kernels_->lanes)
-      add_rows_from_winners(g, row, lists.begin, lists.signals, lists.places, out);
-  }
-}
-
-/// Adds the products of a group's winners for one panel of channels below.
-template <std::floating_point T>
-void PackedConvolution<T>::add_rows_from_winners(Index group, Index row, const Index* begin,
-                                                 const T* signals, const int* places,
-                                                 T* out) const {
-  const ConvolutionShape& s = shape_;
-  const Axis axis = vertical(s);
-  const Index depth = s.group_out_channels(), left = s.group_channels() - row;
-  const Index columns = s.out_width / pool_ * pool_;
-  WinnersRow<T> winners{std::min(left, 2 * kernels_->lanes),
-                        columns,
-                        nullptr,
-                        signals,
-                        places,
-                        nullptr,
-                        transposed_size_,
-                        left <= kernels_->lanes ? kernels_->lanes : 2 * kernels_->lanes,
-                        s.kernel.x,
-                        s.stride.x,
-                        s.padding.x,
-                        s.dilation.x,
-                        s.width,
-                        nullptr,
-                        s.channels};
-  for (Index i = 0; i < s.kernel.y; ++i) {
-    winners.packed =
-        transposed_.data() + (group * s.taps() + i * s.kernel.x) * transposed_size_ + row * depth;
-    const Range ys = axis.positions(i);
-    for (Index y = ys.begin; y < std::min(ys.end, s.out_height / pool_ * pool_); ++y) {
-      winners.begin = begin + y * columns;
-      winners.out =
-          out + axis.position(y, i) * s.width * s.channels + group * s.group_channels() + row;
-      kernels_->add_winners(winners);
-    }
-  }
-}
-
-template class PackedConvolution<float>;
-template class PackedConvolution<double>;
+#define INSTANTIATE(T)                                                             \
+  template PackedConvolution<T>::PackedConvolution(const ConvolutionShape&, Index, \
+                                                   const Kernels<T>&);             \
+  template void PackedConvolution<T>::pack_forward(const T*, T);                   \
+  template void PackedConvolution<T>::pack_transposed(const T*, T);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
 
 }  // namespace equiprop

@@ -23,6 +23,12 @@ struct Axis {
   Index in, out, kernel, stride, padding, dilation;
 
   Index position(Index above, Index tap) const { return above * stride + tap * dilation - padding; }
+  /// Returns the position above that a tap joins with a position below, or -1 if there is none.
+  Index above(Index below, Index tap) const {
+    const Index distance = below + padding - tap * dilation;
+    if (distance < 0 || distance % stride != 0 || distance / stride >= out) return -1;
+    return distance / stride;
+  }
   /// Returns the taps whose position below is inside the image.
   Range taps(Index above) const {
     const Index first = above * stride - padding;
@@ -82,14 +88,13 @@ const T* pad_rows(const ConvolutionShape& s, const T* u, T* memory) {
   return memory;
 }
 
-/// Returns the numbers of an image below with its padding on all sides, or 0 if there is none.
+/// Returns the numbers of an image below with its padding on all sides.
 inline Index bordered_size(const ConvolutionShape& s) {
-  return s.padding.x == 0 && s.padding.y == 0 ? 0 : (s.height + 2 * s.padding.y) * padded_row(s);
+  return (s.height + 2 * s.padding.y) * padded_row(s);
 }
-/// Returns the image with its padding on all sides, a copy in `memory` if there is any.
+/// Copies the image with its padding on all sides to `memory`.
 template <class T>
-const T* add_border(const ConvolutionShape& s, const T* u, T* memory) {
-  if (bordered_size(s) == 0) return u;
+void add_border(const ConvolutionShape& s, const T* u, T* memory) {
   const Index row = padded_row(s), border = s.padding.y * row;
   T* inside = memory + border;
   std::fill_n(memory, border, T(0));
@@ -98,7 +103,6 @@ const T* add_border(const ConvolutionShape& s, const T* u, T* memory) {
   else
     pad_rows(s, u, inside);
   std::fill_n(inside + s.height * row, border, T(0));
-  return memory;
 }
 
 /// Returns the size of the lists of one group's winners: its pooled units and a vector, which kernels overwrite.
@@ -108,6 +112,12 @@ inline Index listed_size(const ConvolutionShape& s, Index pool, Index lanes) {
 /// Returns the positions of whole windows before the pooling.
 inline Index listed_positions(const ConvolutionShape& s, Index pool) {
   return s.out_height / pool * (s.out_width / pool) * pool * pool;
+}
+
+/// Returns true if the gradient is faster from the winners' patches than from the unpooled image: if the dense products of
+/// a unit take longer than its list.
+inline bool patches_are_worth_it(const ConvolutionShape& s, Index pool, Index lanes) {
+  return pool * pool * s.taps() * s.group_channels() >= 24 * lanes;
 }
 
 /// Throws InvalidArgument unless windows of max pooling fit.
@@ -120,12 +130,6 @@ template <class T>
 constexpr Index whole_lines(Index numbers) {
   constexpr Index line = 64 / static_cast<Index>(sizeof(T));
   return (numbers + line - 1) / line * line;
-}
-
-/// Calls run(row, rows) for each panel of `all` rows.
-template <class Run>
-void for_each_panel(Index all, Index lanes, const Run& run) {
-  for (Index row = 0; row < all; row += 2 * lanes) run(row, std::min(2 * lanes, all - row));
 }
 
 /// At most so many pulls make one step; they lie on the stack.

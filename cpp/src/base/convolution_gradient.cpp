@@ -1,9 +1,15 @@
-/// The weights' gradient of a convolution: products whose depth is the positions of whole images.
+/// The weights' gradient of a convolution from images: products whose depth is the positions of whole images.
 
 #include "base/convolution_geometry.hpp"
 #include "equiprop/base/error.hpp"
 
 namespace equiprop {
+namespace {
+
+/// Positions above that one pass over the sums adds, if there are enough images.
+constexpr Index positions_at_once = 256;
+
+}  // namespace
 
 /// Pooled units are few, and each is multiplied with a whole patch of the image below: lanes run over the patch. Dense
 /// images have lanes over the channels above.
@@ -14,47 +20,68 @@ ConvolutionGradient<T>::ConvolutionGradient(const ConvolutionShape& shape, Index
   shape.check();
   check_pool(shape, pool);
   sums_.setZero(shape.weights());
-  if (pool == 1) {
-    packed_row_ = whole_lines<T>(kernels.packed_size(shape.group_out_channels(), shape.out_width));
-    packed_.resize(shape.groups * shape.out_height * packed_row_);
-    padded_.resize(padded_size(shape));
-    return;
-  }
-  const Index units = listed_size(shape, pool, kernels.lanes);
-  signals_.resize(units), sorted_signals_.resize(units);
-  places_.resize(static_cast<std::size_t>(units)), sorted_places_.resize(places_.size());
-  begin_.resize(static_cast<std::size_t>(listed_positions(shape, pool) + 1));
-  sorted_begin_.resize(static_cast<std::size_t>(shape.group_out_channels() + 1));
-  padded_.resize(bordered_size(shape));
+  by_patch_ = pool > 1 && patches_are_worth_it(shape, pool, kernels.lanes);
+  if (by_patch_)
+    reserve_patches();
+  else
+    reserve_rows();
 }
 
 template <std::floating_point T>
-void ConvolutionGradient<T>::add(T scale, const T* above, const T* u) {
+void ConvolutionGradient<T>::reserve_rows() {
   const ConvolutionShape& s = shape_;
+  images_at_once_ =
+      std::clamp(positions_at_once / (s.out_height * s.out_width), Index{1}, Index{16});
+  packed_row_ = whole_lines<T>(kernels_->packed_size(s.group_out_channels(), s.out_width));
+  packed_.resize(images_at_once_ * s.groups * s.out_height * packed_row_);
+  padded_.resize(images_at_once_ * padded_size(s));
+  if (pool_ > 1) unpooled_.resize(images_at_once_ * s.out_size());
+}
+
+template <std::floating_point T>
+void ConvolutionGradient<T>::add(T scale, Index images, const T* above, Index above_stride,
+                                 const T* u, Index u_stride) {
   require(pool_ == 1, "ConvolutionGradient",
-          "Images above are added as winners if there is max pooling.", "a window of ", pool_);
-  pack(scale, above);
-  const T* padded = pad_rows(s, u, padded_.data());
+          "Images above are added as winners if there is max pooling.", "a window of ", pool_,
+          " x ", pool_);
+  for (Index first = 0; first < images; first += images_at_once_)
+    add_dense(scale, std::min(images_at_once_, images - first), above + first * above_stride,
+              above_stride, u + first * u_stride, u_stride);
+}
+
+/// Adds at most images_at_once_ images.
+template <std::floating_point T>
+void ConvolutionGradient<T>::add_dense(T scale, Index images, const T* above, Index above_stride,
+                                       const T* u, Index u_stride) {
+  const ConvolutionShape& s = shape_;
+  const Index packed = packed_.size() / images_at_once_, padded = padded_size(s);
+  for (Index image = 0; image < images; ++image)
+    pack(scale, above + image * above_stride, packed_.data() + image * packed);
+  if (padded > 0) {
+    for (Index image = 0; image < images; ++image)
+      pad_rows(s, u + image * u_stride, padded_.data() + image * padded);
+    u = padded_.data(), u_stride = padded;
+  }
   for (Index g = 0; g < s.groups; ++g)
     for (Index i = 0; i < s.kernel.y; ++i)
-      for (Index run = 0; run < runs_per_row(s); ++run) add_columns(g, i, run, padded);
+      for (Index run = 0; run < runs_per_row(s); ++run) add_columns(g, i, run, images, u, u_stride);
 }
 
-/// Packs each row of the image above as a matrix (channels, columns).
+/// Packs each row of an image above as a matrix (channels, columns).
 template <std::floating_point T>
-void ConvolutionGradient<T>::pack(T scale, const T* above) {
+void ConvolutionGradient<T>::pack(T scale, const T* above, T* packed) const {
   const ConvolutionShape& s = shape_;
   const Index rows = s.group_out_channels();
   for (Index g = 0; g < s.groups; ++g)
-    for (Index y = 0; y < s.out_height; ++y)
+    for (Index y = 0; y < s.out_height; ++y, packed += packed_row_)
       kernels_->pack(above + y * s.out_width * s.out_channels + g * rows, s.out_channels, false,
-                     rows, s.out_width, scale,
-                     packed_.data() + (g * s.out_height + y) * packed_row_);
+                     rows, s.out_width, scale, packed);
 }
 
 /// Adds to the sums of one run of taps, (channels above, signals of the run). `u` has its horizontal padding.
 template <std::floating_point T>
-void ConvolutionGradient<T>::add_columns(Index group, Index kernel_row, Index run, const T* u) {
+void ConvolutionGradient<T>::add_columns(Index group, Index kernel_row, Index run, Index images,
+                                         const T* u, Index u_stride) {
   const ConvolutionShape& s = shape_;
   const Axis axis = vertical(s);
   const Index rows = s.group_out_channels(), depth = run_depth(s), runs = runs_per_row(s);
@@ -62,66 +89,12 @@ void ConvolutionGradient<T>::add_columns(Index group, Index kernel_row, Index ru
   T* sums = sums_.data() + ((group * s.kernel.y + kernel_row) * runs + run) * depth * rows;
   AddedPulls<T> pulls(*kernels_, rows, depth, sums, sums, rows);
   const Range ys = axis.positions(kernel_row);
-  for (Index y = ys.begin; y < ys.end; ++y)
-    pulls.add({packed_.data() + (group * s.out_height + y) * packed_row_, s.out_width,
-               u + axis.position(y, kernel_row) * padded_row(s), 1, s.stride.x * s.channels});
+  for (Index image = 0; image < images; ++image)
+    for (Index y = ys.begin; y < ys.end; ++y)
+      pulls.add({packed_.data() + ((image * s.groups + group) * s.out_height + y) * packed_row_,
+                 s.out_width, u + image * u_stride + axis.position(y, kernel_row) * padded_row(s),
+                 1, s.stride.x * s.channels});
   pulls.finish();
-}
-
-template <std::floating_point T>
-void ConvolutionGradient<T>::add_from_winners(T scale, const T* pooled, const std::uint8_t* winners,
-                                              const T* u) {
-  const ConvolutionShape& s = shape_;
-  check_winners(pool_);
-  const T* bordered = add_border(s, u, padded_.data());
-  for (Index g = 0; g < s.groups; ++g) {
-    const Index first = g * s.group_out_channels();
-    kernels_->list_winners({s.group_out_channels(), s.out_height / pool_, s.out_width / pool_,
-                            static_cast<int>(pool_), pooled + first, winners + first,
-                            s.out_channels, signals_.data(), places_.data(), begin_.data()});
-    sort_by_channel(scale, g);
-    add_patches(g, bordered);
-  }
-}
-
-/// Sorts the units of a group by channel; those of a channel stay in the order of their positions. Their places become
-/// those of their patches in the image below.
-template <std::floating_point T>
-void ConvolutionGradient<T>::sort_by_channel(T scale, Index group) {
-  const ConvolutionShape& s = shape_;
-  const Index columns = s.out_width / pool_ * pool_, positions = listed_positions(s, pool_);
-  const Index* begin = begin_.data();
-  Index* next = sorted_begin_.data();
-  std::fill_n(next, s.group_out_channels() + 1, Index{0});
-  for (Index n = 0; n < begin[positions]; ++n) ++next[places_.data()[n] + 1];
-  for (Index c = 0; c < s.group_out_channels(); ++c) next[c + 1] += next[c];
-  for (Index at = 0; at < positions; ++at) {
-    const Index place = at / columns * s.stride.y * padded_row(s) +
-                        at % columns * s.stride.x * s.channels + group * s.group_channels();
-    for (Index n = begin[at]; n < begin[at + 1]; ++n) {
-      const Index to = next[places_.data()[n]]++;
-      sorted_signals_.data()[to] = scale * signals_.data()[n];
-      sorted_places_.data()[to] = static_cast<int>(place);
-    }
-  }
-}
-
-/// Adds the patches of a group's units. `u` has its padding. After the sort, entry c of the beginnings is the end of
-/// channel c.
-template <std::floating_point T>
-void ConvolutionGradient<T>::add_patches(Index group, const T* u) {
-  const ConvolutionShape& s = shape_;
-  const Index depth = run_depth(s), runs = runs_per_row(s), patch = s.taps() * s.group_channels();
-  T* sums = sums_.data() + group * s.group_out_channels() * patch;
-  for (Index c = 0, begin = 0; c < s.group_out_channels(); ++c, sums += patch) {
-    const Index end = sorted_begin_.data()[c];
-    for (Index run = 0; run < runs && end > begin; ++run)
-      kernels_->add_patches({end - begin, sorted_signals_.data() + begin,
-                             sorted_places_.data() + begin, s.kernel.y, depth,
-                             u + run * s.dilation.x * s.channels, s.dilation.y * padded_row(s),
-                             sums + run * depth, runs * depth});
-    begin = end;
-  }
 }
 
 template <std::floating_point T>
@@ -136,8 +109,7 @@ template <std::floating_point T>
 void ConvolutionGradient<T>::finish(T* grad) {
   const ConvolutionShape& s = shape_;
   const Index below = s.group_channels(), above = s.group_out_channels(), taps = s.taps();
-  // From (channel above, tap, channel below) after max pooling, otherwise from (tap, channel below, channel above).
-  const Index of_above = pool_ > 1 ? taps * below : 1, of_below = pool_ > 1 ? 1 : above;
+  const Index of_above = by_patch_ ? taps * below : 1, of_below = by_patch_ ? 1 : above;
   const T* sums = sums_.data();
   for (Index g = 0; g < s.groups; ++g, sums += above * below * taps)
     for (Index o = 0; o < above; ++o)
@@ -146,7 +118,15 @@ void ConvolutionGradient<T>::finish(T* grad) {
   sums_.setZero();
 }
 
-template class ConvolutionGradient<float>;
-template class ConvolutionGradient<double>;
+#define INSTANTIATE(T)                                                                         \
+  template ConvolutionGradient<T>::ConvolutionGradient(const ConvolutionShape&, Index,         \
+                                                       const Kernels<T>&);                     \
+  template void ConvolutionGradient<T>::add(T, Index, const T*, Index, const T*, Index);       \
+  template void ConvolutionGradient<T>::add_dense(T, Index, const T*, Index, const T*, Index); \
+  template void ConvolutionGradient<T>::merge(const ConvolutionGradient&);                     \
+  template void ConvolutionGradient<T>::finish(T*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
 
 }  // namespace equiprop

@@ -122,6 +122,55 @@ TYPED_TEST(ConvolutionTest, GradientsOfPartsAreMerged) {
   });
 }
 
+/// Several images of random numbers with gaps between them, which are NaN.
+template <class T>
+Strided<T> random_images(Random& random, Index size, Index images) {
+  return Strided<T>(random, size, images, between(random, 0, 3));
+}
+template <class T>
+std::vector<T> image_of(const Strided<T>& images, Index image) {
+  const T* at = images.data() + image * images.stride;
+  return {at, at + images.rows};
+}
+
+TYPED_TEST(ConvolutionTest, SeveralImagesHaveTheBitsOfSingleOnes) {
+  using T = TypeParam;
+  for_random_shapes(8, 40, [](Random& random, const std::string& isa, const ConvolutionShape& s) {
+    RandomConvolution<T> c(random, s, isa);
+    const Index images = between(random, 1, 30);
+    const auto below = random_images<T>(random, s.size(), images),
+               above = random_images<T>(random, s.out_size(), images);
+    auto up = above, down = below;
+    c.convolution.add_forward(images, below.data(), below.stride, up.numbers.data(), up.stride,
+                              c.scratch.data());
+    c.convolution.add_transposed(images, above.data(), above.stride, down.numbers.data(),
+                                 down.stride, c.scratch.data());
+    for (Index n = 0; n < images; ++n) {
+      const std::string what = isa + ' ' + std::to_string(images) + " images, " + name_of(s);
+      expect_equal_bits(image_of(up, n), c.forward(image_of(below, n), image_of(above, n)), what);
+      expect_equal_bits(image_of(down, n), c.transposed(image_of(above, n), image_of(below, n)),
+                        what);
+    }
+  });
+}
+
+TYPED_TEST(ConvolutionTest, GradientOfSeveralImagesHasTheBitsOfSingleOnes) {
+  using T = TypeParam;
+  for_random_shapes(9, 30, [](Random& random, const std::string& isa, const ConvolutionShape& s) {
+    const Index images = between(random, 1, 30);
+    const auto below = random_images<T>(random, s.size(), images),
+               above = random_images<T>(random, s.out_size(), images);
+    ConvolutionGradient<T> all(s, 1, kernels<T>(isa)), one(s, 1, kernels<T>(isa));
+    all.add(T(0.3), images, above.data(), above.stride, below.data(), below.stride);
+    for (Index n = 0; n < images; ++n)
+      one.add(T(0.3), image_of(above, n).data(), image_of(below, n).data());
+    std::vector<T> sum(static_cast<std::size_t>(s.weights())), expected = sum;
+    all.finish(sum.data());
+    one.finish(expected.data());
+    expect_equal_bits(sum, expected, isa + ' ' + name_of(s));
+  });
+}
+
 /// Returns the numbers of the image above that depend on number `at` of the image below.
 std::vector<bool> above_of(const ConvolutionShape& s, std::size_t at) {
   std::vector<bool> depends(static_cast<std::size_t>(s.out_size()));

@@ -183,6 +183,33 @@ TYPED_TEST(WinnersTest, GradientHasTheBitsOfTheDenseOne) {
   });
 }
 
+TYPED_TEST(WinnersTest, GradientOfSeveralImagesHasTheBitsOfSingleOnes) {
+  using T = TypeParam;
+  for_random_pooling<T>(7, 40, [](Random& random, auto& pooling, const std::string& what) {
+    const auto& table = kernels<T>(what.substr(0, what.find(' ')));
+    const ConvolutionShape& s = pooling.shape();
+    const Index images = between(random, 1, 12), units = pooling.convolution.pooled_size();
+    const Index pooled_stride = units + 3, stride = s.size() + 1;
+    std::vector<T> pooled(static_cast<std::size_t>(images * pooled_stride)),
+        below = random_numbers<T>(random, images * stride);
+    std::vector<std::uint8_t> winners(pooled.size());
+    ConvolutionGradient<T> all(s, pooling.pool, table), one(s, pooling.pool, table);
+    for (Index n = 0; n < images; ++n) {
+      std::vector<std::uint8_t> which;
+      const auto some = pooling.random_units(random, which);
+      std::copy(some.begin(), some.end(), pooled.begin() + n * pooled_stride);
+      std::copy(which.begin(), which.end(), winners.begin() + n * pooled_stride);
+      one.add_from_winners(T(0.3), some.data(), which.data(), below.data() + n * stride);
+    }
+    all.add_from_winners(T(0.3), images, pooled.data(), winners.data(), pooled_stride, below.data(),
+                         stride);
+    std::vector<T> sum(static_cast<std::size_t>(s.weights())), expected = sum;
+    all.finish(sum.data());
+    one.finish(expected.data());
+    expect_equal_bits(sum, expected, what);
+  });
+}
+
 TYPED_TEST(WinnersTest, AUnitThatIsNaNReachesTheImageBelow) {
   using T = TypeParam;
   for_random_pooling<T>(6, 30, [](Random& random, auto& pooling, const std::string& what) {

@@ -84,10 +84,19 @@ class EQUIPROP_EXPORT PackedConvolution {
 
   /// out += w * u, from the image below to the image above. Each number adds its products in the order (kernel row,
   /// kernel column, channel below).
-  void add_forward(const T* u, T* out, T* scratch) const;
+  void add_forward(const T* u, T* out, T* scratch) const { add_forward(1, u, 0, out, 0, scratch); }
   /// out += w^T above, from the image above to the image below. Each number adds its products in the order (kernel row,
   /// column above, channel above).
-  void add_transposed(const T* above, T* out, T* scratch) const;
+  void add_transposed(const T* above, T* out, T* scratch) const {
+    add_transposed(1, above, 0, out, 0, scratch);
+  }
+  /// add_forward for several images, which lie `u_stride` and `out_stride` numbers apart. The bits of each are those of a
+  /// call of its own; small images and large weights are faster.
+  void add_forward(Index images, const T* u, Index u_stride, T* out, Index out_stride,
+                   T* scratch) const;
+  /// add_transposed for several images.
+  void add_transposed(Index images, const T* above, Index above_stride, T* out, Index out_stride,
+                      T* scratch) const;
 
   /// out += max of w * u over windows of pool x pool positions, pool positions apart, an image (out_height / pool,
   /// out_width / pool, out_channels); rows and columns that do not fill a window are left out. `winners`, of the same
@@ -110,6 +119,11 @@ class EQUIPROP_EXPORT PackedConvolution {
   const ConvolutionShape& shape() const { return shape_; }
 
  private:
+  void reserve_stage(Index size);
+  void add_positions_forward(Index group, Index row, Index images, const T* u, Index u_stride,
+                             T* out, Index out_stride) const;
+  void add_positions_transposed(Index group, Index row, Index images, const T* above,
+                                Index above_stride, T* out, Index out_stride) const;
   void add_row_forward(Index group, Index row, Index y, Index columns, const T* u, const T* start,
                        T* out, Index stride) const;
   void add_rows_transposed(Index group, Index row, const T* above, T* out) const;
@@ -139,29 +153,53 @@ class EQUIPROP_EXPORT ConvolutionGradient {
                                const Kernels<T>& kernels = equiprop::kernels<T>());
 
   /// Adds the products of one pair of images; pool is 1.
-  void add(T scale, const T* above, const T* u);
+  void add(T scale, const T* above, const T* u) { add(scale, 1, above, 0, u, 0); }
+  /// Adds the products of several pairs of images, `above_stride` and `u_stride` numbers apart. The bits of the sum are
+  /// those of one call per pair; small images and many weights are faster.
+  void add(T scale, Index images, const T* above, Index above_stride, const T* u, Index u_stride);
   /// Adds the products of an image above that has the pooled units at their winners and 0 elsewhere; pool is larger than
   /// 1. The bits of the sum are those of `add` if the image below is finite.
-  void add_from_winners(T scale, const T* pooled, const std::uint8_t* winners, const T* u);
+  void add_from_winners(T scale, const T* pooled, const std::uint8_t* winners, const T* u) {
+    add_from_winners(scale, 1, pooled, winners, 0, u, 0);
+  }
+  /// add_from_winners for several pairs of images. Pooled units and winners are both `pooled_stride` apart.
+  void add_from_winners(T scale, Index images, const T* pooled, const std::uint8_t* winners,
+                        Index pooled_stride, const T* u, Index u_stride);
   /// Adds the sum of another gradient of the same geometry and pool.
   void merge(const ConvolutionGradient& other);
   /// grad += the sum, in the order of the weights; then the sum is 0.
   void finish(T* grad);
 
  private:
-  void pack(T scale, const T* above);
-  void add_columns(Index group, Index kernel_row, Index run, const T* u);
-  void sort_by_channel(T scale, Index group);
-  void add_patches(Index group, const T* u);
+  void add_dense(T scale, Index images, const T* above, Index above_stride, const T* u,
+                 Index u_stride);
+  void pack(T scale, const T* above, T* packed) const;
+  void add_columns(Index group, Index kernel_row, Index run, Index images, const T* u,
+                   Index u_stride);
+  void reserve_rows();
+  void reserve_patches();
+  void unpool(const T* pooled, const std::uint8_t* winners, T* image) const;
+  void list(Index image, Index group, const T* pooled, const std::uint8_t* winners);
+  void sort_by_channel(T scale, Index group, Index images);
+  void add_patches(Index group);
 
   ConvolutionShape shape_;
   Index pool_;
   const Kernels<T>* kernels_;
+  bool by_patch_;         ///< winners are multiplied with patches, instead of being unpooled
+  Index images_at_once_;  ///< images whose products are added in one pass over the sums
   Index packed_row_ = 0;  ///< packed numbers of one row above and one group
-  Parameters<T> packed_, padded_, sums_;
-  Parameters<T> signals_, sorted_signals_;  ///< units of one group by position and by channel
-  std::vector<int> places_, sorted_places_;
-  std::vector<Index> begin_, sorted_begin_;
+  Parameters<T>
+      sums_;  ///< (channels below, taps) per channel above if by_patch_, otherwise transposed
+  Parameters<T> padded_;             ///< images below with their padding
+  Parameters<T> packed_;             ///< rows of the images above
+  Parameters<T> unpooled_;           ///< images above with the units at their winners
+  Parameters<T> signals_;            ///< units of one group that are not 0, by position
+  std::vector<int> places_;          ///< their channels
+  std::vector<Index> begin_;         ///< where each position begins
+  Parameters<T> sorted_signals_;     ///< the same units by channel
+  std::vector<int> sorted_places_;   ///< places of their patches
+  std::vector<Index> sorted_begin_;  ///< where each channel begins
 };
 
 }  // namespace equiprop

@@ -153,6 +153,7 @@ struct WinnersRow {
 };
 
 /// Sum of parts of an image at listed places: out[r] += sum over the list of signal * u[r][place], for `rows` rows.
+/// Whole vectors of u are read: up to `lanes` numbers beyond a row's end.
 template <class T>
 struct PatchSum {
   std::ptrdiff_t count;     ///< length of the list

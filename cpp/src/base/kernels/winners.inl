@@ -121,8 +121,8 @@ struct List {
       : count(count), signals(signals), places(places), width(width) {}
 };
 
-/// Adds sum over the list of signal * from[place] to `rows` x `vectors` vectors of `out`. If `some` is positive, the
-/// only vector of a row has this many numbers.
+/// Adds sum over the list of signal * from[place] to `rows` x `vectors` vectors of `out`. If `partial`, the only vector of a
+/// row of `out` has `some` numbers; whole vectors are read.
 template <class T, int rows, int vectors, bool partial>
 EQUIPROP_INLINE void add_list(const List<T>& list, const T* from, Size from_step, T* out,
                               Size out_step, Size some) {
@@ -143,9 +143,7 @@ EQUIPROP_INLINE void add_list(const List<T>& list, const T* from, Size from_step
     for (int r = 0; r < rows; ++r) {
       EQUIPROP_UNROLL
       for (int v = 0; v < vectors; ++v)
-        multiply_add<T>(
-            signal, partial ? load_some(at[r] + place, some) : load(at[r] + place + v * lanes<T>),
-            sums[r][v]);
+        multiply_add<T>(signal, load(at[r] + place + v * lanes<T>), sums[r][v]);
     }
   }
   EQUIPROP_UNROLL
