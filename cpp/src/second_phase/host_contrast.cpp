@@ -47,6 +47,30 @@ void HostBatch<S>::take_response(const NudgingRule<S>& rule, Slot first, Index j
   if constexpr (!std::floating_point<S>) column_ = column_.unaryExpr(&counted<S>).eval();
 }
 
+/// Returns the amplification of sample j that nudged phases have at least: that of the free phase, if this batch ran it.
+template <Scalar S>
+double HostBatch<S>::inherited(Index j) const {
+  if (!relaxed(free_slot)) return 1;
+  return std::min(accuracy::amplification(report(free_slot), j), accuracy::most_inherited);
+}
+
+/// Stores the residuals at which nudged phases stop in aims_. With responses as large as the forces |dC/ds|, the error of
+/// sample j is sum_k |w_k| A_j r / |dC/ds|; if the batch is judged as a whole, the forces count by their root mean square.
+template <Scalar S>
+void HostBatch<S>::aim(const NudgingRule<S>& rule, Slot from) {
+  aims_.resize(0);
+  if (std::same_as<S, Dual<double>> || judging_ == Judging::none) return;
+  take_pull(from);
+  aims_.resize(samples());
+  for (Index j = 0; j < samples(); ++j) aims_(j) = largest_in<S>(pull_, j);
+  if (judging_ == Judging::batch) aims_.setConstant(std::sqrt(aims_.square().mean()));
+  double weights = 0;
+  for (const auto& node : rule) weights += static_cast<double>(magnitude(node.weight));
+  for (Index j = 0; j < samples(); ++j)
+    aims_(j) = std::max(accuracy::stop * most_gradient_error * aims_(j) / (weights * inherited(j)),
+                        least_residual(largest_in<S>(states_[from], j)));
+}
+
 /// Stores the estimate of each sample in report.error: sum_k |w_k| |error of s_k| / |sum_k w_k s_k|, in maximum norms,
 /// where the denominator is the resolved size of the response, plus what errors of the states change in the curvature.
 template <Scalar S>
@@ -54,8 +78,7 @@ void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Rep
   response_.resize(samples());
   weight_.resize(samples());
   size_.resize(samples());
-  pull_.resize(cost_.num_outputs(), samples());
-  cost_.gradient(states_[free_slot].bottomRows(pull_.rows()), pull_);
+  take_pull(free_slot);
   const double cautious = accuracy::caution(phases_[first]->solver),
                rounded = rounding<S>(judging_);
   for (Index j = 0; j < samples(); ++j) {
@@ -71,8 +94,8 @@ void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Rep
     double error = 0;
     for (std::size_t k = 0; k < rule.size(); ++k) {
       const Report& phase = this->report(first + k);
-      const double of_state =
-          cautious * phase.error(j) + rounded * size_(j) * accuracy::amplification(phase, j);
+      const double amplified = std::max(accuracy::amplification(phase, j), inherited(j));
+      const double of_state = (cautious * phase.residual(j) + rounded * size_(j)) * amplified;
       const double weight = static_cast<double>(magnitude(rule[k].weight));
       if (of_state != 0) error += of_state * (weight / divisor + bend);
     }
@@ -99,6 +122,7 @@ bool HostBatch<S>::tighten(const Report& report, Slot slot) {
 template <Scalar S>
 void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report) {
   if (judging_ == Judging::none) return;
+  aims_.resize(0);
   estimate_contrast(rule, first, report);
   bool any = true;
   for (int round = 0;
@@ -153,6 +177,8 @@ void HostBatch<S>::mark_saddles(const NudgingRule<S>& rule, Slot first, Report& 
 }
 
 #define INSTANTIATE(S)                                                                 \
+  template double HostBatch<S>::inherited(Index) const;                                \
+  template void HostBatch<S>::aim(const NudgingRule<S>&, Slot);                        \
   template void HostBatch<S>::take_response(const NudgingRule<S>&, Slot, Index);       \
   template void HostBatch<S>::estimate_contrast(const NudgingRule<S>&, Slot, Report&); \
   template bool HostBatch<S>::tighten(const Report&, Slot);                            \
