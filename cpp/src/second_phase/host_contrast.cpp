@@ -47,11 +47,21 @@ void HostBatch<S>::take_response(const NudgingRule<S>& rule, Slot first, Index j
   if constexpr (!std::floating_point<S>) column_ = column_.unaryExpr(&counted<S>).eval();
 }
 
-/// Returns the amplification of sample j that nudged phases have at least: that of the free phase, if this batch ran it.
+/// Returns the amplification that is expected of the nudged phases of sample j: that of the free phase, up to
+/// most_inherited, or most_inherited if this batch did not run the free phase.
 template <Scalar S>
 double HostBatch<S>::inherited(Index j) const {
-  if (!relaxed(free_slot)) return 1;
+  if (!relaxed(free_slot)) return accuracy::most_inherited;
   return std::min(accuracy::amplification(report(free_slot), j), accuracy::most_inherited);
+}
+
+/// Returns the amplification of sample j of a nudged phase: the measured one, and at least the expected one if this batch
+/// ran the free phase or if the phase was too short to measure one.
+template <Scalar S>
+double HostBatch<S>::amplification(const Report& phase, Index j) const {
+  const double measured = accuracy::amplification(phase, j);
+  if (!relaxed(free_slot) && phase.iterations(j) >= 3) return measured;
+  return std::max(measured, inherited(j));
 }
 
 /// Stores the residuals at which nudged phases stop in aims_. With responses as large as the forces |dC/ds|, the error of
@@ -94,7 +104,7 @@ void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Rep
     double error = 0;
     for (std::size_t k = 0; k < rule.size(); ++k) {
       const Report& phase = this->report(first + k);
-      const double amplified = std::max(accuracy::amplification(phase, j), inherited(j));
+      const double amplified = amplification(phase, j);
       const double of_state = (cautious * phase.residual(j) + rounded * size_(j)) * amplified;
       const double weight = static_cast<double>(magnitude(rule[k].weight));
       if (of_state != 0) error += of_state * (weight / divisor + bend);
@@ -178,6 +188,7 @@ void HostBatch<S>::mark_saddles(const NudgingRule<S>& rule, Slot first, Report& 
 
 #define INSTANTIATE(S)                                                                 \
   template double HostBatch<S>::inherited(Index) const;                                \
+  template double HostBatch<S>::amplification(const Report&, Index) const;             \
   template void HostBatch<S>::aim(const NudgingRule<S>&, Slot);                        \
   template void HostBatch<S>::take_response(const NudgingRule<S>&, Slot, Index);       \
   template void HostBatch<S>::estimate_contrast(const NudgingRule<S>&, Slot, Report&); \

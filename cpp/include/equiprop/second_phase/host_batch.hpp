@@ -84,6 +84,7 @@ class EQUIPROP_EXPORT HostBatch {
   void estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report);
   void take_pull(Slot at);
   double inherited(Index j) const;
+  double amplification(const Report& phase, Index j) const;
   double least_residual(double size) const;
   bool tighten(const Report& report, Slot slot);
   std::vector<Index> suspects(const Report& report);
