@@ -19,8 +19,9 @@ Iteration<S>::Iteration(const StoppingRule& rule, double rate, PerSample<double>
 
 template <Scalar S>
 const Report& Iteration<S>::run(StateRef<S> s, const Observer<S>& observe,
-                                const Beginning<S>& begin) {
+                                const Beginning<S>& begin, const PerSample<double>& limits) {
   report_.restart(s.cols());
+  limits_ = limits.size() > 0 ? &limits : nullptr;
   steps_ = 0;
   begin_ = observe || limit_ == 0 ? nullptr : &begin;
   before_.setZero(s.cols());
@@ -34,6 +35,7 @@ const Report& Iteration<S>::run(StateRef<S> s, const Observer<S>& observe,
     stepper_->residual(s, stepped(), report_.residual);
     find_unconfirmed();
   } while (pending_.any());
+  limits_ = nullptr;
   conclude();
   return report_;
 }
@@ -153,15 +155,16 @@ bool Iteration<S>::finite(Index j) {
   return std::all_of(sample.begin(), sample.end(), finite);
 }
 
-/// Estimates the amplification of a sample of the group from its last two changes. The ratio of the changes is reduced by
-/// their rounding error, so that noise does not raise the amplification.
+/// Estimates the amplification of a sample of the group from its last two changes. The first change comes from the start
+/// and does not count. The ratio of the changes is reduced by their rounding error, so that noise does not raise the
+/// amplification.
 template <Scalar S>
 void Iteration<S>::estimate(Index j, double change) {
   if (tolerance_ == 0) return;
   constexpr double largest = 100, kept = 0.8;
   const Index sample = group_.samples[static_cast<std::size_t>(j)];
   const double before = std::exchange(before_(sample), change);
-  if (!(before > 0) || !std::isfinite(change)) return;
+  if (report_.iterations(sample) < 2 || !(before > 0) || !std::isfinite(change)) return;
   const double noise = std::max(0.01 * target(sample) * rate_, rounding(j, change));
   const double ratio = std::max(change - noise, 0.0) / (before + noise);
   const double growth = std::max(ratio - std::exchange(ratio_(sample), ratio), 0.0);
@@ -181,7 +184,8 @@ double Iteration<S>::rounding(Index j, double change) {
 /// Returns the largest residual at which a sample stops.
 template <Scalar S>
 double Iteration<S>::target(Index j) const {
-  return limits_ != nullptr ? (*limits_)(j) : tolerance_ * scale_(j);
+  const double tolerance = tolerance_ * scale_(j);
+  return limits_ != nullptr ? std::min((*limits_)(j), tolerance) : tolerance;
 }
 
 template <Scalar S>

@@ -133,9 +133,7 @@ void HostBatch<S>::solve_some(const LinearSolver& solver, Samples which, Slot at
 /// changes by as much as the outputs, and the curvature changes the response in proportion to its gain.
 template <Scalar S>
 void HostBatch<S>::take_sensitivity(Slot at, Slot lambda) {
-  const Index outputs = cost_.num_outputs();
-  pull_.resize(outputs, samples());
-  cost_.gradient(states_[at].bottomRows(outputs), pull_);
+  take_pull(at);
   size_.resize(samples());
   sensitivity_.resize(samples());
   const double cautious = relaxed(at) ? accuracy::caution(phases_[at]->solver) : 1;
@@ -191,10 +189,8 @@ std::vector<Index> HostBatch<S>::tighten_free(const Report& free, Slot at) {
 template <Scalar S>
 void HostBatch<S>::mark_indefinite(Slot at, Slot lambda) {
   if (!energy_.conservative()) return;
-  const Index outputs = cost_.num_outputs();
-  pull_.resize(outputs, samples());
-  cost_.gradient(states_[at].bottomRows(outputs), pull_);
-  const PerSample<S> curvature = inner<S>(states_[lambda].bottomRows(outputs), pull_);
+  take_pull(at);
+  const PerSample<S> curvature = inner<S>(states_[lambda].bottomRows(pull_.rows()), pull_);
   for (Index j = 0; j < samples(); ++j)
     if (accuracy::at_rest(report_.status(j)) && curvature(j) < 0)
       report_.status(j) = Status::indefinite;

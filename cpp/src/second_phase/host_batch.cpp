@@ -84,12 +84,24 @@ void HostBatch<S>::forget_requests() {
   limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
 }
 
+/// Stores dC/ds of the outputs at the state in a slot in pull_, (outputs, batch).
+template <Scalar S>
+void HostBatch<S>::take_pull(Slot at) {
+  pull_.resize(cost_.num_outputs(), samples());
+  cost_.gradient(states_[at].bottomRows(pull_.rows()), pull_);
+}
+
+/// Returns the smallest residual that is asked for in a state of this size.
+template <Scalar S>
+double HostBatch<S>::least_residual(double size) const {
+  return accuracy::precision(judging_).residual * accuracy::epsilon<S> * size;
+}
+
 /// Lets the next resumption relax sample j of a phase to `factor` times its residual, but not below the rounding error of
 /// a state of this size. Returns false if that is not below its present residual.
 template <Scalar S>
 bool HostBatch<S>::request(const Report& phase, Index j, double factor, double size) {
-  const double least = accuracy::precision(judging_).residual * accuracy::epsilon<S> * size;
-  const double limit = std::max(factor * phase.residual(j), least);
+  const double limit = std::max(factor * phase.residual(j), least_residual(size));
   if (!(limit < phase.residual(j))) return false;
   limits_(j) = limit;
   return true;
@@ -117,7 +129,7 @@ const Report& HostBatch<S>::relax(const Solver& solver, S beta, Slot from, Slot 
   const auto start = [&](Index begin, StateRef<S> s) {
     s = states_[from].middleCols(begin, s.cols());
   };
-  return relaxation.run(state, {}, std::cref(start));
+  return relaxation.run(state, {}, std::cref(start), aims_);
 }
 
 template <Scalar S>

@@ -47,6 +47,40 @@ void HostBatch<S>::take_response(const NudgingRule<S>& rule, Slot first, Index j
   if constexpr (!std::floating_point<S>) column_ = column_.unaryExpr(&counted<S>).eval();
 }
 
+/// Returns the amplification that is expected of the nudged phases of sample j: that of the free phase, up to
+/// most_inherited, or most_inherited if this batch did not run the free phase.
+template <Scalar S>
+double HostBatch<S>::inherited(Index j) const {
+  if (!relaxed(free_slot)) return accuracy::most_inherited;
+  return std::min(accuracy::amplification(report(free_slot), j), accuracy::most_inherited);
+}
+
+/// Returns the amplification of sample j of a nudged phase: the measured one, and at least the expected one if this batch
+/// ran the free phase or if the phase was too short to measure one.
+template <Scalar S>
+double HostBatch<S>::amplification(const Report& phase, Index j) const {
+  const double measured = accuracy::amplification(phase, j);
+  if (!relaxed(free_slot) && phase.iterations(j) >= 3) return measured;
+  return std::max(measured, inherited(j));
+}
+
+/// Stores the residuals at which nudged phases stop in aims_. With responses as large as the forces |dC/ds|, the error of
+/// sample j is sum_k |w_k| A_j r / |dC/ds|; if the batch is judged as a whole, the forces count by their root mean square.
+template <Scalar S>
+void HostBatch<S>::aim(const NudgingRule<S>& rule, Slot from) {
+  aims_.resize(0);
+  if (std::same_as<S, Dual<double>> || judging_ == Judging::none) return;
+  take_pull(from);
+  aims_.resize(samples());
+  for (Index j = 0; j < samples(); ++j) aims_(j) = largest_in<S>(pull_, j);
+  if (judging_ == Judging::batch) aims_.setConstant(std::sqrt(aims_.square().mean()));
+  double weights = 0;
+  for (const auto& node : rule) weights += static_cast<double>(magnitude(node.weight));
+  for (Index j = 0; j < samples(); ++j)
+    aims_(j) = std::max(accuracy::stop * most_gradient_error * aims_(j) / (weights * inherited(j)),
+                        least_residual(largest_in<S>(states_[from], j)));
+}
+
 /// Stores the estimate of each sample in report.error: sum_k |w_k| |error of s_k| / |sum_k w_k s_k|, in maximum norms,
 /// where the denominator is the resolved size of the response, plus what errors of the states change in the curvature.
 template <Scalar S>
@@ -54,8 +88,7 @@ void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Rep
   response_.resize(samples());
   weight_.resize(samples());
   size_.resize(samples());
-  pull_.resize(cost_.num_outputs(), samples());
-  cost_.gradient(states_[free_slot].bottomRows(pull_.rows()), pull_);
+  take_pull(free_slot);
   const double cautious = accuracy::caution(phases_[first]->solver),
                rounded = rounding<S>(judging_);
   for (Index j = 0; j < samples(); ++j) {
@@ -71,8 +104,8 @@ void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Rep
     double error = 0;
     for (std::size_t k = 0; k < rule.size(); ++k) {
       const Report& phase = this->report(first + k);
-      const double of_state =
-          cautious * phase.error(j) + rounded * size_(j) * accuracy::amplification(phase, j);
+      const double amplified = amplification(phase, j);
+      const double of_state = (cautious * phase.residual(j) + rounded * size_(j)) * amplified;
       const double weight = static_cast<double>(magnitude(rule[k].weight));
       if (of_state != 0) error += of_state * (weight / divisor + bend);
     }
@@ -99,6 +132,7 @@ bool HostBatch<S>::tighten(const Report& report, Slot slot) {
 template <Scalar S>
 void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report) {
   if (judging_ == Judging::none) return;
+  aims_.resize(0);
   estimate_contrast(rule, first, report);
   bool any = true;
   for (int round = 0;
@@ -153,6 +187,9 @@ void HostBatch<S>::mark_saddles(const NudgingRule<S>& rule, Slot first, Report& 
 }
 
 #define INSTANTIATE(S)                                                                 \
+  template double HostBatch<S>::inherited(Index) const;                                \
+  template double HostBatch<S>::amplification(const Report&, Index) const;             \
+  template void HostBatch<S>::aim(const NudgingRule<S>&, Slot);                        \
   template void HostBatch<S>::take_response(const NudgingRule<S>&, Slot, Index);       \
   template void HostBatch<S>::estimate_contrast(const NudgingRule<S>&, Slot, Report&); \
   template bool HostBatch<S>::tighten(const Report&, Slot);                            \

@@ -70,7 +70,8 @@ Relaxation<S>::Relaxation(AnyEnergy<S> energy, const Solver& solver)
 }
 
 template <class S>
-const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, const Start<S>& start) {
+const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, const Start<S>& start,
+                                 const PerSample<double>& limits) {
   require(s.rows() == energy_.num_units(), "relax", "The state has one row for each free unit.",
           s.rows(), " rows for ", energy_.num_units(), " units");
   const Index size = s.cols();
@@ -83,7 +84,9 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
         at = states;
       piece.project(at);
     };
-    return iteration.run(states, observe, std::cref(start_piece));
+    if (limits.size() == 0) return iteration.run(states, observe, std::cref(start_piece));
+    return iteration.run(states, observe, std::cref(start_piece),
+                         limits.segment(begin, states.cols()));
   };
   divided_ = !observe && energy_.divisible() &&
              (size == 0 || size > samples_per_task(energy_.separable(), size));

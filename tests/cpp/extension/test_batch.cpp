@@ -16,6 +16,10 @@ class Recorder {
 
   Index samples() const { return host_.samples(); }
   bool conservative() const { return host_.conservative(); }
+  void aim(const NudgingRule<S>& rule, Slot from) {
+    note("aim", from);
+    host_.aim(rule, from);
+  }
   const Report& relax(const Solver& solver, S beta, Slot from, Slot to) {
     note("relax", from, to);
     return host_.relax(solver, beta, from, to);

@@ -91,9 +91,9 @@ void accept(const State<S>& next, StateRef<S> s, PerSample<RealOf<S>>* change) {
 /// stopped keeps its state. If samples are separable, the group of the remaining samples is compacted.
 ///
 /// The error |s - s*| of a sample is estimated as its residual times an amplification: 1 / (1 - q), q the ratio of its
-/// last two changes, or that of the stepper if it is larger. Both are exact for an error along one eigenvector. While
-/// faster modes die out, q grows from step to step; its growth is added once more. The largest amplification is
-/// forgotten slowly.
+/// last two changes from the third step on, or that of the stepper if it is larger. Both are exact for an error along one
+/// eigenvector. While faster modes die out, q grows from step to step; its growth is added once more. The largest
+/// amplification is forgotten slowly.
 template <Scalar S>
 class EQUIPROP_EXPORT Iteration {
  public:
@@ -102,9 +102,12 @@ class EQUIPROP_EXPORT Iteration {
   Iteration(const StoppingRule& rule, double rate, PerSample<double> scale,
             std::unique_ptr<Stepper<S>> stepper);
 
-  /// Iterates s (units, batch) in place, from s or from the states that `begin` stores. The report is valid until the
-  /// next run. A run on states of the same shape as before allocates no memory unless the group is compacted.
-  const Report& run(StateRef<S> s, const Observer<S>& observe, const Beginning<S>& begin = {});
+  /// Iterates s (units, batch) in place, from s or from the states that `begin` stores. If `limits` is not empty, (batch,),
+  /// sample j moves until its residual is at most limits(j) and the tolerance; the tolerance alone decides whether it is
+  /// converged. The report is valid until the next run. A run on states of the same shape as before allocates no memory
+  /// unless the group is compacted.
+  const Report& run(StateRef<S> s, const Observer<S>& observe, const Beginning<S>& begin = {},
+                    const PerSample<double>& limits = {});
   /// Continues the iteration that left the states s and the report `so_far`, with smaller tolerances: sample j moves
   /// until its residual is at most limits(j); if that is not below its present residual, no bit of it changes. Steps
   /// add up, and max_iterations bounds their sum. `so_far` may be the report of this object. A sample whose residual
@@ -152,7 +155,7 @@ class EQUIPROP_EXPORT Iteration {
   PerSample<RealOf<S>> change_;
   PerSample<double> before_, ratio_;  // change in the step before, and its ratio, per sample
   PerSample<double> amplification_;   // estimated |s - s*| / |g(s) - s|, per sample of the batch
-  const PerSample<double>* limits_ = nullptr;  // set while an iteration is resumed
+  const PerSample<double>* limits_ = nullptr;  // set while an iteration has limits
   Report report_;
   Index steps_ = 0;
   const Beginning<S>* begin_ = nullptr;  // set in a run whose start states are not in s

@@ -24,6 +24,8 @@ concept Batch = requires(B batch, const B fixed, const Solver solver, typename B
                          ParameterSink<typename B::Scalar>& sink) {
   { fixed.samples() } -> std::convertible_to<Index>;      // of the mini-batch
   { fixed.conservative() } -> std::convertible_to<bool>;  // see EnergyInterface
+  // Computes from dC/ds at the state in a slot the residuals at which the phases of a rule stop, until `refine` is called.
+  batch.aim(rule, slot);
   // Relaxes E + beta C from the state in one slot into another.
   { batch.relax(solver, number, slot, slot) } -> std::convertible_to<const Report&>;
   // Estimates the error of each sample's term of the gradient from the states that `relax` left in the slots from this

@@ -17,6 +17,7 @@ void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const S
                   Report& report) {
   report.restart(batch.samples());
   report.status.setConstant(Status::converged);
+  batch.aim(rule, free_slot);
   for (std::size_t k = 0; k < rule.size(); ++k)
     report.merge(batch.relax(solver, rule[k].beta, free_slot, nudged_slot + k));
   batch.refine(rule, nudged_slot, report);

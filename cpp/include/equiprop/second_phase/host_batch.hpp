@@ -47,6 +47,7 @@ class EQUIPROP_EXPORT HostBatch {
 
   /// See Batch. Reports are valid until the next call.
   ///@{
+  void aim(const NudgingRule<S>& rule, Slot from);
   const Report& relax(const Solver& solver, S beta, Slot from, Slot to);
   void refine(const NudgingRule<S>& rule, Slot first, Report& report);
   const Report& solve(const LinearSolver& solver, Slot at,
@@ -81,6 +82,10 @@ class EQUIPROP_EXPORT HostBatch {
   Relaxation<S>& phase(Slot to, const Solver& solver, bool nudged, S beta);
   void take_response(const NudgingRule<S>& rule, Slot first, Index j);
   void estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report);
+  void take_pull(Slot at);
+  double inherited(Index j) const;
+  double amplification(const Report& phase, Index j) const;
+  double least_residual(double size) const;
   bool tighten(const Report& report, Slot slot);
   std::vector<Index> suspects(const Report& report);
   void mark_saddles(const NudgingRule<S>& rule, Slot first, Report& report);
@@ -113,6 +118,8 @@ class EQUIPROP_EXPORT HostBatch {
   State<S> weighted_;                           // a state times the weights of the samples
   // Scratch memory of estimates: (batch,), (units, 1) and (outputs, batch).
   PerSample<double> response_, weight_, force_, size_, limits_, sensitivity_, free_part_;
+  PerSample<double>
+      aims_;  // residuals at which nudged phases stop, (batch,); empty: at the tolerance
   PerSample<bool> held_;
   State<S> column_, pull_;
   Report report_;

@@ -143,8 +143,9 @@ class EQUIPROP_EXPORT Relaxation {
   Relaxation(AnyEnergy<S> energy, const Solver& solver);
 
   /// Relaxes s (units, batch) in place; the report is valid until the next run. If `start` is given, it stores the
-  /// start states piece by piece, on the threads that relax the pieces.
-  const Report& run(StateRef<S> s, const Observer<S>& observe = {}, const Start<S>& start = {});
+  /// start states piece by piece, on the threads that relax the pieces. For `limits` see Iteration::run.
+  const Report& run(StateRef<S> s, const Observer<S>& observe = {}, const Start<S>& start = {},
+                    const PerSample<double>& limits = {});
   /// Relaxes the states s that the last run left further: sample j until its residual is at most limits(j). See
   /// Iteration::resume. If samples are separable, only those that move are computed.
   const Report& resume(StateRef<S> s, const PerSample<double>& limits);
