@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from equiprop.arrays import Array
+from equiprop.averaging import Average
 from equiprop.checks import check_type, real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
@@ -99,6 +100,8 @@ _KINDS: Mapping[str, Any] = {
     "history": list,
     "steps": int,
     "unfinished": Position | None,
+    "averaging": float | None,
+    "_average": Average,
     "_clipping": Clipping,
     "_health": Health,
 }
@@ -158,6 +161,9 @@ def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
     for name, value in own.items():
         fits = isinstance(value, _KINDS.get(name, object))
         require(fits, "load", f"{name} has its type", type(value).__name__)
+    average = own.get("_average", Average(None))
+    fits = average.fits(own["model"].parameters)
+    require(fits, "load", "The average is finite, and fits the parameters", "another one")
     trainer = kind(**{name: value for name, value in own.items() if places[name]})
     for name, value in own.items():
         if not places[name]:

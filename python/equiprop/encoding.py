@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import (
+    averaging,
     centring,
     clipping,
     costs,
@@ -35,6 +36,7 @@ from equiprop import (
 from equiprop.arrays import Array
 
 _MODULES: Sequence[ModuleType] = (
+    averaging,
     centring,
     clipping,
     costs,

@@ -90,7 +90,7 @@ def built(*words: str) -> list[Any]:
     trainer = build_trainer(options, DATA)
     facts: list[Any] = [repr(trainer.model), trainer.model.parameters.tolist(), trainer.schedule(0.5)]
     facts += [trainer.second_phase, trainer.optimizer, trainer.cost, trainer.solver]
-    facts += [trainer.batch_size, trainer.seed]
+    facts += [trainer.batch_size, trainer.seed, trainer.averaging]
     return [*facts, options.epochs, options.validation, options.patience]
 
 
@@ -116,6 +116,7 @@ WITH_EFFECT = {
     "--momentum 0.1": "--optimizer sgd",
     "--weight-decay 0.1": "",
     "--schedule constant": "",
+    "--averaging 0.9": "",
     "--validation 0.2": "",
     "--patience 2": "--validation 0.2",
     "--seed 1": "",

@@ -31,6 +31,7 @@ WAYS: dict[str, Callable[[], dict[str, Any]]] = {
     "rate of each block": lambda: {"optimizer": eq.SGD(BLOCK_RATES, 0.8, 1e-4)},
     "rate in NumPy": lambda: {"optimizer": eq.SGD(np.float32(0.05), 0.8)},
     "cross-entropy": lambda: {"cost": eq.CrossEntropy(), "schedule": optimizers.exponential(0.5)},
+    "averaging": lambda: {"averaging": 0.9},
     "random sign": lambda: {"second_phase": eq.EquilibriumPropagation(eq.random_sign(0.3, 5))},
     "exact limit": lambda: {"second_phase": eq.EquilibriumPropagation(eq.exact_limit(), eq.Euler())},
     "rbp": lambda: {"second_phase": eq.RecurrentBackpropagation(eq.GMRES(restart=5)), "seed": 2**64 - 1},
@@ -46,7 +47,8 @@ def trainer_of(way: str = "defaults", **network: Any) -> eq.Trainer:
 def facts(trainer: eq.Trainer) -> list[Any]:
     """Return what the next steps depend on, and the history without its times."""
     history = [dataclasses.replace(epoch, seconds=0) for epoch in trainer.history]
-    return [trainer.model.parameters.tobytes(), trainer.steps, history]
+    average = trainer.averaged_model.parameters.tobytes()
+    return [trainer.model.parameters.tobytes() + average, trainer.steps, history]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -142,6 +142,12 @@ def _add_optimization(options: Options) -> None:
     options.add(
         "--schedule", default="cosine", choices=["cosine", "constant"], help="schedule of the learning rate"
     )
+    options.add(
+        "--averaging",
+        type=float,
+        metavar="DECAY",
+        help="decay of a moving average of the parameters, such as 0.999; the average is evaluated and saved",
+    )
     options.add("--validation", type=float, help="fraction of the training data that is held out")
     options.add(
         "--patience",
@@ -175,6 +181,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         schedule=cosine() if options.schedule == "cosine" else constant(),
         batch_size=options.batch_size,
         seed=options.seed,
+        averaging=options.averaging,
     )
 
 
