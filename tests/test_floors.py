@@ -32,6 +32,8 @@ PYTHON_FLOORS = [
         "download",
         "centring",
         "clipping",
+        "nesterov",
+        "optimizer_arguments",
         "optimizers",
         "core_sinks",
         "nudging",

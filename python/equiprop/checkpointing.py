@@ -34,7 +34,7 @@ TRAINER_FORMAT = "equiprop.Trainer.2"
 #: Formats that are read; in the first one the scaling is a number.
 TRAINER_FORMATS = ("equiprop.Trainer.1", TRAINER_FORMAT)
 #: Fields of a trainer that its file does not contain, or contains in another way.
-_APART = {"model", "callbacks"}
+_APART = {"model", "callbacks", "step_callbacks"}
 _Trainer = TypeVar("_Trainer")
 
 
@@ -107,7 +107,7 @@ _KINDS: Mapping[str, Any] = {
 }
 _PICKLE = "Use pickle.dump(trainer, file) to keep this Trainer."
 _CURES = {
-    "schedule": "Use constant(), cosine() or exponential() of equiprop.optimizers, or "
+    "schedule": "Use constant(), cosine(), another schedule of equiprop.optimizers, or "
     "pickle.dump(trainer, file) if the schedule is a function of a module."
 }
 

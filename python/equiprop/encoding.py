@@ -50,7 +50,12 @@ _MODULES: Sequence[ModuleType] = (
     second_phase,
     solvers,
 )
-_FUNCTIONS = {"cosine": schedules._cosine, "exponential": schedules._exponential}
+_FUNCTIONS: Mapping[str, Any] = {
+    "cosine": schedules._cosine,
+    "cosine_restarts": schedules._cosine_restarts,
+    "exponential": schedules._exponential,
+    "warm_up": schedules._warm_up,
+}
 _PLAIN = (type(None), bool, int, str)
 
 

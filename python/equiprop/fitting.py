@@ -28,6 +28,8 @@ class Fitting(Watched, Protocol):
     batch_size: int
     seed: int
     callbacks: Sequence[Any]
+    step_callbacks: Sequence[Any]
+    _stopping: bool
     _average: Average
     unfinished: Position | None
 
@@ -121,8 +123,12 @@ def _run_epoch(
         samples = num_samples(x)
         total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
         position.add(metrics, samples, total, time.perf_counter() - start)
+        for callback in trainer.step_callbacks:
+            callback(trainer, metrics)
         if checkpoint is not None:
             checkpoint.after_step(trainer)
+        if trainer._stopping:
+            break
     _watch_phases(trainer, position)
     trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
@@ -137,6 +143,7 @@ def _run_epoch(
         watch_epoch(trainer)
     for callback in trainer.callbacks:
         callback(trainer, record)
+    position.stopped |= trainer._stopping
     return record
 
 

@@ -37,7 +37,7 @@ from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.starting import Starter
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
-from equiprop.trainable import check_parts, check_targets, check_trainable
+from equiprop.trainable import check_callbacks, check_parts, check_targets, check_trainable
 from equiprop.training_data import fit_data
 from equiprop.weights import mean_weight
 
@@ -46,6 +46,7 @@ _SETTINGS = attrgetter(
     "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging"
 )
 Callback = Callable[["Trainer", Epoch], None]
+StepCallback = Callable[["Trainer", Metrics], None]
 
 
 @dataclass
@@ -83,6 +84,9 @@ class Trainer(Starter):
     averaging : float in [0, 1), optional
         Decay of a moving average of the parameters over steps, such as 0.999; see `Average`. `evaluate` and
         `predict`, validation and early stopping then use the averaged parameters.
+    step_callbacks : sequence of callables
+        Functions that `fit` calls as ``callback(trainer, metrics)`` after every step. A callback of either
+        kind may call `stop`.
 
     Attributes
     ----------
@@ -119,6 +123,7 @@ class Trainer(Starter):
     clip: float = 3.0
     coupling_norm: float | None = None
     averaging: float | None = None
+    step_callbacks: Sequence[StepCallback] = ()
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     classes: Array | None = field(default=None, init=False)
@@ -132,6 +137,7 @@ class Trainer(Starter):
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
+    _stopping: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
     _fitting: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
     _checked: tuple[Any, ...] = field(
         default=(), init=False, repr=False, compare=False, metadata={"saved": False}
@@ -142,7 +148,7 @@ class Trainer(Starter):
         self._largest_at_start = largest_size(self.model.parameters)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fitting": False}
+        return {**self.__dict__, "_fitting": False, "_stopping": False}
 
     def check_settings(self) -> None:
         """Check all settings, which may have been changed since the construction, and act on them."""
@@ -155,7 +161,8 @@ class Trainer(Starter):
         if self.solver is None:
             self.solver = training_solver(self.model)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
-        check_parts(self.second_phase, self.optimizer, self.cost, self.schedule, self.callbacks)
+        check_parts(self.second_phase, self.optimizer, self.cost, self.schedule)
+        check_callbacks(self.callbacks, self.step_callbacks)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
@@ -338,13 +345,21 @@ class Trainer(Starter):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")
 
+    def stop(self) -> None:
+        """Let the running `fit` end after the current step.
+
+        The steps of the current epoch are evaluated and recorded as an epoch. Without a running `fit` there
+        is no effect.
+        """
+        self._stopping = self._fitting
+
     @contextmanager
     def _during_fit(self) -> Iterator[None]:
-        self._fitting = True
+        self._fitting, self._stopping = True, False
         try:
             yield
         finally:
-            self._fitting = False
+            self._fitting = self._stopping = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Trainer:
