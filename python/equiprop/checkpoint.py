@@ -18,7 +18,8 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     """Write a network or a trainer to a safetensors file; an old file is replaced by a complete one.
 
     Equal networks give equal bytes. The file of a trainer contains all that its next step needs: network,
-    optimizer with its averages, cost, second phase, solver, schedule, seed, history and number of steps. A
+    optimizer with its averages, averaged parameters, cost, second phase, solver, schedule, seed, history and
+    number of steps. A
     trainer that is loaded continues with the same bits. Callbacks are not saved.
 
     Parameters
@@ -100,12 +101,14 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def load_network(path: str | os.PathLike[str]) -> HopfieldNetwork:
-    """Return the network of a file that `save` wrote, also if the file is of a trainer."""
+    """Return the network of a file that `save` wrote; of a trainer, the one with which it predicts."""
     thing = load(path)
     if isinstance(thing, HopfieldNetwork):
         return thing
-    assert isinstance(thing.model, HopfieldNetwork)
-    return thing.model
+    assert isinstance(thing, Trainer)
+    model = thing.averaged_model
+    assert isinstance(model, HopfieldNetwork)
+    return model
 
 
 def _is_trainer(path: Path) -> bool:

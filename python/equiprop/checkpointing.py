@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from equiprop.arrays import Array
+from equiprop.averaging import Average
 from equiprop.checks import check_type, real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
@@ -33,7 +34,7 @@ TRAINER_FORMAT = "equiprop.Trainer.2"
 #: Formats that are read; in the first one the scaling is a number.
 TRAINER_FORMATS = ("equiprop.Trainer.1", TRAINER_FORMAT)
 #: Fields of a trainer that its file does not contain, or contains in another way.
-_APART = {"model", "callbacks"}
+_APART = {"model", "callbacks", "step_callbacks"}
 _Trainer = TypeVar("_Trainer")
 
 
@@ -99,12 +100,14 @@ _KINDS: Mapping[str, Any] = {
     "history": list,
     "steps": int,
     "unfinished": Position | None,
+    "averaging": float | None,
+    "_average": Average,
     "_clipping": Clipping,
     "_health": Health,
 }
 _PICKLE = "Use pickle.dump(trainer, file) to keep this Trainer."
 _CURES = {
-    "schedule": "Use constant(), cosine() or exponential() of equiprop.optimizers, or "
+    "schedule": "Use constant(), cosine(), another schedule of equiprop.optimizers, or "
     "pickle.dump(trainer, file) if the schedule is a function of a module."
 }
 
@@ -158,6 +161,9 @@ def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
     for name, value in own.items():
         fits = isinstance(value, _KINDS.get(name, object))
         require(fits, "load", f"{name} has its type", type(value).__name__)
+    average = own.get("_average", Average(None))
+    fits = average.fits(own["model"].parameters)
+    require(fits, "load", "The average is finite, and fits the parameters", "another one")
     trainer = kind(**{name: value for name, value in own.items() if places[name]})
     for name, value in own.items():
         if not places[name]:

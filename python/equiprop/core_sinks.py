@@ -24,14 +24,14 @@ class CoreSinks:
     ) -> _core.OptimizerSink | None:
         """Return the optimizer's step for the core, or None if Python must call its `step`.
 
-        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step` or
-        the steps are centred.
+        The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step`, or
+        the settings need more than the core does; see `FusedOptimizer.is_fused`.
         """
         if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
             return None
-        if isinstance(optimizer, Adam) and optimizer._centre is not None:
-            return None
         assert isinstance(optimizer, FusedOptimizer)
+        if not optimizer.is_fused:
+            return None
         rate, kept = optimizer.learning_rate, self._made_of
         if not isinstance(rate, float) and isinstance(rate, Mapping):
             rate = dict(rate)  # so that a later change of an entry is seen

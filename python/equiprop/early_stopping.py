@@ -22,7 +22,7 @@ class BestEpoch:
     epoch : int
         Number of that epoch, from 1; 0 before the first one.
     parameters : (parameters,) array, optional
-        Copy of the model's parameters after that epoch.
+        Copy of the parameters after that epoch with which the error was measured.
     """
 
     patience: int | None
@@ -39,7 +39,9 @@ class BestEpoch:
             self.parameters = model.parameters.copy()
         return record.epoch - self.epoch >= self.patience
 
-    def restore(self, model: Model) -> None:
-        """Copy the parameters of the best epoch into the model, if there are any."""
-        if self.parameters is not None:
-            model.parameters[:] = self.parameters
+    def restore(self, model: Model) -> bool:
+        """Copy the parameters of the best epoch into the model; return False if there are none."""
+        if self.parameters is None:
+            return False
+        model.parameters[:] = self.parameters
+        return True

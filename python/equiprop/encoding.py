@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import (
+    averaging,
     centring,
     clipping,
     costs,
@@ -35,6 +36,7 @@ from equiprop import (
 from equiprop.arrays import Array
 
 _MODULES: Sequence[ModuleType] = (
+    averaging,
     centring,
     clipping,
     costs,
@@ -48,7 +50,12 @@ _MODULES: Sequence[ModuleType] = (
     second_phase,
     solvers,
 )
-_FUNCTIONS = {"cosine": schedules._cosine, "exponential": schedules._exponential}
+_FUNCTIONS: Mapping[str, Any] = {
+    "cosine": schedules._cosine,
+    "cosine_restarts": schedules._cosine_restarts,
+    "exponential": schedules._exponential,
+    "warm_up": schedules._warm_up,
+}
 _PLAIN = (type(None), bool, int, str)
 
 

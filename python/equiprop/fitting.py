@@ -8,12 +8,14 @@ from operator import length_hint
 from typing import Any, Protocol
 
 from equiprop.arrays import num_samples
+from equiprop.averaging import Average
 from equiprop.batches import ShuffledBatches, checked_parts, parts
 from equiprop.checkpointing import Checkpoint
 from equiprop.checks import require
 from equiprop.dataset import Dataset
 from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
 from equiprop.history import Epoch, Evaluation, Metrics
+from equiprop.models import Model
 from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
@@ -26,8 +28,13 @@ class Fitting(Watched, Protocol):
     batch_size: int
     seed: int
     callbacks: Sequence[Any]
+    step_callbacks: Sequence[Any]
+    _stopping: bool
+    _average: Average
     unfinished: Position | None
 
+    @property
+    def averaged_model(self) -> Model: ...  # noqa: D102
     def step(  # noqa: D102
         self, x: Any, y: Any, sample_weight: Any = None, *, progress: float = 0.0
     ) -> Metrics: ...
@@ -76,6 +83,7 @@ def run_epochs(
             require(trainer.model is model, "Trainer.fit", rule, "another one, which a callback has set")
     except ConvergenceError as error:
         trainer._health.restore(trainer.model)
+        trainer._average.restart(trainer.model.parameters)
         step = trainer._health.step
         text = f"{error} The model has its parameters after step {step} again."
         raise ConvergenceError(text, error.outcome) from None
@@ -83,7 +91,8 @@ def run_epochs(
         trainer.unfinished = None
         if checkpoint is not None:
             checkpoint.end()
-    position.best.restore(trainer.model)
+    if position.best.restore(trainer.model):
+        trainer._average.restart(trainer.model.parameters)
     if records:
         watch_end(trainer, data, records)
     return records
@@ -114,8 +123,12 @@ def _run_epoch(
         samples = num_samples(x)
         total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
         position.add(metrics, samples, total, time.perf_counter() - start)
+        for callback in trainer.step_callbacks:
+            callback(trainer, metrics)
         if checkpoint is not None:
             checkpoint.after_step(trainer)
+        if trainer._stopping:
+            break
     _watch_phases(trainer, position)
     trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
@@ -124,12 +137,13 @@ def _run_epoch(
     trainer._health.keep(trainer.model, trainer.steps)
     if not isinstance(data, Dataset):
         trainer._health.probe = rows_of_batch(x, y, trainer.model)
-    position.stopped = position.best.should_stop(record, trainer.model)
+    position.stopped = position.best.should_stop(record, trainer.averaged_model)
     position.next_epoch()
     if not position.done:
         watch_epoch(trainer)
     for callback in trainer.callbacks:
         callback(trainer, record)
+    position.stopped |= trainer._stopping
     return record
 
 

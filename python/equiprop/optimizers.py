@@ -14,16 +14,41 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.centring import Blocks as Blocks
 from equiprop.centring import Centre
-from equiprop.checks import require
+from equiprop.checks import check_type, require
+from equiprop.nesterov import nesterov_update
+from equiprop.optimizer_arguments import (
+    Decay,
+    Piece,
+    Rate,
+    check_cover,
+    check_decay,
+    check_gradient,
+    check_range,
+    check_rates,
+    checked_pieces,
+)
 from equiprop.schedules import Schedule as Schedule
 from equiprop.schedules import constant as constant
 from equiprop.schedules import cosine as cosine
+from equiprop.schedules import cosine_restarts as cosine_restarts
 from equiprop.schedules import exponential as exponential
+from equiprop.schedules import warm_up as warm_up
 
-__all__ = ["SGD", "Adam", "Blocks", "Optimizer", "Rate", "Schedule", "constant", "cosine", "exponential"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Blocks",
+    "Decay",
+    "Optimizer",
+    "Rate",
+    "Schedule",
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "exponential",
+    "warm_up",
+]
 
-#: One learning rate for all parameters, or one for each block by name.
-Rate = float | Mapping[str, float]
 #: Learning rates that a `Trainer` computes from the network and its first data.
 AUTO = "auto"
 _Array = NDArray[Any]
@@ -62,6 +87,11 @@ class FusedOptimizer:
 
     num_averages: ClassVar[int]
 
+    @property
+    def is_fused(self) -> bool:
+        """True if the core can take the step while it sums a gradient."""
+        return not isinstance(self._weight_decay(), Mapping)
+
     def set_automatic(self, rates: Rate, parameters: _Array) -> None:
         """Set learning rates in place of "auto" that are for one parameter vector, and for no other."""
         self.learning_rate = self._computed = rates
@@ -81,9 +111,9 @@ class FusedOptimizer:
         return {**self.__dict__, "_vector": None, "_rated": None}
 
     def _prepare(
-        self, where: str, parameters: _Array, blocks: Blocks, factor: float, *, check_cover: bool = False
-    ) -> list[tuple[int, int, float]]:
-        """Check the arguments of a step, allocate the averages at the first one, and return the rates."""
+        self, where: str, parameters: _Array, blocks: Blocks, factor: float, *, has_cover: bool = True
+    ) -> list[Piece]:
+        """Check the arguments of a step, allocate the averages at the first one, and return the pieces."""
         require(parameters.flags.writeable, where, "parameters are updated in place", "a read-only array")
         kept, vector = (self._buffers, self._vector) if self._steps else (None, None)
         fits = kept is None or (kept.dtype, kept.shape[1]) == (parameters.dtype, parameters.size)
@@ -91,28 +121,31 @@ class FusedOptimizer:
         if not fits or not all(v is None or _is_same_memory(parameters, v) for v in (vector, rated)):
             rule = "An optimizer updates one parameter vector; create a new optimizer for another one"
             require(False, where, rule, f"another vector, {parameters.dtype} {parameters.shape}")
-        if check_cover:
-            _check_cover(where, blocks, parameters.size)
-        rates = _checked_rates(where, self.learning_rate, blocks, factor)
+        if not has_cover:
+            check_cover(where, blocks, parameters.size)
+        pieces = checked_pieces(where, self.learning_rate, self._weight_decay(), blocks, factor)
         if kept is None:
             self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
         if vector is None:
             self._vector = parameters
-        return rates
+        return pieces
 
     def sink(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
         """Return the optimizer step that the core takes while it sums a gradient.
 
-        Call `finish` after the step. Arguments and errors are those of :meth:`SGD.step` without the gradient;
-        `blocks` are the block slices of a model.
+        Needs `is_fused`. Call `finish` after the step. Arguments and errors are those of :meth:`SGD.step`
+        without the gradient; `blocks` are the block slices of a model.
         """
-        rates = self._prepare(f"{type(self).__name__}.step", parameters, blocks, factor)
-        return self._new_sink(parameters, tuple((begin, rate) for begin, _, rate in rates))
+        pieces = self._prepare(f"{type(self).__name__}.step", parameters, blocks, factor)
+        return self._new_sink(parameters, tuple((piece.begin, piece.rate) for piece in pieces))
 
     def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:
         raise NotImplementedError
 
-    def _numbers(self) -> tuple[float, ...]:
+    def _weight_decay(self) -> Decay:
+        raise NotImplementedError
+
+    def _numbers(self) -> tuple[Any, ...]:
         """Return the numbers of the next step in the core's order."""
         raise NotImplementedError
 
@@ -133,7 +166,10 @@ class SGD(FusedOptimizer):
 
     with the schedule's factor :math:`f` and the learning rate :math:`\eta` of the parameter's block. The
     decay is part of the gradient, so momentum averages it too. While :math:`\mu = 0`, v is not kept, and it
-    is 0 when :math:`\mu` is raised.
+    is 0 when :math:`\mu` is raised. Nesterov's momentum (Sutskever et al. 2013, as in PyTorch) moves by the
+    direction that the next step would begin with,
+
+    .. math:: \theta \leftarrow \theta - f \eta\, (g + \lambda\theta + \mu v)
 
     Parameters
     ----------
@@ -141,13 +177,21 @@ class SGD(FusedOptimizer):
         One rate for all parameters, or a mapping with one for every block. A rate of 0 freezes a block.
     momentum : float in [0, 1)
         Factor mu of the previous direction v.
-    weight_decay : float, not negative
-        Factor lambda of the L2 penalty.
+    weight_decay : float or mapping from block name to float, not negative
+        Factor lambda of the L2 penalty, for all parameters or for each block; blocks that a mapping does not
+        name do not decay.
+    nesterov : bool
+        Use Nesterov's momentum, which needs a momentum above 0.
 
     Raises
     ------
-    ValueError
-        A number is out of range.
+    TypeError, ValueError
+        A number is out of range, or nesterov is given without momentum.
+
+    Notes
+    -----
+    With `nesterov`, or a mapping of decays, the core does not take the step while it sums the gradient, which
+    takes more time (docs/performance.md).
 
     Examples
     --------
@@ -161,15 +205,23 @@ class SGD(FusedOptimizer):
 
     learning_rate: Rate = 0.01
     momentum: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: Decay = 0.0
+    nesterov: bool = False
 
     num_averages: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _check_rates("SGD", self.learning_rate)
-        _check_range("SGD", "momentum", self.momentum, 1.0)
-        _check_range("SGD", "weight_decay", self.weight_decay)
+        check_rates("SGD", self.learning_rate)
+        check_range("SGD", "momentum", self.momentum, 1.0)
+        check_decay("SGD", self.weight_decay)
+        check_type(self.nesterov, bool, "SGD", "nesterov is True or False")
+        needed = self.momentum > 0 or not self.nesterov
+        require(needed, "SGD", "nesterov=True needs a momentum above 0", f"momentum={self.momentum}")
+
+    @property
+    def is_fused(self) -> bool:  # noqa: D102
+        return super().is_fused and not self.nesterov
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``.
@@ -191,14 +243,14 @@ class SGD(FusedOptimizer):
             The gradient is not finite, or the arrays, blocks or rates do not match each other or those of
             earlier calls. Parameters and averages are not changed.
         """
-        _check_gradient("SGD.step", parameters, gradient)
-        rates = self._prepare("SGD.step", parameters, blocks, factor, check_cover=True)
+        check_gradient("SGD.step", parameters, gradient)
+        pieces = self._prepare("SGD.step", parameters, blocks, factor, has_cover=False)
         assert self._buffers is not None
         (velocity,) = self._buffers
-        core = _core_of(parameters)
+        update = nesterov_update if self.nesterov else _core_of(parameters).momentum_update
         with _contiguous(parameters) as theta:
-            for begin, count, rate in rates:
-                core.momentum_update(theta, gradient, velocity, begin, count, rate, *self._numbers())
+            for begin, count, rate, decay in pieces:
+                update(theta, gradient, velocity, begin, count, rate, self.momentum, decay)
         if self.momentum == 0:
             velocity.fill(0)
         self.finish()
@@ -208,11 +260,12 @@ class SGD(FusedOptimizer):
         velocity = self._buffers[0] if self.momentum > 0 else None
         if velocity is None:
             self._buffers.fill(0)
-        return _core_of(parameters).OptimizerSink.sgd(
-            parameters, velocity, rates, self.momentum, self.weight_decay
-        )
+        return _core_of(parameters).OptimizerSink.sgd(parameters, velocity, rates, *self._numbers())
 
-    def _numbers(self) -> tuple[float, ...]:
+    def _weight_decay(self) -> Decay:
+        return self.weight_decay
+
+    def _numbers(self) -> tuple[Any, ...]:
         return (self.momentum, self.weight_decay)
 
 
@@ -237,12 +290,12 @@ class Adam(FusedOptimizer):
         Factors by which the averages m of g and v of its square decay at each step.
     epsilon : float, positive
         Number that is added to the denominator.
-    weight_decay : float, not negative
-        Factor lambda of the decay.
+    weight_decay : float or mapping from block name to float, not negative
+        Factor lambda of the decay; see :class:`SGD`.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         A number is out of range.
 
     Examples
@@ -257,7 +310,7 @@ class Adam(FusedOptimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: Decay = 0.0
     #: Coordinates of the steps, which a `Trainer` sets with automatic rates; None for the parameters' own.
     _centre: Centre | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -266,24 +319,25 @@ class Adam(FusedOptimizer):
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.learning_rate != AUTO:
-            _check_rates("Adam", self.learning_rate)  # type: ignore[arg-type]
-        _check_range("Adam", "beta1", self.beta1, 1.0)
-        _check_range("Adam", "beta2", self.beta2, 1.0)
-        _check_range("Adam", "weight_decay", self.weight_decay)
+            check_rates("Adam", self.learning_rate)  # type: ignore[arg-type]
+        check_range("Adam", "beta1", self.beta1, 1.0)
+        check_range("Adam", "beta2", self.beta2, 1.0)
+        check_decay("Adam", self.weight_decay)
         require(0 < self.epsilon < math.inf, "Adam", "epsilon is positive and finite", self.epsilon)
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``; see :meth:`SGD.step` for arguments and errors."""
-        _check_gradient("Adam.step", parameters, gradient)
-        rates = self._prepare("Adam.step", parameters, blocks, factor, check_cover=True)
+        check_gradient("Adam.step", parameters, gradient)
+        pieces = self._prepare("Adam.step", parameters, blocks, factor, has_cover=False)
         assert self._buffers is not None
         mean, square = self._buffers
         core, centre, offsets = _core_of(parameters), self._centre, None
         if centre is not None:
             gradient, offsets = centre.centred(gradient, blocks), centre.offsets(parameters, blocks)
         with _contiguous(parameters) as theta:
-            for begin, count, rate in rates:
-                core.adam_update(theta, gradient, mean, square, begin, count, rate, *self._numbers())
+            for begin, count, rate, decay in pieces:
+                numbers = self._numbers(decay)
+                core.adam_update(theta, gradient, mean, square, begin, count, rate, *numbers)
         if centre is not None and offsets is not None:
             centre.settle(parameters, offsets, blocks)
         self.finish()
@@ -293,10 +347,18 @@ class Adam(FusedOptimizer):
         mean, square = self._buffers
         return _core_of(parameters).OptimizerSink.adam(parameters, mean, square, rates, self._numbers())
 
-    def _numbers(self) -> tuple[float, ...]:
+    @property
+    def is_fused(self) -> bool:  # noqa: D102
+        return super().is_fused and self._centre is None
+
+    def _weight_decay(self) -> Decay:
+        return self.weight_decay
+
+    def _numbers(self, decay: Decay | None = None) -> tuple[Any, ...]:
         step = self._steps + 1
         corrections = (1 - self.beta1**step, 1 - self.beta2**step)
-        return (self.beta1, self.beta2, self.epsilon, self.weight_decay, *corrections)
+        decay = self.weight_decay if decay is None else decay
+        return (self.beta1, self.beta2, self.epsilon, decay, *corrections)
 
 
 def _core_of(parameters: _Array) -> _core.Precision:
@@ -327,52 +389,3 @@ def _flush_small(average: _Array) -> None:
     """
     limits = np.finfo(average.dtype)
     np.copyto(average, 0, where=np.abs(average) < limits.tiny / limits.eps)
-
-
-def _check_range(where: str, name: str, value: float, bound: float = math.inf) -> None:
-    require(0 <= value < bound, where, f"{name} lies in [0, {bound})", value)
-
-
-def _check_rates(where: str, learning_rate: Rate) -> None:
-    for rate in learning_rate.values() if isinstance(learning_rate, Mapping) else (learning_rate,):
-        _check_range(where, "learning_rate", rate)
-
-
-def _checked_rates(
-    where: str, learning_rate: Rate | str, blocks: Blocks, factor: float
-) -> list[tuple[int, int, float]]:
-    """Return (begin, count, rate) of each piece that has one rate."""
-    if isinstance(learning_rate, str):
-        rule = "learning_rate is a number, or a mapping from block name to number; only a Trainer sets 'auto'"
-        raise ValueError(f"[{where}] {rule}. Received {learning_rate!r}.")
-    _check_range(where, "factor", factor)
-    if not isinstance(learning_rate, Mapping):
-        return [(0, max((block.stop for block in blocks.values()), default=0), float(learning_rate * factor))]
-    missing, unknown = sorted(blocks.keys() - learning_rate), sorted(learning_rate.keys() - blocks)
-    rule = "A learning_rate mapping names every block and no other"
-    require(not missing and not unknown, where, rule, f"missing {missing}, unknown {unknown}")
-    return [
-        (block.start, block.stop - block.start, float(learning_rate[name] * factor))
-        for name, block in blocks.items()
-    ]
-
-
-def _check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
-    given = f"{theta.dtype} {theta.shape}, {gradient.dtype} {gradient.shape}"
-    if theta.dtype not in (np.float32, np.float64) or gradient.dtype != theta.dtype:
-        raise TypeError(f"[{where}] parameters and gradient are both float32 or float64. Received {given}.")
-    same = theta.ndim == 1 and gradient.shape == theta.shape
-    require(same, where, "parameters and gradient are vectors of one length", given)
-    # min and max return NaN or infinity if there is one, and need no temporary array as isfinite does.
-    with np.errstate(invalid="ignore"):
-        low, high = float(gradient.min(initial=0)), float(gradient.max(initial=0))
-    finite = math.isfinite(low) and math.isfinite(high)
-    require(finite, where, "gradient is finite", f"values from {low} to {high}; lower the learning rate")
-
-
-def _check_cover(where: str, blocks: Blocks, size: int) -> None:
-    bounded = [block for block in blocks.values() if block.step in (None, 1) and block.start is not None]
-    pieces = sorted((block.start, block.stop) for block in bounded if block.stop is not None)
-    starts, stops = [piece[0] for piece in pieces], [piece[1] for piece in pieces]
-    covers = len(pieces) == len(blocks) and [*starts, size] == [0, *stops] and stops == sorted(stops)
-    require(covers, where, f"blocks cover 0 .. {size} without gap or overlap", blocks)

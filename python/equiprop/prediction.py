@@ -39,6 +39,10 @@ class Predictor:
     _has_classes: bool
 
     @property
+    def averaged_model(self) -> Model:  # noqa: D102
+        raise NotImplementedError
+
+    @property
     def _solver(self) -> FreeSolver:
         assert self.solver is not None
         return self.solver
@@ -82,7 +86,7 @@ class Predictor:
         where = "Trainer.evaluate"
         data = self._presented(as_dataset(data, y, self.model, self.classes, where), where)
         data = with_given_weight(data, sample_weight, where)
-        evaluation, outcome = measure(self.model, self.cost, self._solver, data)
+        evaluation, outcome = measure(self.averaged_model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation
 
@@ -121,7 +125,7 @@ class Predictor:
         else:
             samples = input_samples(self.model, x)
             batches = input_batches(self.model, samples, self._scale_of(samples, scale, where))
-        outputs, outcome = predict(self.model, self._solver, batches)
+        outputs, outcome = predict(self.averaged_model, self._solver, batches)
         outcome.report_failure("Trainer.predict", "warn")
         return outputs
 

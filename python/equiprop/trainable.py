@@ -14,7 +14,7 @@ from equiprop.models import HopfieldNetwork, Model
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
 
-def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any, callbacks: Any) -> None:
+def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any) -> None:
     """Raise TypeError if a part of a Trainer is a class, or does not have the method of its kind."""
     parts = (
         ("second_phase", second_phase, "gradient", "EquilibriumPropagation()"),
@@ -32,8 +32,13 @@ def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any, cal
             "[Trainer] schedule is a function of the progress, such as cosine(), or None. "
             f"Received {schedule!r}."
         )
-    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
-        raise TypeError(f"[Trainer] callbacks is a list of functions. Received {callbacks!r}.")
+
+
+def check_callbacks(callbacks: Any, step_callbacks: Any) -> None:
+    """Raise TypeError if the callbacks after epochs or those after steps are not a sequence of functions."""
+    for name, given in (("callbacks", callbacks), ("step_callbacks", step_callbacks)):
+        if not isinstance(given, Sequence) or not all(callable(callback) for callback in given):
+            raise TypeError(f"[Trainer] {name} is a list of functions. Received {given!r}.")
 
 
 def output_range(rho: Activation) -> tuple[float, float]:

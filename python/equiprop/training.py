@@ -12,22 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from equiprop import _core
 from equiprop.arrays import Array
+from equiprop.averaging import Average
 from equiprop.checkpointing import Checkpoint, read_unfinished
 from equiprop.checks import check_type, whole
 from equiprop.clipping import Clipping
 from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
 from equiprop.dataset import Dataset
-from equiprop.defaults import start, training_cost, training_phase
-from equiprop.explaining import Explainer
+from equiprop.defaults import training_cost, training_phase
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
 from equiprop.models import Model
 from equiprop.optimizers import Adam, Optimizer
-from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
+from equiprop.overflow import largest_size, overflow_error, runaway_error
 from equiprop.position import Position
 from equiprop.results import (
     ConvergenceError,
@@ -36,26 +35,22 @@ from equiprop.results import (
 from equiprop.scaling import Scaling
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
+from equiprop.starting import Starter
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
-from equiprop.trainable import check_parts, check_targets, check_trainable
-from equiprop.training_data import as_dataset, chosen_scaling, fit_data
+from equiprop.trainable import check_callbacks, check_parts, check_targets, check_trainable
+from equiprop.training_data import fit_data
 from equiprop.weights import mean_weight
 
-#: Stream of random numbers for the samples from which start values are computed, and their largest number.
-_START_STREAM, _START_SAMPLES = 2**40 + 1, 500
-#: Parameters that are so many times larger than at the start have diverged.
-_MOST_GROWTH = 1e6
-#: Automatic rates fall as 1 / sqrt(1 + steps / 200).
-_DECAY_STEPS = 200
 #: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
 _SETTINGS = attrgetter(
-    "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm"
+    "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging"
 )
 Callback = Callable[["Trainer", Epoch], None]
+StepCallback = Callable[["Trainer", Metrics], None]
 
 
 @dataclass
-class Trainer(Explainer):
+class Trainer(Starter):
     """Trains a model; each step is a free phase, a second phase, and an update of the parameters in place.
 
     Parameters
@@ -86,6 +81,12 @@ class Trainer(Explainer):
     coupling_norm : float, positive, optional
         Largest norm of a coupling between free layers; see `CouplingGuard`. By default 1 for one hidden
         layer of relu, softplus or linear units, otherwise infinity.
+    averaging : float in [0, 1), optional
+        Decay of a moving average of the parameters over steps, such as 0.999; see `Average`. `evaluate` and
+        `predict`, validation and early stopping then use the averaged parameters.
+    step_callbacks : sequence of callables
+        Functions that `fit` calls as ``callback(trainer, metrics)`` after every step. A callback of either
+        kind may call `stop`.
 
     Attributes
     ----------
@@ -121,6 +122,8 @@ class Trainer(Explainer):
     callbacks: Sequence[Callback] = ()
     clip: float = 3.0
     coupling_norm: float | None = None
+    averaging: float | None = None
+    step_callbacks: Sequence[StepCallback] = ()
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     classes: Array | None = field(default=None, init=False)
@@ -130,9 +133,11 @@ class Trainer(Explainer):
     _started: bool = field(default=False, init=False, repr=False)
     _automatic: bool = field(default=False, init=False, repr=False)
     _clipping: Clipping = field(default_factory=lambda: Clipping(math.inf), init=False, repr=False)
+    _average: Average = field(default_factory=lambda: Average(None), init=False, repr=False)
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
+    _stopping: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
     _fitting: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
     _checked: tuple[Any, ...] = field(
         default=(), init=False, repr=False, compare=False, metadata={"saved": False}
@@ -143,25 +148,42 @@ class Trainer(Explainer):
         self._largest_at_start = largest_size(self.model.parameters)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fitting": False}
+        return {**self.__dict__, "_fitting": False, "_stopping": False}
 
     def check_settings(self) -> None:
         """Check all settings, which may have been changed since the construction, and act on them."""
         if self._checked and self._checked[0] is not self.model:
             self._health, self._started = Health(), False  # another model starts as at the construction
+            self._average = Average(None)
             self._largest_at_start = largest_size(self.model.parameters)
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
             self.solver = training_solver(self.model)
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
-        check_parts(self.second_phase, self.optimizer, self.cost, self.schedule, self.callbacks)
+        check_parts(self.second_phase, self.optimizer, self.cost, self.schedule)
+        check_callbacks(self.callbacks, self.step_callbacks)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
         self._clipping.factor = Clipping(self.clip).factor
+        self._average = self._average.with_decay(self.averaging)
         self._guard = CouplingGuard(self.model, self.coupling_norm)
         self._checked = _SETTINGS(self)
+
+    def _check_changes(self) -> None:
+        """Check all settings if one was changed since they were checked last."""
+        if not all(map(is_, _SETTINGS(self), self._checked)):
+            self.check_settings()
+
+    @property
+    def averaged_model(self) -> Model:
+        """Model that `evaluate` and `predict` use: a copy with averaged parameters, or `model` without any.
+
+        Later steps update its parameters. `model` has the parameters of the last step.
+        """
+        self._check_changes()
+        return self._average.model_of(self.model)
 
     def step(self, x: Any, y: Any, sample_weight: Any = None, *, progress: float = 0.0) -> Metrics:
         """Take a training step on one mini-batch: free phase, second phase, update of the parameters.
@@ -190,8 +212,7 @@ class Trainer(Explainer):
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
             parameter infinite or NaN, or if the objective is not finite or more than ten times its start.
         """
-        if not all(map(is_, _SETTINGS(self), self._checked)):  # one was changed after the construction
-            self.check_settings()
+        self._check_changes()
         if not self._started:
             self._start(self.model.as_input(x, "Trainer.step"))
         if self._health.kept is None:
@@ -220,41 +241,9 @@ class Trainer(Explainer):
         if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
             raise runaway_error(mean_cost, self._health.start, self.growth_advice())
         self.steps += 1
+        self._average.after_step(self.model.parameters)
         self._health.after_step(self.model, self.steps)
         return metrics
-
-    def prepare(self, data: Any, y: Any = None, *, scaling: Scaling | float | str | None = None) -> None:
-        """Set start values and learning rates that fit a Dataset, or arrays x and y, as `fit` does first.
-
-        A network keeps parameters that were changed after its construction, or that have a gain of their own.
-        Only the learning rate "auto" is replaced. Later calls have no effect. `scaling` is that of `fit`.
-        """
-        where = "Trainer.prepare"
-        self.check_settings()
-        data = as_dataset(data, y, self.model, self.classes, where)
-        self._prepare(data.with_scale(chosen_scaling(data, scaling, self.model, where)), where)
-
-    def _prepare(self, data: Dataset, where: str) -> None:
-        if not self._started:
-            rows = _core.permutation(len(data), self.seed, _START_STREAM)[:_START_SAMPLES]
-            self._start(self.model.as_input(data.batch(np.sort(rows), self.model.dtype)[0], where))
-
-    def check_parameters(self) -> None:
-        """Raise ConvergenceError if a parameter is not finite, or a million times as large as before."""
-        largest = largest_size(self.model.parameters)
-        if not largest <= _MOST_GROWTH * max(self._largest_at_start, 1.0):
-            raise overflow_error(self.growth_advice())
-
-    def _decay(self) -> float:
-        """Return the factor of the learning rate in a training without a schedule."""
-        return 1 / math.sqrt(1 + self.steps / _DECAY_STEPS) if self._automatic else 1.0
-
-    def _start(self, x: Array) -> None:
-        """Set start values and rates that fit inputs x (samples, inputs); see `defaults.start`."""
-        self._health.fitted = getattr(self.model, "fresh_seed", None) is not None
-        self._automatic = start(self.model, self.optimizer, self.cost, x)
-        self._largest_at_start = largest_size(self.model.parameters)
-        self._started = True
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
         outcome = replace(outcome, advice=self.growth_advice() or outcome.advice)
@@ -262,11 +251,6 @@ class Trainer(Explainer):
             f"[Trainer.step] The {phase} diverged; the parameters were not changed. {outcome.summary()}",
             outcome,
         )
-
-    def growth_advice(self) -> tuple[str, ...]:
-        """Return advice to lower the learning rate, if the largest parameter grew much; otherwise nothing."""
-        rate = getattr(self.optimizer, "learning_rate", None)
-        return growth_advice(self._largest_at_start, largest_size(self.model.parameters), self.steps, rate)
 
     def fit(
         self,
@@ -361,13 +345,21 @@ class Trainer(Explainer):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")
 
+    def stop(self) -> None:
+        """Let the running `fit` end after the current step.
+
+        The steps of the current epoch are evaluated and recorded as an epoch. Without a running `fit` there
+        is no effect.
+        """
+        self._stopping = self._fitting
+
     @contextmanager
     def _during_fit(self) -> Iterator[None]:
-        self._fitting = True
+        self._fitting, self._stopping = True, False
         try:
             yield
         finally:
-            self._fitting = False
+            self._fitting = self._stopping = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Trainer:

@@ -28,6 +28,8 @@ WITHOUT_EFFECT = [
     f"{TRAIN} --second-phase rbp | --nudging centered",
     f"{TRAIN} | --linear-solver gmres",
     f"{TRAIN} --optimizer adam | --momentum 0.9",
+    f"{TRAIN} --optimizer adam | --nesterov",
+    f"{TRAIN} | --cycles 4",
     f"{TRAIN} | --patience 2",
     f"{TRAIN} | --data-dir nowhere",
     f"{TRAIN} | --overwrite",
@@ -90,7 +92,7 @@ def built(*words: str) -> list[Any]:
     trainer = build_trainer(options, DATA)
     facts: list[Any] = [repr(trainer.model), trainer.model.parameters.tolist(), trainer.schedule(0.5)]
     facts += [trainer.second_phase, trainer.optimizer, trainer.cost, trainer.solver]
-    facts += [trainer.batch_size, trainer.seed]
+    facts += [trainer.batch_size, trainer.seed, trainer.averaging]
     return [*facts, options.epochs, options.validation, options.patience]
 
 
@@ -115,7 +117,12 @@ WITH_EFFECT = {
     "--learning-rate 0.3": "",
     "--momentum 0.1": "--optimizer sgd",
     "--weight-decay 0.1": "",
+    "--nesterov": "--optimizer sgd",
     "--schedule constant": "",
+    "--schedule restarts": "",
+    "--cycles 2": "--schedule restarts",
+    "--warm-up 0.6": "",
+    "--averaging 0.9": "",
     "--validation 0.2": "",
     "--patience 2": "--validation 0.2",
     "--seed 1": "",

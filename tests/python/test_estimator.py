@@ -276,7 +276,7 @@ def test_saved_models_predict_and_continue_with_equal_bits(model: BaseEstimator,
         assert (parameters(copy) == parameters(model)).all()
 
 
-@pytest.mark.parametrize(("hidden", "depth"), [((20,), 1), ((20, 10), 2)])
+@pytest.mark.parametrize(("hidden", "depth"), [((20,), 1), ((20, 10), 2), ((10,) * 5, 5)])
 def test_alpha_shrinks_all_weights_by_one_factor_and_no_bias(hidden: tuple[int, ...], depth: int) -> None:
     """One step of default size moves weights by the fraction 0.2 / depth of their size."""
     settings = {"hidden_layer_sizes": hidden, "max_iter": 1, "batch_size": 150}

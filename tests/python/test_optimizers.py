@@ -7,10 +7,21 @@ import pickle
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
-from equiprop.optimizers import SGD, Adam, Optimizer, Schedule, constant, cosine, exponential
+from equiprop.optimizers import (
+    SGD,
+    Adam,
+    Optimizer,
+    Schedule,
+    constant,
+    cosine,
+    cosine_restarts,
+    exponential,
+    warm_up,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +85,89 @@ def test_adam_agrees_with_weighted_sums_of_the_history(
         slopes, rates = [row[index] for row in history], [rate_of(index) * factor for factor in factors]
         expected = adam_scalar(float(start), slopes, rates, adam)
         assert theta[index] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(gradients, st.floats(0.01, 0.99), st.floats(0, 1))
+def test_nesterov_agrees_with_the_scalar_recursion(
+    history: list[list[float]], momentum: float, decay: float
+) -> None:
+    factors = [1.0 / (1 + index) for index in range(len(history))]
+    optimizer = SGD(RATES, momentum, {"w": decay}, nesterov=True)
+    theta = run(optimizer, np.linspace(-1, 1, 5), history, factors)
+    for index, expected in enumerate(np.linspace(-1, 1, 5).tolist()):
+        velocity = 0.0
+        for row, factor in zip(history, factors, strict=True):
+            slope = row[index] + (decay * expected if index < 3 else 0.0)
+            velocity = momentum * velocity + slope
+            expected -= rate_of(index) * factor * (slope + momentum * velocity)
+        assert theta[index] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+DECAYS = {"w": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "options"),
+    [
+        (lambda: SGD(RATES, 0.9, 0.2, nesterov=True), "SGD", {"momentum": 0.9, "nesterov": True}),
+        (lambda: SGD(RATES, 0.9, DECAYS, nesterov=True), "SGD", {"momentum": 0.9, "nesterov": True}),
+        (lambda: SGD(RATES, 0.9, DECAYS), "SGD", {"momentum": 0.9}),
+        (lambda: Adam(RATES, weight_decay=DECAYS), "AdamW", {}),
+    ],
+)
+def test_steps_are_those_of_pytorch(
+    make: Callable[[], SGD | Adam], name: str, options: dict[str, Any]
+) -> None:
+    torch = pytest.importorskip("torch")
+    optimizer, theta = make(), np.linspace(-1, 1, 5)
+    decay = optimizer.weight_decay
+    pieces = {block: torch.tensor(theta[where], requires_grad=True) for block, where in BLOCKS.items()}
+    groups = [
+        {
+            "params": [piece],
+            "lr": RATES[block],
+            "weight_decay": decay if isinstance(decay, float) else decay.get(block, 0.0),
+        }
+        for block, piece in pieces.items()
+    ]
+    other = getattr(torch.optim, name)(groups, **options)
+    for step in range(7):
+        gradient = np.cos(3.0 * np.arange(5) + step)
+        optimizer.step(theta, gradient, BLOCKS)
+        for block, where in BLOCKS.items():
+            pieces[block].grad = torch.tensor(gradient[where])
+        other.step()
+    for block, where in BLOCKS.items():
+        np.testing.assert_allclose(theta[where], pieces[block].detach().numpy(), rtol=1e-12)
+
+
+def test_nesterov_of_many_parameters_is_that_of_each() -> None:
+    size = 40_001
+    theta, gradient = np.linspace(-1, 1, size), np.cos(np.arange(size))
+    few = theta[-5:].copy()
+    joint, apart = (SGD(0.1, 0.9, 0.2, nesterov=True) for _ in range(2))
+    for _ in range(3):
+        joint.step(theta, gradient, {"w": slice(0, size)})
+        apart.step(few, gradient[-5:], {"w": slice(0, 5)})
+    np.testing.assert_array_equal(theta[-5:], few)
+
+
+def test_nesterov_needs_momentum_and_decays_need_the_names_of_blocks() -> None:
+    with pytest.raises(
+        ValueError, match=r"^\[SGD\] nesterov=True needs a momentum above 0\. Received momentum=0"
+    ):
+        SGD(nesterov=True)
+    with pytest.raises(TypeError, match=r"^\[SGD\] nesterov is True or False\. Received 1\.$"):
+        SGD(momentum=0.9, nesterov=1)  # type: ignore[arg-type]
+    for make in (SGD, Adam):
+        with pytest.raises(TypeError, match="weight_decay is a number"):
+            make(weight_decay={"w": "much"})
+        theta = np.ones(5)
+        with pytest.raises(
+            ValueError, match=r"weight_decay mapping names blocks, here b, w\. Received unknown \['v'\]"
+        ):
+            make(weight_decay={"v": 0.1}).step(theta, theta.copy(), BLOCKS)
+        assert (theta == 1).all()
 
 
 def test_first_adam_step_has_the_length_of_the_rate_whatever_the_scale() -> None:
@@ -251,8 +345,9 @@ def test_settings_out_of_range_are_refused(bad: float) -> None:
         for rate in (bad, {"w": 0.1, "b": bad}):
             with pytest.raises(ValueError, match="learning_rate lies in"):
                 make(learning_rate=rate)
-        with pytest.raises(ValueError, match="weight_decay lies in"):
-            make(weight_decay=bad)
+        for decay in (bad, {"w": 0.1, "b": bad}):
+            with pytest.raises(ValueError, match="weight_decay lies in"):
+                make(weight_decay=decay)
     for value in (bad, 1.0):
         with pytest.raises(ValueError, match="momentum lies in"):
             SGD(momentum=value)
@@ -292,6 +387,82 @@ def test_schedules_refuse_what_they_cannot_mean(progress: float) -> None:
     for make, bad in ((cosine, -0.1), (cosine, math.inf), (exponential, 0.0), (exponential, math.nan)):
         with pytest.raises(ValueError, match=r"^\[(cosine|exponential)\] final"):
             make(bad)
+
+
+@pytest.mark.parametrize(("cycles", "growth"), [(1, 2), (3, 1), (3, 2), (4, 3)])
+def test_restarts_are_those_of_pytorch(cycles: int, growth: int) -> None:
+    torch = pytest.importorskip("torch")
+    first = 7
+    count = first * sum(growth**k for k in range(cycles))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    kind = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts
+    other, schedule = kind(optimizer, first, growth, eta_min=0.1), cosine_restarts(cycles, growth, 0.1)
+    for step in range(count):
+        assert schedule(step / count) == pytest.approx(other.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        other.step()
+    assert schedule(1.0) == pytest.approx(0.1)
+
+
+def test_a_warm_up_before_a_cosine_is_that_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    schedulers = torch.optim.lr_scheduler
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    parts = [
+        schedulers.LinearLR(optimizer, start_factor=0.25, total_iters=10),
+        schedulers.CosineAnnealingLR(optimizer, T_max=30),
+    ]
+    other = schedulers.SequentialLR(optimizer, parts, milestones=[10])
+    schedule = warm_up(0.25, cosine(), start=0.25)
+    for step in range(40):
+        assert schedule(step / 40) == pytest.approx(other.get_last_lr()[0], rel=1e-9, abs=1e-12)
+        optimizer.step()
+        other.step()
+
+
+@given(st.floats(0.01, 0.99), st.floats(0, 1), st.floats(0, 1))
+def test_a_warm_up_rises_to_the_schedule_that_it_leads_to(part: float, start: float, place: float) -> None:
+    schedule, then = warm_up(part, exponential(0.1), start), exponential(0.1)
+    assert schedule(part * place * 0.999) == pytest.approx(start + (1 - start) * place * 0.999)
+    assert schedule(min(part + (1 - part) * place, 1.0)) == pytest.approx(then(place))
+    assert warm_up(part)(1.0) == 1.0
+    assert warm_up(part, cosine_restarts(1))(1.0) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_composed_schedules_can_be_pickled() -> None:
+    schedule = warm_up(0.1, cosine_restarts(3, 2.0, 0.1))
+    twin = pickle.loads(pickle.dumps(schedule))
+    assert [twin(k / 50) for k in range(51)] == [schedule(k / 50) for k in range(51)]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: cosine_restarts(0), ValueError, r"\[cosine_restarts\] cycles is 1 to 1000\. Received 0\."),
+        (lambda: cosine_restarts(2.0), TypeError, r"\[cosine_restarts\] cycles is a whole number"),  # type: ignore[arg-type]
+        (lambda: cosine_restarts(3, 0.5), ValueError, "growth is at least 1"),
+        (lambda: cosine_restarts(3, math.inf), ValueError, "below 1e300"),
+        (lambda: cosine_restarts(1000, 9.0), ValueError, "below 1e300"),
+        (lambda: cosine_restarts(3, math.nan), ValueError, "growth is at least 1"),
+        (lambda: cosine_restarts(3, final=-1.0), ValueError, r"\[cosine_restarts\] final lies in"),
+        (lambda: warm_up(0.0), ValueError, r"\[warm_up\] part lies in \(0, 1\)\. Received 0\.0\."),
+        (lambda: warm_up(1.0), ValueError, r"\[warm_up\] part lies in"),
+        (lambda: warm_up("a"), TypeError, r"\[warm_up\] part is a number"),  # type: ignore[arg-type]
+        (lambda: warm_up(0.1, start=1.5), ValueError, r"\[warm_up\] start lies in \[0, 1\]"),
+        (
+            lambda: warm_up(0.1, 3),
+            TypeError,
+            r"\[warm_up\] then is a schedule, such as cosine\(\)\. Received 3",
+        ),  # type: ignore[arg-type]
+        (lambda: warm_up(0.1)(1.5), ValueError, r"\[warm_up\] progress lies in"),
+        (lambda: cosine_restarts(2)(-0.1), ValueError, r"\[cosine_restarts\] progress lies in"),
+    ],
+)
+def test_schedules_refuse_wrong_arguments(
+    make: Callable[[], Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make()
 
 
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.1, momentum=0.9), Adam(learning_rate=0.1)])

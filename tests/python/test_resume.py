@@ -44,14 +44,15 @@ class StopAfter(eq.Checkpoint):
 
 def new(**options: Any) -> eq.Trainer:
     net = eq.HopfieldNetwork([6, 5, 3], seed=0)
-    options = {"optimizer": eq.Adam(0.01), "schedule": optimizers.cosine(), **options}
+    options = {"optimizer": eq.Adam(0.01), "schedule": optimizers.cosine(), "averaging": 0.9, **options}
     return eq.Trainer(net, batch_size=9, **options)
 
 
 def facts(trainer: eq.Trainer) -> list[Any]:
     history = [dataclasses.replace(epoch, seconds=0) for epoch in trainer.history]
     averages = trainer.optimizer._buffers  # type: ignore[attr-defined]
-    return [trainer.model.parameters.tobytes(), averages.tobytes(), trainer.steps, history]
+    parameters = [model.parameters.tobytes() for model in (trainer.model, trainer.averaged_model)]
+    return [*parameters, averages.tobytes(), trainer.steps, history]
 
 
 FITS: dict[str, dict[str, Any]] = {

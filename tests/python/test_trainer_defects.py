@@ -180,10 +180,12 @@ WRONG = {
     "second_phase": [eq.RecurrentBackpropagation],
     "schedule": [0.5],
     "callbacks": [3],
+    "step_callbacks": [3],
+    "averaging": [1.5, "a"],
 }
 CASES = [(name, value) for name, values in WRONG.items() for value in values]
 #: Settings that a step does not use.
-OF_FIT = {"batch_size", "seed", "callbacks"}
+OF_FIT = {"batch_size", "seed", "callbacks", "step_callbacks"}
 
 
 def refusal(call: Any) -> str:

@@ -31,6 +31,9 @@ WAYS: dict[str, Callable[[], dict[str, Any]]] = {
     "rate of each block": lambda: {"optimizer": eq.SGD(BLOCK_RATES, 0.8, 1e-4)},
     "rate in NumPy": lambda: {"optimizer": eq.SGD(np.float32(0.05), 0.8)},
     "cross-entropy": lambda: {"cost": eq.CrossEntropy(), "schedule": optimizers.exponential(0.5)},
+    "Nesterov": lambda: {"optimizer": eq.SGD(0.05, 0.8, {"W1": 1e-2}, nesterov=True)},
+    "decay of each block": lambda: {"optimizer": eq.Adam(1e-2, weight_decay={"W1": 1e-2, "b2": 0.1})},
+    "averaging": lambda: {"averaging": 0.9},
     "random sign": lambda: {"second_phase": eq.EquilibriumPropagation(eq.random_sign(0.3, 5))},
     "exact limit": lambda: {"second_phase": eq.EquilibriumPropagation(eq.exact_limit(), eq.Euler())},
     "rbp": lambda: {"second_phase": eq.RecurrentBackpropagation(eq.GMRES(restart=5)), "seed": 2**64 - 1},
@@ -46,7 +49,8 @@ def trainer_of(way: str = "defaults", **network: Any) -> eq.Trainer:
 def facts(trainer: eq.Trainer) -> list[Any]:
     """Return what the next steps depend on, and the history without its times."""
     history = [dataclasses.replace(epoch, seconds=0) for epoch in trainer.history]
-    return [trainer.model.parameters.tobytes(), trainer.steps, history]
+    average = trainer.averaged_model.parameters.tobytes()
+    return [trainer.model.parameters.tobytes() + average, trainer.steps, history]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -72,7 +76,7 @@ def test_every_field_comes_back(way: str, tmp_path: Path) -> None:
     twin = eq.load(eq.save(trainer, tmp_path / "t"))
     assert type(twin) is eq.Trainer
     for field in dataclasses.fields(trainer):
-        if field.name not in ("model", "callbacks", "schedule") and is_saved(field):
+        if field.name not in ("model", "callbacks", "step_callbacks", "schedule") and is_saved(field):
             np.testing.assert_equal(getattr(twin, field.name), getattr(trainer, field.name), field.name)
     schedules = [one.schedule and one.schedule(0.3) for one in (twin, trainer)]
     assert schedules[0] == schedules[1]
@@ -80,6 +84,13 @@ def test_every_field_comes_back(way: str, tmp_path: Path) -> None:
     averages = [one.optimizer._buffers for one in (trainer, twin)]  # type: ignore[attr-defined]
     assert averages[0].tobytes() == averages[1].tobytes()
     assert (repr(twin.model), twin.callbacks) == (repr(trainer.model), ())
+
+
+def test_a_composed_schedule_comes_back(tmp_path: Path) -> None:
+    schedule = optimizers.warm_up(0.2, optimizers.cosine_restarts(3, 2.0, 0.1), 0.05)
+    trainer = eq.Trainer(chain(), schedule=schedule)
+    twin = eq.load(eq.save(trainer, tmp_path / "t"))
+    assert [twin.schedule(k / 30) for k in range(31)] == [schedule(k / 30) for k in range(31)]
 
 
 def test_equal_trainers_give_equal_bytes(tmp_path: Path) -> None:
@@ -119,7 +130,7 @@ OWN: list[tuple[Callable[[], dict[str, Any]], str]] = [
     (lambda: {"optimizer": Lion()}, r"Received Lion as optimizer\. .*pickle\.dump"),
     (lambda: {"optimizer": MySGD()}, r"Received MySGD as optimizer\. .*pickle\.dump"),
     (lambda: {"cost": Hinge()}, r"Received Hinge as cost\. .*pickle\.dump"),
-    (lambda: {"schedule": falling}, r"Received falling as schedule\. Use constant\(\), cosine\(\) or exp"),
+    (lambda: {"schedule": falling}, r"Received falling as schedule\. Use constant\(\), cosine\(\), another"),
     (lambda: {"schedule": lambda p: 1 - p}, r"Received .*<lambda> as schedule\. Use constant\(\)"),
 ]
 

@@ -216,6 +216,8 @@ class Mine(eq.CrossEntropy):
         ("schedule", 0.5),
         ("callbacks", print),
         ("callbacks", [3]),
+        ("step_callbacks", print),
+        ("step_callbacks", [3]),
     ],
 )
 def test_a_part_of_a_wrong_kind_is_refused_by_name(part: str, value: Any) -> None:

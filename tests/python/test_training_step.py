@@ -46,6 +46,9 @@ OPTIMIZERS: dict[str, Any] = {
     "own step": lambda: Halved(0.05, momentum=0.9),
     "Adam": lambda: eq.Adam(1e-2, weight_decay=0.1),
     "Adam with rates": lambda: eq.Adam(RATES),
+    "Nesterov": lambda: eq.SGD(0.05, momentum=0.9, weight_decay=0.1, nesterov=True),
+    "SGD with decays": lambda: eq.SGD(0.05, momentum=0.9, weight_decay={"W1": 0.1}),
+    "Adam with decays": lambda: eq.Adam(0.01, weight_decay={"W2": 0.1, "b1": 0.3}),
 }
 
 

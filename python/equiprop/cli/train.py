@@ -186,5 +186,6 @@ def _plot(trainer: Trainer, log: RunLog, test: Dataset, folder: Path) -> None:
     ]
     plotting.save(plotting.learning_curve(history), folder / CURVE)
     x, _ = test.batch(np.arange(min(100, len(test))), trainer.model.dtype)
-    free = free_phase(trainer.model, x, solver=default_solver(trainer.model), trace=True, on_failure="ignore")
+    model = trainer.averaged_model
+    free = free_phase(model, x, solver=default_solver(model), trace=True, on_failure="ignore")
     plotting.save(plotting.relaxation(free), folder / RELAXATION)

@@ -16,7 +16,7 @@ from equiprop.defaults import training_beta, training_cost
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
-from equiprop.optimizers import SGD, Adam, Optimizer, constant, cosine
+from equiprop.optimizers import SGD, Adam, Optimizer, Schedule, constant, cosine, cosine_restarts, warm_up
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, training_solver
 from equiprop.training import Trainer
@@ -37,6 +37,7 @@ _EQPROP = Condition("with --second-phase eqprop", lambda o: o.second_phase == "e
 _RBP = Condition("with --second-phase rbp", lambda o: o.second_phase == "rbp")
 _FINITE_BETA = Condition("with a --nudging other than exact", lambda o: o.nudging != "exact")
 _SGD = Condition("with --optimizer sgd", lambda o: o.optimizer == "sgd")
+_RESTARTS = Condition("with --schedule restarts", lambda o: o.schedule == "restarts")
 _VALIDATION = Condition("with --validation", lambda o: o.validation is not None)
 
 
@@ -138,9 +139,14 @@ def _add_optimization(options: Options) -> None:
     options.add(
         "--momentum", _SGD, default=0.9, type=float, help="factor of the previous direction in each step"
     )
+    options.add("--nesterov", _SGD, action="store_true", help="use Nesterov's momentum")
     options.add("--weight-decay", default=0.0, type=float, help="factor of the L2 penalty")
+    _add_schedule(options)
     options.add(
-        "--schedule", default="cosine", choices=["cosine", "constant"], help="schedule of the learning rate"
+        "--averaging",
+        type=float,
+        metavar="DECAY",
+        help="decay of a moving average of the parameters, such as 0.999; the average is evaluated and saved",
     )
     options.add("--validation", type=float, help="fraction of the training data that is held out")
     options.add(
@@ -151,6 +157,22 @@ def _add_optimization(options: Options) -> None:
     )
     options.add(
         "--seed", default=0, type=int, help="seed of the weights, of the order of samples and of random signs"
+    )
+
+
+def _add_schedule(options: Options) -> None:
+    options.add(
+        "--schedule",
+        default="cosine",
+        choices=["cosine", "restarts", "constant"],
+        help="schedule of the learning rate; restarts: cosines, each one twice as long as the one before",
+    )
+    options.add("--cycles", _RESTARTS, default=3, type=int, help="number of cosines")
+    options.add(
+        "--warm-up",
+        type=float,
+        metavar="PART",
+        help="first part of the training, such as 0.05, in which the learning rate rises from 0",
     )
 
 
@@ -172,9 +194,10 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         optimizer=_optimizer(options),
         cost=cost,
         solver=build_solver(options, training_solver(model)),
-        schedule=cosine() if options.schedule == "cosine" else constant(),
+        schedule=_schedule(options),
         batch_size=options.batch_size,
         seed=options.seed,
+        averaging=options.averaging,
     )
 
 
@@ -226,4 +249,12 @@ def _optimizer(options: argparse.Namespace) -> Optimizer:
         automatic = options.learning_rate is None
         return Adam("auto" if automatic else options.learning_rate, weight_decay=options.weight_decay)
     rate = 0.01 if options.learning_rate is None else options.learning_rate
-    return SGD(rate, options.momentum, options.weight_decay)
+    return SGD(rate, options.momentum, options.weight_decay, bool(options.nesterov))
+
+
+def _schedule(options: argparse.Namespace) -> Schedule:
+    if options.schedule == "restarts":
+        schedule = cosine_restarts(options.cycles)
+    else:
+        schedule = {"cosine": cosine, "constant": constant}[options.schedule]()
+    return schedule if options.warm_up is None else warm_up(options.warm_up, schedule)

@@ -47,7 +47,7 @@ class RunLog:
         record = {**epoch.as_dict(), "test_error": trainer.evaluate(self.test).error}
         self.records.append(record)
         self.folder.record(record)
-        parameters = trainer.model.parameters
+        parameters = trainer.averaged_model.parameters
         if epoch.objective < self._lowest and np.isfinite(parameters).all():
             self._lowest, self.good = epoch.objective, parameters.copy()
         errors = [epoch.train_error, epoch.validation_error, record["test_error"]]
@@ -137,8 +137,6 @@ def fit(
     ConvergenceError, OSError
         The training failed, or a file cannot be written. The files of earlier runs are not changed.
     """
-    model = trainer.model
-    assert isinstance(model, HopfieldNetwork)
     with deferred() as deferral:
         try:
             checkpoint = RunCheckpoint(log.folder, log, title, deferral, options)
@@ -149,14 +147,21 @@ def fit(
             else:
                 trainer.fit(data, checkpoint=checkpoint, **fit_options)
             deferral.saving = True
-            save(model, log.folder.work / MODEL)
+            save(_network_of(trainer), log.folder.work / MODEL)
             save(trainer, log.folder.work / CHECKPOINT)
             finish()
         except BaseException as error:
             deferral.saving = True
             if log.folder.started:
-                _keep(model, log, error)
+                _keep(_network_of(trainer), log, error)
             raise
+
+
+def _network_of(trainer: Trainer) -> HopfieldNetwork:
+    """Return the network that the run evaluates."""
+    model = trainer.averaged_model
+    assert isinstance(model, HopfieldNetwork)
+    return model
 
 
 def _try_step(trainer: Trainer, data: Dataset) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from equiprop import _core
 from equiprop.activations import Activation
 from equiprop.arrays import Array
 from equiprop.checks import require
@@ -17,6 +16,7 @@ from equiprop.dataset import Dataset
 from equiprop.defaults import RATE, block_rates
 from equiprop.evaluation import dataset_batches
 from equiprop.models import HopfieldNetwork
+from equiprop.optimizer_arguments import Piece
 from equiprop.optimizers import Adam, Blocks, Rate, cosine
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.training import Trainer
@@ -35,16 +35,18 @@ class _DecayedAdam(Adam):
     decays: Mapping[str, float] = field(default_factory=dict)
     _decayed: list[tuple[Array, float]] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def sink(self, parameters: Array, blocks: Blocks, factor: float = 1.0) -> _core.OptimizerSink:
-        """Return the optimizer step that the core takes; see `Adam.sink`."""
-        sink = super().sink(parameters, blocks, factor)
+    def _prepare(
+        self, where: str, parameters: Array, blocks: Blocks, factor: float, *, has_cover: bool = True
+    ) -> list[Piece]:
+        """Prepare steps with a factor of the schedule; see `Adam._prepare`."""
+        pieces = super()._prepare(where, parameters, blocks, factor, has_cover=has_cover)
         self._decayed = [
             (parameters[blocks[name]], float(np.exp(-factor * decay))) for name, decay in self.decays.items()
         ]
-        return sink
+        return pieces
 
     def finish(self) -> None:
-        """Apply the decay after a step that the core took."""
+        """Apply the decay after a step."""
         for block, kept in self._decayed:
             block *= kept
         super().finish()
@@ -53,7 +55,7 @@ class _DecayedAdam(Adam):
         return {
             **super().__getstate__(),
             "_decayed": [],
-        }  # `sink` makes it again
+        }  # `_prepare` makes it again
 
 
 def make_trainer(
