@@ -220,6 +220,27 @@ def as_samples(value: Any, where: str, name: str) -> Any:
     return array
 
 
+def flat_images(x: Any, shape: tuple[int, ...], where: str) -> Any:
+    """Return images (batch, *shape) as (batch, numbers); an array of two dimensions is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If the images have another shape; dimensions of size 1 do not count.
+    """
+    if x.ndim <= 2:
+        return x
+    check_image_shape(x.shape[1:], shape, where)
+    return x.reshape(len(x), -1)
+
+
+def check_image_shape(received: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:
+    """Raise ValueError unless a sample has the shape of the input; dimensions of size 1 do not count."""
+    if [n for n in received if n != 1] != [n for n in shape if n != 1]:
+        expected, found = (", ".join(map(str, numbers)) for numbers in (shape, received))
+        raise ValueError(f"[{where}] `x` has shape (batch, {expected}). Received shape (batch, {found}).")
+
+
 def dense(x: Any) -> Array:
     """Return samples as an array that is not sparse."""
     return np.asarray(x.toarray()) if is_sparse(x) else x

@@ -41,7 +41,7 @@ class Dataset:
 
     Parameters
     ----------
-    x : array, shape (samples, features), of integers, floats or booleans
+    x : array, shape (samples, features) or (samples, ...), of integers, floats or booleans
         Finite inputs: a NumPy array, list, data frame, tensor, or scipy.sparse array. The data set keeps
         their type and their memory, and stores a sparse array in CSR format; `batch` converts them. Parts of
         a file that is mapped into memory are read when a batch needs them.
@@ -66,6 +66,8 @@ class Dataset:
 
     Attributes
     ----------
+    image_shape : tuple of int, or None
+        Shape of one sample of an x with more than two dimensions; x is stored as (samples, features).
     augmentation : Augmentation, or None
         Random changes of the samples of a training; see `augmented`.
 
@@ -91,10 +93,14 @@ class Dataset:
     classes: Any = field(default=None, kw_only=True)
     sample_weight: Any = field(default=None, kw_only=True)
     augmentation: Augmentation | None = field(default=None, init=False)
+    image_shape: tuple[int, ...] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Check the fields, convert them to arrays, and encode class labels."""
         x = as_samples(self.x, "Dataset", "x")
+        if x.ndim > 2:
+            self._set(image_shape=x.shape[1:])
+            x = x.reshape(len(x), -1)
         require(x.ndim == 2 and x.shape[1] > 0, "Dataset", "x has shape (samples, features)", x.shape)
         scale = _scale(self.scale, x, "Dataset")
         y, classes = self._encoded(read_y(self.y, "Dataset"))

@@ -20,7 +20,7 @@ from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.couplings import Coupling, Dense
-from equiprop.image_defaults import Probe, step_norm, kernel_taps, random_kernel
+from equiprop.image_defaults import Probe, kernel_reads, random_kernel, step_norm
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
@@ -232,7 +232,8 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     n <= 5 hidden layers, and 1 / n^2 for more; `step_norm` says what replaces sqrt(entries) for a
     convolution. If all entries move in one direction, a drive moves by the
     rate times the sum of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate
-    times sum_i |x_i|, which is c h. The rate of a bias is c h / 40; that of an output bias is also divided by
+    times sum_i |x_i| over what a unit reads, which is c h. The taps of inner kernels are taken as incoherent.
+    The rate of a bias is c h / 40; that of an output bias is also divided by
     the logit scale.
     """
     units = _units(net)
@@ -244,27 +245,17 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     blocks, layers = net.blocks, net.layers
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
-        read = _numbers_read(coupling, layers[a].units, layers[a].shape[0])
+        taps, channels = (1, layers[a].units) if isinstance(coupling, Dense) else kernel_reads(coupling, layers[a])
         if a == 0:
-            rates[f"W{i}"] = size * units[b].half_width / max(read * mean, 1e-12)
+            rates[f"W{i}"] = size * units[b].half_width / max(taps * channels * mean, 1e-12)
         else:
-            coherent = max(read * units[a].size / units[b].half_width, 1e-12)
+            coherent = max(math.sqrt(taps) * channels * units[a].size / units[b].half_width, 1e-12)
             norm = step_norm(coupling, blocks[f"W{i}"].shape)
             spectral = norm * math.sqrt(units[a].slope * units[b].slope)
             rates[f"W{i}"] = size / max(spectral, coherent / 1.25)
         if f"B{i}" in blocks:
             rates[f"B{i}"] = rates[f"W{i}"]
     return rates
-
-
-def _numbers_read(coupling: Coupling, units: int, channels: int) -> float:
-    """Return how many equal numbers of its source one number of a coupling is a sum of.
-
-    The taps of a kernel are taken as incoherent, see `step_norm`.
-    """
-    if isinstance(coupling, Dense):
-        return units
-    return channels // coupling.groups * math.sqrt(kernel_taps(coupling))
 
 
 def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:

@@ -12,7 +12,7 @@ from equiprop.arrays import Array, as_samples, dense
 from equiprop.costs import Cost, bind_cost
 from equiprop.dataset import Dataset
 from equiprop.history import Evaluation
-from equiprop.models import Model
+from equiprop.models import HopfieldNetwork, Model
 from equiprop.results import Outcome, Status
 from equiprop.scaling import Scaling
 from equiprop.solvers import FreeSolver, free_phase
@@ -110,6 +110,8 @@ def input_samples(model: Model, x: Any) -> Any:
     """Return an array that `Trainer.predict` received as checked samples, which may be sparse."""
     where = "Trainer.predict"
     samples, inputs = as_samples(x, where, "x"), getattr(model, "num_inputs", None)
+    if isinstance(model, HopfieldNetwork):
+        samples = model.flat(samples, where)
     if samples.ndim != 2 or not samples.shape[0] or samples.shape[1] != (inputs or samples.shape[1]):
         return model.as_input(samples, where)
     return samples

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.couplings import Convolution, Coupling, Dense
+from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, SoftPooled
+from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
 
 #: Number of samples on which drives are measured.
@@ -25,11 +26,10 @@ _POWERS = 12
 _Floats = NDArray[np.float64]
 
 
-def kernel_taps(coupling: Coupling) -> int:
-    """Return the number of positions of the source that one number of a convolution reads."""
-    assert not isinstance(coupling, Dense)
+def kernel_reads(coupling: Convolution | MaxPooled | SoftPooled, source: Layer) -> tuple[int, int]:
+    """Return the numbers of positions and of channels of the source that one number of a convolution reads."""
     y, x = (coupling.kernel, coupling.kernel) if isinstance(coupling.kernel, int) else coupling.kernel
-    return y * x
+    return y * x, source.shape[0] // coupling.groups
 
 
 def random_kernel(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:

@@ -12,7 +12,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.activations import Activation, activation_name
-from equiprop.arrays import Array, as_states
+from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse
 from equiprop.checks import check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of
 from equiprop.network_table import network_table
@@ -331,12 +331,20 @@ class HopfieldNetwork:
 
     def as_input(self, x: Any, where: str) -> Array:
         """Return x as a checked array (batch, inputs) of the network's dtype; `where` names the caller."""
-        return as_states(self._flat(x), self.num_inputs, self.dtype, where, "x")
+        return as_states(self.flat(x, where), self.num_inputs, self.dtype, where, "x")
 
-    def _flat(self, x: Any) -> Any:
-        """Return images (batch, ...) of the shape of the input layer as (batch, inputs)."""
-        shape = getattr(x, "shape", ())
-        return x.reshape(shape[0], -1) if len(shape) == 4 and shape[1:] == self.input_shape else x
+    def flat(self, x: Any, where: str) -> Any:
+        """Return images (batch, *input_shape) as an array (batch, inputs), and any other x as it is.
+
+        A single channel may be left out.
+
+        Raises
+        ------
+        ValueError
+            If x has more than two dimensions, and another shape.
+        """
+        array = x if type(x) is np.ndarray or is_sparse(x) else as_array(x, where, "x")
+        return flat_images(array, self.input_shape, where)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from equiprop.core_sinks import CoreSinks
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
-from equiprop.models import Model, clamped_by_core
+from equiprop.models import HopfieldNetwork, Model, clamped_by_core
 from equiprop.optimizers import Optimizer
 from equiprop.results import Outcome, Status, advise, judged_together
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
@@ -76,7 +76,10 @@ class Stepper:
         """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
         model, optimizer = s.model, s.optimizer
         step, network = self.core_step(model)
-        x = as_contiguous(x, model.dtype, _WHERE, "x") if network else model.as_input(x, _WHERE)
+        if isinstance(model, HopfieldNetwork) and network:
+            x = as_contiguous(model.flat(x, _WHERE), model.dtype, _WHERE, "x")
+        else:
+            x = model.as_input(x, _WHERE)
         targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
         weights = core_weights(sample_weight, model, len(x), _WHERE)
         parameters = model.parameters

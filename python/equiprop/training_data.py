@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from equiprop.arrays import Array
+from equiprop.arrays import Array, check_image_shape
 from equiprop.batches import checked_batches, is_batches, parts
 from equiprop.dataset import Dataset
 from equiprop.input_scale import warn_if_scaled_twice
 from equiprop.labels import read_y, shown
-from equiprop.models import Model
+from equiprop.models import HopfieldNetwork, Model
 from equiprop.scaling import Scaling, as_scaling
 from equiprop.weights import as_sample_weight, class_factors, refuse_zero_weights
 
@@ -278,6 +278,8 @@ def _check_sizes(data: Dataset, model: Model, where: str, name: str) -> None:
             f"[{where}] {name} has one feature for each of the {inputs} inputs of the model. "
             f"Received {data.num_features} features."
         )
+    if data.image_shape is not None and isinstance(model, HopfieldNetwork) and model.layers[0].is_image:
+        check_image_shape(data.image_shape, model.input_shape, where)
     if not data.is_classification and data.num_outputs != model.num_outputs:
         raise ValueError(
             f"[{where}] {name} has one target for each of the {model.num_outputs} outputs of the model. "
