@@ -89,7 +89,7 @@ class EQUIPROP_EXPORT PackedConvolution {
     add_transposed(1, above, 0, out, 0, scratch);
   }
   /// add_forward for several images, which lie `u_stride` and `out_stride` numbers apart. The bits of each are those of a
-  /// call of its own; small images and large weights are faster.
+  /// call of its own; many narrow images are faster.
   void add_forward(Index images, const T* u, Index u_stride, T* out, Index out_stride,
                    T* scratch) const;
   /// add_transposed for several images.
@@ -153,7 +153,7 @@ class EQUIPROP_EXPORT ConvolutionGradient {
   /// Adds the products of one pair of images; pool is 1.
   void add(T scale, const T* above, const T* u) { add(scale, 1, above, 0, u, 0); }
   /// Adds the products of several pairs of images, `above_stride` and `u_stride` numbers apart. The bits of the sum are
-  /// those of one call per pair; small images and many weights are faster.
+  /// those of one call per pair; small images are faster.
   void add(T scale, Index images, const T* above, Index above_stride, const T* u, Index u_stride);
   /// Adds the products of an image above that has the pooled units at their winners and 0 elsewhere; pool is larger than
   /// 1. The bits of the sum are those of `add` if the image below is finite.
