@@ -92,17 +92,12 @@ const T* pad_rows(const ConvolutionShape& s, const T* u, T* memory) {
 inline Index bordered_size(const ConvolutionShape& s) {
   return (s.height + 2 * s.padding.y) * padded_row(s);
 }
-/// Copies the image with its padding on all sides to `memory`.
+/// Copies the image into `memory`, whose padding on all sides is 0 already.
 template <class T>
-void add_border(const ConvolutionShape& s, const T* u, T* memory) {
-  const Index row = padded_row(s), border = s.padding.y * row;
-  T* inside = memory + border;
-  std::fill_n(memory, border, T(0));
-  if (s.padding.x == 0)
-    std::copy_n(u, s.size(), inside);
-  else
-    pad_rows(s, u, inside);
-  std::fill_n(inside + s.height * row, border, T(0));
+void copy_inside(const ConvolutionShape& s, const T* u, T* memory) {
+  const Index row = s.width * s.channels;
+  T* to = memory + s.padding.y * padded_row(s) + s.padding.x * s.channels;
+  for (Index y = 0; y < s.height; ++y, u += row, to += padded_row(s)) std::copy_n(u, row, to);
 }
 
 /// Returns the size of the lists of one group's winners: its pooled units and a vector, which kernels overwrite.

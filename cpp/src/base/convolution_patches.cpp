@@ -45,7 +45,7 @@ void ConvolutionGradient<T>::add_from_winners(T scale, Index images, const T* po
       continue;
     }
     for (Index image = 0; image < count; ++image)
-      add_border(s, u + (first + image) * u_stride, padded_.data() + image * bordered_size(s));
+      copy_inside(s, u + (first + image) * u_stride, padded_.data() + image * bordered_size(s));
     for (Index g = 0; g < s.groups; ++g) {
       for (Index image = 0; image < count; ++image)
         list(image, g, pooled + at(image), winners + at(image));

@@ -6,35 +6,16 @@
 namespace equiprop {
 namespace {
 
-/// Bytes of packed weights that stay in the second cache while all images use them.
-constexpr Index cached_bytes = 1 << 19;
-
 /// Returns true if a row has so few positions that images make better columns.
 bool is_narrow(const ConvolutionShape& s, Index images) {
   return s.out_width < 8 && images > s.out_width;
 }
 
-/// Calls run(group, row, rows) for the panels of each group of `channels` channels.
+/// Calls run(group, row) for the panels of each group of `channels` channels.
 template <class Run>
 void for_each_panel(const ConvolutionShape& s, Index channels, Index panel, const Run& run) {
   for (Index group = 0; group < s.groups; ++group)
-    for (Index row = 0; row < channels; row += panel)
-      run(group, row, std::min(panel, channels - row));
-}
-
-/// Calls run(image, group, row, rows) for the panels of each image. Weights that are too many for the second cache are
-/// read once: then the outer loop is over panels.
-template <class T, class Run>
-void for_each_image(const ConvolutionShape& s, Index channels, Index panel, Index images,
-                    const Run& run) {
-  if (s.weights() * static_cast<Index>(sizeof(T)) <= cached_bytes)
-    for (Index image = 0; image < images; ++image)
-      for_each_panel(s, channels, panel,
-                     [&](Index group, Index row, Index rows) { run(image, group, row, rows); });
-  else
-    for_each_panel(s, channels, panel, [&](Index group, Index row, Index rows) {
-      for (Index image = 0; image < images; ++image) run(image, group, row, rows);
-    });
+    for (Index row = 0; row < channels; row += panel) run(group, row);
 }
 
 }  // namespace
@@ -45,20 +26,19 @@ void PackedConvolution<T>::add_forward(Index images, const T* u, Index u_stride,
   const ConvolutionShape& s = shape_;
   const Index channels = s.group_out_channels(), panel = 2 * kernels_->lanes;
   if (is_narrow(s, images))
-    return for_each_panel(s, channels, panel, [&](Index group, Index row, Index) {
+    return for_each_panel(s, channels, panel, [&](Index group, Index row) {
       add_positions_forward(group, row, images, u, u_stride, out, out_stride);
     });
   Scratch memory(scratch);
   const ForwardScratch<T> buffers(s, pool_, panel, memory);
-  const T* padded = nullptr;
-  Index padded_image = -1;
-  for_each_image<T>(s, channels, panel, images, [&](Index image, Index group, Index row, Index) {
-    if (image != padded_image) padded = pad_rows(s, u + image * u_stride, buffers.padded);
-    padded_image = image;
-    T* to = out + image * out_stride + group * channels + row;
-    for (Index y = 0; y < s.out_height; ++y, to += s.out_width * s.out_channels)
-      add_row_forward(group, row, y, s.out_width, padded, to, to, s.out_channels);
-  });
+  for (Index image = 0; image < images; ++image, u += u_stride, out += out_stride) {
+    const T* padded = pad_rows(s, u, buffers.padded);
+    for_each_panel(s, channels, panel, [&](Index group, Index row) {
+      T* to = out + group * channels + row;
+      for (Index y = 0; y < s.out_height; ++y, to += s.out_width * s.out_channels)
+        add_row_forward(group, row, y, s.out_width, padded, to, to, s.out_channels);
+    });
+  }
 }
 
 /// out = start + row y of w * u, for one panel of channels and the first columns; `u` has its horizontal padding, and
@@ -117,12 +97,12 @@ void PackedConvolution<T>::add_transposed(Index images, const T* above, Index ab
   const ConvolutionShape& s = shape_;
   const Index channels = s.group_channels(), panel = 2 * kernels_->lanes;
   if (is_narrow(s, images))
-    return for_each_panel(s, channels, panel, [&](Index group, Index row, Index) {
+    return for_each_panel(s, channels, panel, [&](Index group, Index row) {
       add_positions_transposed(group, row, images, above, above_stride, out, out_stride);
     });
-  for_each_image<T>(s, channels, panel, images, [&](Index image, Index group, Index row, Index) {
-    add_rows_transposed(group, row, above + image * above_stride, out + image * out_stride);
-  });
+  for (Index image = 0; image < images; ++image, above += above_stride, out += out_stride)
+    for_each_panel(s, channels, panel,
+                   [&](Index group, Index row) { add_rows_transposed(group, row, above, out); });
 }
 
 /// Adds one panel of channels below. The signals of a tap and a row above go to a row below; positions outside the image

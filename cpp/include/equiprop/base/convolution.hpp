@@ -1,10 +1,11 @@
 #pragma once
-/// Two-dimensional convolutions of single images, their transposed products and their weights' gradients; the same after
-/// max pooling, from the winners alone.
+/// Two-dimensional convolutions of images, their transposed products and their weights' gradients; after max pooling also
+/// from the winners alone.
 ///
 /// Images are channels last: number (y, x, c) is at ((y * width) + x) * channels + c. Weights are in C order
-/// (out_channels, channels / groups, kernel.y, kernel.x), as in PyTorch. Nothing here starts threads or allocates memory
-/// after construction, and the result of an image depends on this image alone.
+/// (out_channels, channels / groups, kernel.y, kernel.x), as in PyTorch. Nothing here starts threads. Memory is allocated
+/// by constructors and by the first packing only. The result of an image depends on this image alone. Where two functions
+/// are said to give the same bits, zeros may differ in their sign.
 
 #include <concepts>
 #include <cstdint>
@@ -42,11 +43,11 @@ struct ConvolutionShape {
   Index out_channels = 1;  ///< channels of the image above
   Index out_height = 1;    ///< rows of the image above, `convolved_extent` of the others
   Index out_width = 1;     ///< columns of the image above
-  Extent kernel{1, 1};
-  Extent stride{1, 1};
-  Extent padding{0, 0};
-  Extent dilation{1, 1};
-  Index groups = 1;  ///< channels are divided into this many groups that do not mix
+  Extent kernel{1, 1};     ///< rows and columns of the kernel
+  Extent stride{1, 1};     ///< distance below between neighbouring positions above
+  Extent padding{0, 0};    ///< rows and columns of zeros on each side of the image below
+  Extent dilation{1, 1};   ///< distance below between neighbouring positions of the kernel
+  Index groups = 1;        ///< channels are divided into this many groups that do not mix
 
   /// Returns how many numbers the image below holds.
   Index size() const { return channels * height * width; }
@@ -67,8 +68,9 @@ struct ConvolutionShape {
 /// The largest window of max pooling, whose positions a byte counts.
 inline constexpr Index largest_pool = 16;
 
-/// The weights of a convolution, packed for the kernels of an instruction set. A call for one image needs scratch
-/// memory that belongs to the caller; calls with different scratch memory may run at the same time.
+/// The weights of a convolution, packed for the kernels of an instruction set. The products need scratch memory of
+/// scratch_size() numbers, which belongs to the caller and holds nothing between calls. Calls with different scratch memory
+/// may run at the same time. Weights are finite.
 template <std::floating_point T>
 class EQUIPROP_EXPORT PackedConvolution {
  public:
@@ -91,7 +93,7 @@ class EQUIPROP_EXPORT PackedConvolution {
     add_transposed(1, above, 0, out, 0, scratch);
   }
   /// add_forward for several images, which lie `u_stride` and `out_stride` numbers apart. The bits of each are those of a
-  /// call of its own; small images and large weights are faster.
+  /// call of its own; many narrow images are faster.
   void add_forward(Index images, const T* u, Index u_stride, T* out, Index out_stride,
                    T* scratch) const;
   /// add_transposed for several images.
@@ -104,8 +106,7 @@ class EQUIPROP_EXPORT PackedConvolution {
   /// of a window with NaN is NaN, and its winner is the first NaN.
   void add_pooled(const T* u, T* out, std::uint8_t* winners, T* scratch) const;
   /// out += w^T U, where U is the image above that has the pooled units at their winners and 0 elsewhere. Units that are 0
-  /// are left out, so the time is proportional to the number of others. The bits are those of add_transposed of U if the
-  /// weights are finite.
+  /// are left out. The bits are those of add_transposed of U.
   void add_transposed_from_winners(const T* pooled, const std::uint8_t* winners, T* out,
                                    T* scratch) const;
 
@@ -136,15 +137,17 @@ class EQUIPROP_EXPORT PackedConvolution {
   Index pool_;
   const Kernels<T>* kernels_;
   Index scratch_size_;
-  Index forward_size_;     ///< packed numbers of one run of taps and one group
-  Index transposed_size_;  ///< packed numbers of one tap and one group
-  Parameters<T> stage_;    ///< weights of one panel in the order of the packed matrices
-  Parameters<T> forward_, transposed_;
+  Index forward_size_;        ///< packed numbers of one run of taps and one group
+  Index transposed_size_;     ///< packed numbers of one tap and one group
+  Parameters<T> stage_;       ///< weights of one panel in the order of the packed matrices
+  Parameters<T> forward_;     ///< packed matrices of the products with w
+  Parameters<T> transposed_;  ///< packed matrices of the products with w^T
 };
 
-/// The sum over images of the derivative of <above, w * u> by the weights: grad[o, c, i, j] = sum over images and
-/// positions of scale * above[Y, X, o] u[...]. Each number adds its products in the order (image, Y, X). The image above is
-/// given in full, or after max pooling by its winners.
+/// The sum over images of scale times the derivative of <above, w * u> by the weights:
+/// grad[o, c, i, j] = sum over images and positions (Y, X) of scale above[Y, X, o] u[y, x, c] with
+/// y = Y stride.y + i dilation.y - padding.y and x likewise. Each number adds its products in the order (image, Y, X). The
+/// image above is given in full, or after max pooling by its winners. One object serves one thread.
 template <std::floating_point T>
 class EQUIPROP_EXPORT ConvolutionGradient {
  public:
@@ -155,7 +158,7 @@ class EQUIPROP_EXPORT ConvolutionGradient {
   /// Adds the products of one pair of images; pool is 1.
   void add(T scale, const T* above, const T* u) { add(scale, 1, above, 0, u, 0); }
   /// Adds the products of several pairs of images, `above_stride` and `u_stride` numbers apart. The bits of the sum are
-  /// those of one call per pair; small images and many weights are faster.
+  /// those of one call per pair; small images are faster.
   void add(T scale, Index images, const T* above, Index above_stride, const T* u, Index u_stride);
   /// Adds the products of an image above that has the pooled units at their winners and 0 elsewhere; pool is larger than
   /// 1. The bits of the sum are those of `add` if the image below is finite.
@@ -186,17 +189,16 @@ class EQUIPROP_EXPORT ConvolutionGradient {
   ConvolutionShape shape_;
   Index pool_;
   const Kernels<T>* kernels_;
-  bool by_patch_;         ///< winners are multiplied with patches, instead of being unpooled
-  Index images_at_once_;  ///< images whose products are added in one pass over the sums
-  Index packed_row_ = 0;  ///< packed numbers of one row above and one group
-  Parameters<T>
-      sums_;  ///< (channels below, taps) per channel above if by_patch_, otherwise transposed
-  Parameters<T> padded_;             ///< images below with their padding
-  Parameters<T> packed_;             ///< rows of the images above
-  Parameters<T> unpooled_;           ///< images above with the units at their winners
-  Parameters<T> signals_;            ///< units of one group that are not 0, by position
-  std::vector<int> places_;          ///< their channels
-  std::vector<Index> begin_;         ///< where each position begins
+  bool by_patch_;             ///< winners are multiplied with patches, instead of being unpooled
+  Index images_at_once_;      ///< images whose products are added in one pass over the sums
+  Index packed_row_ = 0;      ///< packed numbers of one row above and one group
+  Parameters<T> sums_;        ///< the sum, in the order in which the kernels add to it
+  Parameters<T> padded_;      ///< images below with their padding
+  Parameters<T> packed_;      ///< rows of the images above
+  Parameters<T> unpooled_;    ///< images above with the units at their winners
+  Parameters<T> signals_;     ///< units of one group that are not 0, by position
+  std::vector<int> places_;   ///< their channels
+  std::vector<Index> begin_;  ///< where each position begins
   Parameters<T> sorted_signals_;     ///< the same units by channel
   std::vector<int> sorted_places_;   ///< places of their patches
   std::vector<Index> sorted_begin_;  ///< where each channel begins

@@ -211,7 +211,7 @@ EQUIPROP_INLINE void for_each_list(const WinnersRow<T>& row, const Add& add) {
 /// The columns of a row below that one position above reaches, if neighbouring positions reach neighbouring columns: their
 /// sums stay in registers and shift by one from a position to the next.
 template <class T, int taps, int vectors>
-struct Window {
+struct SlidingColumns {
   Vector<T> sums[taps][vectors];
 
   EQUIPROP_INLINE static bool inside(const WinnersRow<T>& row, Size column) {
@@ -256,19 +256,19 @@ struct Window {
 /// add_winners for stride 1, dilation 1 and `vectors` whole vectors of channels.
 template <class T, int taps, int vectors>
 [[gnu::noinline]] void slide(const WinnersRow<T>& row) {
-  Window<T, taps, vectors> window{};
+  SlidingColumns<T, taps, vectors> columns{};
   EQUIPROP_UNROLL
-  for (int j = 0; j + 1 < taps; ++j) window.load_column(row, j, j - row.padding);
+  for (int j = 0; j + 1 < taps; ++j) columns.load_column(row, j, j - row.padding);
   for (Size x = 0; x < row.positions; ++x) {
     const Size column = x - row.padding;
-    window.load_column(row, taps - 1, column + taps - 1);
-    window.add(row, row.begin[x], row.begin[x + 1]);
-    window.store_column(row, 0, column);
-    window.shift();
+    columns.load_column(row, taps - 1, column + taps - 1);
+    columns.add(row, row.begin[x], row.begin[x + 1]);
+    columns.store_column(row, 0, column);
+    columns.shift();
   }
   EQUIPROP_UNROLL
   for (int j = 0; j + 1 < taps; ++j)
-    window.store_column(row, j, row.positions - row.padding + j);
+    columns.store_column(row, j, row.positions - row.padding + j);
 }
 
 /// Calls `slide` for a number of taps known at run time, at most list_rows.
