@@ -109,7 +109,7 @@ class Recorded(eq.Adam):
 
 
 def test_late_steps_under_cross_entropy_are_exact_or_counted() -> None:
-    """Responses fall below the error of the free state, and phases near rounding hardly measure their contraction."""
+    """Responses fall below the error of the free state, and phases near rounding measure A badly."""
     nudging = eq.one_sided(0.25)
     net = eq.HopfieldNetwork([64, 64, 10], activation="relu", seed=0)
     trainer = eq.Trainer(net, eq.EquilibriumPropagation(nudging), Recorded("auto"), eq.CrossEntropy())
