@@ -98,6 +98,39 @@ def test_the_training_step_takes_an_accurate_gradient(phase: str, sizes: tuple[i
         assert metrics.unconverged > 0 or cosine(taken, exact.parameters) > 0.998
 
 
+class Recorded(eq.Adam):
+    """Adam that keeps its last gradient."""
+
+    last: Any = None
+
+    def step(self, parameters: Any, gradient: Any, blocks: Any, factor: float = 1.0) -> None:
+        self.last = gradient.astype(float)
+        super().step(parameters, gradient, blocks, factor)
+
+
+def test_late_steps_under_cross_entropy_are_exact_or_counted() -> None:
+    """Responses fall below the error of the free state, and phases near rounding measure A badly."""
+    nudging = eq.one_sided(0.25)
+    net = eq.HopfieldNetwork([64, 64, 10], activation="relu", seed=0)
+    trainer = eq.Trainer(net, eq.EquilibriumPropagation(nudging), Recorded("auto"), eq.CrossEntropy())
+    trainer.prepare(DIGITS)
+    order = np.random.default_rng(0)
+    for step in range(30 * 28):
+        if step % 28 == 0:
+            rows = order.permutation(len(DIGITS))
+        x, y = DIGITS.batch(np.sort(rows[50 * (step % 28) :][:50]), "float32")
+        checked = step > 400 and step % 10 == 0
+        double = trainer.model.astype("float64") if checked else None
+        metrics = trainer.step(x, y)
+        if double is None or metrics.unconverged:
+            continue
+        free = eq.free_phase(double, x.astype(float), solver=EXACT)
+        exact = eq.equilibrium_propagation(
+            double, free, y, cost=trainer.cost, nudging=nudging, solver=EXACT, on_failure="ignore"
+        )
+        assert cosine(trainer.optimizer.last, exact.parameters) > 0.998, step
+
+
 def test_a_step_near_the_loss_of_stability_is_exact_or_counted() -> None:
     net, x, y = two_units(), np.array([[1.0]]), np.array([[0.5]])
     exact = net.astype("float64")

@@ -15,7 +15,7 @@ inline constexpr int most_rounds = 10;
 /// aim * most_gradient_error.
 inline constexpr double refined = 0.8, aim = 0.5;
 /// A nudged phase stops where its error would be stop * most_gradient_error if the response were as large as the force.
-inline constexpr double stop = 1.5;
+inline constexpr double stop = 1;
 /// A nudged phase of few steps, or near the rounding error, measures too small an amplification. At least that of the free
 /// phase counts, up to this one: larger ones of accelerated phases are often due to chance.
 inline constexpr double most_inherited = 3;

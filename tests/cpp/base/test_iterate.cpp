@@ -66,6 +66,25 @@ TEST(Iterate, EstimatesTheErrorOfEachSample) {
   EXPECT_GE(report.error(2), report.residual(2));
 }
 
+/// s = (1, a + b / 4) has the changes 1, 1, 1/4, 1/16, ...: the ratio of the first two says nothing about the
+/// contraction by 1/4.
+TEST(Iterate, TheJumpFromTheStartIsNoContraction) {
+  const auto step = [](const ConstStateRef<double>& at, State<double>& next) {
+    next.resize(2, 1);
+    next << 1, at(0) + at(1) / 4;
+  };
+  const auto residual = [&](const ConstStateRef<double>& at, PerSample<double>& out) {
+    State<double> next;
+    step(at, next);
+    max_difference<double>(next, at, out);
+  };
+  State<double> s = State<double>::Zero(2, 1);
+  const Report report =
+      iterate<double>({1e-2, 100}, 1, PerSample<double>::Ones(1), step, residual, s);
+  EXPECT_EQ(report.status(0), Status::converged);
+  EXPECT_NEAR(report.error(0), 4.0 / 3 - s(1), 0.05 * report.error(0));
+}
+
 TEST(Iterate, GivesUpAtTheLimit) {
   Geometric geometric{PerSample<double>{{0.5, 0.999}}};
   State<double> s = ones(2);

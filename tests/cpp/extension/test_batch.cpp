@@ -152,7 +152,7 @@ TEST(OwnBatch, IsCalledOnceForEachNodeAndOnceForTheSum) {
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     probe.propagate(batch, descent);
-    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "refine 2", "contrast 2"}));
+    EXPECT_EQ(batch.calls, (Calls{"aim 0", "relax 0 2", "relax 0 3", "refine 2", "contrast 2"}));
     batch.calls.clear();
     probe.backpropagate(batch, descent);
     EXPECT_EQ(batch.calls, (Calls{"solve 0 1", "mixed 0 1"}));
@@ -164,8 +164,8 @@ TEST(OwnBatch, OfAVectorFieldIsAskedForItsDisplacement) {
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     probe.propagate(batch, descent);
-    EXPECT_EQ(batch.calls,
-              (Calls{"relax 0 2", "relax 0 3", "refine 2", "displacement 1 2 0", "mixed 0 1"}));
+    EXPECT_EQ(batch.calls, (Calls{"aim 0", "relax 0 2", "relax 0 3", "refine 2",
+                                  "displacement 1 2 0", "mixed 0 1"}));
     batch.calls.clear();
     State<double> inputs = State<double>::Zero(probe.energy.num_inputs(), Probe::batch);
     add_input_contrast(batch, std::span<const double>(probe.weights), StateRef<double>(inputs));
@@ -180,7 +180,7 @@ TEST(OwnBatch, IsNotAskedForSumsOfASampleThatDiverged) {
     Recorder<double> batch = probe.recorder();
     DescendSGD<double> descent = probe.descent();
     EXPECT_EQ(probe.propagate(batch, descent).status(1), Status::diverged);
-    EXPECT_EQ(batch.calls, (Calls{"relax 0 2", "relax 0 3", "refine 2"}));
+    EXPECT_EQ(batch.calls, (Calls{"aim 0", "relax 0 2", "relax 0 3", "refine 2"}));
     batch.calls.clear();
     EXPECT_EQ(probe.backpropagate(batch, descent).status(1), Status::diverged);
     EXPECT_EQ(batch.calls, (Calls{"solve 0 1"}));
@@ -204,8 +204,8 @@ TEST(OwnBatch, IsAskedWhichSamplesMadeASumOverflow) {
   Report report;
   std::vector<double> weights;
   equilibrium_propagation(batch, centered<double>(0.2), BlockUpdate{}, descent, report, weights);
-  EXPECT_EQ(batch.calls,
-            (Calls{"relax 0 2", "relax 0 3", "refine 2", "contrast 2", "mark_contrast 2"}));
+  EXPECT_EQ(batch.calls, (Calls{"aim 0", "relax 0 2", "relax 0 3", "refine 2", "contrast 2",
+                                "mark_contrast 2"}));
   EXPECT_EQ(report.status(1), Status::diverged);
   EXPECT_NE(report.status(0), Status::diverged);
   batch.calls.clear();

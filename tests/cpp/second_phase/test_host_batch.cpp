@@ -144,6 +144,56 @@ TEST(HostBatch, WeighsErrorsByTheSharesOfTheSamples) {
   }
 }
 
+/// With a small beta in float32 the response is below the tolerance of the phases: they stop relative to it, `refine`
+/// relaxes no sample further, and the estimate is not below the error of the response to a reference in float64.
+TEST(HostBatch, NudgedPhasesStopRelativeToTheirResponse) {
+  constexpr Index samples = 20;
+  HopfieldNetwork<float> network({{"x", 16}, {"h", 24, tanh_activation()}, {"y", 5, linear()}},
+                                 chain(3));
+  network.initialize(3);
+  Random random(8);
+  const State<float> x = random_state(random, 16, samples).cast<float>();
+  const State<float> y = random_state(random, 5, samples).cast<float>();
+  const NudgingRule<float> rule = centered<float>(1.0 / 512);
+  HostBatch<float> batch(network.clamp(x), SquaredError<float>(y));
+  batch.set_judging(Judging::batch);
+  const BlockUpdate solver{{1e-4, 500}};
+  batch.relax_free(
+      solver, [&](Index, StateRef<float> s) { network.rest(s); }, free_slot);
+  Report report(samples);
+  report.status.setConstant(Status::converged);
+  batch.aim(rule, free_slot);
+  PerSample<Index> steps = PerSample<Index>::Zero(samples);
+  for (Slot k = 0; k < rule.size(); ++k) {
+    report.merge(batch.relax(solver, rule[k].beta, free_slot, nudged_slot + k));
+    steps += batch.report(nudged_slot + k).iterations;
+  }
+  EXPECT_LT(report.residual.maxCoeff(), 0.5e-4);
+  batch.refine(rule, nudged_slot, report);
+  for (Slot k = 0; k < rule.size(); ++k) steps -= batch.report(nudged_slot + k).iterations;
+  EXPECT_TRUE((steps == 0).all()) << "samples were relaxed further";
+  EXPECT_TRUE((report.status == Status::converged).all());
+
+  HopfieldNetwork<double> exact_network(
+      {{"x", 16}, {"h", 24, tanh_activation()}, {"y", 5, linear()}}, chain(3));
+  exact_network.parameters() = network.parameters().cast<double>();
+  HostBatch<double> exact(exact_network.clamp(x.cast<double>()),
+                          SquaredError<double>(y.cast<double>()));
+  const BlockUpdate exactly{{1e-13, 5000}};
+  exact.relax_free(
+      exactly, [&](Index, StateRef<double> s) { exact_network.rest(s); }, free_slot);
+  State<double> response = State<double>::Zero(29, samples), expected = response;
+  for (Slot k = 0; k < rule.size(); ++k) {
+    exact.relax(exactly, static_cast<double>(rule[k].beta), free_slot, nudged_slot + k);
+    const double weight = static_cast<double>(rule[k].weight);
+    response += weight * batch.state(nudged_slot + k).cast<double>();
+    expected += weight * exact.state(nudged_slot + k);
+  }
+  const double error = (response - expected).norm() / expected.norm();
+  EXPECT_LT(error, most_gradient_error);
+  EXPECT_LT(error, 2 * std::sqrt(report.error.square().mean()));
+}
+
 /// The bound of a sum may be much larger than the sum. If the sink rejects the bound but the sum is finite, the sum is
 /// handed over; if the sum is not finite, nothing is.
 TEST(HostBatch, HandsOverEverySumThatIsFinite) {
