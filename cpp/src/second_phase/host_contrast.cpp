@@ -68,8 +68,7 @@ double HostBatch<S>::amplification(const Report& phase, Index j) const {
 /// sample j is sum_k |w_k| A_j r / |dC/ds|; if the batch is judged as a whole, the forces count by their root mean square.
 template <Scalar S>
 void HostBatch<S>::aim(const NudgingRule<S>& rule, Slot from) {
-  aims_.resize(0);
-  if (std::same_as<S, Dual<double>> || judging_ == Judging::none) return;
+  if (std::same_as<S, Dual<double>> || judging_ == Judging::none) return aims_.resize(0);
   take_pull(from);
   aims_.resize(samples());
   for (Index j = 0; j < samples(); ++j) aims_(j) = largest_in<S>(pull_, j);
@@ -132,7 +131,7 @@ bool HostBatch<S>::tighten(const Report& report, Slot slot) {
 template <Scalar S>
 void HostBatch<S>::refine(const NudgingRule<S>& rule, Slot first, Report& report) {
   if (judging_ == Judging::none) return;
-  aims_.resize(0);
+  aims_.setConstant(std::numeric_limits<double>::infinity());
   estimate_contrast(rule, first, report);
   bool any = true;
   for (int round = 0;

@@ -84,7 +84,8 @@ const Report& Relaxation<S>::run(StateRef<S> s, const Observer<S>& observe, cons
         at = states;
       piece.project(at);
     };
-    if (limits.size() == 0) return iteration.run(states, observe, std::cref(start_piece));
+    if (limits.size() == 0 || limits.size() == states.cols())
+      return iteration.run(states, observe, std::cref(start_piece), limits);
     return iteration.run(states, observe, std::cref(start_piece),
                          limits.segment(begin, states.cols()));
   };
