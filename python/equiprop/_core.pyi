@@ -17,7 +17,9 @@ _Recording = tuple[NDArray[np.float64], NDArray[np.float64]]
 _Nodes = tuple[tuple[float, float], ...]
 _ComplexNodes = tuple[tuple[complex, complex], ...]
 _Relaxation = tuple[_Array, _Report, NDArray[np.float64] | None, _Array | None]
-_Blocks = list[tuple[str, int, int, int]]
+_Blocks = list[tuple[str, int, tuple[int, ...]]]
+_Shape = tuple[int, int, int]
+_Coupling = tuple[str, int, int, tuple[Any, ...] | None]
 
 class Status(IntEnum):
     CONVERGED = 0
@@ -39,7 +41,7 @@ class Clip: ...
 _Activation = Tanh | Logistic | Softplus | Clip
 
 class Layer:
-    def __init__(self, name: str, units: int, activation: _Activation) -> None: ...
+    def __init__(self, name: str, shape: _Shape, activation: _Activation) -> None: ...
 
 class _Options:
     tolerance: float | None
@@ -105,10 +107,12 @@ class Cost:
 
 @type_check_only
 class HopfieldNetwork:
-    layers: list[tuple[str, int, tuple[str, float, float, float, float]]]
-    couplings: list[tuple[int, int]]
+    layers: list[tuple[str, _Shape, tuple[str, float, float, float, float]]]
+    couplings: list[_Coupling]
     potential: Potential
     separate_feedback: bool
+    channels_first: bool
+    colors: list[list[int]]
     parameters: _Array
     parameter_blocks: _Blocks
     state_blocks: _Blocks
@@ -117,9 +121,10 @@ class HopfieldNetwork:
     def __init__(
         self,
         layers: Sequence[Layer],
-        couplings: Sequence[tuple[int, int]],
+        couplings: Sequence[_Coupling],
         potential: Potential,
         separate_feedback: bool = False,
+        channels_first: bool = False,
     ) -> None: ...
     def initialize(self, seed: int, gain: float = 0.5) -> None: ...
     def initial_state(self, batch: int) -> _Array: ...

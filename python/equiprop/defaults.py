@@ -26,8 +26,10 @@ from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
-#: Logit scale of a cross-entropy in a Trainer.
+#: Logit scale of a cross-entropy in a Trainer, for outputs of slope 1.
 LOGIT_SCALE = 4.0
+#: Logit scale of deep networks under the quadratic potential, whose units bend at smaller drives.
+DEEP_QUADRATIC_LOGIT_SCALE = 8.0
 #: Nudging factor of outputs of slope 1 under a cost with second derivative 1.
 BETA = 0.25
 #: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
@@ -264,11 +266,15 @@ def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
     None for fewer than five hidden layers, in which centring brings nothing: the core then updates the
     parameters while it sums the gradient. None also for networks with images.
     """
-    if len(net.layers) - 2 < DEEP or has_images(net):
+    if not _is_deep(net) or has_images(net):
         return None
     mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
     couplings = tuple((c.source, c.target) for c in net.couplings)
     return Centre(mean, tuple(unit.signal for unit in _units(net)[1:]), couplings)
+
+
+def _is_deep(model: Model) -> bool:
+    return isinstance(model, HopfieldNetwork) and len(model.layers) - 2 >= DEEP
 
 
 def logit_scale(cost: Any) -> float:
@@ -284,10 +290,15 @@ def output_slope(model: Model) -> float:
 
 
 def training_cost(model: Model, cost: Cost) -> Cost:
-    """Return a cost whose logit scale is set: a^2 L = 16 for a cross-entropy, with outputs of slope L."""
+    """Return a cost whose logit scale a is set for a cross-entropy, with outputs of slope L.
+
+    a^2 L is 16, and 64 for five or more hidden layers under the quadratic potential.
+    """
     if not isinstance(cost, CrossEntropy) or cost.logit_scale is not None:
         return cost
-    return replace(cost, logit_scale=LOGIT_SCALE / math.sqrt(output_slope(model)))
+    quadratic = isinstance(model, HopfieldNetwork) and model.potential == "quadratic"
+    scale = DEEP_QUADRATIC_LOGIT_SCALE if quadratic and _is_deep(model) else LOGIT_SCALE
+    return replace(cost, logit_scale=scale / math.sqrt(output_slope(model)))
 
 
 def training_beta(model: Model, cost: Cost) -> float:

@@ -147,6 +147,19 @@ def test_cost_and_nudging_fit_the_slope_of_the_outputs(gain: float) -> None:
     assert given.second_phase == eq.EquilibriumPropagation(eq.one_sided(0.1))
 
 
+@pytest.mark.parametrize(
+    ("potential", "hidden", "scale"), [("legendre", 5, 4), ("quadratic", 4, 4), ("quadratic", 5, 8)]
+)
+def test_the_logit_scale_of_a_trainer_depends_on_depth_and_potential(
+    potential: str, hidden: int, scale: float
+) -> None:
+    net = eq.HopfieldNetwork([4, *[6] * hidden, 3], activation="steep_sigmoid", potential=potential)
+    trainer = eq.Trainer(net, cost=eq.CrossEntropy())
+    assert trainer.cost == eq.CrossEntropy(logit_scale=float(scale))
+    assert trainer.second_phase == eq.EquilibriumPropagation(eq.centered(1 / (4 * scale**2)))
+    assert eq.Trainer(net, cost=eq.CrossEntropy(2.0)).cost == eq.CrossEntropy(2.0)
+
+
 def test_a_logit_scale_is_a_gain_of_the_outputs() -> None:
     """E = o^2 / (2 g) with cost CE(o) is E = v^2 / 2 with weights sqrt(g) W and cost CE(sqrt(g) v)."""
     small, steep = chain(4, 6, 3), chain(4, 6, 3)
