@@ -1,5 +1,6 @@
-/// Benchmarks of convolutions of a batch of images: products in both directions, the weights' gradient, max pooling, and
-/// products from its winners. Flops are those of the products that are needed: no padding, no zeros. EQUIPROP_ISA chooses the kernels.
+/// Benchmarks of convolutions of a batch of images: products in both directions, the weights' gradient, max pooling,
+/// and products from its winners. Flops are those of the products that are needed: no padding, no zeros. EQUIPROP_ISA
+/// chooses the kernels.
 ///
 ///     cmake -S . -B build -DEQUIPROP_BUILD_BENCHMARKS=ON && cmake --build build
 ///     build/benchmarks/bench_convolution

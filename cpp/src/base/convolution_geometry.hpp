@@ -109,8 +109,8 @@ inline Index listed_positions(const ConvolutionShape& s, Index pool) {
   return s.out_height / pool * (s.out_width / pool) * pool * pool;
 }
 
-/// Returns true if the gradient is faster from the winners' patches than from the unpooled image: if the dense products of
-/// a unit take longer than its list.
+/// Returns true if the gradient is faster from the winners' patches than from the unpooled image: if the dense products
+/// of a unit take longer than its list.
 inline bool patches_are_worth_it(const ConvolutionShape& s, Index pool, Index lanes) {
   return pool * pool * s.taps() * s.group_channels() >= 24 * lanes;
 }

@@ -1,5 +1,5 @@
-/// Products of images with packed weights, in both directions. A step of the kernels computes one panel of channels; its
-/// columns are the positions of a row, or for narrow images all images at one position.
+/// Products of images with packed weights, in both directions. A step of the kernels computes one panel of channels;
+/// its columns are the positions of a row, or for narrow images all images at one position.
 
 #include "base/convolution_scratch.hpp"
 
@@ -105,9 +105,9 @@ void PackedConvolution<T>::add_transposed(Index images, const T* above, Index ab
                    [&](Index group, Index row) { add_rows_transposed(group, row, above, out); });
 }
 
-/// Adds one panel of channels below. The signals of a tap and a row above go to a row below; positions outside the image
-/// are left out. The columns of the kernel are in descending order, so that a number adds its columns above in ascending
-/// order, as the products from the winners do.
+/// Adds one panel of channels below. The signals of a tap and a row above go to a row below; positions outside the
+/// image are left out. The columns of the kernel are in descending order, so that a number adds its columns above in
+/// ascending order, as the products from the winners do.
 template <std::floating_point T>
 void PackedConvolution<T>::add_rows_transposed(Index group, Index row, const T* above,
                                                T* out) const {

@@ -171,6 +171,26 @@ TYPED_TEST(ConvolutionTest, GradientOfSeveralImagesHasTheBitsOfSingleOnes) {
   });
 }
 
+TYPED_TEST(ConvolutionTest, ThreadsWithScratchOfTheirOwnGiveTheSameBits) {
+  using T = TypeParam;
+  Random random(10);
+  const ConvolutionShape s = square_shape(17, 33, 9, 3, 1, 1);
+  RandomConvolution<T> c(random, s, isas().back());
+  constexpr Index images = 16;
+  const auto below = random_images<T>(random, s.size(), images);
+  std::vector<std::vector<T>> out(images, std::vector<T>(c.above.size()));
+  const int threads = num_threads();
+  set_num_threads(4);
+  parallel_for(images, [&](Index n) {
+    std::vector<T> scratch(c.scratch.size());
+    c.convolution.add_forward(below.data() + n * below.stride,
+                              out[static_cast<std::size_t>(n)].data(), scratch.data());
+  });
+  set_num_threads(threads);
+  for (Index n = 0; n < images; ++n)
+    expect_equal_bits(out[static_cast<std::size_t>(n)], c.forward(image_of(below, n)), "image");
+}
+
 /// Returns the numbers of the image above that depend on number `at` of the image below.
 std::vector<bool> above_of(const ConvolutionShape& s, std::size_t at) {
   std::vector<bool> depends(static_cast<std::size_t>(s.out_size()));

@@ -1,11 +1,11 @@
 #pragma once
-/// Two-dimensional convolutions of images, their transposed products and their weights' gradients; after max pooling also
-/// from the winners alone.
+/// Two-dimensional convolutions of images, their transposed products and their weights' gradients; after max pooling
+/// also from the winners alone.
 ///
 /// Images are channels last: number (y, x, c) is at ((y * width) + x) * channels + c. Weights are in C order
-/// (out_channels, channels / groups, kernel.y, kernel.x), as in PyTorch. Nothing here starts threads. Memory is allocated
-/// by constructors and by the first packing only. The result of an image depends on this image alone. Where two functions
-/// are said to give the same bits, zeros may differ in their sign.
+/// (out_channels, channels / groups, kernel.y, kernel.x), as in PyTorch. Nothing here starts threads. Memory is
+/// allocated by constructors and by the first packing only. The result of an image depends on this image alone. Where
+/// two functions are said to give the same bits, zeros may differ in their sign.
 
 #include <concepts>
 #include <cstdint>
@@ -69,13 +69,13 @@ struct ConvolutionShape {
 inline constexpr Index largest_pool = 16;
 
 /// The weights of a convolution, packed for the kernels of an instruction set. The products need scratch memory of
-/// scratch_size() numbers, which belongs to the caller and holds nothing between calls. Calls with different scratch memory
-/// may run at the same time. Weights are finite.
+/// scratch_size() numbers, which belongs to the caller and holds nothing between calls. Calls with different scratch
+/// memory may run at the same time. Weights are finite.
 template <std::floating_point T>
 class EQUIPROP_EXPORT PackedConvolution {
  public:
-  /// Throws InvalidArgument if the shape is not valid, or if a window of pool x pool positions does not fit into the image
-  /// above. Without max pooling `pool` is 1. The weights must be packed before they are used.
+  /// Throws InvalidArgument if the shape is not valid, or if a window of pool x pool positions does not fit into the
+  /// image above. Without max pooling `pool` is 1. The weights must be packed before they are used.
   explicit PackedConvolution(const ConvolutionShape& shape, Index pool = 1,
                              const Kernels<T>& kernels = equiprop::kernels<T>());
 
@@ -92,8 +92,8 @@ class EQUIPROP_EXPORT PackedConvolution {
   void add_transposed(const T* above, T* out, T* scratch) const {
     add_transposed(1, above, 0, out, 0, scratch);
   }
-  /// add_forward for several images, which lie `u_stride` and `out_stride` numbers apart. The bits of each are those of a
-  /// call of its own; many narrow images are faster.
+  /// add_forward for several images, which lie `u_stride` and `out_stride` numbers apart. The bits of each are those of
+  /// a call of its own; many narrow images are faster.
   void add_forward(Index images, const T* u, Index u_stride, T* out, Index out_stride,
                    T* scratch) const;
   /// add_transposed for several images.
@@ -105,8 +105,8 @@ class EQUIPROP_EXPORT PackedConvolution {
   /// size, holds the number of the largest position in the window, row by row: of equal numbers the first. The maximum
   /// of a window with NaN is NaN, and its winner is the first NaN.
   void add_pooled(const T* u, T* out, std::uint8_t* winners, T* scratch) const;
-  /// out += w^T U, where U is the image above that has the pooled units at their winners and 0 elsewhere. Units that are 0
-  /// are left out. The bits are those of add_transposed of U.
+  /// out += w^T U, where U is the image above that has the pooled units at their winners and 0 elsewhere. Units that
+  /// are 0 are left out. The bits are those of add_transposed of U.
   void add_transposed_from_winners(const T* pooled, const std::uint8_t* winners, T* out,
                                    T* scratch) const;
 
@@ -146,8 +146,8 @@ class EQUIPROP_EXPORT PackedConvolution {
 
 /// The sum over images of scale times the derivative of <above, w * u> by the weights:
 /// grad[o, c, i, j] = sum over images and positions (Y, X) of scale above[Y, X, o] u[y, x, c] with
-/// y = Y stride.y + i dilation.y - padding.y and x likewise. Each number adds its products in the order (image, Y, X). The
-/// image above is given in full, or after max pooling by its winners. One object serves one thread.
+/// y = Y stride.y + i dilation.y - padding.y and x likewise. Each number adds its products in the order (image, Y, X).
+/// The image above is given in full, or after max pooling by its winners. One object serves one thread.
 template <std::floating_point T>
 class EQUIPROP_EXPORT ConvolutionGradient {
  public:
@@ -160,8 +160,8 @@ class EQUIPROP_EXPORT ConvolutionGradient {
   /// Adds the products of several pairs of images, `above_stride` and `u_stride` numbers apart. The bits of the sum are
   /// those of one call per pair; small images are faster.
   void add(T scale, Index images, const T* above, Index above_stride, const T* u, Index u_stride);
-  /// Adds the products of an image above that has the pooled units at their winners and 0 elsewhere; pool is larger than
-  /// 1. The bits of the sum are those of `add` if the image below is finite.
+  /// Adds the products of an image above that has the pooled units at their winners and 0 elsewhere; pool is larger
+  /// than 1. The bits of the sum are those of `add` if the image below is finite.
   void add_from_winners(T scale, const T* pooled, const std::uint8_t* winners, const T* u) {
     add_from_winners(scale, 1, pooled, winners, 0, u, 0);
   }

@@ -101,9 +101,9 @@ struct AdamNumbers {
   T root;     ///< 1 / sqrt(1 - beta2^t)
 };
 
-/// Max pooling of one row of windows over an image with channels last: out += max over pool x pool positions. The winner
-/// is the number of the position in the window, row by row; of equal numbers the first, of a window with NaN the first
-/// NaN. `out` and `winners` have the same strides.
+/// Max pooling of one row of windows over an image with channels last: out += max over pool x pool positions. The
+/// winner is the number of the position in the window, row by row; of equal numbers the first, of a window with NaN the
+/// first NaN. `out` and `winners` have the same strides.
 template <class T>
 struct PoolRow {
   std::ptrdiff_t channels;     ///< channels that are pooled

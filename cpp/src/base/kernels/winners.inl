@@ -1,5 +1,5 @@
-/// Kernels of max pooling: the winners of windows, lists of the winners that are not zero, and sums over such lists. Part
-/// of kernels.inl.
+/// Kernels of max pooling: the winners of windows, lists of the winners that are not zero, and sums over such lists.
+/// Part of kernels.inl.
 
 // ---------------------------------------------------------------------------- pooling
 
@@ -121,8 +121,8 @@ struct List {
       : count(count), signals(signals), places(places), width(width) {}
 };
 
-/// Adds sum over the list of signal * from[place] to `rows` x `vectors` vectors of `out`. If `partial`, the only vector of a
-/// row of `out` has `some` numbers; whole vectors are read.
+/// Adds sum over the list of signal * from[place] to `rows` x `vectors` vectors of `out`. If `partial`, the only vector
+/// of a row of `out` has `some` numbers; whole vectors are read.
 template <class T, int rows, int vectors, bool partial>
 EQUIPROP_INLINE void add_list(const List<T>& list, const T* from, Size from_step, T* out,
                               Size out_step, Size some) {
@@ -208,8 +208,8 @@ EQUIPROP_INLINE void for_each_list(const WinnersRow<T>& row, const Add& add) {
   }
 }
 
-/// The columns of a row below that one position above reaches, if neighbouring positions reach neighbouring columns: their
-/// sums stay in registers and shift by one from a position to the next.
+/// The columns of a row below that one position above reaches, if neighbouring positions reach neighbouring columns:
+/// their sums stay in registers and shift by one from a position to the next.
 template <class T, int taps, int vectors>
 struct SlidingColumns {
   Vector<T> sums[taps][vectors];
