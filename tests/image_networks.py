@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import equiprop as eq
 import numpy as np
 import torch
-
-import equiprop as eq
 
 
 @dataclass
 class Oracle:
     """The energy of a network as a function of parameters, input and state, for derivatives by autograd.
 
-    Units are clipped or linear (their leak is s^2 / 2, their signal s), or tanh under the quadratic potential.
+    Units are clipped or linear (leak s^2 / 2, signal s), or tanh under the quadratic potential.
     """
 
     net: eq.HopfieldNetwork
@@ -27,7 +26,9 @@ class Oracle:
             name: theta[part].reshape(net.blocks[name].shape) for name, part in net.block_slices.items()
         }
         images, energy = [self._input(x)], torch.zeros(len(x), dtype=torch.float64)
-        for k, (layer, part) in enumerate(zip(net.layers[1:], net.layer_slices.values(), strict=True), start=1):
+        for k, (layer, part) in enumerate(
+            zip(net.layers[1:], net.layer_slices.values(), strict=True), start=1
+        ):
             c, h, w = layer.shape
             states = s[:, part].reshape(-1, h, w, c).permute(0, 3, 1, 2)
             u = torch.tanh(states) if layer.activation == eq.Activation("tanh") else states

@@ -131,10 +131,10 @@ void bind_network(py::module_& m) {
                        Potential potential, bool separate_feedback, bool channels_first) {
              std::vector<Coupling> couplings;
              for (const CouplingFields& fields : edges) couplings.push_back(coupling_of(fields));
-             return std::make_shared<Network>(
-                 Topology(std::move(layers), std::move(couplings), potential,
-                          separate_feedback ? Feedback::separate : Feedback::tied,
-                          channels_first ? ImageFormat::channels_first : ImageFormat::channels_last));
+             return std::make_shared<Network>(Topology(
+                 std::move(layers), std::move(couplings), potential,
+                 separate_feedback ? Feedback::separate : Feedback::tied,
+                 channels_first ? ImageFormat::channels_first : ImageFormat::channels_last));
            }),
            py::arg("layers"), py::arg("couplings"), py::arg("potential"),
            py::arg("separate_feedback") = false, py::arg("channels_first") = false)
@@ -384,10 +384,10 @@ void bind_layers(py::module_& m) {
           return activation_of({std::move(kind), gain, shift, lower, upper});
         });
   py::class_<Layer>(m, "Layer")
-      .def(py::init([](std::string name, std::tuple<Index, Index, Index> shape,
-                       Activation activation) {
-        return Layer{std::move(name), std::make_from_tuple<Shape>(shape), activation};
-      }));
+      .def(py::init(
+          [](std::string name, std::tuple<Index, Index, Index> shape, Activation activation) {
+            return Layer{std::move(name), std::make_from_tuple<Shape>(shape), activation};
+          }));
   m.def("activation", [](const Activation& rho, const Array<double>& x) {
     // The rows are value, first derivative and second derivative; the boolean says if rho is holomorphic.
     auto out = new_state<double>(x.size(), 3);

@@ -112,7 +112,8 @@ class Convolution(_Images):
     --------
     >>> import equiprop as eq
     >>> layers = [eq.Layer((1, 8, 8)), eq.Layer((4, 3, 3)), eq.Layer(3, "linear")]
-    >>> net = eq.HopfieldNetwork(layers=layers, couplings=[eq.Convolution(0, 1, 3, mean_pool=2), eq.Dense(1, 2)])
+    >>> couplings = [eq.Convolution(0, 1, 3, mean_pool=2), eq.Dense(1, 2)]
+    >>> net = eq.HopfieldNetwork(layers=layers, couplings=couplings)
     >>> net.blocks["W1"].shape
     (4, 1, 3, 3)
     """
@@ -198,12 +199,12 @@ def coupling_of(kind: str, source: int, target: int, geometry: tuple[Any, ...] |
     """Return the coupling that the core describes by these fields."""
     if geometry is None:
         return Dense(source, target)
-    *windows, pool, sharpness = geometry
+    kernel, stride, padding, dilation, groups, pool, sharpness = geometry
     if kind == "max_pooled":
-        return MaxPooled(source, target, *windows, pool)
+        return MaxPooled(source, target, kernel, stride, padding, dilation, groups, pool)
     if kind == "soft_pooled":
-        return SoftPooled(source, target, *windows, pool, sharpness)
-    return Convolution(source, target, *windows, pool)
+        return SoftPooled(source, target, kernel, stride, padding, dilation, groups, pool, sharpness)
+    return Convolution(source, target, kernel, stride, padding, dilation, groups, pool)
 
 
 def _position(layer: Any) -> int:

@@ -247,7 +247,9 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     blocks, layers = net.blocks, net.layers
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
-        taps, channels = (1, layers[a].units) if isinstance(coupling, Dense) else kernel_reads(coupling, layers[a])
+        taps, channels = (
+            (1, layers[a].units) if isinstance(coupling, Dense) else kernel_reads(coupling, layers[a])
+        )
         if a == 0:
             rates[f"W{i}"] = size * units[b].half_width / max(taps * channels * mean, 1e-12)
         else:

@@ -27,7 +27,7 @@ _Floats = NDArray[np.float64]
 
 
 def kernel_reads(coupling: Convolution | MaxPooled | SoftPooled, source: Layer) -> tuple[int, int]:
-    """Return the numbers of positions and of channels of the source that one number of a convolution reads."""
+    """Return how many positions and channels of the source one number of a convolution reads."""
     y, x = (coupling.kernel, coupling.kernel) if isinstance(coupling.kernel, int) else coupling.kernel
     return y * x, source.shape[0] // coupling.groups
 
@@ -63,7 +63,7 @@ class Probe:
         Its parameters are not changed.
     x : (samples, inputs) array
     states : list of (float, float)
-        Resting state of each free layer, and the deviation from it of the states on which drives are measured.
+        Resting state of each free layer, and the largest deviation from it at which drives are measured.
     """
 
     def __init__(

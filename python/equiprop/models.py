@@ -15,8 +15,8 @@ from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse
 from equiprop.checks import check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of
-from equiprop.network_table import network_table
 from equiprop.layers import Layer, chain_layers, core_layer, count_parameters, named_layers
+from equiprop.network_table import network_table
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
@@ -400,12 +400,14 @@ class HopfieldNetwork:
         return other
 
     def __str__(self) -> str:
-        """Return `repr` for a chain of dense layers; otherwise a table of layers and couplings."""
-        return network_table(self) if self._has_images or len(self._network.colors) > 2 else repr(self)
-
-    @property
-    def _has_images(self) -> bool:
-        return any(layer.is_image for layer in self.layers)
+        """Return `repr` for a chain of dense layers; otherwise a table of layers and couplings, too."""
+        colors = self._network.colors
+        if not any(layer.is_image for layer in self.layers) and len(colors) <= 2:
+            return repr(self)
+        shapes = {name: block.shape for name, block in self.blocks.items()}
+        table = network_table(self.layers, self.couplings, shapes, colors)
+        total = f"{self.num_parameters} parameters; block updates in {len(colors)} colours"
+        return f"{self!r}\n\n{table}\n\n{total}"
 
     def __repr__(self) -> str:
         sizes = "-".join(layer.size for layer in self.layers)

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from equiprop.couplings import Dense
-
-if TYPE_CHECKING:
-    from equiprop.models import HopfieldNetwork
+from equiprop.couplings import Coupling, Dense
+from equiprop.layers import Layer
 
 
-def network_table(net: HopfieldNetwork) -> str:
-    """Return layers with their shapes, parameters and colours, and couplings with their weights.
+def network_table(
+    layers: Sequence[Layer],
+    couplings: Sequence[Coupling],
+    shapes: Mapping[str, tuple[int, ...]],
+    colors: Sequence[Sequence[int]],
+) -> str:
+    """Return layers with their shapes, biases and colours, and couplings with the shapes of their weights.
 
     Layers of one colour are not coupled to each other, so one block update relaxes all of them.
+
+    Parameters
+    ----------
+    layers, couplings : sequence
+        Those of the network.
+    shapes : mapping
+        Shape of each block of parameters.
+    colors : sequence of sequences
+        The free layers of each colour, counted from 0.
     """
-    colors = {layer: color for color, layers in enumerate(net.core_network.colors) for layer in layers}
-    layers = [["layer", "shape", "units", "biases", "colour"]]
-    for k, layer in enumerate(net.layers):
-        own = [str(layer.shape[0]), str(colors[k - 1])] if k else ["", ""]
-        layers.append([layer.name, layer.size, str(layer.units), *own])
-    couplings = [["block", "coupling", "from", "to", "weights"]]
-    for i, coupling in enumerate(net.couplings, start=1):
-        ends = [net.layers[coupling.source].name, net.layers[coupling.target].name]
-        shape = "x".join(map(str, net.blocks[f"W{i}"].shape))
-        couplings.append([f"W{i}", _options(coupling), *ends, shape])
-    total = f"{net.num_parameters} parameters; block updates in {len(net.core_network.colors)} colours"
-    return "\n".join([repr(net), "", *_aligned(layers), "", *_aligned(couplings), "", total])
+    color_of = {layer: color for color, members in enumerate(colors) for layer in members}
+    rows = [["layer", "shape", "units", "biases", "colour"]]
+    for k, layer in enumerate(layers):
+        own = [str(layer.shape[0]), str(color_of[k - 1])] if k else ["", ""]
+        rows.append([layer.name, layer.size, str(layer.units), *own])
+    blocks = [["block", "coupling", "from", "to", "weights"]]
+    for i, coupling in enumerate(couplings, start=1):
+        ends = [layers[coupling.source].name, layers[coupling.target].name]
+        blocks.append([f"W{i}", _options(coupling), *ends, "x".join(map(str, shapes[f"W{i}"]))])
+    return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
 
 
-def _options(coupling: object) -> str:
+def _options(coupling: Coupling) -> str:
     """Return the kind of a coupling, and the numbers of its geometry that are not the defaults."""
     if isinstance(coupling, Dense):
         return "dense"

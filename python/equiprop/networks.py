@@ -15,8 +15,6 @@ from equiprop.models import HopfieldNetwork
 
 __all__ = ["chain_of_images", "convolutional28", "dchn32", "dense", "vgg5"]
 
-_POOLINGS = {"max": MaxPooled, "soft": SoftPooled}
-
 
 def dense(sizes: Sequence[int], **options: Any) -> HopfieldNetwork:
     """Return a chain of dense layers, ``HopfieldNetwork(sizes, **options)``.
@@ -76,17 +74,9 @@ def chain_of_images(
     >>> [layer.shape for layer in net.layers]
     [(1, 8, 8), (8, 4, 4), (16, 2, 2), (10, 1, 1)]
     """
-    if pooling not in ("max", "mean", "soft"):
-        raise ValueError(f"[networks] `pooling` is 'max', 'mean' or 'soft'. Received {pooling!r}.")
-
-    def coupling(source: int) -> Convolution | MaxPooled | SoftPooled:
-        if pooling == "mean" or pool == 1:
-            return Convolution(source, source + 1, kernel, padding=padding, mean_pool=pool)
-        return _POOLINGS[pooling](source, source + 1, kernel, padding=padding, pool=pool)
-
     layers, couplings = [Layer(image)], list[Coupling]()
     for k, count in enumerate(channels):
-        step = coupling(k)
+        step = _coupling(k, kernel, padding, pooling, pool)
         height, width = step.size(layers[-1].shape)
         if min(height, width) < 1:
             raise ValueError(
@@ -98,6 +88,18 @@ def chain_of_images(
     couplings.append(Dense(len(channels), len(channels) + 1))
     layers.append(Layer(outputs, output_activation))
     return HopfieldNetwork(layers=layers, couplings=couplings, **options)
+
+
+def _coupling(
+    source: int, kernel: int, padding: int, pooling: str, pool: int
+) -> Convolution | MaxPooled | SoftPooled:
+    """Return the coupling of a layer to the next."""
+    if pooling not in ("max", "mean", "soft"):
+        raise ValueError(f"[networks] `pooling` is 'max', 'mean' or 'soft'. Received {pooling!r}.")
+    if pooling == "mean" or pool == 1:
+        return Convolution(source, source + 1, kernel, padding=padding, mean_pool=pool)
+    pooled = MaxPooled if pooling == "max" else SoftPooled
+    return pooled(source, source + 1, kernel, padding=padding, pool=pool)
 
 
 def convolutional28(pooling: str = "max", **options: Any) -> HopfieldNetwork:

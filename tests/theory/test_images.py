@@ -6,10 +6,9 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import equiprop as eq
 import numpy as np
 import pytest
-
-import equiprop as eq
 
 torch = pytest.importorskip("torch")
 from image_networks import Oracle, random_network  # noqa: E402  (it imports torch)
@@ -34,7 +33,9 @@ def assert_close(actual: Any, expected: Any, what: str, tolerance: float = ROUND
 def random_case(kind: str, seed: int, **options: Any) -> tuple[eq.HopfieldNetwork, np.random.Generator]:
     """Return a random network with random parameters of every block."""
     rng = np.random.default_rng(seed)
-    net = random_network(rng, kind, seed=seed, image_format=("channels_first", "channels_last")[seed % 2], **options)
+    net = random_network(
+        rng, kind, seed=seed, image_format=("channels_first", "channels_last")[seed % 2], **options
+    )
     net.parameters[:] = 0.3 * rng.standard_normal(net.num_parameters)
     return net, rng
 
@@ -47,7 +48,9 @@ def test_energy_and_all_derivatives(kind: str, seed: int) -> None:
     x, s, v = (rng.standard_normal((3, n)) for n in (net.num_inputs, net.num_units, net.num_units))
     theta, inputs, state = tensor(net.parameters), tensor(x), tensor(s)
     energy = Oracle(net).energy(theta, inputs, state)
-    by_state, by_input, by_theta = torch.autograd.grad(energy.sum(), [state, inputs, theta], create_graph=True)
+    by_state, by_input, by_theta = torch.autograd.grad(
+        energy.sum(), [state, inputs, theta], create_graph=True
+    )
     second = torch.autograd.grad((by_state * torch.tensor(v)).sum(), [state, inputs, theta])
     clamped = net.clamp(x)
     assert_close(clamped.energy(s), energy, "E")
@@ -110,7 +113,7 @@ def test_gradients_equal_implicit_differentiation(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(2))
 def test_the_two_second_phases_are_equal_at_every_step(kind: str, seed: int) -> None:
-    """The theorem of Scellier & Bengio (arXiv 1711.08416) holds to rounding, and a batch-mate changes no bit."""
+    """The theorem of Scellier & Bengio (arXiv 1711.08416) holds to rounding."""
     net, rng = random_case(kind, seed)
     net.parameters[:] *= 0.3
     x, y = rng.random((2, net.num_inputs)), rng.integers(0, 3, 2)
@@ -121,7 +124,7 @@ def test_the_two_second_phases_are_equal_at_every_step(kind: str, seed: int) -> 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_sample_does_not_depend_on_its_batch(kind: str, dtype: str) -> None:
-    """States of a sample have the same bits in any batch, NaN in another sample included."""
+    """States of a sample have the same bits in any batch."""
     net, rng = random_case(kind, 5)
     net = net.astype(dtype)
     net.parameters[:] *= 0.3

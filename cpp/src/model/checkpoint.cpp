@@ -103,8 +103,7 @@ std::string description_text(const Topology& topology, TensorType type) {
   return concatenated("{\"couplings\": [", joined(couplings, ", "),
                       "], \"dtype\": ", json_string(word(precisions, type)),
                       ", \"feedback\": ", json_string(word(feedbacks, topology.feedback())),
-                      format_text(topology),
-                      ", \"layers\": [", joined(layers, ", "),
+                      format_text(topology), ", \"layers\": [", joined(layers, ", "),
                       "], \"potential\": ", json_string(word(potentials, topology.potential())),
                       "}");
 }
@@ -143,8 +142,8 @@ Shape read_shape(json::Reader& reader) {
   constexpr auto rule = "The shape of a layer is its channels, rows and columns."sv;
   Shape shape;
   reader.tuple(
-      rule, [&] { shape.channels = reader.count(rule); }, [&] { shape.height = reader.count(rule); },
-      [&] { shape.width = reader.count(rule); });
+      rule, [&] { shape.channels = reader.count(rule); },
+      [&] { shape.height = reader.count(rule); }, [&] { shape.width = reader.count(rule); });
   return shape;
 }
 
@@ -219,7 +218,8 @@ Coupling read_image_coupling(json::Reader& reader) {
       reader.refuse(rule, name);
   };
   const Index members = reader.object(rule, member);
-  if (members != (c.kind == "soft_pooled" ? 9 : 8)) reader.refuse(rule, "another number of members");
+  if (members != (c.kind == "soft_pooled" ? 9 : 8))
+    reader.refuse(rule, "another number of members");
   return coupling_of(reader, c);
 }
 
@@ -261,7 +261,8 @@ Description read_description(std::string_view text) {
   });
   reader.end();
   if (!potential || !type) reader.refuse(rule, "fewer");
-  return {*type, Topology(std::move(layers), std::move(couplings), *potential, feedback, image_format)};
+  return {*type,
+          Topology(std::move(layers), std::move(couplings), *potential, feedback, image_format)};
 }
 
 template <class S>

@@ -140,9 +140,8 @@ void HopfieldTerms<S>::show_mixed_derivative(const ConstStateRef<S>& s, const Co
   }
   for (const auto e : topology.inner()) {
     const std::size_t a = network().source(e), b = network().target(e);
-    network().edge(e).add_tangent_products(
-        -weight, {fields_->signal(a, s), fields_->signal(b, s)},
-        {fields_->tangent(a, v), fields_->tangent(b, v)}, sink);
+    network().edge(e).add_tangent_products(-weight, {fields_->signal(a, s), fields_->signal(b, s)},
+                                           {fields_->tangent(a, v), fields_->tangent(b, v)}, sink);
   }
   show_biases(sink);
 }

@@ -1,10 +1,9 @@
 /// Couplings of images: their pulls and derivatives against loops over their definition, and their laws.
 
-#include "equiprop/model/convolution.hpp"
-
 #include <filesystem>
 
 #include "equiprop/equiprop.hpp"
+#include "equiprop/model/convolution.hpp"
 #include "support.hpp"
 
 namespace equiprop::tests {
@@ -32,8 +31,8 @@ struct Geometry {
     };
     height = size(from.height, windows.kernel.y, windows.stride.y, windows.padding.y,
                   windows.dilation.y);
-    width = size(from.width, windows.kernel.x, windows.stride.x, windows.padding.x,
-                 windows.dilation.x);
+    width =
+        size(from.width, windows.kernel.x, windows.stride.x, windows.padding.x, windows.dilation.x);
     to.height = height / pool;
     to.width = width / pool;
   }
@@ -87,8 +86,9 @@ PerSample<double> phi(const Geometry& g, Kind kind, const double* w, const State
               weighted += v * std::exp(sharpness * v);
               total += std::exp(sharpness * v);
             }
-          const double pooled =
-              kind == Kind::mean ? mean : kind == Kind::max ? largest : weighted / total;
+          const double pooled = kind == Kind::mean  ? mean
+                                : kind == Kind::max ? largest
+                                                    : weighted / total;
           sum(n) += target((Y * g.to.width + X) * g.to.channels + c, n) * pooled;
         }
   return sum;
@@ -228,10 +228,9 @@ TEST(ImageEdge, GivesABoundOfTheDerivative) {
 
 HopfieldNetwork<double> network(std::uint64_t seed, Kind kind, ImageFormat format) {
   const Geometry g(seed);
-  HopfieldNetwork<double> net(
-      Topology({{"x", g.from}, {"h", g.to}, {"y", 3, linear()}},
-               {coupling_of(g, kind, 0, 1), Dense{1, 2}}, Potential::legendre, Feedback::tied,
-               format));
+  HopfieldNetwork<double> net(Topology({{"x", g.from}, {"h", g.to}, {"y", 3, linear()}},
+                                       {coupling_of(g, kind, 0, 1), Dense{1, 2}},
+                                       Potential::legendre, Feedback::tied, format));
   net.initialize(seed);
   return net;
 }

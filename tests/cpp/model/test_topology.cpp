@@ -134,7 +134,8 @@ TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
       const Coupling& coupling = topology.couplings()[e];
       const Block& block = topology.weights(e);
       EXPECT_EQ(block.name, "W" + std::to_string(e + 1));
-      EXPECT_EQ(block.rows, topology.layers()[static_cast<std::size_t>(coupling.target())].shape.units());
+      EXPECT_EQ(block.rows,
+                topology.layers()[static_cast<std::size_t>(coupling.target())].shape.units());
       EXPECT_EQ(block.columns,
                 topology.layers()[static_cast<std::size_t>(coupling.source())].shape.units());
       EXPECT_EQ(block.offset, offset);

@@ -20,7 +20,8 @@ struct Windows {
   Extent stride{1, 1};    ///< distance between windows
   Extent padding{0, 0};   ///< zeros around the source image, on each side
   Extent dilation{1, 1};  ///< distance between the numbers of a window
-  Index groups = 1;       ///< number of groups of channels; a group of the target reads one of the source
+  Index groups =
+      1;  ///< number of groups of channels; a group of the target reads one of the source
   bool operator==(const Windows&) const = default;
 };
 
@@ -32,7 +33,7 @@ struct EQUIPROP_EXPORT Convolution {
   Windows windows;      ///< geometry
   Index mean_pool = 1;  ///< size of the windows of the mean; 1 for none
 
-  static constexpr bool directed = true;                                ///< see CouplingKind
+  static constexpr bool directed = true;                         ///< see CouplingKind
   static std::string_view kind_name() { return "convolution"; }  ///< name of the kind
   /// Returns the shape of the weights. Throws InvalidArgument if the geometry does not fit the layers.
   WeightShape weights_of(const Shape& from, const Shape& to) const;
@@ -51,8 +52,8 @@ struct EQUIPROP_EXPORT MaxPooled {
   Windows windows;   ///< geometry of the convolution
   Index pool = 2;    ///< size of the windows of the maximum
 
-  static constexpr bool directed = true;                                ///< see CouplingKind
-  static constexpr bool holomorphic = false;                             ///< see CouplingKind
+  static constexpr bool directed = true;                        ///< see CouplingKind
+  static constexpr bool holomorphic = false;                    ///< see CouplingKind
   static std::string_view kind_name() { return "max_pooled"; }  ///< name of the kind
   /// Returns the shape of the weights. Throws InvalidArgument if the geometry does not fit the layers.
   WeightShape weights_of(const Shape& from, const Shape& to) const;
@@ -71,7 +72,7 @@ struct EQUIPROP_EXPORT SoftPooled {
   Index pool = 2;        ///< size of the windows
   double sharpness = 4;  ///< factor of the exponents
 
-  static constexpr bool directed = true;                                ///< see CouplingKind
+  static constexpr bool directed = true;                         ///< see CouplingKind
   static std::string_view kind_name() { return "soft_pooled"; }  ///< name of the kind
   /// Returns the shape of the weights. Throws InvalidArgument if the geometry does not fit the layers.
   WeightShape weights_of(const Shape& from, const Shape& to) const;

@@ -140,8 +140,7 @@ class Coupling {
     std::unique_ptr<Edge<Complex>> bind(const EdgeEnds<Complex>& ends) const override {
       return kind.bind(ends);
     }
-    std::unique_ptr<Edge<Dual<double>>> bind(
-        const EdgeEnds<Dual<double>>& ends) const override {
+    std::unique_ptr<Edge<Dual<double>>> bind(const EdgeEnds<Dual<double>>& ends) const override {
       return kind.bind(ends);
     }
     K kind;

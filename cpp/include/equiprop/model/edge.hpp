@@ -85,7 +85,8 @@ class Edge {
   }
   /// Hands the derivative of sum_k phi(source_k, target_k) with respect to the weights of the pull on the target to a
   /// sink.
-  virtual void add_products(std::span<const EdgeSignals<S>> terms, ParameterSink<S>& sink) const = 0;
+  virtual void add_products(std::span<const EdgeSignals<S>> terms,
+                            ParameterSink<S>& sink) const = 0;
   /// Hands the derivative of scale <v, pulls at u> with respect to the weights to a sink.
   virtual void add_tangent_products(S scale, const EdgeSignals<S>& u, const EdgeSignals<S>& v,
                                     ParameterSink<S>& sink) const = 0;

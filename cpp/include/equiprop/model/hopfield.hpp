@@ -121,8 +121,7 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   /// (see Topology).
   HopfieldNetwork(std::vector<Layer> layers, std::vector<Coupling> couplings,
                   Potential potential = Potential::legendre, Feedback feedback = Feedback::tied)
-      : HopfieldNetwork(
-            Topology(std::move(layers), std::move(couplings), potential, feedback)) {}
+      : HopfieldNetwork(Topology(std::move(layers), std::move(couplings), potential, feedback)) {}
   /// Creates a network on a graph, whose parameters are 0.
   explicit HopfieldNetwork(Topology topology)
       : topology_(std::make_shared<const Topology>(std::move(topology))),

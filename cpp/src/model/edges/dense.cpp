@@ -23,7 +23,7 @@ class DenseEdge final : public BilinearEdge<S> {
       set_bias<S>(bias, out);
       for_each_chunk(out.cols(), chunk_columns, [&](Index begin, Index count) {
         multiply(End::target, Op::none, {S(1), x.middleCols(begin, count)},
-             out.middleCols(begin, count));
+                 out.middleCols(begin, count));
       });
     }
   }
@@ -69,8 +69,11 @@ class DenseEdge final : public BilinearEdge<S> {
 
 WeightShape Dense::weights_of(const Shape& from, const Shape& to) const {
   const Index source_units = from.units(), target_units = to.units();
-  return {target_units, source_units, static_cast<double>(source_units),
-          static_cast<double>(target_units), {source_units, target_units}};
+  return {target_units,
+          source_units,
+          static_cast<double>(source_units),
+          static_cast<double>(target_units),
+          {source_units, target_units}};
 }
 
 template <Scalar S>

@@ -5,13 +5,15 @@
 namespace equiprop {
 namespace {
 
-constexpr Index most = Index{1} << 20;  // of every number of a geometry, so that sums cannot overflow
+constexpr Index most =
+    Index{1} << 20;  // of every number of a geometry, so that sums cannot overflow
 
 constexpr double most_weights = 274877906944;  // 2^38
 
 void check_windows(const char* where, const Windows& w, Index pool) {
   const auto within = [&](const char* rule, const Extent& e, Index least) {
-    require(e.y >= least && e.x >= least && e.y <= most && e.x <= most, where, rule, e.y, " x ", e.x);
+    require(e.y >= least && e.x >= least && e.y <= most && e.x <= most, where, rule, e.y, " x ",
+            e.x);
   };
   within("The kernel has between 1 and 2^20 rows and columns.", w.kernel, 1);
   within("The stride is between 1 and 2^20.", w.stride, 1);
@@ -37,7 +39,8 @@ ConvolutionShape convolution_shape(const char* where, const Windows& w, Index po
   shape.height = from.height;
   shape.width = from.width;
   shape.out_channels = to.channels;
-  shape.out_height = convolved_extent(from.height, w.kernel.y, w.stride.y, w.padding.y, w.dilation.y);
+  shape.out_height =
+      convolved_extent(from.height, w.kernel.y, w.stride.y, w.padding.y, w.dilation.y);
   shape.out_width = convolved_extent(from.width, w.kernel.x, w.stride.x, w.padding.x, w.dilation.x);
   shape.kernel = w.kernel;
   shape.stride = w.stride;
@@ -45,9 +48,9 @@ ConvolutionShape convolution_shape(const char* where, const Windows& w, Index po
   shape.dilation = w.dilation;
   shape.groups = groups;
   const Index height = shape.out_height / pool, width = shape.out_width / pool;
-  require(height >= 1 && width >= 1, where, "The kernel and a pooling window fit into the source image.",
-          w.kernel.y, " x ", w.kernel.x, " pooled by ", pool, " for an image of ", from.height, " x ",
-          from.width);
+  require(height >= 1 && width >= 1, where,
+          "The kernel and a pooling window fit into the source image.", w.kernel.y, " x ",
+          w.kernel.x, " pooled by ", pool, " for an image of ", from.height, " x ", from.width);
   require(height == to.height && width == to.width, where,
           concatenated("The target has the size of the result, ", height, " x ", width, "."),
           to.height, " x ", to.width);

@@ -59,8 +59,7 @@ void ImageEdge<S>::pack() {
 template <Scalar S>
 void ImageEdge<S>::pull(End end, const EdgeSignals<S>& u, StateRef<S> out) const {
   for_each_chunk(out.cols(), images_per_task, [&](Index begin, Index count) {
-    for (Index j = begin; j < begin + count; ++j)
-      pull_image(end, sample(u, j), out.col(j).data());
+    for (Index j = begin; j < begin + count; ++j) pull_image(end, sample(u, j), out.col(j).data());
   });
 }
 
@@ -79,11 +78,13 @@ template <Scalar S>
 template <class Add>
 void ImageEdge<S>::sum_images(Index batch, bool both, const Add& add,
                               ParameterSink<S>& sink) const {
-  const Index parts = std::clamp((batch + images_per_task - 1) / images_per_task, Index{1}, most_parts);
+  const Index parts =
+      std::clamp((batch + images_per_task - 1) / images_per_task, Index{1}, most_parts);
   const std::lock_guard lock(sums_->busy);
   auto& [busy, forward, backward] = *sums_;
   while (static_cast<Index>(forward.size()) < parts) forward.emplace_back(folding_, pool_);
-  while (both && static_cast<Index>(backward.size()) < parts) backward.emplace_back(folding_, pool_);
+  while (both && static_cast<Index>(backward.size()) < parts)
+    backward.emplace_back(folding_, pool_);
   parallel_for(parts, [&](Index part) {
     const auto k = static_cast<std::size_t>(part);
     for (Index j = batch * part / parts; j < batch * (part + 1) / parts; ++j)

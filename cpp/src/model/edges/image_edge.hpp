@@ -78,7 +78,8 @@ template <Scalar S>
 S* blank_image(std::size_t slot, Index size) {
   thread_local std::array<std::vector<S>, 4> slots;
   auto& numbers = slots[slot];
-  if (numbers.size() < static_cast<std::size_t>(size)) numbers.resize(static_cast<std::size_t>(size));
+  if (numbers.size() < static_cast<std::size_t>(size))
+    numbers.resize(static_cast<std::size_t>(size));
   std::fill_n(numbers.data(), size, S(0));
   return numbers.data();
 }

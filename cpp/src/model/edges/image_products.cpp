@@ -19,7 +19,8 @@ template <class T>
 T* memory(std::size_t slot, Index size) {
   thread_local std::array<std::vector<T>, 5> slots;
   auto& numbers = slots[slot];
-  if (numbers.size() < static_cast<std::size_t>(size)) numbers.resize(static_cast<std::size_t>(size));
+  if (numbers.size() < static_cast<std::size_t>(size))
+    numbers.resize(static_cast<std::size_t>(size));
   return numbers.data();
 }
 
@@ -106,8 +107,8 @@ void ImageProducts<S>::add_scaled(S scale, Index size, const Multiply& multiply,
 }
 
 template <Scalar S>
-void ImageProducts<S>::add_pooled(const Image<S>& u, S* out, std::uint8_t* winners) const
-    requires std::floating_point<S> {
+void ImageProducts<S>::add_pooled(const Image<S>& u, S* out,
+                                  std::uint8_t* winners) const requires std::floating_point<S> {
   add_scaled(
       u.scale, pooled_size(),
       [&](T* to, T* scratch) { packed_.add_pooled(u.data, to, winners, scratch); }, out);
@@ -168,8 +169,7 @@ GradientSums<S>::GradientSums(const MeanFolding& folding, Index pool)
       sums_(num_parts<S> * num_parts<S>, ConvolutionGradient<T>(folding.folded(), pool)) {}
 
 template <Scalar S>
-void GradientSums<S>::add_from_winners(S scale, const Image<S>& pooled,
-                                       const std::uint8_t* winners,
+void GradientSums<S>::add_from_winners(S scale, const Image<S>& pooled, const std::uint8_t* winners,
                                        const Image<S>& u) requires std::floating_point<S> {
   sums_[0].add_from_winners(scale * pooled.scale * u.scale, pooled.data, winners, u.data);
 }

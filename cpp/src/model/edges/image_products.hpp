@@ -65,11 +65,11 @@ class ImageProducts {
   void add_transposed(const Image<S>& above, S* out) const;
   /// Adds the maxima of w * u over windows to out, and stores their winners; see PackedConvolution. The scale of the
   /// image is positive.
-  void add_pooled(const Image<S>& u, S* out, std::uint8_t* winners) const
-      requires std::floating_point<S>;
+  void add_pooled(const Image<S>& u, S* out,
+                  std::uint8_t* winners) const requires std::floating_point<S>;
   /// Adds the transposed product with the image that has the pooled units at their winners to out.
-  void add_from_winners(const Image<S>& pooled, const std::uint8_t* winners, S* out) const
-      requires std::floating_point<S>;
+  void add_from_winners(const Image<S>& pooled, const std::uint8_t* winners,
+                        S* out) const requires std::floating_point<S>;
   /// Returns how many numbers an image has after pooling by a maximum.
   Index pooled_size() const { return packed_.pooled_size(); }
 

@@ -103,7 +103,8 @@ class PooledEdge final : public ImageEdge<S> {
   void pull_image(End end, const ImagePair<S>& u, S* out) const override {
     const S* a = convolved(0, this->forward(), u.source);
     if (end == End::target) {
-      for_each_window(a, [&](Index unit, const Pool& pool, const auto&) { out[unit] += pool.value(); });
+      for_each_window(
+          a, [&](Index unit, const Pool& pool, const auto&) { out[unit] += pool.value(); });
     } else {
       const S* spread = spread_back(a, u.target);
       this->backward().add_transposed({S(1), spread}, out);
@@ -299,7 +300,8 @@ class WinnersEdge final : public ImageEdge<T> {
     const Index channels = shape_.out_channels, columns = shape_.out_width / pool_;
     const Index c = unit % channels, X = unit / channels % columns, Y = unit / channels / columns;
     return ((Y * pool_ + position / pool_) * shape_.out_width + X * pool_ + position % pool_) *
-               channels + c;
+               channels +
+           c;
   }
 
   static inline std::atomic<std::uint64_t> versions{0};
@@ -316,13 +318,15 @@ WeightShape MaxPooled::weights_of(const Shape& from, const Shape& to) const {
 }
 
 WeightShape SoftPooled::weights_of(const Shape& from, const Shape& to) const {
-  require(sharpness > 0 && std::isfinite(sharpness), "SoftPooled", "The sharpness is positive.", sharpness);
+  require(sharpness > 0 && std::isfinite(sharpness), "SoftPooled", "The sharpness is positive.",
+          sharpness);
   return weight_shape(convolution_shape("SoftPooled", windows, pool, from, to));
 }
 
 template <Scalar S>
 std::unique_ptr<Edge<S>> MaxPooled::bind(const EdgeEnds<S>& ends) const {
-  const auto shape = convolution_shape("MaxPooled", windows, pool, ends.source.shape, ends.target.shape);
+  const auto shape =
+      convolution_shape("MaxPooled", windows, pool, ends.source.shape, ends.target.shape);
   if constexpr (std::floating_point<S>)
     if (pool > 1) return std::make_unique<WinnersEdge<S>>(ends, shape, pool);
   return std::make_unique<PooledEdge<S, Maximum<S>>>(ends, shape, pool, Maximum<S>());
@@ -330,12 +334,14 @@ std::unique_ptr<Edge<S>> MaxPooled::bind(const EdgeEnds<S>& ends) const {
 
 template <Scalar S>
 std::unique_ptr<Edge<S>> SoftPooled::bind(const EdgeEnds<S>& ends) const {
-  const auto shape = convolution_shape("SoftPooled", windows, pool, ends.source.shape, ends.target.shape);
-  return std::make_unique<PooledEdge<S, SoftMaximum<S>>>(ends, shape, pool, SoftMaximum<S>(sharpness));
+  const auto shape =
+      convolution_shape("SoftPooled", windows, pool, ends.source.shape, ends.target.shape);
+  return std::make_unique<PooledEdge<S, SoftMaximum<S>>>(ends, shape, pool,
+                                                         SoftMaximum<S>(sharpness));
 }
 
-#define INSTANTIATE(S)                                                                       \
-  template std::unique_ptr<Edge<S>> MaxPooled::bind(const EdgeEnds<S>&) const;               \
+#define INSTANTIATE(S)                                                         \
+  template std::unique_ptr<Edge<S>> MaxPooled::bind(const EdgeEnds<S>&) const; \
   template std::unique_ptr<Edge<S>> SoftPooled::bind(const EdgeEnds<S>&) const;
 INSTANTIATE(float)
 INSTANTIATE(double)
