@@ -198,7 +198,8 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     random, units, degrees = np.random.default_rng(seed), _units(net), _degrees(net)
     theta = np.zeros(net.num_parameters)
     blocks = net.block_views(theta)
-    states = [(unit.state, unit.half_width / 2) for unit in units[1:]]
+    steep = [unit.slope if net.potential == "legendre" else 1.0 for unit in units[1:]]
+    states = [(u.state, slope * u.half_width / 2) for u, slope in zip(units[1:], steep, strict=True)]
     probe, last = Probe(net, x, states, random), len(net.layers) - 1
     for i, coupling in _named(net):
         a, b, block = coupling.source, coupling.target, blocks[f"W{i}"]

@@ -123,8 +123,8 @@ def _table(run: Run, gradient: Gradient | None) -> list[str]:
     """Return layers, matrices and other blocks as three tables side by side."""
     norms = {} if gradient is None else run.model.block_views(gradient.parameters)
     blocks = run.model.blocks.items()
-    matrices = [_block(run, name, block, norms) for name, block in blocks if block.ndim == 2]
-    others = [_block(run, name, block, norms) for name, block in blocks if block.ndim != 2]
+    matrices = [_block(run, name, block, norms) for name, block in blocks if block.ndim >= 2]
+    others = [_block(run, name, block, norms) for name, block in blocks if block.ndim < 2]
     tables = [
         _aligned(_LAYER, _layers(run)),
         _aligned(_BLOCK, matrices) if matrices else [],

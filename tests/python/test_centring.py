@@ -121,5 +121,5 @@ def test_a_stored_trainer_continues_with_the_same_bits(tmp_path: Path, way: str)
 def test_networks_of_eight_hidden_layers_learn_by_default(name: str, cost: Any) -> None:
     data = blobs()
     trainer = eq.Trainer(eq.HopfieldNetwork([4, *[32] * 8, 3], activation=name), cost=cost, batch_size=20)
-    trainer.fit(data, epochs=8)
+    trainer.fit(data, epochs=16)
     assert trainer.evaluate(data).error < 0.08

@@ -71,7 +71,7 @@ TEST(Iterate, EstimatesTheErrorOfEachSample) {
 TEST(Iterate, TheJumpFromTheStartIsNoContraction) {
   const auto step = [](const ConstStateRef<double>& at, State<double>& next) {
     next.resize(2, 1);
-    next << 1, at(0) + at(1) / 4;
+    next << 1, at(0, 0) + at(1, 0) / 4;
   };
   const auto residual = [&](const ConstStateRef<double>& at, PerSample<double>& out) {
     State<double> next;
@@ -82,7 +82,7 @@ TEST(Iterate, TheJumpFromTheStartIsNoContraction) {
   const Report report =
       iterate<double>({1e-2, 100}, 1, PerSample<double>::Ones(1), step, residual, s);
   EXPECT_EQ(report.status(0), Status::converged);
-  EXPECT_NEAR(report.error(0), 4.0 / 3 - s(1), 0.05 * report.error(0));
+  EXPECT_NEAR(report.error(0), 4.0 / 3 - s(1, 0), 0.05 * report.error(0));
 }
 
 TEST(Iterate, GivesUpAtTheLimit) {

@@ -1,0 +1,134 @@
+"""Networks of images in training: inputs of every form, defaults, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import equiprop as eq
+
+#: Kinds of pooling with the activation that a user would choose.
+KINDS = [("max", "hard_sigmoid"), ("mean", "hard_sigmoid"), ("mean", "tanh"), ("soft", "sigmoid")]
+
+
+def bars(count: int, seed: int) -> tuple[Any, Any]:
+    """Return images (count, 2, 8, 8) of a horizontal, a vertical or no bar, and their classes."""
+    rng = np.random.default_rng(seed)
+    x, y = 0.2 * rng.random((count, 2, 8, 8)), rng.integers(0, 3, count)
+    for image, kind, place in zip(x, y, rng.integers(0, 8, count), strict=True):
+        if kind == 0:
+            image[0, place] += 0.8
+        elif kind == 1:
+            image[1, :, place] += 0.8
+    return x, y
+
+
+def network(pooling: str = "max", activation: str = "hard_sigmoid", **options: Any) -> eq.HopfieldNetwork:
+    """Return a small convolutional network for `bars`."""
+    return eq.networks.chain_of_images(
+        (2, 8, 8), [6, 8], 3, kernel=3, padding=1, pooling=pooling, activation=activation, **options
+    )
+
+
+@pytest.mark.parametrize(("pooling", "activation"), KINDS)
+@pytest.mark.parametrize("phase", [None, eq.RecurrentBackpropagation()])
+@pytest.mark.parametrize("cost", [None, eq.CrossEntropy()])
+def test_networks_of_images_learn_by_default(pooling: str, activation: str, phase: Any, cost: Any) -> None:
+    """Every kind of pooling learns bars with both second phases and both costs, without tuning."""
+    options = {} if phase is None else {"second_phase": phase}
+    if cost is not None:
+        options["cost"] = cost
+    trainer = eq.Trainer(network(pooling, activation), batch_size=20, **options)
+    trainer.fit(*bars(300, 0), epochs=15)
+    assert trainer.evaluate(*bars(200, 1)).error <= 0.1
+
+
+@pytest.mark.parametrize("pooling", ["mean", "soft"])
+def test_holomorphic_propagation_learns(pooling: str) -> None:
+    """Linear and soft pooling are complex-differentiable, a maximum is not."""
+    phase = eq.EquilibriumPropagation(eq.holomorphic(0.2, 4))
+    trainer = eq.Trainer(network(pooling, "sigmoid", dtype="float64"), phase, batch_size=20)
+    trainer.fit(*bars(100, 0), epochs=2)
+    assert trainer.history[-1].objective < trainer.history[0].objective
+    with pytest.raises(ValueError, match="holomorphic"):
+        eq.Trainer(network("max", "sigmoid", dtype="float64"), phase).step(*bars(10, 0))
+
+
+def test_images_of_every_form_give_the_same_bits() -> None:
+    """Four dimensions, flat arrays, a Dataset and channels last are one input."""
+    x, y = bars(12, 3)
+    first, last = network(seed=4), network(seed=4, image_format="channels_last")
+    states = [
+        eq.free_phase(first, x).state,
+        eq.free_phase(first, x.reshape(12, -1)).state,
+        eq.free_phase(first, x.tolist()).state,
+        eq.free_phase(last, np.moveaxis(x, 1, -1)).state,
+    ]
+    for state in states[1:]:
+        assert (state == states[0]).all()
+    outputs = []
+    for net, images in ((first, x), (first, x.reshape(12, -1)), (last, np.moveaxis(x, 1, -1))):
+        trainer = eq.Trainer(net.variant(), batch_size=4)
+        trainer.fit(eq.Dataset(images, y), epochs=1)
+        trainer.step(images[:4], y[:4])
+        outputs.append(trainer.predict(images))
+    for output in outputs[1:]:
+        assert (output == outputs[0]).all()
+
+
+def test_images_of_another_shape_are_refused_everywhere() -> None:
+    """An image with its dimensions in another order has the right size, and is refused by its shape."""
+    x, y = bars(8, 0)
+    wrong, trainer = np.moveaxis(x, 1, -1), eq.Trainer(network(), batch_size=4)
+    rule = r"`x` has shape \(batch, 2, 8, 8\). Received shape \((batch|8), 8, 8, 2\)"
+    for call in (
+        lambda: eq.free_phase(trainer.model, wrong),
+        lambda: trainer.step(wrong, y),
+        lambda: trainer.fit(wrong, y, epochs=1),
+        lambda: trainer.fit(eq.Dataset(wrong, y), epochs=1),
+        lambda: trainer.predict(wrong),
+        lambda: trainer.evaluate(wrong, y),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            call()
+
+
+def test_a_trainer_of_images_is_saved_and_explained(tmp_path: Any, capsys: Any) -> None:
+    """A saved trainer goes on with equal bits; the table of `explain` has a row for each block."""
+    x, y = bars(60, 0)
+    whole, half = (eq.Trainer(network(), batch_size=20) for _ in range(2))
+    whole.fit(x, y, epochs=4)
+    half.fit(x, y, epochs=2)
+    eq.save(half, tmp_path / "trainer.safetensors")
+    loaded = eq.load(tmp_path / "trainer.safetensors")
+    loaded.fit(x, y, epochs=2)
+    assert (loaded.model.parameters == whole.model.parameters).all()
+    whole.explain(x, y)
+    table = capsys.readouterr().out
+    assert "W1" in table
+    assert "6x2x3x3" in table
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda: eq.Layer((3, 4)), "a shape"),
+        (lambda: eq.Layer((3, 0, 4)), "at least 1"),
+        (lambda: eq.Convolution(0, 1, (3, 3, 3)), "one number, or a pair"),
+        (lambda: network(image_format="NCHW"), "image_format is"),
+        (lambda: eq.networks.chain_of_images((1, 4, 4), [2, 2, 2], 3, kernel=3), "fits into its image"),
+        (lambda: network(pooling="min"), "`pooling` is"),
+        (
+            lambda: eq.HopfieldNetwork(
+                layers=[eq.Layer((1, 8, 8)), eq.Layer((2, 5, 5))], couplings=[eq.Convolution(0, 1, 3)]
+            ),
+            "The target has the size of the result, 6 x 6",
+        ),
+    ],
+)
+def test_wrong_geometries_are_refused(make: Any, rule: str) -> None:
+    """The error names the rule where the choice is made."""
+    with pytest.raises(ValueError, match=rule):
+        make()
