@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import equiprop as eq
 import numpy as np
 import pytest
-
-import equiprop as eq
 
 #: Kinds of pooling with the activation that a user would choose.
 KINDS = [("max", "hard_sigmoid"), ("mean", "hard_sigmoid"), ("mean", "tanh"), ("soft", "sigmoid")]
