@@ -3,9 +3,9 @@
 python benchmarks/python/bench_images.py --mnist DIR [--repeats 20]
 
 The network is 1-32-64 with 5 x 5 kernels and pooling of 2 x 2, batch 50, one thread. It is first trained on
-100 batches. Both sides then take Adam steps in turns; PyTorch uses channels last, its faster layout here. Times
-are medians of processor time. A product of matrices of 1024 x 1024 in the same process shows what the core can
-do.
+100 batches. Both sides then take Adam steps in turns; PyTorch uses channels last, its faster layout here.
+Times are medians of processor time. A product of matrices of 1024 x 1024 in the same process shows what the
+core can do.
 """
 
 from __future__ import annotations

@@ -119,10 +119,10 @@ def convolutional28(pooling: str = "max", **options: Any) -> HopfieldNetwork:
     hidden2  64x4x4    1024   64      1
     output   10        10     10      0
     <BLANKLINE>
-    block  coupling                    from     to       weights
+    block  coupling                     from     to       weights
     W1     MaxPooled, kernel 5, pool 2  input    hidden1  32x1x5x5
     W2     MaxPooled, kernel 5, pool 2  hidden1  hidden2  64x32x5x5
-    W3     dense                       hidden2  output   1024x10
+    W3     dense                        hidden2  output   1024x10
     <BLANKLINE>
     62346 parameters; block updates in 2 colours
     """

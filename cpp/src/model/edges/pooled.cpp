@@ -122,7 +122,7 @@ class PooledEdge final : public ImageEdge<S> {
     } else {
       S* spread = spread_back(a, v.target);
       if constexpr (!Pool::homogeneous)
-        add_bends(a, convolved(1, this->forward(), v.source), u.target, spread);
+        add_bends(a, convolved(1, up, v.source), u.target, spread);
       down.add_transposed({S(1), spread}, out);
     }
   }
