@@ -210,6 +210,7 @@ def test_separate_feedback_of_images_has_its_own_weights(pooling: str) -> None:
     ("pooling", "activation", "options"),
     [
         ("max", "hard_sigmoid", {}),
+        ("max", "sigmoid", {}),
         ("mean", "tanh", {}),
         ("soft", "sigmoid", {}),
         ("mean", "tanh", {"potential": "quadratic"}),
