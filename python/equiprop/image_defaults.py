@@ -73,7 +73,8 @@ class Probe:
         states: list[tuple[float, float]],
         random: np.random.Generator,
     ) -> None:
-        self.net, self.bare = net.astype("float64"), net.astype("float64")
+        self.net: HopfieldNetwork = net.astype("float64")
+        self.bare: HopfieldNetwork = net.astype("float64")
         self.bare.parameters[:] = 0
         self.random = random
         chosen = np.linspace(0, len(x) - 1, min(len(x), SAMPLES)).astype(np.intp)

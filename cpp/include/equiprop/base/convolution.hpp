@@ -22,7 +22,7 @@ struct Extent {
   Index y = 1;  ///< rows
   Index x = 1;  ///< columns
 
-  bool operator==(const Extent&) const = default;
+  bool operator==(const Extent&) const = default;  ///< compares all members
 };
 
 /// Returns the extent of the image above in one direction:

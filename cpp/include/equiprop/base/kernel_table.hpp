@@ -121,7 +121,8 @@ struct PoolRow {
 template <class T>
 struct WinnerLists {
   std::ptrdiff_t channels;       ///< channels that are listed
-  std::ptrdiff_t height, width;  ///< rows and columns of the pooled image
+  std::ptrdiff_t height;         ///< rows of the pooled image
+  std::ptrdiff_t width;          ///< columns of the pooled image
   int pool;                      ///< rows and columns of a window
   const T* above;                ///< pooled image
   const unsigned char* winners;  ///< winners of its units
@@ -137,19 +138,21 @@ struct WinnerLists {
 /// channels. Columns outside the image are left out.
 template <class T>
 struct WinnersRow {
-  std::ptrdiff_t rows;                       ///< channels below, at most a panel
-  std::ptrdiff_t positions;                  ///< positions above
-  const std::ptrdiff_t* begin;               ///< lists of the positions (see WinnerLists)
-  const T* signals;                          ///< signals of all lists
-  const int* places;                         ///< channels above of all lists
-  const T* packed;                           ///< packed weights of each tap, (rows, channels above)
-  std::ptrdiff_t packed_step;                ///< distance from one tap to the next
-  std::ptrdiff_t packed_width;               ///< distance from one channel above to the next
-  std::ptrdiff_t taps;                       ///< taps of the kernel row
-  std::ptrdiff_t stride, padding, dilation;  ///< horizontal geometry
-  std::ptrdiff_t width;                      ///< columns of the image below
-  T* out;                                    ///< first column of the row below
-  std::ptrdiff_t out_stride;                 ///< distance from one column below to the next
+  std::ptrdiff_t rows;          ///< channels below, at most a panel
+  std::ptrdiff_t positions;     ///< positions above
+  const std::ptrdiff_t* begin;  ///< lists of the positions (see WinnerLists)
+  const T* signals;             ///< signals of all lists
+  const int* places;            ///< channels above of all lists
+  const T* packed;              ///< packed weights of each tap, (rows, channels above)
+  std::ptrdiff_t packed_step;   ///< distance from one tap to the next
+  std::ptrdiff_t packed_width;  ///< distance from one channel above to the next
+  std::ptrdiff_t taps;          ///< taps of the kernel row
+  std::ptrdiff_t stride;        ///< horizontal stride
+  std::ptrdiff_t padding;       ///< horizontal padding
+  std::ptrdiff_t dilation;      ///< horizontal dilation
+  std::ptrdiff_t width;         ///< columns of the image below
+  T* out;                       ///< first column of the row below
+  std::ptrdiff_t out_stride;    ///< distance from one column below to the next
 };
 
 /// Sum of parts of an image at listed places: out[r] += sum over the list of signal * u[r][place], for `rows` rows.

@@ -22,7 +22,7 @@ struct Windows {
   Extent dilation{1, 1};  ///< distance between the numbers of a window
   Index groups =
       1;  ///< number of groups of channels; a group of the target reads one of the source
-  bool operator==(const Windows&) const = default;
+  bool operator==(const Windows&) const = default;  ///< compares all members
 };
 
 /// A convolution, followed by the mean over windows of `mean_pool` x `mean_pool` positions. It is linear in the signals
@@ -40,7 +40,7 @@ struct EQUIPROP_EXPORT Convolution {
   /// Returns the edge that computes with these weights.
   template <Scalar S>
   std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;
-  bool operator==(const Convolution&) const = default;
+  bool operator==(const Convolution&) const = default;  ///< compares all members
 };
 
 /// A convolution, followed by the maximum over windows of `pool` x `pool` positions. The winners are those of the
@@ -60,7 +60,7 @@ struct EQUIPROP_EXPORT MaxPooled {
   /// Returns the edge that computes with these weights.
   template <Scalar S>
   std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;
-  bool operator==(const MaxPooled&) const = default;
+  bool operator==(const MaxPooled&) const = default;  ///< compares all members
 };
 
 /// A convolution, followed by sum a e^(sharpness a) / sum e^(sharpness a) over windows of `pool` x `pool` positions,
@@ -79,7 +79,7 @@ struct EQUIPROP_EXPORT SoftPooled {
   /// Returns the edge that computes with these weights.
   template <Scalar S>
   std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;
-  bool operator==(const SoftPooled&) const = default;
+  bool operator==(const SoftPooled&) const = default;  ///< compares all members
 };
 
 }  // namespace equiprop

@@ -34,8 +34,8 @@ class PlannedMap {
 /// Scratch memory of a thread for the steps of a plan.
 template <std::floating_point T>
 struct PlanScratch {
-  std::vector<Pull<T>> pulls;
-  std::vector<T> sums;  // (units of a layer, batch)
+  std::vector<Pull<T>> pulls;  ///< pulls of a layer
+  std::vector<T> sums;         ///< start plus the maps of a layer, (units, batch)
 };
 
 /// The pulls of all neighbours of each layer, with their packed weights. States are (units, batch).

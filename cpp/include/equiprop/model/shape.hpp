@@ -22,7 +22,7 @@ struct Shape {
   Index positions() const { return height * width; }
   /// Returns the number of units.
   Index units() const { return channels * positions(); }
-  bool operator==(const Shape&) const = default;
+  bool operator==(const Shape&) const = default;  ///< compares all members
 };
 
 }  // namespace equiprop
