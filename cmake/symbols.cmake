@@ -18,9 +18,9 @@ function(equiprop_restrict_exports target)
 endfunction()
 
 # Links the objects of a static library into one object and makes all other symbols local. This requires GNU ld and
-# objcopy; EQUIPROP_SEALED is true if they are available.
+# objcopy; EQUIPROP_SEALED is true if they are available. Sanitizers refer to inline functions that would be local.
 set(EQUIPROP_SEALED FALSE)
-if(CMAKE_LINKER AND CMAKE_OBJCOPY)
+if(CMAKE_LINKER AND CMAKE_OBJCOPY AND NOT EQUIPROP_SANITIZE)
   execute_process(COMMAND "${CMAKE_LINKER}" --help OUTPUT_VARIABLE help ERROR_QUIET)
   if(help MATCHES "--force-group-allocation")
     set(EQUIPROP_SEALED TRUE)

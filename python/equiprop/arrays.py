@@ -6,6 +6,7 @@ One rule holds wherever the library takes an array: NumPy arrays of any real typ
 
 from __future__ import annotations
 
+import math
 import numbers
 import reprlib
 from decimal import Decimal
@@ -174,6 +175,8 @@ def refuse_missing(value: Any, index: Any, where: str, name: str) -> None:
 
 def place(index: Any, name: str) -> str:
     """Return the position of an entry of x, y or states in words, such as ``sample 2, feature 0``."""
+    if len(index) > 2:
+        return f"sample {index[0]}, position {tuple(int(i) for i in index[1:])}"
     column = {"x": "feature", "y": "output"}.get(name, "unit")
     return ", ".join(f"{axis} {i}" for axis, i in zip(("sample", column), index, strict=False))
 
@@ -231,7 +234,7 @@ def flat_images(x: Any, shape: tuple[int, ...], where: str) -> Any:
     if x.ndim <= 2:
         return x
     check_image_shape(x.shape[1:], shape, where)
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def check_image_shape(received: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from equiprop.activations import Activation, activation
 from equiprop.checks import real, require
+from equiprop.couplings import Dense
 from equiprop.defaults import unit_of
 from equiprop.models import HopfieldNetwork, Model
 
@@ -16,7 +17,7 @@ _LIMIT = 1.0
 
 
 class CouplingGuard:
-    """Scales each coupling between free layers back to a largest spectral norm.
+    """Scales each dense coupling between free layers back to a largest spectral norm.
 
     A fixed point of units that no bound holds is stable if the norm of the couplings, weighted by the slopes,
     sqrt(L_a L_b), is below 1. In deep networks a bound costs accuracy (docs/training.md), so it is a default
@@ -41,7 +42,7 @@ class CouplingGuard:
         if math.isfinite(self.limit) and isinstance(model, HopfieldNetwork):
             slopes = [unit_of(activation(layer.activation), model.potential).slope for layer in model.layers]
             for i, coupling in enumerate(model.couplings, start=1):
-                if coupling.source > 0:
+                if coupling.source > 0 and isinstance(coupling, Dense):
                     weight = math.sqrt(slopes[coupling.source] * slopes[coupling.target])
                     self._weights[f"W{i}"] = weight
 

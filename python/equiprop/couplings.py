@@ -52,10 +52,13 @@ class _Images:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        """Store pairs of equal numbers as one number."""
+        """Check the geometry, and store pairs of equal numbers as one number."""
+        where = type(self).__name__
         for name in ("kernel", "stride", "padding", "dilation"):
-            y, x = _pair(getattr(self, name), type(self).__name__, name)
+            y, x = _pair(getattr(self, name), where, name, 0 if name == "padding" else 1)
             object.__setattr__(self, name, y if y == x else (y, x))
+        whole(self.groups, where, "groups", 1)
+        whole(self._pooling, where, "The pooling window", 1)
 
     @property
     def fields(self) -> Fields:
@@ -80,11 +83,11 @@ class _Images:
         return target[0] * (source[0] // max(self.groups, 1)) * y * x
 
     def size(self, source: Shape) -> tuple[int, int]:
-        """Return the number of rows and columns that a target of a source of this shape has."""
+        """Return the rows and columns of the target of a source of this shape; 0 if no kernel fits."""
         where = type(self).__name__
         pairs = [_pair(getattr(self, n), where, n) for n in ("kernel", "stride", "padding", "dilation")]
         first, second = (
-            (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            max(0, (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1)
             for n, kernel, stride, padding, dilation in zip(source[1:], *pairs, strict=True)
         )
         return first // self._pooling, second // self._pooling
@@ -211,13 +214,13 @@ def _position(layer: Any) -> int:
     return whole(layer, "HopfieldNetwork", "The position of a layer", 0)
 
 
-def _pair(value: Any, where: str, name: str) -> tuple[int, int]:
+def _pair(value: Any, where: str, name: str, least: int = 0) -> tuple[int, int]:
     """Return a pair of whole numbers from one or two."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != 2:
             raise ValueError(f"[{where}] `{name}` is one number, or a pair. Received {value!r}.")
-        return whole(value[0], where, name, 0), whole(value[1], where, name, 0)
-    number = whole(value, where, name, 0)
+        return whole(value[0], where, name, least), whole(value[1], where, name, least)
+    number = whole(value, where, name, least)
     return number, number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
@@ -80,13 +81,14 @@ def load_inputs(path: str | os.PathLike[str], num_inputs: int, where: str = "loa
         x = next((array for array in found if array is not None), None)
         require(x is not None, where, "An NPZ file has an array x", f"{sorted(arrays)} in '{path}'")
         assert x is not None
-        x = x.reshape(len(x), -1)
+        x = x if x.ndim > 1 else x[:, None]
     else:
         names, x = _table(path, where)
         if x.shape[1] == num_inputs + 1:
             x = np.delete(x, _label_column(names), axis=1)
-    fits = x.shape[1] == num_inputs
-    require(fits, where, f"The network has {num_inputs} inputs", f"{x.shape[1]} columns in '{path}'")
+    columns = math.prod(x.shape[1:])
+    rule = f"The network has {num_inputs} inputs"
+    require(columns == num_inputs, where, rule, f"{columns} columns in '{path}'")
     return Dataset(x, np.zeros(len(x), np.int64), _scale(x))
 
 
@@ -134,7 +136,7 @@ def _dataset(x: Any, y: Any, path: Path, where: str) -> Dataset:
     elif y.ndim == 1:
         y = y[:, None]
     try:
-        return Dataset(x.reshape(len(x), -1), y, _scale(x))
+        return Dataset(x if x.ndim > 1 else x[:, None], y, _scale(x))
     except (ValueError, TypeError) as error:
         rule = "A data set has finite inputs, and classes 0, 1, ... or finite targets"
         raise ValueError(f"[{where}] {rule}. Received '{path}': {error}") from error

@@ -7,6 +7,7 @@ into memory); `Dataset.batch` converts the samples of one batch.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_samples, dense
+from equiprop.arrays import Array, as_samples, check_image_shape, dense
 from equiprop.augmentation import Augmentation
 from equiprop.checks import check_type, require, whole
 from equiprop.labels import codes_among, encode, read_y
@@ -100,7 +101,7 @@ class Dataset:
         x = as_samples(self.x, "Dataset", "x")
         if x.ndim > 2:
             self._set(image_shape=x.shape[1:])
-            x = x.reshape(len(x), -1)
+            x = x.reshape(len(x), math.prod(x.shape[1:]))
         require(x.ndim == 2 and x.shape[1] > 0, "Dataset", "x has shape (samples, features)", x.shape)
         scale = _scale(self.scale, x, "Dataset")
         y, classes = self._encoded(read_y(self.y, "Dataset"))
@@ -216,6 +217,8 @@ class Dataset:
                 f"An augmentation of images {augmentation.shape} needs {augmentation.num_features} features"
             )
             require(augmentation.num_features == self.num_features, where, rule, self.num_features)
+            if self.image_shape is not None:
+                check_image_shape(self.image_shape, augmentation.shape, where)
         return copy.copy(self)._set(augmentation=augmentation)
 
     def with_classes(self, classes: Array) -> Dataset:

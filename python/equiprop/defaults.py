@@ -198,9 +198,11 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     random, units, degrees = np.random.default_rng(seed), _units(net), _degrees(net)
     theta = np.zeros(net.num_parameters)
     blocks = net.block_views(theta)
-    steep = [unit.slope if net.potential == "legendre" else 1.0 for unit in units[1:]]
-    states = [(u.state, slope * u.half_width / 2) for u, slope in zip(units[1:], steep, strict=True)]
-    probe, last = Probe(net, x, states, random), len(net.layers) - 1
+    probe, last = Probe(net, x, _probe_states(net), random), len(net.layers) - 1
+    maps = probe  # its signals are its states, so its Hessian is the linear map
+    if net.potential == "quadratic":
+        straight = net.variant(potential="legendre")
+        maps = Probe(straight, x, _probe_states(straight), random)
     for i, coupling in _named(net):
         a, b, block = coupling.source, coupling.target, blocks[f"W{i}"]
         alone = np.zeros_like(theta)
@@ -209,7 +211,9 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             dense = isinstance(coupling, Dense)
             w[...] = _orthogonal(random, *w.shape) if dense else random_kernel(random, w.shape)
             norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
-            w /= norm * (1.0 if dense else probe.norm(alone, coupling))
+            if f"B{i}" in blocks:
+                net.block_views(alone)[f"B{i}"][...] = w
+            w /= norm * (1.0 if dense else maps.norm(alone, coupling))
         elif b < last:
             w[...] = random.standard_normal(w.shape)
             w *= units[b].half_width / _spread(probe.drives(alone, b))
@@ -225,6 +229,12 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     for name, offset in offsets.items():
         blocks[name][...] = offset
     return theta.astype(net.dtype)
+
+
+def _probe_states(net: HopfieldNetwork) -> list[tuple[float, float]]:
+    """Return the resting state of each free layer, and the largest deviation from it for a `Probe`."""
+    steep = net.potential == "legendre"
+    return [(u.state, (u.slope if steep else 1.0) * u.half_width / 2) for u in _units(net)[1:]]
 
 
 def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:

@@ -189,7 +189,9 @@ class HopfieldNetwork:
             Layer(shape, Activation(*fields), name) for name, shape, fields in network.layers
         )
         self.couplings: tuple[Coupling, ...] = tuple(coupling_of(*fields) for fields in network.couplings)
-        self.image_format = "channels_first" if network.channels_first else "channels_last"
+        # The file of a network whose input is no image has no format.
+        first = network.channels_first or not self.layers[0].is_image
+        self.image_format = "channels_first" if first else "channels_last"
         self.potential = network.potential.name.lower()
         self.feedback = "separate" if network.separate_feedback else "tied"
         self._parameters: Array = network.parameters

@@ -15,7 +15,7 @@ from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
 from equiprop.models import Model
 from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
-from equiprop.training_data import are_one_hot, as_dataset, presented, with_given_weight
+from equiprop.training_data import are_one_hot, as_dataset, check_images, presented, with_given_weight
 
 
 class Predictor:
@@ -121,6 +121,7 @@ class Predictor:
         if isinstance(x, Dataset):
             if scale is not None:
                 raise ValueError(f"[{where}] scale is for arrays; a Dataset has one. Received {scale}.")
+            check_images(x, self.model, where)
             batches = dataset_inputs(self.model, self._presented(x, where))
         else:
             samples = input_samples(self.model, x)

@@ -278,13 +278,18 @@ def _check_sizes(data: Dataset, model: Model, where: str, name: str) -> None:
             f"[{where}] {name} has one feature for each of the {inputs} inputs of the model. "
             f"Received {data.num_features} features."
         )
-    if data.image_shape is not None and isinstance(model, HopfieldNetwork) and model.layers[0].is_image:
-        check_image_shape(data.image_shape, model.input_shape, where)
+    check_images(data, model, where)
     if not data.is_classification and data.num_outputs != model.num_outputs:
         raise ValueError(
             f"[{where}] {name} has one target for each of the {model.num_outputs} outputs of the model. "
             f"Received {data.num_outputs} targets per sample."
         )
+
+
+def check_images(data: Dataset, model: Model, where: str) -> None:
+    """Raise ValueError if the samples are images of another shape than the input of the model."""
+    if data.image_shape is not None and isinstance(model, HopfieldNetwork) and model.layers[0].is_image:
+        check_image_shape(data.image_shape, model.input_shape, where)
 
 
 def _classes_of_outputs(data: Dataset, outputs: int, where: str) -> Array:

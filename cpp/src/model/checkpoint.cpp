@@ -90,9 +90,10 @@ std::string layer_text(const Layer& layer) {
                       "], \"name\": ", json_string(layer.name), shape_text(layer.shape), "}");
 }
 
-/// Returns the member for the format of input images; it is left out where it makes no difference.
+/// Returns the member for the format of input images; it is left out if the input is none.
 std::string format_text(const Topology& topology) {
-  return topology.converts_input() ? ", \"image_format\": \"channels_first\"" : "";
+  if (topology.layers().front().shape.positions() == 1) return "";
+  return concatenated(", \"image_format\": ", json_string(word(formats, topology.format())));
 }
 
 std::string description_text(const Topology& topology, TensorType type) {
@@ -150,6 +151,7 @@ Shape read_shape(json::Reader& reader) {
 Layer read_layer(json::Reader& reader) {
   constexpr auto rule = "A layer has a name, units or a shape, and an activation."sv;
   Layer layer;
+  bool is_active = false;
   const auto member = [&](const std::string& name) {
     if (name == "name")
       layer.name = reader.string("The name of a layer is text.");
@@ -157,12 +159,13 @@ Layer read_layer(json::Reader& reader) {
       layer.shape = reader.count("The units of a layer are a non-negative integer.");
     else if (name == "shape")
       layer.shape = read_shape(reader);
-    else if (name == "activation")
+    else if (name == "activation") {
       layer.activation = read_activation(reader);
-    else
+      is_active = true;
+    } else
       reader.refuse(rule, name);
   };
-  if (reader.object(rule, member) != 3) reader.refuse(rule, "fewer");
+  if (reader.object(rule, member) != 3 || !is_active) reader.refuse(rule, "fewer");
   return layer;
 }
 
@@ -195,6 +198,7 @@ Coupling read_image_coupling(json::Reader& reader) {
   constexpr auto rule =
       "A coupling of images has a kind, layers, kernel, stride, padding, dilation, groups and pool."sv;
   ImageCoupling c;
+  bool is_sharp = false;
   const auto member = [&](const std::string& name) {
     if (name == "kind")
       c.kind = reader.string(rule);
@@ -212,14 +216,15 @@ Coupling read_image_coupling(json::Reader& reader) {
       c.windows.groups = reader.count(rule);
     else if (name == "pool")
       c.pool = reader.count(rule);
-    else if (name == "sharpness")
+    else if (name == "sharpness") {
       c.sharpness = reader.number(rule);
-    else
+      is_sharp = true;
+    } else
       reader.refuse(rule, name);
   };
-  const Index members = reader.object(rule, member);
-  if (members != (c.kind == "soft_pooled" ? 9 : 8))
-    reader.refuse(rule, "another number of members");
+  const std::size_t members = reader.object(rule, member);
+  if (is_sharp != (c.kind == "soft_pooled") || members != (is_sharp ? 9u : 8u))
+    reader.refuse(rule, "other members");
   return coupling_of(reader, c);
 }
 

@@ -75,6 +75,8 @@ void ClampedInput<S>::check_parameters() const {
     return all_finite(network_->parameters().segment(block.offset, block.size()));
   };
   bool finite = all_finite(*drive_);
+  for (const auto e : topology.from_input())  // a kernel may have weights that read only padding
+    finite = finite && (!topology.couplings()[e].directed() || is_finite(topology.weights(e)));
   for (const auto e : topology.inner()) {
     finite = finite && is_finite(topology.weights(e));
     if (topology.feedback() == Feedback::separate)

@@ -49,17 +49,19 @@ def _without_energy(problem: Problem) -> str | None:
     return None if problem.model.conservative else "the model has no energy"
 
 
-def _with_kinks(problem: Problem) -> str | None:
-    if isinstance(problem.model, HopfieldNetwork) and not problem.model.holomorphic:
-        return "activations with kinks have no expansion in beta (see the claim bounded)"
-    return _without_energy(problem)
-
-
 def _with_maxima(problem: Problem) -> str | None:
     model = problem.model
     if isinstance(model, HopfieldNetwork) and any(isinstance(c, MaxPooled) for c in model.couplings):
         return "differences cross the kinks of maxima over windows"
     return None
+
+
+def _with_kinks(problem: Problem) -> str | None:
+    if _with_maxima(problem):
+        return "maxima over windows have no expansion in beta"
+    if isinstance(problem.model, HopfieldNetwork) and not problem.model.holomorphic:
+        return "activations with kinks have no expansion in beta (see the claim bounded)"
+    return _without_energy(problem)
 
 
 def _with_held_units(problem: Problem) -> str | None:

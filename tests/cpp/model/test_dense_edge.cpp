@@ -57,12 +57,21 @@ TYPED_TEST(DenseEdge, PullsOnEitherEndByTheWeightsOfThatDirection) {
   for (const Op op : {Op::none, Op::transpose}) {
     const State<S> to_target = of.weights(op == Op::none ? of.forward : of.backward),
                    to_source = of.weights(op == Op::none ? of.backward : of.forward);
-    State<S> out = before.topRows(3);
-    of.edge->pull(End::target, op, {scale, u}, out);
-    of.expect(out, before.topRows(3) + scale * to_target * u, "pull on the target");
-    out = before;
-    of.edge->pull(End::source, op, {scale, v}, out);
-    of.expect(out, before + scale * to_source.transpose() * v, "pull on the source");
+    const EdgeSignals<S> signals{{scale, u}, {scale, v}};
+    const auto pull = [&](End end, State<S> out) {
+      of.edge->tangent_pull(end, op, signals, signals, out);
+      return out;
+    };
+    const State<S> target = pull(End::target, before.topRows(3)),
+                   source = pull(End::source, before);
+    of.expect(target, before.topRows(3) + scale * to_target * u, "pull on the target");
+    of.expect(source, before + scale * to_source.transpose() * v, "pull on the source");
+    if (op == Op::transpose) continue;
+    State<S> on_target = before.topRows(3), on_source = before;
+    of.edge->pull(End::target, signals, on_target);
+    of.edge->pull(End::source, signals, on_source);
+    of.expect(on_target, target, "the pull is its own tangent");
+    of.expect(on_source, source, "the pull is its own tangent");
   }
 }
 
@@ -84,13 +93,19 @@ TYPED_TEST(DenseEdge, HandsItsProductsOver) {
   BoundEdge<S> of;
   const State<S> a = random_numbers<S>(of.random, 3, of.batch),
                  b = random_numbers<S>(of.random, 5, of.batch);
-  const std::vector<OuterProduct<S>> terms{{S(0.5), a, b}, {S(-2), a, b}};
-  Parameters<S> sum = Parameters<S>::Zero(40);
+  const std::vector<EdgeSignals<S>> terms{{{S(0.5), b}, {S(2), a}}, {{S(-2), b}, {S(1), a}}};
+  Parameters<S> sum = Parameters<S>::Zero(40), expected = sum;
   AddTo<S> sink(sum);
-  of.edge->add_products(of.backward, terms, sink);
-  Parameters<S> expected = Parameters<S>::Zero(40);
-  expected.segment(20, 15) = State<S>(S(-1.5) * a * b.transpose()).reshaped();
-  of.expect(sum, expected, "the block alone");
+  of.edge->add_products(terms, sink);
+  expected.segment(2, 15) = State<S>(S(-1) * a * b.transpose()).reshaped();
+  of.expect(sum, expected, "the forward weights alone");
+  const State<S> da = random_numbers<S>(of.random, 3, of.batch),
+                 db = random_numbers<S>(of.random, 5, of.batch);
+  sum.setZero();
+  of.edge->add_tangent_products(S(0.5), {{S(1), b}, {S(1), a}}, {{S(1), db}, {S(1), da}}, sink);
+  expected.segment(2, 15) = State<S>(S(0.5) * da * b.transpose()).reshaped();
+  expected.segment(20, 15) = State<S>(S(0.5) * a * db.transpose()).reshaped();
+  of.expect(sum, expected, "the weights of both directions");
 }
 
 /// In the plan, the pull of each layer has the gain of its linear signal.
@@ -112,7 +127,7 @@ TYPED_TEST(PlannedEdge, PlansBothDirections) {
   plan.pack();
   const State<S> s = random_numbers<S>(of.random, 10, of.batch);
   State<S> out = State<S>::Zero(10, of.batch);
-  std::vector<Pull<S>> scratch;
+  PlanScratch<S> scratch;
   for (const std::size_t layer : {1, 2})
     plan.step(layer, s, State<S>(), nullptr, out, nullptr, scratch);
   of.expect(out.bottomRows(3), S(0.5) * of.weights(of.forward) * s.middleRows(2, 5), "target");

@@ -9,7 +9,7 @@
 namespace equiprop::tests {
 namespace {
 
-constexpr double rounding = 1e-12;
+constexpr double rounding = 1e-12, step = 1e-6;  // of central differences
 
 /// A random geometry with an image below and the shape of the target.
 struct Geometry {
@@ -152,7 +152,6 @@ TEST(ImageEdge, PullsOnTheTargetWithThePooledConvolution) {
 }
 
 TEST(ImageEdge, PullsOnTheSourceWithTheDerivativeOfPhi) {
-  constexpr double step = 1e-6;
   for_each_edge([](Probe& p) {
     State<double> pull = State<double>::Zero(p.source.rows(), 2);
     p.edge->pull(End::source, p.signals(), pull);
@@ -168,7 +167,6 @@ TEST(ImageEdge, PullsOnTheSourceWithTheDerivativeOfPhi) {
 
 /// The derivative by the weights, along a direction in the weights, is that of phi.
 TEST(ImageEdge, HandsOverTheDerivativeByTheWeights) {
-  constexpr double step = 1e-6;
   for_each_edge([](Probe& p) {
     Parameters<double> grad = Parameters<double>::Zero(p.theta.size());
     AddTo<double> sink(grad);
@@ -306,7 +304,7 @@ TEST(ImageNetwork, RefusesAGeometryThatDoesNotFit) {
                 .find("has the input as its source"),
             std::string::npos);
   EXPECT_NE(refusal(image, {2, 3, 2}, Coupling(SoftPooled{0, 1, {{1, 1}}, 2, 0}))
-                .find("The sharpness is positive"),
+                .find("The sharpness is positive and at most 2^20"),
             std::string::npos);
   EXPECT_EQ(refusal(image, {3, 4, 3}, convolution({{3, 3}})), "accepted");
 }

@@ -64,7 +64,7 @@ struct Plan {
   std::deque<State<T>> weights;  // the plan refers to these weights
   std::vector<Pulled> pulls;
   State<T> s, start;
-  std::vector<Pull<T>> scratch;
+  PlanScratch<T> scratch;
 };
 
 template <class T>

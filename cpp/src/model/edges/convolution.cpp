@@ -43,7 +43,9 @@ class ConvolutionEdge final : public ImageEdge<S> {
 }  // namespace
 
 WeightShape Convolution::weights_of(const Shape& from, const Shape& to) const {
-  return weight_shape(convolution_shape("Convolution", windows, mean_pool, from, to));
+  const ConvolutionShape shape = convolution_shape("Convolution", windows, mean_pool, from, to);
+  MeanFolding(shape, mean_pool).folded().check();
+  return weight_shape(shape);
 }
 
 template <Scalar S>

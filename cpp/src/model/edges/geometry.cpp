@@ -8,8 +8,6 @@ namespace {
 constexpr Index most =
     Index{1} << 20;  // of every number of a geometry, so that sums cannot overflow
 
-constexpr double most_weights = 274877906944;  // 2^38
-
 void check_windows(const char* where, const Windows& w, Index pool) {
   const auto within = [&](const char* rule, const Extent& e, Index least) {
     require(e.y >= least && e.x >= least && e.y <= most && e.x <= most, where, rule, e.y, " x ",
@@ -54,10 +52,7 @@ ConvolutionShape convolution_shape(const char* where, const Windows& w, Index po
   require(height == to.height && width == to.width, where,
           concatenated("The target has the size of the result, ", height, " x ", width, "."),
           to.height, " x ", to.width);
-  const double weights = static_cast<double>(shape.out_channels) *
-                         static_cast<double>(shape.channels / groups) *
-                         static_cast<double>(w.kernel.y) * static_cast<double>(w.kernel.x);
-  require(weights <= most_weights, where, "A coupling has at most 2^38 weights.", weights);
+  shape.check();
   return shape;
 }
 

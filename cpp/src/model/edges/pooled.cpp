@@ -121,8 +121,7 @@ class PooledEdge final : public ImageEdge<S> {
       add_tangents(a, convolved(1, up, v.source), out);
     } else {
       S* spread = spread_back(a, v.target);
-      if constexpr (!Pool::homogeneous)
-        add_bends(a, convolved(1, up, v.source), u.target, spread);
+      if constexpr (!Pool::homogeneous) add_bends(a, convolved(1, up, v.source), u.target, spread);
       down.add_transposed({S(1), spread}, out);
     }
   }
@@ -318,8 +317,8 @@ WeightShape MaxPooled::weights_of(const Shape& from, const Shape& to) const {
 }
 
 WeightShape SoftPooled::weights_of(const Shape& from, const Shape& to) const {
-  require(sharpness > 0 && std::isfinite(sharpness), "SoftPooled", "The sharpness is positive.",
-          sharpness);
+  require(sharpness > 0 && sharpness <= 1048576, "SoftPooled",
+          "The sharpness is positive and at most 2^20.", sharpness);
   return weight_shape(convolution_shape("SoftPooled", windows, pool, from, to));
 }
 
