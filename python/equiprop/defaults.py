@@ -20,7 +20,7 @@ from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.couplings import Coupling, Dense
-from equiprop.image_defaults import Probe, kernel_reads, random_kernel, step_norm
+from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
@@ -128,13 +128,6 @@ def _named(net: HopfieldNetwork) -> list[tuple[int, Coupling]]:
     return list(enumerate(net.couplings, start=1))
 
 
-def _orthogonal(random: np.random.Generator, rows: int, columns: int) -> _Floats:
-    """Return a random matrix whose singular values are all 1."""
-    q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
-    q = q * np.sign(np.diag(r))
-    return q if rows >= columns else q.T
-
-
 def _spread(drives: _Floats) -> float:
     """Return the standard deviation of drives (samples, units); their size if the samples are equal."""
     size = float(np.sqrt(np.square(drives).mean()))
@@ -172,9 +165,7 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             w = random.standard_normal(shape)
             w *= units[b].half_width / _spread(x @ w)
         else:
-            w = _orthogonal(random, *shape) / np.sqrt(
-                degrees[a] * degrees[b] * units[a].slope * units[b].slope
-            )
+            w = orthogonal(random, shape) / np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
             blocks[f"b{a}"][...] -= w @ mean[b]
         blocks[f"W{i}"][...] = w
         if f"B{i}" in blocks:
@@ -208,12 +199,11 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
         alone = np.zeros_like(theta)
         w = net.block_views(alone)[f"W{i}"]
         if a > 0:
-            dense = isinstance(coupling, Dense)
-            w[...] = _orthogonal(random, *w.shape) if dense else random_kernel(random, w.shape)
+            w[...] = orthogonal(random, w.shape)
             norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
             if f"B{i}" in blocks:
                 net.block_views(alone)[f"B{i}"][...] = w
-            w /= norm * (1.0 if dense else maps.norm(alone, coupling))
+            w /= norm * (1.0 if isinstance(coupling, Dense) else maps.norm(alone, coupling))
         elif b < last:
             w[...] = random.standard_normal(w.shape)
             w *= units[b].half_width / _spread(probe.drives(alone, b))
@@ -243,11 +233,10 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     A step of Adam moves every entry by about its rate, so a step of a coupling has spectral size rate *
     sqrt(entries): the rate c / sqrt(entries L_a L_b) makes it c relative to the slopes, with c = 0.2 / n for
     n <= 5 hidden layers, and 1 / n^2 for more; `step_norm` says what replaces sqrt(entries) for a
-    convolution. If all entries move in one direction, a drive moves by the
-    rate times the sum of all signals, which in wide layers is limited to 1.25 c h; for the input, by the rate
-    times sum_i |x_i| over what a unit reads, which is c h. The taps of inner kernels are taken as incoherent.
-    The rate of a bias is c h / 40; that of an output bias is also divided by
-    the logit scale.
+    convolution. If all entries move in one direction, a drive moves by the rate times the sum of all signals,
+    which in wide layers is limited to 1.25 c h; for the input, by the rate times sum_i |x_i| over what a unit
+    reads, which is c h. The taps of inner kernels are taken as incoherent. The rate of a bias is c h / 40;
+    that of an output bias is also divided by the logit scale.
     """
     units = _units(net)
     hidden = max(len(net.layers) - 2, 1)

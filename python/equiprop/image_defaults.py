@@ -3,7 +3,7 @@
 The rules are those of `equiprop.defaults`, stated for the linear map of a coupling in place of a matrix: a
 coupling between free layers has the spectral norm 1 / sqrt(d_a d_b L_a L_b), and biases let units rest in the
 middle of their slope. Pooling and sharing of weights are part of the linear map, so its norm is measured with
-products of the Hessian. See docs/training.md.
+products of the Hessian. See docs/images.md.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def kernel_reads(coupling: Convolution | MaxPooled | SoftPooled, source: Layer) 
     return y * x, source.shape[0] // coupling.groups
 
 
-def random_kernel(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
-    """Return a kernel whose rows, the weights of one number of the target, are orthogonal or span all."""
+def orthogonal(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
+    """Return random weights that are a matrix (shape[0], other entries) whose singular values are all 1."""
     rows, columns = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.sign(np.diag(r))

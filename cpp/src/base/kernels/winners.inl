@@ -157,7 +157,7 @@ EQUIPROP_INLINE void add_list(const List<T>& list, const T* from, Size from_step
   }
 }
 
-/// Rows of two vectors whose sums stay in registers.
+/// Number of rows of two vectors whose sums stay in registers.
 constexpr int list_rows = tile_columns < 8 ? tile_columns : 8;
 
 /// add_list for a number of rows known at run time.

@@ -72,8 +72,9 @@ void ImageEdge<S>::tangent_pull(End end, Op op, const EdgeSignals<S>& u, const E
   });
 }
 
-/// Hands the sums over all samples of add(sample, forward sums, backward sums) to a sink; those of the backward weights
-/// only if `both` is true. The samples are divided into parts whose sums are added in order.
+/// Hands the sums over all samples of add(sample, forward sums, backward sums) to a sink; those of separate backward
+/// weights only if `both` is true. The samples are divided into parts whose sums are added in order. If a part throws,
+/// all sums are dropped, so that the next call starts from 0.
 template <Scalar S>
 template <class Add>
 void ImageEdge<S>::sum_images(Index batch, bool both, const Add& add,
@@ -83,21 +84,26 @@ void ImageEdge<S>::sum_images(Index batch, bool both, const Add& add,
   const std::lock_guard lock(sums_->busy);
   auto& [busy, forward, backward] = *sums_;
   while (static_cast<Index>(forward.size()) < parts) forward.emplace_back(folding_, pool_);
-  while (both && static_cast<Index>(backward.size()) < parts)
+  const bool separate = both && !tied();
+  while (separate && static_cast<Index>(backward.size()) < parts)
     backward.emplace_back(folding_, pool_);
-  parallel_for(parts, [&](Index part) {
-    const auto k = static_cast<std::size_t>(part);
-    for (Index j = batch * part / parts; j < batch * (part + 1) / parts; ++j)
-      add(j, forward[k], both ? &backward[k] : nullptr);
-  });
+  try {
+    parallel_for(parts, [&](Index part) {
+      const auto k = static_cast<std::size_t>(part);
+      for (Index j = batch * part / parts; j < batch * (part + 1) / parts; ++j)
+        add(j, forward[k], separate ? backward[k] : forward[k]);
+    });
+  } catch (...) {
+    forward.clear();
+    backward.clear();
+    throw;
+  }
   const auto total = [&](std::vector<GradientSums<S>>& sums, Parameters<S>& grad) {
     for (auto& part : sums) part.finish(grad.data());
   };
   Parameters<S> grad = Parameters<S>::Zero(ends_.forward.size());
   total(forward, grad);
-  if (tied()) {
-    total(backward, grad);
-  } else if (both) {
+  if (separate) {
     Parameters<S> back = Parameters<S>::Zero(ends_.backward.size());
     total(backward, back);
     sink.numbers(ends_.backward.offset, back);
@@ -125,7 +131,7 @@ void ImageEdge<S>::add_products(std::span<const EdgeSignals<S>> terms,
   }
   sum_images(
       terms.front().source.rows.cols(), false,
-      [&](Index j, GradientSums<S>& forward, GradientSums<S>*) {
+      [&](Index j, GradientSums<S>& forward, GradientSums<S>&) {
         for (const EdgeSignals<S>& u : terms) add_gradient(sample(u, j), forward);
       },
       sink);
@@ -141,8 +147,8 @@ void ImageEdge<S>::add_tangent_products(S scale, const EdgeSignals<S>& u, const 
   }
   sum_images(
       u.source.rows.cols(), true,
-      [&](Index j, GradientSums<S>& forward, GradientSums<S>* backward) {
-        add_tangent_gradient(scale, sample(u, j), sample(v, j), forward, *backward);
+      [&](Index j, GradientSums<S>& forward, GradientSums<S>& backward) {
+        add_tangent_gradient(scale, sample(u, j), sample(v, j), forward, backward);
       },
       sink);
 }

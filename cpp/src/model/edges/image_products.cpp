@@ -3,7 +3,7 @@
 namespace equiprop {
 namespace {
 
-/// Part `k` of a number: its real or imaginary part, or the value or the derivative of a dual number.
+/// Returns part `k` of a number: its real or imaginary part, or the value or the derivative of a dual number.
 template <class S>
 RealOf<S> part(const S& x, int k) {
   if constexpr (std::same_as<S, Complex>)
