@@ -176,6 +176,8 @@ def test_a_stream_is_learned_without_allocating(shell, example) -> None:
     assert len(errors) == 8
     assert errors[-1] < 12 < errors[0]
     assert memory["allocations"] == 0
+    if memory["lanes"] == 16:
+        assert printed.split("\n", 8)[-1] in DOCUMENT
 
 
 @pytest.mark.parametrize("isa", ["generic", ""])
@@ -185,7 +187,7 @@ def test_memory_is_what_the_document_says(shell, example, sizes: tuple[int, int,
     _, other = online(shell, example, 64, 48, 10, 2, isa=isa)
     assert memory["allocations"] == 0
     assert memory["arrays"] == bytes_of_arrays(*sizes, memory["lanes"])
-    assert memory["objects"] == other["objects"] < 10_000
+    assert memory["objects"] == other["objects"] < 11_000
     assert memory["peak"] == memory["arrays"] + memory["objects"]
 
 

@@ -107,7 +107,7 @@ TEST(AdaptedEnergy, AndADecoratorPassOnWhatATypeOffers) {
   const auto compare_states = [&](const std::string& what, const auto& fill) {
     p.compare(what, p.units, p.batch, fill);
   };
-  const auto& [s, v] = std::tie(p.s, p.v);
+  const State<double>&s = p.s, &v = p.v;
   compare_states("gradient", [&](auto& e, auto out) { e.gradient(s, out); });
   compare_states("hessian", [&](auto& e, auto out) { e.hessian_vector_product(s, v, out); });
   compare_states("transposed hessian",

@@ -265,12 +265,12 @@ TEST_F(FalseCheckpointTest, NumbersThatAreNoScalingAreRefused) {
   });
   constexpr double inf = std::numeric_limits<double>::infinity();
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  for (const auto& [name, value] :
-       {std::pair("scaling.factor", 0.0), std::pair("scaling.factor", -1.0),
-        std::pair("scaling.factor", inf), std::pair("scaling.factor", nan),
-        std::pair("scaling.offset", -inf), std::pair("scaling.offset", nan)})
-    change(numbers,
-           [&](auto& tensors) { std::memcpy(tensors[name].bytes.data(), &value, sizeof value); });
+  for (const auto& number : {std::pair("scaling.factor", 0.0), std::pair("scaling.factor", -1.0),
+                             std::pair("scaling.factor", inf), std::pair("scaling.factor", nan),
+                             std::pair("scaling.offset", -inf), std::pair("scaling.offset", nan)})
+    change(numbers, [&](auto& tensors) {
+      std::memcpy(tensors[number.first].bytes.data(), &number.second, sizeof number.second);
+    });
 }
 
 TEST_F(FalseCheckpointTest, ParametersThatAreNotFiniteAreNotLoaded) {

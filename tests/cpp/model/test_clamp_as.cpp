@@ -64,7 +64,7 @@ bool takes(const Case& c) {
 
 template <class S>
 void check_states(Probe<S>& probe) {
-  const auto& [s, v] = std::tie(probe.s, probe.v);
+  const State<S>&s = probe.s, &v = probe.v;
   const Index units = s.rows(), batch = s.cols(), outputs = probe.shared.num_outputs();
   const Nudge<S> nudge{
       random_two_parts<S>(probe.random, random_state(probe.random, outputs, batch))};
@@ -87,7 +87,7 @@ void check_states(Probe<S>& probe) {
 
 template <class S>
 void check_parameters(Probe<S>& probe) {
-  const auto& [s, v] = std::tie(probe.s, probe.v);
+  const State<S>&s = probe.s, &v = probe.v;
   const Index size = probe.network.parameters().size();
   ASSERT_EQ(probe.shared.num_parameters(), size);
   ASSERT_EQ(probe.shared.conservative(), probe.reference.conservative());

@@ -43,7 +43,7 @@ using Method = std::function<void(const AnyEnergy<double>&, StateRef<double>)>;
 
 /// Returns every function of a state that an energy and a vector field have in common.
 std::vector<std::pair<std::string, Method>> methods(const Probe& probe) {
-  const auto& [s, v] = std::tie(probe.s, probe.v);
+  const State<double>&s = probe.s, &v = probe.v;
   std::vector<std::pair<std::string, Method>> all{
       {"gradient", [&](const auto& e, auto out) { e.gradient(s, out); }},
       {"hessian_vector_product",

@@ -82,7 +82,8 @@ void ImageEdge<S>::sum_images(Index batch, bool both, const Add& add,
   const Index parts =
       std::clamp((batch + images_per_task - 1) / images_per_task, Index{1}, most_parts);
   const std::lock_guard lock(sums_->busy);
-  auto& [busy, forward, backward] = *sums_;
+  std::vector<GradientSums<S>>& forward = sums_->forward;
+  std::vector<GradientSums<S>>& backward = sums_->backward;
   while (static_cast<Index>(forward.size()) < parts) forward.emplace_back(folding_, pool_);
   const bool separate = both && !tied();
   while (separate && static_cast<Index>(backward.size()) < parts)

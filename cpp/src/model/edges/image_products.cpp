@@ -109,20 +109,22 @@ void ImageProducts<S>::add_scaled(S scale, Index size, const Multiply& multiply,
 template <Scalar S>
 void ImageProducts<S>::add_pooled(const Image<S>& u, S* out,
                                   std::uint8_t* winners) const requires std::floating_point<S> {
-  add_scaled(
-      u.scale, pooled_size(),
-      [&](T* to, T* scratch) { packed_.add_pooled(u.data, to, winners, scratch); }, out);
+  if constexpr (std::floating_point<S>)  // clang 14 instantiates functions whose constraint fails
+    add_scaled(
+        u.scale, pooled_size(),
+        [&](T* to, T* scratch) { packed_.add_pooled(u.data, to, winners, scratch); }, out);
 }
 
 template <Scalar S>
 void ImageProducts<S>::add_from_winners(const Image<S>& pooled, const std::uint8_t* winners,
                                         S* out) const requires std::floating_point<S> {
-  add_scaled(
-      pooled.scale, packed_.shape().size(),
-      [&](T* to, T* scratch) {
-        packed_.add_transposed_from_winners(pooled.data, winners, to, scratch);
-      },
-      out);
+  if constexpr (std::floating_point<S>)
+    add_scaled(
+        pooled.scale, packed_.shape().size(),
+        [&](T* to, T* scratch) {
+          packed_.add_transposed_from_winners(pooled.data, winners, to, scratch);
+        },
+        out);
 }
 
 template <Scalar S>
@@ -171,7 +173,8 @@ GradientSums<S>::GradientSums(const MeanFolding& folding, Index pool)
 template <Scalar S>
 void GradientSums<S>::add_from_winners(S scale, const Image<S>& pooled, const std::uint8_t* winners,
                                        const Image<S>& u) requires std::floating_point<S> {
-  sums_[0].add_from_winners(scale * pooled.scale * u.scale, pooled.data, winners, u.data);
+  if constexpr (std::floating_point<S>)
+    sums_[0].add_from_winners(scale * pooled.scale * u.scale, pooled.data, winners, u.data);
 }
 
 /// A complex factor multiplies the smaller image, so that only real sums remain.
