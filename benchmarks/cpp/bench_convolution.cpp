@@ -38,7 +38,7 @@ double taps_inside(Index in, Index out, Index kernel, Index padding) {
   return count;
 }
 
-/// Images of a batch, a packed convolution, and pooled units of which a fraction is 0.
+/// Images of a batch, and a packed convolution.
 struct Images {
   ConvolutionShape shape;
   Index count;
@@ -48,6 +48,7 @@ struct Images {
   Eigen::Matrix<std::uint8_t, Eigen::Dynamic, Eigen::Dynamic> winners;
   Parameters<float> scratch, grad;
 
+  /// `zeros` is the fraction of units of both images that are 0.
   Images(const ConvolutionShape& s, Index count, double zeros)
       : shape(s),
         count(count),
@@ -68,6 +69,8 @@ struct Images {
       winners.data()[i] = static_cast<std::uint8_t>(random.below(4));
       if (random.uniform() < zeros) pooled.data()[i] = 0;
     }
+    for (Index i = 0; i < below.size(); ++i)
+      if (random.uniform() < zeros) below.data()[i] = 0;
   }
   /// Returns the flops of the dense products; those with padding are not counted.
   double flops() const {
@@ -114,7 +117,7 @@ void run_gradient_from_winners(Images& images) {
   images.gradient_from_winners.finish(images.grad.data());
 }
 
-/// `zeros` is the fraction of pooled units that are 0, and `part` that of the dense products which are computed.
+/// `zeros` is the fraction of units that are 0, and `part` that of the dense products which are computed.
 void register_run(const Case& c, const std::string& what, double zeros, double part,
                   void (*run)(Images&)) {
   add_benchmark(
@@ -128,6 +131,9 @@ const Registration registration([] {
   for (const Case& c : cases) {
     register_run(c, "forward", 0, 1, run_forward);
     register_run(c, "forward and pooling", 0, 1, run_pooled);
+    for (const double zeros : {0.5, 0.8})
+      register_run(c, "forward and pooling, zeros " + std::to_string(zeros).substr(0, 3), zeros,
+                   1 - zeros, run_pooled);
     register_run(c, "transposed", 0, 1, run_transposed);
     register_run(c, "gradient", 0, 1, run_gradient);
     for (const double zeros : {0.0, 0.8}) {

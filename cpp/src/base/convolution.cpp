@@ -88,6 +88,12 @@ void check_winners(Index pool) {
           pool);
 }
 
+/// Returns true if add_pooled_from_units supports the geometry, and its lists of channels are long enough to be fast.
+template <std::floating_point T>
+bool PackedConvolution<T>::skips_zeros() const {
+  return shape_.stride.x == 1 && shape_.group_channels() >= kernels_->lanes;
+}
+
 template <std::floating_point T>
 PackedConvolution<T>::PackedConvolution(const ConvolutionShape& shape, Index pool,
                                         const Kernels<T>& kernels)
@@ -97,10 +103,11 @@ PackedConvolution<T>::PackedConvolution(const ConvolutionShape& shape, Index poo
   const Index below = shape.group_channels(), above = shape.group_out_channels();
   forward_size_ = whole_lines<T>(kernels.packed_size(above, run_depth(shape)));
   transposed_size_ = whole_lines<T>(kernels.packed_size(below, above));
-  Scratch forward(nullptr), winners(nullptr);
+  Scratch forward(nullptr), winners(nullptr), units(nullptr);
   ForwardScratch<T>(shape, pool, 2 * kernels.lanes, forward);
   if (pool > 1) WinnersScratch<T>(shape, pool, kernels.lanes, winners);
-  scratch_size_ = std::max(forward.size<T>(), winners.size<T>());
+  if (pool > 1 && skips_zeros()) UnitsScratch<T>(shape, pool, kernels.lanes, units);
+  scratch_size_ = std::max({forward.size<T>(), winners.size<T>(), units.size<T>()});
 }
 
 template <std::floating_point T>
@@ -150,6 +157,7 @@ void PackedConvolution<T>::pack_transposed(const T* weights, T scale) {
 #define INSTANTIATE(T)                                                             \
   template PackedConvolution<T>::PackedConvolution(const ConvolutionShape&, Index, \
                                                    const Kernels<T>&);             \
+  template bool PackedConvolution<T>::skips_zeros() const;                         \
   template void PackedConvolution<T>::pack_forward(const T*, T);                   \
   template void PackedConvolution<T>::pack_transposed(const T*, T);
 INSTANTIATE(float)

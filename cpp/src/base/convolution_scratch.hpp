@@ -37,6 +37,11 @@ class Scratch {
   Index used_ = 0;
 };
 
+/// Returns the columns of the image above that windows cover.
+inline Index pooled_columns(const ConvolutionShape& s, Index pool) {
+  return s.out_width / pool * pool;
+}
+
 /// Memory of PackedConvolution::add_forward and add_pooled.
 template <class T>
 struct ForwardScratch {
@@ -44,7 +49,23 @@ struct ForwardScratch {
   T* rows;    ///< rows of one row of windows, one panel of channels
   ForwardScratch(const ConvolutionShape& s, Index pool, Index panel, Scratch& scratch)
       : padded(scratch.take<T>(padded_size(s))),
-        rows(scratch.take<T>(pool == 1 ? 0 : pool * (s.out_width / pool * pool) * panel)) {}
+        rows(scratch.take<T>(pool == 1 ? 0 : pool * pooled_columns(s, pool) * panel)) {}
+};
+
+/// Memory of PackedConvolution::add_pooled_from_units: lists of the units below of one group that are not zero.
+template <class T>
+struct UnitsScratch {
+  T* signals;
+  int* places;
+  Index* begin;
+  std::uint8_t* winners;  ///< zeros: every position is the winner of its window
+  T* rows;                ///< the image before the maximum, one panel of channels
+  UnitsScratch(const ConvolutionShape& s, Index pool, Index lanes, Scratch& scratch)
+      : signals(scratch.take<T>(s.height * s.width * s.group_channels() + lanes)),
+        places(scratch.take<int>(s.height * s.width * s.group_channels() + lanes)),
+        begin(scratch.take<Index>(s.height * s.width + 1)),
+        winners(scratch.take<std::uint8_t>(s.size())),
+        rows(scratch.take<T>(pool * (s.out_height / pool) * pooled_columns(s, pool) * 2 * lanes)) {}
 };
 
 /// Memory of PackedConvolution::add_transposed_from_winners: lists of the winners of one group.

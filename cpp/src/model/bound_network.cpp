@@ -13,11 +13,13 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
                                        end_of(coupling.target())}));
   }
   drives_itself_.resize(num_free());
+  bends_itself_.resize(num_free());
   for (const auto e : topology_->inner()) {
     if (edges_[e]->bilinear()) continue;
     bilinear_ = false;
     homogeneous_ = homogeneous_ && edges_[e]->homogeneous();
     drives_itself_[source(e)] = true;
+    if (!edges_[e]->homogeneous()) bends_itself_[source(e)] = true;
   }
   if constexpr (std::floating_point<S>) {
     plan_ = std::make_unique<LayerPlan<S>>(topology_->state());

@@ -74,6 +74,23 @@ Index HopfieldRelaxation<S>::output_block() const {
 }
 
 template <Scalar S>
+std::vector<Rows> HopfieldRelaxation<S>::carried(Index first) const {
+  std::vector<bool> overwritten(network().num_free(), false);
+  for (const auto k : network().topology().blocks()[static_cast<std::size_t>(first)])
+    overwritten[k] = network().units(k).signal_is_linear() && !network().bends_itself(k);
+  std::vector<Rows> rows;
+  for (std::size_t k = 0; k < network().num_free(); ++k) {
+    if (overwritten[k]) continue;
+    const Block& block = network().block(k);
+    if (!rows.empty() && rows.back().begin + rows.back().size == block.offset)
+      rows.back().size += block.rows;
+    else
+      rows.push_back({block.offset, block.rows});
+  }
+  return rows;
+}
+
+template <Scalar S>
 void HopfieldRelaxation<S>::block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                                          PerSample<RealOf<S>>* change) const {
   const ConstStateRef<S> signals = fields_->take_signals(s);

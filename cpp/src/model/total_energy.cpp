@@ -83,6 +83,17 @@ Index TotalEnergy<S>::num_blocks() const {
   return model().block_updates()->num_blocks();
 }
 
+/// Adds the outputs to the rows of the energy: their update depends on the gradient of the cost at s.
+template <class S>
+std::vector<Rows> TotalEnergy<S>::carried(Index first) const {
+  std::vector<Rows> rows = model().block_updates()->carried(turned(first));
+  if (rows.empty()) return rows;
+  const Rows outputs{this->num_units() - this->num_outputs(), this->num_outputs()};
+  const Index end = rows.back().begin + rows.back().size;
+  if (end <= outputs.begin) rows.push_back(outputs);
+  return rows;
+}
+
 /// Updates the block of the outputs first, because only it depends on the cost: from a free state no other block
 /// changes before it. The cost is replaced by a quadratic model with its own stiffness, which is exact for SquaredError
 /// and otherwise, for beta > 0, a majoriser, so each update still decreases F.

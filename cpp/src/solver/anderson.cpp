@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "equiprop/base/largest.hpp"
+
 namespace equiprop {
 namespace {
 
@@ -68,8 +70,10 @@ struct Anderson<S>::LeastSquares {
 template <Scalar S>
 void Anderson<S>::step(StateRef<S> s, PerSample<RealOf<S>>* change) {
   if (pasts_.empty()) begin(s);
-  for (Index j = 0; j < s.cols(); ++j) extrapolate(j, s);
-  start_ = s;
+  for (Index j = 0; j < s.cols(); ++j) {
+    extrapolate(j, s);
+    take(s, j, start_.col(j));
+  }
   stepper_->step(s, change);
   for (Index j = 0; j < s.cols(); ++j) learn(j, s, change);
 }
@@ -85,7 +89,11 @@ std::unique_ptr<Stepper<S>> Anderson<S>::select(Samples which) const {
   auto some = std::make_unique<Anderson>(stepper_->select(which), memory_);
   if (pasts_.empty()) return some;
   for (const Index j : which) some->pasts_.push_back(past(j));
-  some->start_ = columns_of<S>(start_, which);
+  some->rows_ = rows_;
+  some->size_ = size_;
+  some->before_.resize(before_.rows(), static_cast<Index>(which.size()));
+  some->start_.resize(size_, static_cast<Index>(which.size()));
+  some->image_.resize(size_, static_cast<Index>(which.size()));
   some->residual_ = columns_of<S>(residual_, which);
   some->residuals_ = columns_of<S>(residuals_, which);
   some->images_ = columns_of<S>(images_, which);
@@ -95,7 +103,18 @@ std::unique_ptr<Stepper<S>> Anderson<S>::select(Samples which) const {
 
 template <Scalar S>
 auto Anderson<S>::difference(State<S>& all, Index j, Index place) const {
-  return all.col(j).segment(place * start_.rows(), start_.rows());
+  return all.col(j).segment(place * size_, size_);
+}
+
+/// Copies the carried rows of a sample of s to `out`.
+template <Scalar S>
+template <class Column>
+void Anderson<S>::take(const StateRef<S>& s, Index j, Column out) const {
+  Index place = 0;
+  for (const auto& [begin, size] : rows_) {
+    out.segment(place, size) = s.col(j).segment(begin, size);
+    place += size;
+  }
 }
 
 /// Returns the index of the a-th latest difference.
@@ -105,11 +124,21 @@ Index Anderson<S>::place(const Past& past, Index a) const {
 }
 
 template <Scalar S>
+void Anderson<S>::find_rows(Index units) {
+  rows_ = stepper_->carried();
+  if (rows_.empty()) rows_.push_back({0, units});
+  size_ = 0;
+  for (const Rows& rows : rows_) size_ += rows.size;
+}
+
+template <Scalar S>
 void Anderson<S>::begin(const ConstStateRef<S>& s) {
   pasts_.resize(static_cast<std::size_t>(s.cols()));
-  start_ = residual_ = s;
-  residuals_.resize(memory_ * s.rows(), s.cols());
-  images_.resize(memory_ * s.rows(), s.cols());
+  if (rows_.empty()) find_rows(s.rows());
+  before_.resize(s.rows(), s.cols());
+  for (State<S>* array : {&start_, &image_, &residual_}) array->resize(size_, s.cols());
+  residuals_.resize(memory_ * size_, s.cols());
+  images_.resize(memory_ * size_, s.cols());
   products_.resize(memory_ * memory_, s.cols());
 }
 
@@ -117,26 +146,32 @@ template <Scalar S>
 void Anderson<S>::extrapolate(Index j, StateRef<S>& s) {
   Past& past = this->past(j);
   const bool possible = past.remembered > 0 && past.square > 0;
-  past.mixed = possible && mix(j, s);
+  take(s, j, image_.col(j));
+  past.mixed = possible && mix(j);
   past.fell_back = possible && !past.mixed;
   if (past.fell_back) past.remembered = 0;
-  difference(images_, j, past.place) = s.col(j);
+  difference(images_, j, past.place) = image_.col(j);
   if (!past.mixed) return;
-  s.col(j) = start_.col(j);
+  before_.col(j) = s.col(j);
+  Index place = 0;
+  for (const auto& [begin, size] : rows_) {
+    s.col(j).segment(begin, size) = start_.col(j).segment(place, size);
+    place += size;
+  }
   stepper_->project(s.middleCols(j, 1));
 }
 
 /// Stores s' in start_. Returns true if the next step may start there.
 template <Scalar S>
-bool Anderson<S>::mix(Index j, const StateRef<S>& s) {
+bool Anderson<S>::mix(Index j) {
   Past& past = this->past(j);
   LeastSquares system;
   past.remembered = solve(j, system);
-  start_.col(j) = s.col(j);
+  start_.col(j) = image_.col(j);
   for (Index a = 0; a < past.remembered; ++a)
     start_.col(j) -= S(static_cast<RealOf<S>>(system.coefficients[static_cast<std::size_t>(a)])) *
                      difference(images_, j, place(past, a));
-  const double beyond = overlap<S>(start_.col(j) - s.col(j), residual_.col(j));
+  const double beyond = overlap<S>(start_.col(j) - image_.col(j), residual_.col(j));
   return past.remembered > 0 && past.square + beyond > 0;  // <s' - (g(s) - f), f>
 }
 
@@ -159,7 +194,8 @@ Index Anderson<S>::solve(Index j, LeastSquares& system) {
 template <Scalar S>
 void Anderson<S>::learn(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change) {
   Past& past = this->past(j);
-  const auto residual = s.col(j) - start_.col(j);
+  take(s, j, image_.col(j));
+  const auto residual = image_.col(j) - start_.col(j);
   const double square = overlap<S>(residual, residual);
   // A stepper that measures the change rejects a step that is not finite.
   const bool finite = std::isfinite(square) && (change == nullptr || std::isfinite((*change)(j)));
@@ -168,8 +204,10 @@ void Anderson<S>::learn(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change) {
     past = Past{};
     return;
   }
-  if (past.stepped) remember(j, s);
+  if (past.stepped) remember(j);
   residual_.col(j) = residual;
+  if (change != nullptr && size_ < s.rows())
+    (*change)(j) = largest_of<S>(size_, residual_.col(j).data());
   past.square = square;
   past.stepped = true;
 }
@@ -178,20 +216,19 @@ void Anderson<S>::learn(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change) {
 template <Scalar S>
 void Anderson<S>::take_back(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change) {
   Past& past = this->past(j);
-  s.col(j) = difference(images_, j, past.place);
-  if (change != nullptr)
-    (*change)(j) = residual_.col(j).unaryExpr([](const S& v) { return magnitude(v); }).maxCoeff();
+  s.col(j) = before_.col(j);
+  if (change != nullptr) (*change)(j) = largest_of<S>(size_, residual_.col(j).data());
   past.remembered = 0;
   past.fell_back = true;
 }
 
 template <Scalar S>
-void Anderson<S>::remember(Index j, const StateRef<S>& s) {
+void Anderson<S>::remember(Index j) {
   Past& past = this->past(j);
   const Index row = past.place;
   auto newest = difference(residuals_, j, row), image = difference(images_, j, row);
-  newest = s.col(j) - start_.col(j) - residual_.col(j);
-  image = s.col(j) - image;
+  newest = image_.col(j) - start_.col(j) - residual_.col(j);
+  image = image_.col(j) - image;
   past.place = (row + 1) % memory_;
   past.remembered = std::min(past.remembered + 1, memory_);
   for (Index a = 0; a < past.remembered; ++a) {

@@ -24,6 +24,11 @@ class SolverStepper final : public Stepper<S> {
     residual_.measure(energy_, s, out, swept ? energy_.num_blocks() - 1 : -1);
   }
   void project(StateRef<S> s) const override { energy_.project(s); }
+  std::vector<Rows> carried() const override {
+    if (std::same_as<Chosen, BlockUpdate> && energy_.num_blocks() > 0)
+      return energy_.block_updates()->carried(0);
+    return {};
+  }
   bool separable() const override { return energy_.separable(); }
   std::unique_ptr<Stepper<S>> select(Samples which) const override {
     return std::make_unique<SolverStepper>(energy_.select(which), solver_);

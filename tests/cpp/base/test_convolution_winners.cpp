@@ -116,6 +116,21 @@ TYPED_TEST(WinnersTest, PoolingKeepsTheLargestOfEachWindow) {
   });
 }
 
+TYPED_TEST(WinnersTest, PoolingOfFewUnitsLeavesTheOthersOutAndHasTheSameBits) {
+  using T = TypeParam;
+  for_random_pooling<T>(11, 200, [](Random& random, auto& pooling, const std::string& what) {
+    for (T& unit : pooling.dense.below)
+      if (random.below(10) != 0) unit = T(0);
+    const auto image = pooling.dense.forward(pooling.dense.below);
+    const auto before = random_numbers<T>(random, pooling.convolution.pooled_size());
+    auto out = before;
+    std::vector<std::uint8_t> winners(out.size(), 255);
+    pooling.convolution.add_pooled(pooling.dense.below.data(), out.data(), winners.data(),
+                                   pooling.scratch.data());
+    expect_pooled<T>(pooling, image, before, out, winners, what);
+  });
+}
+
 TYPED_TEST(WinnersTest, TheFirstOfEqualNumbersWins) {
   using T = TypeParam;
   for_random_pooling<T>(2, 20, [](Random& random, auto& pooling, const std::string& what) {

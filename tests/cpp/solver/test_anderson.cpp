@@ -201,6 +201,21 @@ TEST(Anderson, GivesTheSameBitsWhetherOrNotItLooks) {
     }
 }
 
+/// A sweep updates h and y first, from k alone: the numbers of h and y at its start have no effect on any bit.
+TEST(Anderson, ExtrapolatesOnlyTheLayersThatTheNextSweepReads) {
+  HopfieldNetwork<double> network({{"x", 6}, {"h", 37}, {"k", 21}, {"y", 5, linear()}}, chain(4));
+  network.initialize(2, 0.9);
+  Random random(7);
+  const AnyEnergy<double> energy = network.clamp(random_state(random, 6, 4, 3));
+  const BlockUpdate solver{{0.0, 12}, 3};
+  State<double> first = network.initial_state(4), second = first;
+  second.topRows(37).array() += 0.25;
+  second.bottomRows(5).array() -= 1;
+  relax<double>(energy, solver, first);
+  relax<double>(energy, solver, second);
+  expect_identical(second, first, "s");
+}
+
 /// With packed weights, samples that have stopped leave the group; the others keep their histories.
 TEST(Anderson, ASampleAloneIsTheSameAsInABatch) {
   HopfieldNetwork<float> network(

@@ -65,6 +65,9 @@ struct ConvolutionShape {
   EQUIPROP_EXPORT void check() const;
 };
 
+template <class T>
+struct UnitsScratch;
+
 /// The largest window of max pooling, whose positions a byte counts.
 inline constexpr Index largest_pool = 16;
 
@@ -103,7 +106,8 @@ class EQUIPROP_EXPORT PackedConvolution {
   /// out += max of w * u over windows of pool x pool positions, pool positions apart, an image (out_height / pool,
   /// out_width / pool, out_channels); rows and columns that do not fill a window are left out. `winners`, of the same
   /// size, holds the number of the largest position in the window, row by row: of equal numbers the first. The maximum
-  /// of a window with NaN is NaN, and its winner is the first NaN.
+  /// of a window with NaN is NaN, and its winner is the first NaN. Where most units of u are 0 they are left out, which
+  /// changes no bit.
   void add_pooled(const T* u, T* out, std::uint8_t* winners, T* scratch) const;
   /// out += w^T U, where U is the image above that has the pooled units at their winners and 0 elsewhere. Units that
   /// are 0 are left out. The bits are those of add_transposed of U.
@@ -130,8 +134,13 @@ class EQUIPROP_EXPORT PackedConvolution {
   void add_rows_transposed(Index group, Index row, const T* above, T* out) const;
   void add_rows_from_winners(Index group, Index row, const Index* begin, const T* signals,
                              const int* places, T* out) const;
+  bool skips_zeros() const;
+  bool add_pooled_from_units(const T* u, T* out, std::uint8_t* winners, T* scratch) const;
+  void add_rows_from_units(Index group, Index row, const UnitsScratch<T>& units) const;
   void pool_rows(Index group, Index row, const T* u, T* out, std::uint8_t* winners,
                  T* buffer) const;
+  void pool_row(Index group, Index row, Index y, const T* buffer, T* out,
+                std::uint8_t* winners) const;
 
   ConvolutionShape shape_;
   Index pool_;

@@ -10,6 +10,7 @@
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/export.hpp"
+#include "equiprop/base/layout.hpp"
 #include "equiprop/base/report.hpp"
 
 namespace equiprop {
@@ -62,6 +63,8 @@ class Stepper {
   virtual void residual(const ConstStateRef<S>& s, bool stepped, PerSample<double>& out) = 0;
   /// Clips s (units, any number of samples) to the bounds of the units. Does nothing by default.
   virtual void project(StateRef<S>) const {}
+  /// Returns the rows of s that determine the result of `step`, which overwrites the others; empty for all rows.
+  virtual std::vector<Rows> carried() const { return {}; }
   /// Returns true if no bit of a sample depends on the other samples of the batch.
   virtual bool separable() const = 0;
   /// Returns true if an acceleration did not extrapolate sample j in the last step, or undid that step.

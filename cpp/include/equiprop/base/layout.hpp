@@ -21,6 +21,14 @@ struct Block {
   Index size() const { return rows * columns; }
 };
 
+/// Adjacent rows of a state.
+struct Rows {
+  Index begin = 0;  ///< first row
+  Index size = 0;   ///< number of rows
+
+  bool operator==(const Rows&) const = default;  ///< compares both numbers
+};
+
 /// A sequence of adjacent blocks.
 class Layout {
  public:

@@ -51,6 +51,8 @@ class EQUIPROP_EXPORT BoundNetwork {
   /// Returns true if the drive of layer k depends on its own state: the layer is the source of an edge that is not
   /// bilinear.
   bool drives_itself(std::size_t k) const { return drives_itself_[k]; }
+  /// Returns true if the derivative of that drive is not 0 almost everywhere, as it is for the winners of maxima.
+  bool bends_itself(std::size_t k) const { return bends_itself_[k]; }
 
   /// Stores signal(s) of the units with a nonlinear signal and s of the others in `signals`, (units, batch). Does
   /// nothing if all signals are linear.
@@ -68,7 +70,7 @@ class EQUIPROP_EXPORT BoundNetwork {
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
   std::vector<std::unique_ptr<Edge<S>>> edges_;
-  std::vector<bool> drives_itself_;
+  std::vector<bool> drives_itself_, bends_itself_;
   bool bilinear_ = true, homogeneous_ = true;
   std::unique_ptr<LayerPlan<RealOf<S>>> plan_;
 };

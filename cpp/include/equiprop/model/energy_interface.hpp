@@ -43,6 +43,10 @@ class BlockUpdates {
   /// sample j; NaN counts as larger than any number.
   virtual void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                             PerSample<RealOf<S>>* change) const = 0;
+  /// Returns the rows of s that determine the state after a sweep over all blocks that begins with block `first`: the
+  /// exact minimisers of that block do not depend on its own units, but for the winners of maxima, which are constant
+  /// nearby. Empty stands for all rows.
+  virtual std::vector<Rows> carried(Index /*first*/) const { return {}; }
   /// Returns true if `block_hessian_product` is available and, on the units that can move, mobility is exactly the
   /// inverse of the diagonal block of the Hessian that belongs to each block of units; that block is then diagonal.
   virtual bool has_block_hessian() const { return false; }

@@ -28,6 +28,7 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   ///@{
   Index num_blocks() const override;
   Index output_block() const override;
+  std::vector<Rows> carried(Index first) const override;
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                     PerSample<RealOf<S>>* change) const override;
   bool has_block_hessian() const override { return fields_->multiplies_in_kernel(); }

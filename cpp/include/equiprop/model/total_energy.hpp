@@ -47,6 +47,7 @@ class EQUIPROP_EXPORT TotalEnergy final : public EnergyDecorator<S>,
 
   Index num_blocks() const override;
   Index output_block() const override { return 0; }
+  std::vector<Rows> carried(Index first) const override;
   void block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                     PerSample<RealOf<S>>* change) const override;
   void residual(const ConstStateRef<S>& s, const Nudge<S>& outer, Index settled,

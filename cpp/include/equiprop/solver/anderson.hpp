@@ -20,8 +20,11 @@ inline constexpr Index most_remembered = 20;
 /// projected onto the box; on linear maps this is equivalent to GMRES. The coefficients are real: a complex or dual
 /// number counts as a pair of reals, so that derivatives are extrapolated together with their values.
 ///
-/// `step` always stores g of some state in s; s' is computed at the start of the next step. The final state of a sample
-/// is therefore never extrapolated, and its change is that of a plain step.
+/// Here s stands for the carried rows of the state (Stepper::carried): g depends on no others, which a step overwrites.
+/// The change of a sample is that of these rows too.
+///
+/// `step` always stores the result of a plain step in s; s' is computed at the start of the next step. The final state of
+/// a sample is therefore never extrapolated, and its change is that of a plain step.
 ///
 /// A sample falls back, that is, it discards its history and continues with a plain step from g(s), in three cases: no
 /// df_i is left; s' does not lie in the direction of f; or the step from s' is longer than the last one or not finite.
@@ -68,21 +71,28 @@ class EQUIPROP_EXPORT Anderson final : public Stepper<S> {
   Past& past(Index j) { return pasts_[static_cast<std::size_t>(j)]; }
   const Past& past(Index j) const { return pasts_[static_cast<std::size_t>(j)]; }
   auto difference(State<S>& all, Index j, Index place) const;
+  template <class Column>
+  void take(const StateRef<S>& s, Index j, Column out) const;
   Index place(const Past& past, Index a) const;
 
+  void find_rows(Index units);
   void begin(const ConstStateRef<S>& s);
   void extrapolate(Index j, StateRef<S>& s);
-  bool mix(Index j, const StateRef<S>& s);
+  bool mix(Index j);
   Index solve(Index j, LeastSquares& system);
   void learn(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change);
   void take_back(Index j, StateRef<S>& s, PerSample<RealOf<S>>* change);
-  void remember(Index j, const StateRef<S>& s);
+  void remember(Index j);
 
   std::unique_ptr<Stepper<S>> stepper_;
   Index memory_;
-  std::vector<Past> pasts_;      // one per sample; empty before the first step
-  State<S> start_;               // start of the present step
-  State<S> residual_;            // residual f
+  std::vector<Past> pasts_;  // one per sample; empty before the first step
+  std::vector<Rows> rows_;   // carried rows; all arrays below but the first hold these rows only
+  Index size_ = 0;           // number of carried rows
+  State<S> before_;          // whole states before an extrapolation
+  State<S> start_;           // start of the present step
+  State<S> image_;           // its result
+  State<S> residual_;        // residual f
   State<S> residuals_, images_;  // df_i and dg_i, stacked in the column of each sample
   State<double> products_;       // <df_i, df_k>, one matrix per sample
 };

@@ -229,7 +229,9 @@ struct SlidingColumns {
     for (int v = 0; v < vectors; ++v)
       store(row.out + column * row.out_stride + v * lanes<T>, sums[tap][v]);
   }
-  EQUIPROP_INLINE void add(const WinnersRow<T>& row, Size begin, Size end) {
+  /// Adds a list to the columns of some taps; all taps if they are `complete`.
+  template <bool complete>
+  EQUIPROP_INLINE void add(const WinnersRow<T>& row, Size begin, Size end, const Taps& some) {
     const T* at[taps];
     EQUIPROP_UNROLL
     for (int j = 0; j < taps; ++j) at[j] = row.packed + j * row.packed_step;
@@ -238,6 +240,7 @@ struct SlidingColumns {
       const Size place = row.places[k] * row.packed_width;
       EQUIPROP_UNROLL
       for (int j = 0; j < taps; ++j) {
+        if (!complete && (j < some.begin || j >= some.end)) continue;
         EQUIPROP_UNROLL
         for (int v = 0; v < vectors; ++v)
           multiply_add<T>(signal, load(at[j] + place + v * lanes<T>), sums[j][v]);
@@ -262,13 +265,16 @@ template <class T, int taps, int vectors>
   for (Size x = 0; x < row.positions; ++x) {
     const Size column = x - row.padding;
     columns.load_column(row, taps - 1, column + taps - 1);
-    columns.add(row, row.begin[x], row.begin[x + 1]);
+    const Taps some = taps_inside(row, column);
+    if (some.begin == 0 && some.end == taps)
+      columns.template add<true>(row, row.begin[x], row.begin[x + 1], some);
+    else
+      columns.template add<false>(row, row.begin[x], row.begin[x + 1], some);
     columns.store_column(row, 0, column);
     columns.shift();
   }
   EQUIPROP_UNROLL
-  for (int j = 0; j + 1 < taps; ++j)
-    columns.store_column(row, j, row.positions - row.padding + j);
+  for (int j = 0; j + 1 < taps; ++j) columns.store_column(row, j, row.positions - row.padding + j);
 }
 
 /// Calls `slide` for a number of taps known at run time, at most list_rows.
