@@ -238,7 +238,7 @@ def _safe_norm(model: Model) -> float:
     for coupling in model.couplings:
         if coupling.source > 0:
             graph[coupling.source - 1, coupling.target - 1] = 1
-    return _SAFE_NORM / float(np.linalg.norm(graph + graph.T, 2))
+    return _SAFE_NORM / float(np.linalg.norm(np.maximum(graph, graph.T), 2))
 
 
 _RULES: Sequence[Callable[[Run], Fault | None]] = (

@@ -24,6 +24,8 @@ void HopfieldNetwork<S>::initialize(std::uint64_t seed, double gain) {
       (*parameters_)(block.offset + i) = static_cast<S>(limit * random.symmetric());
   }
   for (const auto e : topology_->inner()) {
+    if (const auto within = topology_->lateral_weights(e))
+      within->project(true, parameters_->data() + topology_->weights(e).offset);
     const Block& back = topology_->feedback_weights(e);
     parameters_->segment(back.offset, back.size()) =
         parameters_->segment(topology_->weights(e).offset, back.size()).eval();
