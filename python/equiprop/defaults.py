@@ -19,7 +19,7 @@ from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
-from equiprop.couplings import Coupling, Dense, Identity, is_lateral, symmetrize
+from equiprop.couplings import Coupling, Dense, Identity, diagonal, is_lateral, symmetrize
 from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
@@ -37,6 +37,8 @@ RATE = 0.2
 #: Number of hidden layers from which steps are centred, and fall with the square of the number.
 DEEP = 5
 
+#: Norm of couplings within a layer, relative to that of couplings between layers.
+_WITHIN = 0.5
 #: Least part of the norm of a layer's couplings that identities leave to those with weights.
 _LEAST_REST = 0.25
 #: Learning rate of Adam for a model that is not a Hopfield network.
@@ -119,15 +121,15 @@ def _units(net: HopfieldNetwork) -> list[Unit]:
 def _degrees(net: HopfieldNetwork) -> _Floats:
     """Return the number d of couplings of each layer, plus one for the output (its cost), at least 2.
 
-    Couplings within a layer count once. Identities of gain g between free layers have no weights to share:
-    they take |g| sqrt(L_a L_b) of the norm 1 that all couplings of a layer have together, and the others
-    share the rest, at least a quarter: d is divided by it.
+    Couplings within a layer count half. Identities of gain g between free layers take |g| sqrt(L_a L_b) of
+    the norm 1 that all couplings of a layer have together, and the others share the rest, at least a quarter:
+    d is divided by it.
     """
     count, rest, units = np.zeros(len(net.layers)), np.ones(len(net.layers)), _units(net)
     for coupling in net.couplings:
         a, b = coupling.source, coupling.target
         if not isinstance(coupling, Identity):
-            count[[a, b]] += 1
+            count[[a, b]] += _WITHIN if a == b else 1
         elif 0 not in (a, b):
             rest[[a, b]] -= abs(coupling.gain) * math.sqrt(units[a].slope * units[b].slope)
     count[-1] += 1
@@ -150,7 +152,8 @@ def _spread(drives: _Floats) -> float:
 def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     """Return parameters from which `net` learns on inputs like x (samples, inputs).
 
-    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b). Weights from
+    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b), and couplings
+    within a layer are symmetric with a norm of at most 1 / (2 d L); see `_degrees` for d. Weights from
     the input are Gaussian, scaled so that they give drives of standard deviation h, the half width of the
     slope, or 0 if they reach the outputs. Biases let every unit rest in the middle of its slope; those of
     hidden layers that the input reaches are then moved by up to h, so that units bend at different places.
@@ -182,16 +185,28 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             w = random.standard_normal(shape)
             w *= units[b].half_width / _spread(x @ w)
         else:
-            w = orthogonal(random, shape) / np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
-            if a == b:
-                symmetrize(coupling, w)
-            else:
+            w = _inner_weights(random, coupling, shape)
+            w /= np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
+            if a != b:
                 blocks[f"b{a}"][...] -= w @ mean[b]
         blocks[f"W{i}"][...] = w
         if f"B{i}" in blocks:
             blocks[f"B{i}"][...] = w
         blocks[f"b{b}"][...] -= mean[a] @ w
     return theta
+
+
+def _inner_weights(random: np.random.Generator, coupling: Coupling, shape: tuple[int, ...]) -> _Floats:
+    """Return weights of a coupling between free layers of norm 1: an orthogonal matrix, as that of a kernel.
+
+    Within a layer, the symmetric part of one without its diagonal; dense ones have a norm of at most 1/2.
+    """
+    w = orthogonal(random, shape)
+    if is_lateral(coupling):
+        largest = float(np.abs(w[diagonal(coupling, shape)]).max(initial=0.0))
+        symmetrize(coupling, w)
+        w *= _WITHIN / (1 + largest)
+    return w
 
 
 def has_images(net: HopfieldNetwork) -> bool:
@@ -222,13 +237,13 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
         alone = np.zeros_like(theta)
         w = net.block_views(alone)[f"W{i}"]
         if a > 0:
-            w[...] = orthogonal(random, w.shape)
-            if is_lateral(coupling):
-                symmetrize(coupling, w)
+            w[...] = _inner_weights(random, coupling, w.shape)
             norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
             if f"B{i}" in blocks:
                 net.block_views(alone)[f"B{i}"][...] = w
-            w /= norm * (1.0 if isinstance(coupling, Dense) else maps.norm(alone, coupling))
+            if not isinstance(coupling, Dense):
+                norm *= max(maps.norm(alone, coupling), 1e-30) / (_WITHIN if a == b else 1.0)
+            w /= norm
         elif b < last:
             w[...] = random.standard_normal(w.shape)
             w *= units[b].half_width / _spread(probe.drives(alone, b))

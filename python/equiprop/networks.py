@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from equiprop.activations import Activation
-from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, SoftPooled
+from equiprop.couplings import Convolution, Coupling, Dense, Identity, MaxPooled, SoftPooled
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
 
-__all__ = ["chain_of_images", "convolutional28", "dchn32", "dense", "vgg5"]
+__all__ = ["chain_of_images", "convolutional28", "dchn32", "dense", "hopfield_resnet", "vgg5"]
 
 
 def dense(sizes: Sequence[int], **options: Any) -> HopfieldNetwork:
@@ -160,3 +160,69 @@ def vgg5(outputs: int = 10, **options: Any) -> HopfieldNetwork:
     """
     steep = Activation("logistic", gain=4.0, shift=0.5)
     return dchn32(pooling="soft", outputs=outputs, **{"activation": steep, **options})
+
+
+def hopfield_resnet(
+    image: tuple[int, int, int] = (3, 32, 32),
+    channels: Sequence[int] = (64, 128, 256, 512),
+    outputs: int = 10,
+    *,
+    gain: float = 0.25,
+    pooling: str = "max",
+    activation: str | Activation = Activation("clip", lower=0.0, upper=6.0),  # noqa: B008
+    **options: Any,
+) -> HopfieldNetwork:
+    """Return a residual network after arXiv 2509.26003: 13 couplings with weights by default, and relu6 units.
+
+    Each number of channels is a stage of three convolutions, 3 x 3 with padding 1. The first one is followed
+    by pooling over windows of 2 x 2; an identity coupling joins the first and the last layer of the stage. A
+    dense coupling leads to the outputs. The paper (Elayedam & Srinivasan 2025) has residual links and clipped
+    ReLU; sizes and the gain of the links are chosen here.
+
+    Parameters
+    ----------
+    image : (int, int, int)
+        Channels, height and width of the input.
+    channels : sequence of int
+        Channels of each stage.
+    outputs : int
+        Number of outputs.
+    gain : float
+        Gain of the identities. A network of these and all other couplings has one fixed point for every input
+        while, in units of the slopes, the couplings of each layer have a norm below 1 together; start values
+        share what the gain leaves. At gain 1, two units that are joined may drive each other to their bounds.
+    pooling : {"max", "mean", "soft"}
+        Kind of pooling.
+    activation : str or Activation
+        Activation of the hidden layers.
+    **options
+        Arguments of `HopfieldNetwork`.
+
+    Raises
+    ------
+    ValueError
+        If `pooling` is not known, or an image becomes smaller than a window.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> print(eq.networks.hopfield_resnet((1, 8, 8), [4], 3))
+    HopfieldNetwork(1x8x8-4x4x4-4x4x4-4x4x4-3, clip(0, 6), linear, legendre, float32)
+    """
+    layers, couplings = [Layer(image)], list[Coupling]()
+    for count in channels:
+        first = len(layers)
+        entry = _coupling(first - 1, 3, 1, pooling, 2)
+        height, width = entry.size(layers[-1].shape)
+        if min(height, width) < 1:
+            raise ValueError(
+                "[networks] Each kernel and pooling window fits into its image. "
+                f"Received an image {layers[-1].size} in front of layer {first}."
+            )
+        layers += [Layer((count, height, width), activation)] * 3
+        couplings.append(entry)
+        couplings += [Convolution(k, k + 1, 3, padding=1) for k in (first, first + 1)]
+        couplings.append(Identity(first, first + 2, gain))
+    couplings.append(Dense(len(layers) - 1, len(layers)))
+    layers.append(Layer(outputs, "linear"))
+    return HopfieldNetwork(layers=layers, couplings=couplings, **options)

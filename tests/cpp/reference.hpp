@@ -102,7 +102,10 @@ class ReferenceNetwork {
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
     const State<S> before = s;
     for (const auto k : topology_.blocks()[static_cast<std::size_t>(block)])
-      respond(&Units::descend<S>, k, before, nudge, s);
+      if (pulls_on_itself(k))
+        descend_together(k, before, nudge, s);
+      else
+        respond(&Units::descend<S>, k, before, nudge, s);
   }
 
  private:
@@ -166,6 +169,32 @@ class ReferenceNetwork {
                                    u.middleRows(layer(k).offset, layer(k).rows),
                                    forced ? &nudge.force : nullptr, nudge.stiffness,
                                    out.middleRows(layer(k).offset, layer(k).rows));
+  }
+  bool pulls_on_itself(std::size_t k) const {
+    for (const auto e : topology_.inner())
+      if (is_within(e) && to(e).offset == layer(k).offset) return true;
+    return false;
+  }
+  /// Updates a layer of linked units: a minimiser under a pull a to the old state, and a step of the way to it.
+  void descend_together(std::size_t k, const State<S>& before, const Nudge<S>& nudge,
+                        StateRef<S>& s) const {
+    const Index begin = layer(k).offset, units = layer(k).rows;
+    const State<double> w =
+        m_.block(begin, begin, units, units).unaryExpr([](const S& v) -> double {
+          return real_part(v);
+        });
+    const double bound = 1.001 * std::min(w.cwiseAbs().rowwise().sum().maxCoeff(),
+                                          std::sqrt((w.transpose() * w).norm()));
+    const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
+    const S stiffness = forced ? nudge.stiffness : S(0);
+    const auto [pull, step] = topology_.units(k).damping(bound, real_part(stiffness));
+    const State<S> at = before.middleRows(begin, units);
+    State<S> force = S(pull) * at, next = at;
+    if (forced) force += nudge.force;
+    topology_.units(k).template descend<S>(drive(before).middleRows(begin, units),
+                                           signal(before).middleRows(begin, units), &force,
+                                           stiffness + S(pull), next);
+    s.middleRows(begin, units) = at + S(step) * (next - at);
   }
   /// Adds the sums over samples of a b^T, a x^T and a to the gradient with respect to the weights in M, those in X, and
   /// the biases.

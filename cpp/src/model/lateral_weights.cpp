@@ -2,30 +2,43 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
+
+#include "equiprop/base/product.hpp"
 
 namespace equiprop {
+namespace {
+
+/// Factor of a bound that covers the rounding of sums in single precision.
+constexpr double rounding_margin = 1.001;
+
+/// Returns the square root of the Frobenius norm of w^T w, which is at least the spectral norm of w.
+template <class T>
+double fourth_norm(const State<T>& w) {
+  State<T> gram = State<T>::Zero(w.cols(), w.cols());
+  add_product<T>(T(1), w, Op::transpose, w, Op::none, gram);
+  return std::sqrt(gram.template cast<double>().norm());
+}
+
+}  // namespace
 
 template <std::floating_point T>
 double LateralWeights::norm_bound(const T* weights) const {
   const Index each = channels / groups, taps = kernel.y * kernel.x;
-  double largest_row = 0, largest_norm = 0;
-  std::vector<double> squares(static_cast<std::size_t>(taps));  // of each tap, in one group
-  for (Index to = 0; to < channels; ++to) {
-    if (to % each == 0) std::fill(squares.begin(), squares.end(), 0.0);
-    double row = 0;
-    for (Index k = to * each * taps; k < (to + 1) * each * taps; ++k) {
-      const auto size = static_cast<double>(std::abs(weights[k]));
-      row += size;
-      squares[static_cast<std::size_t>(k % taps)] += size * size;
+  double largest = 0;
+  for (Index group = 0; group < groups; ++group) {
+    const Index begin = group * each * each * taps;
+    const Eigen::Map<const State<T>> of_channel(weights + begin, each * taps, each);
+    const double rows =
+        of_channel.cwiseAbs().template cast<double>().colwise().sum().maxCoeff();
+    double norms = 0;
+    for (Index tap = 0; tap < taps; ++tap) {
+      using Tap = Eigen::Map<const State<T>, 0, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+      norms += fourth_norm<T>(
+          Tap(weights + begin + tap, each, each, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(each * taps, taps)));
     }
-    largest_row = std::max(largest_row, row);
-    if (to % each + 1 < each) continue;
-    double norm = 0;
-    for (const double square : squares) norm += std::sqrt(square);
-    largest_norm = std::max(largest_norm, norm);
+    largest = std::max(largest, std::min(rows, norms));
   }
-  return std::min(largest_row, largest_norm);
+  return rounding_margin * largest;
 }
 
 template double LateralWeights::norm_bound(const float*) const;

@@ -16,18 +16,6 @@ std::string numbered(char letter, std::size_t number) {
   return name += std::to_string(number);
 }
 
-/// Adds a block unless it is empty, and returns it.
-Block append(Layout& parameters, char letter, std::size_t number, Index rows, Index columns,
-             const std::vector<Index>& shape) {
-  const std::string name = numbered(letter, number);
-  if (rows == 0) return {name, parameters.size(), 0, 0, shape};
-  parameters.append(name, rows, columns, shape);
-  // Checked after each block, before the sum can overflow.
-  require(parameters.size() <= max_parameters, "Topology", "A network has at most 2^38 parameters.",
-          parameters.size());
-  return parameters.blocks().back();
-}
-
 void check_shape(const Layer& layer) {
   const auto [channels, height, width] = layer.shape;
   const bool sizes = channels >= 1 && height >= 1 && width >= 1 && channels <= max_units &&
@@ -57,9 +45,20 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, P
   append_weights();
   for (std::size_t k = 1; k < layers_.size(); ++k) {
     const Index channels = layers_[k].shape.channels;
-    append(parameters_, 'b', k, channels, 1, {channels});
+    append('b', k, channels, 1, {channels});
   }
   color();
+}
+
+/// Adds a block of parameters unless it is empty, and returns its number.
+std::size_t Topology::append(char letter, std::size_t number, Index rows, Index columns,
+                             std::vector<Index> shape) {
+  if (rows == 0) return none;
+  parameters_.append(numbered(letter, number), rows, columns, std::move(shape));
+  // Checked after each block, before the sum can overflow.
+  require(parameters_.size() <= max_parameters, "Topology",
+          "A network has at most 2^38 parameters.", parameters_.size());
+  return parameters_.blocks().size() - 1;
 }
 
 /// Adds the blocks of all weights, and divides the couplings into those from the input and the others.
@@ -70,18 +69,16 @@ void Topology::append_weights() {
     const WeightShape weights =
         coupling.weights_of(layers_[static_cast<std::size_t>(coupling.source())].shape,
                             layers_[static_cast<std::size_t>(coupling.target())].shape);
-    weights_.push_back(
-        append(parameters_, 'W', e + 1, weights.rows, weights.columns, weights.shape));
+    weights_of_.push_back(append('W', e + 1, weights.rows, weights.columns, weights.shape));
     fans_.push_back(weights.fan_in + weights.fan_out);
     (coupling.source() == 0 ? from_input_ : inner_).push_back(e);
   }
-  feedback_weights_ = weights_;
+  feedback_of_ = weights_of_;
   if (feedback_ == Feedback::separate)
     for (const auto e : inner_) {
-      const Block& forward = weights_[e];
+      const Block forward = weights(e);
       if (!lateral_weights(e))
-        feedback_weights_[e] =
-            append(parameters_, 'B', e + 1, forward.rows, forward.columns, forward.shape);
+        feedback_of_[e] = append('B', e + 1, forward.rows, forward.columns, forward.shape);
     }
 }
 

@@ -40,8 +40,15 @@ bool is_quadratic(const Case& c) {
   return !is_legendre(c);
 }
 
+/// Returns a network with all parameters multiplied by `scale`.
+HopfieldNetwork<double> scaled_network(const Case& c, double scale) {
+  HopfieldNetwork<double> network = make_network(c);
+  network.parameters() *= scale;
+  return network;
+}
+
 struct Probe {
-  explicit Probe(const Case& c_) : c(c_) {}
+  explicit Probe(const Case& c_, double scale = 1) : c(c_), network(scaled_network(c_, scale)) {}
 
   State<double> start() {
     State<double> s = interior_state(network, random, batch);
@@ -114,7 +121,7 @@ struct Probe {
 
   static constexpr Index batch = 3;
   const Case& c;
-  const HopfieldNetwork<double> network = make_network(c);
+  const HopfieldNetwork<double> network;
   const Topology& topology = network.topology();
   Random random{4};
   const State<double> x = random_state(random, topology.num_inputs(), batch);
@@ -180,6 +187,19 @@ TEST(Updates, BlockUpdatesNeverRaiseTheEnergy) {
     // The second derivative of a curved leak is at least 1 here, which exceeds |beta| < 1.
     for (const double beta : {0.4, -0.3}) probe.check_descends(probe.nudged(beta));
   });
+}
+
+/// All weights are so strong that undamped updates of layers with couplings within raise the energy.
+TEST(Updates, StrongCouplingsWithinALayerNeverRaiseTheEnergy) {
+  for (const Case& c : zoo()) {
+    if (!has_couplings_within(c)) continue;
+    SCOPED_TRACE(c.name);
+    for (const double scale : {4.0, 30.0}) {
+      Probe probe(c, scale);
+      probe.check_descends(probe.energy);
+      for (const double beta : {0.4, -0.3}) probe.check_descends(probe.nudged(beta));
+    }
+  }
 }
 
 TEST(Updates, BlockUpdatesUnderCrossEntropyNeverRaiseTheEnergy) {

@@ -39,8 +39,10 @@ struct LateralWeights {
             weights[one] = weights[other] = S(0.5) * (weights[one] + weights[other]);
         }
   }
-  /// Returns an upper bound of the spectral norm of W, given the weights that `project` returned for an energy: the
-  /// smaller one of the largest sum of a row's absolute values and the sum of the Frobenius norms of all taps.
+  /// Returns an upper bound of the spectral norm of a symmetric W, given the weights that `project` returned: for each
+  /// group of channels the smaller one of the largest sum of a row's absolute values and the sum over all taps w of
+  /// |w^T w|^(1/2) in the Frobenius norm, which is the norm of the singular values to the fourth power. For n units of
+  /// independent weights it exceeds the spectral norm by (n / 8)^(1/4), the Frobenius norm by n^(1/2) / 2.
   template <std::floating_point T>
   EQUIPROP_EXPORT double norm_bound(const T* weights) const;
 };

@@ -66,11 +66,13 @@ class EQUIPROP_EXPORT Topology {
   const Units& units(std::size_t free_layer) const { return units_[free_layer]; }
   ///@}
   /// Returns the block of the weights of a coupling, (target, source); an empty one if it has none.
-  const Block& weights(std::size_t coupling) const { return weights_[coupling]; }
+  const Block& weights(std::size_t coupling) const { return block(weights_of_[coupling]); }
   /// Returns fan in + fan out of a coupling, which determines the scale of its initial weights.
   double fans(std::size_t coupling) const { return fans_[coupling]; }
   /// Returns the block of the weights by which an inner coupling pulls on its source.
-  const Block& feedback_weights(std::size_t coupling) const { return feedback_weights_[coupling]; }
+  const Block& feedback_weights(std::size_t coupling) const {
+    return block(feedback_of_[coupling]);
+  }
   /// Returns the layout of the weights of a coupling within a layer, or nothing for a coupling of two layers.
   std::optional<LateralWeights> lateral_weights(std::size_t coupling) const;
   /// Returns the block of the biases of a free layer, one for each channel.
@@ -94,6 +96,9 @@ class EQUIPROP_EXPORT Topology {
   void check() const;
   void check_pair(const Coupling& coupling) const;
   void append_weights();
+  std::size_t append(char letter, std::size_t number, Index rows, Index columns,
+                     std::vector<Index> shape);
+  const Block& block(std::size_t at) const { return at == none ? empty_ : parameters_[at]; }
   void color();
 
   std::vector<Layer> layers_;
@@ -103,8 +108,9 @@ class EQUIPROP_EXPORT Topology {
   ImageFormat format_;
   Layout state_, parameters_;
   std::vector<Units> units_;
-  std::vector<Block> weights_, feedback_weights_;  // of each coupling
-  std::vector<std::size_t> inner_, from_input_;
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);  // the block of no weights
+  Block empty_;
+  std::vector<std::size_t> inner_, from_input_, weights_of_, feedback_of_;
   std::vector<double> fans_;  // fan in + fan out of each coupling
   std::vector<std::vector<std::size_t>> blocks_;
 };
