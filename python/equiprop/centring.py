@@ -64,7 +64,11 @@ class Centre:
         for forward, backward, a, b in self._weights(blocks):
             rest_a, rest_b = self._rest(a, blocks), self._rest(b, blocks)
             shape = (len(rest_a), len(rest_b))
-            total[b - 1] += rest_a @ parameters[forward].reshape(shape)
+            w = parameters[forward].reshape(shape)
+            if a == b:
+                w = w - np.diag(np.diagonal(w))
+                w = w if self._separate(blocks) else (w + w.T) / 2
+            total[b - 1] += rest_a @ w
             if a not in (0, b):
                 total[a - 1] += parameters[backward].reshape(shape) @ rest_b
         return total
@@ -77,8 +81,7 @@ class Centre:
     def _weights(self, blocks: Blocks) -> list[tuple[slice, slice, int, int]]:
         """Return, for each coupling, the weights to its target, those to its source, source and target."""
         return [
-            (blocks[f"W{i}"], blocks.get(f"B{i}", blocks[f"W{i}"]), a, b)
-            for i, a, b in self.couplings
+            (blocks[f"W{i}"], blocks.get(f"B{i}", blocks[f"W{i}"]), a, b) for i, a, b in self.couplings
         ]
 
     def _separate(self, blocks: Blocks) -> bool:

@@ -167,17 +167,18 @@ def hopfield_resnet(
     channels: Sequence[int] = (64, 128, 256, 512),
     outputs: int = 10,
     *,
-    gain: float = 0.25,
+    gain: float = 0.5,
     pooling: str = "max",
-    activation: str | Activation = Activation("clip", lower=0.0, upper=6.0),  # noqa: B008
+    activation: str | Activation = "hard_sigmoid",
     **options: Any,
 ) -> HopfieldNetwork:
-    """Return a residual network after arXiv 2509.26003: 13 couplings with weights by default, and relu6 units.
+    """Return a residual network after arXiv 2509.26003; 13 of its couplings have weights by default.
 
     Each number of channels is a stage of three convolutions, 3 x 3 with padding 1. The first one is followed
     by pooling over windows of 2 x 2; an identity coupling joins the first and the last layer of the stage. A
-    dense coupling leads to the outputs. The paper (Elayedam & Srinivasan 2025) has residual links and clipped
-    ReLU; sizes and the gain of the links are chosen here.
+    dense coupling leads to the outputs. The Hopfield-ResNet13 of the paper (Elayedam & Srinivasan 2025) has
+    residual links and clipped ReLU, of which the hard sigmoid is the one with the bound 1. Sizes of the
+    layers and the gain of the links are chosen here.
 
     Parameters
     ----------
@@ -188,9 +189,9 @@ def hopfield_resnet(
     outputs : int
         Number of outputs.
     gain : float
-        Gain of the identities. A network of these and all other couplings has one fixed point for every input
-        while, in units of the slopes, the couplings of each layer have a norm below 1 together; start values
-        share what the gain leaves. At gain 1, two units that are joined may drive each other to their bounds.
+        Gain of the identities. It takes its part of the norm 1 that the couplings of a layer may have
+        together for a convex energy, and start values share the rest. From gain 1 on, two joined units drive
+        each other to their bounds.
     pooling : {"max", "mean", "soft"}
         Kind of pooling.
     activation : str or Activation
@@ -207,7 +208,23 @@ def hopfield_resnet(
     --------
     >>> import equiprop as eq
     >>> print(eq.networks.hopfield_resnet((1, 8, 8), [4], 3))
-    HopfieldNetwork(1x8x8-4x4x4-4x4x4-4x4x4-3, clip(0, 6), linear, legendre, float32)
+    HopfieldNetwork(1x8x8-4x4x4-4x4x4-4x4x4-3, hard_sigmoid, linear, legendre, float32)
+    <BLANKLINE>
+    layer    shape   units  biases  colour
+    input    1x8x8   64
+    hidden1  4x4x4   64     4       0
+    hidden2  4x4x4   64     4       1
+    hidden3  4x4x4   64     4       2
+    output   3       3      3       0
+    <BLANKLINE>
+    block  coupling                                from     to       weights
+    W1     MaxPooled, kernel 3, padding 1, pool 2  input    hidden1  4x1x3x3
+    W2     Convolution, kernel 3, padding 1        hidden1  hidden2  4x4x3x3
+    W3     Convolution, kernel 3, padding 1        hidden2  hidden3  4x4x3x3
+           identity, gain 0.5                      hidden1  hidden3
+    W5     dense                                   hidden3  output   64x3
+    <BLANKLINE>
+    531 parameters; block updates in 3 colours
     """
     layers, couplings = [Layer(image)], list[Coupling]()
     for count in channels:
