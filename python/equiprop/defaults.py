@@ -291,7 +291,8 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     n <= 5 hidden layers, and 1 / n^2 for more; `step_norm` says what replaces sqrt(entries) for a
     convolution. If all entries move in one direction, a drive moves by the rate times the sum of all signals,
     which in wide layers is limited to 1.25 c h; for the input, by the rate times sum_i |x_i| over what a unit
-    reads, which is c h. The taps of inner kernels are taken as incoherent. The rate of a bias is c h / 40;
+    reads, which is c h. The taps of inner kernels are taken as incoherent. Couplings within a layer have half
+    the rate. The rate of a bias is c h / 40;
     that of an output bias is also divided by the logit scale.
     """
     units = _units(net)
@@ -314,7 +315,7 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
             coherent = max(math.sqrt(taps) * channels * units[a].size / units[b].half_width, 1e-12)
             norm = step_norm(coupling, blocks[f"W{i}"].shape)
             spectral = norm * math.sqrt(units[a].slope * units[b].slope)
-            rates[f"W{i}"] = size / max(spectral, coherent / 1.25)
+            rates[f"W{i}"] = (_WITHIN if a == b else 1.0) * size / max(spectral, coherent / 1.25)
         if f"B{i}" in blocks:
             rates[f"B{i}"] = rates[f"W{i}"]
     return rates
