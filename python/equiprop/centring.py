@@ -80,9 +80,7 @@ class Centre:
 
     def _weights(self, blocks: Blocks) -> list[tuple[slice, slice, int, int]]:
         """Return, for each coupling, the weights to its target, those to its source, source and target."""
-        return [
-            (blocks[f"W{i}"], blocks.get(f"B{i}", blocks[f"W{i}"]), a, b) for i, a, b in self.couplings
-        ]
+        return [(blocks[f"W{i}"], blocks.get(f"B{i}", blocks[f"W{i}"]), a, b) for i, a, b in self.couplings]
 
     def _separate(self, blocks: Blocks) -> bool:
         """Return True if feedback is separate."""

@@ -15,7 +15,7 @@ from equiprop.checks import check_type, real, whole
 Pair: TypeAlias = "int | tuple[int, int]"
 #: Channels, rows and columns of a layer.
 Shape: TypeAlias = tuple[int, int, int]
-#: What the core reads: kind, source, target, and the geometry of a coupling of images or the gain of an identity.
+#: What the core reads: kind, source, target, and the geometry of a convolution or the gain of an identity.
 Fields: TypeAlias = tuple[str, int, int, "tuple[Any, ...] | float | None"]
 
 
@@ -156,8 +156,8 @@ class Convolution(_Images):
     It adds -<u_target, mean(w * u_source)> to the energy. The weights are (target channels, source channels
     / groups, kernel height, kernel width), in the order of PyTorch.
 
-    Within a layer (source = target) the stride is 1, there is no pooling, and the padding keeps the size. The
-    energy is then -1/2 <u, W u>, where W is the symmetric part of the convolution, (w* + w*^T) / 2, without the
+    Within a layer (source = target) the stride is 1, there is no pooling, and the padding keeps the size. It
+    then adds -1/2 <u, W u>, where W is the symmetric part of the convolution, (w* + w*^T) / 2, without the
     centre of the kernel between a channel and itself.
 
     Parameters
@@ -239,8 +239,10 @@ class SoftPooled(_Images):
         return real(self.sharpness, "SoftPooled", "sharpness")
 
 
+#: Every kind of coupling with weights.
+Weighted: TypeAlias = "Dense | Convolution | MaxPooled | SoftPooled"
 #: Every kind of coupling.
-Coupling: TypeAlias = "Dense | Identity | Convolution | MaxPooled | SoftPooled"
+Coupling: TypeAlias = "Weighted | Identity"
 
 _KINDS: dict[type, str] = {
     Convolution: "convolution",
@@ -267,9 +269,9 @@ def is_lateral(coupling: Coupling) -> bool:
 
 
 def symmetrize(coupling: Coupling, weights: NDArray[Any]) -> None:
-    """Replace the weights of a coupling within a layer by their symmetric part without the diagonal, in place.
+    """Replace the weights of a coupling within a layer by their symmetric part without the diagonal.
 
-    Of a convolution, the transpose has its channels exchanged, within each group, and its rows and columns
+    They are changed in place. Of a convolution, the transpose has its channels exchanged, within each group, and its rows and columns
     reversed. The diagonal is the centre of a kernel between a channel and itself.
     """
     groups = 1 if isinstance(coupling, Dense | Identity) else coupling.groups
@@ -282,7 +284,7 @@ def symmetrize(coupling: Coupling, weights: NDArray[Any]) -> None:
 
 
 def diagonal(coupling: Coupling, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which weights (shape) of a coupling within a layer are on the diagonal, so that they never act."""
+    """Return which weights (shape) of a coupling within a layer are on the diagonal: they never act."""
     ones = np.ones(shape)
     symmetrize(coupling, ones)
     zeros: NDArray[np.bool_] = ones == 0

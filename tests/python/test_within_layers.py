@@ -115,7 +115,10 @@ def test_a_file_of_an_identity_has_exactly_its_members(change: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("couplings", "rule"),
     [
-        ([eq.MaxPooled(1, 1, 3, padding=1)], "dense, or a convolution without pooling. Received max_pooled 1 -> 1"),
+        (
+            [eq.MaxPooled(1, 1, 3, padding=1)],
+            "dense, or a convolution without pooling. Received max_pooled 1 -> 1",
+        ),
         ([eq.SoftPooled(1, 1, 3, padding=1)], "dense, or a convolution without pooling"),
         ([Identity(1, 1)], "dense, or a convolution without pooling. Received identity 1 -> 1"),
         ([Convolution(1, 1, 3, padding=1, mean_pool=2)], "the stride 1 and no pooling"),
@@ -146,7 +149,9 @@ def test_separate_feedback_of_equal_weights_has_the_same_dynamics(make: Any) -> 
     np.testing.assert_allclose(gradients[0], gradients[1], rtol=0, atol=1e-12)
     field.blocks["W2"][...] = net.blocks["W2"]
     assert np.abs(field.clamp(x).gradient(s) - gradients[0]).max() > 1e-2
-    hessian = np.stack([field.clamp(x[:1]).hessian_vector_product(s[:1], v[None])[0] for v in np.eye(s.shape[1])])
+    hessian = np.stack(
+        [field.clamp(x[:1]).hessian_vector_product(s[:1], v[None])[0] for v in np.eye(s.shape[1])]
+    )
     transposed = field.clamp(x[:1]).transposed_hessian_vector_product
     other = np.stack([transposed(s[:1], v[None])[0] for v in np.eye(s.shape[1])])
     np.testing.assert_allclose(hessian.T, other, rtol=0, atol=1e-12)
@@ -175,7 +180,9 @@ def test_an_identity_is_a_dense_coupling_with_a_multiple_of_the_unit_matrix() ->
     np.testing.assert_allclose(states[0], states[1], atol=1e-11)
 
 
-@pytest.mark.parametrize("phase", [eq.EquilibriumPropagation(), eq.RecurrentBackpropagation(eq.GMRES(tolerance=1e-3))])
+@pytest.mark.parametrize(
+    "phase", [eq.EquilibriumPropagation(), eq.RecurrentBackpropagation(eq.GMRES(tolerance=1e-3))]
+)
 @pytest.mark.parametrize("feedback", ["tied", "separate"])
 def test_deep_networks_learn_with_them(phase: Any, feedback: str) -> None:
     """Six hidden layers, whose steps are centred."""
@@ -215,7 +222,7 @@ def test_digits_are_learned_by_default(make: Any, epochs: int) -> None:
 @pytest.mark.parametrize("activation", ["tanh", "hard_sigmoid"])
 @pytest.mark.parametrize("feedback", ["tied", "separate"])
 def test_the_claims_of_the_theory_hold(activation: str, feedback: str) -> None:
-    """Derivatives, the theorem at 1e-12, and the error of asymmetric feedback, which includes these couplings."""
+    """Derivatives, the theorem at 1e-12, and the error of asymmetric couplings within a layer."""
     net = dense(activation=activation, feedback=feedback, dtype="float64", seed=1)
     rng = np.random.default_rng(3)
     x, y = rng.random((3, 4)), np.array([0, 1, 2])
@@ -223,7 +230,9 @@ def test_the_claims_of_the_theory_hold(activation: str, feedback: str) -> None:
     theorem = eq.verify.equivalence(net, x, y)
     assert theorem.passed, str(theorem)
     assert theorem.tolerance <= 1e-12
-    only = eq.HopfieldNetwork(layers=[Layer(4), Layer(3, "tanh")], couplings=[Dense(0, 1), Dense(1, 1)], dtype="float64")
+    only = eq.HopfieldNetwork(
+        layers=[Layer(4), Layer(3, "tanh")], couplings=[Dense(0, 1), Dense(1, 1)], dtype="float64"
+    )
     report = eq.verify.asymmetry(only, x, y)
     assert report.passed, str(report)
     assert max(row.value for row in report.rows if row.label.startswith("|A - A^T|")) > 1e-3
