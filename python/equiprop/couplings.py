@@ -271,8 +271,8 @@ def is_lateral(coupling: Coupling) -> bool:
 def symmetrize(coupling: Coupling, weights: NDArray[Any]) -> None:
     """Replace the weights of a coupling within a layer by their symmetric part without the diagonal.
 
-    They are changed in place. Of a convolution, the transpose has its channels exchanged, within each group, and its rows and columns
-    reversed. The diagonal is the centre of a kernel between a channel and itself.
+    They are changed in place. The transpose of a convolution has its channels exchanged, within each group,
+    and its rows and columns reversed. The diagonal is the centre of a kernel between a channel and itself.
     """
     groups = 1 if isinstance(coupling, Dense | Identity) else coupling.groups
     kernel = weights.reshape(groups, len(weights) // groups, -1, *(weights.shape[2:] or (1, 1)))
@@ -295,7 +295,7 @@ def coupling_of(kind: str, source: int, target: int, geometry: tuple[Any, ...] |
     """Return the coupling that the core describes by these fields."""
     if geometry is None:
         return Dense(source, target)
-    if isinstance(geometry, float):
+    if not isinstance(geometry, tuple):
         return Identity(source, target, geometry)
     kernel, stride, padding, dilation, groups, pool, sharpness = geometry
     if kind == "max_pooled":

@@ -183,7 +183,7 @@ class ReferenceNetwork {
         m_.block(begin, begin, units, units).unaryExpr([](const S& v) -> double {
           return real_part(v);
         });
-    const double bound = 1.001 * std::min(w.cwiseAbs().rowwise().sum().maxCoeff(),
+    const double bound = 1.001 * std::min(w.cwiseAbs().colwise().sum().maxCoeff(),
                                           std::sqrt((w.transpose() * w).norm()));
     const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
     const S stiffness = forced ? nudge.stiffness : S(0);

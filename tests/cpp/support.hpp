@@ -54,10 +54,10 @@ const std::vector<NamedActivation>& activations();
 const std::vector<Case>& zoo();
 /// Returns the zoo with separate feedback weights: vector fields.
 const std::vector<Case>& fields();
-bool is_smooth(const Case& c);           ///< true if no clip can hold a unit
-bool has_linear_signals(const Case& c);  ///< true for legendre, or if all are clips
+bool is_smooth(const Case& c);             ///< true if no clip can hold a unit
+bool has_linear_signals(const Case& c);    ///< true for legendre, or if all are clips
 bool has_couplings_within(const Case& c);  ///< true if a layer is coupled to itself
-bool is_exact(const Case& c);            ///< true if block updates are exact minimisers
+bool is_exact(const Case& c);              ///< true if block updates are exact minimisers
 inline bool is_any(const Case&) {
   return true;
 }

@@ -8,10 +8,10 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
     : topology_(std::move(topology)), parameters_(std::move(parameters)) {
   for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
     const Coupling& coupling = topology_->couplings()[e];
-    edges_.push_back(coupling.bind<S>({parameters_->data(), topology_->weights(e),
-                                       topology_->feedback_weights(e), end_of(coupling.source()),
-                                       end_of(coupling.target()),
-                                       topology_->feedback() == Feedback::tied}));
+    edges_.push_back(
+        coupling.bind<S>({parameters_->data(), topology_->weights(e),
+                          topology_->feedback_weights(e), end_of(coupling.source()),
+                          end_of(coupling.target()), topology_->feedback() == Feedback::tied}));
   }
   drives_itself_.resize(num_free());
   within_.resize(num_free());

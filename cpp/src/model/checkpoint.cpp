@@ -79,8 +79,9 @@ std::string coupling_text(const Coupling& coupling) {
         coupling, c->windows,
         concatenated(", \"pool\": ", c->pool, ", \"sharpness\": ", json::number(c->sharpness)));
   if (const auto* c = coupling.as<Identity>())
-    return concatenated("{\"gain\": ", json::number(c->gain), ", \"kind\": \"identity\", \"layers\": [",
-                        c->source, ", ", c->target, "]}");
+    return concatenated("{\"gain\": ", json::number(c->gain),
+                        ", \"kind\": \"identity\", \"layers\": [", c->source, ", ", c->target,
+                        "]}");
   require(coupling.as<Dense>() != nullptr, "save", "A model file holds couplings of the library.",
           coupling.kind());
   return concatenated("[", coupling.source(), ", ", coupling.target(), "]");
@@ -200,7 +201,8 @@ Coupling coupling_of(json::Reader& reader, const CouplingMembers& c) {
 
 Coupling read_described_coupling(json::Reader& reader) {
   constexpr auto rule =
-      "A coupling of images has a kind, layers, kernel, stride, padding, dilation, groups and pool; "
+      "A coupling of images has a kind, layers, kernel, stride, padding, dilation, groups and "
+      "pool; "
       "an identity coupling has a kind, layers and a gain."sv;
   CouplingMembers c;
   bool is_sharp = false, has_gain = false;
@@ -232,7 +234,9 @@ Coupling read_described_coupling(json::Reader& reader) {
   };
   const std::size_t members = reader.object(rule, member);
   if (is_sharp != (c.kind == "soft_pooled") || has_gain != (c.kind == "identity") ||
-      members != (has_gain ? 3u : is_sharp ? 9u : 8u))
+      members != (has_gain   ? 3u
+                  : is_sharp ? 9u
+                             : 8u))
     reader.refuse(rule, "other members");
   return coupling_of(reader, c);
 }

@@ -171,14 +171,14 @@ void HopfieldRelaxation<S>::respond(std::size_t layer, Update update, const Stat
 /// the signals at s; see Units::damping.
 template <Scalar S>
 void HopfieldRelaxation<S>::descend_together(std::size_t layer, const State<S>& p,
-                                             const ConstStateRef<S>& signals,
-                                             const Nudge<S>& nudge, StateRef<S>& s) const {
+                                             const ConstStateRef<S>& signals, const Nudge<S>& nudge,
+                                             StateRef<S>& s) const {
   const Units& units = network().units(layer);
   const Block& block = network().block(layer);
   const State<S>* force = force_on(layer, nudge);
   const S stiffness = stiffness_on(layer, nudge);
-  const Damping damping = units.damping(network().norm_within(layer),
-                                        static_cast<double>(real_part(stiffness)));
+  const Damping damping =
+      units.damping(network().norm_within(layer), static_cast<double>(real_part(stiffness)));
   scratch_.layers.resize(network().num_free());
   State<S>& other = scratch_.layers[layer];
   resize_to(other, block.rows, s.cols());

@@ -28,13 +28,13 @@ double LateralWeights::norm_bound(const T* weights) const {
   for (Index group = 0; group < groups; ++group) {
     const Index begin = group * each * each * taps;
     const Eigen::Map<const State<T>> of_channel(weights + begin, each * taps, each);
-    const double rows =
-        of_channel.cwiseAbs().template cast<double>().colwise().sum().maxCoeff();
+    const double rows = of_channel.cwiseAbs().template cast<double>().colwise().sum().maxCoeff();
     double norms = 0;
     for (Index tap = 0; tap < taps; ++tap) {
       using Tap = Eigen::Map<const State<T>, 0, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
-      norms += fourth_norm<T>(
-          Tap(weights + begin + tap, each, each, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(each * taps, taps)));
+      norms +=
+          fourth_norm<T>(Tap(weights + begin + tap, each, each,
+                             Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(each * taps, taps)));
     }
     largest = std::max(largest, std::min(rows, norms));
   }

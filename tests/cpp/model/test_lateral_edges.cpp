@@ -38,7 +38,8 @@ struct Lateral {
   std::unique_ptr<Edge<S>> bind(const Parameters<WeightOf<S>>& parameters, const Coupling& coupling,
                                 bool conservative = true) const {
     const EdgeEnd target{1, 2, shape, 0.5};
-    const EdgeEnd source = coupling.source() == 1 ? target : EdgeEnd{2, 2 + shape.units(), shape, 2};
+    const EdgeEnd source =
+        coupling.source() == 1 ? target : EdgeEnd{2, 2 + shape.units(), shape, 2};
     auto edge = coupling.bind<S>({parameters.data(), block, block, source, target, conservative});
     edge->pack();
     return edge;
@@ -91,8 +92,8 @@ TEST(LateralEdge, PullsWithTheSymmetricPartWithoutTheDiagonal) {
 TEST(LateralEdge, NeedNotBeSymmetricWithSeparateFeedback) {
   for_each_lateral([](Lateral& of) {
     const auto edge = of.bind<double>(of.theta, *of.within, false);
-    const State<double> expected = of.expected(false), units = State<double>::Identity(
-                                                           expected.rows(), expected.cols());
+    const State<double> expected = of.expected(false),
+                        units = State<double>::Identity(expected.rows(), expected.cols());
     expect_close(of.matrix<double>(*edge), expected, rounding, "W");
     State<double> transposed = State<double>::Zero(expected.rows(), expected.cols());
     const EdgeSignals<double> u{{1.0, units}, {1.0, units}};
@@ -181,7 +182,8 @@ TEST(IdentityEdge, PullsWithItsGainInBothDirections) {
   const EdgeEnd source{0, 0, 5, 0.5}, target{1, 5, 5, 2};
   const Parameters<double> none(0);
   const Block empty{"W1", 0, 0, 0};
-  const auto edge = Coupling(Identity{1, 2, 0.25}).bind<double>({none.data(), empty, empty, source, target});
+  const auto edge =
+      Coupling(Identity{1, 2, 0.25}).bind<double>({none.data(), empty, empty, source, target});
   Random random(3);
   const State<double> s = random_state(random, 10, 3);
   const EdgeSignals<double> u{{0.5, s.topRows(5)}, {2.0, s.bottomRows(5)}};
@@ -198,8 +200,7 @@ TEST(IdentityEdge, PullsWithItsGainInBothDirections) {
   plan.pack();
   PlanScratch<double> scratch;
   State<double> planned(10, 3);
-  for (const std::size_t layer : {0, 1})
-    plan.step(layer, s, s, nullptr, planned, nullptr, scratch);
+  for (const std::size_t layer : {0, 1}) plan.step(layer, s, s, nullptr, planned, nullptr, scratch);
   expect_close(planned, out, rounding, "plan");
 }
 

@@ -47,9 +47,8 @@ TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
   EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {-1, 2}}),
             "[Topology] A coupling joins two layers of the network. Received -1 -> 2 among 3 "
             "layers.");
-  EXPECT_EQ(
-      refusal(plain_layers(3), {{0, 1}, {2, 2}}),
-      "[Topology] Every layer is coupled to another. Received layer 'layer2' alone.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {2, 2}}),
+            "[Topology] Every layer is coupled to another. Received layer 'layer2' alone.");
   EXPECT_EQ(refusal(plain_layers(2), {{0, 1}, {0, 0}}),
             "[Topology] The input is clamped, so that no coupling within it acts. Received 0 -> 0, "
             "within layer 'layer0'.");
@@ -63,9 +62,8 @@ TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
                     {{0, 1}, Convolution{1, 1, {{3, 3}, {1, 1}, {1, 1}}, 2}}),
             "[Convolution] A convolution within a layer has the stride 1 and no pooling. Received "
             "stride 1 x 1, mean_pool 2.");
-  EXPECT_EQ(
-      refusal({{"x", 3}, {"y", Shape(2, 6, 6)}}, {{0, 1}, Convolution{1, 1, {{3, 3}}}}),
-      "[Convolution] The target has the size of the result, 4 x 4. Received 6 x 6.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", Shape(2, 6, 6)}}, {{0, 1}, Convolution{1, 1, {{3, 3}}}}),
+            "[Convolution] The target has the size of the result, 4 x 4. Received 6 x 6.");
   EXPECT_EQ(refusal({{"x", 3}, {"y", 4}}, {{0, 1}, Identity{0, 1}}),
             "[Identity] An identity coupling joins layers of one shape. Received 3 x 1 x 1 and 4 x "
             "1 x 1.");

@@ -151,7 +151,8 @@ class Units {
       box_curvature<double>(*clip(), stiffness);  // throws unless e is convex
       return {c * signal_gain() * signal_gain() / 2, 1};
     }
-    const double slope = std::visit([](const auto& rho) { return rho.largest_slope(); }, activation_);
+    const double slope =
+        std::visit([](const auto& rho) { return rho.largest_slope(); }, activation_);
     if (legendre()) return {0, 1 / (1 + (c + std::max(stiffness, 0.0)) * slope / 2)};
     return {c * slope * slope, 1};
   }

@@ -136,8 +136,8 @@ std::unique_ptr<Edge<S>> lateral_edge(const EdgeEnds<S>& ends, const LateralWeig
   return std::make_unique<LateralEdge<S>>(ends, weights, make);
 }
 
-#define INSTANTIATE(S)                                                                          \
-  template std::unique_ptr<Edge<S>> lateral_edge(const EdgeEnds<S>&, const LateralWeights&,     \
+#define INSTANTIATE(S)                                                                      \
+  template std::unique_ptr<Edge<S>> lateral_edge(const EdgeEnds<S>&, const LateralWeights&, \
                                                  const MakeEdge<S>&);
 INSTANTIATE(float)
 INSTANTIATE(double)
