@@ -77,14 +77,8 @@ def chain_of_images(
     layers, couplings = [Layer(image)], list[Coupling]()
     for k, count in enumerate(channels):
         step = _coupling(k, kernel, padding, pooling, pool)
-        height, width = step.size(layers[-1].shape)
-        if min(height, width) < 1:
-            raise ValueError(
-                "[networks] Each kernel and pooling window fits into its image. "
-                f"Received an image {layers[-1].size} in front of layer {k + 1}."
-            )
         couplings.append(step)
-        layers.append(Layer((count, height, width), activation))
+        layers.append(Layer((count, *_size_after(step, layers)), activation))
     couplings.append(Dense(len(channels), len(channels) + 1))
     layers.append(Layer(outputs, output_activation))
     return HopfieldNetwork(layers=layers, couplings=couplings, **options)
@@ -100,6 +94,17 @@ def _coupling(
         return Convolution(source, source + 1, kernel, padding=padding, mean_pool=pool)
     pooled = MaxPooled if pooling == "max" else SoftPooled
     return pooled(source, source + 1, kernel, padding=padding, pool=pool)
+
+
+def _size_after(coupling: Convolution | MaxPooled | SoftPooled, layers: Sequence[Layer]) -> tuple[int, int]:
+    """Return the rows and columns of the image that a coupling from the last layer leads to."""
+    height, width = coupling.size(layers[-1].shape)
+    if min(height, width) < 1:
+        raise ValueError(
+            "[networks] Each kernel and pooling window fits into its image. "
+            f"Received an image {layers[-1].size} in front of layer {len(layers)}."
+        )
+    return height, width
 
 
 def convolutional28(pooling: str = "max", **options: Any) -> HopfieldNetwork:
@@ -207,36 +212,15 @@ def hopfield_resnet(
     Examples
     --------
     >>> import equiprop as eq
-    >>> print(eq.networks.hopfield_resnet((1, 8, 8), [4], 3))
-    HopfieldNetwork(1x8x8-4x4x4-4x4x4-4x4x4-3, hard_sigmoid, linear, legendre, float32)
-    <BLANKLINE>
-    layer    shape   units  biases  colour
-    input    1x8x8   64
-    hidden1  4x4x4   64     4       0
-    hidden2  4x4x4   64     4       1
-    hidden3  4x4x4   64     4       2
-    output   3       3      3       0
-    <BLANKLINE>
-    block  coupling                                from     to       weights
-    W1     MaxPooled, kernel 3, padding 1, pool 2  input    hidden1  4x1x3x3
-    W2     Convolution, kernel 3, padding 1        hidden1  hidden2  4x4x3x3
-    W3     Convolution, kernel 3, padding 1        hidden2  hidden3  4x4x3x3
-           identity, gain 0.5                      hidden1  hidden3
-    W5     dense                                   hidden3  output   64x3
-    <BLANKLINE>
-    531 parameters; block updates in 3 colours
+    >>> net = eq.networks.hopfield_resnet((1, 8, 8), [4], 3)
+    >>> net.couplings[3]
+    Identity(source=1, target=3, gain=0.5)
     """
     layers, couplings = [Layer(image)], list[Coupling]()
     for count in channels:
         first = len(layers)
         entry = _coupling(first - 1, 3, 1, pooling, 2)
-        height, width = entry.size(layers[-1].shape)
-        if min(height, width) < 1:
-            raise ValueError(
-                "[networks] Each kernel and pooling window fits into its image. "
-                f"Received an image {layers[-1].size} in front of layer {first}."
-            )
-        layers += [Layer((count, height, width), activation)] * 3
+        layers += [Layer((count, *_size_after(entry, layers)), activation)] * 3
         couplings.append(entry)
         couplings += [Convolution(k, k + 1, 3, padding=1) for k in (first, first + 1)]
         couplings.append(Identity(first, first + 2, gain))

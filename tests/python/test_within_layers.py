@@ -29,7 +29,7 @@ def images(**options: Any) -> eq.HopfieldNetwork:
     couplings = [
         Convolution(0, 1, 3, padding=1, mean_pool=2),
         Convolution(1, 1, 3, padding=1),
-        Identity(1, 2, 0.5),
+        Identity(1, 2, 0.25),
         Convolution(1, 2, 3, padding=1),
         Convolution(2, 2, (1, 3), padding=(0, 1), groups=2),
         Dense(2, 3),
@@ -206,7 +206,7 @@ def test_deep_networks_learn_with_them(phase: Any, feedback: str) -> None:
             ),
             6,
         ),
-        (lambda: images(), 7),
+        (lambda: images(), 9),
         (lambda: eq.networks.hopfield_resnet((1, 8, 8), [8], 10), 8),
     ],
     ids=["dense", "images", "resnet"],

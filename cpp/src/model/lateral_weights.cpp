@@ -16,7 +16,7 @@ template <class T>
 double fourth_norm(const State<T>& w) {
   State<T> gram = State<T>::Zero(w.cols(), w.cols());
   add_product<T>(T(1), w, Op::transpose, w, Op::none, gram);
-  return std::sqrt(gram.template cast<double>().norm());
+  return std::sqrt(std::sqrt(gram.template cast<double>().array().square().sum()));
 }
 
 }  // namespace
