@@ -236,3 +236,33 @@ def test_the_claims_of_the_theory_hold(activation: str, feedback: str) -> None:
     report = eq.verify.asymmetry(only, x, y)
     assert report.passed, str(report)
     assert max(row.value for row in report.rows if row.label.startswith("|A - A^T|")) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("feedback", ["tied", "separate"])
+@pytest.mark.parametrize(("activation", "potential"), [("tanh", "legendre"), ("sigmoid", "quadratic")])
+def test_every_claim_holds(activation: str, potential: str, feedback: str) -> None:
+    """The claims of `eq.verify` hold for dense and for convolutional couplings within layers."""
+    layers = [
+        Layer((1, 4, 4)),
+        Layer((2, 4, 4), activation),
+        Layer((2, 4, 4), activation),
+        Layer(3, "linear"),
+    ]
+    couplings = [
+        Convolution(0, 1, 3, padding=1),
+        Convolution(1, 1, 3, padding=1),
+        Identity(1, 2, 0.25),
+        Convolution(2, 2, 3, padding=2, dilation=2, groups=2),
+        Dense(2, 3),
+        Dense(3, 3),
+    ]
+    options: Any = {"potential": potential, "feedback": feedback, "dtype": "float64", "gain": 0.25}
+    rng = np.random.default_rng(0)
+    for net in (
+        eq.HopfieldNetwork(layers=layers, couplings=couplings, **options),
+        dense(activation=activation, **options),
+    ):
+        x, y = rng.random((3, net.num_inputs)), rng.integers(0, 3, 3)
+        certificate = eq.verify.certify(net, x, y)
+        assert certificate.passed, str(certificate)
