@@ -11,11 +11,12 @@ namespace {
 /// Factor of a bound that covers the rounding of sums in single precision.
 constexpr double rounding_margin = 1.001;
 
-/// Returns the square root of the Frobenius norm of w^T w, which is at least the spectral norm of w.
+/// Returns the square root of the Frobenius norm of w w^T, which is at least the spectral norm of w.
 template <class T>
 double fourth_norm(const State<T>& w) {
-  State<T> gram = State<T>::Zero(w.cols(), w.cols());
-  add_product<T>(T(1), w, Op::transpose, w, Op::none, gram);
+  State<T> gram = State<T>::Zero(w.rows(), w.rows());
+  const OuterProduct<T> product{T(1), w, w};
+  add_outer_products<T>({&product, 1}, gram);  // by the kernels of the processor
   return std::sqrt(std::sqrt(gram.template cast<double>().array().square().sum()));
 }
 
