@@ -134,6 +134,8 @@ class BlockUpdate(Relaxation):
     activations (Scellier et al. 2023). Under the quadratic potential a smooth unit takes one step of Newton's
     method with cubic regularisation instead: it minimises the Taylor polynomial of second order of its energy
     plus max |p rho'''| |ds|^3 / 6, p its drive, which is never below the energy (Nesterov & Polyak 2006).
+    Layers with couplings within take a damped step (docs/notation.md, "Updates of units that pull on each
+    other").
 
     Parameters
     ----------

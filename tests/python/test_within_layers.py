@@ -238,6 +238,19 @@ def test_the_claims_of_the_theory_hold(activation: str, feedback: str) -> None:
     assert max(row.value for row in report.rows if row.label.startswith("|A - A^T|")) > 1e-3
 
 
+def test_unbounded_units_keep_a_convex_energy() -> None:
+    """With one hidden layer of relu units, the norm of all couplings together stays below 1 by default."""
+    layers = [Layer(4), Layer(16, "relu"), Layer(3, "linear")]
+    net = eq.HopfieldNetwork(layers=layers, couplings=[Dense(0, 1), Dense(1, 1), Dense(1, 2)])
+    trainer = eq.Trainer(net, cost=eq.CrossEntropy(), batch_size=20)
+    trainer.fit(blobs(), epochs=20)
+    w, v = net.blocks["W2"], net.blocks["W3"]
+    norms = [np.linalg.norm(part, 2) for part in (w, v, np.block([[w, v], [v.T, np.zeros((3, 3))]]))]
+    assert norms[2] <= 1 + 1e-5
+    assert max(norms[:2]) == pytest.approx(2 / (1 + 5**0.5), rel=0.02)  # the bound acts
+    assert trainer.evaluate(blobs()).error < 0.05
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("feedback", ["tied", "separate"])
 @pytest.mark.parametrize(("activation", "potential"), [("tanh", "legendre"), ("sigmoid", "quadratic")])
