@@ -88,7 +88,7 @@ std::vector<Coupling> star_couplings() {
 
 /// Returns the couplings 0 -> 1 -> 2 -> 3 with couplings within 1 and 3, and identities 1 -> 2 and 0 -> 2.
 std::vector<Coupling> within_couplings() {
-  return {{0, 1}, {1, 1}, Identity{1, 2, -0.2}, {1, 2}, Identity{2, 0, 0.1}, {2, 3}, {3, 3}};
+  return {{1, 2}, {1, 1}, Identity{1, 2, -0.1}, {0, 1}, {2, 3}, Identity{2, 0, 0.1}, {3, 3}};
 }
 
 std::vector<Case> make_zoo() {

@@ -20,12 +20,17 @@ void HopfieldNetwork<S>::initialize(std::uint64_t seed, double gain) {
     const Block& block = topology_->weights(e);
     const double limit = gain * std::sqrt(6.0 / topology_->fans(e));
     Random random(seed, e);
+    if (const auto within = topology_->lateral_weights(e)) {
+      Parameters<double> numbers(block.size());  // rounded once, after the projection
+      for (double& number : numbers) number = limit * random.symmetric();
+      within->project(true, numbers.data());
+      parameters_->segment(block.offset, block.size()) = numbers.cast<S>();
+      continue;
+    }
     for (Index i = 0; i < block.size(); ++i)
       (*parameters_)(block.offset + i) = static_cast<S>(limit * random.symmetric());
   }
   for (const auto e : topology_->inner()) {
-    if (const auto within = topology_->lateral_weights(e))
-      within->project(true, parameters_->data() + topology_->weights(e).offset);
     const Block& back = topology_->feedback_weights(e);
     parameters_->segment(back.offset, back.size()) =
         parameters_->segment(topology_->weights(e).offset, back.size()).eval();
