@@ -206,7 +206,17 @@ def test_deep_networks_learn_with_them(phase: Any, feedback: str) -> None:
             ),
             6,
         ),
-        (lambda: images(), 9),
+        (
+            lambda: eq.HopfieldNetwork(
+                layers=[Layer((1, 8, 8)), Layer((8, 4, 4)), Layer(10, "linear")],
+                couplings=[
+                    Convolution(0, 1, 3, padding=1, mean_pool=2),
+                    Convolution(1, 1, 3, padding=1),
+                    Dense(1, 2),
+                ],
+            ),
+            5,
+        ),
         (lambda: eq.networks.hopfield_resnet((1, 8, 8), [8], 10), 8),
     ],
     ids=["dense", "images", "resnet"],
