@@ -81,15 +81,16 @@ class HopfieldNetwork:
         Activation of the last layer of a chain. With linear outputs a nudge is never lost at a bound.
     layers : sequence of Layer
         Layers of a graph. The first one is the input, which is clamped; the last one is the output.
-    couplings : sequence of Dense, Convolution, MaxPooled or SoftPooled
-        Couplings of a graph. At most one dense coupling connects two different layers; every layer has a
-        coupling.
+    couplings : sequence of Dense, Convolution, MaxPooled, SoftPooled or Identity
+        Couplings of a graph. At most one dense coupling connects two layers, or a layer with itself; every
+        layer is coupled to another one.
     potential : {"legendre", "quadratic"}
         Convention of the energy.
     feedback : {"tied", "separate"}
-        With "separate", each coupling between free layers has separate weights B from its target to its
+        With "separate", each coupling between two free layers has separate weights B from its target to its
         source, which initially equal W. If B differs from W, the dynamics have no energy: they are the vector
-        field of Scellier et al. (2018), whose Jacobian is not symmetric.
+        field of Scellier et al. (2018), whose Jacobian is not symmetric. Weights within a layer have no B,
+        and need not be symmetric.
     dtype : {"float32", "float64"}
         Precision of parameters and states. Checks of the theory need double precision.
     image_format : {"channels_first", "channels_last"}
