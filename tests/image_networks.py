@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,23 @@ class Oracle:
             energy = energy - (u * blocks[f"b{k}"][:, None, None]).sum((1, 2, 3))
         for i, coupling in enumerate(net.couplings, start=1):
             u, v = images[coupling.source], images[coupling.target]
-            energy = energy - (v * self._signal(coupling, u, v, blocks[f"W{i}"])).sum((1, 2, 3))
+            within = coupling.source == coupling.target
+            weights = blocks.get(f"W{i}")
+            if within:
+                weights = weights * self._off_diagonal(coupling, weights.shape)
+            part = (v * self._signal(coupling, u, v, weights)).sum((1, 2, 3))
+            energy = energy - (0.5 * part if within else part)
         return energy
+
+    def _off_diagonal(self, coupling: Any, shape: tuple[int, ...]) -> Any:
+        """Return 0 for the weights by which a unit would act on itself, and 1 for the others."""
+        mask = torch.ones(shape, dtype=torch.float64)
+        if isinstance(coupling, eq.Dense):
+            return mask - torch.eye(shape[0], dtype=torch.float64)
+        if shape[2] % 2 and shape[3] % 2:
+            for channel in range(shape[0]):
+                mask[channel, channel % shape[1], shape[2] // 2, shape[3] // 2] = 0
+        return mask
 
     def _input(self, x: Any) -> Any:
         c, h, w = self.net.layers[0].shape
@@ -48,6 +64,8 @@ class Oracle:
 
     def _signal(self, coupling: Any, u: Any, v: Any, weights: Any) -> Any:
         """Return what the source sends to the target, in the shape of the target."""
+        if isinstance(coupling, eq.Identity):
+            return coupling.gain * u
         if isinstance(coupling, eq.Dense):
             flat = u.permute(0, 2, 3, 1).flatten(1) if coupling.source > 0 else self._order(u)
             c, h, w = v.shape[1:]
@@ -80,7 +98,10 @@ def random_network(
     size: int = 12,
     **options: Any,
 ) -> eq.HopfieldNetwork:
-    """Return a network input - image - image - output with random geometry and a skip coupling."""
+    """Return a network input - image - image - output with random geometry and a skip coupling.
+
+    Of the kind "within" it has one more image, couplings within layers, and identities.
+    """
 
     def coupling(source: int, target: int, shape: tuple[int, int, int]) -> Any:
         groups = int(rng.choice([g for g in (1, 2) if shape[0] % g == 0]))
@@ -96,6 +117,7 @@ def random_network(
         pool = int(rng.integers(1, 3))
         made = {
             "convolution": lambda: eq.Convolution(source, target, **geometry, mean_pool=pool),
+            "within": lambda: eq.Convolution(source, target, **geometry, mean_pool=pool),
             "max": lambda: eq.MaxPooled(source, target, **geometry, pool=pool),
             "soft": lambda: eq.SoftPooled(source, target, **geometry, pool=pool, sharpness=1.5),
         }
@@ -112,7 +134,20 @@ def random_network(
         couplings.append(c)
         shapes.append((2 * int(rng.integers(1, 4)), height, width))
     layers = [eq.Layer(shape, activation) for shape in shapes] + [eq.Layer(3, "linear")]
-    couplings += [eq.Dense(2, 3), eq.Dense(1, 3)]
+    if kind == "within":
+        layers.insert(2, layers[2])
+        couplings[1] = dataclasses.replace(couplings[1], target=3)
+        wide = {"padding": (int(rng.integers(1, 3)), 1), "groups": couplings[0].groups}
+        couplings += [
+            eq.Convolution(1, 1, 3, padding=wide["padding"], dilation=wide["padding"], groups=wide["groups"]),
+            eq.Convolution(2, 2, (1, 3), padding=(0, 1), groups=2),
+            eq.Convolution(3, 2, 3, padding=1),
+            eq.Identity(2, 3, 0.3),
+            eq.Identity(3, 2, -0.1),
+            eq.Dense(4, 4),
+        ]
+    last = len(layers) - 1
+    couplings += [eq.Dense(last - 1, last), eq.Dense(1, last)]
     if rng.random() < 0.5:
         couplings.append(eq.Dense(0, 2))
     return eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype="float64", **options)

@@ -39,10 +39,11 @@ py::list layers(const Topology& topology) {
 }
 
 /// The kind, source and target of a coupling, and of a coupling of images its geometry (kernel, stride, padding,
-/// dilation, groups, pool, sharpness).
+/// dilation, groups, pool, sharpness), of an identity coupling its gain.
 using Pair = std::pair<Index, Index>;
 using ImageFields = std::tuple<Pair, Pair, Pair, Pair, Index, Index, double>;
-using CouplingFields = std::tuple<std::string, Index, Index, std::optional<ImageFields>>;
+using KindFields = std::variant<std::monostate, double, ImageFields>;
+using CouplingFields = std::tuple<std::string, Index, Index, KindFields>;
 
 ImageFields fields_of(const Windows& w, Index pool, double sharpness = 0) {
   const auto pair = [](const Extent& e) { return Pair(e.y, e.x); };
@@ -51,17 +52,20 @@ ImageFields fields_of(const Windows& w, Index pool, double sharpness = 0) {
 }
 
 CouplingFields fields_of(const Coupling& coupling) {
-  std::optional<ImageFields> fields;
+  KindFields fields;
   if (const auto* c = coupling.as<Convolution>()) fields = fields_of(c->windows, c->mean_pool);
   if (const auto* c = coupling.as<MaxPooled>()) fields = fields_of(c->windows, c->pool);
   if (const auto* c = coupling.as<SoftPooled>())
     fields = fields_of(c->windows, c->pool, c->sharpness);
+  if (const auto* c = coupling.as<Identity>()) fields = c->gain;
   return {std::string(coupling.kind()), coupling.source(), coupling.target(), fields};
 }
 
 Coupling coupling_of(const CouplingFields& coupling) {
-  const auto& [kind, source, target, image] = coupling;
-  if (!image) return Dense{source, target};
+  const auto& [kind, source, target, fields] = coupling;
+  if (const auto* gain = std::get_if<double>(&fields)) return Identity{source, target, *gain};
+  const auto* image = std::get_if<ImageFields>(&fields);
+  if (image == nullptr) return Dense{source, target};
   const auto& [kernel, stride, padding, dilation, groups, pool, sharpness] = *image;
   const auto extent = [](const Pair& pair) { return Extent{pair.first, pair.second}; };
   const Windows windows{extent(kernel), extent(stride), extent(padding), extent(dilation), groups};

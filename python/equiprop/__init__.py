@@ -30,6 +30,7 @@ from equiprop.costs import CrossEntropy as CrossEntropy
 from equiprop.costs import SquaredError as SquaredError
 from equiprop.couplings import Convolution as Convolution
 from equiprop.couplings import Dense as Dense
+from equiprop.couplings import Identity as Identity
 from equiprop.couplings import MaxPooled as MaxPooled
 from equiprop.couplings import SoftPooled as SoftPooled
 from equiprop.data import Dataset as Dataset

@@ -19,7 +19,7 @@ _ComplexNodes = tuple[tuple[complex, complex], ...]
 _Relaxation = tuple[_Array, _Report, NDArray[np.float64] | None, _Array | None]
 _Blocks = list[tuple[str, int, tuple[int, ...]]]
 _Shape = tuple[int, int, int]
-_Coupling = tuple[str, int, int, tuple[Any, ...] | None]
+_Coupling = tuple[str, int, int, tuple[Any, ...] | float | None]
 
 class Status(IntEnum):
     CONVERGED = 0

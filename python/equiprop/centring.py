@@ -24,7 +24,10 @@ class Centre:
     .. math:: \frac{dJ}{dw}\Big|_c = \frac{dJ}{dw} - m_a \frac{dJ}{db_b}^T - \frac{dJ}{db_a} m_b^T,
        \qquad \frac{dJ}{dc} = \frac{dJ}{db}
 
-    (the centring of Boltzmann machines: Montavon & Mueller 2012; Cho et al. 2013). The input has no bias.
+    (the centring of Boltzmann machines: Montavon & Mueller 2012; Cho et al. 2013). The input has no bias. A
+    coupling within a layer, :math:`-u^T w u / 2` with a symmetric w and a zero diagonal, has
+    :math:`c = b + w m`, and half of the sum of both terms is subtracted, without the diagonal; with separate
+    feedback, w need not be symmetric, and the first term is subtracted.
 
     Parameters
     ----------
@@ -32,21 +35,25 @@ class Centre:
         Mean of the input.
     signals : tuple of float
         Signal of a resting unit in each further layer.
-    couplings : tuple of (int, int)
-        Source and target of each coupling, in the order of the blocks W1, W2, ...
+    couplings : tuple of (int, int, int)
+        Number i, source and target of each coupling with weights, those of the block Wi.
     """
 
     input: Array
     signals: tuple[float, ...]
-    couplings: tuple[tuple[int, int], ...]
+    couplings: tuple[tuple[int, int, int], ...]
 
     def centred(self, gradient: Array, blocks: Blocks) -> Array:
         """Return the gradient (parameters,) in the coordinates w and c."""
         result = gradient.copy()
         for forward, backward, a, b in self._weights(blocks):
             shape = (len(self._rest(a, blocks)), len(self._rest(b, blocks)))
-            result[forward].reshape(shape)[...] -= np.outer(self._rest(a, blocks), gradient[blocks[f"b{b}"]])
-            if a > 0:
+            change = np.outer(self._rest(a, blocks), gradient[blocks[f"b{b}"]])
+            if a == b:
+                change = change if self._separate(blocks) else (change + change.T) / 2
+                np.fill_diagonal(change, 0)
+            result[forward].reshape(shape)[...] -= change
+            if a not in (0, b):
                 w = result[backward].reshape(shape)
                 w -= np.outer(gradient[blocks[f"b{a}"]], self._rest(b, blocks))
         return result
@@ -57,8 +64,12 @@ class Centre:
         for forward, backward, a, b in self._weights(blocks):
             rest_a, rest_b = self._rest(a, blocks), self._rest(b, blocks)
             shape = (len(rest_a), len(rest_b))
-            total[b - 1] += rest_a @ parameters[forward].reshape(shape)
-            if a > 0:
+            w = parameters[forward].reshape(shape)
+            if a == b:
+                w = w - np.diag(np.diagonal(w))
+                w = w if self._separate(blocks) else (w + w.T) / 2
+            total[b - 1] += rest_a @ w
+            if a not in (0, b):
                 total[a - 1] += parameters[backward].reshape(shape) @ rest_b
         return total
 
@@ -69,10 +80,11 @@ class Centre:
 
     def _weights(self, blocks: Blocks) -> list[tuple[slice, slice, int, int]]:
         """Return, for each coupling, the weights to its target, those to its source, source and target."""
-        return [
-            (blocks[f"W{i}"], blocks.get(f"B{i}", blocks[f"W{i}"]), a, b)
-            for i, (a, b) in enumerate(self.couplings, start=1)
-        ]
+        return [(blocks[f"W{i}"], blocks.get(f"B{i}", blocks[f"W{i}"]), a, b) for i, a, b in self.couplings]
+
+    def _separate(self, blocks: Blocks) -> bool:
+        """Return True if feedback is separate."""
+        return any(name.startswith("B") for name in blocks)
 
     def _rest(self, layer: int, blocks: Blocks) -> Array:
         """Return the signals of a layer at rest."""

@@ -29,7 +29,7 @@ class CouplingGuard:
         The guard acts on a Hopfield network only.
     limit : float, positive, optional
         Largest norm in units of the slopes; infinity for no bound. By default 1 for one hidden layer of
-        relu, softplus or linear units, otherwise infinity.
+        relu, softplus or linear units, less with couplings within a layer, otherwise infinity.
     """
 
     def __init__(self, model: Model, limit: float | None) -> None:
@@ -67,7 +67,17 @@ def spectral_norm(w: np.ndarray) -> float:
 def _default_limit(model: Model) -> float:
     if not isinstance(model, HopfieldNetwork) or len(model.layers) != 3:
         return math.inf
-    return _LIMIT if is_unbounded(activation(model.layers[1].activation)) else math.inf
+    unbounded = is_unbounded(activation(model.layers[1].activation))
+    return _LIMIT / graph_norm(model) if unbounded else math.inf
+
+
+def graph_norm(net: HopfieldNetwork) -> float:
+    """Return the largest norm of all couplings of free layers together if each of them has the norm 1."""
+    graph = np.zeros((len(net.layers) - 1,) * 2)
+    for coupling in net.couplings:
+        if coupling.source > 0:
+            graph[coupling.source - 1, coupling.target - 1] = 1
+    return round(float(np.linalg.norm(np.maximum(graph, graph.T), 2)), 12)
 
 
 def is_unbounded(rho: Activation) -> bool:

@@ -1,4 +1,4 @@
-"""Couplings between two layers: dense weights, and convolutions with and without pooling."""
+"""Couplings of layers: dense weights, convolutions with and without pooling, and identities."""
 
 from __future__ import annotations
 
@@ -6,24 +6,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from equiprop.checks import check_type, real, whole
 
 #: A number for both directions, or a pair (vertical, horizontal).
 Pair: TypeAlias = "int | tuple[int, int]"
 #: Channels, rows and columns of a layer.
 Shape: TypeAlias = tuple[int, int, int]
-#: What the core reads: kind, source, target, and the geometry of a coupling of images.
-Fields: TypeAlias = tuple[str, int, int, "tuple[Any, ...] | None"]
+#: What the core reads: kind, source, target, and the geometry of a convolution or the gain of an identity.
+Fields: TypeAlias = tuple[str, int, int, "tuple[Any, ...] | float | None"]
 
 
 @dataclass(frozen=True)
 class Dense:
-    """All-to-all weights W between two different layers, which add -<u_source, W u_target> to the energy.
+    """All-to-all weights W between two layers, which add -<u_source, W u_target> to the energy.
+
+    Within a layer (source = target) they add -1/2 <u, W u>, where W is the symmetric part of the weights with
+    a zero diagonal. With separate feedback the weights within a layer need not be symmetric.
 
     Parameters
     ----------
     source, target : int
         Positions of the layers; 0 is the input.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> layers = [eq.Layer(4), eq.Layer(6), eq.Layer(3, "linear")]
+    >>> couplings = [eq.Dense(0, 1), eq.Dense(1, 1), eq.Dense(1, 2)]
+    >>> net = eq.HopfieldNetwork(layers=layers, couplings=couplings)
+    >>> bool((net.blocks["W2"] == net.blocks["W2"].T).all())
+    True
     """
 
     source: int
@@ -37,6 +52,47 @@ class Dense:
     def num_weights(self, source: Shape, target: Shape) -> int:
         """Return the number of weights between layers of these shapes."""
         return _size(source) * _size(target)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A coupling without weights, which adds -gain <u_source, u_target> to the energy: a residual link.
+
+    It has no block of parameters, and the numbers of the other blocks count it: of the couplings [Dense,
+    Identity, Dense], the weights are W1 and W3. With separate feedback, both directions have the gain.
+
+    Parameters
+    ----------
+    source, target : int
+        Positions of two layers of one shape; 0 is the input.
+    gain : float
+        Factor of the signals.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> layers = [eq.Layer(4), eq.Layer(6), eq.Layer(6), eq.Layer(3, "linear")]
+    >>> couplings = [eq.Dense(0, 1), eq.Dense(1, 2), eq.Identity(1, 2, gain=0.25), eq.Dense(2, 3)]
+    >>> list(eq.HopfieldNetwork(layers=layers, couplings=couplings).blocks)
+    ['W1', 'W2', 'W4', 'b1', 'b2', 'b3']
+    """
+
+    source: int
+    target: int
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the gain, and store it as a float."""
+        object.__setattr__(self, "gain", real(self.gain, "Identity", "gain"))
+
+    @property
+    def fields(self) -> Fields:
+        """The coupling as the core reads it."""
+        return ("identity", _position(self.source), _position(self.target), self.gain)
+
+    def num_weights(self, _source: Shape, _target: Shape) -> int:
+        """Return 0, the number of weights."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +155,10 @@ class Convolution(_Images):
 
     It adds -<u_target, mean(w * u_source)> to the energy. The weights are (target channels, source channels
     / groups, kernel height, kernel width), in the order of PyTorch.
+
+    Within a layer (source = target) the stride is 1, there is no pooling, and the padding keeps the size. It
+    then adds -1/2 <u, W u>, where W is the symmetric part of the convolution, (w* + w*^T) / 2, without the
+    centre of the kernel between a channel and itself.
 
     Parameters
     ----------
@@ -179,8 +239,10 @@ class SoftPooled(_Images):
         return real(self.sharpness, "SoftPooled", "sharpness")
 
 
+#: Every kind of coupling with weights.
+Weighted: TypeAlias = "Dense | Convolution | MaxPooled | SoftPooled"
 #: Every kind of coupling.
-Coupling: TypeAlias = "Dense | Convolution | MaxPooled | SoftPooled"
+Coupling: TypeAlias = "Weighted | Identity"
 
 _KINDS: dict[type, str] = {
     Convolution: "convolution",
@@ -193,15 +255,48 @@ def coupling_fields(couplings: Sequence[Coupling]) -> list[Fields]:
     """Return checked couplings as the core reads them."""
     for coupling in couplings:
         check_type(
-            coupling, Dense | _Images, "HopfieldNetwork", "`couplings` lists objects Dense(source, target)"
+            coupling,
+            Dense | Identity | _Images,
+            "HopfieldNetwork",
+            "`couplings` lists objects Dense(source, target)",
         )
     return [coupling.fields for coupling in couplings]
 
 
-def coupling_of(kind: str, source: int, target: int, geometry: tuple[Any, ...] | None) -> Coupling:
+def is_lateral(coupling: Coupling) -> bool:
+    """Return True for a coupling within a layer."""
+    return coupling.source == coupling.target
+
+
+def symmetrize(coupling: Coupling, weights: NDArray[Any]) -> None:
+    """Replace the weights of a coupling within a layer by their symmetric part without the diagonal.
+
+    They are changed in place. The transpose of a convolution has its channels exchanged, within each group,
+    and its rows and columns reversed. The diagonal is the centre of a kernel between a channel and itself.
+    """
+    groups = 1 if isinstance(coupling, Dense | Identity) else coupling.groups
+    kernel = weights.reshape(groups, len(weights) // groups, -1, *(weights.shape[2:] or (1, 1)))
+    kernel[...] = (kernel + kernel.transpose(0, 2, 1, 3, 4)[..., ::-1, ::-1]) / 2
+    rows, columns = kernel.shape[3:]
+    if rows % 2 and columns % 2:
+        each = np.arange(kernel.shape[1])
+        kernel[:, each, each, rows // 2, columns // 2] = 0
+
+
+def diagonal(coupling: Coupling, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which weights (shape) of a coupling within a layer are on the diagonal: they never act."""
+    ones = np.ones(shape)
+    symmetrize(coupling, ones)
+    zeros: NDArray[np.bool_] = ones == 0
+    return zeros
+
+
+def coupling_of(kind: str, source: int, target: int, geometry: tuple[Any, ...] | float | None) -> Coupling:
     """Return the coupling that the core describes by these fields."""
     if geometry is None:
         return Dense(source, target)
+    if not isinstance(geometry, tuple):
+        return Identity(source, target, geometry)
     kernel, stride, padding, dilation, groups, pool, sharpness = geometry
     if kind == "max_pooled":
         return MaxPooled(source, target, kernel, stride, padding, dilation, groups, pool)

@@ -19,7 +19,7 @@ from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
-from equiprop.couplings import Coupling, Dense
+from equiprop.couplings import Coupling, Dense, Identity, diagonal, is_lateral, symmetrize
 from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import centered
@@ -37,6 +37,10 @@ RATE = 0.2
 #: Number of hidden layers from which steps are centred, and fall with the square of the number.
 DEEP = 5
 
+#: Norm of couplings within a layer, relative to that of couplings between layers.
+_WITHIN = 0.5
+#: Least part of the norm of a layer's couplings that identities leave to those with weights.
+_LEAST_REST = 0.25
 #: Learning rate of Adam for a model that is not a Hopfield network.
 _OTHER_RATE = 1e-3
 
@@ -115,12 +119,22 @@ def _units(net: HopfieldNetwork) -> list[Unit]:
 
 
 def _degrees(net: HopfieldNetwork) -> _Floats:
-    """Return the number of couplings of each layer, plus one for the output (its cost), at least 2."""
-    count = np.zeros(len(net.layers))
+    """Return the number d of couplings of each layer, plus one for the output (its cost), at least 2.
+
+    Couplings within a layer count half. Identities of gain g between free layers take |g| sqrt(L_a L_b) of
+    the norm 1 that all couplings of a layer have together, and the others share the rest, at least a quarter:
+    d is divided by it.
+    """
+    count, rest, units = np.zeros(len(net.layers)), np.ones(len(net.layers)), _units(net)
     for coupling in net.couplings:
-        count[[coupling.source, coupling.target]] += 1
+        a, b = coupling.source, coupling.target
+        if not isinstance(coupling, Identity):
+            count[[a, b]] += _WITHIN if a == b else 1
+        elif 0 not in (a, b):
+            rest[[a, b]] -= abs(coupling.gain) * math.sqrt(units[a].slope * units[b].slope)
     count[-1] += 1
-    return np.maximum(count, 2)
+    degrees: _Floats = np.maximum(count, 2) / np.maximum(rest, _LEAST_REST)
+    return degrees
 
 
 def _named(net: HopfieldNetwork) -> list[tuple[int, Coupling]]:
@@ -138,7 +152,8 @@ def _spread(drives: _Floats) -> float:
 def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     """Return parameters from which `net` learns on inputs like x (samples, inputs).
 
-    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b). Weights from
+    Couplings between free layers are orthogonal with singular values 1 / sqrt(d_a d_b L_a L_b), and couplings
+    within a layer are symmetric with a norm of at most 1 / (2 d L); see `_degrees` for d. Weights from
     the input are Gaussian, scaled so that they give drives of standard deviation h, the half width of the
     slope, or 0 if they reach the outputs. Biases let every unit rest in the middle of its slope; those of
     hidden layers that the input reaches are then moved by up to h, so that units bend at different places.
@@ -158,6 +173,11 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             blocks[f"b{k}"][...] += unit.half_width * random.uniform(-1, 1, layer.units)
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
+        if isinstance(coupling, Identity):
+            blocks[f"b{b}"][...] -= coupling.gain * mean[a]
+            if a > 0:
+                blocks[f"b{a}"][...] -= coupling.gain * mean[b]
+            continue
         shape = blocks[f"W{i}"].shape
         if a == 0 and b == len(net.layers) - 1:
             w = np.zeros(shape)  # the cost is convex in them
@@ -165,8 +185,10 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             w = random.standard_normal(shape)
             w *= units[b].half_width / _spread(x @ w)
         else:
-            w = orthogonal(random, shape) / np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
-            blocks[f"b{a}"][...] -= w @ mean[b]
+            w = _inner_weights(random, coupling, shape)
+            w /= np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
+            if a != b:
+                blocks[f"b{a}"][...] -= w @ mean[b]
         blocks[f"W{i}"][...] = w
         if f"B{i}" in blocks:
             blocks[f"B{i}"][...] = w
@@ -174,9 +196,23 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     return theta
 
 
+def _inner_weights(random: np.random.Generator, coupling: Coupling, shape: tuple[int, ...]) -> _Floats:
+    """Return weights of a coupling between free layers of norm 1: an orthogonal matrix, as that of a kernel.
+
+    Within a layer, the symmetric part of one without its diagonal; dense ones have a norm of at most 1/2.
+    """
+    w = orthogonal(random, shape)
+    if is_lateral(coupling):
+        largest = float(np.abs(w[diagonal(coupling, shape)]).max(initial=0.0))
+        symmetrize(coupling, w)
+        w *= _WITHIN / (1 + largest)
+    return w
+
+
 def has_images(net: HopfieldNetwork) -> bool:
-    """Return True if a layer is an image, or a coupling is not dense."""
-    return any(layer.is_image for layer in net.layers) or not all(isinstance(c, Dense) for c in net.couplings)
+    """Return True if a layer is an image, or a coupling is neither dense nor an identity."""
+    plain = all(isinstance(c, Dense | Identity) for c in net.couplings)
+    return not plain or any(layer.is_image for layer in net.layers)
 
 
 def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
@@ -195,30 +231,50 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
         straight = net.variant(potential="legendre")
         maps = Probe(straight, x, _probe_states(straight), random)
     for i, coupling in _named(net):
+        if isinstance(coupling, Identity):
+            continue
         a, b, block = coupling.source, coupling.target, blocks[f"W{i}"]
         alone = np.zeros_like(theta)
         w = net.block_views(alone)[f"W{i}"]
         if a > 0:
-            w[...] = orthogonal(random, w.shape)
+            w[...] = _inner_weights(random, coupling, w.shape)
             norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
             if f"B{i}" in blocks:
                 net.block_views(alone)[f"B{i}"][...] = w
-            w /= norm * (1.0 if isinstance(coupling, Dense) else maps.norm(alone, coupling))
+            if not isinstance(coupling, Dense):
+                norm *= max(maps.norm(alone, coupling), 1e-30) / (_WITHIN if a == b else 1.0)
+            w /= norm
         elif b < last:
             w[...] = random.standard_normal(w.shape)
             w *= units[b].half_width / _spread(probe.drives(alone, b))
         block[...] = w
         if f"B{i}" in blocks:
             blocks[f"B{i}"][...] = w
-    offsets = {}
+    offsets, given = {}, _identity_drives(net, x)
     for k, (layer, unit) in enumerate(zip(net.layers[1:], units[1:], strict=True), start=1):
         channels = layer.shape[0]
-        offsets[f"b{k}"] = unit.drive - probe.drives(theta, k).reshape(-1, channels).mean(axis=0)
+        drives = probe.drives(theta, k).reshape(-1, channels).mean(axis=0)
+        offsets[f"b{k}"] = unit.drive - drives - given[k]
         if k < last and any(c.source == 0 and c.target == k for c in net.couplings):
             offsets[f"b{k}"] += unit.half_width * random.uniform(-1, 1, channels)
     for name, offset in offsets.items():
         blocks[name][...] = offset
     return theta.astype(net.dtype)
+
+
+def _identity_drives(net: HopfieldNetwork, x: Array) -> list[_Floats]:
+    """Return the mean drive that identities give to each layer with the others at rest, by channel."""
+    channels = [layer.shape[0] for layer in net.layers]
+    images = np.asarray(x, dtype=np.float64).reshape(len(x), *net.input_shape)
+    channel = 1 if net.image_format == "channels_first" or images.ndim == 2 else images.ndim - 1
+    rest = [np.moveaxis(images, channel, -1).reshape(-1, channels[0]).mean(axis=0)]
+    rest += [np.full(c, unit.signal) for c, unit in zip(channels[1:], _units(net)[1:], strict=True)]
+    drives = [np.zeros(c) for c in channels]
+    for coupling in net.couplings:
+        if isinstance(coupling, Identity):
+            drives[coupling.target] += coupling.gain * rest[coupling.source]
+            drives[coupling.source] += coupling.gain * rest[coupling.target]
+    return drives
 
 
 def _probe_states(net: HopfieldNetwork) -> list[tuple[float, float]]:
@@ -235,7 +291,8 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     n <= 5 hidden layers, and 1 / n^2 for more; `step_norm` says what replaces sqrt(entries) for a
     convolution. If all entries move in one direction, a drive moves by the rate times the sum of all signals,
     which in wide layers is limited to 1.25 c h; for the input, by the rate times sum_i |x_i| over what a unit
-    reads, which is c h. The taps of inner kernels are taken as incoherent. The rate of a bias is c h / 40;
+    reads, which is c h. The taps of inner kernels are taken as incoherent. Couplings within a layer have half
+    the rate. The rate of a bias is c h / 40;
     that of an output bias is also divided by the logit scale.
     """
     units = _units(net)
@@ -246,6 +303,8 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     rates[f"b{len(units) - 1}"] /= logit_scale(cost)
     blocks, layers = net.blocks, net.layers
     for i, coupling in _named(net):
+        if isinstance(coupling, Identity):
+            continue
         a, b = coupling.source, coupling.target
         taps, channels = (
             (1, layers[a].units) if isinstance(coupling, Dense) else kernel_reads(coupling, layers[a])
@@ -256,7 +315,7 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
             coherent = max(math.sqrt(taps) * channels * units[a].size / units[b].half_width, 1e-12)
             norm = step_norm(coupling, blocks[f"W{i}"].shape)
             spectral = norm * math.sqrt(units[a].slope * units[b].slope)
-            rates[f"W{i}"] = size / max(spectral, coherent / 1.25)
+            rates[f"W{i}"] = (_WITHIN if a == b else 1.0) * size / max(spectral, coherent / 1.25)
         if f"B{i}" in blocks:
             rates[f"B{i}"] = rates[f"W{i}"]
     return rates
@@ -271,7 +330,7 @@ def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
     if not _is_deep(net) or has_images(net):
         return None
     mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
-    couplings = tuple((c.source, c.target) for c in net.couplings)
+    couplings = tuple((i, c.source, c.target) for i, c in _named(net) if not isinstance(c, Identity))
     return Centre(mean, tuple(unit.signal for unit in _units(net)[1:]), couplings)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, SoftPooled
+from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, SoftPooled, Weighted
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
 
@@ -40,7 +40,7 @@ def orthogonal(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
     return (q if rows >= columns else q.T).reshape(shape)
 
 
-def step_norm(coupling: Coupling, shape: tuple[int, ...]) -> float:
+def step_norm(coupling: Weighted, shape: tuple[int, ...]) -> float:
     """Return the spectral norm of a coupling whose weights are all of size 1, as those of a step of Adam are.
 
     A dense coupling has sqrt(entries). The taps t of a kernel are taken as incoherent, because signals vary

@@ -135,7 +135,7 @@ def count_parameters(layers: Sequence[Layer], couplings: Sequence[Coupling], sep
         pair = coupling.source, coupling.target
         if max(pair) < len(layers):
             weights = coupling.num_weights(layers[pair[0]].shape, layers[pair[1]].shape)
-            count += weights * (2 if separate and 0 not in pair else 1)
+            count += weights * (2 if separate and 0 not in pair and pair[0] != pair[1] else 1)
     return count
 
 

@@ -14,7 +14,7 @@ from equiprop import _core
 from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse
 from equiprop.checks import check_type, enough_memory, real, whole
-from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of
+from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, chain_layers, core_layer, count_parameters, named_layers
 from equiprop.network_table import network_table
 from equiprop.scaling import Scaling
@@ -81,15 +81,16 @@ class HopfieldNetwork:
         Activation of the last layer of a chain. With linear outputs a nudge is never lost at a bound.
     layers : sequence of Layer
         Layers of a graph. The first one is the input, which is clamped; the last one is the output.
-    couplings : sequence of Dense, Convolution, MaxPooled or SoftPooled
-        Couplings of a graph. At most one dense coupling connects two different layers; every layer has a
-        coupling.
+    couplings : sequence of Dense, Convolution, MaxPooled, SoftPooled or Identity
+        Couplings of a graph. At most one dense coupling connects two layers, or a layer with itself; every
+        layer is coupled to another one.
     potential : {"legendre", "quadratic"}
         Convention of the energy.
     feedback : {"tied", "separate"}
-        With "separate", each coupling between free layers has separate weights B from its target to its
+        With "separate", each coupling between two free layers has separate weights B from its target to its
         source, which initially equal W. If B differs from W, the dynamics have no energy: they are the vector
-        field of Scellier et al. (2018), whose Jacobian is not symmetric.
+        field of Scellier et al. (2018), whose Jacobian is not symmetric. Weights within a layer have no B,
+        and need not be symmetric.
     dtype : {"float32", "float64"}
         Precision of parameters and states. Checks of the theory need double precision.
     image_format : {"channels_first", "channels_last"}
@@ -260,7 +261,8 @@ class HopfieldNetwork:
         """Views of `parameters` by name: W1, W2, ... of the couplings, b1, b2, ... (channels,) of the layers.
 
         Dense weights are (source, target); those of a convolution are (target channels, source channels /
-        groups, kernel height, kernel width). Separate feedback weights B2, ... have the shapes of W2, ...
+        groups, kernel height, kernel width). Separate feedback weights B2, ... have the shapes of W2, ...;
+        couplings within a layer have none. An identity coupling has no block, but counts in the numbers.
         """
         return self.block_views(self.parameters)
 
@@ -398,13 +400,18 @@ class HopfieldNetwork:
         mine, seed = self.blocks, self.fresh_seed
         for name, block in other.blocks.items():
             block[...] = mine[name] if name in mine else mine["W" + name[1:]]
+        if self.conservative and not other.conservative:
+            for i, coupling in enumerate(self.couplings, start=1):
+                if is_lateral(coupling):
+                    symmetrize(coupling, other.blocks[f"W{i}"])  # only the symmetric part has an energy
         other._drawn = None if seed is None else (seed, other._checksum())
         return other
 
     def __str__(self) -> str:
         """Return `repr` for a chain of dense layers; otherwise a table of layers and couplings, too."""
         colors = self._network.colors
-        if not any(layer.is_image for layer in self.layers) and len(colors) <= 2:
+        plain = all(isinstance(c, Dense) and not is_lateral(c) for c in self.couplings)
+        if plain and not any(layer.is_image for layer in self.layers) and len(colors) <= 2:
             return repr(self)
         shapes = {name: block.shape for name, block in self.blocks.items()}
         table = network_table(self.layers, self.couplings, shapes, colors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from equiprop.couplings import Coupling, Dense
+from equiprop.couplings import Coupling, Dense, Identity
 from equiprop.layers import Layer
 
 
@@ -16,7 +16,8 @@ def network_table(
 ) -> str:
     """Return layers with their shapes, biases and colours, and couplings with the shapes of their weights.
 
-    Layers of one colour are not coupled to each other, so one block update relaxes all of them.
+    Layers of one colour are not coupled to each other, so one block update relaxes all of them. An identity
+    coupling has no block and no weights.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ def network_table(
     blocks = [["block", "coupling", "from", "to", "weights"]]
     for i, coupling in enumerate(couplings, start=1):
         ends = [layers[coupling.source].name, layers[coupling.target].name]
-        blocks.append([f"W{i}", _options(coupling), *ends, "x".join(map(str, shapes[f"W{i}"]))])
+        name = f"W{i}" if f"W{i}" in shapes else ""
+        blocks.append([name, _options(coupling), *ends, "x".join(map(str, shapes.get(name, ())))])
     return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
 
 
@@ -43,6 +45,8 @@ def _options(coupling: Coupling) -> str:
     """Return the kind of a coupling, and the numbers of its geometry that are not the defaults."""
     if isinstance(coupling, Dense):
         return "dense"
+    if isinstance(coupling, Identity):
+        return f"identity, gain {coupling.gain:g}"
     defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "mean_pool": 1}
     options = {name: value for name, value in vars(coupling).items() if name not in ("source", "target")}
     shown = [f"{name} {value}" for name, value in options.items() if value != defaults.get(name)]

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from equiprop.activations import Activation
-from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, SoftPooled
+from equiprop.couplings import Convolution, Coupling, Dense, Identity, MaxPooled, SoftPooled
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
 
-__all__ = ["chain_of_images", "convolutional28", "dchn32", "dense", "vgg5"]
+__all__ = ["chain_of_images", "convolutional28", "dchn32", "dense", "hopfield_resnet", "vgg5"]
 
 
 def dense(sizes: Sequence[int], **options: Any) -> HopfieldNetwork:
@@ -77,14 +77,8 @@ def chain_of_images(
     layers, couplings = [Layer(image)], list[Coupling]()
     for k, count in enumerate(channels):
         step = _coupling(k, kernel, padding, pooling, pool)
-        height, width = step.size(layers[-1].shape)
-        if min(height, width) < 1:
-            raise ValueError(
-                "[networks] Each kernel and pooling window fits into its image. "
-                f"Received an image {layers[-1].size} in front of layer {k + 1}."
-            )
         couplings.append(step)
-        layers.append(Layer((count, height, width), activation))
+        layers.append(Layer((count, *_size_after(step, layers)), activation))
     couplings.append(Dense(len(channels), len(channels) + 1))
     layers.append(Layer(outputs, output_activation))
     return HopfieldNetwork(layers=layers, couplings=couplings, **options)
@@ -100,6 +94,17 @@ def _coupling(
         return Convolution(source, source + 1, kernel, padding=padding, mean_pool=pool)
     pooled = MaxPooled if pooling == "max" else SoftPooled
     return pooled(source, source + 1, kernel, padding=padding, pool=pool)
+
+
+def _size_after(coupling: Convolution | MaxPooled | SoftPooled, layers: Sequence[Layer]) -> tuple[int, int]:
+    """Return the rows and columns of the image that a coupling from the last layer leads to."""
+    height, width = coupling.size(layers[-1].shape)
+    if min(height, width) < 1:
+        raise ValueError(
+            "[networks] Each kernel and pooling window fits into its image. "
+            f"Received an image {layers[-1].size} in front of layer {len(layers)}."
+        )
+    return height, width
 
 
 def convolutional28(pooling: str = "max", **options: Any) -> HopfieldNetwork:
@@ -160,3 +165,65 @@ def vgg5(outputs: int = 10, **options: Any) -> HopfieldNetwork:
     """
     steep = Activation("logistic", gain=4.0, shift=0.5)
     return dchn32(pooling="soft", outputs=outputs, **{"activation": steep, **options})
+
+
+def hopfield_resnet(
+    image: tuple[int, int, int] = (3, 32, 32),
+    channels: Sequence[int] = (64, 128, 256, 512),
+    outputs: int = 10,
+    *,
+    gain: float = 0.5,
+    pooling: str = "max",
+    activation: str | Activation = "hard_sigmoid",
+    **options: Any,
+) -> HopfieldNetwork:
+    """Return a residual network after arXiv 2509.26003; 13 of its couplings have weights by default.
+
+    Each number of channels is a stage of three convolutions, 3 x 3 with padding 1. The first one is followed
+    by pooling over windows of 2 x 2; an identity coupling joins the first and the last layer of the stage. A
+    dense coupling leads to the outputs. The Hopfield-ResNet13 of the paper (Elayedam & Srinivasan 2025) has
+    residual links and clipped ReLU, of which the hard sigmoid is the one with the bound 1. Sizes of the
+    layers and the gain of the links are chosen here.
+
+    Parameters
+    ----------
+    image : (int, int, int)
+        Channels, height and width of the input.
+    channels : sequence of int
+        Channels of each stage.
+    outputs : int
+        Number of outputs.
+    gain : float
+        Gain of the identities. It takes its part of the norm 1 that the couplings of a layer may have
+        together for a convex energy, and start values share the rest. From gain 1 on, two joined units drive
+        each other to their bounds.
+    pooling : {"max", "mean", "soft"}
+        Kind of pooling.
+    activation : str or Activation
+        Activation of the hidden layers.
+    **options
+        Arguments of `HopfieldNetwork`.
+
+    Raises
+    ------
+    ValueError
+        If `pooling` is not known, or an image becomes smaller than a window.
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> net = eq.networks.hopfield_resnet((1, 8, 8), [4], 3)
+    >>> net.couplings[3]
+    Identity(source=1, target=3, gain=0.5)
+    """
+    layers, couplings = [Layer(image)], list[Coupling]()
+    for count in channels:
+        first = len(layers)
+        entry = _coupling(first - 1, 3, 1, pooling, 2)
+        layers += [Layer((count, *_size_after(entry, layers)), activation)] * 3
+        couplings.append(entry)
+        couplings += [Convolution(k, k + 1, 3, padding=1) for k in (first, first + 1)]
+        couplings.append(Identity(first, first + 2, gain))
+    couplings.append(Dense(len(layers) - 1, len(layers)))
+    layers.append(Layer(outputs, "linear"))
+    return HopfieldNetwork(layers=layers, couplings=couplings, **options)

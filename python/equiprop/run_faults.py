@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from equiprop.activations import activation
-from equiprop.coupling_guard import is_unbounded
+from equiprop.coupling_guard import graph_norm, is_unbounded
 from equiprop.health import Health
 from equiprop.health_probe import LayerFigures, Probe
 from equiprop.history import Epoch
@@ -234,11 +232,7 @@ def has_unbounded_units(model: Model) -> bool:
 def _safe_norm(model: Model) -> float:
     """Return a norm of each coupling at which the norm of all, in units of the slopes, is at most 0.9."""
     assert isinstance(model, HopfieldNetwork)
-    graph = np.zeros((len(model.layers) - 1,) * 2)
-    for coupling in model.couplings:
-        if coupling.source > 0:
-            graph[coupling.source - 1, coupling.target - 1] = 1
-    return _SAFE_NORM / float(np.linalg.norm(graph + graph.T, 2))
+    return _SAFE_NORM / graph_norm(model)
 
 
 _RULES: Sequence[Callable[[Run], Fault | None]] = (

@@ -11,6 +11,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, real, whole
+from equiprop.couplings import is_lateral
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.results import FixedPoint, Status, advise
 
@@ -133,6 +134,8 @@ class BlockUpdate(Relaxation):
     activations (Scellier et al. 2023). Under the quadratic potential a smooth unit takes one step of Newton's
     method with cubic regularisation instead: it minimises the Taylor polynomial of second order of its energy
     plus max |p rho'''| |ds|^3 / 6, p its drive, which is never below the energy (Nesterov & Polyak 2006).
+    Layers with couplings within take a damped step (docs/notation.md, "Updates of units that pull on each
+    other").
 
     Parameters
     ----------
@@ -224,13 +227,14 @@ def training_solver(model: Model) -> FreeSolver:
     """Return the default solver of a `Trainer`, with a tolerance of 1e-4.
 
     Block updates if the model supports them, otherwise Euler. Anderson acceleration pays for itself with more
-    than one hidden layer. In deep networks the response to a nudge is 1e-3 to 5e-3 at the first layer, which
-    a tolerance of 5e-3 cannot resolve (docs/performance.md). A training step relaxes samples further until
-    the estimated error of their gradient is at most 5 %, and counts those that do not get there
-    (docs/notation.md, "Error of a gradient").
+    than one hidden layer, or with couplings within a layer. In deep networks the response to a nudge is 1e-3
+    to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve (docs/performance.md). A training
+    step relaxes samples further until the estimated error of their gradient is at most 5 %, and counts those
+    that do not get there (docs/notation.md, "Error of a gradient").
     """
     if model.has_block_update:
-        anderson = 0 if len(model.layer_slices) <= 2 else 1
+        within = isinstance(model, HopfieldNetwork) and any(is_lateral(c) for c in model.couplings)
+        anderson = 1 if within or len(model.layer_slices) > 2 else 0
         return BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=anderson)
     return default_solver(model)
 

@@ -19,10 +19,14 @@ class ReferenceNetwork {
     m_.setZero();
     inputs_ = State<S>::Zero(num_units(), num_inputs());
     for (const auto e : topology_.from_input())
-      inputs_.middleRows(to(e).offset, to(e).rows) = matrix(theta_, topology_.weights(e));
+      inputs_.middleRows(to(e).offset, to(e).rows) +=
+          matrix(e, topology_.weights(e), to(e).rows, topology_.num_inputs());
     for (const auto e : topology_.inner()) {
-      between(m_, to(e), from(e)) = matrix(theta_, topology_.weights(e));
-      between(m_, from(e), to(e)) = matrix(theta_, topology_.feedback_weights(e)).transpose();
+      const Index rows = to(e).rows, columns = from(e).rows;
+      between(m_, to(e), from(e)) += matrix(e, topology_.weights(e), rows, columns);
+      if (!is_within(e))
+        between(m_, from(e), to(e)) +=
+            matrix(e, topology_.feedback_weights(e), rows, columns).transpose();
     }
     drive_ = inputs_ * x_;
     for (std::size_t k = 0; k < topology_.num_free(); ++k)
@@ -98,7 +102,10 @@ class ReferenceNetwork {
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s) const {
     const State<S> before = s;
     for (const auto k : topology_.blocks()[static_cast<std::size_t>(block)])
-      respond(&Units::descend<S>, k, before, nudge, s);
+      if (pulls_on_itself(k))
+        descend_together(k, before, nudge, s);
+      else
+        respond(&Units::descend<S>, k, before, nudge, s);
   }
 
  private:
@@ -109,8 +116,22 @@ class ReferenceNetwork {
   const Block& to(std::size_t coupling) const {
     return layer(static_cast<std::size_t>(topology_.couplings()[coupling].target()) - 1);
   }
-  static Eigen::Map<const State<S>> matrix(const Parameters<S>& theta, const Block& block) {
-    return {theta.data() + block.offset, block.rows, block.columns};
+  bool is_within(std::size_t coupling) const {
+    return topology_.couplings()[coupling].source() == topology_.couplings()[coupling].target();
+  }
+  /// Returns the matrix of a coupling that acts, (target, source), given the block of its weights.
+  State<S> matrix(std::size_t coupling, const Block& block, Index rows, Index columns) const {
+    if (const auto* identity = topology_.couplings()[coupling].template as<Identity>())
+      return S(identity->gain) * State<S>::Identity(rows, columns);
+    const State<S> w = Eigen::Map<const State<S>>(theta_.data() + block.offset, rows, columns);
+    return is_within(coupling) ? within(w) : w;
+  }
+  /// Returns a matrix without its diagonal, and symmetric if there is an energy.
+  State<S> within(const State<S>& a) const {
+    State<S> w = a;
+    if (conservative()) w = S(0.5) * (a + a.transpose());
+    w.diagonal().setZero();
+    return w;
   }
   template <class Matrix>
   static auto between(Matrix& m, const Block& rows, const Block& columns) {
@@ -149,16 +170,47 @@ class ReferenceNetwork {
                                    forced ? &nudge.force : nullptr, nudge.stiffness,
                                    out.middleRows(layer(k).offset, layer(k).rows));
   }
+  bool pulls_on_itself(std::size_t k) const {
+    for (const auto e : topology_.inner())
+      if (is_within(e) && to(e).offset == layer(k).offset) return true;
+    return false;
+  }
+  /// Updates a layer of linked units: a minimiser under a pull a to the old state, and a step of the way to it.
+  void descend_together(std::size_t k, const State<S>& before, const Nudge<S>& nudge,
+                        StateRef<S>& s) const {
+    const Index begin = layer(k).offset, units = layer(k).rows;
+    const State<double> w =
+        m_.block(begin, begin, units, units).unaryExpr([](const S& v) -> double {
+          return real_part(v);
+        });
+    const double bound = 1.001 * std::min(w.cwiseAbs().colwise().sum().maxCoeff(),
+                                          std::sqrt((w.transpose() * w).norm()));
+    const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
+    const S stiffness = forced ? nudge.stiffness : S(0);
+    const auto [pull, step] = topology_.units(k).damping(bound, real_part(stiffness));
+    const State<S> at = before.middleRows(begin, units);
+    State<S> force = S(pull) * at, next = at;
+    if (forced) force += nudge.force;
+    topology_.units(k).template descend<S>(drive(before).middleRows(begin, units),
+                                           signal(before).middleRows(begin, units), &force,
+                                           stiffness + S(pull), next);
+    s.middleRows(begin, units) = at + S(step) * (next - at);
+  }
   /// Adds the sums over samples of a b^T, a x^T and a to the gradient with respect to the weights in M, those in X, and
   /// the biases.
   void add_products(const State<S>& a, const State<S>& b, ParametersRef<S>& grad) const {
     const auto add = [&](const Block& block, const State<S>& product) {
+      if (block.size() == 0) return;  // an identity
       Eigen::Map<State<S>>(grad.data() + block.offset, block.rows, block.columns) += product;
     };
     const State<S> inputs = a * x_.transpose(), pulls = a * b.transpose();
     for (const auto e : topology_.from_input())
       add(topology_.weights(e), inputs.middleRows(to(e).offset, to(e).rows));
     for (const auto e : topology_.inner()) {
+      if (is_within(e)) {
+        add(topology_.weights(e), within(between(pulls, to(e), from(e))));
+        continue;
+      }
       add(topology_.weights(e), between(pulls, to(e), from(e)));
       add(topology_.feedback_weights(e), between(pulls, from(e), to(e)).transpose());
     }

@@ -86,6 +86,11 @@ std::vector<Coupling> star_couplings() {
   return couplings;
 }
 
+/// Returns the couplings 0 -> 1 -> 2 -> 3 with couplings within 1 and 3, and identities 1 -> 2 and 0 -> 2.
+std::vector<Coupling> within_couplings() {
+  return {{1, 2}, {1, 1}, Identity{1, 2, -0.1}, {0, 1}, {2, 3}, Identity{2, 0, 0.1}, {3, 3}};
+}
+
 std::vector<Case> make_zoo() {
   std::vector<Case> all;
   const auto add = [&](const std::string& name, const std::vector<Activation>& cycle) {
@@ -96,6 +101,8 @@ std::vector<Case> make_zoo() {
       all.push_back({full + "_chain", make_layers({3, 5, 1, 3}, cycle), chain(4), potential});
       all.push_back(
           {full + "_skip", make_layers({2, 3, 4, 5, 2}, cycle), skip_couplings(), potential});
+      all.push_back(
+          {full + "_within", make_layers({3, 3, 3, 4}, cycle), within_couplings(), potential});
     }
   };
   for (const auto& [name, activation] : activations()) add(name, {activation});
@@ -140,6 +147,16 @@ bool has_linear_signals(const Case& c) {
          std::all_of(c.layers.begin() + 1, c.layers.end(), [](const Layer& layer) {
            return std::holds_alternative<Clip>(layer.activation);
          });
+}
+
+bool has_couplings_within(const Case& c) {
+  return std::any_of(c.couplings.begin(), c.couplings.end(), [](const Coupling& coupling) {
+    return coupling.source() == coupling.target();
+  });
+}
+
+bool is_exact(const Case& c) {
+  return has_linear_signals(c) && !has_couplings_within(c);
 }
 
 HopfieldNetwork<double> make_network(const Case& c, std::uint64_t seed) {

@@ -49,12 +49,15 @@ struct NamedActivation {
 const std::vector<NamedActivation>& activations();
 
 /// Returns the zoo: every activation with both potentials, on chains of several shapes (also 1-1) and on a graph with a
-/// skip and an odd cycle; networks whose layers differ in activation; and graphs with a layer of five neighbours.
+/// skip and an odd cycle, and with couplings within layers and identities; networks whose layers differ in activation;
+/// and graphs with a layer of five neighbours.
 const std::vector<Case>& zoo();
 /// Returns the zoo with separate feedback weights: vector fields.
 const std::vector<Case>& fields();
-bool is_smooth(const Case& c);           ///< true if no clip can hold a unit
-bool has_linear_signals(const Case& c);  ///< true for legendre, or if all are clips
+bool is_smooth(const Case& c);             ///< true if no clip can hold a unit
+bool has_linear_signals(const Case& c);    ///< true for legendre, or if all are clips
+bool has_couplings_within(const Case& c);  ///< true if a layer is coupled to itself
+bool is_exact(const Case& c);              ///< true if block updates are exact minimisers
 inline bool is_any(const Case&) {
   return true;
 }

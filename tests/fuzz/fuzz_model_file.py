@@ -47,7 +47,7 @@ NAMES = [
 def valid_files(folder: Path) -> list[tuple[str, bytes]]:
     """Return header and data of networks of every kind, and of a file with every type of number."""
     graph = [eq.Layer(2), eq.Layer(1, "softplus", "ß"), eq.Layer(2, eq.Activation("clip", 0.1, 0, -2), "h")]
-    couplings = [eq.Dense(0, 1), eq.Dense(2, 1), eq.Dense(2, 0)]
+    couplings = [eq.Dense(0, 1), eq.Dense(2, 1), eq.Dense(2, 0), eq.Dense(2, 2), eq.Identity(0, 2, -0.5)]
     scalings = [None, eq.Scaling.by(1 / 255), eq.Scaling([3.0, -0.5], [1.0, 1e-3])]
     path = folder / "valid"
     files: list[tuple[str, bytes]] = []

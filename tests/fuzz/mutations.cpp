@@ -54,7 +54,7 @@ std::vector<Parts> valid_files() {
   std::vector<Parts> files;
   const std::vector<Layer> layers{
       {"input", 2}, {"h", 2, logistic(4, 0.5)}, {"eins/\xc3\x9f", 1, softplus(1e-5)}, {"out", 1}};
-  const std::vector<Coupling> skip{{0, 1}, {1, 2}, {2, 3}, {3, 1}};
+  const std::vector<Coupling> skip{{0, 1}, {1, 2}, {2, 3}, {3, 1}, {1, 1}, Identity{0, 1, -0.5}};
   for (const auto potential : {Potential::legendre, Potential::quadratic}) {
     files.push_back(
         saved<float>({{"x", 1}, {"y", 1, linear()}}, chain(2), potential, Feedback::tied, path));

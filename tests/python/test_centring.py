@@ -18,10 +18,11 @@ X = np.random.default_rng(0).uniform(0, 1, (50, 4))
 
 
 def graph(name: str = "hard_sigmoid", potential: str = "legendre", feedback: str = "tied") -> Any:
-    """Return a network with a skip, a lateral coupling, and a coupling whose source is above its target."""
+    """Return a network with skips, couplings within layers, and one whose source is above its target."""
     layers = [Layer(4), *[Layer(units, name) for units in (6, 5, 7, 4, 5)], Layer(3, "linear")]
     pairs = [(0, 1), (1, 2), (0, 3), (3, 2), (3, 4), (2, 4), (4, 5), (5, 6), (1, 6)]
-    couplings = [Dense(a, b) for a, b in pairs]
+    couplings: list[Any] = [Dense(a, b) for a, b in pairs]
+    couplings[3:3] = [Dense(2, 2), eq.Identity(2, 5, 0.3), Dense(6, 6)]
     options: Any = {"potential": potential, "feedback": feedback, "dtype": "float64"}
     return eq.HopfieldNetwork(layers=layers, couplings=couplings, **options)
 

@@ -1,4 +1,4 @@
-"""Trainings by default: graphs with skips and laterals, regression, batches and layers of any size."""
+"""Trainings by default: graphs with skips, couplings within layers and identities; regression; any size."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
-from equiprop import Dense, Layer
+from equiprop import Dense, Identity, Layer
 from equiprop.activations import activation
 from equiprop.defaults import start_values, unit_of
 from networks import blobs
 
 #: Couplings of graphs of layers 0 (the input) to n (the output), by name.
-GRAPHS = {
+GRAPHS: dict[str, list[Any]] = {
     "skips": [Dense(0, 1), Dense(1, 2), Dense(2, 3), Dense(0, 2), Dense(0, 3), Dense(1, 3)],
     "all": [Dense(i, j) for i in range(5) for j in range(i + 1, 5)],
     "lateral": [Dense(0, 1), Dense(0, 2), Dense(1, 2), Dense(1, 3), Dense(2, 3)],
     "ring": [Dense(0, 1), Dense(1, 2), Dense(2, 3), Dense(3, 4), Dense(4, 1), Dense(4, 5)],
     "reversed": [Dense(1, 0), Dense(2, 1), Dense(3, 2), Dense(3, 1)],
+    "within": [Dense(0, 1), Dense(1, 1), Dense(1, 2), Dense(2, 2), Dense(2, 3), Dense(3, 3)],
+    "identity": [Dense(0, 1), Dense(1, 2), Dense(2, 3), Identity(1, 3, 0.5), Dense(3, 4)],
 }
 KINDS = [("hard_sigmoid", "legendre"), ("relu", "legendre"), ("tanh", "legendre"), ("sigmoid", "quadratic")]
 PHASES = {
@@ -50,7 +52,7 @@ def error_after(trainer: eq.Trainer, data: eq.Dataset, epochs: int) -> float:
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize(("kind", "potential"), KINDS)
 def test_the_start_of_any_graph_has_a_convex_energy(name: str, kind: str, potential: str) -> None:
-    """2 sum_e |v_a| |v_b| / sqrt(d_a d_b) < |v|^2: the couplings, relative to slopes, have a norm below 1."""
+    """The couplings, relative to slopes, have a norm of at most 1; it is below 1 without identities."""
     net = graph(name, kind, potential)
     net.parameters[:] = start_values(net, np.random.default_rng(0).uniform(0, 1, (50, 4)), 1)
     slopes = [unit_of(activation(layer.activation), potential).slope for layer in net.layers]
@@ -58,8 +60,9 @@ def test_the_start_of_any_graph_has_a_convex_energy(name: str, kind: str, potent
     whole = np.zeros((net.num_units, net.num_units))
     for i, c in enumerate(net.couplings, start=1):
         if c.source > 0:
-            scale = math.sqrt(slopes[c.source] * slopes[c.target])
-            whole[places[c.source], places[c.target]] = net.blocks[f"W{i}"] * scale
+            scale = math.sqrt(slopes[c.source] * slopes[c.target]) / (2 if c.source == c.target else 1)
+            w = c.gain * np.eye(12) if isinstance(c, Identity) else net.blocks[f"W{i}"]
+            whole[places[c.source], places[c.target]] += w * scale
     assert np.linalg.norm(whole + whole.T, 2) < 1
 
 

@@ -240,17 +240,15 @@ def test_an_allocation_that_fails_names_its_purpose(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("couplings", "message"),
     [
-        (
-            [(0, 1), (1, 1), (1, 2)],
-            r"Couplings within a layer do not exist: .* 1 -> 1, within layer 'hidden1'",
-        ),
+        ([(0, 1), (0, 0), (1, 2)], r"The input is clamped, .* 0 -> 0, within layer 'input'"),
+        ([(0, 1), (1, 1), (1, 2), (1, 1)], r"At most one dense coupling .* 1 -> 1, .* 'hidden1'"),
         ([(0, 1), (1, 2), (1, 2)], r"At most one dense coupling .* 1 -> 2, .* 'hidden1' and 'output'"),
         ([(0, 1), (1, 2), (2, 1)], r"At most one dense coupling .* 2 -> 1, .* 'output' and 'hidden1'"),
         ([(0, 1), (0, 1), (1, 2)], r"At most one dense coupling .* 0 -> 1, .* 'input' and 'hidden1'"),
         ([(0, 1), (1, 0), (1, 2)], r"At most one dense coupling .* 1 -> 0, .* 'hidden1' and 'input'"),
     ],
 )
-def test_a_graph_couples_two_different_layers_at_most_once(couplings: Any, message: str) -> None:
+def test_a_graph_couples_layers_at_most_once(couplings: Any, message: str) -> None:
     layers = [eq.Layer(3), eq.Layer(4), eq.Layer(2)]
     with pytest.raises(ValueError, match=rf"^\[Topology\] .*{message}\.$"):
         eq.HopfieldNetwork(layers=layers, couplings=[eq.Dense(a, b) for a, b in couplings])

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from image_networks import Oracle, random_network  # noqa: E402  (it imports torch)
 
-KINDS = ("convolution", "max", "soft")
+KINDS = ("convolution", "max", "soft", "within")
 #: Rounding errors of sums of up to a thousand products.
 ROUNDING = 1e-12
 
@@ -136,7 +136,7 @@ def test_a_sample_does_not_depend_on_its_batch(kind: str, dtype: str) -> None:
         assert (alone.state[0] == whole.state[j]).all()
 
 
-@pytest.mark.parametrize("kind", ["convolution", "max"])
+@pytest.mark.parametrize("kind", ["convolution", "max", "within"])
 @pytest.mark.parametrize("seed", range(3))
 def test_block_updates_never_raise_the_energy(kind: str, seed: int) -> None:
     """An update minimises E, or for a maximum an upper bound that touches E (concave-convex procedure)."""

@@ -8,13 +8,19 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
     : topology_(std::move(topology)), parameters_(std::move(parameters)) {
   for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
     const Coupling& coupling = topology_->couplings()[e];
-    edges_.push_back(coupling.bind<S>({parameters_->data(), topology_->weights(e),
-                                       topology_->feedback_weights(e), end_of(coupling.source()),
-                                       end_of(coupling.target())}));
+    edges_.push_back(
+        coupling.bind<S>({parameters_->data(), topology_->weights(e),
+                          topology_->feedback_weights(e), end_of(coupling.source()),
+                          end_of(coupling.target()), topology_->feedback() == Feedback::tied}));
   }
   drives_itself_.resize(num_free());
+<<<<<<< HEAD
   bends_itself_.resize(num_free());
+=======
+  within_.resize(num_free());
+>>>>>>> couplings
   for (const auto e : topology_->inner()) {
+    if (source(e) == target(e)) drives_itself_[source(e)] = within_[source(e)] = any_within_ = true;
     if (edges_[e]->bilinear()) continue;
     bilinear_ = false;
     homogeneous_ = homogeneous_ && edges_[e]->homogeneous();
@@ -50,6 +56,15 @@ template <Scalar S>
 void BoundNetwork<S>::pack() {
   for (const auto& edge : edges_) edge->pack();
   if (plan_ != nullptr) plan_->pack();
+}
+
+template <Scalar S>
+double BoundNetwork<S>::norm_within(std::size_t k) const {
+  double sum = 0;
+  if (within_[k])
+    for (const auto e : topology_->inner())
+      if (target(e) == k) sum += edges_[e]->norm_bound();
+  return sum;
 }
 
 template <Scalar S>

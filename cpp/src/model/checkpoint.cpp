@@ -78,6 +78,10 @@ std::string coupling_text(const Coupling& coupling) {
     return image_text(
         coupling, c->windows,
         concatenated(", \"pool\": ", c->pool, ", \"sharpness\": ", json::number(c->sharpness)));
+  if (const auto* c = coupling.as<Identity>())
+    return concatenated("{\"gain\": ", json::number(c->gain),
+                        ", \"kind\": \"identity\", \"layers\": [", c->source, ", ", c->target,
+                        "]}");
   require(coupling.as<Dense>() != nullptr, "save", "A model file holds couplings of the library.",
           coupling.kind());
   return concatenated("[", coupling.source(), ", ", coupling.target(), "]");
@@ -169,13 +173,13 @@ Layer read_layer(json::Reader& reader) {
   return layer;
 }
 
-/// The members of a coupling of images.
-struct ImageCoupling {
+/// The members of a coupling of images or of an identity coupling.
+struct CouplingMembers {
   std::string kind;
   Extent layers{0, 0};
   Windows windows;
   Index pool = 1;
-  double sharpness = 0;
+  double sharpness = 0, gain = 0;
 };
 
 Extent read_pair(json::Reader& reader) {
@@ -186,7 +190,8 @@ Extent read_pair(json::Reader& reader) {
   return pair;
 }
 
-Coupling coupling_of(json::Reader& reader, const ImageCoupling& c) {
+Coupling coupling_of(json::Reader& reader, const CouplingMembers& c) {
+  if (c.kind == "identity") return Identity{c.layers.y, c.layers.x, c.gain};
   if (c.kind == "convolution") return Convolution{c.layers.y, c.layers.x, c.windows, c.pool};
   if (c.kind == "max_pooled") return MaxPooled{c.layers.y, c.layers.x, c.windows, c.pool};
   if (c.kind == "soft_pooled")
@@ -194,11 +199,13 @@ Coupling coupling_of(json::Reader& reader, const ImageCoupling& c) {
   reader.refuse("A coupling is of a kind of the library.", c.kind);
 }
 
-Coupling read_image_coupling(json::Reader& reader) {
+Coupling read_described_coupling(json::Reader& reader) {
   constexpr auto rule =
-      "A coupling of images has a kind, layers, kernel, stride, padding, dilation, groups and pool."sv;
-  ImageCoupling c;
-  bool is_sharp = false;
+      "A coupling of images has a kind, layers, kernel, stride, padding, dilation, groups and "
+      "pool; "
+      "an identity coupling has a kind, layers and a gain."sv;
+  CouplingMembers c;
+  bool is_sharp = false, has_gain = false;
   const auto member = [&](const std::string& name) {
     if (name == "kind")
       c.kind = reader.string(rule);
@@ -219,18 +226,25 @@ Coupling read_image_coupling(json::Reader& reader) {
     else if (name == "sharpness") {
       c.sharpness = reader.number(rule);
       is_sharp = true;
+    } else if (name == "gain") {
+      c.gain = reader.number(rule);
+      has_gain = true;
     } else
       reader.refuse(rule, name);
   };
   const std::size_t members = reader.object(rule, member);
-  if (is_sharp != (c.kind == "soft_pooled") || members != (is_sharp ? 9u : 8u))
+  if (is_sharp != (c.kind == "soft_pooled") || has_gain != (c.kind == "identity") ||
+      members != (has_gain   ? 3u
+                  : is_sharp ? 9u
+                             : 8u))
     reader.refuse(rule, "other members");
   return coupling_of(reader, c);
 }
 
 Coupling read_coupling(json::Reader& reader) {
-  constexpr auto rule = "A coupling is the positions of two layers, or a coupling of images."sv;
-  if (reader.at_object()) return read_image_coupling(reader);
+  constexpr auto rule =
+      "A coupling is the positions of two layers, or a coupling of another kind."sv;
+  if (reader.at_object()) return read_described_coupling(reader);
   Dense coupling;
   reader.tuple(
       rule, [&] { coupling.source = reader.count(rule); },

@@ -20,6 +20,13 @@ void HopfieldNetwork<S>::initialize(std::uint64_t seed, double gain) {
     const Block& block = topology_->weights(e);
     const double limit = gain * std::sqrt(6.0 / topology_->fans(e));
     Random random(seed, e);
+    if (const auto within = topology_->lateral_weights(e)) {
+      Parameters<double> numbers(block.size());  // rounded once, after the projection
+      for (double& number : numbers) number = limit * random.symmetric();
+      within->project(true, numbers.data());
+      parameters_->segment(block.offset, block.size()) = numbers.cast<S>();
+      continue;
+    }
     for (Index i = 0; i < block.size(); ++i)
       (*parameters_)(block.offset + i) = static_cast<S>(limit * random.symmetric());
   }

@@ -170,6 +170,8 @@ template <Scalar S>
 void HopfieldRelaxation<S>::respond(std::size_t layer, Update update, const State<S>& p,
                                     const ConstStateRef<S>& signals, const Nudge<S>& nudge,
                                     StateRef<S>& s) const {
+  if (update == Update::descent && network().is_coupled_within(layer))
+    return descend_together(layer, p, signals, nudge, s);
   const Units& units = network().units(layer);
   const Block& block = network().block(layer);
   const State<S>* force = force_on(layer, nudge);
@@ -182,13 +184,43 @@ void HopfieldRelaxation<S>::respond(std::size_t layer, Update update, const Stat
                               rows_of(s, block));
 }
 
+/// Replaces the rows of a layer of s whose units pull on each other by a state of lower energy, given the drive p and
+/// the signals at s; see Units::damping.
+template <Scalar S>
+void HopfieldRelaxation<S>::descend_together(std::size_t layer, const State<S>& p,
+                                             const ConstStateRef<S>& signals, const Nudge<S>& nudge,
+                                             StateRef<S>& s) const {
+  const Units& units = network().units(layer);
+  const Block& block = network().block(layer);
+  const State<S>* force = force_on(layer, nudge);
+  const S stiffness = stiffness_on(layer, nudge);
+  const Damping damping =
+      units.damping(network().norm_within(layer), static_cast<double>(real_part(stiffness)));
+  scratch_.layers.resize(network().num_free());
+  State<S>& other = scratch_.layers[layer];
+  resize_to(other, block.rows, s.cols());
+  auto rows = rows_of(s, block);
+  if (damping.step < 1) {
+    other = rows;
+    units.template descend<S>(rows_of(p, block), rows_of(signals, block), force, stiffness, rows);
+    rows = other + real_scalar<S>(damping.step) * (rows - other);
+  } else {
+    const S held = real_scalar<S>(damping.stiffness);
+    other = held * rows;
+    if (force != nullptr) other += *force;
+    units.template descend<S>(rows_of(p, block), rows_of(signals, block), &other, stiffness + held,
+                              rows);
+  }
+}
+
 /// Computes the rows of one layer of T(s), or of s after a descent, in out, given the signals at s. `out` may be s, and
 /// holds s in these rows unless the units have linear signals; `change` is measured from s.
 template <Scalar S>
 void HopfieldRelaxation<S>::relax_layer(std::size_t layer, Update update, const ConstStateRef<S>& s,
                                         const ConstStateRef<S>& signals, const Nudge<S>& nudge,
                                         StateRef<S>& out, PerSample<RealOf<S>>* change) const {
-  if (relax_in_kernel(layer, signals, nudge, out, change)) return;
+  const bool together = update == Update::descent && network().is_coupled_within(layer);
+  if (!together && relax_in_kernel(layer, signals, nudge, out, change)) return;
   take_layer_drive(layer, s, signals);
   const Block& block = network().block(layer);
   if (change != nullptr) {

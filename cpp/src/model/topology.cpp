@@ -42,35 +42,50 @@ Topology::Topology(std::vector<Layer> layers, std::vector<Coupling> couplings, P
     state_.append(layers_[k].name, layers_[k].shape.units());
     units_.emplace_back(layers_[k].activation, potential_);
   }
-  const auto append = [&](char letter, std::size_t number, Index rows, Index columns,
-                          std::vector<Index> shape) {
-    parameters_.append(numbered(letter, number), rows, columns, std::move(shape));
-    // Checked after each block, before the sum can overflow.
-    require(parameters_.size() <= max_parameters, "Topology",
-            "A network has at most 2^38 parameters.", parameters_.size());
-  };
+  append_weights();
+  for (std::size_t k = 1; k < layers_.size(); ++k) {
+    const Index channels = layers_[k].shape.channels;
+    append('b', k, channels, 1, {channels});
+  }
+  color();
+}
+
+/// Adds a block of parameters unless it is empty, and returns its number.
+std::size_t Topology::append(char letter, std::size_t number, Index rows, Index columns,
+                             std::vector<Index> shape) {
+  if (rows == 0) return none;
+  parameters_.append(numbered(letter, number), rows, columns, std::move(shape));
+  // Checked after each block, before the sum can overflow.
+  require(parameters_.size() <= max_parameters, "Topology",
+          "A network has at most 2^38 parameters.", parameters_.size());
+  return parameters_.blocks().size() - 1;
+}
+
+/// Adds the blocks of all weights, and divides the couplings into those from the input and the others.
+void Topology::append_weights() {
   for (std::size_t e = 0; e < couplings_.size(); ++e) {
     Coupling& coupling = couplings_[e];
     if (coupling.target() == 0) coupling = coupling.reversed();
     const WeightShape weights =
         coupling.weights_of(layers_[static_cast<std::size_t>(coupling.source())].shape,
                             layers_[static_cast<std::size_t>(coupling.target())].shape);
-    append('W', e + 1, weights.rows, weights.columns, weights.shape);
+    weights_of_.push_back(append('W', e + 1, weights.rows, weights.columns, weights.shape));
     fans_.push_back(weights.fan_in + weights.fan_out);
     (coupling.source() == 0 ? from_input_ : inner_).push_back(e);
-    feedback_of_.push_back(e);
   }
+  feedback_of_ = weights_of_;
   if (feedback_ == Feedback::separate)
     for (const auto e : inner_) {
-      feedback_of_[e] = parameters_.blocks().size();
-      const Block forward = parameters_[e];
-      append('B', e + 1, forward.rows, forward.columns, forward.shape);
+      const Block forward = weights(e);
+      if (!lateral_weights(e))
+        feedback_of_[e] = append('B', e + 1, forward.rows, forward.columns, forward.shape);
     }
-  for (std::size_t k = 1; k < layers_.size(); ++k) {
-    const Index channels = layers_[k].shape.channels;
-    append('b', k, channels, 1, {channels});
-  }
-  color();
+}
+
+std::optional<LateralWeights> Topology::lateral_weights(std::size_t coupling) const {
+  const Coupling& within = couplings_[coupling];
+  if (within.source() != within.target()) return {};
+  return within.lateral_weights(layers_[static_cast<std::size_t>(within.source())].shape);
 }
 
 void Topology::check() const {
@@ -90,25 +105,33 @@ void Topology::check() const {
     require(source >= 0 && source < count && target >= 0 && target < count, "Topology",
             "A coupling joins two layers of the network.", source, " -> ", target, " among ", count,
             " layers");
+    check_pair(coupling);
     const std::string &first = layers_[static_cast<std::size_t>(source)].name,
                       &second = layers_[static_cast<std::size_t>(target)].name;
-    require(source != target, "Topology",
-            "A coupling joins two different layers. Couplings within a layer do not exist: a "
-            "graph couples any pair of layers, the input among them, at most once, and every layer "
-            "to another.",
-            source, " -> ", target, ", within layer '", first, "'");
-    require(target != 0 || !coupling.directed(), "Topology",
-            "A coupling of images has the input as its source.", source, " -> ", target);
     const auto pair = std::minmax(source, target);
     require(coupling.as<Dense>() == nullptr || seen.insert(pair).second, "Topology",
             "At most one dense coupling joins a pair of layers, in either direction: the sum of "
             "two is one.",
             source, " -> ", target, ", a second one of layers '", first, "' and '", second, "'");
-    coupled.insert({source, target});
+    if (source != target) coupled.insert({source, target});
   }
   for (Index k = 0; k < count; ++k)
     require(coupled.count(k) == 1, "Topology", "Every layer is coupled to another.", "layer '",
             layers_[static_cast<std::size_t>(k)].name, "' alone");
+}
+
+/// Throws InvalidArgument unless the kind of a coupling may join these two layers of the network.
+void Topology::check_pair(const Coupling& coupling) const {
+  const Index source = coupling.source(), target = coupling.target();
+  const Layer& layer = layers_[static_cast<std::size_t>(source)];
+  require(source != target || source > 0, "Topology",
+          "The input is clamped, so that no coupling within it acts.", source, " -> ", target,
+          ", within layer '", layer.name, "'");
+  require(source != target || coupling.lateral_weights(layer.shape).has_value(), "Topology",
+          "A coupling within a layer is dense, or a convolution without pooling.", coupling.kind(),
+          " ", source, " -> ", target, ", within layer '", layer.name, "'");
+  require(target != 0 || !coupling.directed(), "Topology",
+          "A coupling of images has the input as its source.", source, " -> ", target);
 }
 
 /// Colours the free layers greedily, in layer order. A chain gets two colours, and so does a chain with additional
@@ -117,6 +140,7 @@ void Topology::color() {
   std::vector<std::vector<std::size_t>> earlier(num_free());  // coupled layers before each layer
   for (const auto e : inner_) {
     const Index source = couplings_[e].source(), target = couplings_[e].target();
+    if (source == target) continue;
     const auto [first, second] = std::minmax(source, target);
     earlier[static_cast<std::size_t>(second) - 1].push_back(static_cast<std::size_t>(first) - 1);
   }

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop.costs import Cost, SquaredError
+from equiprop.couplings import is_lateral
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.nudging import exact_limit
 from equiprop.solvers import FreeSolver
@@ -45,7 +46,8 @@ def asymmetry(
     """Measure the error of EqProp with asymmetric feedback, without and with the antisymmetric term.
 
     For a network with tied weights, the function measures copies with feedback weights W (1 + delta noise),
-    where the noise is uniform in [-1, 1]. A vector field is measured without noise.
+    where the noise is uniform in [-1, 1]; so are the weights within a layer, which then are not symmetric. A
+    vector field is measured without noise.
 
     Parameters
     ----------
@@ -102,8 +104,9 @@ def _order(curve: Sequence[tuple[float, float]]) -> list[Row]:
 
 def _with_noise(base: HopfieldNetwork, delta: float, seed: int) -> HopfieldNetwork:
     noisy, random = base.variant(feedback="separate"), np.random.default_rng(seed)
+    within = {f"W{i}" for i, coupling in enumerate(base.couplings, start=1) if is_lateral(coupling)}
     for name, block in noisy.blocks.items():
-        if name.startswith("B"):
+        if name.startswith("B") or name in within:
             block *= 1 + delta * random.uniform(-1, 1, block.shape)
     return noisy
 

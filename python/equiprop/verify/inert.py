@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.models import Model
+from equiprop.couplings import diagonal, is_lateral
+from equiprop.models import HopfieldNetwork, Model
 from equiprop.verify.model_parts import parameter_name
 
 #: Relative change of a parameter that is examined; absolute change if its magnitude is below 1.
@@ -61,6 +62,8 @@ def _listed(names: Sequence[str]) -> str:
 def find_inert(model: Model, points: Sequence[Point], chosen: NDArray[np.int64]) -> Inert:
     """Find blocks, and parameters among `chosen`, whose changes have no effect on the model.
 
+    The diagonals of couplings within a layer are left out: they are zero by definition.
+
     Parameters
     ----------
     model : Model
@@ -85,12 +88,25 @@ def find_inert(model: Model, points: Sequence[Point], chosen: NDArray[np.int64])
         finally:
             model.parameters[at] = kept
 
-    slices = {name: at for name, at in model.block_slices.items() if at.stop > at.start}
+    diagonals = _diagonals(model)
+    slices = {name: at for name, at in model.block_slices.items() if not diagonals[at].all()}
     blocks = {name: at for name, at in slices.items() if not acts(at)}
-    others = [i for i in chosen if not any(at.start <= i < at.stop for at in blocks.values())]
+    inert = (any(at.start <= i < at.stop for at in blocks.values()) or diagonals[i] for i in chosen)
+    others = [i for i, skipped in zip(chosen, inert, strict=True) if not skipped]
     entries = np.array([i for i in others if not acts(slice(i, i + 1))], dtype=np.int64)
     count = sum(at.stop - at.start for at in blocks.values()) + len(entries)
     return Inert(tuple(blocks), entries, count)
+
+
+def _diagonals(model: Model) -> NDArray[np.bool_]:
+    """Return which parameters are on the diagonal of a coupling within a layer."""
+    result = np.zeros(len(model.parameters), dtype=np.bool_)
+    if isinstance(model, HopfieldNetwork):
+        shapes = {name: block.shape for name, block in model.blocks.items()}
+        for i, coupling in enumerate(model.couplings, start=1):
+            if is_lateral(coupling):
+                result[model.block_slices[f"W{i}"]] = diagonal(coupling, shapes[f"W{i}"]).ravel()
+    return result
 
 
 def _evaluate(model: Model, x: Array, state: Array) -> Callable[[], Array]:

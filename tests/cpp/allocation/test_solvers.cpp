@@ -12,8 +12,9 @@ struct Large {
   static constexpr Index width = std::floating_point<S> ? 512 : 96;
   static constexpr Index batch = 8;
 
-  Large(const Activation& activation, Potential potential)
-      : network({{"x", width}, {"h", width, activation}, {"y", width, activation}}, chain(3),
+  Large(const Activation& activation, Potential potential,
+        const std::vector<Coupling>& couplings = chain(3))
+      : network({{"x", width}, {"h", width, activation}, {"y", width, activation}}, couplings,
                 potential) {
     network.initialize(1, 0.2);
     energy = network.template clamp_as<S>(State<RealOf<S>>::Constant(width, batch, 0.1));
@@ -42,8 +43,9 @@ long allocations_in_steps(const AnyEnergy<S>& energy, const Solver& solver, Stat
 }
 
 template <class S>
-void check_relaxation(const Activation& activation, Potential potential) {
-  const Large<S> large(activation, potential);
+void check_relaxation(const Activation& activation, Potential potential,
+                      const std::vector<Coupling>& couplings = chain(3)) {
+  const Large<S> large(activation, potential, couplings);
   const AnyEnergy<S> nudged = TotalEnergy<S>(large.energy, large.cost, S(0.2));
   const StoppingRule six{0.0, 6};
   std::vector<Solver> solvers{FixedPointIteration{six, 0.1}, Euler{six, 0.1}};
@@ -69,6 +71,18 @@ TEST(Relax, DoesNotAllocateInItsLoopOnComplexAndDualNumbers) {
     check_relaxation<Complex>(tanh_activation(), potential);
     check_relaxation<D>(tanh_activation(), potential);
     check_relaxation<D>(hard_sigmoid(), potential);
+  }
+}
+
+TEST(Relax, DoesNotAllocateInItsLoopWithCouplingsWithinLayersAndIdentities) {
+  const std::vector<Coupling> couplings{{0, 1}, {1, 1}, {1, 2}, Identity{1, 2, 0.2}, {2, 2}};
+  for (const auto potential : {Potential::legendre, Potential::quadratic}) {
+    for (const Activation& activation : {tanh_activation(), hard_sigmoid()}) {
+      check_relaxation<double>(activation, potential, couplings);
+      check_relaxation<float>(activation, potential, couplings);
+      check_relaxation<D>(activation, potential, couplings);
+    }
+    check_relaxation<Complex>(tanh_activation(), potential, couplings);
   }
 }
 

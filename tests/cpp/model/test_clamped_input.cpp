@@ -29,6 +29,10 @@ struct Probe {
           network.parameters().segment(topology.bias(k).offset, topology.bias(k).rows);
     for (const auto e : topology.from_input()) {
       const Block& w = topology.weights(e);
+      if (const auto* identity = topology.couplings()[e].as<Identity>()) {
+        rows(static_cast<std::size_t>(identity->target) - 1) += identity->gain * at;
+        continue;
+      }
       rows(static_cast<std::size_t>(topology.couplings()[e].target()) - 1) +=
           Eigen::Map<const State<double>>(network.parameters().data() + w.offset, w.rows,
                                           w.columns) *

@@ -34,10 +34,15 @@ double naive_energy(const HopfieldNetwork<double>& network, const State<double>&
     const auto source = static_cast<std::size_t>(topology.couplings()[e].source());
     const auto target = static_cast<std::size_t>(topology.couplings()[e].target());
     const Index targets = topology.layers()[target].shape.units();
+    const auto* identity = topology.couplings()[e].as<Identity>();
+    const auto weight = [&](Index i, Index j) {
+      if (identity != nullptr) return i == j ? identity->gain : 0;
+      if (source == target && i == j) return 0.0;
+      return (source == target ? 0.5 : 1) * theta(topology.weights(e).offset + i * targets + j);
+    };
     for (Index i = 0; i < topology.layers()[source].shape.units(); ++i)
       for (Index j = 0; j < targets; ++j)
-        energy -= signal(source, i) * theta(topology.weights(e).offset + i * targets + j) *
-                  signal(target, j);
+        energy -= signal(source, i) * weight(i, j) * signal(target, j);
   }
   return energy;
 }
@@ -106,7 +111,8 @@ TEST(Hopfield, ComplexGradientIsHolomorphic) {
 }
 
 TEST(Hopfield, AFreshNetworkStartsAtTheResponseToNoDrive) {
-  for_each<Probe>(is_any, [](Probe& probe) {
+  const auto has_no_identity = [](const Case& c) { return !has_couplings_within(c); };
+  for_each<Probe>(has_no_identity, [](Probe& probe) {
     HopfieldNetwork<double> silent(probe.network.topology().layers(),
                                    probe.network.topology().couplings(),
                                    probe.network.topology().potential());
@@ -131,6 +137,10 @@ TEST(Hopfield, InputActsThroughTheDriveAlone) {
     for (const auto e : topology.from_input()) {
       const Block& w = topology.weights(e);
       const auto target = static_cast<std::size_t>(topology.couplings()[e].target()) - 1;
+      if (const auto* identity = topology.couplings()[e].as<Identity>()) {
+        moved.parameters().segment(topology.bias(target).offset, x.rows()) += identity->gain * x;
+        continue;
+      }
       const Eigen::Map<const State<double>> weights(probe.network.parameters().data() + w.offset,
                                                     w.rows, w.columns);
       moved.parameters().segment(topology.bias(target).offset, w.rows) += weights * x;

@@ -47,11 +47,28 @@ TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
   EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {-1, 2}}),
             "[Topology] A coupling joins two layers of the network. Received -1 -> 2 among 3 "
             "layers.");
-  EXPECT_EQ(
-      refusal(plain_layers(3), {{0, 1}, {2, 2}}),
-      "[Topology] A coupling joins two different layers. Couplings within a layer do "
-      "not exist: a graph couples any pair of layers, the input among them, at most once, and "
-      "every layer to another. Received 2 -> 2, within layer 'layer2'.");
+  EXPECT_EQ(refusal(plain_layers(3), {{0, 1}, {2, 2}}),
+            "[Topology] Every layer is coupled to another. Received layer 'layer2' alone.");
+  EXPECT_EQ(refusal(plain_layers(2), {{0, 1}, {0, 0}}),
+            "[Topology] The input is clamped, so that no coupling within it acts. Received 0 -> 0, "
+            "within layer 'layer0'.");
+  EXPECT_EQ(refusal(plain_layers(2), {{0, 1}, Identity{1, 1}}),
+            "[Topology] A coupling within a layer is dense, or a convolution without pooling. "
+            "Received identity 1 -> 1, within layer 'layer1'.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", Shape(2, 6, 6)}}, {{0, 1}, MaxPooled{1, 1, {{3, 3}}, 2}}),
+            "[Topology] A coupling within a layer is dense, or a convolution without pooling. "
+            "Received max_pooled 1 -> 1, within layer 'y'.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", Shape(2, 6, 6)}},
+                    {{0, 1}, Convolution{1, 1, {{3, 3}, {1, 1}, {1, 1}}, 2}}),
+            "[Convolution] A convolution within a layer has the stride 1 and no pooling. Received "
+            "stride 1 x 1, mean_pool 2.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", Shape(2, 6, 6)}}, {{0, 1}, Convolution{1, 1, {{3, 3}}}}),
+            "[Convolution] The target has the size of the result, 4 x 4. Received 6 x 6.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", 4}}, {{0, 1}, Identity{0, 1}}),
+            "[Identity] An identity coupling joins layers of one shape. Received 3 x 1 x 1 and 4 x "
+            "1 x 1.");
+  EXPECT_EQ(refusal({{"x", 3}, {"y", 3}}, {{0, 1}, Identity{0, 1, std::nan("")}}),
+            "[Identity] The gain is finite. Received nan.");
   const auto twice = [](const std::string& pair, const std::string& names) {
     return "[Topology] At most one dense coupling joins a pair of layers, in either direction: the "
            "sum of two is one. Received " +
@@ -99,7 +116,7 @@ void check_colouring(const Topology& topology) {
     }
   for (const auto block : block_of) EXPECT_LT(block, topology.blocks().size());
   for (const Coupling& coupling : topology.couplings())
-    if (coupling.source() > 0) {
+    if (coupling.source() > 0 && coupling.source() != coupling.target()) {
       EXPECT_NE(block_of[static_cast<std::size_t>(coupling.source()) - 1],
                 block_of[static_cast<std::size_t>(coupling.target()) - 1]);
     }
@@ -110,6 +127,8 @@ TEST(Topology, NoTwoCoupledLayersShareABlock) {
   for (int trial = 0; trial < 50; ++trial) {
     const Index layers = 2 + static_cast<Index>(random.below(8));
     Couplings couplings = chain(static_cast<std::size_t>(layers));  // every layer is coupled
+    for (Index a = 1; a < layers; ++a)
+      if (random.below(2) == 0) couplings.push_back({a, a});
     for (Index a = 0; a < layers; ++a)
       for (Index b = a + 2; b < layers; ++b)
         if (random.below(2) == 0)
@@ -133,6 +152,10 @@ TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
     for (std::size_t e = 0; e < topology.couplings().size(); ++e) {
       const Coupling& coupling = topology.couplings()[e];
       const Block& block = topology.weights(e);
+      if (coupling.kind() == "identity") {
+        EXPECT_EQ(block.size(), 0);
+        continue;
+      }
       EXPECT_EQ(block.name, "W" + std::to_string(e + 1));
       EXPECT_EQ(block.rows,
                 topology.layers()[static_cast<std::size_t>(coupling.target())].shape.units());
@@ -152,9 +175,9 @@ TEST(Topology, LaysOutWeightsThenBiasesWithoutGaps) {
 }
 
 TEST(Topology, LaysSeparateFeedbackBetweenWeightsAndBiases) {
-  const Topology topology({{"x", 2}, {"a", 3}, {"b", 4}, {"c", 5}},
-                          {{0, 1}, {1, 2}, {3, 0}, {3, 2}}, Potential::legendre,
-                          Feedback::separate);
+  const Topology topology({{"x", 2}, {"a", 3}, {"b", 3}, {"c", 5}},
+                          {{0, 1}, {1, 2}, {3, 0}, {3, 2}, {1, 1}, Identity{1, 2}},
+                          Potential::legendre, Feedback::separate);
   std::vector<std::string> names;
   Index offset = 0;
   for (const Block& block : topology.parameters().blocks()) {
@@ -163,11 +186,12 @@ TEST(Topology, LaysSeparateFeedbackBetweenWeightsAndBiases) {
     offset += block.size();
   }
   EXPECT_EQ(names,
-            (std::vector<std::string>{"W1", "W2", "W3", "W4", "B2", "B4", "b1", "b2", "b3"}));
+            (std::vector<std::string>{"W1", "W2", "W3", "W4", "W5", "B2", "B4", "b1", "b2", "b3"}));
   EXPECT_EQ(topology.parameters().size(), offset);
   EXPECT_EQ(topology.feedback(), Feedback::separate);
   for (const auto e : topology.inner()) {
     const Block &forth = topology.weights(e), &back = topology.feedback_weights(e);
+    if (forth.size() == 0) continue;  // the identity
     EXPECT_EQ(back.name.substr(1), forth.name.substr(1));
     EXPECT_EQ(std::pair(back.rows, back.columns), std::pair(forth.rows, forth.columns));
   }

@@ -25,8 +25,11 @@ struct Probe {
     return network;
   }
   void tie() {
-    for (const auto e : field.topology().inner())
-      segment(field.topology().feedback_weights(e)) = segment(field.topology().weights(e));
+    for (const auto e : field.topology().inner()) {
+      if (const auto within = field.topology().lateral_weights(e))
+        within->project(true, segment(field.topology().weights(e)).data());
+      segment(field.topology().feedback_weights(e)) = segment(field.topology().weights(e)).eval();
+    }
   }
   Eigen::Ref<Parameters<double>> segment(const Block& block) {
     return field.parameters().segment(block.offset, block.size());
@@ -68,7 +71,8 @@ TEST(VectorField, StartsWithFeedbackEqualToTheWeights) {
     const Topology& topology = network.topology();
     for (const auto e : topology.inner()) {
       const Block &forth = topology.weights(e), &back = topology.feedback_weights(e);
-      EXPECT_NE(forth.offset, back.offset);
+      EXPECT_EQ(forth.offset == back.offset,
+                topology.lateral_weights(e).has_value() || forth.size() == 0);
       expect_identical(network.parameters().segment(back.offset, back.size()),
                        network.parameters().segment(forth.offset, forth.size()), c.name);
     }
@@ -133,6 +137,10 @@ TEST(VectorField, ItsMixedDerivativesSplitThoseOfTiedWeights) {
     const Topology& topology = probe.field.topology();
     for (const auto e : topology.inner()) {
       const Block &forth = topology.weights(e), &back = topology.feedback_weights(e);
+      if (const auto within = topology.lateral_weights(e)) {
+        within->project(true, both.data() + forth.offset);  // a tied one has its symmetric part
+        continue;
+      }
       both.segment(forth.offset, forth.size()) += both.segment(back.offset, back.size()).eval();
     }
     const Index weights = topology.weights(topology.couplings().size() - 1).offset +

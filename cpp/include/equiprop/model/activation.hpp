@@ -45,6 +45,8 @@ struct Tanh {
   }
   /// Returns max |rho'''|.
   double largest_third_derivative() const { return 2; }
+  /// Returns max rho' = 1.
+  double largest_slope() const { return 1; }
   /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
@@ -87,6 +89,8 @@ struct Logistic {
   }
   /// Returns max |rho'''|, which is attained at the shift.
   double largest_third_derivative() const { return gain * gain * gain / 8; }
+  /// Returns max rho', which is attained at the shift.
+  double largest_slope() const { return gain / 4; }
   /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
@@ -134,6 +138,8 @@ struct Softplus {
   }
   /// Returns max |rho'''|: the largest second derivative of a logistic, times gain^2.
   double largest_third_derivative() const { return gain * gain / (6 * std::numbers::sqrt3); }
+  /// Returns sup rho' = 1.
+  double largest_slope() const { return 1; }
   /// Returns x, given r = rho(x).
   template <Scalar S>
   S inverse(const S& r) const {
@@ -186,6 +192,8 @@ struct Clip {
   }
   /// Returns 0 = rho''' inside the bounds.
   double largest_third_derivative() const { return 0; }
+  /// Returns max rho'.
+  double largest_slope() const { return gain; }
   /// Returns x, given r = rho(x) inside the bounds.
   template <Scalar S>
   S inverse(const S& r) const {

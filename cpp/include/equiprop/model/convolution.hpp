@@ -26,7 +26,9 @@ struct Windows {
 };
 
 /// A convolution, followed by the mean over windows of `mean_pool` x `mean_pool` positions. It is linear in the signals
-/// of the source: the mean is folded into the weights.
+/// of the source: the mean is folded into the weights. If source and target are one layer, the energy is
+/// -<u, (w* + w*^T) u> / 4 without the centre of the kernel between a channel and itself (LateralWeights); the stride is
+/// then 1, and there is no mean.
 struct EQUIPROP_EXPORT Convolution {
   Index source = 0;     ///< position of the source layer
   Index target = 0;     ///< position of the target layer
@@ -37,6 +39,10 @@ struct EQUIPROP_EXPORT Convolution {
   static std::string_view kind_name() { return "convolution"; }  ///< name of the kind
   /// Returns the shape of the weights. Throws InvalidArgument if the geometry does not fit the layers.
   WeightShape weights_of(const Shape& from, const Shape& to) const;
+  /// Returns the layout of the weights within a layer.
+  LateralWeights lateral_weights(const Shape& layer) const {
+    return {layer.channels, windows.groups, windows.kernel};
+  }
   /// Returns the edge that computes with these weights.
   template <Scalar S>
   std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;

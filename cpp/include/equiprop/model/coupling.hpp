@@ -1,10 +1,11 @@
 #pragma once
 /// Couplings: the terms -<u_target, W u_source> of a network's energy, as a description without arithmetic.
 ///
-/// `Dense` is here, couplings of images are in convolution.hpp. A program can add kinds; see `Coupling`.
+/// `Dense` and `Identity` are here, couplings of images are in convolution.hpp. A program can add kinds; see `Coupling`.
 
 #include <concepts>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -12,10 +13,11 @@
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/export.hpp"
 #include "equiprop/model/edge.hpp"
+#include "equiprop/model/lateral_weights.hpp"
 
 namespace equiprop {
 
-/// The array of a coupling's weights, and the fans that determine their initial scale.
+/// The array of a coupling's weights, and the fans that determine their initial scale. Without weights, `rows` is 0.
 struct WeightShape {
   Index rows = 0;      ///< rows of the column-major block; NumPy shows (columns, rows)
   Index columns = 1;   ///< columns of the block
@@ -29,7 +31,8 @@ struct WeightShape {
 /// `weights_of` returns the shape of its weights for given layers and throws if they do not fit; `bind` returns, for
 /// each scalar, the Edge that computes with them. A kind with `static constexpr bool directed = true` differs from
 /// itself with source and target exchanged; the input cannot be its target. A kind with `static constexpr bool
-/// holomorphic = false` has no complex derivative.
+/// holomorphic = false` has no complex derivative. A kind with a function `lateral_weights(shape)`, which returns the
+/// LateralWeights of a layer, may have one layer as its source and its target.
 template <class K>
 concept CouplingKind = std::copyable<K> &&
     requires(K kind, const K fixed, const Shape& shape, const EdgeEnds<float>& ends) {
@@ -40,7 +43,8 @@ concept CouplingKind = std::copyable<K> &&
   { fixed.bind(ends) } -> std::convertible_to<std::unique_ptr<Edge<float>>>;
 };
 
-/// All-to-all weights W (target, source); NumPy shows them as (source, target).
+/// All-to-all weights W (target, source); NumPy shows them as (source, target). If source and target are one layer, the
+/// energy is -<u, W u> / 2 with the matrix W of LateralWeights.
 struct EQUIPROP_EXPORT Dense {
   Index source = 0;  ///< position of the source layer
   Index target = 0;  ///< position of the target layer
@@ -48,7 +52,24 @@ struct EQUIPROP_EXPORT Dense {
   static std::string_view kind_name() { return "dense"; }  ///< name of the kind
   /// Returns the shape (target units, source units).
   WeightShape weights_of(const Shape& from, const Shape& to) const;
+  /// Returns the layout of the weights within a layer.
+  LateralWeights lateral_weights(const Shape& layer) const { return {layer.units()}; }
   /// Returns the edge that computes with these weights.
+  template <Scalar S>
+  std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;
+};
+
+/// The energy -gain <u_target, u_source> of two layers of one shape. It has no weights; with separate feedback, both
+/// directions have the gain.
+struct EQUIPROP_EXPORT Identity {
+  Index source = 0;  ///< position of the source layer
+  Index target = 0;  ///< position of the target layer
+  double gain = 1;   ///< factor of the signals
+
+  static std::string_view kind_name() { return "identity"; }  ///< name of the kind
+  /// Returns the shape of no weights. Throws InvalidArgument if the layers differ in shape or the gain is not finite.
+  WeightShape weights_of(const Shape& from, const Shape& to) const;
+  /// Returns the edge that computes with this gain.
   template <Scalar S>
   std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const;
 };
@@ -81,6 +102,10 @@ class Coupling {
   bool directed() const { return held_->directed(); }
   /// Returns true if the energy of the coupling is complex-differentiable.
   bool holomorphic() const { return held_->holomorphic(); }
+  /// Returns the layout of the weights within a layer of this shape, or nothing if the kind joins different layers only.
+  std::optional<LateralWeights> lateral_weights(const Shape& layer) const {
+    return held_->lateral_weights(layer);
+  }
   /// Returns the coupling with source and target exchanged.
   Coupling reversed() const { return held_->reversed(); }
   /// Returns the coupling as K, or nullptr if it is of another kind.
@@ -99,6 +124,7 @@ class Coupling {
     virtual WeightShape weights_of(const Shape&, const Shape&) const = 0;
     virtual bool directed() const = 0;
     virtual bool holomorphic() const = 0;
+    virtual std::optional<LateralWeights> lateral_weights(const Shape&) const = 0;
     virtual Coupling reversed() const = 0;
     virtual std::unique_ptr<Edge<float>> bind(const EdgeEnds<float>&) const = 0;
     virtual std::unique_ptr<Edge<double>> bind(const EdgeEnds<double>&) const = 0;
@@ -125,6 +151,12 @@ class Coupling {
         return K::holomorphic;
       else
         return true;
+    }
+    std::optional<LateralWeights> lateral_weights(const Shape& layer) const override {
+      if constexpr (requires { kind.lateral_weights(layer); })
+        return kind.lateral_weights(layer);
+      else
+        return {};
     }
     Coupling reversed() const override {
       K other = kind;

@@ -51,6 +51,8 @@ struct EdgeEnds {
   Block backward;
   EdgeEnd source;  ///< source layer
   EdgeEnd target;  ///< target layer
+  /// True for an energy. With separate feedback, the weights within a layer need not be symmetric.
+  bool conservative = true;
 };
 
 /// The signals of both layers of an edge, or directions along which these signals change.
@@ -63,6 +65,9 @@ struct EdgeSignals {
 /// One coupling with its weights. With u the signals of its layers, its energy is -phi(u_source, u_target), and phi is
 /// linear in u_target. The pull on a layer is the derivative of phi with respect to the signal of that layer; with
 /// separate feedback, the pull on the source has weights of its own. All arrays of signals are (units, batch).
+///
+/// An edge within a layer has this layer at both ends. The pull W u of the layer on itself is given once, at the
+/// target, and its energy is -phi(u, u) with phi = <u_target, W u_source> / 2.
 template <Scalar S>
 class Edge {
  public:
@@ -94,6 +99,9 @@ class Edge {
   virtual bool bilinear() const { return true; }
   /// Returns true if <u_source, pull on the source> = <u_target, pull on the target> = phi.
   virtual bool homogeneous() const { return true; }
+  /// Returns an upper bound of the norm of the matrix by which a layer pulls on itself, for the weights of the last
+  /// `pack`; 0 for an edge of two layers.
+  virtual double norm_bound() const { return 0; }
   /// Adds the pulls of this edge, in both directions, to the plan of the packed kernels. Returns false if the kernels
   /// do not support this kind of edge; the network then relaxes with `pull`. The plan refers to this edge.
   virtual bool plan(LayerPlan<RealOf<S>>& /*plan*/) const { return false; }

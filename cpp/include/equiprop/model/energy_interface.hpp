@@ -29,7 +29,7 @@ class InputDerivatives {
                                    StateRef<S> out) const = 0;
 };
 
-/// Minimisation over one block of mutually uncoupled units, with all other units fixed: the exact minimiser, or a step
+/// Minimisation over one block of layers that are not coupled, with all other units fixed: the exact minimiser, or a step
 /// towards it that never raises the energy and ends at a fixed point only.
 template <class S>
 class BlockUpdates {

@@ -146,7 +146,8 @@ class EQUIPROP_EXPORT HopfieldNetwork {
   void set_scaling(std::optional<Scaling> scaling);
 
   /// Sets weights uniform on +-gain sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010) and biases to zero. The numbers
-  /// depend on the seed, not on the scalar type. Separate feedback weights start equal to the forward ones. With gain 1
+  /// depend on the seed, not on the scalar type. Separate feedback weights start equal to the forward ones, and weights
+  /// within a layer symmetric with a zero diagonal (LateralWeights). With gain 1
   /// the largest singular value of a layer's weights exceeds 1, and a network with linear units is unstable; with gain
   /// 1/2 it usually relaxes to one fixed point.
   void initialize(std::uint64_t seed, double gain = 0.5);

@@ -56,7 +56,7 @@ class EQUIPROP_EXPORT HopfieldFields {
   void hessian_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v, Op op,
                        StateRef<S>& out);
   /// Returns true if all slopes are constant and the packed kernels can multiply by H, whose diagonal blocks are then
-  /// diagonal.
+  /// diagonal, but for layers with couplings within.
   bool multiplies_in_kernel() const;
   /// Stores H v, computed by the kernels, in out. If `block` >= 0, only the rows of that block are computed; the others
   /// are set to zero.

@@ -7,7 +7,8 @@
 namespace equiprop {
 
 /// Implements T(s), the response of each layer to its drive at s. See EnergyInterface for the functions. A block update
-/// is exact for layers with linear signals; on other layers it is a descent (Units::descend).
+/// is exact for layers with linear signals; on other layers, and on layers with couplings within, it is a descent
+/// (Units::descend, Units::damping).
 template <Scalar S>
 class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public OnePassResidual<S> {
  public:
@@ -31,7 +32,9 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   std::vector<Rows> carried(Index first) const override;
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                     PerSample<RealOf<S>>* change) const override;
-  bool has_block_hessian() const override { return fields_->multiplies_in_kernel(); }
+  bool has_block_hessian() const override {
+    return fields_->multiplies_in_kernel() && !network().is_coupled_within();
+  }
   void block_hessian_product(Index block, const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                              StateRef<S> out) const override;
   void residual(const ConstStateRef<S>& s, const Nudge<S>& nudge, Index settled,
@@ -50,6 +53,8 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
                        StateRef<S>& out, PerSample<RealOf<S>>* change) const;
   void respond(std::size_t layer, Update update, const State<S>& p, const ConstStateRef<S>& signals,
                const Nudge<S>& nudge, StateRef<S>& s) const;
+  void descend_together(std::size_t layer, const State<S>& p, const ConstStateRef<S>& signals,
+                        const Nudge<S>& nudge, StateRef<S>& s) const;
   void relax_layer(std::size_t layer, Update update, const ConstStateRef<S>& s,
                    const ConstStateRef<S>& signals, const Nudge<S>& nudge, StateRef<S>& out,
                    PerSample<RealOf<S>>* change = nullptr) const;
@@ -62,7 +67,8 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   /// Buffers of one thread; a copy starts with empty buffers.
   struct Scratch {
     State<S> drive, response, before, force;
-    State<RealOf<S>> change;  // LayerStep::change, (lanes, batch)
+    std::vector<State<S>> layers;  // of each layer with couplings within, (units, batch)
+    State<RealOf<S>> change;       // LayerStep::change, (lanes, batch)
     Scratch() = default;
     Scratch(const Scratch&) {}
     Scratch& operator=(const Scratch&) { return *this; }

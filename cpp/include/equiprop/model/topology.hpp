@@ -1,6 +1,7 @@
 #pragma once
 /// The graph of a network: layers and couplings, and properties derived from them.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,8 @@ enum class Feedback { tied, separate };
 enum class ImageFormat { channels_last, channels_first };
 
 /// A graph of layers. Layer 0 is the clamped input, the last layer the output. Each pair of different layers, including
-/// the input, has at most one dense coupling, in either direction, and every layer has at least one coupling. There are
-/// no couplings within a layer.
+/// the input, has at most one dense coupling, in either direction, and every layer is coupled to another one. Couplings
+/// within a free layer are dense, at most one, or convolutions.
 class EQUIPROP_EXPORT Topology {
  public:
   /// Creates the graph. Throws InvalidArgument unless names differ, sizes are positive, and the couplings form such a
@@ -45,8 +46,8 @@ class EQUIPROP_EXPORT Topology {
   ImageFormat format() const { return format_; }
   ///@}
   const Layout& state() const { return state_; }  ///< free layers in a state, in order
-  /// Returns the blocks of the parameters: W1, W2, ..., then B1, B2, ... of the inner couplings if feedback is
-  /// separate, then b1, b2, ....
+  /// Returns the blocks of the parameters: W1, W2, ..., then B1, B2, ... of the couplings between two free layers if
+  /// feedback is separate, then b1, b2, .... The numbers are those of the couplings, of which an identity has no block.
   const Layout& parameters() const { return parameters_; }
 
   /// The numbers of units of the first and of the last layer.
@@ -64,14 +65,16 @@ class EQUIPROP_EXPORT Topology {
   std::size_t num_free() const { return units_.size(); }
   const Units& units(std::size_t free_layer) const { return units_[free_layer]; }
   ///@}
-  /// Returns the block of the weights of a coupling, (target, source).
-  const Block& weights(std::size_t coupling) const { return parameters_[coupling]; }
+  /// Returns the block of the weights of a coupling, (target, source); an empty one if it has none.
+  const Block& weights(std::size_t coupling) const { return block(weights_of_[coupling]); }
   /// Returns fan in + fan out of a coupling, which determines the scale of its initial weights.
   double fans(std::size_t coupling) const { return fans_[coupling]; }
   /// Returns the block of the weights by which an inner coupling pulls on its source.
   const Block& feedback_weights(std::size_t coupling) const {
-    return parameters_[feedback_of_[coupling]];
+    return block(feedback_of_[coupling]);
   }
+  /// Returns the layout of the weights of a coupling within a layer, or nothing for a coupling of two layers.
+  std::optional<LateralWeights> lateral_weights(std::size_t coupling) const;
   /// Returns the block of the biases of a free layer, one for each channel.
   const Block& bias(std::size_t free_layer) const {
     return parameters_[parameters_.blocks().size() - num_free() + free_layer];
@@ -81,8 +84,8 @@ class EQUIPROP_EXPORT Topology {
   const std::vector<std::size_t>& inner() const { return inner_; }
   const std::vector<std::size_t>& from_input() const { return from_input_; }
   ///@}
-  /// Returns groups of free layers such that no two layers of a group are coupled: the even and the odd layers of a
-  /// chain.
+  /// Returns groups of free layers such that no two different layers of a group are coupled: the even and the odd
+  /// layers of a chain.
   const std::vector<std::vector<std::size_t>>& blocks() const { return blocks_; }
   /// Returns true if the signal of every unit is a multiple of its state.
   bool has_linear_signals() const;
@@ -91,6 +94,11 @@ class EQUIPROP_EXPORT Topology {
 
  private:
   void check() const;
+  void check_pair(const Coupling& coupling) const;
+  void append_weights();
+  std::size_t append(char letter, std::size_t number, Index rows, Index columns,
+                     std::vector<Index> shape);
+  const Block& block(std::size_t at) const { return at == none ? empty_ : parameters_[at]; }
   void color();
 
   std::vector<Layer> layers_;
@@ -100,7 +108,9 @@ class EQUIPROP_EXPORT Topology {
   ImageFormat format_;
   Layout state_, parameters_;
   std::vector<Units> units_;
-  std::vector<std::size_t> inner_, from_input_, feedback_of_;
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);  // the block of no weights
+  Block empty_;
+  std::vector<std::size_t> inner_, from_input_, weights_of_, feedback_of_;
   std::vector<double> fans_;  // fan in + fan out of each coupling
   std::vector<std::vector<std::size_t>> blocks_;
 };

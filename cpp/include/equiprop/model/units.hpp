@@ -18,6 +18,12 @@ namespace equiprop {
 /// The convention of leak and signal.
 enum class Potential { quadratic, legendre };
 
+/// The damping of an update of units that pull on each other, see Units::damping.
+struct Damping {
+  double stiffness;  ///< a, if the update minimises a bound of the energy plus a |s' - s|^2 / 2
+  double step;       ///< fraction of the way from s to the minimiser
+};
+
 /// The units of a layer, which are all alike. States, drives and arrays computed from them are (units, batch).
 class Units {
  public:
@@ -128,6 +134,27 @@ class Units {
           at -= cubic_step(slope, real_part(curvature), bend * magnitude(p));
         }
     });
+  }
+  /// Returns the damping with which `descend` never raises the energy of units that pull on each other, by a symmetric
+  /// matrix W of norm at most c; `stiffness` is that of the force. `descend` lowers e, the energy at the drive of the old
+  /// state s. With d = s' - s and du = u(s') - u(s), the energy changes by e(s') - e(s) - <du, W du> / 2, and the last
+  /// term is at most c R^2 |d|^2 / 2, R the largest slope of the signal.
+  ///   clip       e'' >= m. The minimiser of e(s') + a |d|^2 / 2 in the box has e(s') - e(s) <= -(a + m / 2) |d|^2. With
+  ///              a = c R^2 / 2 the energy falls by m |d|^2 / 2 or more.
+  ///   Legendre   e'' >= 1 / k, k the largest slope of rho. A step t of the way to the minimiser, at the distance D, has
+  ///              e(s') - e(s) <= -t (2 - t) D^2 / (2 k). With t = 1 / (1 + c k / 2) the energy falls by t^2 D^2 / (2 k)
+  ///              or more. A force at the old state with a positive stiffness counts as a part of c.
+  ///   quadratic  The minimiser of the cubic bound of `descend` plus a d^2 / 2 has e(s') - e(s) <= -a |d|^2 / 2. With
+  ///              a = c R^2 the energy does not rise.
+  Damping damping(double c, double stiffness) const {
+    if (clip() != nullptr) {
+      box_curvature<double>(*clip(), stiffness);  // throws unless e is convex
+      return {c * signal_gain() * signal_gain() / 2, 1};
+    }
+    const double slope =
+        std::visit([](const auto& rho) { return rho.largest_slope(); }, activation_);
+    if (legendre()) return {0, 1 / (1 + (c + std::max(stiffness, 0.0)) * slope / 2)};
+    return {c * slope * slope, 1};
   }
   /// Returns the response of `respond` for the kernels, or nothing if it depends on the old s or rho is softplus.
   template <class T>

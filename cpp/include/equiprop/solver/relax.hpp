@@ -69,7 +69,7 @@ struct FixedPointIteration : StoppingRule {
 
 /// Block minimisation: a step is one sweep over all blocks, in a chain over the even layers and then the odd ones. It has
 /// no step size and never increases the energy. Smooth units of a quadratic leak take one step of Newton's method with
-/// cubic regularisation (Units::descend); the update of all other units is the exact minimiser.
+/// cubic regularisation (Units::descend), layers with couplings within a damped one; all other updates are exact.
 struct BlockUpdate : StoppingRule {
   Index anderson = 0;  ///< steps that Anderson acceleration remembers, 0 for none
 

@@ -2,6 +2,7 @@
 
 #include "geometry.hpp"
 #include "image_edge.hpp"
+#include "lateral.hpp"
 
 namespace equiprop {
 namespace {
@@ -43,6 +44,10 @@ class ConvolutionEdge final : public ImageEdge<S> {
 }  // namespace
 
 WeightShape Convolution::weights_of(const Shape& from, const Shape& to) const {
+  const Extent one{1, 1};
+  require(source != target || (windows.stride == one && mean_pool == 1), "Convolution",
+          "A convolution within a layer has the stride 1 and no pooling.", "stride ",
+          windows.stride.y, " x ", windows.stride.x, ", mean_pool ", mean_pool);
   const ConvolutionShape shape = convolution_shape("Convolution", windows, mean_pool, from, to);
   MeanFolding(shape, mean_pool).folded().check();
   return weight_shape(shape);
@@ -53,7 +58,11 @@ std::unique_ptr<Edge<S>> Convolution::bind(const EdgeEnds<S>& ends) const {
   const MeanFolding folding(
       convolution_shape("Convolution", windows, mean_pool, ends.source.shape, ends.target.shape),
       mean_pool);
-  return std::make_unique<ConvolutionEdge<S>>(ends, folding);
+  const auto edge = [&](const EdgeEnds<S>& own) {
+    return std::make_unique<ConvolutionEdge<S>>(own, folding);
+  };
+  if (is_lateral(ends)) return lateral_edge<S>(ends, lateral_weights(ends.source.shape), edge);
+  return edge(ends);
 }
 
 template std::unique_ptr<Edge<float>> Convolution::bind(const EdgeEnds<float>&) const;

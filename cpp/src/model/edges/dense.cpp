@@ -1,6 +1,7 @@
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/model/coupling.hpp"
 #include "equiprop/model/layer_plan.hpp"
+#include "lateral.hpp"
 
 namespace equiprop {
 namespace {
@@ -78,7 +79,9 @@ WeightShape Dense::weights_of(const Shape& from, const Shape& to) const {
 
 template <Scalar S>
 std::unique_ptr<Edge<S>> Dense::bind(const EdgeEnds<S>& ends) const {
-  return std::make_unique<DenseEdge<S>>(ends);
+  const auto edge = [](const EdgeEnds<S>& own) { return std::make_unique<DenseEdge<S>>(own); };
+  if (is_lateral(ends)) return lateral_edge<S>(ends, lateral_weights(ends.source.shape), edge);
+  return edge(ends);
 }
 
 template std::unique_ptr<Edge<float>> Dense::bind(const EdgeEnds<float>&) const;
