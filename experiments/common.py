@@ -8,7 +8,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -174,15 +174,35 @@ def fan_in(weight_gain: float = 1.0, bias_gain: float = 1.0) -> Start:
     """
 
     def start(net: eq.HopfieldNetwork, seed: int) -> None:
-        random, blocks = np.random.default_rng(seed), net.blocks
-        for k in range(1, len(net.couplings) + 1):
-            weights, biases = blocks[f"W{k}"], blocks[f"b{k}"]
-            inputs = weights.shape[0] if weights.ndim == 2 else math.prod(weights.shape[1:])
+        random = np.random.default_rng(seed)
+        for weights, biases, root in _blocks(net):
             for block, gain in ((weights, weight_gain), (biases, bias_gain)):
-                limit = gain / math.sqrt(inputs)
-                block[...] = random.uniform(-limit, limit, block.shape)
+                block[...] = random.uniform(-gain / root, gain / root, block.shape)
 
     return start
+
+
+def truncated_normal(net: eq.HopfieldNetwork, seed: int) -> None:
+    """Draw normal weights of deviation 1 / sqrt(fan in) without those beyond two deviations; biases are 0.
+
+    These are the defaults of Haiku's Linear and Conv2D.
+    """
+    random = np.random.default_rng(seed)
+    for weights, biases, root in _blocks(net):
+        drawn = random.standard_normal(weights.shape)
+        while (far := np.abs(drawn) > 2).any():
+            drawn[far] = random.standard_normal(far.sum())
+        weights[...] = drawn / root
+        biases[...] = 0
+
+
+def _blocks(net: eq.HopfieldNetwork) -> Iterator[tuple[Any, Any, float]]:
+    """Yield weights, biases and the square root of the fan in of each layer of a chain."""
+    blocks = net.blocks
+    for k in range(1, len(net.couplings) + 1):
+        weights = blocks[f"W{k}"]
+        inputs = weights.shape[0] if weights.ndim == 2 else math.prod(weights.shape[1:])
+        yield weights, blocks[f"b{k}"], math.sqrt(inputs)
 
 
 def euler(step_size: float, steps: int) -> eq.Euler:

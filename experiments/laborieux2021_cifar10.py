@@ -97,7 +97,7 @@ EXPERIMENT = Experiment(
     differences=[
         "Cross-entropy: the softmax of the authors reads the last hidden layer and does not act back on "
         "it; here the outputs are linear units of the network, with logit scale 1.",
-        "Initial weights are those of PyTorch's layers, chosen by us.",
+        "Initial weights are the defaults of PyTorch's layers, which the authors' program uses.",
     ],
 )
 

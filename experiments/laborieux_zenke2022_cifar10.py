@@ -7,7 +7,7 @@ python experiments/laborieux_zenke2022_cifar10.py --quick           a small netw
 from functools import partial
 
 import equiprop as eq
-from common import Case, Experiment, Quick, fan_in, main, synchronous
+from common import Case, Experiment, Quick, main, synchronous, truncated_normal
 from equiprop.optimizers import cosine
 
 #: A logistic unit with the slope and the middle of the authors' smooth approximation of clip(x / 2, 0, 1).
@@ -33,7 +33,7 @@ def case(points: int, published: str = "") -> Case:
         name=f"N = {points}",
         data="cifar10",
         network=network,
-        start=fan_in(),
+        start=truncated_normal,
         rates=(0.25, 0.15, 0.1, 0.08, 0.05),
         nudging=eq.holomorphic(1.0, points),
         free=synchronous(250),
@@ -59,7 +59,8 @@ EXPERIMENT = Experiment(
         "logistic, with gain 2 around 1.",
         "The softmax of the authors reads the last hidden layer and does not act back on it; here the "
         "outputs are linear units of the network, with logit scale 1.",
-        "Four points, and initial weights as those of PyTorch's layers, were chosen by us.",
+        "Four points were chosen by us, and initial weights are the defaults of Haiku's layers, which the "
+        "authors' program uses.",
         "The authors' weight decay is not part of the averaged direction; here it is.",
     ],
 )

@@ -35,11 +35,11 @@ def network_table(
     blocks = [["block", "coupling", "from", "to", "weights"]]
     for i, coupling in enumerate(couplings, start=1):
         ends = [layers[coupling.source].name, layers[coupling.target].name]
-        blocks.append([f"W{i}", _options(coupling), *ends, "x".join(map(str, shapes[f"W{i}"]))])
+        blocks.append([f"W{i}", coupling_text(coupling), *ends, "x".join(map(str, shapes[f"W{i}"]))])
     return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
 
 
-def _options(coupling: Coupling) -> str:
+def coupling_text(coupling: Coupling) -> str:
     """Return the kind of a coupling, and the numbers of its geometry that are not the defaults."""
     if isinstance(coupling, Dense):
         return "dense"

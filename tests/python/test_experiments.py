@@ -113,6 +113,15 @@ def test_start_values_fill_their_limits() -> None:
         assert 0.6 * limit < largest <= limit
 
 
+def test_normal_start_values_have_their_deviation_and_no_tails() -> None:
+    net = EXPERIMENTS["laborieux_zenke2022_cifar10"].cases[0].quick.network()
+    common.truncated_normal(net, 0)
+    weights = net.blocks["W4"] * math.sqrt(32 * 9)
+    assert 1.9 < np.abs(weights).max() <= 2 + 1e-6
+    assert weights.std() == pytest.approx(0.8796, abs=0.02)  # of a standard normal number between -2 and 2
+    assert not net.blocks["b4"].any()
+
+
 def test_a_run_that_diverges_is_recorded_as_not_finished(tmp_path: Path) -> None:
     experiment = one_case("scellier2023_cifar10", rates=(1e3,) * 5)
     (done,) = run(experiment, tmp_path, "--quick", "--samples", "64", "--epochs", "3")["runs"]
