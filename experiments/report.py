@@ -27,8 +27,7 @@ EXPERIMENTS: list[Experiment] = [
 ]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 
-COLUMNS = ["case", "network", "nudging", "batch", "data", "epochs"]
-COLUMNS += ["training error", "test error", "published", "s"]
+COLUMNS = ["case", "network", "nudging", "batch", "data", "epochs", "training error", "test error", "s"]
 
 HEAD = """# Experiments of the literature
 
@@ -38,8 +37,8 @@ It needs no data: without `--data` it trains on the digits of scikit-learn. Erro
 whether the settings learn; they are no results of the papers. `python experiments/report.py` writes this
 page from the files in `experiments/results`.
 
-The column "published" has the test error that the abstract of the paper or the logs of its authors state;
-it is empty where neither does. Seconds are processor time.
+"Published" are test errors that the abstract of a paper or the logs of its authors state. Seconds are
+processor time.
 """
 
 
@@ -58,6 +57,9 @@ def section(experiment: Experiment, results: Path) -> Iterator[str]:
     """Yield the parts of the page about one experiment."""
     yield f"## {experiment.paper}\n\n`experiments/{experiment.name}.py`. {experiment.known}\n"
     yield "\n".join(f"- {sentence}" for sentence in experiment.differences) + "\n"
+    published = [f"{case.name}: {case.published}" for case in experiment.cases if case.published]
+    if published:
+        yield f"Published: {'; '.join(published)}.\n"
     for quick in (False, True):
         content = stored(experiment, quick, results)
         if content is not None:
@@ -95,9 +97,16 @@ def runs(experiment: Experiment, content: dict[str, Any]) -> Iterator[str]:
     for run in content["runs"]:
         if run["failure"]:
             yield f"{run['case']} ended with an error: {run['failure']}\n"
-    notes = sorted({warning for run in content["runs"] for warning in run["warnings"]})
+    notes = [
+        f"- {run['case']}: {first_sentence(text)}" for run in content["runs"] for text in run["warnings"]
+    ]
     if notes:
-        yield "Warnings of these runs:\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+        yield "Warnings of these runs:\n\n" + "\n".join(notes) + "\n"
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a warning."""
+    return text.splitlines()[0].split(". ")[0].removesuffix(".") + "."
 
 
 def row(run: dict[str, Any], case: Case) -> list[str]:
@@ -115,7 +124,6 @@ def row(run: dict[str, Any], case: Case) -> list[str]:
         images,
         f"{len(run['epochs'])} of {case.epochs}",
         *errors,
-        case.published,
         f"{run['seconds']:.0f}",
     ]
 

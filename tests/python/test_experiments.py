@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import equiprop as eq
 import numpy as np
 import pytest
 from idx_files import write_mnist
@@ -120,6 +121,36 @@ def test_normal_start_values_have_their_deviation_and_no_tails() -> None:
     assert 1.9 < np.abs(weights).max() <= 2 + 1e-6
     assert weights.std() == pytest.approx(0.8796, abs=0.02)  # of a standard normal number between -2 and 2
     assert not net.blocks["b4"].any()
+
+
+class Recorded(eq.SGD):
+    """An optimiser that keeps the gradient and changes nothing."""
+
+    def step(self, parameters: Any, gradient: Any, blocks: Any, factor: float = 1.0) -> None:
+        self.gradient = gradient.astype(float)
+
+
+def test_more_points_of_a_holomorphic_rule_give_a_better_gradient_at_the_start() -> None:
+    images = image_data.load("cifar10", None, quick=True)
+    x, y = images.train.batch(np.arange(16), np.float32)
+    worst = []
+    for case in EXPERIMENTS["laborieux_zenke2022_cifar10"].cases:
+        short = case.shortened()
+        net = short.network()
+        short.start(net, 0)
+        exact_net = net.astype("float64")
+        free = eq.free_phase(exact_net, x, solver=eq.BlockUpdate(tolerance=1e-11, max_iterations=2000))
+        outputs = free.outputs
+        exact = eq.recurrent_backpropagation(exact_net, free, y, cost=case.cost).parameters
+        trainer = short.trainer(net, 0)
+        trainer.optimizer = Recorded()
+        trainer.step(x, y)
+        pairs = [(trainer.optimizer.gradient[part], exact[part]) for part in net.block_slices.values()]
+        worst.append(min(a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs))
+    two, four = worst
+    assert two < 0.99
+    assert four > 0.995
+    assert outputs.std(axis=0).max() < 1e-3
 
 
 def test_a_run_that_diverges_is_recorded_as_not_finished(tmp_path: Path) -> None:
