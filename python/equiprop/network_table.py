@@ -37,11 +37,11 @@ def network_table(
     for i, coupling in enumerate(couplings, start=1):
         ends = [layers[coupling.source].name, layers[coupling.target].name]
         name = f"W{i}" if f"W{i}" in shapes else ""
-        blocks.append([name, _options(coupling), *ends, "x".join(map(str, shapes.get(name, ())))])
+        blocks.append([name, coupling_text(coupling), *ends, "x".join(map(str, shapes.get(name, ())))])
     return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
 
 
-def _options(coupling: Coupling) -> str:
+def coupling_text(coupling: Coupling) -> str:
     """Return the kind of a coupling, and the numbers of its geometry that are not the defaults."""
     if isinstance(coupling, Dense):
         return "dense"

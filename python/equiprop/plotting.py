@@ -1,4 +1,4 @@
-"""Plots of learning curves, relaxations and checks, drawn by matplotlib (extra ``plot``)."""
+"""Plots of networks, learning curves, relaxations and checks, drawn by matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from equiprop.activations import activation_name
+from equiprop.couplings import Coupling
 from equiprop.files import write_bytes
 from equiprop.history import Epoch
+from equiprop.models import HopfieldNetwork
+from equiprop.network_table import coupling_text
 from equiprop.results import FixedPoint
 from equiprop.verify.equivalence import EquivalenceReport
 from equiprop.verify.orders import OrdersReport
@@ -32,11 +36,83 @@ def require_matplotlib(where: str) -> Any:
     return Figure
 
 
-def _axes(axes: Any, where: str) -> Any:
-    """Return `axes`, or the axes of a new figure if it is None."""
+def _axes(axes: Any, where: str, size: tuple[float, float] = (6.4, 4.0)) -> Any:
+    """Return `axes`, or the axes of a new figure of this size in inches if it is None."""
     if axes is not None:
         return axes
-    return require_matplotlib(where)(figsize=(6.4, 4.0), layout="constrained").subplots()
+    return require_matplotlib(where)(figsize=size, layout="constrained").subplots()
+
+
+def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
+    """Draw the layers of a network as boxes and its couplings as arrows; return the matplotlib axes.
+
+    A box has the name, the shape and the activation of its layer; layers that one block update relaxes have
+    one colour. An arrow has the block of weights, the coupling and the shape of the weights. Couplings of
+    free layers act in both directions; the input is clamped, and no coupling acts on it.
+
+    Parameters
+    ----------
+    net : HopfieldNetwork
+    axes : matplotlib Axes, optional
+
+    Examples
+    --------
+    >>> import equiprop as eq
+    >>> axes = eq.plotting.graph(eq.networks.dense([784, 512, 10]))
+    >>> print([text.get_text() for text in axes.texts if "W1" in text.get_text()][0])
+    W1: dense
+    784x512
+    """
+    count = len(net.layers)
+    rises = list(_rises(net.couplings))
+    height = max(rise + (0.5 if rise else 0.36) for rise in rises)
+    axes = _axes(axes, "graph", (_SPACING * (count - 0.4), _SPACING * (height + 0.2)))
+    color_of = {layer: color for color, members in enumerate(net.core_network.colors) for layer in members}
+    for k, layer in enumerate(net.layers):
+        about = activation_name(layer.activation) if k else "clamped"
+        frame = {"boxstyle": "round", "facecolor": f"C{color_of[k - 1]}" if k else "0.6", "alpha": 0.3}
+        text = f"{layer.name}\n{layer.size}\n{about}"
+        axes.text(k, 0, text, ha="center", va="center", fontsize=7, bbox={**frame, "edgecolor": "0.3"})
+    for i, (coupling, rise) in enumerate(zip(net.couplings, rises, strict=True), start=1):
+        _arrow(axes, net, f"W{i}", coupling, rise)
+    axes.set(xlim=(-0.3, count - 0.7), ylim=(-0.2, height), aspect="equal")
+    axes.set_axis_off()
+    return axes
+
+
+#: Inches between two layers of a graph, and half the width and the height of a box in this unit.
+_SPACING, _HALF_WIDTH, _HALF_HEIGHT = 2.0, 0.22, 0.12
+
+
+def _rises(couplings: Sequence[Coupling]) -> Iterator[float]:
+    """Yield how high the arrow of each coupling rises: over skipped layers, and over an earlier coupling."""
+    ends = [{coupling.source, coupling.target} for coupling in couplings]
+    for i, coupling in enumerate(couplings):
+        distance = abs(coupling.target - coupling.source)
+        yield 0.3 * ((distance - 1 if distance else 1) + ends[:i].count(ends[i]))
+
+
+def _arrow(axes: Any, net: HopfieldNetwork, block: str, coupling: Coupling, rise: float) -> None:
+    """Draw the arrow of a coupling and its text."""
+    source, target = coupling.source, coupling.target
+    side = _HALF_WIDTH if target >= source else -_HALF_WIDTH
+    start, end, y = source + side, target - side, 0.0 if rise == 0 else _HALF_HEIGHT
+    if rise:
+        start, end = source + side / 2, target - side / 2
+    style = {
+        "arrowstyle": "->" if 0 in (source, target) else "<->",
+        "connectionstyle": f"arc3,rad={-2 * rise / (end - start)}",
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    axes.annotate("", (end, y), (start, y), arrowprops=style)
+    weights = net.blocks.get(block)
+    kind, *options = coupling_text(coupling).split(", ")
+    lines = [kind if weights is None else f"{block}: {kind}"]
+    lines += [", ".join(options[k : k + 2]) for k in range(0, len(options), 2)]
+    lines += [] if weights is None else ["x".join(map(str, weights.shape))]
+    place = ((start + end) / 2, y + rise + 0.03)
+    axes.text(*place, "\n".join(lines), ha="center", va="bottom", fontsize=6, linespacing=1.1)
 
 
 def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:
@@ -208,8 +284,14 @@ def _(report: OrdersReport) -> Iterator[Picture]:
 def save(axes: Any, path: Any) -> None:
     """Write the figure of `axes` to a file; the suffix of `path` selects the format, such as .png or .svg.
 
-    An existing file is replaced only when the new one is complete on the disk.
+    An SVG file keeps text as text, and equal figures give equal files. An existing file is replaced only when
+    the new one is complete on the disk.
     """
+    from matplotlib import rc_context
+
     path, picture = Path(path), BytesIO()
-    axes.figure.savefig(picture, dpi=150, format=path.suffix[1:] or "png")
+    kind = path.suffix[1:] or "png"
+    metadata = {"Date": None} if kind == "svg" else None
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "equiprop"}):
+        axes.figure.savefig(picture, dpi=150, format=kind, metadata=metadata)
     write_bytes(path, picture.getvalue(), "plotting.save")

@@ -14,6 +14,7 @@ from pathlib import Path
 import equiprop as eq
 import numpy as np
 import pytest
+from equiprop.networks import chain_of_images as chain
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "cpp"
@@ -49,39 +50,81 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# ---------------------------------------------------------------------------- train_digits, classify
+# ---------------------------------------------------------------------------- digits, classify
 
 
-def test_digits_are_learned_saved_and_classified(shell, example, digits: Path, tmp_path: Path) -> None:
+#: Programs that learn the digits, the test error in percent at the end, and the error on all digits, of which
+#: four fifths are training samples.
+LEARNERS = {"train_digits": (5, 2.5), "train_convolutional": (10, 9)}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_digits_are_learned_saved_and_classified(
+    shell, example, digits: Path, tmp_path: Path, name: str
+) -> None:
     model = tmp_path / "model.safetensors"
-    lines = shell(f"{example('train_digits')} {digits} {model}").stdout.splitlines()
+    lines = shell(f"{example(name)} {digits} {model}").stdout.splitlines()
     errors = [float(re.fullmatch(r"epoch +\d+: test error ([\d.]+) %", line)[1]) for line in lines]
-    assert errors[-1] < 5
+    assert errors[-1] < LEARNERS[name][0]
     assert errors[-1] < errors[0]
-    assert classified(shell, example, model, digits)[1] < 2.5  # four fifths of them are training samples
+    assert classified(shell, example, model, digits)[1] < LEARNERS[name][1]
 
 
-def classified(shell, example, model: Path, table: Path) -> tuple[list[int], float | None]:
+def test_a_convolutional_network_trained_in_cpp_has_the_same_bits_in_python(
+    shell, example, digits: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.safetensors"
+    shell(f"{example('train_convolutional')} {digits} {model}")
+    net = eq.load(model)
+    assert [layer.shape for layer in net.layers] == [(1, 8, 8), (16, 4, 4), (32, 2, 2), (10, 1, 1)]
+    classified(shell, example, model, digits, tmp_path / "outputs.csv")
+    table = np.loadtxt(digits, delimiter=",", dtype=np.float32)
+    free = eq.free_phase(net, net.scaling(table[:, :64]), solver=eq.BlockUpdate(tolerance=5e-3))
+    np.testing.assert_array_equal(
+        np.loadtxt(tmp_path / "outputs.csv", delimiter=",", dtype=np.float32), free.outputs
+    )
+
+
+def classified(
+    shell, example, model: Path, table: Path, outputs: Path | str = ""
+) -> tuple[list[int], float | None]:
     """Run classify; return its predictions, and the error in percent if it prints one."""
-    done = shell(f"{example('classify')} {model} {table}")
+    done = shell(f"{example('classify')} {model} {table} {outputs}")
     error = re.fullmatch(r"(?:error ([\d.]+) %\n)?", done.stderr)
     assert error, done.stderr
     return [int(line) for line in done.stdout.splitlines()], float(error[1]) if error[1] else None
 
 
-def test_a_network_trained_in_python_predicts_the_same_in_cpp(
-    shell, example, digits: Path, tmp_path: Path
+NETWORKS: dict[str, Callable[[], eq.HopfieldNetwork]] = {
+    "dense": lambda: eq.HopfieldNetwork([64, 32, 10], seed=1),
+    "maximum": lambda: chain((1, 8, 8), [8, 12], 10, kernel=3, padding=1, seed=1),
+    "channels first": lambda: eq.networks.chain_of_images(
+        (4, 4, 4), [6], 10, kernel=3, pooling="soft", seed=1
+    ),
+    "channels last": lambda: eq.networks.chain_of_images(
+        (4, 4, 4), [6], 10, kernel=3, pooling="mean", image_format="channels_last", seed=1
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_trained_in_python_has_the_same_bits_in_cpp(
+    shell, example, digits: Path, tmp_path: Path, kind: str
 ) -> None:
-    net = eq.HopfieldNetwork([64, 32, 10], seed=1)
-    eq.Trainer(net).fit(eq.load_digits()[0], epochs=2)
+    net = NETWORKS[kind]()
+    train = eq.load_digits()[0]
+    eq.Trainer(net).fit(train, epochs=2)
     model = eq.save(net, tmp_path / "model.safetensors")
     table = np.loadtxt(digits, delimiter=",", dtype=np.float32)
     free = eq.free_phase(net, table[:, :64] / 16, solver=eq.BlockUpdate(tolerance=5e-3))
     expected = free.outputs.argmax(axis=1)
 
-    predicted, error = classified(shell, example, model, digits)
+    predicted, error = classified(shell, example, model, digits, tmp_path / "outputs.csv")
+    outputs = np.loadtxt(tmp_path / "outputs.csv", delimiter=",", dtype=np.float32)
+    np.testing.assert_array_equal(outputs, free.outputs)
     assert predicted == expected.tolist()
     assert error == pytest.approx(100 * (expected != table[:, 64]).mean(), abs=0.005)
+    assert error < 50  # the network has learned
 
     unlabelled = tmp_path / "unlabelled.csv"
     np.savetxt(unlabelled, table[:, :64], fmt="%d", delimiter=",")
@@ -94,8 +137,8 @@ MALFORMED = {
     "1,2,\n": "[read_csv] Each field is a number",
     "1,nan\n": "[read_csv] Each field is a number",
     "1,2\n3\n": "[read_csv] All rows have equally many fields. Received 1 in row 2, 2 in row 1.",
-    "1,2\n": "[train_digits] There are at least five rows, each of 64 pixels and a digit.",
-    ("0," * 64 + "10\n") * 5: "[train_digits] The last field of a row is a digit. Received 10.",
+    "1,2\n": "[digits] There are at least five rows, each of 64 pixels and a digit.",
+    ("0," * 64 + "10\n") * 5: "[digits] The last field of a row is a digit. Received 10.",
 }
 
 

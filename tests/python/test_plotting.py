@@ -26,6 +26,102 @@ def data(axes: Any) -> list[tuple[list[float], list[float]]]:
     return [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
 
 
+def shortcuts() -> eq.HopfieldNetwork:
+    """A graph with couplings that skip layers, one that points backwards, and three of one pair."""
+    image = [eq.Layer((channels, 4, 4)) for channels in (2, 3, 3)]
+    return eq.HopfieldNetwork(
+        layers=[*image, eq.Layer(5, "linear")],
+        couplings=[
+            eq.Convolution(0, 1, 3, padding=1),
+            eq.MaxPooled(0, 2, 1, pool=1),
+            eq.Convolution(1, 2, 3, padding=1),
+            eq.Convolution(1, 2, 1),
+            eq.Convolution(1, 2, 1),
+            eq.Dense(3, 1),
+            eq.Dense(2, 3),
+        ],
+    )
+
+
+def arrows(axes: Any) -> list[Any]:
+    """The arrows of a graph in the order of the couplings."""
+    return [text for text in axes.texts if getattr(text, "arrow_patch", None) is not None]
+
+
+def test_a_graph_shows_every_layer_and_every_coupling() -> None:
+    net = shortcuts()
+    axes = plotting.graph(net)
+    texts = [text.get_text() for text in axes.texts if text.get_text()]
+    assert texts[:4] == [
+        "input\n2x4x4\nclamped",
+        "hidden1\n3x4x4\nhard_sigmoid",
+        "hidden2\n3x4x4\nhard_sigmoid",
+        "output\n5\nlinear",
+    ]
+    assert texts[4:] == [
+        "W1: Convolution\nkernel 3, padding 1\n3x2x3x3",
+        "W2: MaxPooled\nkernel 1, pool 1\n3x2x1x1",
+        "W3: Convolution\nkernel 3, padding 1\n3x3x3x3",
+        "W4: Convolution\nkernel 1\n3x3x1x1",
+        "W5: Convolution\nkernel 1\n3x3x1x1",
+        "W6: dense\n5x48",
+        "W7: dense\n48x5",
+    ]
+    for arrow, coupling in zip(arrows(axes), net.couplings, strict=True):
+        assert [round(arrow.xyann[0]), round(arrow.xy[0])] == [coupling.source, coupling.target]
+
+
+def test_an_arrow_from_the_input_has_one_head_and_any_other_two() -> None:
+    styles = [
+        type(arrow.arrow_patch.get_arrowstyle()).__name__ for arrow in arrows(plotting.graph(shortcuts()))
+    ]
+    assert styles == ["CurveB", "CurveB", *["CurveAB"] * 5]
+
+
+def test_arrows_of_a_graph_do_not_share_their_course() -> None:
+    axes = plotting.graph(shortcuts())
+    axes.figure.draw_without_rendering()
+    courses = {arrow.arrow_patch.get_path().vertices[1].round(1).tobytes() for arrow in arrows(axes)}
+    assert len(courses) == 7
+    low, high = axes.transData.transform([(0, axes.get_ylim()[0]), (0, axes.get_ylim()[1])])[:, 1]
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert low <= box.y0 <= box.y1 <= high, text.get_text()
+
+
+def test_layers_of_a_graph_have_the_colours_of_the_block_updates() -> None:
+    net = eq.networks.dense([4, 6, 6, 3])
+    boxes = [text.get_bbox_patch() for text in plotting.graph(net).texts if text.get_bbox_patch() is not None]
+    colors = [box.get_facecolor()[:3] for box in boxes]
+    assert colors[1] == colors[3]
+    assert len(set(colors)) == 3
+
+
+def test_equal_graphs_are_equal_svg_files_with_their_text(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        plotting.save(plotting.graph(eq.networks.dchn32()), tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
+    assert first == second
+    assert len(first) < 30_000
+    assert b">512x256x3x3<" in first
+
+
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+
+
+def test_pictures_of_the_document_are_of_the_present_networks() -> None:
+    drawn: dict[str, Any] = {}
+    exec((PICTURES / "draw.py").read_text(), drawn)  # a script beside the pictures, not a module
+    document = (PICTURES.parent / "images.md").read_text()
+    assert sorted(path.stem for path in PICTURES.glob("*.svg")) == sorted(drawn["NETWORKS"])
+    for name, network in drawn["NETWORKS"].items():
+        assert f"(pictures/{name}.svg)" in document
+        stored = (PICTURES / f"{name}.svg").read_text()
+        assert len(stored) < 30_000
+        for text in plotting.graph(network()).texts:
+            assert all(f">{line}<" in stored for line in text.get_text().splitlines())
+
+
 def test_a_learning_curve_shows_both_errors_in_percent() -> None:
     axes = plotting.learning_curve(history(0.4, 0.3, 0.2))
     training, held_out = data(axes)
@@ -107,10 +203,11 @@ def test_no_screen_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     plotting.save(plotting.learning_curve(history(0.1)), tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("plot", ["learning_curve", "relaxation", "theorem"])
+@pytest.mark.parametrize("plot", ["graph", "learning_curve", "relaxation", "theorem"])
 def test_without_matplotlib_the_extra_is_named(plot: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = chain()
     given = {
+        "graph": net,
         "learning_curve": history(0.1),
         "relaxation": eq.free_phase(net, inputs(net), trace=True),
         "theorem": eq.verify.equivalence(net, inputs(net), labels(net), steps=3),

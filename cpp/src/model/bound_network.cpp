@@ -14,13 +14,13 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
                           end_of(coupling.target()), topology_->feedback() == Feedback::tied}));
   }
   drives_itself_.resize(num_free());
-<<<<<<< HEAD
   bends_itself_.resize(num_free());
-=======
   within_.resize(num_free());
->>>>>>> couplings
   for (const auto e : topology_->inner()) {
-    if (source(e) == target(e)) drives_itself_[source(e)] = within_[source(e)] = any_within_ = true;
+    if (source(e) == target(e)) {
+      any_within_ = true;
+      drives_itself_[source(e)] = bends_itself_[source(e)] = within_[source(e)] = true;
+    }
     if (edges_[e]->bilinear()) continue;
     bilinear_ = false;
     homogeneous_ = homogeneous_ && edges_[e]->homogeneous();

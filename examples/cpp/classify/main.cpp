@@ -1,18 +1,35 @@
 /// Classifies the rows of a file with a network that was trained in Python or C++: classify model.safetensors
-/// digits.csv
+/// digits.csv [outputs.csv]
 ///
 /// Each row holds the pixels of a digit, from 0 to 16, and optionally the digit. The predictions are printed, one per
-/// line.
+/// line. The states of the outputs are written to the third file, with nine digits, which give a float exactly.
 
 #include <cstdio>
+#include <iomanip>
 
 #include "../csv.hpp"
 
 namespace eq = equiprop;
 using eq::Index;
 
+namespace {
+
+/// Writes the states of the outputs (outputs, rows) to a CSV file, one row of the file for each column.
+void write_csv(const std::filesystem::path& path, const eq::ConstStateRef<float>& outputs) {
+  std::ofstream file(path);
+  file << std::setprecision(9);
+  for (Index j = 0; j < outputs.cols(); ++j)
+    for (Index i = 0; i < outputs.rows(); ++i)
+      file << outputs(i, j) << (i + 1 < outputs.rows() ? ',' : '\n');
+  eq::require(static_cast<bool>(file.flush()), "write_csv", "The file can be written.",
+              path.string());
+}
+
+}  // namespace
+
 int main(int argc, char** argv) try {
-  eq::require(argc == 3, "classify", "Usage: classify model.safetensors digits.csv.", argc - 1,
+  eq::require(argc == 3 || argc == 4, "classify",
+              "Usage: classify model.safetensors digits.csv [outputs.csv].", argc - 1,
               " arguments");
   const eq::HopfieldNetwork<float> network = eq::load<float>(argv[1]);
   const eq::State<float> table = read_csv(argv[2]);
@@ -27,6 +44,7 @@ int main(int argc, char** argv) try {
   eq::State<float> state = network.initial_state(table.cols());
   const eq::Report report =
       eq::relax<float>(network.clamp(x), eq::BlockUpdate{{.tolerance = 5e-3}}, state);
+  if (argc == 4) write_csv(argv[3], state.bottomRows(outputs));
   const std::vector<Index> classes = classes_of(state.bottomRows(outputs));
   Index wrong = 0;
   for (Index j = 0; j < table.cols(); ++j) {

@@ -51,10 +51,8 @@ class EQUIPROP_EXPORT BoundNetwork {
   /// Returns true if the drive of layer k depends on its own state: the layer is the source of an edge that is not
   /// bilinear, or it has couplings within.
   bool drives_itself(std::size_t k) const { return drives_itself_[k]; }
-<<<<<<< HEAD
   /// Returns true if the derivative of that drive is not 0 almost everywhere, as it is for the winners of maxima.
   bool bends_itself(std::size_t k) const { return bends_itself_[k]; }
-=======
   /// Returns true if layer k has couplings within, or if any layer has.
   ///@{
   bool is_coupled_within(std::size_t k) const { return within_[k]; }
@@ -63,7 +61,6 @@ class EQUIPROP_EXPORT BoundNetwork {
   /// Returns an upper bound of the norm of the matrix by which layer k pulls on itself, for the weights of the last
   /// `pack`; 0 without couplings within.
   double norm_within(std::size_t k) const;
->>>>>>> couplings
 
   /// Stores signal(s) of the units with a nonlinear signal and s of the others in `signals`, (units, batch). Does
   /// nothing if all signals are linear.
@@ -81,13 +78,8 @@ class EQUIPROP_EXPORT BoundNetwork {
   std::shared_ptr<const Topology> topology_;
   std::shared_ptr<const Parameters<W>> parameters_;
   std::vector<std::unique_ptr<Edge<S>>> edges_;
-<<<<<<< HEAD
-  std::vector<bool> drives_itself_, bends_itself_;
-  bool bilinear_ = true, homogeneous_ = true;
-=======
-  std::vector<bool> drives_itself_, within_;
+  std::vector<bool> drives_itself_, bends_itself_, within_;
   bool any_within_ = false, bilinear_ = true, homogeneous_ = true;
->>>>>>> couplings
   std::unique_ptr<LayerPlan<RealOf<S>>> plan_;
 };
 
