@@ -120,7 +120,11 @@ def test_a_stored_trainer_continues_with_the_same_bits(tmp_path: Path, way: str)
 @pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy()], ids=["squared", "entropy"])
 @pytest.mark.parametrize("name", ["hard_sigmoid", "sigmoid", "tanh"])
 def test_networks_of_eight_hidden_layers_learn_by_default(name: str, cost: Any) -> None:
-    data = blobs()
-    trainer = eq.Trainer(eq.HopfieldNetwork([4, *[32] * 8, 3], activation=name), cost=cost, batch_size=20)
-    trainer.fit(data, epochs=16)
-    assert trainer.evaluate(data).error < 0.08
+    """Median error of three starts: a single one varies by several points."""
+    data, errors = blobs(), []
+    for seed in range(3):
+        net = eq.HopfieldNetwork([4, *[32] * 8, 3], activation=name, seed=seed)
+        trainer = eq.Trainer(net, cost=cost, batch_size=20)
+        trainer.fit(data, epochs=16)
+        errors.append(trainer.evaluate(data).error)
+    assert np.median(errors) < 0.08

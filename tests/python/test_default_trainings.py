@@ -114,9 +114,13 @@ def test_batches_of_any_size_learn_by_default(batch_size: int, hidden: list[int]
 )
 @pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy()], ids=["squared", "entropy"])
 def test_layers_of_any_width_learn_by_default(hidden: list[int], name: str, cost: Any) -> None:
-    data = blobs()
-    trainer = eq.Trainer(eq.HopfieldNetwork([4, *hidden, 3], activation=name), cost=cost, batch_size=20)
-    assert error_after(trainer, data, 10 if min(hidden) > 2 else 30) < 0.08
+    """Median error of three starts: a single one varies by several points."""
+    data, errors = blobs(), []
+    for seed in range(3):
+        net = eq.HopfieldNetwork([4, *hidden, 3], activation=name, seed=seed)
+        trainer = eq.Trainer(net, cost=cost, batch_size=20)
+        errors.append(error_after(trainer, data, 10 if min(hidden) > 2 else 30))
+    assert np.median(errors) < 0.08
 
 
 @pytest.mark.parametrize("phase", PHASES)
