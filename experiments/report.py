@@ -90,7 +90,6 @@ def runs(experiment: Experiment, content: dict[str, Any]) -> Iterator[str]:
         "epochs",
         "training error",
         "test error",
-        "published",
         "s",
     ]
     yield table([head, *(row(run, cases[run["case"]]) for run in content["runs"])])
@@ -129,7 +128,8 @@ def row(run: dict[str, Any], case: Case) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; the first row is its head."""
+    """Return a table of rows of equal length; the first one is its head."""
+    assert len(set(map(len, rows))) == 1
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
