@@ -58,6 +58,60 @@ def assert_symmetric(net: eq.HopfieldNetwork) -> None:
         assert (w != 0).any()
 
 
+def matrix_within(w: Any, shape: tuple[int, int, int], dilation: tuple[int, int]) -> Any:
+    """Return W of a convolution within a layer as a matrix of its units (y, x, channel), by loops."""
+    channels, height, width = shape
+    full = np.zeros((height, width, channels) * 2)
+    each, middle = w.shape[1], (w.shape[2] // 2, w.shape[3] // 2)
+    for o, c, i, j in np.ndindex(w.shape):
+        source = o // each * each + c
+        if (i, j) == middle and source == o:
+            continue
+        for y, x in np.ndindex(height, width):
+            v, h = y + (i - middle[0]) * dilation[0], x + (j - middle[1]) * dilation[1]
+            if 0 <= v < height and 0 <= h < width:
+                full[y, x, o, v, h, source] += w[o, c, i, j]
+    flat = full.reshape(channels * height * width, -1)
+    return 0.5 * (flat + flat.T)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "dilation", "groups"),
+    [
+        ((1, 3, 1), (3, 3), (1, 1), 1),  # as many weights as a matrix of its units has
+        ((2, 3, 1), (3, 3), (2, 1), 1),
+        ((2, 1, 1), (1, 1), (1, 1), 1),
+        ((4, 1, 1), (1, 1), (1, 1), 2),
+        ((2, 2, 1), (5, 3), (1, 1), 2),
+        ((3, 4, 5), (3, 1), (2, 1), 3),
+    ],
+    ids=str,
+)
+def test_a_convolution_within_a_layer_is_its_matrix(
+    shape: tuple[int, int, int], kernel: tuple[int, int], dilation: tuple[int, int], groups: int, dtype: str
+) -> None:
+    """Gradient and block update, which the packed kernels compute, against W by loops; also large kernels."""
+    padding = (dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2))
+    within = Convolution(1, 1, kernel, padding=padding, dilation=dilation, groups=groups)
+    layers = [Layer(shape), Layer(shape, "linear"), Layer(2, "linear")]
+    couplings = [Identity(0, 1), within, Dense(1, 2)]
+    net = eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype=dtype, image_format="channels_last")
+    rng = np.random.default_rng(0)
+    net.parameters[:] = 0
+    net.blocks["W2"][:] = 0.3 * rng.standard_normal(net.blocks["W2"].shape)
+    w = matrix_within(net.blocks["W2"], shape, dilation)
+    x, s = rng.standard_normal((2, 5, len(w))).astype(dtype)
+    state = np.hstack([s, np.zeros((5, 2), dtype)])
+    expected = s - s @ w - x
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(net.clamp(x).gradient(state)[:, : len(w)], expected, atol=tolerance)
+    free = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=tolerance, max_iterations=5000))
+    fixed = np.linalg.solve(np.eye(len(w)) - w, x.T).T
+    assert (np.linalg.eigvalsh(w) < 1).all()
+    np.testing.assert_allclose(free.state[:, : len(w)], fixed, atol=300 * tolerance)
+
+
 def test_an_identity_has_no_block_and_counts_in_the_numbers() -> None:
     """W3 is left out; with separate feedback, couplings within layers have no weights of their own."""
     assert list(dense().blocks) == ["W1", "W2", "W4", "W5", "W6", "b1", "b2", "b3"]

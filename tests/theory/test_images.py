@@ -110,6 +110,77 @@ def test_gradients_equal_implicit_differentiation(
         assert_close(gradient.inputs, inputs, "dJ/dx", 1e-10)
 
 
+class Unrolled:
+    """Projected gradient steps of a network in PyTorch."""
+
+    def __init__(self, net: eq.HopfieldNetwork, x: Any) -> None:
+        self.net, self.oracle = net, Oracle(net)
+        self.theta, self.inputs = tensor(net.parameters), tensor(x)
+        self.upper = torch.full((net.num_units,), torch.inf, dtype=torch.float64)
+        if net.potential == "legendre":
+            self.upper[: -net.num_outputs] = 1
+        self.lower = torch.where(self.upper == 1, 0.0, -torch.inf)
+
+    def step(self, s: Any, record: bool) -> Any:
+        energy = self.oracle.energy(self.theta, self.inputs, s).sum()
+        (slope,) = torch.autograd.grad(energy, s, create_graph=record)
+        return torch.minimum(torch.maximum(s - 0.5 * slope, self.lower), self.upper)
+
+    def settle(self, start: Any, steps: int) -> tuple[Any, float]:
+        """Return the state after some steps that are not recorded, and the change in the last one."""
+        s, change = tensor(start), np.inf
+        for _ in range(steps):
+            after = self.step(s, False).detach()
+            s, change = after.requires_grad_(), float((after - s).detach().abs().max())
+        return s, change
+
+    def gradients(self, s_star: Any, y: Any, steps: int) -> tuple[Any, Any]:
+        """Return the derivatives of the mean squared error by autograd through steps from s*.
+
+        Their relative error is q^steps, where q < 1 is the rate of convergence.
+        """
+        s = s_star
+        for _ in range(steps):
+            s = self.step(s, True)
+        cost = 0.5 * ((s[:, -self.net.num_outputs :] - torch.tensor(y)) ** 2).sum() / len(y)
+        return torch.autograd.grad(cost, [self.theta, self.inputs])
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[] if seed < 6 else pytest.mark.slow) for seed in range(50)]
+)
+def test_states_and_gradients_are_those_of_the_unrolled_relaxation(seed: int) -> None:
+    """Fifty random graphs with convolutions, pooling, skips, couplings within layers and identities.
+
+    A graph may have several fixed points: the unrolled relaxation starts near the one that was found. Weights
+    are reduced until it converges fast: its rate q is then below 0.85.
+    """
+    kind = ("max", "within", "convolution", "soft")[seed % 4]
+    potential, activation = [("legendre", "hard_sigmoid"), ("quadratic", "tanh")][seed // 4 % 2]
+    net, rng = random_case(kind, 100 + seed, activation=activation, potential=potential, size=6)
+    x, y = rng.random((2, net.num_inputs)), rng.random((2, 3))
+    solver = eq.BlockUpdate(tolerance=1e-14, max_iterations=20000)
+    change = np.inf
+    while change > 1e-8:
+        net.parameters[:] *= 0.8
+        free = eq.free_phase(
+            net, x, solver=solver, on_failure="ignore"
+        )  # 1e-14 may be below the rounding error
+        near = free.state + 1e-3 * rng.standard_normal(free.state.shape)
+        change = Unrolled(net, x).settle(near, 100)[1]
+    relaxation = Unrolled(net, x)
+    state, _ = relaxation.settle(near, 300)
+    theta, inputs = relaxation.gradients(state, y, 300)
+    assert_close(free.state, state, "s*", 1e-10)
+    rbp = eq.recurrent_backpropagation(
+        net, free, y, linear_solver=eq.GMRES(tolerance=1e-13), on_failure="ignore"
+    )
+    limit = eq.equilibrium_propagation(net, free, y, nudging=eq.exact_limit(), on_failure="ignore")
+    for gradient in (rbp, limit):
+        assert_close(gradient.parameters, theta, "dJ/dtheta", 1e-10)
+        assert_close(gradient.inputs, inputs, "dJ/dx", 1e-10)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(2))
 def test_the_two_second_phases_are_equal_at_every_step(kind: str, seed: int) -> None:

@@ -118,7 +118,9 @@ bool LateralEdge<S>::plan(LayerPlan<RealOf<S>>& plan) const {
   if constexpr (std::floating_point<S>) {
     const EdgeEnd& layer = ends_.target;
     const Index units = layer.shape.units();
-    if (weights_.size() == units * units)
+    const bool dense =
+        weights_.channels == units && weights_.groups == 1 && weights_.kernel == Extent{1, 1};
+    if (dense)
       plan.add(layer.layer,
                {layer.begin, units, acting_.data(), false, static_cast<S>(layer.gain)});
     else
