@@ -5,9 +5,9 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "cost.hpp"
+#include "coupling_fields.hpp"
 #include "equiprop/model/activation_fields.hpp"
 #include "equiprop/model/checkpoint.hpp"
-#include "equiprop/model/convolution.hpp"
 #include "equiprop/model/hopfield.hpp"
 #include "equiprop/model/symmetrized.hpp"
 #include "equiprop/model/total_energy.hpp"
@@ -36,48 +36,6 @@ py::list layers(const Topology& topology) {
                                  py::make_tuple(kind, gain, shift, lower, upper)));
   }
   return layers;
-}
-
-/// The kind, source and target of a coupling, and of a coupling of images its geometry (kernel, stride, padding,
-/// dilation, groups, pool, sharpness), of an identity coupling its gain.
-using Pair = std::pair<Index, Index>;
-using ImageFields = std::tuple<Pair, Pair, Pair, Pair, Index, Index, double>;
-using KindFields = std::variant<std::monostate, double, ImageFields>;
-using CouplingFields = std::tuple<std::string, Index, Index, KindFields>;
-
-ImageFields fields_of(const Windows& w, Index pool, double sharpness = 0) {
-  const auto pair = [](const Extent& e) { return Pair(e.y, e.x); };
-  return {pair(w.kernel), pair(w.stride), pair(w.padding), pair(w.dilation),
-          w.groups,       pool,           sharpness};
-}
-
-CouplingFields fields_of(const Coupling& coupling) {
-  KindFields fields;
-  if (const auto* c = coupling.as<Convolution>()) fields = fields_of(c->windows, c->mean_pool);
-  if (const auto* c = coupling.as<MaxPooled>()) fields = fields_of(c->windows, c->pool);
-  if (const auto* c = coupling.as<SoftPooled>())
-    fields = fields_of(c->windows, c->pool, c->sharpness);
-  if (const auto* c = coupling.as<Identity>()) fields = c->gain;
-  return {std::string(coupling.kind()), coupling.source(), coupling.target(), fields};
-}
-
-Coupling coupling_of(const CouplingFields& coupling) {
-  const auto& [kind, source, target, fields] = coupling;
-  if (const auto* gain = std::get_if<double>(&fields)) return Identity{source, target, *gain};
-  const auto* image = std::get_if<ImageFields>(&fields);
-  if (image == nullptr) return Dense{source, target};
-  const auto& [kernel, stride, padding, dilation, groups, pool, sharpness] = *image;
-  const auto extent = [](const Pair& pair) { return Extent{pair.first, pair.second}; };
-  const Windows windows{extent(kernel), extent(stride), extent(padding), extent(dilation), groups};
-  if (kind == "max_pooled") return MaxPooled{source, target, windows, pool};
-  if (kind == "soft_pooled") return SoftPooled{source, target, windows, pool, sharpness};
-  return Convolution{source, target, windows, pool};
-}
-
-std::vector<CouplingFields> couplings(const Topology& topology) {
-  std::vector<CouplingFields> couplings;
-  for (const Coupling& coupling : topology.couplings()) couplings.push_back(fields_of(coupling));
-  return couplings;
 }
 
 /// The offsets and the factors of a scaling.
