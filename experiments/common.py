@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 import warnings
@@ -272,47 +273,115 @@ def result_file(experiment: Experiment, quick: bool, folder: Path = RESULTS) -> 
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
-    """Run the cases of an experiment as the command line says, and write the file of results."""
+    """Run the cases of an experiment as the command line says, and write the file of results after each case.
+
+    Runs of other cases that the file already has are kept, if they had the same options.
+    """
     options = parse(experiment, arguments)
-    runs, missing = [], []
+    file = result_file(experiment, options.quick, options.output)
+    settings = {name: getattr(options, name) for name in ("quick", "samples", "epochs", "seed")}
+    runs, missing = earlier_runs(file, settings, options.overwrite), dict[str, str]()
+    ran = False
     for case in experiment.cases:
         if options.cases and case.name not in options.cases:
-            missing.append({"case": case.name, "reason": "left out by --cases"})
+            missing[case.name] = "left out by --cases"
             continue
         try:
             data = image_data.load(case.data, options.data, options.quick)
         except MissingData as absent:
-            missing.append({"case": case.name, "reason": str(absent)})
+            missing[case.name] = str(absent)
             print(f"{experiment.name}: {case.name} was not run: {absent}", file=sys.stderr)
             continue
-        runs.append(run(case, data.first(options.samples) if options.samples else data, options))
-    if not runs:
+        runs[case.name] = run(case, data.first(options.samples) if options.samples else data, options)
+        ran = True
+        names = [case.name for case in experiment.cases]
+        content = {
+            "experiment": experiment.name,
+            "options": settings,
+            "machine": {"processor": processor(), **config()},
+            "runs": [runs[name] for name in names if name in runs],
+            "not_run": [
+                {"case": name, "reason": missing.get(name, "not yet run")}
+                for name in names
+                if name not in runs
+            ],
+        }
+        write_text(file, json.dumps(content, indent=1) + "\n", experiment.name)
+    if not ran:
         raise SystemExit(1)
-    content = {
-        "experiment": experiment.name,
-        "options": {name: getattr(options, name) for name in ("quick", "samples", "epochs", "seed")},
-        "machine": {"processor": processor(), **config()},
-        "runs": runs,
-        "not_run": missing,
-    }
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_text(
-        result_file(experiment, options.quick, options.output),
-        json.dumps(content, indent=1) + "\n",
-        experiment.name,
-    )
+
+
+def earlier_runs(file: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, dict[str, Any]]:
+    """Return the runs of a file of results by case, if there is one.
+
+    Raises
+    ------
+    SystemExit
+        If the file is of a run with other options, unless it may be overwritten.
+    """
+    if overwrite or not file.exists():
+        return {}
+    content = json.loads(file.read_text())
+    if content["options"] != settings:
+        raise SystemExit(
+            f"{file} holds runs with other options, {content['options']}: "
+            "give another --output, or --overwrite."
+        )
+    return {run["case"]: run for run in content["runs"]}
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0 of the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"a number of at least 1 is needed, not {text}")
+    return number
+
+
+def seed(text: str) -> int:
+    """Return a seed of the command line."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"a seed is between 0 and 2^63 - 1, not {text}")
+    return number
+
+
+def existing_folder(text: str) -> Path:
+    """Return a folder of the command line, which must exist."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return Path(text)
+
+
+def writable_folder(text: str) -> Path:
+    """Return a folder of the command line; it is created if it is missing."""
+    folder = Path(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no folder and cannot become one: {error}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text} is not writable")
+    return folder
 
 
 def parse(experiment: Experiment, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options of the command line."""
+    """Return the options of the command line; all are checked before anything runs."""
     parser = argparse.ArgumentParser(prog=f"{experiment.name}.py", description=experiment.paper)
-    parser.add_argument("--quick", action="store_true", help="fewer images and epochs: one to three minutes")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the published files")
+    parser.add_argument("--quick", action="store_true", help="fewer images and epochs: one to five minutes")
+    parser.add_argument("--data", type=existing_folder, metavar="DIR", help="folder with the published files")
     parser.add_argument("--cases", nargs="+", choices=[case.name for case in experiment.cases])
-    parser.add_argument("--samples", type=int, help="number of training images; half as many test images")
-    parser.add_argument("--epochs", type=int, help="number of epochs of each case")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--output", type=Path, default=RESULTS, metavar="DIR", help="folder of the file of results"
+        "--samples", type=positive, help="number of training images; half as many test images"
     )
+    parser.add_argument("--epochs", type=positive, help="number of epochs of each case")
+    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument(
+        "--output",
+        type=writable_folder,
+        default=str(RESULTS),
+        metavar="DIR",
+        help="folder of the file of results",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace runs with other options")
     return parser.parse_args(arguments)

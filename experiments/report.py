@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ COLUMNS = ["case", "network", "nudging", "batch", "data", "epochs", "training er
 HEAD = """# Experiments of the literature
 
 `experiments/` has one program for each paper, with the settings of its table. A full run needs the
-published data; a quick run (`--quick`) takes 2000 images, fewer epochs and, for CIFAR-10, a small network.
+published data; a quick run (`--quick`) takes 2000 images, for most cases fewer epochs, and small networks in
+place of the largest ones.
 It needs no data: without `--data` it trains on the digits of scikit-learn. Errors of quick runs show
 whether the settings learn; they are no results of the papers. `python experiments/report.py` writes this
 page from the files in `experiments/results`.
@@ -154,4 +156,5 @@ def finished(run: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Write docs/results.md from the stored results.").parse_args()
     write()

@@ -56,6 +56,59 @@ def test_the_smallest_form_runs_and_says_what_was_run(name: str, tmp_path: Path)
     assert text.count("(substitute), 20 |") == len(experiment.cases)
 
 
+def test_no_run_destroys_another(tmp_path: Path) -> None:
+    """Cases are kept when others run; runs with other options are replaced only with --overwrite."""
+    experiment = EXPERIMENTS["ernoult2019_mnist"]
+    first, second = (case.name for case in experiment.cases[:2])
+    small = ("--quick", "--samples", "20", "--epochs", "1", "--cases")
+    before = run(experiment, tmp_path, *small, second)
+    assert [done["case"] for done in before["runs"]] == [second]
+    after = run(experiment, tmp_path, *small, first)
+    assert [done["case"] for done in after["runs"]] == [first, second]
+    assert after["runs"][1] == before["runs"][0]
+    assert first not in [left["case"] for left in after["not_run"]]
+    with pytest.raises(SystemExit, match="other options.*give another --output, or --overwrite"):
+        run(experiment, tmp_path, *small, first, "--seed", "1")
+    replaced = run(experiment, tmp_path, *small, first, "--seed", "1", "--overwrite")
+    assert [done["case"] for done in replaced["runs"]] == [first]
+
+
+def test_a_finished_case_is_stored_though_the_next_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, train = EXPERIMENTS["ernoult2019_mnist"], common.run
+
+    def interrupted(case: Any, *rest: Any) -> Any:
+        if case.name != experiment.cases[0].name:
+            raise KeyboardInterrupt
+        return train(case, *rest)
+
+    monkeypatch.setattr(common, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        common.main(experiment, ["--quick", "--samples", "20", "--epochs", "1", "--output", str(tmp_path)])
+    content = json.loads(common.result_file(experiment, True, tmp_path).read_text())
+    assert [done["case"] for done in content["runs"]] == [experiment.cases[0].name]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--samples", "0", "at least 1"),
+        ("--samples", "-5", "at least 1"),
+        ("--epochs", "-1", "at least 1"),
+        ("--seed", "-1", "a seed is between"),
+        ("--data", "/nowhere/at/all", "is no folder"),
+        ("--output", __file__, "is no folder and cannot become one"),
+    ],
+)
+def test_options_are_checked_before_anything_runs(
+    option: str, value: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        common.main(EXPERIMENTS["scellier2017_mnist"], ["--quick", option, value])
+    assert text in capsys.readouterr().err
+
+
 def test_the_settings_of_a_paper_learn_the_digits(tmp_path: Path) -> None:
     (done,) = run(one_case("scellier2017_mnist"), tmp_path, "--quick")["runs"]
     assert len(done["epochs"]) == 25
