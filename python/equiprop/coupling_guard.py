@@ -8,7 +8,7 @@ import numpy as np
 
 from equiprop.activations import Activation, activation
 from equiprop.checks import real, require
-from equiprop.couplings import Dense
+from equiprop.couplings import Dense, Identity, is_lateral, symmetrize
 from equiprop.defaults import unit_of
 from equiprop.models import HopfieldNetwork, Model
 
@@ -29,7 +29,7 @@ class CouplingGuard:
         The guard acts on a Hopfield network only.
     limit : float, positive, optional
         Largest norm in units of the slopes; infinity for no bound. By default 1 for one hidden layer of
-        relu, softplus or linear units, less with couplings within a layer, otherwise infinity.
+        relu, softplus or linear units, less with couplings within a layer or identities, otherwise infinity.
     """
 
     def __init__(self, model: Model, limit: float | None) -> None:
@@ -38,24 +38,37 @@ class CouplingGuard:
             require(limit > 0, "Trainer", "coupling_norm is positive", limit)
         self.model: Model = model
         self.limit: float = _default_limit(model) if limit is None else limit
-        self._weights: dict[str, float] = {}
+        self._weights: dict[str, tuple[Dense, float]] = {}
         if math.isfinite(self.limit) and isinstance(model, HopfieldNetwork):
             slopes = [unit_of(activation(layer.activation), model.potential).slope for layer in model.layers]
             for i, coupling in enumerate(model.couplings, start=1):
                 if coupling.source > 0 and isinstance(coupling, Dense):
                     weight = math.sqrt(slopes[coupling.source] * slopes[coupling.target])
-                    self._weights[f"W{i}"] = weight
+                    for name in (f"W{i}", f"B{i}"):
+                        if name in model.block_slices:
+                            self._weights[name] = coupling, weight
 
     def apply(self) -> None:
         """Scale the couplings that are too large, in place."""
         if not self._weights:
             return
         blocks = self.model.blocks
-        for name, weight in self._weights.items():
+        for name, (coupling, weight) in self._weights.items():
             w = blocks[name]
-            norm = weight * spectral_norm(w)
+            norm = weight * spectral_norm(self._acting(coupling, w))
             if norm > self.limit:
                 w *= w.dtype.type(self.limit / norm)
+
+    def _acting(self, coupling: Dense, w: np.ndarray) -> np.ndarray:
+        """Return the matrix that acts: within a layer, that without the diagonal, and symmetric with E."""
+        if not is_lateral(coupling):
+            return w
+        acting = w.copy()
+        if self.model.conservative:
+            symmetrize(coupling, acting)
+        else:
+            np.fill_diagonal(acting, 0)
+        return acting
 
 
 def spectral_norm(w: np.ndarray) -> float:
@@ -68,16 +81,31 @@ def _default_limit(model: Model) -> float:
     if not isinstance(model, HopfieldNetwork) or len(model.layers) != 3:
         return math.inf
     unbounded = is_unbounded(activation(model.layers[1].activation))
-    return _LIMIT / graph_norm(model) if unbounded else math.inf
+    return norm_of_each(model, _LIMIT) if unbounded else math.inf
 
 
-def graph_norm(net: HopfieldNetwork) -> float:
-    """Return the largest norm of all couplings of free layers together if each of them has the norm 1."""
+def norm_of_each(net: HopfieldNetwork, total: float) -> float:
+    """Return the norm of each coupling at which all together have at most the norm `total`.
+
+    It is a multiple of total / 100, and at least total / 100, which identities alone may exceed.
+    """
+    steps = (total * k / 100 for k in range(100, 0, -1))
+    return next((norm for norm in steps if graph_norm(net, norm) <= total), total / 100)
+
+
+def graph_norm(net: HopfieldNetwork, norm: float) -> float:
+    """Return the largest norm of all couplings of free layers together if each with weights has this norm.
+
+    Identities have the norm of their gain.
+    """
     graph = np.zeros((len(net.layers) - 1,) * 2)
     for coupling in net.couplings:
         if coupling.source > 0:
-            graph[coupling.source - 1, coupling.target - 1] = 1
-    return round(float(np.linalg.norm(np.maximum(graph, graph.T), 2)), 12)
+            own = abs(coupling.gain) if isinstance(coupling, Identity) else norm
+            ends = {(coupling.source - 1, coupling.target - 1), (coupling.target - 1, coupling.source - 1)}
+            for end in ends:
+                graph[end] += own
+    return round(float(np.linalg.norm(graph, 2)), 12)
 
 
 def is_unbounded(rho: Activation) -> bool:

@@ -19,6 +19,9 @@ Shape: TypeAlias = tuple[int, int, int]
 Fields: TypeAlias = tuple[str, int, int, "tuple[Any, ...] | float | None"]
 
 
+_LARGEST_GAIN = 2.0**20
+
+
 @dataclass(frozen=True)
 class Dense:
     """All-to-all weights W between two layers, which add -<u_source, W u_target> to the energy.
@@ -66,7 +69,7 @@ class Identity:
     source, target : int
         Positions of two layers of one shape; 0 is the input.
     gain : float
-        Factor of the signals.
+        Factor of the signals, between -2^20 and 2^20.
 
     Examples
     --------
@@ -83,7 +86,10 @@ class Identity:
 
     def __post_init__(self) -> None:
         """Check the gain, and store it as a float."""
-        object.__setattr__(self, "gain", real(self.gain, "Identity", "gain"))
+        gain = real(self.gain, "Identity", "gain")
+        if not abs(gain) <= _LARGEST_GAIN:
+            raise ValueError(f"[Identity] The gain is a number between -2^20 and 2^20. Received {gain}.")
+        object.__setattr__(self, "gain", gain)
 
     @property
     def fields(self) -> Fields:

@@ -9,7 +9,7 @@ from typing import Any
 from equiprop import _core
 from equiprop.activations import Activation, activation
 from equiprop.checks import check_type, whole
-from equiprop.couplings import Coupling, Shape
+from equiprop.couplings import Coupling, Dense, Shape
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -126,6 +126,30 @@ def named_layers(layers: Sequence[Layer]) -> list[Layer]:
         Layer(layer.shape, activation(layer.activation), layer.name or name(k))
         for k, layer in enumerate(layers)
     ]
+
+
+def graph_of(
+    sizes: Sequence[int] | None,
+    activation: str | Activation | Sequence[str | Activation] | None,
+    output_activation: str | Activation | None,
+    layers: Iterable[Layer] | None,
+    couplings: Iterable[Coupling] | None,
+) -> tuple[list[Layer], list[Coupling]]:
+    """Return layers and couplings of a chain with the given sizes, or those of a graph as lists."""
+    if sizes is not None:
+        chain = chain_layers(sizes, activation or "hard_sigmoid", output_activation or "linear")
+        return chain, [Dense(k, k + 1) for k in range(len(chain) - 1)]
+    check_type(layers, Iterable, "HopfieldNetwork", "`layers` lists the layers of a graph")
+    check_type(couplings, Iterable, "HopfieldNetwork", "`couplings` lists the couplings of a graph")
+    if activation is not None or output_activation is not None:
+        raise ValueError(
+            "[HopfieldNetwork] `activation` and `output_activation` are those of a chain of `sizes`; "
+            "in a graph, each Layer has its own. "
+            f"Received activation={activation!r}, output_activation={output_activation!r} with `layers`."
+        )
+    assert layers is not None
+    assert couplings is not None
+    return list(layers), list(couplings)
 
 
 def count_parameters(layers: Sequence[Layer], couplings: Sequence[Coupling], separate: bool) -> int:

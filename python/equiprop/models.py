@@ -15,7 +15,7 @@ from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse
 from equiprop.checks import check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
-from equiprop.layers import Layer, chain_layers, core_layer, count_parameters, named_layers
+from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
 from equiprop.network_table import network_table
 from equiprop.scaling import Scaling
 
@@ -65,20 +65,20 @@ class HopfieldNetwork:
 
     .. math:: E = \sum_k \mathrm{leak}(s_k) - \sum_{edges} u_a^T W u_b - \sum_k b_k^T u_k
 
-    With ``potential="legendre"``, u = s, and leak is the Legendre potential of rho (Ernoult et al. 2019,
-    Scellier et al. 2023); with ``"quadratic"``, u = rho(s) and leak = s^2 / 2 (Scellier & Bengio 2017, 2019).
-    For clipping activations both give the same network. A network can be pickled and copied; a copy does not
-    share parameters with the original.
+    An edge within a layer counts half. With ``potential="legendre"``, u = s, and leak is the Legendre
+    potential of rho (Ernoult et al. 2019, Scellier et al. 2023); with ``"quadratic"``, u = rho(s) and
+    leak = s^2 / 2 (Scellier & Bengio 2017, 2019). For clipping activations both give the same network. A
+    network can be pickled and copied; a copy does not share parameters with the original.
 
     Parameters
     ----------
     sizes : sequence of int, optional
         Number of units of each layer of a chain, input first. Give either `sizes`, or `layers` and
         `couplings`.
-    activation : str, Activation, or a sequence of them
-        Activation of all hidden layers of a chain, or of each of them.
-    output_activation : str or Activation
-        Activation of the last layer of a chain. With linear outputs a nudge is never lost at a bound.
+    activation : str, Activation, or a sequence of them, optional
+        Activation of all hidden layers of a chain, or of each of them; by default "hard_sigmoid".
+    output_activation : str or Activation, optional
+        Activation of the last layer of a chain, by default "linear": a nudge is then never lost at a bound.
     layers : sequence of Layer
         Layers of a graph. The first one is the input, which is clamped; the last one is the output.
     couplings : sequence of Dense, Convolution, MaxPooled, SoftPooled or Identity
@@ -134,8 +134,8 @@ class HopfieldNetwork:
         self,
         sizes: Sequence[int] | None = None,
         *,
-        activation: str | Activation | Sequence[str | Activation] = "hard_sigmoid",
-        output_activation: str | Activation = "linear",
+        activation: str | Activation | Sequence[str | Activation] | None = None,
+        output_activation: str | Activation | None = None,
         layers: Sequence[Layer] | None = None,
         couplings: Sequence[Coupling] | None = None,
         potential: str = "legendre",
@@ -150,11 +150,7 @@ class HopfieldNetwork:
                 "[HopfieldNetwork] Give either `sizes` of a chain, or `layers` and `couplings` of a graph. "
                 f"Received sizes={sizes}, layers={layers}, couplings={couplings}."
             )
-        if sizes is not None:
-            layers = chain_layers(sizes, activation, output_activation)
-            couplings = [Dense(k, k + 1) for k in range(len(layers) - 1)]
-        assert layers is not None
-        assert couplings is not None
+        layers, couplings = graph_of(sizes, activation, output_activation, layers, couplings)
         if potential not in tuple(_POTENTIALS):
             raise ValueError(
                 f"[HopfieldNetwork] potential is 'legendre' or 'quadratic'. Received {potential!r}."

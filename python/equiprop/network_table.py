@@ -38,6 +38,9 @@ def network_table(
         ends = [layers[coupling.source].name, layers[coupling.target].name]
         name = f"W{i}" if f"W{i}" in shapes else ""
         blocks.append([name, coupling_text(coupling), *ends, "x".join(map(str, shapes.get(name, ())))])
+        if f"B{i}" in shapes:
+            size = "x".join(map(str, shapes[f"B{i}"]))
+            blocks.append([f"B{i}", "feedback of it", *reversed(ends), size])
     return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
 
 

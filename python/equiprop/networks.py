@@ -1,6 +1,7 @@
 """Networks of the literature as functions: layers, couplings and gains of the papers.
 
-All take the keyword arguments of `HopfieldNetwork`, such as `dtype`, `potential`, `feedback` and `seed`.
+All take the keyword arguments of `HopfieldNetwork` but `layers` and `couplings`, such as `dtype`,
+`potential`, `feedback`, `seed` and `gain`, the scale of the initial weights.
 """
 
 from __future__ import annotations
@@ -172,9 +173,10 @@ def hopfield_resnet(
     channels: Sequence[int] = (64, 128, 256, 512),
     outputs: int = 10,
     *,
-    gain: float = 0.5,
+    identity_gain: float = 0.5,
     pooling: str = "max",
     activation: str | Activation = "hard_sigmoid",
+    output_activation: str | Activation = "linear",
     **options: Any,
 ) -> HopfieldNetwork:
     """Return a residual network after arXiv 2509.26003; 13 of its couplings have weights by default.
@@ -193,14 +195,15 @@ def hopfield_resnet(
         Channels of each stage.
     outputs : int
         Number of outputs.
-    gain : float
+    identity_gain : float
         Gain of the identities. It takes its part of the norm 1 that the couplings of a layer may have
-        together for a convex energy, and start values share the rest. From gain 1 on, two joined units drive
-        each other to their bounds.
+        together for a convex energy, and start values share the rest, but at least a quarter: above 3/4 the
+        energy may not be convex at the start, and a training can fail. From gain 1 on, two joined units
+        drive each other to their bounds.
     pooling : {"max", "mean", "soft"}
         Kind of pooling.
-    activation : str or Activation
-        Activation of the hidden layers.
+    activation, output_activation : str or Activation
+        Activations of the hidden layers and of the outputs.
     **options
         Arguments of `HopfieldNetwork`.
 
@@ -223,7 +226,7 @@ def hopfield_resnet(
         layers += [Layer((count, *_size_after(entry, layers)), activation)] * 3
         couplings.append(entry)
         couplings += [Convolution(k, k + 1, 3, padding=1) for k in (first, first + 1)]
-        couplings.append(Identity(first, first + 2, gain))
+        couplings.append(Identity(first, first + 2, identity_gain))
     couplings.append(Dense(len(layers) - 1, len(layers)))
-    layers.append(Layer(outputs, "linear"))
+    layers.append(Layer(outputs, output_activation))
     return HopfieldNetwork(layers=layers, couplings=couplings, **options)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from equiprop.activations import activation
-from equiprop.coupling_guard import graph_norm, is_unbounded
+from equiprop.coupling_guard import is_unbounded, norm_of_each
 from equiprop.health import Health
 from equiprop.health_probe import LayerFigures, Probe
 from equiprop.history import Epoch
@@ -232,7 +232,7 @@ def has_unbounded_units(model: Model) -> bool:
 def _safe_norm(model: Model) -> float:
     """Return a norm of each coupling at which the norm of all, in units of the slopes, is at most 0.9."""
     assert isinstance(model, HopfieldNetwork)
-    return _SAFE_NORM / graph_norm(model)
+    return norm_of_each(model, _SAFE_NORM)
 
 
 _RULES: Sequence[Callable[[Run], Fault | None]] = (

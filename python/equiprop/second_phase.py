@@ -17,7 +17,7 @@ from equiprop.linear_solvers import ConjugateGradient, LinearSolver
 from equiprop.models import Model
 from equiprop.nudging import Nudging, centered
 from equiprop.results import MOST_GRADIENT_ERROR, Gradient, Status, advise
-from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver
+from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, descends
 
 #: Largest |beta| that advice names: beyond it the nudge itself is no longer small.
 _LARGEST_BETA = 0.5
@@ -131,7 +131,7 @@ class EquilibriumPropagation:
         if failure == Status.INACCURATE:
             return self._larger_beta(model, solver, float(errors.max()))
         if self.rule.exact:
-            block_update = model.has_block_update and model.conservative and not self.symmetrize
+            block_update = descends(model) and not self.symmetrize
             return solver.cure(failure, model, change=solver.change(block_update))
         # The free phase converged, so a nudged phase by the same solver converges if |beta| is small enough.
         as_free = solver == free_solver or isinstance(solver, BlockUpdate)

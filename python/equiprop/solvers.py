@@ -11,7 +11,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, real, whole
-from equiprop.couplings import is_lateral
+from equiprop.couplings import Coupling, MaxPooled, SoftPooled, is_lateral
 from equiprop.models import HopfieldNetwork, Model
 from equiprop.results import FixedPoint, Status, advise
 
@@ -108,7 +108,7 @@ class Relaxation(Solver):
         otherwise : str
             Advice for the case that no solver converges.
         """
-        change = self.change(model.has_block_update and model.conservative) if change is None else change
+        change = self.change(descends(model)) if change is None else change
         unstable = f"{change}; if the states still grow, {otherwise}." if change else f"{otherwise}."
         if failure == Status.DIVERGED:
             return unstable[0].upper() + unstable[1:]
@@ -130,7 +130,8 @@ class BlockUpdate(Relaxation):
     """Block-coordinate minimisation: s_k <- argmin of E over s_k for one group of layers at a time.
 
     Layers that are not coupled to each other form a group; in a chain, the even and the odd layers. There is
-    no step size, and E never increases. The minimum is exact with ``potential="legendre"`` and for clipping
+    no step size, and E never increases; the exceptions are soft pooling, and maxima whose target has signals
+    below 0 (docs/images.md). The minimum is exact with ``potential="legendre"`` and for clipping
     activations (Scellier et al. 2023). Under the quadratic potential a smooth unit takes one step of Newton's
     method with cubic regularisation instead: it minimises the Taylor polynomial of second order of its energy
     plus max |p rho'''| |ds|^3 / 6, p its drive, which is never below the energy (Nesterov & Polyak 2006).
@@ -208,6 +209,23 @@ class Euler(Relaxation):
     def change(self, block_update: bool) -> str:
         """Return the change of this solver that helps if the states grow or oscillate."""
         return _instead(block_update) + f"lower step_size ({self.step_size:g})"
+
+
+def descends(model: Model) -> bool:
+    """Return True if block updates exist and never raise the energy.
+
+    With soft pooling, and with maxima whose target has signals below 0, the energy is not concave in the
+    signals of the source, and they may raise it or cycle.
+    """
+
+    def bends(coupling: Coupling) -> bool:
+        if isinstance(coupling, MaxPooled):
+            return float(model.layers[coupling.target].activation.value(-1e6)) < 0  # type: ignore[attr-defined]
+        return isinstance(coupling, SoftPooled)
+
+    if not (model.has_block_update and model.conservative):
+        return False
+    return not any(bends(coupling) for coupling in getattr(model, "couplings", ()))
 
 
 def _instead(block_update: bool) -> str:

@@ -67,7 +67,7 @@ def test_no_run_destroys_another(tmp_path: Path) -> None:
     assert [done["case"] for done in after["runs"]] == [first, second]
     assert after["runs"][1] == before["runs"][0]
     assert first not in [left["case"] for left in after["not_run"]]
-    with pytest.raises(SystemExit, match="other options.*give another --output, or --overwrite"):
+    with pytest.raises(SystemExit, match=r"other options.*give another --output, or --overwrite"):
         run(experiment, tmp_path, *small, first, "--seed", "1")
     replaced = run(experiment, tmp_path, *small, first, "--seed", "1", "--overwrite")
     assert [done["case"] for done in replaced["runs"]] == [first]

@@ -224,3 +224,28 @@ def test_descriptions_without_a_member_are_refused(remove: str, add: dict[str, A
     layer["units"] = 96
     with pytest.raises(ValueError, match="A layer has a name"):
         rebuild(description, net.num_parameters)
+
+
+def test_the_advice_where_block_updates_cycle_with_soft_pooling_helps() -> None:
+    """The energy is not concave in the source of soft pooling: block updates can cycle."""
+    rng = np.random.default_rng(0)
+    layers = [eq.Layer((1, 4, 4)), eq.Layer((2, 4, 4)), eq.Layer((2, 2, 2)), eq.Layer(3, "linear")]
+    couplings = [eq.Convolution(0, 1, 3, padding=1), eq.SoftPooled(1, 2, 3, padding=1), eq.Dense(2, 3)]
+    net = eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype="float64")
+    options = {"max_iterations": 2000, "tolerance": 1e-6}
+    cycling = 0
+    for _ in range(40):
+        net.parameters[:] = rng.normal(size=net.num_parameters)
+        x = rng.normal(size=(4, 16))
+        free = eq.free_phase(net, x, solver=eq.BlockUpdate(**options), on_failure="ignore")
+        if free.converged:
+            continue
+        cycling += 1
+        (advice,) = free.advice
+        assert "If the residual still does not fall, use Euler() with a small step_size" in advice
+        for solver in (
+            eq.Euler(step_size=0.1, tolerance=1e-6, max_iterations=20000),
+            eq.BlockUpdate(anderson=2, **options),
+        ):
+            assert eq.free_phase(net, x, solver=solver).converged
+    assert cycling > 0

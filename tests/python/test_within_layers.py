@@ -180,7 +180,6 @@ def test_a_file_of_an_identity_has_exactly_its_members(change: dict[str, Any]) -
         ([Convolution(1, 1, 3)], "The target has the size of the result, 4 x 4. Received 6 x 6"),
         ([Dense(0, 0)], "The input is clamped"),
         ([Identity(0, 1)], "An identity coupling joins layers of one shape"),
-        ([Identity(1, 2, float("inf"))], "The gain is finite"),
     ],
 )
 def test_what_does_not_exist_is_refused(couplings: list[Any], rule: str) -> None:
@@ -190,6 +189,44 @@ def test_what_does_not_exist_is_refused(couplings: list[Any], rule: str) -> None
         eq.HopfieldNetwork(layers=layers, couplings=[Dense(0, 1), Dense(1, 2), *couplings])
     with pytest.raises(TypeError, match="gain is a number"):
         Identity(0, 1, "1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gain", [float("inf"), float("nan"), 1e39, -(2.0**20) - 1])
+def test_a_gain_that_no_precision_holds_is_refused(gain: float) -> None:
+    with pytest.raises(ValueError, match=r"\[Identity\] The gain is a number between -2\^20 and 2\^20"):
+        Identity(1, 2, gain)
+
+
+def test_a_table_of_separate_feedback_has_all_parameters() -> None:
+    net = dense(feedback="separate")
+    printed = str(net)
+    for name, block in net.blocks.items():
+        if name[0] in "WB":
+            assert f"\n{name} " in printed
+            assert "x".join(map(str, block.shape)) in printed
+
+
+def test_a_network_takes_lists_and_generators_and_refuses_activations_that_would_not_act() -> None:
+    layers, couplings = [Layer(4), Layer(6, "tanh"), Layer(3, "linear")], [Dense(0, 1), Dense(1, 2)]
+    net = eq.HopfieldNetwork(layers=iter(layers), couplings=iter(couplings))  # type: ignore[arg-type]
+    assert repr(net) == repr(eq.HopfieldNetwork(layers=layers, couplings=couplings))
+    for options in ({"activation": "tanh"}, {"output_activation": "linear"}):
+        with pytest.raises(
+            ValueError, match="are those of a chain of `sizes`; in a graph, each Layer has its"
+        ):
+            eq.HopfieldNetwork(layers=layers, couplings=couplings, **options)  # type: ignore[arg-type]
+    for wrong in ({"couplings": Dense(0, 1)}, {"couplings": 3}, {"layers": 3}):
+        with pytest.raises(TypeError, match=r"\[HopfieldNetwork\] `(couplings|layers)` lists"):
+            eq.HopfieldNetwork(**{"layers": layers, "couplings": couplings, **wrong})  # type: ignore[arg-type]
+
+
+def test_a_residual_network_has_its_activations_and_gains() -> None:
+    net = eq.networks.hopfield_resnet(
+        (1, 8, 8), [4], 3, identity_gain=0.25, output_activation="tanh", gain=0.1
+    )
+    assert net.couplings[3] == Identity(1, 3, 0.25)
+    assert net.layers[-1].activation == eq.Activation("tanh")
+    assert net.fresh_seed is None  # the scale of the initial weights was given
 
 
 @pytest.mark.parametrize("make", [dense, images])
@@ -343,3 +380,42 @@ def test_every_claim_holds(activation: str, potential: str, feedback: str) -> No
         x, y = rng.random((3, net.num_inputs)), rng.integers(0, 3, 3)
         certificate = eq.verify.certify(net, x, y)
         assert certificate.passed, str(certificate)
+
+
+def test_the_bound_of_the_norm_counts_identities() -> None:
+    """Relu and linear units with an identity of gain 1/2: the coupling beside it gets the norm 1/2."""
+    net = eq.HopfieldNetwork(
+        layers=[Layer(4), Layer(3, "relu"), Layer(3, "linear")],
+        couplings=[Dense(0, 1), Dense(1, 2), Identity(1, 2, 0.5)],
+    )
+    net.blocks["W2"][:] = 0.95 * np.eye(3)
+    trainer = eq.Trainer(net)
+    trainer._guard.apply()
+    assert np.linalg.norm(net.blocks["W2"], 2) == pytest.approx(0.5, rel=1e-5)
+    assert trainer.step(np.ones((2, 4)) * 0.1, np.zeros((2, 3))).unconverged == 0
+
+
+@pytest.mark.parametrize(
+    ("feedback", "acting"),
+    [
+        ("tied", lambda w: 0.5 * (w + w.T) - np.diag(np.diag(w))),
+        ("separate", lambda w: w - np.diag(np.diag(w))),
+    ],
+)
+def test_the_bound_of_the_norm_is_that_of_the_weights_that_act(feedback: str, acting: Any) -> None:
+    """The diagonal and, with an energy, the antisymmetric part do not act; B acts like W."""
+    net = eq.HopfieldNetwork(
+        layers=[Layer(4), Layer(3, "tanh"), Layer(3, "linear")],
+        couplings=[Dense(0, 1), Dense(1, 1), Dense(1, 2)],
+        feedback=feedback,
+    )
+    net.blocks["W2"][:] = 0.2 * np.ones((3, 3)) + 100 * np.eye(3)
+    if feedback == "separate":
+        net.blocks["B3"][:] = 5 * np.eye(3)
+    before = net.blocks["W2"].copy()
+    guarded = eq.Trainer(net, optimizer=eq.SGD(1e-9), coupling_norm=0.5)
+    guarded.step(np.ones((2, 4)) * 0.1, np.zeros((2, 3)))
+    assert np.linalg.norm(acting(before), 2) < 0.5
+    np.testing.assert_allclose(acting(net.blocks["W2"]), acting(before), atol=1e-6)
+    if feedback == "separate":
+        assert np.linalg.norm(net.blocks["B3"], 2) == pytest.approx(0.5, rel=1e-5)

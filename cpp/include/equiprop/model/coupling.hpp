@@ -67,7 +67,7 @@ struct EQUIPROP_EXPORT Identity {
   double gain = 1;   ///< factor of the signals
 
   static std::string_view kind_name() { return "identity"; }  ///< name of the kind
-  /// Returns the shape of no weights. Throws InvalidArgument if the layers differ in shape or the gain is not finite.
+  /// Returns the shape of no weights. Throws InvalidArgument if the layers differ in shape or |gain| > 2^20.
   WeightShape weights_of(const Shape& from, const Shape& to) const;
   /// Returns the edge that computes with this gain.
   template <Scalar S>
