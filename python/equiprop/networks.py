@@ -196,10 +196,8 @@ def hopfield_resnet(
     outputs : int
         Number of outputs.
     identity_gain : float
-        Gain of the identities. It takes its part of the norm 1 that the couplings of a layer may have
-        together for a convex energy, and start values share the rest, but at least a quarter: above 3/4 the
-        energy may not be convex at the start, and a training can fail. From gain 1 on, two joined units
-        drive each other to their bounds.
+        Gain of the identities: their part of the norm 1 that the couplings of a layer may have together for
+        a convex energy. Start values share the rest, but at least a quarter: above 3/4 a training can fail.
     pooling : {"max", "mean", "soft"}
         Kind of pooling.
     activation, output_activation : str or Activation

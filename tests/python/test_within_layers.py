@@ -389,10 +389,8 @@ def test_the_bound_of_the_norm_counts_identities() -> None:
         couplings=[Dense(0, 1), Dense(1, 2), Identity(1, 2, 0.5)],
     )
     net.blocks["W2"][:] = 0.95 * np.eye(3)
-    trainer = eq.Trainer(net)
-    trainer._guard.apply()
+    eq.Trainer(net)._guard.apply()
     assert np.linalg.norm(net.blocks["W2"], 2) == pytest.approx(0.5, rel=1e-5)
-    assert trainer.step(np.ones((2, 4)) * 0.1, np.zeros((2, 3))).unconverged == 0
 
 
 @pytest.mark.parametrize(
