@@ -164,6 +164,15 @@ def test_info_tells_of_the_build_and_of_a_model(tmp_path: Path, capsys: Capture)
     assert repr(net) in run(capsys, "info", path)
 
 
+def test_info_shows_the_graph_of_a_network(tmp_path: Path, capsys: Capture) -> None:
+    layers = [eq.Layer(4), eq.Layer(6, "tanh"), eq.Layer(6, "tanh"), eq.Layer(3, "linear")]
+    couplings = [eq.Dense(0, 1), eq.Dense(1, 1), eq.Identity(1, 2, 0.25), eq.Dense(1, 2), eq.Dense(2, 3)]
+    net, path = eq.HopfieldNetwork(layers=layers, couplings=couplings), tmp_path / "graph.safetensors"
+    eq.save(net, path)
+    assert run_json(capsys, "info", path)["couplings"] == [repr(coupling) for coupling in couplings]
+    assert str(net).partition("\n\n")[2] in run(capsys, "info", path)
+
+
 def test_threads_are_set(capsys: Capture) -> None:
     try:
         assert run_json(capsys, "info", "--threads", 3)["threads"] == 3

@@ -24,7 +24,7 @@ def add_info(command: argparse.ArgumentParser, _: Options) -> None:
 
 def run_info(options: argparse.Namespace) -> int:
     """Print the description, and return the exit status."""
-    facts = config()
+    facts, table = config(), ""
     if options.model:
         model = load_network(options.model)
         facts = {
@@ -32,11 +32,16 @@ def run_info(options: argparse.Namespace) -> int:
             "scaling": repr(model.scaling),
             "parameters": model.num_parameters,
             "blocks": {name: list(block.shape) for name, block in model.blocks.items()},
+            "couplings": [repr(coupling) for coupling in model.couplings],
             "largest_parameter": float(np.abs(model.parameters).max()),
         }
+        table = str(model).partition("\n\n")[2]  # of a graph that is no chain of dense layers
     if options.json:
         say(json.dumps({"command": "info", **facts}))
     else:
         for name, value in facts.items():
-            say(f"{name:<18} {value}")
+            if name != "couplings":  # the table has them
+                say(f"{name:<18} {value}")
+        if table:
+            say(f"\n{table}")
     return 0
