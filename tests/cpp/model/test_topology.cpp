@@ -68,7 +68,7 @@ TEST(Topology, RefusesEveryBadGraphAndSaysWhatItReceived) {
             "[Identity] An identity coupling joins layers of one shape. Received 3 x 1 x 1 and 4 x "
             "1 x 1.");
   EXPECT_EQ(refusal({{"x", 3}, {"y", 3}}, {{0, 1}, Identity{0, 1, std::nan("")}}),
-            "[Identity] The gain is finite. Received nan.");
+            "[Identity] The gain is a number between -2^20 and 2^20. Received nan.");
   const auto twice = [](const std::string& pair, const std::string& names) {
     return "[Topology] At most one dense coupling joins a pair of layers, in either direction: the "
            "sum of two is one. Received " +
