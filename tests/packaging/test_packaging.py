@@ -187,7 +187,7 @@ def test_the_installed_python_package(tmp_path: Path) -> None:
         for file in package.rglob("*"):
             if file.suffix != ".pyc":
                 archive.write(file, file.relative_to(package))
-    assert (tmp_path / "like a wheel").stat().st_size <= 4e6
+    assert (tmp_path / "like a wheel").stat().st_size <= 4.5e6
 
 
 def test_a_development_tree_says_that_it_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,16 @@ def test_both_compilers_give_functions_the_same_names(gcc: Installed, clang: Ins
     """A program can be compiled by one compiler and linked with a library compiled by the other."""
     both = [exported(installed.prefix / "lib/libequiprop.so") for installed in (gcc, clang)]
     # clang 14 also compiles members whose requires-clause does not hold for a scalar, and what they call.
-    partial = ("9HostBatch", "15kernel_response")
+    # Private functions that one source file alone uses are inlined by one of them, and not exported.
+    partial = (
+        "9HostBatch",
+        "15kernel_response",
+        "11add_patches",
+        "6unpool",
+        "12reserve_rows",
+        "13reserve_stage",
+    )
+    partial += ("AndersonIdE4take", "AndersonIfE4take", "13HopfieldTermsIdE4give", "13HopfieldTermsIfE4give")
     declared = [{name for name in names if not any(part in name for part in partial)} for names in both]
     assert declared[0] == declared[1]
     assert len(declared[0]) > 100

@@ -58,7 +58,7 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def test_the_wheel_is_small_and_complete(wheel: Path) -> None:
-    assert wheel.stat().st_size <= 4e6
+    assert wheel.stat().st_size <= 4.5e6
     names = {re.sub(r"\.cpython[^.]+|\.cp[^.]+|\.abi3", "", name) for name in contents(wheel)}
     sdk = "equiprop/sdk"
     assert names >= {
