@@ -54,6 +54,7 @@ PYTHON_FLOORS = [
     ["labels", "row_selection", "weights"],
     ["scaling"],
     ["dataset"],
+    ["model_interface"],
     ["models", "data", "data_files"],
     [
         "energies",

@@ -10,7 +10,7 @@ import numpy as np
 
 from equiprop.arrays import Array
 from equiprop.checks import real, require
-from equiprop.models import Model
+from equiprop.model_interface import Model
 
 #: Number of parameters that are averaged at a time, so that they stay in the cache.
 _PIECE = 1 << 14

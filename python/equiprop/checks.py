@@ -33,6 +33,12 @@ def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) ->
     return int(value)
 
 
+def check_choice(value: Any, where: str, name: str, *choices: str) -> None:
+    """Raise a ValueError unless a value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"[{where}] {name} is {' or '.join(map(repr, choices))}. Received {value!r}.")
+
+
 def real(value: Any, where: str, name: str) -> float:
     """Return `value` as a float; raise TypeError if it is not a number. The caller checks its range."""
     check_type(value, (int, float, np.integer, np.floating), where, f"{name} is a number")

@@ -12,7 +12,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array, as_codes_or_targets, as_targets, refuse_not_finite
 from equiprop.checks import real, require
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.weights import as_sample_weight
 
 

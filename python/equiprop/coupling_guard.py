@@ -10,7 +10,8 @@ from equiprop.activations import Activation, activation
 from equiprop.checks import real, require
 from equiprop.couplings import Dense, Identity, is_lateral, symmetrize
 from equiprop.defaults import unit_of
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 
 #: Default bound if the hidden layer is unbounded, in units of the slopes.
 _LIMIT = 1.0

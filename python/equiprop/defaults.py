@@ -21,7 +21,8 @@ from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.couplings import Coupling, Dense, Identity, diagonal, is_lateral, symmetrize
 from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from equiprop.arrays import Array
 from equiprop.history import Epoch
-from equiprop.models import Model
+from equiprop.model_interface import Model
 
 
 @dataclass

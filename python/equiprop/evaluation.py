@@ -12,7 +12,8 @@ from equiprop.arrays import Array, as_samples, dense
 from equiprop.costs import Cost, bind_cost
 from equiprop.dataset import Dataset
 from equiprop.history import Evaluation
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.results import Outcome, Status
 from equiprop.scaling import Scaling
 from equiprop.solvers import FreeSolver, free_phase

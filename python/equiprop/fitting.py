@@ -15,7 +15,7 @@ from equiprop.checks import require
 from equiprop.dataset import Dataset
 from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
 from equiprop.history import Epoch, Evaluation, Metrics
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch

@@ -11,7 +11,7 @@ from equiprop import _core
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.linear_solvers import ConjugateGradient, LinearSolver
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered
 from equiprop.results import FixedPoint, Gradient, Status
 from equiprop.second_phase import (

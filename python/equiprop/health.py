@@ -10,7 +10,7 @@ import numpy as np
 
 from equiprop.arrays import Array, as_codes_or_targets
 from equiprop.costs import Cost, CrossEntropy, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 
 #: An objective beyond this multiple of its start has run away.
 _RUNAWAY = 10.0

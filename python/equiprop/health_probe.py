@@ -12,7 +12,8 @@ from equiprop import _core
 from equiprop.activations import activation
 from equiprop.arrays import Array
 from equiprop.defaults import unit_of
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.results import FixedPoint, Status
 from equiprop.solvers import FreeSolver, free_phase
 

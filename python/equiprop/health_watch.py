@@ -13,7 +13,7 @@ from equiprop.dataset import Dataset
 from equiprop.health import Health
 from equiprop.health_probe import MARGINS, PROBED, Probe, probe
 from equiprop.history import Epoch
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.optimizers import Optimizer
 from equiprop.results import TrainingWarning
 from equiprop.run_faults import EARLY, Run, faults, has_unbounded_units

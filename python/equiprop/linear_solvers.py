@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from equiprop import _core
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.results import MOST_GRADIENT_ERROR, Status
 from equiprop.solvers import Solver
 

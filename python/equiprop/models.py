@@ -1,4 +1,4 @@
-"""The interface of models, and the Hopfield network on a graph of layers."""
+"""The Hopfield network on a graph of layers."""
 
 from __future__ import annotations
 
@@ -6,58 +6,22 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from equiprop import _core
 from equiprop.activations import Activation, activation_name
 from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse
-from equiprop.checks import check_type, enough_memory, real, whole
+from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
+from equiprop.model_interface import Model
 from equiprop.network_table import network_table
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
-
-
-class Model(Protocol):
-    """Interface of a model, which free and second phases use; see `HopfieldNetwork` for the members."""
-
-    @property
-    def num_units(self) -> int: ...  # noqa: D102
-    @property
-    def num_outputs(self) -> int: ...  # noqa: D102
-    @property
-    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
-    @property
-    def core(self) -> _core.Precision: ...  # noqa: D102
-    @property
-    def parameters(self) -> Array: ...  # noqa: D102
-    @property
-    def blocks(self) -> Mapping[str, Array]: ...  # noqa: D102
-    @property
-    def block_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
-    @property
-    def layer_slices(self) -> Mapping[str, slice]: ...  # noqa: D102
-    @property
-    def scaling(self) -> Scaling | None: ...  # noqa: D102
-    @scaling.setter
-    def scaling(self, scaling: Scaling | None) -> None: ...
-    @property
-    def conservative(self) -> bool: ...  # noqa: D102
-    @property
-    def holomorphic(self) -> bool: ...  # noqa: D102
-    @property
-    def has_block_update(self) -> bool: ...  # noqa: D102
-    def block_views(self, flat: Array) -> dict[str, Array]: ...  # noqa: D102
-    def as_input(self, x: Any, where: str) -> Array: ...  # noqa: D102
-    def initial_state(self, batch: int) -> Array: ...  # noqa: D102
-    def clamp(self, x: Array) -> _core.Energy: ...  # noqa: D102
-    def clamp_dual(self, x: Array) -> _core.DualEnergy: ...  # noqa: D102
-    def clamp_complex(self, x: Array) -> _core.Energy: ...  # noqa: D102
 
 
 class HopfieldNetwork:
@@ -151,17 +115,9 @@ class HopfieldNetwork:
                 f"Received sizes={sizes}, layers={layers}, couplings={couplings}."
             )
         layers, couplings = graph_of(sizes, activation, output_activation, layers, couplings)
-        if potential not in tuple(_POTENTIALS):
-            raise ValueError(
-                f"[HopfieldNetwork] potential is 'legendre' or 'quadratic'. Received {potential!r}."
-            )
-        if feedback not in ("tied", "separate"):
-            raise ValueError(f"[HopfieldNetwork] feedback is 'tied' or 'separate'. Received {feedback!r}.")
-        if image_format not in ("channels_first", "channels_last"):
-            raise ValueError(
-                "[HopfieldNetwork] image_format is 'channels_first' or 'channels_last'. "
-                f"Received {image_format!r}."
-            )
+        check_choice(potential, "HopfieldNetwork", "potential", *_POTENTIALS)
+        check_choice(feedback, "HopfieldNetwork", "feedback", "tied", "separate")
+        check_choice(image_format, "HopfieldNetwork", "image_format", "channels_first", "channels_last")
         named, pairs, precision = named_layers(layers), coupling_fields(couplings), _checked_dtype(dtype)
         separate = feedback == "separate"
         size = count_parameters(named, couplings, separate) * precision.itemsize

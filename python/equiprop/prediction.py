@@ -12,7 +12,7 @@ from equiprop.dataset import Dataset
 from equiprop.evaluation import dataset_inputs, input_batches, input_samples, measure, predict
 from equiprop.history import Evaluation
 from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
 from equiprop.training_data import are_one_hot, as_dataset, check_images, presented, with_given_weight

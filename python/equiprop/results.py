@@ -16,7 +16,7 @@ from equiprop._core import Status as Status
 from equiprop.arrays import Array
 
 if TYPE_CHECKING:
-    from equiprop.models import Model
+    from equiprop.model_interface import Model
 
 #: Largest estimated relative error of a sample's term of the gradient that counts as accurate.
 MOST_GRADIENT_ERROR = _core.MOST_GRADIENT_ERROR

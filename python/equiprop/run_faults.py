@@ -16,7 +16,8 @@ from equiprop.coupling_guard import is_unbounded, norm_of_each
 from equiprop.health import Health
 from equiprop.health_probe import LayerFigures, Probe
 from equiprop.history import Epoch
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Rate
 from equiprop.overflow import lower
 

@@ -14,7 +14,7 @@ from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import check_type
 from equiprop.linear_solvers import ConjugateGradient, LinearSolver
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered
 from equiprop.results import MOST_GRADIENT_ERROR, Gradient, Status, advise
 from equiprop.solvers import FREE_SOLVER_RULE, BlockUpdate, FreeSolver, descends

@@ -12,7 +12,8 @@ from equiprop import _core
 from equiprop.arrays import Array, as_states
 from equiprop.checks import check_type, real, whole
 from equiprop.couplings import Coupling, MaxPooled, SoftPooled, is_lateral
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.results import FixedPoint, Status, advise
 
 

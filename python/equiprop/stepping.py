@@ -14,7 +14,8 @@ from equiprop.core_sinks import CoreSinks
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
-from equiprop.models import HopfieldNetwork, Model, clamped_by_core
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork, clamped_by_core
 from equiprop.optimizers import Optimizer
 from equiprop.results import Outcome, Status, advise, judged_together
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged

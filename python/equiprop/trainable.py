@@ -10,7 +10,8 @@ from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.defaults import logit_scale, output_slope
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
 

@@ -24,7 +24,7 @@ from equiprop.defaults import training_cost, training_phase
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import largest_size, overflow_error, runaway_error
 from equiprop.position import Position

@@ -11,7 +11,8 @@ from equiprop.batches import checked_batches, is_batches, parts
 from equiprop.dataset import Dataset
 from equiprop.input_scale import warn_if_scaled_twice
 from equiprop.labels import read_y, shown
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.scaling import Scaling, as_scaling
 from equiprop.weights import as_sample_weight, class_factors, refuse_zero_weights
 

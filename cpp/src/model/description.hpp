@@ -9,7 +9,7 @@
 
 namespace equiprop {
 
-/// What a description says.
+/// The graph of a network and the precision of its parameters, as read from a description.
 struct Description {
   TensorType type;    ///< precision of the parameters, f32 or f64
   Topology topology;  ///< graph of the network

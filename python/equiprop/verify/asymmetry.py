@@ -10,7 +10,8 @@ import numpy as np
 
 from equiprop.costs import Cost, SquaredError
 from equiprop.couplings import is_lateral
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.nudging import exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import equivalence

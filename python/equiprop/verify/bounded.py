@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import EquivalenceReport, equivalence

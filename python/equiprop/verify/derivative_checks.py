@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from equiprop.arrays import as_states
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
 from equiprop.verify.model_parts import in_double
 from equiprop.verify.problem import Problem, at_rest

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name

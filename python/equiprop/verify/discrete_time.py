@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.solvers import Euler, FixedPointIteration, FreeSolver
 from equiprop.verify.problem import Problem, at_rest, prepare
 from equiprop.verify.verdict import Report, Row

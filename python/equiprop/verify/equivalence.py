@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equiprop.checks import check_type, real, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.diagnosis import of_symmetry

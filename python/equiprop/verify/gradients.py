@@ -16,7 +16,7 @@ from equiprop.gradients import (
     recurrent_backpropagation,
 )
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import centered, exact_limit, one_sided
 from equiprop.results import Gradient
 from equiprop.solvers import Euler, FreeSolver, relaxed

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from equiprop.arrays import Array
 from equiprop.couplings import diagonal, is_lateral
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.verify.model_parts import parameter_name
 
 #: Relative change of a parameter that is examined; absolute change if its magnitude is below 1.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.activations import activation
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 
 
 def in_double(model: Model) -> Model:

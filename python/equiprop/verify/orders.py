@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, holomorphic, one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare

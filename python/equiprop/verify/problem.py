@@ -14,7 +14,7 @@ from equiprop import _core
 from equiprop.arrays import Array, as_numpy
 from equiprop.costs import Cost, bind_cost
 from equiprop.gradients import equilibrium_propagation
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, relaxed

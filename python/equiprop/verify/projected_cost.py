@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.problem import Problem, prepare

@@ -11,7 +11,8 @@ import numpy as np
 from equiprop import _core
 from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import HopfieldNetwork, Model
+from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.solvers import FreeSolver
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.claims import CLAIMS as CLAIMS

@@ -13,7 +13,7 @@ from equiprop import _core
 from equiprop.arrays import as_array
 from equiprop.checks import real
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence

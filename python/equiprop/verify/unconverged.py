@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.models import Model
+from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided
 from equiprop.results import FixedPoint
 from equiprop.solvers import Euler, FreeSolver, relaxed

@@ -103,17 +103,19 @@ void expect_pooled(const RandomPooling<T>& pooling, const std::vector<T>& image,
   }
 }
 
+/// Checks add_pooled of the image below, added to random numbers.
+template <class T>
+void check_pooling(Random& random, RandomPooling<T>& pooling, const std::string& what) {
+  const auto before = random_numbers<T>(random, pooling.convolution.pooled_size());
+  auto out = before;
+  std::vector<std::uint8_t> winners(out.size(), 255);
+  pooling.convolution.add_pooled(pooling.dense.below.data(), out.data(), winners.data(),
+                                 pooling.scratch.data());
+  expect_pooled<T>(pooling, pooling.dense.forward(pooling.dense.below), before, out, winners, what);
+}
+
 TYPED_TEST(WinnersTest, PoolingKeepsTheLargestOfEachWindow) {
-  using T = TypeParam;
-  for_random_pooling<T>(1, 60, [](Random& random, auto& pooling, const std::string& what) {
-    const auto image = pooling.dense.forward(pooling.dense.below);
-    const auto before = random_numbers<T>(random, pooling.convolution.pooled_size());
-    auto out = before;
-    std::vector<std::uint8_t> winners(out.size(), 255);
-    pooling.convolution.add_pooled(pooling.dense.below.data(), out.data(), winners.data(),
-                                   pooling.scratch.data());
-    expect_pooled<T>(pooling, image, before, out, winners, what);
-  });
+  for_random_pooling<TypeParam>(1, 60, &check_pooling<TypeParam>);
 }
 
 TYPED_TEST(WinnersTest, PoolingOfFewUnitsLeavesTheOthersOutAndHasTheSameBits) {
@@ -121,13 +123,7 @@ TYPED_TEST(WinnersTest, PoolingOfFewUnitsLeavesTheOthersOutAndHasTheSameBits) {
   for_random_pooling<T>(11, 200, [](Random& random, auto& pooling, const std::string& what) {
     for (T& unit : pooling.dense.below)
       if (random.below(10) != 0) unit = T(0);
-    const auto image = pooling.dense.forward(pooling.dense.below);
-    const auto before = random_numbers<T>(random, pooling.convolution.pooled_size());
-    auto out = before;
-    std::vector<std::uint8_t> winners(out.size(), 255);
-    pooling.convolution.add_pooled(pooling.dense.below.data(), out.data(), winners.data(),
-                                   pooling.scratch.data());
-    expect_pooled<T>(pooling, image, before, out, winners, what);
+    check_pooling<T>(random, pooling, what);
   });
 }
 
@@ -139,13 +135,7 @@ TYPED_TEST(WinnersTest, TheFirstOfEqualNumbersWins) {
     for (T& number : pooling.dense.below) number = static_cast<T>(random.below(2));
     pooling.convolution.pack_forward(pooling.dense.weights.data(), T(1));
     pooling.dense.convolution.pack_forward(pooling.dense.weights.data(), T(1));
-    const std::vector<T> before(pooling.pooled());
-    auto out = before;
-    std::vector<std::uint8_t> winners(out.size());
-    pooling.convolution.add_pooled(pooling.dense.below.data(), out.data(), winners.data(),
-                                   pooling.scratch.data());
-    expect_pooled<T>(pooling, pooling.dense.forward(pooling.dense.below), before, out, winners,
-                     what);
+    check_pooling<T>(random, pooling, what);
   });
 }
 
@@ -155,13 +145,7 @@ TYPED_TEST(WinnersTest, TheMaximumOfAWindowWithNaNIsNaN) {
     for (int n = 0; n < 2; ++n)
       pooling.dense.below[static_cast<std::size_t>(random.below(pooling.dense.below.size()))] =
           std::numeric_limits<T>::quiet_NaN();
-    const std::vector<T> before(pooling.pooled());
-    auto out = before;
-    std::vector<std::uint8_t> winners(out.size());
-    pooling.convolution.add_pooled(pooling.dense.below.data(), out.data(), winners.data(),
-                                   pooling.scratch.data());
-    expect_pooled<T>(pooling, pooling.dense.forward(pooling.dense.below), before, out, winners,
-                     what);
+    check_pooling<T>(random, pooling, what);
   });
 }
 

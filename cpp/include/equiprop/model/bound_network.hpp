@@ -51,7 +51,8 @@ class EQUIPROP_EXPORT BoundNetwork {
   /// Returns true if the drive of layer k depends on its own state: the layer is the source of an edge that is not
   /// bilinear, or it has couplings within.
   bool drives_itself(std::size_t k) const { return drives_itself_[k]; }
-  /// Returns true if the derivative of that drive is not 0 almost everywhere, as it is for the winners of maxima.
+  /// Returns true if that drive varies smoothly with the state of layer k. Maxima do not count: by them, the drive
+  /// changes only where a winner changes.
   bool bends_itself(std::size_t k) const { return bends_itself_[k]; }
   /// Returns true if layer k has couplings within, or if any layer has.
   ///@{
