@@ -8,7 +8,9 @@ from typing import Any
 
 import equiprop as eq
 import numpy as np
-import torch
+import pytest
+
+torch: Any = pytest.importorskip("torch")
 
 
 @dataclass
