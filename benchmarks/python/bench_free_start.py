@@ -3,10 +3,10 @@
 python benchmarks/python/bench_free_start.py [--data-dir DIR] [--epochs N] [--sweeps N]
 
 Trains on the digits of scikit-learn and, with the folder of MNIST, on its first 10,000 training images, on
-one thread and with the defaults of `Trainer`; with --sweeps, each phase takes this number of sweeps. Each row
+one thread and with the defaults of `Trainer`; with --sweeps, each phase takes this number of sweeps. A row
 has the mean number of free sweeps in the first and in the last epoch, the processor time of all epochs, the
-test error after free phases from rest to the default tolerance, and the share of at most 3000 training samples
-whose kept state relaxes to another fixed point than the rest state does.
+test error after free phases from rest to the default tolerance, and the share of 3000 training samples whose
+kept state relaxes to another fixed point than the rest state does.
 """
 
 from __future__ import annotations

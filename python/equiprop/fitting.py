@@ -121,7 +121,7 @@ def _run_epoch(
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
         rest = ShuffledBatches(data, *order, first=done)
         count, batches = done + len(rest), map(parts, progress_bar(rest, title, progress))
-        numbers = rest.rows()
+        numbers = rest.rows() if trainer._kept.states is not None else numbers
     else:
         count, batches = length_hint(data), checked_parts(progress_bar(data, title, progress))
     start = time.perf_counter() - position.seconds

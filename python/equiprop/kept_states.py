@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,17 +107,20 @@ class KeptStates:
         if self.known is not None:
             self.known[:] = 0
 
-    @contextmanager
-    def visit(self, rows: Array | None) -> Iterator[None]:
-        """Let the step in this block start at the states of the samples `rows`, and keep their new ones.
+    def visit(self, rows: Array | None) -> KeptStates:
+        """Return a context: the step in it starts at the states of the samples `rows`, and keeps new ones.
 
-        Nothing happens if no states are kept, or if `rows` is None.
+        If `rows` is None, nothing happens.
         """
-        self._rows = None if self.states is None else rows
-        try:
-            yield
-        finally:
-            self._rows = None
+        self._rows = rows
+        return self
+
+    def __enter__(self) -> None:
+        """Enter the context of `visit`."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the context of `visit`: further steps start at rest."""
+        self._rows = None
 
     @property
     def is_visited(self) -> bool:

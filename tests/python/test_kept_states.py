@@ -238,9 +238,12 @@ def test_a_sample_may_stay_at_a_fixed_point_that_a_start_at_rest_does_not_reach(
     np.testing.assert_allclose(kept._kept.states, right, rtol=0, atol=1e-7)
     assert kept.history[-1].train_error == pytest.approx(abs(right - 0.5), abs=1e-7)
     assert rest.history[-1].train_error == pytest.approx(abs(left - 0.5), abs=1e-7)
-    # Evaluation and prediction start at rest.
+    # Evaluation and prediction start at rest, so their error differs; without kept states it does not.
     np.testing.assert_allclose(kept.predict(data), left, rtol=0, atol=1e-7)
     assert kept.evaluate(data).error == pytest.approx(abs(left - 0.5), abs=1e-7)
+    kept.free_start = "rest"
+    kept.fit(data, epochs=1)
+    assert kept.history[-1].train_error == pytest.approx(kept.evaluate(data).error, abs=1e-7)
 
 
 def test_evaluation_and_prediction_have_the_bits_of_a_start_at_rest() -> None:
