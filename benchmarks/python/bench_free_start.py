@@ -1,12 +1,13 @@
 """Sweeps, time and test error of trainings whose free phases start at rest, and at the last free states.
 
-python benchmarks/python/bench_free_start.py [--data-dir DIR] [--epochs N] [--sweeps N]
+python benchmarks/python/bench_free_start.py [--data-dir DIR] [--epochs N] [--sweeps N] [--seed N]
 
 Trains on the digits of scikit-learn and, with the folder of MNIST, on its first 10,000 training images, on
 one thread and with the defaults of `Trainer`; with --sweeps, each phase takes this number of sweeps. A row
 has the mean number of free sweeps in the first and in the last epoch, the processor time of all epochs, the
-test error after free phases from rest to the default tolerance, and the share of 3000 training samples whose
-kept state relaxes to another fixed point than the rest state does.
+training error of the last epoch, the errors on training and test data after free phases from rest to the
+default tolerance, and the share of 3000 training samples whose kept state relaxes to another fixed point than
+the rest state does.
 """
 
 from __future__ import annotations
@@ -47,17 +48,19 @@ def rows_of(
     sizes = [train.num_features, *hidden, train.num_outputs]
     solver = options.sweeps and eq.BlockUpdate(tolerance=0, max_iterations=options.sweeps)
     for start in ("rest", "last"):
-        trainer = eq.Trainer(eq.HopfieldNetwork(sizes), cost=cost(), free_start=start, solver=solver)
+        net = eq.HopfieldNetwork(sizes, seed=options.seed)
+        trainer = eq.Trainer(net, cost=cost(), solver=solver, seed=options.seed, free_start=start)
         begin = time.process_time()
         records = trainer.fit(train, epochs=options.epochs)
         seconds = time.process_time() - begin
         first, last = records[0].free_iterations, records[-1].free_iterations
-        error = eq.Trainer(trainer.model, cost=trainer.cost).evaluate(test).error
+        judge = eq.Trainer(net, cost=trainer.cost)
+        errors = [records[-1].train_error, judge.evaluate(train).error, judge.evaluate(test).error]
         other = f"{elsewhere(trainer, train):6.2%}" if start == "last" else ""
         network = "-".join(map(str, sizes))
         yield (
             f"{name:6} {network:26} {cost.__name__:12} {start} {first:6.1f} {last:6.1f} {seconds:8.2f} s "
-            f"{error:6.2%} {other}"
+            f"{' '.join(f'{error:6.2%}' for error in errors)} {other}"
         )
 
 
@@ -65,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare the starts of free phases.")
     parser.add_argument("--data-dir", help="folder of MNIST")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sweeps", type=int, help="fixed number of sweeps of each phase")
     options = parser.parse_args()
     eq.set_num_threads(1)
