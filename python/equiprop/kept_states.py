@@ -77,7 +77,8 @@ class KeptStates:
         if data is self._of:
             return
         digest = fingerprint(data)
-        if digest != self.data or not self.fits(model):
+        complete = self.known is not None and len(self.known) == len(data)
+        if digest != self.data or not complete or not self.fits(model):
             self._allocate(digest, len(data), model)
         self._of = data
 

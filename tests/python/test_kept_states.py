@@ -505,6 +505,19 @@ def test_the_states_take_their_size_in_a_file_and_nothing_at_rest(tmp_path: Path
     assert states <= sizes["last"] - sizes["rest"] < states + 500
 
 
+def test_a_file_with_states_of_some_samples_starts_all_at_rest(tmp_path: Path) -> None:
+    trainer = new()
+    trainer.fit(DATA, epochs=1)
+    tensors, metadata = read_safetensors(eq.save(trainer, tmp_path / "t"))
+    for name in ("_kept.states", "_kept.known"):
+        tensors[name] = tensors[name][:49]
+    write_safetensors(tmp_path / "t", tensors, metadata)
+    damaged, twin = eq.load(tmp_path / "t"), from_rest(trainer)
+    for one in (damaged, twin):
+        one.fit(DATA, epochs=1)
+    assert bits(damaged) == bits(twin)
+
+
 def wrong_states(tensors: dict[str, Any]) -> None:
     tensors["_kept.states"] = tensors["_kept.states"][:, :8]
 
