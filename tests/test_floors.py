@@ -69,7 +69,7 @@ PYTHON_FLOORS = [
     ],
     ["position"],
     ["solvers"],
-    ["evaluation", "input_scale", "batches", "health"],
+    ["evaluation", "input_scale", "batches", "health", "kept_states"],
     ["training_data"],
     ["prediction"],
     ["linear_solvers"],

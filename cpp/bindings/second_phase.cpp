@@ -1,4 +1,5 @@
 #include <pybind11/complex.h>
+#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
@@ -211,6 +212,25 @@ void bind_nudging(py::module_& m) {
   m.def("centered", [](double beta) { return nodes_of(centered<double>(beta)); });
   m.def("holomorphic",
         [](double radius, int points) { return nodes_of(holomorphic(radius, points)); });
+}
+
+void bind_second_phases(py::module_& m) {
+  py::class_<CostKind>(m, "CostKind")
+      .def(py::init([](double logit_scale) { return CostKind{logit_scale}; }),
+           py::arg("logit_scale"));
+  py::native_enum<NudgedPhases::Kind>(m, "NudgingKind", "enum.Enum")
+      .value("FINITE", NudgedPhases::Kind::finite)
+      .value("EXACT_LIMIT", NudgedPhases::Kind::exact_limit)
+      .value("HOLOMORPHIC", NudgedPhases::Kind::holomorphic)
+      .finalize();
+  py::class_<NudgedPhases>(m, "NudgedPhases")
+      .def(py::init([](NudgedPhases::Kind kind, std::vector<std::pair<Complex, Complex>> nodes,
+                       Solver solver, bool symmetrize) {
+        return NudgedPhases{kind, std::move(nodes), std::move(solver), symmetrize};
+      }));
+  py::class_<SideNetwork>(m, "SideNetwork").def(py::init([](LinearSolver solver) {
+    return SideNetwork{std::move(solver)};
+  }));
 }
 
 template void bind_second_phase<float>(py::module_&);

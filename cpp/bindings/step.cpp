@@ -1,7 +1,6 @@
 #include "step.hpp"
 
 #include <pybind11/complex.h>
-#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include "bindings.hpp"
@@ -178,10 +177,13 @@ void TrainingStep<T>::bind(const py::object& y, const py::object& cost) {
 }
 
 template <class T>
-void TrainingStep<T>::relax_free(const Solver& solver) {
-  if (network_ == nullptr) {
-    const auto start = model_.attr("initial_state")(batch_->samples()).template cast<Array<T>>();
-    const auto states = as_state<T>(start, batch_->energy().num_units(), where);
+void TrainingStep<T>::relax_free(const Solver& solver, const std::optional<Array<T>>& start) {
+  if (start || network_ == nullptr) {
+    const auto given =
+        start ? *start : model_.attr("initial_state")(batch_->samples()).template cast<Array<T>>();
+    const auto states = as_state<T>(given, batch_->energy().num_units(), where);
+    require(states.cols() == batch_->samples(), where, "Each sample has one start state.",
+            states.cols(), " for ", batch_->samples(), " samples");
     const py::gil_scoped_release release;
     free_ = batch_->relax_free(
         solver, [&](Index begin, StateRef<T> s) { s = states.middleCols(begin, s.cols()); },
@@ -192,6 +194,15 @@ void TrainingStep<T>::relax_free(const Solver& solver) {
   if (rest_.size() == 0) rest_ = network_->initial_state(1);
   free_ = batch_->relax_free(
       solver, [&](Index, StateRef<T> s) { s.colwise() = rest_.col(0); }, free_slot);
+}
+
+template <class T>
+Array<T> TrainingStep<T>::free_state() const {
+  require(relaxed_ && !busy_, where, "The free states are those of a step that has ended.", "none");
+  const State<T>& state = batch_->state(free_slot);
+  Array<T> out = new_state<T>(state.rows(), state.cols());
+  as_state<T>(out) = state;
+  return out;
 }
 
 template <class T>
@@ -319,8 +330,10 @@ template <class T>
 py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const py::object& cost,
                                  const Solver& solver, const SecondPhase& second_phase,
                                  OptimizerSink<T>* sink, double largest_norm,
-                                 const std::optional<Vector<T>>& sample_weight) {
+                                 const std::optional<Vector<T>>& sample_weight,
+                                 const std::optional<Array<T>>& start) {
   const Occupied occupied(busy_);
+  relaxed_ = false;
   check_shape(x);
   clamp(x);
   bind(y, cost);
@@ -330,7 +343,8 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
     batch_->set_sample_weights({});
   batch_->set_judging(judging_);
   second_.restart(0);
-  relax_free(solver);
+  relax_free(solver, start);
+  relaxed_ = true;
   if (any_diverged(free_)) return py::none();
   const Index size = batch_->energy().num_parameters();
   Parameters<T> gradient = Parameters<T>::Zero(sink == nullptr ? size : 0);
@@ -342,25 +356,6 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   if (any_diverged(second_)) return py::none();
   return metrics(std::isnan(largest_norm) ? largest_norm : clipped.norm(),
                  sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
-}
-
-void bind_second_phases(py::module_& m) {
-  py::class_<CostKind>(m, "CostKind")
-      .def(py::init([](double logit_scale) { return CostKind{logit_scale}; }),
-           py::arg("logit_scale"));
-  py::native_enum<NudgedPhases::Kind>(m, "NudgingKind", "enum.Enum")
-      .value("FINITE", NudgedPhases::Kind::finite)
-      .value("EXACT_LIMIT", NudgedPhases::Kind::exact_limit)
-      .value("HOLOMORPHIC", NudgedPhases::Kind::holomorphic)
-      .finalize();
-  py::class_<NudgedPhases>(m, "NudgedPhases")
-      .def(py::init([](NudgedPhases::Kind kind, std::vector<std::pair<Complex, Complex>> nodes,
-                       Solver solver, bool symmetrize) {
-        return NudgedPhases{kind, std::move(nodes), std::move(solver), symmetrize};
-      }));
-  py::class_<SideNetwork>(m, "SideNetwork").def(py::init([](LinearSolver solver) {
-    return SideNetwork{std::move(solver)};
-  }));
 }
 
 template <class T>
@@ -384,8 +379,9 @@ void bind_steps(py::module_& m) {
            py::arg("network").none(true))
       .def("take", &Step::take, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("solver"),
            py::arg("second_phase").none(false), py::arg("sink").none(true), py::arg("largest_norm"),
-           py::arg("sample_weight") = py::none())
+           py::arg("sample_weight") = py::none(), py::arg("start") = py::none())
       .def_property("control", &Step::control, &Step::set_control)
+      .def_property_readonly("free_state", &Step::free_state)
       .def_property_readonly("free", [](const Step& step) { return as_tuple(step.free()); })
       .def_property_readonly("second", [](const Step& step) { return as_tuple(step.second()); });
 }

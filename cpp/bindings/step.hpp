@@ -79,10 +79,12 @@ class TrainingStep {
   /// gradient, number of samples that are inaccurate, gradient or None). A gradient of a larger norm than `largest_norm`
   /// is scaled to it; NaN: the norm is not computed. Objective, gradient and error have weights of the samples,
   /// `sample_weight` (batch,), if they are given. The gradient is returned if `sink` is null. Returns None and updates
-  /// nothing if a sample diverged; `free` and `second` then have the statuses.
+  /// nothing if a sample diverged; `free` and `second` then have the statuses. The free phase starts at `start`
+  /// (batch, units), which is read in place, or at the initial state of the model if there is none.
   py::object take(const Array<T>& x, const py::object& y, const py::object& cost,
                   const Solver& solver, const SecondPhase& second_phase, OptimizerSink<T>* sink,
-                  double largest_norm, const std::optional<Vector<T>>& sample_weight);
+                  double largest_norm, const std::optional<Vector<T>>& sample_weight,
+                  const std::optional<Array<T>>& start);
 
   /// Turns the control of the gradient's error off or on, to measure what it costs.
   void set_control(bool on) { judging_ = on ? Judging::batch : Judging::none; }
@@ -90,6 +92,8 @@ class TrainingStep {
   bool control() const { return judging_ != Judging::none; }
   /// Returns the report of the last step's free phase.
   const Report& free() const { return free_; }
+  /// Returns a copy of the free states (batch, units) of the last step, which must have ended.
+  Array<T> free_state() const;
   /// Returns the report of the last step's second phase; it is empty if that phase did not start.
   const Report& second() const { return second_; }
 
@@ -98,7 +102,7 @@ class TrainingStep {
   void clamp(const Array<T>& x);
   void bind(const py::object& y, const py::object& cost);
   void take_targets(const py::object& y);
-  void relax_free(const Solver& solver);
+  void relax_free(const Solver& solver, const std::optional<Array<T>>& start);
   void run(const NudgedPhases& phases, ParameterSink<T>& sink);
   void run(const SideNetwork& side, ParameterSink<T>& sink);
   void run_in_double(const NudgedPhases& phases, ParameterSink<T>& sink);
@@ -113,6 +117,7 @@ class TrainingStep {
   py::tuple metrics(double norm, py::object gradient) const;
 
   std::atomic<bool> busy_ = false;  // true during take, which runs without Python's lock
+  bool relaxed_ = false;            // true if the free phase of the last step has ended
   py::object model_;
   std::shared_ptr<HopfieldNetwork<T>> network_;
   State<T> rest_;                              // (units, 1): the start of all samples of a network

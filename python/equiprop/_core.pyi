@@ -177,6 +177,7 @@ _OptimizerSink = OptimizerSink
 @type_check_only
 class TrainingStep:
     free: _Report
+    free_state: _Array
     second: _Report
     control: bool
     def __init__(self, model: object, network: HopfieldNetwork | None) -> None: ...
@@ -190,6 +191,7 @@ class TrainingStep:
         sink: OptimizerSink | None,
         largest_norm: float,
         sample_weight: _Array | None = None,
+        start: _Array | None = None,
     ) -> tuple[float, float, float, float, float, int, float, float, int, _Array | None] | None: ...
 
 _TrainingStep = TrainingStep

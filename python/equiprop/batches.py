@@ -53,10 +53,14 @@ class ShuffledBatches:
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         return self._batches() if self.draws is None else ahead(self._batches())
 
+    def rows(self) -> Iterator[Array]:
+        """Yield the numbers of the samples of each batch."""
+        for begin in range(0, len(self.order), self.size):
+            yield self.order[begin : begin + self.size]
+
     def _batches(self) -> Iterator[tuple[Array, ...]]:
         weights = self.data.sample_weight
-        for begin in range(0, len(self.order), self.size):
-            rows = self.order[begin : begin + self.size]
+        for rows in self.rows():
             pair = self.data.batch(rows, self.dtype, self.draws)
             yield pair if weights is None else (*pair, weights[rows])
 

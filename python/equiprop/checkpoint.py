@@ -18,9 +18,9 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     """Write a network or a trainer to a safetensors file; an old file is replaced by a complete one.
 
     Equal networks give equal bytes. The file of a trainer contains all that its next step needs: network,
-    optimizer with its averages, averaged parameters, cost, second phase, solver, schedule, seed, history and
-    number of steps. A
-    trainer that is loaded continues with the same bits. Callbacks are not saved.
+    optimizer with its averages, averaged parameters, cost, second phase, solver, schedule, seed, history,
+    number of steps and, with ``free_start="last"``, the free states of its samples. A trainer that is loaded
+    continues with the same bits. Callbacks are not saved.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ from equiprop.costs import CrossEntropy, SquaredError
 from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import Lock
 from equiprop.health import Health
+from equiprop.kept_states import KeptStates
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, read_scaling, rebuild, scaling_fields
 from equiprop.optimizers import SGD, Adam
@@ -104,6 +105,7 @@ _KINDS: Mapping[str, Any] = {
     "_average": Average,
     "_clipping": Clipping,
     "_health": Health,
+    "_kept": KeptStates,
 }
 _PICKLE = "Use pickle.dump(trainer, file) to keep this Trainer."
 _CURES = {
@@ -164,6 +166,8 @@ def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
     average = own.get("_average", Average(None))
     fits = average.fits(own["model"].parameters)
     require(fits, "load", "The average is finite, and fits the parameters", "another one")
+    fits = own.get("_kept", KeptStates()).fits(own["model"])
+    require(fits, "load", "The free states fit the network", "others")
     trainer = kind(**{name: value for name, value in own.items() if places[name]})
     for name, value in own.items():
         if not places[name]:

@@ -49,26 +49,31 @@ def real(value: Any, where: str, name: str) -> float:
 
 
 @contextmanager
-def enough_memory(size: int, where: str, what: str) -> Iterator[None]:
+def enough_memory(
+    size: int, where: str, what: str, *, part: float = 1.0, cure: str = "Choose smaller layers"
+) -> Iterator[None]:
     """Raise an error that names the size if `size` bytes for `what` cannot be allocated in this block.
+
+    `part` is the largest part of the machine's memory that they may take, and `cure` the advice of the error.
 
     Raises
     ------
     ValueError
         If `size` is larger than any address space.
     MemoryError
-        If the machine has less memory, or the allocation inside the block fails.
+        If they are more than this part, or the allocation inside the block fails.
     """
     failure = f"[{where}] cannot allocate {size / 1e9:.3g} GB for {what}"
     if size >= 2**63:
         raise ValueError(f"[{where}] The parameters need fewer than 2^63 bytes. Received {what}.")
     memory = physical_memory()
-    if memory is not None and size > memory:
-        raise MemoryError(f"{failure}: this machine has {memory / 1e9:.3g} GB. Choose smaller layers.")
+    if memory is not None and size > part * memory:
+        limit = "" if part == 1 else f", of which {part:.0%} may be used"
+        raise MemoryError(f"{failure}: this machine has {memory / 1e9:.3g} GB{limit}. {cure}.")
     try:
         yield
     except MemoryError as error:
-        raise MemoryError(f"{failure}: not enough memory is free. Choose smaller layers.") from error
+        raise MemoryError(f"{failure}: not enough memory is free. {cure}.") from error
 
 
 def physical_memory() -> int | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from operator import length_hint
 from typing import Any, Protocol
 
-from equiprop.arrays import num_samples
+from equiprop.arrays import Array, num_samples
 from equiprop.averaging import Average
 from equiprop.batches import ShuffledBatches, checked_parts, parts
 from equiprop.checkpointing import Checkpoint
@@ -15,6 +16,7 @@ from equiprop.checks import require
 from equiprop.dataset import Dataset
 from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
 from equiprop.history import Epoch, Evaluation, Metrics
+from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
 from equiprop.position import Position, resumed, state_of
 from equiprop.progress import progress_bar
@@ -27,10 +29,12 @@ class Fitting(Watched, Protocol):
 
     batch_size: int
     seed: int
+    free_start: str
     callbacks: Sequence[Any]
     step_callbacks: Sequence[Any]
     _stopping: bool
     _average: Average
+    _kept: KeptStates
     unfinished: Position | None
 
     @property
@@ -69,6 +73,7 @@ def run_epochs(
         position = resumed(trainer.unfinished, position, state_of(trainer))
     else:
         trainer._health.begin_run()
+    trainer._kept.prepare(trainer.free_start, data, trainer.model)
     if isinstance(data, Dataset):
         trainer._health.probe = rows_of(data, trainer.model, "Trainer.fit")
     records, model = trainer.history[position.first :], trainer.model
@@ -84,6 +89,7 @@ def run_epochs(
     except ConvergenceError as error:
         trainer._health.restore(trainer.model)
         trainer._average.restart(trainer.model.parameters)
+        trainer._kept.forget()
         step = trainer._health.step
         text = f"{error} The model has its parameters after step {step} again."
         raise ConvergenceError(text, error.outcome) from None
@@ -107,19 +113,23 @@ def _run_epoch(
     checkpoint: Checkpoint | None,
 ) -> Epoch:
     trainer.check_settings()  # a callback may have changed them
+    trainer._kept.prepare(trainer.free_start, data, trainer.model)
     done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
     batches: Iterator[tuple[Any, Any, Any]]
+    numbers: Iterable[Array | None] = repeat(None)
     if isinstance(data, Dataset):
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
         rest = ShuffledBatches(data, *order, first=done)
         count, batches = done + len(rest), map(parts, progress_bar(rest, title, progress))
+        numbers = rest.rows() if trainer._kept.states is not None else numbers
     else:
         count, batches = length_hint(data), checked_parts(progress_bar(data, title, progress))
     start = time.perf_counter() - position.seconds
     x: Any = None
     y: Any = None
-    for x, y, weights in batches:
-        metrics = trainer.step(x, y, weights, progress=position.progress(count))
+    for (x, y, weights), rows in zip(batches, numbers, strict=False):
+        with trainer._kept.visit(rows):
+            metrics = trainer.step(x, y, weights, progress=position.progress(count))
         samples = num_samples(x)
         total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
         position.add(metrics, samples, total, time.perf_counter() - start)

@@ -125,7 +125,7 @@ class Position:
 
 def state_of(trainer: Any) -> dict[str, Any]:
     """Return what a step of a trainer depends on, besides its data, as texts and numbers by name."""
-    names = ("second_phase", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging")
+    names = ("second_phase", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging", "free_start")
     optimizer = trainer.optimizer
     return {
         **{name: repr(getattr(trainer, name)) for name in names},

@@ -14,6 +14,7 @@ from equiprop.core_sinks import CoreSinks
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
+from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork, clamped_by_core
 from equiprop.optimizers import Optimizer
@@ -27,7 +28,10 @@ _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
 class Settings(NamedTuple):
-    """The settings of one step; `number` is its number in the training, `factor` that of the schedule."""
+    """The settings of one step; `number` is its number in the training, `factor` that of the schedule.
+
+    `kept` has the start states of a step of `Trainer.fit`.
+    """
 
     model: Model
     second_phase: SecondPhase
@@ -37,6 +41,7 @@ class Settings(NamedTuple):
     clipping: Clipping
     number: int
     factor: float
+    kept: KeptStates
 
 
 class PhaseDivergence(Exception):
@@ -86,10 +91,13 @@ class Stepper:
         parameters = model.parameters
         sink = self._sinks.of(optimizer, parameters, model.block_slices, s.factor)
         norm = s.clipping.largest_norm
-        result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights)
+        start = s.kept.starts(model)
+        result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights, start)
         if result is None:
             free, second = _outcomes(s, step)
             raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
+        if s.kept.is_visited:
+            s.kept.keep(step.free_state, step.free[0], step.second[0])
         objective, error, free_steps, second_steps, residual, failed = result[:6]
         norm, inexact, inaccurate, gradient = result[6:]
         if gradient is None:
@@ -122,11 +130,15 @@ class Stepper:
         cost = bind_cost(s.cost, model, y, len(x), _WHERE, sample_weight)
         weights = None if sample_weight is None else as_sample_weight(sample_weight, _WHERE)
         energy = model.clamp(x)
-        state, outcome, *_ = model.core.relax(energy, solver.core, start_of(model, len(x)), samples=len(x))
+        start = s.kept.starts(model)
+        start = start_of(model, len(x)) if start is None else start
+        state, outcome, *_ = model.core.relax(energy, solver.core, start, samples=len(x))
         free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
         _refuse_divergence("free phase", free)
         gradient = s.second_phase.gradient(FreeState(model, energy, x, state, cost, solver, s.number, False))
         _refuse_divergence("second phase", gradient)
+        if s.kept.is_visited:
+            s.kept.keep(state, free.status, gradient.status)
         norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
         cut = s.clipping.cut(gradient.parameters, norm)
         s.optimizer.step(model.parameters, cut, model.block_slices, s.factor)

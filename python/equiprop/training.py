@@ -24,6 +24,7 @@ from equiprop.defaults import training_cost, training_phase
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
+from equiprop.kept_states import KeptStates, check_free_start
 from equiprop.model_interface import Model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import largest_size, overflow_error, runaway_error
@@ -87,6 +88,10 @@ class Trainer(Starter):
     step_callbacks : sequence of callables
         Functions that `fit` calls as ``callback(trainer, metrics)`` after every step. A callback of either
         kind may call `stop`.
+    free_start : {"rest", "last"}
+        State at which `fit` starts the free phase of a sample: the initial state of the model, or the free
+        state of the sample in the epoch before; docs/training.md, "Free phases that start at the last free
+        state". `step`, `evaluate` and `predict` start at the initial state.
 
     Attributes
     ----------
@@ -124,6 +129,7 @@ class Trainer(Starter):
     coupling_norm: float | None = None
     averaging: float | None = None
     step_callbacks: Sequence[StepCallback] = ()
+    free_start: str = "rest"
     history: list[Epoch] = field(default_factory=list, init=False)
     steps: int = field(default=0, init=False)
     classes: Array | None = field(default=None, init=False)
@@ -134,6 +140,7 @@ class Trainer(Starter):
     _automatic: bool = field(default=False, init=False, repr=False)
     _clipping: Clipping = field(default_factory=lambda: Clipping(math.inf), init=False, repr=False)
     _average: Average = field(default_factory=lambda: Average(None), init=False, repr=False)
+    _kept: KeptStates = field(default_factory=KeptStates, init=False, repr=False)
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
@@ -154,7 +161,7 @@ class Trainer(Starter):
         """Check all settings, which may have been changed since the construction, and act on them."""
         if self._checked and self._checked[0] is not self.model:
             self._health, self._started = Health(), False  # another model starts as at the construction
-            self._average = Average(None)
+            self._average, self._kept = Average(None), KeptStates()
             self._largest_at_start = largest_size(self.model.parameters)
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
@@ -163,6 +170,7 @@ class Trainer(Starter):
         check_type(self.solver, FreeSolver, "Trainer", FREE_SOLVER_RULE)
         check_parts(self.second_phase, self.optimizer, self.cost, self.schedule)
         check_callbacks(self.callbacks, self.step_callbacks)
+        check_free_start(self.free_start)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
@@ -227,6 +235,7 @@ class Trainer(Starter):
             self._clipping,
             self.steps,
             factor,
+            self._kept,
         )
         try:
             metrics = self._stepper.take(settings, x, y, sample_weight)

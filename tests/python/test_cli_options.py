@@ -92,7 +92,7 @@ def built(*words: str) -> list[Any]:
     trainer = build_trainer(options, DATA)
     facts: list[Any] = [repr(trainer.model), trainer.model.parameters.tolist(), trainer.schedule(0.5)]
     facts += [trainer.second_phase, trainer.optimizer, trainer.cost, trainer.solver]
-    facts += [trainer.batch_size, trainer.seed, trainer.averaging]
+    facts += [trainer.batch_size, trainer.seed, trainer.averaging, trainer.free_start]
     return [*facts, options.epochs, options.validation, options.patience]
 
 
@@ -106,6 +106,7 @@ WITH_EFFECT = {
     "--second-phase rbp": "",
     "--nudging one_sided": "",
     "--beta 0.1": "",
+    "--free-start last": "",
     "--cost cross-entropy": "",
     "--solver fixed-point": "",
     "--linear-solver gmres": "--second-phase rbp",
@@ -173,7 +174,7 @@ def test_what_is_not_given_is_what_python_users_get(layers: list[int], words: st
     settings = dict(zip((w[2:] for w in words.split()[::2]), words.split()[1::2], strict=True))
     default = eq.Trainer(eq.HopfieldNetwork([3, *layers, 2], **settings))  # type: ignore[arg-type]
     np.testing.assert_array_equal(trainer.model.parameters, default.model.parameters)
-    for name in ("solver", "second_phase", "optimizer", "cost", "batch_size", "seed"):
+    for name in ("solver", "second_phase", "optimizer", "cost", "batch_size", "seed", "free_start"):
         assert getattr(trainer, name) == getattr(default, name), name
     rbp = build_trainer(parsed("train", "digits", *given, "--second-phase", "rbp"), DATA)
     assert rbp.second_phase == eq.RecurrentBackpropagation()

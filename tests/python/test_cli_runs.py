@@ -76,6 +76,18 @@ def test_an_interrupted_run_is_resumed_with_the_bits_of_an_uninterrupted_one(
     same_run(contents(tmp_path), trained)
 
 
+def test_a_resumed_run_starts_at_the_free_states_of_the_interrupted_one(
+    tmp_path: Path, capsys: Capture, end_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, folders = [*DIGITS, "--free-start", "last"], [tmp_path / name for name in ("whole", "part")]
+    run(capsys, *words, "--output", folders[0])
+    end_at(40, sigterm)
+    error_of(capsys, *words, "--output", folders[1], status=143)
+    monkeypatch.undo()
+    run(capsys, "train", "--resume", folders[1])
+    same_run(contents(folders[1]), contents(folders[0]))
+
+
 def test_a_signal_before_the_first_step_leaves_nothing(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ RUNS = [
     "",
     "--second-phase rbp --linear-solver gmres --learning-rate 2e-05 --dtype float64",
     "--nudging one_sided --beta -0.25 --optimizer sgd --momentum 0.5 --weight-decay 1e-6 --seed 7 --nesterov",
-    "--schedule restarts --cycles 2 --warm-up 0.1 --averaging 0.9",
+    "--schedule restarts --cycles 2 --warm-up 0.1 --averaging 0.9 --free-start last",
     "--layers 6 5 --validation 0.2 --patience 1 --tolerance 1e-2 --max-iterations 50 --batch-size 70 --plot",
 ]
 

@@ -64,10 +64,11 @@ FITS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
 @pytest.mark.parametrize("last", [1, 5, 6, 7, 12, 17])
+@pytest.mark.parametrize("free_start", ["rest", "last"])
 def test_the_bits_are_those_of_an_uninterrupted_training(
-    last: int, fit: dict[str, Any], tmp_path: Path
+    free_start: str, last: int, fit: dict[str, Any], tmp_path: Path
 ) -> None:
-    whole, part = new(), new()
+    whole, part = new(free_start=free_start), new(free_start=free_start)
     records = whole.fit(DATA, **fit)
     with pytest.raises(Stop):
         part.fit(DATA, **fit, checkpoint=StopAfter(tmp_path / "c", last))
@@ -81,12 +82,15 @@ def test_the_bits_are_those_of_an_uninterrupted_training(
 
 
 @settings(deadline=None, max_examples=25)
-@given(stops=st.lists(st.integers(1, 23), min_size=1, max_size=5, unique=True))
+@given(
+    stops=st.lists(st.integers(1, 23), min_size=1, max_size=5, unique=True),
+    free_start=st.sampled_from(["rest", "last"]),
+)
 def test_any_number_of_interruptions_changes_nothing(
-    stops: list[int], tmp_path_factory: pytest.TempPathFactory
+    stops: list[int], free_start: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "interrupted"
-    trainer, whole = new(), new()
+    trainer, whole = new(free_start=free_start), new(free_start=free_start)
     whole.fit(DATA, epochs=4)
     for stop in sorted(stops):
         with pytest.raises(Stop):

@@ -182,10 +182,11 @@ WRONG = {
     "callbacks": [3],
     "step_callbacks": [3],
     "averaging": [1.5, "a"],
+    "free_start": ["first", None],
 }
 CASES = [(name, value) for name, values in WRONG.items() for value in values]
 #: Settings that a step does not use.
-OF_FIT = {"batch_size", "seed", "callbacks", "step_callbacks"}
+OF_FIT = {"batch_size", "seed", "callbacks", "step_callbacks", "free_start"}
 
 
 def refusal(call: Any) -> str:
@@ -361,6 +362,7 @@ CHANGES: dict[str, Any] = {
     "schedule .*cosine": lambda t: setattr(t, "schedule", cosine()),
     r"clip 2\.0 instead of 3\.0": lambda t: setattr(t, "clip", 2.0),
     r"coupling_norm 0\.5 instead of None": lambda t: setattr(t, "coupling_norm", 0.5),
+    "free_start 'last' instead of 'rest'": lambda t: setattr(t, "free_start", "last"),
     "steps 7 instead of 6": lambda t: t.step(X[:10], Y[:10]),
     "other parameters": lambda t: t.model.parameters.fill(0),
     "epochs so far 0 instead of 1": lambda t: t.history.clear(),

@@ -34,6 +34,7 @@ WAYS: dict[str, Callable[[], dict[str, Any]]] = {
     "Nesterov": lambda: {"optimizer": eq.SGD(0.05, 0.8, {"W1": 1e-2}, nesterov=True)},
     "decay of each block": lambda: {"optimizer": eq.Adam(1e-2, weight_decay={"W1": 1e-2, "b2": 0.1})},
     "averaging": lambda: {"averaging": 0.9},
+    "last free states": lambda: {"free_start": "last"},
     "random sign": lambda: {"second_phase": eq.EquilibriumPropagation(eq.random_sign(0.3, 5))},
     "exact limit": lambda: {"second_phase": eq.EquilibriumPropagation(eq.exact_limit(), eq.Euler())},
     "rbp": lambda: {"second_phase": eq.RecurrentBackpropagation(eq.GMRES(restart=5)), "seed": 2**64 - 1},

@@ -104,6 +104,12 @@ def _add_phases(options: Options) -> None:
         choices=sorted(_LINEAR),
         help="solver of the linear side network",
     )
+    options.add(
+        "--free-start",
+        default="rest",
+        choices=["rest", "last"],
+        help="start of the free phase of a sample; last: its free state in the epoch before",
+    )
     options.add("--cost", default="squared-error", choices=sorted(COSTS), help="cost that training minimises")
     add_solver(options)
 
@@ -198,6 +204,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         batch_size=options.batch_size,
         seed=options.seed,
         averaging=options.averaging,
+        free_start=options.free_start,
     )
 
 
