@@ -118,7 +118,7 @@ def _coupling(
 def _driven_network(
     rng: np.random.Generator, activation: str, size: int, **options: Any
 ) -> eq.HopfieldNetwork:
-    """Return a network whose images are driven by transposed convolutions, one of them also by another one."""
+    """Return a network in which transposed convolutions of the input drive two images."""
     image = 2 * int(rng.integers(1, 4)), int(rng.integers(size, size + 4)), int(rng.integers(size, size + 4))
     first = _coupling(rng, "convolution", 1, 0, image)
     pooled = first.size(image)
@@ -148,8 +148,8 @@ def random_network(
 ) -> eq.HopfieldNetwork:
     """Return a network input - image - image - output with random geometry and a skip coupling.
 
-    Of the kind "within" it has one more image, couplings within layers, and identities. Of the kind "to input",
-    the input is the target of convolutions.
+    Of the kind "within" it has one more image, couplings within layers, and identities. Of the kind "to
+    input", the input is the target of convolutions.
     """
     if kind == "to input":
         return _driven_network(rng, activation, size, **options)

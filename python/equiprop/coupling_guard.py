@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from equiprop.activations import Activation, activation
+from equiprop.activations import activation, is_unbounded
 from equiprop.checks import real, require
 from equiprop.couplings import Dense, Identity, driven_by_input, is_lateral, symmetrize
 from equiprop.defaults import unit_of
@@ -107,8 +107,3 @@ def graph_norm(net: HopfieldNetwork, norm: float) -> float:
             for end in ends:
                 graph[end] += own
     return round(float(np.linalg.norm(graph, 2)), 12)
-
-
-def is_unbounded(rho: Activation) -> bool:
-    """Return True if no bound limits a unit on at least one side: relu, softplus and linear units."""
-    return rho.kind == "softplus" or (rho.kind == "clip" and not math.isfinite(rho.upper - rho.lower))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.activations import Activation, activation
+from equiprop.activations import Activation, activation, is_unbounded
 from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
@@ -235,10 +235,9 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
         if isinstance(coupling, Identity):
             continue
         a, b, block = coupling.source, coupling.target, blocks[f"W{i}"]
-        driven = driven_by_input(coupling)
         alone = np.zeros_like(theta)
         w = net.block_views(alone)[f"W{i}"]
-        if not driven:
+        if not (driven := driven_by_input(coupling)):
             w[...] = _inner_weights(random, coupling, w.shape)
             norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
             if f"B{i}" in blocks:
@@ -312,9 +311,7 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
             reads = input_reads(coupling, layers[0])
             rates[f"W{i}"] = size * units[driven].half_width / max(reads * mean, 1e-12)
         else:
-            taps, channels = (
-                (1, layers[a].units) if isinstance(coupling, Dense) else kernel_reads(coupling, layers[a])
-            )
+            taps, channels = kernel_reads(coupling, layers[a])
             coherent = max(math.sqrt(taps) * channels * units[a].size / units[b].half_width, 1e-12)
             norm = step_norm(coupling, blocks[f"W{i}"].shape)
             spectral = norm * math.sqrt(units[a].slope * units[b].slope)
@@ -366,8 +363,14 @@ def training_cost(model: Model, cost: Cost) -> Cost:
 
 
 def training_beta(model: Model, cost: Cost) -> float:
-    """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a."""
-    return BETA / (logit_scale(cost) ** 2 * output_slope(model))
+    """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a.
+
+    Under the quadratic potential, L of unbounded outputs is at least 1, because their curvature is 1.
+    """
+    slope = output_slope(model)
+    if isinstance(model, HopfieldNetwork) and model.potential == "quadratic":
+        slope = max(slope, 1.0) if is_unbounded(activation(model.layers[-1].activation)) else slope
+    return BETA / (logit_scale(cost) ** 2 * slope)
 
 
 def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:

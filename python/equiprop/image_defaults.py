@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, Pair, SoftPooled, Weighted
+from equiprop.couplings import Convolution, Coupling, Dense, Pair, Weighted
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
 
@@ -26,8 +26,13 @@ _POWERS = 12
 _Floats = NDArray[np.float64]
 
 
-def kernel_reads(coupling: Convolution | MaxPooled | SoftPooled, source: Layer) -> tuple[int, int]:
-    """Return how many positions and channels of the source one number of a convolution reads."""
+def kernel_reads(coupling: Weighted, source: Layer) -> tuple[int, int]:
+    """Return how many positions and channels of the source one number of a convolution reads.
+
+    A dense coupling counts as one of a single position.
+    """
+    if isinstance(coupling, Dense):
+        return 1, source.units
     y, x = _pair(coupling.kernel)
     return y * x, source.shape[0] // coupling.groups
 
@@ -35,13 +40,11 @@ def kernel_reads(coupling: Convolution | MaxPooled | SoftPooled, source: Layer) 
 def input_reads(coupling: Weighted, inputs: Layer) -> float:
     """Return how many numbers of the input drive one unit.
 
-    With the input as the target, a unit is read by every stride-th tap of a kernel, and the mean over windows
-    divides the weights.
+    With the input as the target of a convolution, a unit is read by every stride-th tap of a kernel, and the
+    mean over windows divides the weights.
     """
-    if isinstance(coupling, Dense):
-        return inputs.units
     taps, channels = kernel_reads(coupling, inputs)
-    if coupling.target > 0:
+    if isinstance(coupling, Dense) or coupling.target > 0:
         return taps * channels
     sides = zip(_pair(coupling.kernel), _pair(coupling.stride), strict=True)
     mean = coupling.mean_pool**2 if isinstance(coupling, Convolution) else 1

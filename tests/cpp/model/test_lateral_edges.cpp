@@ -29,7 +29,8 @@ struct Lateral {
     };
     within = std::make_unique<Coupling>(coupling(1));
     between = std::make_unique<Coupling>(coupling(2));
-    const WeightShape weights = within->weights_of(shape, shape);
+    const WeightShape weights =
+        between->weights_of(shape, shape);  // the edges are defined without an acting weight too
     block = {"W", 0, weights.rows, weights.columns};
     theta = random_parameters(random, block.size());
   }
