@@ -202,7 +202,8 @@ class MaxPooled(_Images):
     """A convolution between two images, followed by the maximum over windows.
 
     It adds -<u_target, max(w * u_source)> to the energy. The winners of the windows are those of the present
-    signals of the source; where no window is tied, all derivatives are those of the winners.
+    signals of the source; where no window is tied, all derivatives are those of the winners. The target is a
+    free layer, not the input.
 
     Parameters
     ----------
@@ -224,7 +225,8 @@ class SoftPooled(_Images):
     """A convolution a = w * u_source, followed by sum a e^(c a) / sum e^(c a) over windows.
 
     The pooling is complex-differentiable, as holomorphic Equilibrium Propagation requires (Laborieux & Zenke
-    2022); it approaches the maximum for a large sharpness c, and the mean for a small one.
+    2022); it approaches the maximum for a large sharpness c, and the mean for a small one. The target is a
+    free layer, not the input.
 
     Parameters
     ----------
