@@ -93,6 +93,52 @@ class Oracle:
         return u.permute(0, 2, 3, 1).flatten(1)
 
 
+def _coupling(
+    rng: np.random.Generator, kind: str, source: int, target: int, shape: tuple[int, int, int]
+) -> Any:
+    """Return a coupling of a kind with random geometry, whose source has this shape."""
+    groups = int(rng.choice([g for g in (1, 2) if shape[0] % g == 0]))
+    geometry: dict[str, Any] = {
+        "kernel": (int(rng.integers(1, 4)), int(rng.integers(1, 4))),
+        "stride": (int(rng.integers(1, 3)), int(rng.integers(1, 3))),
+        "padding": 0,
+        "dilation": int(rng.integers(1, 3)),
+        "groups": groups,
+    }
+    if rng.random() < 0.5:
+        geometry["padding"] = tuple(int(rng.integers(0, max(k, 1))) for k in geometry["kernel"])
+    pool = int(rng.integers(1, 3))
+    if kind == "max":
+        return eq.MaxPooled(source, target, **geometry, pool=pool)
+    if kind == "soft":
+        return eq.SoftPooled(source, target, **geometry, pool=pool, sharpness=1.5)
+    return eq.Convolution(source, target, **geometry, mean_pool=pool)
+
+
+def _driven_network(
+    rng: np.random.Generator, activation: str, size: int, **options: Any
+) -> eq.HopfieldNetwork:
+    """Return a network in which transposed convolutions of the input drive two images."""
+    image = 2 * int(rng.integers(1, 4)), int(rng.integers(size, size + 4)), int(rng.integers(size, size + 4))
+    first = _coupling(rng, "convolution", 1, 0, image)
+    pooled = first.size(image)
+    layers = [
+        eq.Layer((2 * int(rng.integers(1, 3)), *pooled)),
+        eq.Layer(image, activation),
+        eq.Layer((2 * int(rng.integers(1, 3)), *pooled), activation),
+        eq.Layer(3, "linear"),
+    ]
+    couplings = [first, dataclasses.replace(first, target=2), eq.Dense(2, 3)]
+    others = [
+        eq.Convolution(2, 0, (3, 1), padding=(1, 0), groups=2),
+        eq.Convolution(0, 2, 1),
+        eq.Dense(1, 0),
+        eq.Dense(3, 1),
+    ]
+    couplings += [coupling for coupling in others if rng.random() < 0.7]
+    return eq.HopfieldNetwork(layers=layers, couplings=couplings, dtype="float64", **options)
+
+
 def random_network(
     rng: np.random.Generator,
     kind: str,
@@ -102,33 +148,15 @@ def random_network(
 ) -> eq.HopfieldNetwork:
     """Return a network input - image - image - output with random geometry and a skip coupling.
 
-    Of the kind "within" it has one more image, couplings within layers, and identities.
+    Of the kind "within" it has one more image, couplings within layers, and identities. Of the kind "to
+    input", the input is the target of convolutions.
     """
-
-    def coupling(source: int, target: int, shape: tuple[int, int, int]) -> Any:
-        groups = int(rng.choice([g for g in (1, 2) if shape[0] % g == 0]))
-        geometry = {
-            "kernel": (int(rng.integers(1, 4)), int(rng.integers(1, 4))),
-            "stride": (int(rng.integers(1, 3)), int(rng.integers(1, 3))),
-            "padding": 0,
-            "dilation": int(rng.integers(1, 3)),
-            "groups": groups,
-        }
-        if rng.random() < 0.5:
-            geometry["padding"] = tuple(int(rng.integers(0, max(k, 1))) for k in geometry["kernel"])
-        pool = int(rng.integers(1, 3))
-        made = {
-            "convolution": lambda: eq.Convolution(source, target, **geometry, mean_pool=pool),
-            "within": lambda: eq.Convolution(source, target, **geometry, mean_pool=pool),
-            "max": lambda: eq.MaxPooled(source, target, **geometry, pool=pool),
-            "soft": lambda: eq.SoftPooled(source, target, **geometry, pool=pool, sharpness=1.5),
-        }
-        return made[kind]()
-
+    if kind == "to input":
+        return _driven_network(rng, activation, size, **options)
     shapes = [(int(rng.integers(1, 4)), int(rng.integers(size, size + 4)), int(rng.integers(size, size + 4)))]
     couplings: list[Any] = []
     for target in (1, 2):
-        c = coupling(target - 1, target, shapes[-1])
+        c = _coupling(rng, kind, target - 1, target, shapes[-1])
         height, width = c.size(shapes[-1])
         if min(height, width) < 1:
             c = eq.Convolution(target - 1, target, 1)
@@ -139,10 +167,11 @@ def random_network(
     if kind == "within":
         layers.insert(2, layers[2])
         couplings[1] = dataclasses.replace(couplings[1], target=3)
-        wide = {"padding": (int(rng.integers(1, 3)), 1), "groups": couplings[0].groups}
+        wide = int(rng.integers(1, 3)), 1
+        groups = [1 if shape[0] == 2 else 2 for shape in shapes]  # a group has several channels
         couplings += [
-            eq.Convolution(1, 1, 3, padding=wide["padding"], dilation=wide["padding"], groups=wide["groups"]),
-            eq.Convolution(2, 2, (1, 3), padding=(0, 1), groups=2),
+            eq.Convolution(1, 1, 3, padding=wide, dilation=wide, groups=groups[1]),
+            eq.Convolution(2, 2, (1, 3), padding=(0, 1), groups=groups[2]),
             eq.Convolution(3, 2, 3, padding=1),
             eq.Identity(2, 3, 0.3),
             eq.Identity(3, 2, -0.1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -120,3 +121,8 @@ def activation_name(value: str | Activation) -> str:
         if activation(value) == known:
             return name
     return str(value)
+
+
+def is_unbounded(rho: Activation) -> bool:
+    """Return True if no bound limits a unit on at least one side: relu, softplus and linear units."""
+    return rho.kind == "softplus" or (rho.kind == "clip" and not math.isfinite(rho.upper - rho.lower))

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from equiprop.activations import Activation, activation
+from equiprop.activations import activation, is_unbounded
 from equiprop.checks import real, require
-from equiprop.couplings import Dense, Identity, is_lateral, symmetrize
+from equiprop.couplings import Dense, Identity, driven_by_input, is_lateral, symmetrize
 from equiprop.defaults import unit_of
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
@@ -43,7 +43,7 @@ class CouplingGuard:
         if math.isfinite(self.limit) and isinstance(model, HopfieldNetwork):
             slopes = [unit_of(activation(layer.activation), model.potential).slope for layer in model.layers]
             for i, coupling in enumerate(model.couplings, start=1):
-                if coupling.source > 0 and isinstance(coupling, Dense):
+                if isinstance(coupling, Dense) and not driven_by_input(coupling):
                     weight = math.sqrt(slopes[coupling.source] * slopes[coupling.target])
                     for name in (f"W{i}", f"B{i}"):
                         if name in model.block_slices:
@@ -101,14 +101,9 @@ def graph_norm(net: HopfieldNetwork, norm: float) -> float:
     """
     graph = np.zeros((len(net.layers) - 1,) * 2)
     for coupling in net.couplings:
-        if coupling.source > 0:
+        if not driven_by_input(coupling):
             own = abs(coupling.gain) if isinstance(coupling, Identity) else norm
             ends = {(coupling.source - 1, coupling.target - 1), (coupling.target - 1, coupling.source - 1)}
             for end in ends:
                 graph[end] += own
     return round(float(np.linalg.norm(graph, 2)), 12)
-
-
-def is_unbounded(rho: Activation) -> bool:
-    """Return True if no bound limits a unit on at least one side: relu, softplus and linear units."""
-    return rho.kind == "softplus" or (rho.kind == "clip" and not math.isfinite(rho.upper - rho.lower))

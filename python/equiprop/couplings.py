@@ -162,6 +162,9 @@ class Convolution(_Images):
     It adds -<u_target, mean(w * u_source)> to the energy. The weights are (target channels, source channels
     / groups, kernel height, kernel width), in the order of PyTorch.
 
+    If the target is the input, the source layer is driven by the transposed convolution of the input, as by
+    ``torch.nn.ConvTranspose2d``, and may have more rows and columns than the input.
+
     Within a layer (source = target) the stride is 1, there is no pooling, and the padding keeps the size. It
     then adds -1/2 <u, W u>, where W is the symmetric part of the convolution, (w* + w*^T) / 2, without the
     centre of the kernel between a channel and itself.
@@ -199,7 +202,8 @@ class MaxPooled(_Images):
     """A convolution between two images, followed by the maximum over windows.
 
     It adds -<u_target, max(w * u_source)> to the energy. The winners of the windows are those of the present
-    signals of the source; where no window is tied, all derivatives are those of the winners.
+    signals of the source; where no window is tied, all derivatives are those of the winners. The target is a
+    free layer, not the input.
 
     Parameters
     ----------
@@ -221,7 +225,8 @@ class SoftPooled(_Images):
     """A convolution a = w * u_source, followed by sum a e^(c a) / sum e^(c a) over windows.
 
     The pooling is complex-differentiable, as holomorphic Equilibrium Propagation requires (Laborieux & Zenke
-    2022); it approaches the maximum for a large sharpness c, and the mean for a small one.
+    2022); it approaches the maximum for a large sharpness c, and the mean for a small one. The target is a
+    free layer, not the input.
 
     Parameters
     ----------
@@ -272,6 +277,12 @@ def coupling_fields(couplings: Sequence[Coupling]) -> list[Fields]:
 def is_lateral(coupling: Coupling) -> bool:
     """Return True for a coupling within a layer."""
     return coupling.source == coupling.target
+
+
+def driven_by_input(coupling: Coupling) -> int:
+    """Return the position of the layer that a coupling joins with the input; 0 if it joins free layers."""
+    ends = coupling.source, coupling.target
+    return max(ends) if 0 in ends else 0
 
 
 def symmetrize(coupling: Coupling, weights: NDArray[Any]) -> None:

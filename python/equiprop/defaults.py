@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.activations import Activation, activation
+from equiprop.activations import Activation, activation, is_unbounded
 from equiprop.arrays import Array
 from equiprop.centring import Centre
 from equiprop.costs import Cost, CrossEntropy
-from equiprop.couplings import Coupling, Dense, Identity, diagonal, is_lateral, symmetrize
-from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
+from equiprop.couplings import Coupling, Dense, Identity, diagonal, driven_by_input, is_lateral, symmetrize
+from equiprop.image_defaults import Probe, input_reads, kernel_reads, orthogonal, step_norm
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
@@ -170,7 +170,7 @@ def start_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
     ]
     for k, (layer, unit) in enumerate(zip(net.layers[1:], units[1:], strict=True), start=1):
         blocks[f"b{k}"][...] = unit.drive
-        if k < len(net.layers) - 1 and any(c.source == 0 and c.target == k for c in net.couplings):
+        if k < len(net.layers) - 1 and k in map(driven_by_input, net.couplings):
             blocks[f"b{k}"][...] += unit.half_width * random.uniform(-1, 1, layer.units)
     for i, coupling in _named(net):
         a, b = coupling.source, coupling.target
@@ -237,7 +237,7 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
         a, b, block = coupling.source, coupling.target, blocks[f"W{i}"]
         alone = np.zeros_like(theta)
         w = net.block_views(alone)[f"W{i}"]
-        if a > 0:
+        if not (driven := driven_by_input(coupling)):
             w[...] = _inner_weights(random, coupling, w.shape)
             norm = np.sqrt(degrees[a] * degrees[b] * units[a].slope * units[b].slope)
             if f"B{i}" in blocks:
@@ -245,9 +245,9 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
             if not isinstance(coupling, Dense):
                 norm *= max(maps.norm(alone, coupling), 1e-30) / (_WITHIN if a == b else 1.0)
             w /= norm
-        elif b < last:
+        elif driven < last:
             w[...] = random.standard_normal(w.shape)
-            w *= units[b].half_width / _spread(probe.drives(alone, b))
+            w *= units[driven].half_width / _spread(probe.drives(alone, driven))
         block[...] = w
         if f"B{i}" in blocks:
             blocks[f"B{i}"][...] = w
@@ -256,7 +256,7 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
         channels = layer.shape[0]
         drives = probe.drives(theta, k).reshape(-1, channels).mean(axis=0)
         offsets[f"b{k}"] = unit.drive - drives - given[k]
-        if k < last and any(c.source == 0 and c.target == k for c in net.couplings):
+        if k < last and k in map(driven_by_input, net.couplings):
             offsets[f"b{k}"] += unit.half_width * random.uniform(-1, 1, channels)
     for name, offset in offsets.items():
         blocks[name][...] = offset
@@ -307,12 +307,11 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
         if isinstance(coupling, Identity):
             continue
         a, b = coupling.source, coupling.target
-        taps, channels = (
-            (1, layers[a].units) if isinstance(coupling, Dense) else kernel_reads(coupling, layers[a])
-        )
-        if a == 0:
-            rates[f"W{i}"] = size * units[b].half_width / max(taps * channels * mean, 1e-12)
+        if driven := driven_by_input(coupling):
+            reads = input_reads(coupling, layers[0])
+            rates[f"W{i}"] = size * units[driven].half_width / max(reads * mean, 1e-12)
         else:
+            taps, channels = kernel_reads(coupling, layers[a])
             coherent = max(math.sqrt(taps) * channels * units[a].size / units[b].half_width, 1e-12)
             norm = step_norm(coupling, blocks[f"W{i}"].shape)
             spectral = norm * math.sqrt(units[a].slope * units[b].slope)
@@ -364,8 +363,14 @@ def training_cost(model: Model, cost: Cost) -> Cost:
 
 
 def training_beta(model: Model, cost: Cost) -> float:
-    """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a."""
-    return BETA / (logit_scale(cost) ** 2 * output_slope(model))
+    """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a.
+
+    Under the quadratic potential, L of unbounded outputs is at least 1, because their curvature is 1.
+    """
+    slope = output_slope(model)
+    if isinstance(model, HopfieldNetwork) and model.potential == "quadratic":
+        slope = max(slope, 1.0) if is_unbounded(activation(model.layers[-1].activation)) else slope
+    return BETA / (logit_scale(cost) ** 2 * slope)
 
 
 def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:

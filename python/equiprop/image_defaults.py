@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.couplings import Convolution, Coupling, Dense, MaxPooled, SoftPooled, Weighted
+from equiprop.couplings import Convolution, Coupling, Dense, Pair, Weighted
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
 
@@ -26,10 +26,29 @@ _POWERS = 12
 _Floats = NDArray[np.float64]
 
 
-def kernel_reads(coupling: Convolution | MaxPooled | SoftPooled, source: Layer) -> tuple[int, int]:
-    """Return how many positions and channels of the source one number of a convolution reads."""
-    y, x = (coupling.kernel, coupling.kernel) if isinstance(coupling.kernel, int) else coupling.kernel
+def kernel_reads(coupling: Weighted, source: Layer) -> tuple[int, int]:
+    """Return how many positions and channels of the source one number of a convolution reads.
+
+    A dense coupling counts as one of a single position.
+    """
+    if isinstance(coupling, Dense):
+        return 1, source.units
+    y, x = _pair(coupling.kernel)
     return y * x, source.shape[0] // coupling.groups
+
+
+def input_reads(coupling: Weighted, inputs: Layer) -> float:
+    """Return how many numbers of the input drive one unit.
+
+    With the input as the target of a convolution, a unit is read by every stride-th tap of a kernel, and the
+    mean over windows divides the weights.
+    """
+    taps, channels = kernel_reads(coupling, inputs)
+    if isinstance(coupling, Dense) or coupling.target > 0:
+        return taps * channels
+    sides = zip(_pair(coupling.kernel), _pair(coupling.stride), strict=True)
+    mean = coupling.mean_pool**2 if isinstance(coupling, Convolution) else 1
+    return channels * math.prod(math.ceil(kernel / stride) for kernel, stride in sides) / mean
 
 
 def orthogonal(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
@@ -49,9 +68,14 @@ def step_norm(coupling: Weighted, shape: tuple[int, ...]) -> float:
     """
     if isinstance(coupling, Dense):
         return math.sqrt(math.prod(shape))
-    y, x = (coupling.stride, coupling.stride) if isinstance(coupling.stride, int) else coupling.stride
+    y, x = _pair(coupling.stride)
     kept = y * x * (coupling.mean_pool**2 if isinstance(coupling, Convolution) else 1)
     return math.sqrt(math.prod(shape) / kept)
+
+
+def _pair(numbers: Pair) -> tuple[int, int]:
+    """Return the numbers of both directions."""
+    return (numbers, numbers) if isinstance(numbers, int) else numbers
 
 
 class Probe:

@@ -64,7 +64,8 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
     784x512
     """
     count = len(net.layers)
-    rises = list(_rises(net.couplings))
+    labels = [_label(net, i) for i in range(len(net.couplings))]
+    rises = list(_rises(net.couplings, labels))
     height = max(rise + (0.5 if rise else 0.36) for rise in rises)
     axes = _axes(axes, "graph", (_SPACING * (count - 0.4), _SPACING * (height + 0.2)))
     color_of = {layer: color for color, members in enumerate(net.core_network.colors) for layer in members}
@@ -73,8 +74,8 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
         frame = {"boxstyle": "round", "facecolor": f"C{color_of[k - 1]}" if k else "0.6", "alpha": 0.3}
         text = f"{layer.name}\n{layer.size}\n{about}"
         axes.text(k, 0, text, ha="center", va="center", fontsize=7, bbox={**frame, "edgecolor": "0.3"})
-    for i, (coupling, rise) in enumerate(zip(net.couplings, rises, strict=True), start=1):
-        _arrow(axes, net, f"W{i}", coupling, rise)
+    for coupling, label, rise in zip(net.couplings, labels, rises, strict=True):
+        _arrow(axes, coupling, label, rise)
     axes.set(xlim=(-0.3, count - 0.7), ylim=(-0.2, height), aspect="equal")
     axes.set_axis_off()
     return axes
@@ -82,19 +83,39 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
 
 #: Inches between two layers of a graph, and half the width and the height of a box in this unit.
 _SPACING, _HALF_WIDTH, _HALF_HEIGHT = 2.0, 0.22, 0.12
+#: Width of a character, and height of the texts of couplings above each other, in this unit.
+_CHARACTER, _STOREY = 0.025, 0.3
 
 
-def _rises(couplings: Sequence[Coupling]) -> Iterator[float]:
-    """Yield how high the arrow of each coupling rises: over skipped layers, and over an earlier coupling."""
-    ends = [{coupling.source, coupling.target} for coupling in couplings]
-    for i, coupling in enumerate(couplings):
+def _label(net: HopfieldNetwork, number: int) -> str:
+    """Return the text of a coupling: its block, kind, geometry, and the shape of its weights."""
+    weights = net.blocks.get(f"W{number + 1}")
+    kind, *options = coupling_text(net.couplings[number]).split(", ")
+    lines = [kind if weights is None else f"W{number + 1}: {kind}"]
+    lines += [", ".join(options[k : k + 2]) for k in range(0, len(options), 2)]
+    lines += [] if weights is None else ["x".join(map(str, weights.shape))]
+    return "\n".join(lines)
+
+
+def _rises(couplings: Sequence[Coupling], labels: Sequence[str]) -> Iterator[float]:
+    """Yield how high the arrow of each coupling rises: over skipped layers, and over earlier texts."""
+    taken: list[tuple[int, float, float]] = []  # storey, middle and width of each text
+    for coupling, label in zip(couplings, labels, strict=True):
         distance = abs(coupling.target - coupling.source)
-        yield 0.3 * ((distance - 1 if distance else 1) + ends[:i].count(ends[i]))
+        storey = distance - 1 if distance else 1
+        middle = (coupling.source + coupling.target) / 2
+        width = _CHARACTER * max(map(len, label.splitlines()))
+        while any(storey == s and abs(middle - m) < (width + w) / 2 for s, m, w in taken):
+            storey += 1
+        taken.append((storey, middle, width))
+        yield _STOREY * storey
 
 
-def _arrow(axes: Any, net: HopfieldNetwork, block: str, coupling: Coupling, rise: float) -> None:
-    """Draw the arrow of a coupling and its text."""
+def _arrow(axes: Any, coupling: Coupling, label: str, rise: float) -> None:
+    """Draw the arrow of a coupling and its text. The input, which is clamped, is at its tail."""
     source, target = coupling.source, coupling.target
+    if target == 0:
+        source, target = target, source
     side = _HALF_WIDTH if target >= source else -_HALF_WIDTH
     start, end, y = source + side, target - side, 0.0 if rise == 0 else _HALF_HEIGHT
     if rise:
@@ -106,13 +127,8 @@ def _arrow(axes: Any, net: HopfieldNetwork, block: str, coupling: Coupling, rise
         "shrinkB": 0,
     }
     axes.annotate("", (end, y), (start, y), arrowprops=style)
-    weights = net.blocks.get(block)
-    kind, *options = coupling_text(coupling).split(", ")
-    lines = [kind if weights is None else f"{block}: {kind}"]
-    lines += [", ".join(options[k : k + 2]) for k in range(0, len(options), 2)]
-    lines += [] if weights is None else ["x".join(map(str, weights.shape))]
     place = ((start + end) / 2, y + rise + 0.03)
-    axes.text(*place, "\n".join(lines), ha="center", va="bottom", fontsize=6, linespacing=1.1)
+    axes.text(*place, label, ha="center", va="bottom", fontsize=6, linespacing=1.1)
 
 
 def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from equiprop.activations import activation
-from equiprop.coupling_guard import is_unbounded, norm_of_each
+from equiprop.activations import activation, is_unbounded
+from equiprop.coupling_guard import norm_of_each
 from equiprop.health import Health
 from equiprop.health_probe import LayerFigures, Probe
 from equiprop.history import Epoch

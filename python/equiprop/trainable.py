@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.costs import Cost, CrossEntropy, SquaredError
@@ -52,8 +54,8 @@ def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
     """Raise ValueError if no training of `model` with this cost and second phase can succeed.
 
     The cross-entropy needs logits that differ by log(classes - 1) + 3 for a probability of 95 %. A nudge by a
-    negative beta needs -beta kappa L < 1, with kappa the second derivative of the cost and L the slope of
-    unbounded outputs: otherwise the nudged energy has no minimum.
+    negative beta needs -beta kappa < c, with kappa the second derivative of the cost and c the curvature of
+    the energy in unbounded outputs: otherwise the nudged energy has no minimum.
     """
     if not isinstance(model, HopfieldNetwork):
         return
@@ -78,15 +80,34 @@ def _check_logits(classes: int, scale: float, width: float) -> None:
         )
 
 
-def _check_negative_beta(model: Model, cost: Cost, phase: EquilibriumPropagation) -> None:
+def _check_negative_beta(model: HopfieldNetwork, cost: Cost, phase: EquilibriumPropagation) -> None:
     stiffness = {SquaredError: 1.0, CrossEntropy: 0.5 * logit_scale(cost) ** 2}.get(type(cost), 0.0)
-    limit = 1 / max(stiffness * output_slope(model), 1e-300)
+    curvature = _least_curvature(model)
+    limit = curvature / max(stiffness, 1e-300)
     lowest = min((beta for rule in phase.rule.rules for beta, _ in rule), default=0.0)
-    if -lowest >= limit:
+    if -lowest >= limit and curvature > 0:  # without a minimum at beta = 0, the free phase says so
         raise ValueError(
             f"[Trainer] A nudge by -beta has a minimum only if beta < {limit:.3g} for this cost and these "
             f"outputs; use {phase.rule.name}({limit / 4:.3g}). Received {phase.rule!r}."
         )
+
+
+def _least_curvature(net: HopfieldNetwork) -> float:
+    """Return the least curvature of the energy in unbounded outputs, along any direction of linear ones.
+
+    Couplings within linear outputs lower it; those that a `Trainer` is about to replace do not count.
+    """
+    last, rho = len(net.layers) - 1, activation(net.layers[-1].activation)
+    within = [f"W{i}" for i, c in enumerate(net.couplings, start=1) if c.source == c.target == last]
+    if not within or net.fresh_seed is not None or output_range(rho) != (-math.inf, math.inf):
+        return 1.0 if net.potential == "quadratic" else 1 / output_slope(net)
+    bare, count = net.astype("float64"), net.num_outputs
+    bare.parameters[:] = 0
+    for name in within:
+        bare.blocks[name][...] = net.blocks[name]
+    units = np.eye(count, net.num_units, net.num_units - count)
+    hessian = bare.clamp(np.zeros((count, net.num_inputs))).hessian_vector_product(0 * units, units)
+    return float(np.linalg.eigvals(hessian[:, -count:]).real.min())
 
 
 def check_targets(model: Model, cost: Any, y: Array) -> None:

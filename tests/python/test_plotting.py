@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,43 @@ def test_arrows_of_a_graph_do_not_share_their_course() -> None:
     for text in axes.texts:
         box = text.get_window_extent()
         assert low <= box.y0 <= box.y1 <= high, text.get_text()
+
+
+def crowded() -> eq.HopfieldNetwork:
+    """A graph with several couplings within a layer, skips over it, and the input as a target."""
+    wide = {"kernel": (1, 3), "padding": (0, 1)}
+    layers = [eq.Layer((1, 8, 8)), *[eq.Layer((4, 8, 8))] * 2, eq.Layer(10, "linear")]
+    couplings = [
+        eq.Convolution(0, 1, 3, padding=1),
+        eq.Convolution(1, 1, 3, padding=1),
+        eq.Convolution(1, 1, **wide),
+        eq.Dense(1, 1),
+        eq.Convolution(1, 2, **wide),
+        eq.Identity(1, 2, 0.3),
+        eq.Convolution(2, 2, **wide),
+        eq.Convolution(2, 2, 5, padding=4, dilation=2, groups=2),
+        eq.Dense(1, 3),
+        eq.Dense(2, 3),
+        eq.Dense(3, 3),
+        eq.Convolution(2, 0, 3, padding=1),
+        eq.Dense(0, 3),
+    ]
+    return eq.HopfieldNetwork(layers=layers, couplings=couplings)
+
+
+@pytest.mark.parametrize("network", [crowded, shortcuts, eq.networks.dchn32])
+def test_texts_of_a_graph_do_not_overlap(network: Callable[[], eq.HopfieldNetwork]) -> None:
+    axes = plotting.graph(network())
+    axes.figure.draw_without_rendering()
+    texts = [text for text in axes.texts if text.get_text()]
+    for first, second in combinations(texts, 2):
+        boxes = [text.get_window_extent() for text in (first, second)]
+        assert not boxes[0].overlaps(boxes[1]), (first.get_text(), second.get_text())
+
+
+def test_the_input_is_at_the_tail_of_its_arrows() -> None:
+    ends = arrows(plotting.graph(crowded()))[-2:]
+    assert [[round(arrow.xyann[0]), round(arrow.xy[0])] for arrow in ends] == [[0, 2], [0, 3]]
 
 
 def test_layers_of_a_graph_have_the_colours_of_the_block_updates() -> None:

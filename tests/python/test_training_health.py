@@ -55,6 +55,54 @@ def test_a_negative_beta_without_a_minimum_is_refused_and_the_cure_works(make: A
     eq.Trainer(net, eq.EquilibriumPropagation(eq.one_sided(2.0)), cost=cost)
 
 
+@pytest.mark.parametrize("potential", ["legendre", "quadratic"])
+@pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+def test_couplings_within_linear_outputs_lower_the_beta_that_has_a_minimum(
+    potential: str, gain: float
+) -> None:
+    """The limit is c (1 - lambda L): curvature c, largest eigenvalue lambda of the coupling."""
+    outputs = eq.Layer(3, eq.Activation("clip", gain=gain))
+    couplings = [eq.Dense(0, 1), eq.Dense(1, 2), eq.Dense(2, 2)]
+    net = eq.HopfieldNetwork(
+        layers=[eq.Layer(4), eq.Layer(6), outputs], couplings=couplings, potential=potential
+    )
+    slope = gain if potential == "legendre" else gain**2
+    net.blocks["W3"][...] = 0.3 / slope * (np.ones((3, 3)) - np.eye(3))  # lambda L is 0.6
+    limit = 0.4 / gain if potential == "legendre" else 0.4
+    with pytest.raises(ValueError, match=r"\[Trainer\] A nudge by -beta has a minimum only if") as failure:
+        eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(1.01 * limit)), cost=eq.SquaredError())
+    assert f"beta < {limit:.3g} " in str(failure.value)
+    eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(0.99 * limit)), cost=eq.SquaredError())
+    (beta,) = re.findall(r"use \w+\(([\d.e-]+)\)", str(failure.value))
+    trainer = eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(float(beta))), cost=eq.SquaredError())
+    assert trainer.step(blobs().x[:20], blobs().y[:20]).unconverged == 0
+
+
+@pytest.mark.parametrize("cost", [eq.SquaredError(), eq.CrossEntropy()])
+@pytest.mark.parametrize("kind", ["linear", "relu"])
+@pytest.mark.parametrize("potential", ["legendre", "quadratic"])
+@pytest.mark.parametrize("gain", [0.25, 0.5, 2.0])
+def test_the_default_nudging_has_a_minimum_for_unbounded_outputs_of_every_gain(
+    cost: Any, kind: str, potential: str, gain: float
+) -> None:
+    lower = 0.0 if kind == "relu" else -math.inf
+    layers = [eq.Layer(4), eq.Layer(6), eq.Layer(3, eq.Activation("clip", gain=gain, lower=lower))]
+    net = eq.HopfieldNetwork(layers=layers, couplings=[eq.Dense(0, 1), eq.Dense(1, 2)], potential=potential)
+    trainer = eq.Trainer(net, cost=cost)
+    assert trainer.step(blobs().x[:20], blobs().y[:20]).unconverged == 0
+
+
+def test_weights_that_a_training_replaces_do_not_lower_the_beta_that_has_a_minimum() -> None:
+    couplings = [eq.Dense(0, 1), eq.Dense(1, 2), eq.Dense(2, 2)]
+    layers = [eq.Layer(4), eq.Layer(6), eq.Layer(3, "linear")]
+    net = eq.HopfieldNetwork(layers=layers, couplings=couplings)
+    trainer = eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(0.7)), cost=eq.SquaredError())
+    assert trainer.step(blobs().x[:20], blobs().y[:20]).unconverged == 0
+    net.blocks["W3"][...] = 0.3 * (np.ones((3, 3)) - np.eye(3))
+    with pytest.raises(ValueError, match=r"beta < 0\.4 "):
+        eq.Trainer(net, eq.EquilibriumPropagation(eq.centered(0.7)), cost=eq.SquaredError())
+
+
 @pytest.mark.parametrize("output", ["relu", "softplus", "hard_sigmoid", "tanh"])
 def test_targets_out_of_the_reach_of_the_outputs_are_refused_and_both_cures_work(output: str) -> None:
     x = blobs().x

@@ -178,6 +178,7 @@ def test_a_file_of_an_identity_has_exactly_its_members(change: dict[str, Any]) -
         ([Convolution(1, 1, 3, padding=1, mean_pool=2)], "the stride 1 and no pooling"),
         ([Convolution(1, 1, 3, padding=1, stride=2)], "the stride 1 and no pooling"),
         ([Convolution(1, 1, 3)], "The target has the size of the result, 4 x 4. Received 6 x 6"),
+        ([Convolution(1, 1, 1, groups=2)], "joins different units of it: a channel with another"),
         ([Dense(0, 0)], "The input is clamped"),
         ([Identity(0, 1)], "An identity coupling joins layers of one shape"),
     ],

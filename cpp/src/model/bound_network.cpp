@@ -1,5 +1,7 @@
 #include "equiprop/model/bound_network.hpp"
 
+#include "edges/turned.hpp"
+
 namespace equiprop {
 
 template <Scalar S>
@@ -8,10 +10,12 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
     : topology_(std::move(topology)), parameters_(std::move(parameters)) {
   for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
     const Coupling& coupling = topology_->couplings()[e];
-    edges_.push_back(
-        coupling.bind<S>({parameters_->data(), topology_->weights(e),
-                          topology_->feedback_weights(e), end_of(coupling.source()),
-                          end_of(coupling.target()), topology_->feedback() == Feedback::tied}));
+    auto edge = coupling.bind<S>({parameters_->data(), topology_->weights(e),
+                                  topology_->feedback_weights(e), end_of(coupling.source()),
+                                  end_of(coupling.target()),
+                                  topology_->feedback() == Feedback::tied});
+    if (coupling.target() == 0) edge = std::make_unique<TurnedEdge<S>>(std::move(edge));
+    edges_.push_back(std::move(edge));
   }
   drives_itself_.resize(num_free());
   bends_itself_.resize(num_free());
@@ -49,7 +53,8 @@ std::size_t BoundNetwork<S>::source(std::size_t coupling) const {
 
 template <Scalar S>
 std::size_t BoundNetwork<S>::target(std::size_t coupling) const {
-  return static_cast<std::size_t>(topology_->couplings()[coupling].target()) - 1;
+  const Coupling& ends = topology_->couplings()[coupling];
+  return static_cast<std::size_t>(ends.target() > 0 ? ends.target() : ends.source()) - 1;
 }
 
 template <Scalar S>

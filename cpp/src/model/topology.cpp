@@ -65,13 +65,13 @@ std::size_t Topology::append(char letter, std::size_t number, Index rows, Index 
 void Topology::append_weights() {
   for (std::size_t e = 0; e < couplings_.size(); ++e) {
     Coupling& coupling = couplings_[e];
-    if (coupling.target() == 0) coupling = coupling.reversed();
+    if (coupling.target() == 0 && !coupling.directed()) coupling = coupling.reversed();
     const WeightShape weights =
         coupling.weights_of(layers_[static_cast<std::size_t>(coupling.source())].shape,
                             layers_[static_cast<std::size_t>(coupling.target())].shape);
     weights_of_.push_back(append('W', e + 1, weights.rows, weights.columns, weights.shape));
     fans_.push_back(weights.fan_in + weights.fan_out);
-    (coupling.source() == 0 ? from_input_ : inner_).push_back(e);
+    (std::min(coupling.source(), coupling.target()) == 0 ? from_input_ : inner_).push_back(e);
   }
   feedback_of_ = weights_of_;
   if (feedback_ == Feedback::separate)
@@ -130,8 +130,6 @@ void Topology::check_pair(const Coupling& coupling) const {
   require(source != target || coupling.lateral_weights(layer.shape).has_value(), "Topology",
           "A coupling within a layer is dense, or a convolution without pooling.", coupling.kind(),
           " ", source, " -> ", target, ", within layer '", layer.name, "'");
-  require(target != 0 || !coupling.directed(), "Topology",
-          "A coupling of images has the input as its source.", source, " -> ", target);
 }
 
 /// Colours the free layers greedily, in layer order. A chain gets two colours, and so does a chain with additional

@@ -8,7 +8,7 @@ namespace equiprop::tests {
 
 /// The products of the coupling, with one weight per pair of units: the energy is -sum_i w_i u_i v_i.
 template <Scalar S>
-class DiagonalEdge final : public BilinearEdge<S> {
+class DiagonalEdge : public BilinearEdge<S> {
  public:
   explicit DiagonalEdge(const EdgeEnds<S>& ends) : BilinearEdge<S>(ends), ends_(ends) {}
 

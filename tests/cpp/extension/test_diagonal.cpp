@@ -50,6 +50,25 @@ TEST(DiagonalCoupling, FromALaterLayerToTheInputIsTurned) {
   EXPECT_NE(topology.couplings()[0].as<Diagonal>(), nullptr);
 }
 
+/// An edge that claims to depend on the state of its source, for a kind that is not turned.
+struct Bent : Diagonal {
+  static constexpr bool directed = true;
+  template <Scalar S>
+  struct BentEdge final : DiagonalEdge<S> {
+    using DiagonalEdge<S>::DiagonalEdge;
+    bool bilinear() const override { return false; }
+  };
+  template <Scalar S>
+  std::unique_ptr<Edge<S>> bind(const EdgeEnds<S>& ends) const {
+    return std::make_unique<BentEdge<S>>(ends);
+  }
+};
+
+TEST(DiagonalCoupling, ThatIsNotBilinearIsRefusedWithTheInputAsItsTarget) {
+  const HopfieldNetwork<double> network({{"x", 3}, {"y", 3}}, {Bent{{1, 0}}});
+  EXPECT_THROW(network.clamp(State<double>::Zero(3, 1)), InvalidArgument);
+}
+
 TEST(DiagonalCoupling, OfLayersThatDifferInSizeIsRefused) {
   EXPECT_THROW(Topology({{"x", 3}, {"y", 4}}, {Diagonal{0, 1}}, Potential::legendre),
                InvalidArgument);

@@ -2,67 +2,12 @@
 
 #include <filesystem>
 
-#include "equiprop/equiprop.hpp"
-#include "equiprop/model/convolution.hpp"
-#include "support.hpp"
+#include "model/images.hpp"
 
 namespace equiprop::tests {
 namespace {
 
 constexpr double rounding = 1e-12, step = 1e-6;  // of central differences
-
-/// A random geometry with an image below and the shape of the target.
-struct Geometry {
-  explicit Geometry(std::uint64_t seed) {
-    Random random(seed);
-    const auto draw = [&](Index low, Index high) {
-      return low + static_cast<Index>(0.5 * (random.symmetric() + 1) * double(high - low + 1));
-    };
-    windows.kernel = {draw(1, 4), draw(1, 4)};
-    windows.stride = {draw(1, 3), draw(1, 3)};
-    windows.padding = {draw(0, windows.kernel.y - 1), draw(0, windows.kernel.x - 1)};
-    windows.dilation = {draw(1, 2), draw(1, 2)};
-    windows.groups = draw(1, 2);
-    pool = draw(1, 3);
-    from = {windows.groups * draw(1, 3), draw(16, 20), draw(16, 20)};
-    to = {windows.groups * draw(1, 4), 0, 0};
-    const auto size = [](Index n, Index k, Index s, Index p, Index d) {
-      return (n + 2 * p - d * (k - 1) - 1) / s + 1;
-    };
-    height = size(from.height, windows.kernel.y, windows.stride.y, windows.padding.y,
-                  windows.dilation.y);
-    width =
-        size(from.width, windows.kernel.x, windows.stride.x, windows.padding.x, windows.dilation.x);
-    to.height = height / pool;
-    to.width = width / pool;
-  }
-
-  Windows windows;
-  Index pool = 1, height = 0, width = 0;  // of the convolution
-  Shape from, to;
-};
-
-/// The convolution of a sample by its definition, (channels, width, height) with the channels fastest.
-State<double> convolved(const Geometry& g, const double* w, const State<double>& u) {
-  const Windows& v = g.windows;
-  const Index in = g.from.channels / v.groups, out = g.to.channels / v.groups;
-  State<double> a = State<double>::Zero(g.to.channels * g.height * g.width, u.cols());
-  for (Index n = 0; n < u.cols(); ++n)
-    for (Index Y = 0; Y < g.height; ++Y)
-      for (Index X = 0; X < g.width; ++X)
-        for (Index c = 0; c < g.to.channels; ++c)
-          for (Index d = 0; d < in; ++d)
-            for (Index i = 0; i < v.kernel.y; ++i)
-              for (Index j = 0; j < v.kernel.x; ++j) {
-                const Index y = Y * v.stride.y + i * v.dilation.y - v.padding.y;
-                const Index x = X * v.stride.x + j * v.dilation.x - v.padding.x;
-                if (y < 0 || x < 0 || y >= g.from.height || x >= g.from.width) continue;
-                a((Y * g.width + X) * g.to.channels + c, n) +=
-                    w[((c * in + d) * v.kernel.y + i) * v.kernel.x + j] *
-                    u((y * g.from.width + x) * g.from.channels + c / out * in + d, n);
-              }
-  return a;
-}
 
 enum class Kind { mean, max, soft };
 constexpr double sharpness = 1.5;
@@ -300,8 +245,12 @@ TEST(ImageNetwork, RefusesAGeometryThatDoesNotFit) {
             std::string::npos);
   EXPECT_NE(refusal(image, {3, 4, 3}, convolution({{3, 3}}, 17)).find("Pooling windows"),
             std::string::npos);
-  EXPECT_NE(refusal(image, {2, 6, 5}, Coupling(Convolution{1, 0, {{1, 1}}, 1}))
-                .find("has the input as its source"),
+  EXPECT_EQ(
+      refusal({3, 3, 2}, image, Coupling(MaxPooled{1, 0, {{1, 1}}, 2})),
+      "[MaxPooled] The target of a pooled coupling is a free layer; a Convolution can have the "
+      "input as its target. Received 1 -> 0.");
+  EXPECT_NE(refusal({3, 3, 2}, image, Coupling(SoftPooled{1, 0, {{1, 1}}, 2, 1}))
+                .find("[SoftPooled] The target of a pooled coupling is a free layer"),
             std::string::npos);
   EXPECT_NE(refusal(image, {2, 3, 2}, Coupling(SoftPooled{0, 1, {{1, 1}}, 2, 0}))
                 .find("The sharpness is positive and at most 2^20"),

@@ -13,7 +13,7 @@ struct Lateral {
       return low + static_cast<Index>(random.below(static_cast<std::uint64_t>(high - low + 1)));
     };
     const Index groups = draw(1, 2);
-    shape = seed % 3 == 0 ? Shape(draw(1, 9)) : Shape(groups * draw(1, 3), draw(3, 5), draw(2, 4));
+    shape = seed % 3 == 0 ? Shape(draw(1, 9)) : Shape(groups * draw(1, 3), draw(1, 5), draw(1, 4));
     Windows windows;
     windows.groups = groups;
     windows.dilation = {draw(1, 2), draw(1, 2)};
@@ -29,7 +29,8 @@ struct Lateral {
     };
     within = std::make_unique<Coupling>(coupling(1));
     between = std::make_unique<Coupling>(coupling(2));
-    const WeightShape weights = within->weights_of(shape, shape);
+    const WeightShape weights =
+        between->weights_of(shape, shape);  // the edges are defined without an acting weight too
     block = {"W", 0, weights.rows, weights.columns};
     theta = random_parameters(random, block.size());
   }
@@ -69,7 +70,7 @@ struct Lateral {
 
 template <class Check>
 void for_each_lateral(const Check& check) {
-  for (std::uint64_t seed = 0; seed < 30; ++seed) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Lateral of(seed);
     check(of);
@@ -87,6 +88,20 @@ TEST(LateralEdge, PullsWithTheSymmetricPartWithoutTheDiagonal) {
     edge->pull(End::source, {{1.0, w}, {1.0, w}}, source);
     EXPECT_TRUE((source.array() == 0).all()) << "the pull is given once";
   });
+}
+
+/// A coupling is refused if none of its weights acts: its matrix is then 0 for all weights.
+TEST(LateralEdge, IsRefusedWithoutAWeightThatActs) {
+  Index refused = 0;
+  for_each_lateral([&](Lateral& of) {
+    if ((of.expected(false).array() != 0).any()) {
+      EXPECT_EQ(of.within->weights_of(of.shape, of.shape).rows, of.block.rows);
+      return;
+    }
+    EXPECT_THROW(of.within->weights_of(of.shape, of.shape), InvalidArgument);
+    ++refused;
+  });
+  EXPECT_GE(refused, 3);
 }
 
 TEST(LateralEdge, NeedNotBeSymmetricWithSeparateFeedback) {

@@ -29,9 +29,9 @@ class EQUIPROP_EXPORT BoundNetwork {
   const Units& units(std::size_t k) const { return topology_->units(k); }
   /// Returns the block of free layer k in a state.
   const Block& block(std::size_t k) const { return topology_->state()[k]; }
-  /// Returns the edge of a coupling.
+  /// Returns the edge of a coupling. The input is the source of each of its edges.
   const Edge<S>& edge(std::size_t coupling) const { return *edges_[coupling]; }
-  /// The free layers at the source and the target of a coupling. `source` must not be called for a coupling from the
+  /// The free layers at the source and the target of an edge. `source` must not be called for a coupling with the
   /// input.
   ///@{
   std::size_t source(std::size_t coupling) const;

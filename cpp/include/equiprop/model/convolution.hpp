@@ -26,7 +26,8 @@ struct Windows {
 };
 
 /// A convolution, followed by the mean over windows of `mean_pool` x `mean_pool` positions. It is linear in the signals
-/// of the source: the mean is folded into the weights. If source and target are one layer, the energy is
+/// of the source: the mean is folded into the weights. If the target is the input, the input drives the source by the
+/// transposed convolution. If source and target are one layer, the energy is
 /// -<u, (w* + w*^T) u> / 4 without the centre of the kernel between a channel and itself (LateralWeights); the stride is
 /// then 1, and there is no mean.
 struct EQUIPROP_EXPORT Convolution {
@@ -51,7 +52,7 @@ struct EQUIPROP_EXPORT Convolution {
 
 /// A convolution, followed by the maximum over windows of `pool` x `pool` positions. The winners are those of the
 /// present signals of the source; ties go to the first position. Complex and dual numbers are compared by their real
-/// part or value.
+/// part or value. The target is not the input.
 struct EQUIPROP_EXPORT MaxPooled {
   Index source = 0;  ///< position of the source layer
   Index target = 0;  ///< position of the target layer
@@ -70,7 +71,7 @@ struct EQUIPROP_EXPORT MaxPooled {
 };
 
 /// A convolution, followed by sum a e^(sharpness a) / sum e^(sharpness a) over windows of `pool` x `pool` positions,
-/// which is complex-differentiable; it approaches the maximum as the sharpness grows.
+/// which is complex-differentiable; it approaches the maximum as the sharpness grows. The target is not the input.
 struct EQUIPROP_EXPORT SoftPooled {
   Index source = 0;      ///< position of the source layer
   Index target = 0;      ///< position of the target layer

@@ -30,9 +30,9 @@ struct WeightShape {
 /// Requirements of a kind of coupling: a copyable type with the positions of two layers (`source`, `target`).
 /// `weights_of` returns the shape of its weights for given layers and throws if they do not fit; `bind` returns, for
 /// each scalar, the Edge that computes with them. A kind with `static constexpr bool directed = true` differs from
-/// itself with source and target exchanged; the input cannot be its target. A kind with `static constexpr bool
-/// holomorphic = false` has no complex derivative. A kind with a function `lateral_weights(shape)`, which returns the
-/// LateralWeights of a layer, may have one layer as its source and its target.
+/// itself with source and target exchanged; if the input is its target, its edge is bilinear. A kind with `static
+/// constexpr bool holomorphic = false` has no complex derivative. A kind with a function `lateral_weights(shape)`, which
+/// returns the LateralWeights of a layer, may have one layer as its source and its target.
 template <class K>
 concept CouplingKind = std::copyable<K> &&
     requires(K kind, const K fixed, const Shape& shape, const EdgeEnds<float>& ends) {

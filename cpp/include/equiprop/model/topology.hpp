@@ -79,7 +79,7 @@ class EQUIPROP_EXPORT Topology {
   const Block& bias(std::size_t free_layer) const {
     return parameters_[parameters_.blocks().size() - num_free() + free_layer];
   }
-  /// The couplings between free layers, and the couplings from the input.
+  /// The couplings between free layers, and those with the input.
   ///@{
   const std::vector<std::size_t>& inner() const { return inner_; }
   const std::vector<std::size_t>& from_input() const { return from_input_; }

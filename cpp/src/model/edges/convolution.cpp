@@ -41,6 +41,22 @@ class ConvolutionEdge final : public ImageEdge<S> {
   }
 };
 
+/// The distances between the rows or the columns that a convolution within a layer joins.
+struct Distances {
+  /// Those of a kernel of an odd number of taps begin with 0.
+  Distances(Index taps, Index dilation, Index size)
+      : any(taps % 2 == 1 || dilation / 2 < size),
+        positive(taps % 2 == 1 ? taps > 1 && dilation < size : dilation / 2 < size) {}
+
+  bool any, positive;  // whether one, or a positive one, is smaller than the image
+};
+
+/// Returns true if a weight of a convolution within a layer joins two different units.
+bool acts_within(const ConvolutionShape& s) {
+  const Distances y(s.kernel.y, s.dilation.y, s.height), x(s.kernel.x, s.dilation.x, s.width);
+  return y.any && x.any && (s.channels > s.groups || y.positive || x.positive);
+}
+
 }  // namespace
 
 WeightShape Convolution::weights_of(const Shape& from, const Shape& to) const {
@@ -50,6 +66,11 @@ WeightShape Convolution::weights_of(const Shape& from, const Shape& to) const {
           windows.stride.y, " x ", windows.stride.x, ", mean_pool ", mean_pool);
   const ConvolutionShape shape = convolution_shape("Convolution", windows, mean_pool, from, to);
   MeanFolding(shape, mean_pool).folded().check();
+  require(source != target || acts_within(shape), "Convolution",
+          "A convolution within a layer joins different units of it: a channel with another one of "
+          "its group, or different positions.",
+          windows.kernel.y, " x ", windows.kernel.x, " with ", windows.groups, " groups for ",
+          from.channels, " x ", from.height, " x ", from.width);
   return weight_shape(shape);
 }
 

@@ -70,6 +70,9 @@ class DenseEdge final : public BilinearEdge<S> {
 
 WeightShape Dense::weights_of(const Shape& from, const Shape& to) const {
   const Index source_units = from.units(), target_units = to.units();
+  require(source != target || source_units > 1, "Dense",
+          "A coupling within a layer joins different units of it.", source, " -> ", target,
+          ", within a layer of 1 unit");
   return {target_units,
           source_units,
           static_cast<double>(source_units),

@@ -310,15 +310,25 @@ class WinnersEdge final : public ImageEdge<T> {
   std::uint64_t version_ = 0;
 };
 
+/// Throws InvalidArgument if the target is the input: its drive would depend on the state of the source.
+void check_target(const char* where, Index source, Index target) {
+  require(target != 0, where,
+          "The target of a pooled coupling is a free layer; a Convolution can have the input as its "
+          "target.",
+          source, " -> ", target);
+}
+
 }  // namespace
 
 WeightShape MaxPooled::weights_of(const Shape& from, const Shape& to) const {
+  check_target("MaxPooled", source, target);
   return weight_shape(convolution_shape("MaxPooled", windows, pool, from, to));
 }
 
 WeightShape SoftPooled::weights_of(const Shape& from, const Shape& to) const {
   require(sharpness > 0 && sharpness <= 1048576, "SoftPooled",
           "The sharpness is positive and at most 2^20.", sharpness);
+  check_target("SoftPooled", source, target);
   return weight_shape(convolution_shape("SoftPooled", windows, pool, from, to));
 }
 
