@@ -1,6 +1,7 @@
 /// The theorem at the fixed point: the limit of Equilibrium Propagation, Recurrent Backpropagation with any linear
 /// solver, and the implicit function theorem with dense matrices give the same gradient.
 
+#include "layer_targets.hpp"
 #include "second_phase/implicit.hpp"
 
 namespace equiprop::tests {
@@ -101,6 +102,24 @@ TEST(FixedPoint, EveryGradientAgreesOnEveryNetwork) {
   });
   EXPECT_GT(held, 20) << "the zoo must hold units at their bounds for this test to mean anything";
   EXPECT_GT(linear_runs, 2 * 3 * zoo().size() + zoo().size()) << "Neumann hardly took part";
+}
+
+TEST(FixedPoint, EveryGradientAgreesForCostsOfAnyLayers) {
+  for_each<Case>(is_any, [&](const Case& c) {
+    Random random(13);
+    const auto network = make_network(c);
+    const Topology& topology = network.topology();
+    const State<double> x = random_state(random, topology.num_inputs(), 2, 2);
+    const EnergyFamily family = make_family(network, x);
+    const State<double> s = fixed_point(family.energy(), network.initial_state(2));
+    const auto free = [&](Index j) { return free_units(c, s.col(j)); };
+    for (const auto& chosen : layer_choices(topology)) {
+      const LayerTargets targets = random_layer_targets(topology, random, 2, chosen);
+      const AnyCost<double> cost = targets.as<double>();
+      check_gradients(family, s, {cost, targets.as<D>()},
+                      implicit_gradient(family, cost, s, free));
+    }
+  });
 }
 
 TEST(FixedPoint, EveryGradientAgreesOnAUsersModel) {
