@@ -56,8 +56,7 @@ struct BoundCost {
   BoundCost(CostKind kind, const Array<T>& y)
       : layers{{kind, as_state<T>(y, -1, "cost")}}, rows(layers.front().targets.rows()) {}
   /// Creates the costs of layers among the last `count` units of a state.
-  BoundCost(Index count, std::vector<BoundLayer<T>> costs)
-      : layers(std::move(costs)), rows(count) {
+  BoundCost(Index count, std::vector<BoundLayer<T>> costs) : layers(std::move(costs)), rows(count) {
     cost();  // throws unless they fit together
   }
 

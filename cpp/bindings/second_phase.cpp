@@ -162,8 +162,7 @@ void bind_cost(py::module_& m) {
   });
   m.def("bind_cost", [](const CostKind& kind, const Array<T>& y) { return C(kind, y); });
   m.def("bind_layer_costs",
-        [](Index rows,
-           const std::vector<std::tuple<CostKind, Array<T>, Index, double>>& costs) {
+        [](Index rows, const std::vector<std::tuple<CostKind, Array<T>, Index, double>>& costs) {
           std::vector<BoundLayer<T>> layers;
           for (const auto& [kind, y, begin, scale] : costs)
             layers.push_back({kind, as_state<T>(y, -1, "cost"), begin, scale});

@@ -107,10 +107,10 @@ _KINDS: Mapping[str, Any] = {
 }
 _PICKLE = "Use pickle.dump(trainer, file) to keep this Trainer."
 _CURES = {
-    "cost": "Use LayerCosts without functions of targets, or pickle.dump(trainer, file) if they are functions "
-    "of a module.",
+    "cost": "Use LayerCosts without functions of targets, or pickle.dump(trainer, file) if they are "
+    "functions of a module.",
     "schedule": "Use constant(), cosine(), another schedule of equiprop.optimizers, or "
-    "pickle.dump(trainer, file) if the schedule is a function of a module."
+    "pickle.dump(trainer, file) if the schedule is a function of a module.",
 }
 
 

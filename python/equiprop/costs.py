@@ -138,17 +138,19 @@ class LayerCosts:
             given = getattr(self, name)
             check_type(given, Mapping, where, f"{name} maps positions of layers")
             for key in given:
-                whole = isinstance(key, int | np.integer) and not isinstance(key, bool)
-                check_type(key if whole else str(key), int | np.integer, where, "A position is a whole number")
+                if isinstance(key, bool) or not isinstance(key, int | np.integer):
+                    raise TypeError(f"[{where}] A position is a whole number. Received {key!r}.")
                 require(key != 0, where, "Layer 0 is the input, which has no cost", f"{name} of layer 0")
                 require(key in self.costs, where, f"{name} has keys of costs", key)
             object.__setattr__(self, name, {int(key): value for key, value in given.items()})
         require(len(self.costs) > 0, where, "At least one layer has a cost", "none")
         for cost in self.costs.values():
-            rule = "The cost of a layer is a SquaredError() or CrossEntropy()"
-            check_type(cost, SquaredError | CrossEntropy, where, rule)
+            if _kind(cost) is None:
+                rule = "The cost of a layer is a SquaredError() or CrossEntropy()"
+                raise TypeError(f"[{where}] {rule}. Received {cost!r}.")
         for scale in self.scales.values():
-            require(0 < real(scale, where, "A scale") < math.inf, where, "A scale is positive and finite", scale)
+            positive = 0 < real(scale, where, "A scale") < math.inf
+            require(positive, where, "A scale is positive and finite", scale)
         for function in self.targets.values():
             if not callable(function):
                 raise TypeError(f"[{where}] targets are functions of y. Received {function!r}.")
@@ -163,7 +165,9 @@ class LayerCosts:
             targets = term.full_targets(model, y, where)
             if isinstance(term.cost, CrossEntropy):
                 _check_probabilities(targets, where)
-            layers.append((_kind(term.cost), targets, starts[term.position] - first, term.scale))
+            kind = _kind(term.cost)
+            assert kind is not None
+            layers.append((kind, targets, starts[term.position] - first, term.scale))
         return model.core.bind_layer_costs(model.num_units - first, layers)
 
 

@@ -358,7 +358,8 @@ def training_cost(model: Model, cost: Cost) -> Cost:
     a^2 L is 16, and 64 for five or more hidden layers under the quadratic potential.
     """
     if not isinstance(cost, LayerCosts):
-        return _with_logit_scale(model, cost, -1)
+        given: Cost = _with_logit_scale(model, cost, -1)
+        return given
     terms_of(cost, model, "Trainer")  # refuses layers that the model does not have
     costs = {key: _with_logit_scale(model, given, key) for key, given in cost.costs.items()}
     return cost if costs == cost.costs else replace(cost, costs=costs)

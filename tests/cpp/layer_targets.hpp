@@ -31,8 +31,9 @@ struct LayerTargets {
     for (const auto& [begin, y, entropy, scale] : layers)
       for (Index j = 0; j < s.cols(); ++j) {
         const Eigen::ArrayXd at = s.col(j).segment(begin, y.rows()).array(), to = y.col(j).array();
-        sum(j) += scale * (entropy ? to.sum() * std::log((1.3 * at).exp().sum()) - 1.3 * (to * at).sum()
-                                   : (at - to).square().sum() / 2);
+        sum(j) +=
+            scale * (entropy ? to.sum() * std::log((1.3 * at).exp().sum()) - 1.3 * (to * at).sum()
+                             : (at - to).square().sum() / 2);
       }
     return sum;
   }

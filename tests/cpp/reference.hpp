@@ -82,8 +82,7 @@ class ReferenceNetwork {
     State<S> p = drive(s);
     for (std::size_t k = 0; k < topology_.num_free(); ++k)
       if (const State<S> force = force_on(k, nudge); force.size() > 0)
-        p.middleRows(layer(k).offset, layer(k).rows) +=
-            force / S(topology_.units(k).signal_gain());
+        p.middleRows(layer(k).offset, layer(k).rows) += force / S(topology_.units(k).signal_gain());
     out = by_layer(p, &Units::mobility<S>);
   }
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,

@@ -95,8 +95,8 @@ def decode(stored: Any) -> Any:
         return complex(decode(content["real"]), decode(content["imag"]))
     if name not in _STORED:
         raise ValueError(
-            "[replay] Costs, nudgings and solvers of the library can be replayed; a user's own class cannot, "
-            f"because a certificate does not contain its code. Received {name!r}."
+            "[replay] Costs, nudgings and solvers of the library can be replayed; a user's own class or "
+            f"function cannot, because a certificate does not contain its code. Received {name!r}."
         )
     return _STORED[name](**{key: _as_tuple(decode(entry)) for key, entry in content.items()})
 

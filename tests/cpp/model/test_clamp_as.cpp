@@ -66,7 +66,8 @@ template <class S>
 void check_states(Probe<S>& probe) {
   const State<S>&s = probe.s, &v = probe.v;
   const Index units = s.rows(), batch = s.cols();
-  const Index forced = units - probe.network.topology().state()[probe.network.topology().num_free() / 2].offset;
+  const Index forced =
+      units - probe.network.topology().state()[probe.network.topology().num_free() / 2].offset;
   const Nudge<S> nudge{
       random_two_parts<S>(probe.random, random_state(probe.random, forced, batch))};
   probe.compare("gradient", units, batch, [&](auto& e, auto& out) { e.gradient(s, out); });

@@ -65,7 +65,8 @@ TEST(LayerCosts, AreTheSumOfTheCostsByTheirFormulas) {
 TEST(LayerCosts, ObeyTheLawsOfACost) {
   Random random(3);
   const HopfieldNetwork<double> network({{"x", 2}, {"h", 4}, {"g", 3}, {"y", 2}}, chain(4));
-  for (const auto& chosen : std::vector<std::vector<std::size_t>>{{0, 1, 2}, {0, 2}, {0, 1}, {1}, {2}}) {
+  for (const auto& chosen :
+       std::vector<std::vector<std::size_t>>{{0, 1, 2}, {0, 2}, {0, 1}, {1}, {2}}) {
     const LayerTargets targets = random_layer_targets(network.topology(), random, batch, chosen);
     const LayerCosts<double> cost = targets.as<double>();
     check_cost(cost, targets.as<D>(), random_state(random, cost.num_rows(), batch));

@@ -136,8 +136,7 @@ class EQUIPROP_EXPORT AnyCost {
 
   template <class C>
   struct Model final : Interface {
-    explicit Model(C cost)
-        : c(std::move(cost)), outputs{{0, c.num_rows()}, c.stiffness()} {}
+    explicit Model(C cost) : c(std::move(cost)), outputs{{0, c.num_rows()}, c.stiffness()} {}
     Index num_rows() const override { return c.num_rows(); }
     Index batch() const override { return c.batch(); }
     double stiffness() const override { return c.stiffness(); }
