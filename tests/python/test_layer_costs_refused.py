@@ -125,6 +125,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         r"\[f\] LayerCosts needs the layers of a HopfieldNetwork. Received Bowl",
     ),
+    "a device": (
+        lambda: eq.verify.black_box(Bowl(), np.ones((1, 2)), [0], cost=LayerCosts({1: CE()})),
+        TypeError,
+        r"\[black_box\] LayerCosts needs the layers of a HopfieldNetwork",
+    ),
     "a trainer of such a model": (
         lambda: eq.Trainer(Bowl(), cost=LayerCosts({1: CE()})),
         TypeError,
