@@ -10,9 +10,8 @@ namespace equiprop {
 /// A cost of the units of one layer, and its factor in the sum.
 template <class S>
 struct LayerCost {
-  Index begin;  ///< first row of the layer, counted from the first row that the sum reads
-  AnyCost<S>
-      cost;  ///< cost C_k(s_k, y_k) of the units of the layer; its weights of samples are ignored
+  Index begin;       ///< first row of the layer, counted from the first row that the sum reads
+  AnyCost<S> cost;   ///< cost C_k(s_k, y_k) of its units; weights of samples are ignored
   double scale = 1;  ///< factor, positive
 };
 
