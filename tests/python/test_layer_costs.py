@@ -185,6 +185,22 @@ def test_nudged_states_are_those_of_the_oracle(name: str, nudging: Any) -> None:
     np.testing.assert_allclose(gradient.parameters, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "hard_sigmoid"])
+def test_a_nudged_sample_does_not_depend_on_its_batch(activation: str) -> None:
+    net, cost = chain(4, 6, 5, 3, activation=activation), COSTS["all"]
+    x, y = inputs(net, 40), labels(net, 40)
+    solver = eq.BlockUpdate(tolerance=1e-4, max_iterations=100, anderson=1)
+
+    def nudged(which: slice) -> np.ndarray:
+        energy = _core.f64.total_energy(net.clamp(x[which]), cost.bind(net, y[which], ""), 0.2)
+        state, *_ = _core.f64.relax(energy, solver.core, net.initial_state(len(y[which])))
+        return state
+
+    whole = nudged(slice(None))
+    for j in (0, 17, 39):
+        assert (nudged(slice(j, j + 1)) == whole[j]).all()
+
+
 def test_a_circle_of_complex_nudges_gives_the_limit() -> None:
     net, cost = chain(4, 6, 5, 3), COSTS["all"]
     free = eq.free_phase(net, inputs(net), solver=SHARP, on_failure="ignore")
