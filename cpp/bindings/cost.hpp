@@ -1,8 +1,8 @@
 #pragma once
-/// A cost together with its targets, for Python.
+/// Costs together with their targets, for Python.
 
 #include "arrays.hpp"
-#include "equiprop/model/any_model.hpp"
+#include "equiprop/model/layer_costs.hpp"
 
 namespace equiprop::bindings {
 
@@ -39,28 +39,56 @@ AnyCost<S> make_cost(CostKind kind, const Targets& y) {
   return CrossEntropy<S>(targets, kind.logit_scale);
 }
 
-/// A cost with its targets and with weights of the samples, which may be empty. `as` converts all to another scalar,
+/// A cost of one layer with its targets (units, batch); see LayerCost.
+template <class T>
+struct BoundLayer {
+  CostKind kind;
+  State<T> targets;
+  Index begin = 0;
+  double scale = 1;
+};
+
+/// Costs with their targets and with weights of the samples, which may be empty. `as` converts all to another scalar,
 /// for example to dual numbers for the exact limit.
 template <class T>
 struct BoundCost {
-  BoundCost(CostKind kind_, const Array<T>& y) : kind(kind_), targets(as_state<T>(y, -1, "cost")) {}
+  /// Creates the cost of the outputs.
+  BoundCost(CostKind kind, const Array<T>& y)
+      : layers{{kind, as_state<T>(y, -1, "cost")}}, rows(layers.front().targets.rows()) {}
+  /// Creates the costs of layers among the last `count` units of a state.
+  BoundCost(Index count, std::vector<BoundLayer<T>> costs) : layers(std::move(costs)), rows(count) {
+    cost();  // throws unless they fit together
+  }
 
   AnyCost<T> cost() const { return as<T>(); }
   template <class S>
   AnyCost<S> as() const {
-    return make_cost<S>(kind, targets).weighted(weights.template cast<RealOf<S>>());
+    return unweighted<S>().weighted(weights.template cast<RealOf<S>>());
   }
+  Index batch() const { return layers.front().targets.cols(); }
   /// Returns a copy with other weights. Throws InvalidArgument unless there is one finite weight >= 0 for each sample.
   BoundCost weighted(const Vector<T>& given) const {
     BoundCost other(*this);
     other.weights = weights_of<T>(given);
-    check_sample_weights(other.weights, targets.cols());
+    check_sample_weights(other.weights, batch());
     return other;
   }
 
-  CostKind kind;
-  State<T> targets;
+  std::vector<BoundLayer<T>> layers;
+  Index rows;  ///< number of the last units of a state that the cost reads
   PerSample<T> weights;
+
+ private:
+  template <class S>
+  AnyCost<S> unweighted() const {
+    const BoundLayer<T>& first = layers.front();
+    if (first.targets.rows() == rows && first.scale == 1)
+      return make_cost<S>(first.kind, first.targets);
+    std::vector<LayerCost<S>> costs;
+    for (const auto& [kind, targets, begin, scale] : layers)
+      costs.push_back({begin, make_cost<S>(kind, targets), scale});
+    return LayerCosts<S>(rows, std::move(costs));
+  }
 };
 
 }  // namespace equiprop::bindings

@@ -128,8 +128,8 @@ template <class T>
 void bind_cost(py::module_& m) {
   using C = BoundCost<T>;
   py::class_<C>(m, "Cost")
-      .def_property_readonly("num_outputs", [](const C& c) { return c.targets.rows(); })
-      .def_property_readonly("batch", [](const C& c) { return c.targets.cols(); })
+      .def_property_readonly("num_rows", [](const C& c) { return c.rows; })
+      .def_property_readonly("batch", &C::batch)
       .def_property_readonly("sample_weight",
                              [](const C& c) -> py::object {
                                if (c.weights.size() == 0) return py::none();
@@ -138,13 +138,17 @@ void bind_cost(py::module_& m) {
       .def("weighted", [](const C& c, const Vector<T>& weights) { return c.weighted(weights); })
       .def("state_gradient",
            [](const C& c, const Array<T>& s) {
-             auto out = new_state<T>(as_state<T>(s, -1, "cost").rows(), c.targets.cols());
+             auto out = new_state<T>(as_state<T>(s, -1, "cost").rows(), c.batch());
              cost_gradient<T>(c.cost(), as_state<T>(s, -1, "cost"), as_state<T>(out));
              return out;
            })
-      .def("value", [](const C& c, const Array<T>& o) {
-        PerSample<T> out(c.targets.cols());
-        c.cost().value(as_state<T>(o, c.targets.rows(), "cost"), out);
+      .def("value", [](const C& c, const Array<T>& s) {
+        const auto states = as_state<T>(s, -1, "cost");
+        require(states.rows() >= c.rows && states.cols() == c.batch(), "cost",
+                "The states have the units that the cost reads, for each sample.", states.rows(),
+                " units of ", states.cols(), " samples for ", c.rows, " of ", c.batch());
+        PerSample<T> out(c.batch());
+        c.cost().value(states.bottomRows(c.rows), out);
         return as_vector(out);
       });
   m.def("one_hot", [](const py::array_t<std::int64_t, py::array::c_style>& labels, Index outputs,
@@ -158,6 +162,13 @@ void bind_cost(py::module_& m) {
     return out;
   });
   m.def("bind_cost", [](const CostKind& kind, const Array<T>& y) { return C(kind, y); });
+  m.def("bind_layer_costs",
+        [](Index rows, const std::vector<std::tuple<CostKind, Array<T>, Index, double>>& costs) {
+          std::vector<BoundLayer<T>> layers;
+          for (const auto& [kind, y, begin, scale] : costs)
+            layers.push_back({kind, as_state<T>(y, -1, "cost"), begin, scale});
+          return C(rows, std::move(layers));
+        });
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ from equiprop.config import get_include as get_include
 from equiprop.config import set_num_threads as set_num_threads
 from equiprop.config import show_config as show_config
 from equiprop.costs import CrossEntropy as CrossEntropy
+from equiprop.costs import LayerCosts as LayerCosts
 from equiprop.costs import SquaredError as SquaredError
 from equiprop.couplings import Convolution as Convolution
 from equiprop.couplings import Dense as Dense

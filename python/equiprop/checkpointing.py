@@ -18,7 +18,7 @@ from equiprop.averaging import Average
 from equiprop.checks import check_type, real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
-from equiprop.costs import CrossEntropy, SquaredError
+from equiprop.costs import CrossEntropy, LayerCosts, SquaredError
 from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import Lock
 from equiprop.health import Health
@@ -96,7 +96,7 @@ def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[s
 _KINDS: Mapping[str, Any] = {
     "second_phase": EquilibriumPropagation | RecurrentBackpropagation,
     "optimizer": SGD | Adam,
-    "cost": SquaredError | CrossEntropy,
+    "cost": SquaredError | CrossEntropy | LayerCosts,
     "schedule": partial | None,
     "history": list,
     "steps": int,
@@ -109,8 +109,10 @@ _KINDS: Mapping[str, Any] = {
 }
 _PICKLE = "Use pickle.dump(trainer, file) to keep this Trainer."
 _CURES = {
+    "cost": "Use LayerCosts without functions of targets, or pickle.dump(trainer, file) if they are "
+    "functions of a module.",
     "schedule": "Use constant(), cosine(), another schedule of equiprop.optimizers, or "
-    "pickle.dump(trainer, file) if the schedule is a function of a module."
+    "pickle.dump(trainer, file) if the schedule is a function of a module.",
 }
 
 

@@ -18,9 +18,15 @@ from numpy.typing import NDArray
 from equiprop.activations import Activation, activation, is_unbounded
 from equiprop.arrays import Array
 from equiprop.centring import Centre
+<<<<<<< HEAD
 from equiprop.costs import Cost, CrossEntropy
 from equiprop.couplings import Coupling, Dense, Identity, diagonal, driven_by_input, is_lateral, symmetrize
 from equiprop.image_defaults import Probe, input_reads, kernel_reads, orthogonal, step_norm
+=======
+from equiprop.costs import Cost, CrossEntropy, LayerCosts, terms_of
+from equiprop.couplings import Coupling, Dense, Identity, diagonal, is_lateral, symmetrize
+from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
+>>>>>>> h-costs
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
@@ -294,14 +300,15 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     which in wide layers is limited to 1.25 c h; for the input, by the rate times sum_i |x_i| over what a unit
     reads, which is c h. The taps of inner kernels are taken as incoherent. Couplings within a layer have half
     the rate. The rate of a bias is c h / 40;
-    that of an output bias is also divided by the logit scale.
+    that of a layer with a cross-entropy is also divided by its logit scale.
     """
     units = _units(net)
     hidden = max(len(net.layers) - 2, 1)
     size = RATE / max(hidden, hidden**2 / DEEP)
     mean = float(np.abs(np.asarray(x, dtype=np.float64)).mean())
     rates = {f"b{k}": size * unit.half_width / 40 for k, unit in enumerate(units[1:], start=1)}
-    rates[f"b{len(units) - 1}"] /= logit_scale(cost)
+    for term in terms_of(cost, net, "Trainer"):
+        rates[f"b{term.position % len(units)}"] /= logit_scale(term.cost)
     blocks, layers = net.blocks, net.layers
     for i, coupling in _named(net):
         if isinstance(coupling, Identity):
@@ -343,26 +350,37 @@ def logit_scale(cost: Any) -> float:
     return cost.scale if isinstance(cost, CrossEntropy) else 1.0
 
 
-def output_slope(model: Model) -> float:
-    """Return the slope L of the outputs of a network; 1 for another model."""
+def layer_slope(model: Model, position: int) -> float:
+    """Return the slope L of a layer of a network; 1 for another model."""
     if not isinstance(model, HopfieldNetwork):
         return 1.0
-    return unit_of(activation(model.layers[-1].activation), model.potential).slope
+    return unit_of(activation(model.layers[position].activation), model.potential).slope
 
 
 def training_cost(model: Model, cost: Cost) -> Cost:
-    """Return a cost whose logit scale a is set for a cross-entropy, with outputs of slope L.
+    """Return a cost whose logit scale a is set for each cross-entropy, with units of slope L.
 
     a^2 L is 16, and 64 for five or more hidden layers under the quadratic potential.
     """
+    if not isinstance(cost, LayerCosts):
+        given: Cost = _with_logit_scale(model, cost, -1)
+        return given
+    terms_of(cost, model, "Trainer")  # refuses layers that the model does not have
+    costs = {key: _with_logit_scale(model, given, key) for key, given in cost.costs.items()}
+    return cost if costs == cost.costs else replace(cost, costs=costs)
+
+
+def _with_logit_scale(model: Model, cost: Any, position: int) -> Any:
+    """Return the cost of one layer with its logit scale set."""
     if not isinstance(cost, CrossEntropy) or cost.logit_scale is not None:
         return cost
     quadratic = isinstance(model, HopfieldNetwork) and model.potential == "quadratic"
     scale = DEEP_QUADRATIC_LOGIT_SCALE if quadratic and _is_deep(model) else LOGIT_SCALE
-    return replace(cost, logit_scale=scale / math.sqrt(output_slope(model)))
+    return replace(cost, logit_scale=scale / math.sqrt(layer_slope(model, position)))
 
 
 def training_beta(model: Model, cost: Cost) -> float:
+<<<<<<< HEAD
     """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a.
 
     Under the quadratic potential, L of unbounded outputs is at least 1, because their curvature is 1.
@@ -371,6 +389,15 @@ def training_beta(model: Model, cost: Cost) -> float:
     if isinstance(model, HopfieldNetwork) and model.potential == "quadratic":
         slope = max(slope, 1.0) if is_unbounded(activation(model.layers[-1].activation)) else slope
     return BETA / (logit_scale(cost) ** 2 * slope)
+=======
+    """Return the nudging factor 1 / (4 a^2 L) for units of slope L and a logit scale a.
+
+    With costs of several layers it is that of the largest product of a^2 L and the scale of the cost.
+    """
+    terms = terms_of(cost, model, "Trainer")
+    curvatures = [t.scale * logit_scale(t.cost) ** 2 * layer_slope(model, t.position) for t in terms]
+    return BETA / max(curvatures, default=layer_slope(model, -1))
+>>>>>>> h-costs
 
 
 def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:

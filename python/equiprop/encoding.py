@@ -126,6 +126,8 @@ class Encoder:
             return {"tuple": [self.encode(v, part) for v in value]}
         if isinstance(value, Mapping) and all(type(key) is str for key in value):
             return {"mapping": {key: self.encode(v, f"{part}.{key}") for key, v in value.items()}}
+        if kind is dict and all(type(key) is int for key in value):
+            return {"numbered": [[key, self.encode(v, f"{part}.{key}")] for key, v in value.items()]}
         if isinstance(value, list) and kind is list:
             records = {type(v) for v in value}
             if len(records) == 1 and _CLASSES.get((record := records.pop()).__name__) is record:
@@ -185,6 +187,8 @@ def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
     ((kind, content),) = value.items()
     if kind == "mapping":
         return {key: _decode(v, arrays) for key, v in content.items()}
+    if kind == "numbered":
+        return {int(key): _decode(v, arrays) for key, v in content}
     if kind == "tuple":
         return tuple(_decode(v, arrays) for v in content)
     if kind == "complex":

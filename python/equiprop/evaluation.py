@@ -14,7 +14,7 @@ from equiprop.dataset import Dataset
 from equiprop.history import Evaluation
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
-from equiprop.results import Outcome, Status
+from equiprop.results import FixedPoint, Outcome, Status
 from equiprop.scaling import Scaling
 from equiprop.solvers import FreeSolver, free_phase
 
@@ -26,11 +26,11 @@ def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tupl
     """Return error and mean cost on a data set, with its weights, and the outcome of the free phases."""
     errors, objectives, outcomes = [], [], []
     for x, y in dataset_batches(data, model.dtype):
-        outputs, outcome = _relaxed(model, solver, x)
+        free = free_phase(model, x, solver=solver, on_failure="ignore")
         bound = bind_cost(cost, model, y, len(x), "Trainer.evaluate")
-        objectives.append(bound.value(outputs))
-        errors.append(sample_errors(outputs, y, data.is_classification))
-        outcomes.append(outcome)
+        objectives.append(bound.value(free.state))
+        errors.append(sample_errors(free.outputs, y, data.is_classification))
+        outcomes.append(_outcome_of(free))
     outcome = _joined(outcomes)
     evaluation = Evaluation(
         mean_error(np.concatenate(errors), data.is_classification, data.sample_weight),
@@ -49,9 +49,12 @@ def predict(model: Model, solver: FreeSolver, batches: Iterable[Array]) -> tuple
 def _relaxed(model: Model, solver: FreeSolver, x: Array) -> tuple[Array, Outcome]:
     """Return outputs and outcome of a free phase, without its inputs and states, which may be large."""
     free = free_phase(model, x, solver=solver, on_failure="ignore")
+    return free.outputs.copy(), _outcome_of(free)
+
+
+def _outcome_of(free: FixedPoint) -> Outcome:
     numbers = (free.status, free.iterations, free.residual, free.fallbacks, free.error_estimate)
-    outcome = Outcome(*numbers, advice=free.advice)
-    return free.outputs.copy(), outcome
+    return Outcome(*numbers, advice=free.advice)
 
 
 def array_batches(x: Array) -> list[Array]:

@@ -102,7 +102,7 @@ def equilibrium_propagation(
     free : FixedPoint
         Result of `free_phase` with the present parameters of the model.
     y : (batch, outputs) array, or (batch,) integer labels
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     nudging : Nudging
         Nudging factors beta and their weights.
     solver : BlockUpdate, FixedPointIteration or Euler, optional
@@ -161,7 +161,7 @@ def recurrent_backpropagation(
     free : FixedPoint
         Result of `free_phase` with the present parameters of the model.
     y : (batch, outputs) array, or (batch,) integer labels
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     linear_solver : ConjugateGradient, Richardson, Neumann or GMRES
         ConjugateGradient needs a symmetric Hessian; use GMRES for a model without an energy.
     sample_weight : (batch,) array, optional
@@ -216,7 +216,7 @@ def backpropagation_through_time(
         Result of ``free_phase(..., record=True)`` with the present parameters, by Euler or
         FixedPointIteration with ``tolerance=0`` (every sample takes every step) and ``anderson=0``.
     y : (batch, outputs) array, or (batch,) integer labels
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     sample_weight : (batch,) array, optional
         Weights w_i of the samples, at least 0, of the objective J = sum_i w_i C_i / batch; by default 1.
 

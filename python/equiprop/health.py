@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from equiprop.arrays import Array, as_codes_or_targets
-from equiprop.costs import Cost, CrossEntropy, SquaredError
+from equiprop.costs import Cost, CrossEntropy, terms_of
 from equiprop.model_interface import Model
 
 #: An objective beyond this multiple of its start has run away.
@@ -82,7 +82,7 @@ class Health:
     def begin(self, model: Model, cost: Cost, y: Any) -> None:
         """Keep the parameters before the first step, and the objective of outputs that are 0."""
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
-        self.start = objective_of_zero(cost, model.num_outputs, targets)
+        self.start = objective_of_zero(cost, model, targets)
         self.keep(model, 0)
 
     def begin_run(self) -> None:
@@ -109,7 +109,7 @@ class Health:
         if self.recent <= _RUNAWAY * self.start:
             return False
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
-        self.start = max(self.start, objective_of_zero(cost, model.num_outputs, targets))
+        self.start = max(self.start, objective_of_zero(cost, model, targets))
         if self.recent <= _RUNAWAY * self.start:
             return False
         self.recent = self.start  # the parameters may be restored
@@ -148,10 +148,15 @@ def _ratio(update: Array, parameters: Array) -> float:
     return math.sqrt(change / size) if 0 < size < math.inf else math.nan
 
 
-def objective_of_zero(cost: Cost, outputs: int, y: Array) -> float:
-    """Return the mean cost of outputs that are 0 for targets or labels y; 0 for a cost that is not known."""
-    if isinstance(cost, CrossEntropy):
-        return math.log(outputs)
-    if isinstance(cost, SquaredError):
-        return 0.5 if y.ndim == 1 else 0.5 * float(np.square(y, dtype=np.float64).sum(axis=1).mean())
-    return 0.0
+def objective_of_zero(cost: Cost, model: Model, y: Array) -> float:
+    """Return the mean cost of states that are 0 for targets or labels y; 0 for a cost that is not known."""
+    total = 0.0
+    for term in terms_of(cost, model, "Trainer.step"):
+        targets = term.targets(model, y, "Trainer.step")
+        if isinstance(term.cost, CrossEntropy):
+            total += term.scale * math.log(term.units)
+        elif targets.ndim == 1:
+            total += term.scale * 0.5
+        else:
+            total += term.scale * 0.5 * float(np.square(targets, dtype=np.float64).sum(axis=1).mean())
+    return total

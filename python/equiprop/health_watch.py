@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from equiprop.arrays import Array, as_codes_or_targets
+from equiprop.costs import Cost, cost_of_outputs
 from equiprop.dataset import Dataset
 from equiprop.health import Health
 from equiprop.health_probe import MARGINS, PROBED, Probe, probe
@@ -33,6 +34,7 @@ class Watched(Protocol):
 
     model: Model
     optimizer: Optimizer
+    cost: Cost
     solver: FreeSolver | None
     history: list[Epoch]
     steps: int
@@ -59,7 +61,8 @@ def watch_end(trainer: Watched, data: Any, records: Sequence[Epoch]) -> None:
     records : sequence of Epoch
         Records of the training.
     """
-    guessing = _guessing(data)
+    trains_outputs = cost_of_outputs(trainer.cost, trainer.model, "Trainer.fit") is not None
+    guessing = _guessing(data) if trains_outputs else 0.0
     at_chance = guessing > 0.1 and trainer.steps >= EARLY and records[-1].train_error >= _CHANCE * guessing
     due = at_chance or trainer.steps >= max(EARLY, _AT_END * trainer._health.probed)
     run = run_of(trainer, _probe(trainer) if due else None, at_chance)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.costs import Cost, CrossEntropy
+from equiprop.costs import Cost, CrossEntropy, cost_of_outputs
 from equiprop.dataset import Dataset
 from equiprop.evaluation import dataset_inputs, input_batches, input_samples, measure, predict
 from equiprop.history import Evaluation
@@ -184,11 +184,12 @@ class Predictor:
         [1.0, 1.0]
         """
         where = "Trainer.predict_proba"
-        if not isinstance(self.cost, CrossEntropy):
+        cost = cost_of_outputs(self.cost, self.averaged_model, where)
+        if not isinstance(cost, CrossEntropy):
             raise ValueError(
                 f"[{where}] Probabilities need a Trainer with cost=CrossEntropy(). Received {self.cost!r}."
             )
         self._require_classes(where)
-        outputs = self.cost.scale * self.predict(x, scale=scale)
+        outputs = cost.scale * self.predict(x, scale=scale)
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))

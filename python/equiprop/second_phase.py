@@ -75,7 +75,8 @@ class EquilibriumPropagation:
     ----------
     nudging : Nudging, optional
         Nudging factors and weights of the nudged phases. By default centered(1/4); a Trainer divides 1/4 by
-        the slope L of the outputs, and by a^2 for a cross-entropy of logit scale a.
+        the slope L of the outputs, and by a^2 for a cross-entropy of logit scale a; for LayerCosts, by the
+        largest scale * a^2 L of its layers.
     solver : FreeSolver, optional
         Solver of the nudged phases; by default that of the free phase.
     symmetrize : bool

@@ -10,8 +10,8 @@ import numpy as np
 
 from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
-from equiprop.costs import Cost, CrossEntropy, SquaredError
-from equiprop.defaults import logit_scale, output_slope
+from equiprop.costs import Cost, CrossEntropy, SquaredError, Term, terms_of
+from equiprop.defaults import layer_slope, logit_scale
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
@@ -54,36 +54,58 @@ def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
     """Raise ValueError if no training of `model` with this cost and second phase can succeed.
 
     The cross-entropy needs logits that differ by log(classes - 1) + 3 for a probability of 95 %. A nudge by a
+<<<<<<< HEAD
     negative beta needs -beta kappa < c, with kappa the second derivative of the cost and c the curvature of
     the energy in unbounded outputs: otherwise the nudged energy has no minimum.
+=======
+    negative beta needs -beta kappa L < 1, with kappa the second derivative of the cost and L the slope of
+    unbounded units: otherwise the nudged energy has no minimum.
+>>>>>>> h-costs
     """
     if not isinstance(model, HopfieldNetwork):
         return
-    low, high = output_range(activation(model.layers[-1].activation))
-    if isinstance(cost, CrossEntropy):
-        _check_logits(model.num_outputs, cost.scale, high - low)
-    if isinstance(phase, EquilibriumPropagation) and math.isinf(high - low):
-        _check_negative_beta(model, cost, phase)
+    stiffness = 0.0
+    for term in terms_of(cost, model, "Trainer"):
+        low, high = output_range(activation(model.layers[term.position].activation))
+        if isinstance(term.cost, CrossEntropy):
+            _check_logits(term, high - low, _is_output(term, model))
+        if math.isinf(high - low):
+            bound = 0.5 * logit_scale(term.cost) ** 2 if isinstance(term.cost, CrossEntropy) else 1.0
+            stiffness = max(stiffness, term.scale * bound * layer_slope(model, term.position))
+    if isinstance(phase, EquilibriumPropagation) and stiffness > 0:
+        _check_negative_beta(1 / stiffness, phase)
 
 
-def _check_logits(classes: int, scale: float, width: float) -> None:
+def _is_output(term: Term, model: HopfieldNetwork) -> bool:
+    return term.position in (-1, len(model.layers) - 1)
+
+
+def _check_logits(term: Term, width: float, is_output: bool) -> None:
+    scale, classes = logit_scale(term.cost), term.units
+    name = "outputs" if is_output else f"layer {term.position}"
     if classes < 2:
+        unit = "output" if is_output else f"unit of layer {term.position}"
         raise ValueError(
-            "[Trainer] CrossEntropy needs one output for each class, at least two. Received one output."
+            f"[Trainer] CrossEntropy needs one {unit} for each class, at least two. Received one {unit}."
         )
     needed = math.log(classes - 1) + 3 if classes > 2 else 3.0
     if scale * width < needed:
+        linear = "output_activation='linear'" if is_output else "a linear activation"
         raise ValueError(
             f"[Trainer] CrossEntropy needs logits that differ by {needed:.3g}; use "
-            f"output_activation='linear', or CrossEntropy(logit_scale={needed / width:.3g}). Received "
-            f"outputs in a range of {width:g} with the logit scale {scale:g}."
+            f"{linear}, or CrossEntropy(logit_scale={needed / width:.3g}). Received "
+            f"{name} in a range of {width:g} with the logit scale {scale:g}."
         )
 
 
+<<<<<<< HEAD
 def _check_negative_beta(model: HopfieldNetwork, cost: Cost, phase: EquilibriumPropagation) -> None:
     stiffness = {SquaredError: 1.0, CrossEntropy: 0.5 * logit_scale(cost) ** 2}.get(type(cost), 0.0)
     curvature = _least_curvature(model)
     limit = curvature / max(stiffness, 1e-300)
+=======
+def _check_negative_beta(limit: float, phase: EquilibriumPropagation) -> None:
+>>>>>>> h-costs
     lowest = min((beta for rule in phase.rule.rules for beta, _ in rule), default=0.0)
     if -lowest >= limit and curvature > 0:  # without a minimum at beta = 0, the free phase says so
         raise ValueError(
@@ -111,15 +133,22 @@ def _least_curvature(net: HopfieldNetwork) -> float:
 
 
 def check_targets(model: Model, cost: Any, y: Array) -> None:
-    """Raise ValueError if real targets of a squared error lie outside the range of the outputs."""
-    if not isinstance(model, HopfieldNetwork) or not isinstance(cost, SquaredError):
+    """Raise ValueError if real targets of a squared error lie outside the range of their layer.
+
+    Targets that a function of LayerCosts returns are not known before training, and not checked.
+    """
+    if not isinstance(model, HopfieldNetwork) or y.ndim == 1:
         return
-    if y.ndim == 1:
-        return
-    low, high = output_range(activation(model.layers[-1].activation))
     smallest, largest = float(y.min()), float(y.max())
-    if smallest < low or largest > high:
-        raise ValueError(
-            f"[Trainer.fit] Targets lie in the range of the outputs, {low:g} to {high:g}; use "
-            f"output_activation='linear', or scale the targets. Received {smallest:g} to {largest:g}."
-        )
+    for term in terms_of(cost, model, "Trainer.fit"):
+        low, high = output_range(activation(model.layers[term.position].activation))
+        if term.function is not None or not isinstance(term.cost, SquaredError):
+            continue
+        if smallest < low or largest > high:
+            output = _is_output(term, model)
+            name = "the outputs" if output else f"layer {term.position}"
+            linear = "output_activation='linear'" if output else "a linear activation"
+            raise ValueError(
+                f"[Trainer.fit] Targets lie in the range of {name}, {low:g} to {high:g}; use "
+                f"{linear}, or scale the targets. Received {smallest:g} to {largest:g}."
+            )

@@ -61,7 +61,7 @@ class Trainer(Starter):
         Method that computes the gradient.
     optimizer : SGD, Adam or another `Optimizer`
         By default Adam with one rate for each block, computed from the network and its first data.
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     solver : FreeSolver, optional
         Solver of the free phase, and of the nudged phases if `second_phase` has no solver; by default
         block updates if the model supports them, otherwise damped fixed-point iteration for a

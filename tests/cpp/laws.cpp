@@ -201,15 +201,25 @@ void check_samples(const EnergyFamily& family, const State<double>& s) {
                "mixed_input_product of some samples");
 }
 
-/// The mobility is dT/d(force), for a force on the outputs and for a force on all units.
+/// Returns the numbers of the last units on which a force may act: those of the last one, two, ... layers, or only the
+/// outputs of a model without layers; and all units.
+std::vector<Index> forced_rows(const AnyEnergy<double>& energy) {
+  std::vector<Index> rows{energy.num_outputs(), energy.num_units()};
+  for (const Block& layer : energy.layers()) rows.push_back(energy.num_units() - layer.offset);
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  return rows;
+}
+
+/// The mobility is dT/d(force), for a force on the outputs, on more layers, and on all units.
 void check_mobility(const EnergyFamily& family, const State<double>& s) {
   const AnyEnergy<D> energy = family.dual_energy();
   const Index batch = s.cols();
   State<double> mobility(s.rows(), batch);
   family.energy().mobility(s, {}, mobility);
-  for (const Index forced : {energy.num_outputs(), energy.num_units()}) {
+  for (const Index forced : forced_rows(family.energy())) {
     const Nudge<D> nudge{
-        dual(State<double>::Zero(forced, batch), State<double>::Ones(forced, batch)), D(0)};
+        dual(State<double>::Zero(forced, batch), State<double>::Ones(forced, batch))};
     State<D> image(s.rows(), batch);
     energy.fixed_point_map(s.cast<D>(), nudge, image);
     expect_close(mobility.bottomRows(forced), derivative(image).bottomRows(forced), rounding,
@@ -217,9 +227,9 @@ void check_mobility(const EnergyFamily& family, const State<double>& s) {
   }
 }
 
-/// Kernels and dual numbers give the same T(s) under a force on the outputs and under a force on all units.
+/// Kernels and dual numbers give the same T(s) under a force on the outputs, on more layers, and on all units.
 void check_forced_map(const EnergyFamily& family, const State<double>& s, Random& random) {
-  for (const Index forced : {family.energy().num_outputs(), s.rows()}) {
+  for (const Index forced : forced_rows(family.energy())) {
     const State<double> force = random_state(random, forced, s.cols());
     State<double> image(s.rows(), s.cols());
     State<D> expected(s.rows(), s.cols());

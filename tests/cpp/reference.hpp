@@ -80,9 +80,9 @@ class ReferenceNetwork {
   }
   void mobility(const ConstStateRef<S>& s, const Nudge<S>& nudge, StateRef<S> out) const {
     State<S> p = drive(s);
-    if (nudge.force.size() > 0)
-      p.bottomRows(num_outputs()) +=
-          nudge.force / S(topology_.units(topology_.num_free() - 1).signal_gain());
+    for (std::size_t k = 0; k < topology_.num_free(); ++k)
+      if (const State<S> force = force_on(k, nudge); force.size() > 0)
+        p.middleRows(layer(k).offset, layer(k).rows) += force / S(topology_.units(k).signal_gain());
     out = by_layer(p, &Units::mobility<S>);
   }
   void transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& nudge,
@@ -110,6 +110,20 @@ class ReferenceNetwork {
 
  private:
   const Block& layer(std::size_t k) const { return topology_.state()[k]; }
+  /// Returns the force of a nudge on a layer, (units, batch), or nothing.
+  State<S> force_on(std::size_t k, const Nudge<S>& nudge) const {
+    if (nudge.force.size() == 0) return {};
+    State<S> whole = State<S>::Zero(num_units(), nudge.force.cols());
+    whole.bottomRows(nudge.force.rows()) = nudge.force;
+    const bool reached = layer(k).offset >= num_units() - nudge.force.rows();
+    return reached ? State<S>(whole.middleRows(layer(k).offset, layer(k).rows)) : State<S>();
+  }
+  /// Returns the stiffness of a nudge on a layer.
+  S stiffness_on(std::size_t k, const Nudge<S>& nudge) const {
+    Parameters<S> whole = Parameters<S>::Zero(num_units());
+    whole.tail(nudge.stiffness.size()) = nudge.stiffness;
+    return whole(layer(k).offset);
+  }
   const Block& from(std::size_t coupling) const {
     return layer(static_cast<std::size_t>(topology_.couplings()[coupling].source()) - 1);
   }
@@ -163,11 +177,10 @@ class ReferenceNetwork {
                                    const State<S>*, S, StateRef<S>) const;
   void respond(Response response, std::size_t k, const ConstStateRef<S>& s, const Nudge<S>& nudge,
                StateRef<S>& out) const {
-    const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
-    const State<S> p = drive(s), u = signal(s);
+    const State<S> p = drive(s), u = signal(s), force = force_on(k, nudge);
     (topology_.units(k).*response)(p.middleRows(layer(k).offset, layer(k).rows),
                                    u.middleRows(layer(k).offset, layer(k).rows),
-                                   forced ? &nudge.force : nullptr, nudge.stiffness,
+                                   force.size() > 0 ? &force : nullptr, stiffness_on(k, nudge),
                                    out.middleRows(layer(k).offset, layer(k).rows));
   }
   bool pulls_on_itself(std::size_t k) const {
@@ -185,12 +198,12 @@ class ReferenceNetwork {
         });
     const double bound = 1.001 * std::min(w.cwiseAbs().colwise().sum().maxCoeff(),
                                           std::sqrt((w.transpose() * w).norm()));
-    const bool forced = k + 1 == topology_.num_free() && nudge.force.size() > 0;
-    const S stiffness = forced ? nudge.stiffness : S(0);
+    const State<S> outside = force_on(k, nudge);
+    const S stiffness = stiffness_on(k, nudge);
     const auto [pull, step] = topology_.units(k).damping(bound, real_part(stiffness));
     const State<S> at = before.middleRows(begin, units);
     State<S> force = S(pull) * at, next = at;
-    if (forced) force += nudge.force;
+    if (outside.size() > 0) force += outside;
     topology_.units(k).template descend<S>(drive(before).middleRows(begin, units),
                                            signal(before).middleRows(begin, units), &force,
                                            stiffness + S(pull), next);

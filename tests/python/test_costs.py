@@ -61,7 +61,7 @@ def test_labels_are_one_hot(cost: Any, dtype: str) -> None:
     by_label, by_target = (cost.bind(net, y, "") for y in (np.array([2, 0, 1]), np.eye(3)[[2, 0, 1]]))
     np.testing.assert_array_equal(by_label.value(o), by_target.value(o))
     assert by_label.value(o).dtype == np.dtype(dtype)
-    assert (by_label.batch, by_label.num_outputs) == (3, 3)
+    assert (by_label.batch, by_label.num_rows) == (3, 3)
 
 
 def test_soft_labels_may_be_rounded_to_single_precision() -> None:

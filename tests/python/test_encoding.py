@@ -65,6 +65,7 @@ things = st.recursive(
         st.lists(inner, max_size=3)
         | st.lists(inner, max_size=3).map(tuple)
         | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+        | st.dictionaries(st.integers(), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -90,7 +91,9 @@ def test_fields_are_stored_unless_they_say_no(monkeypatch: pytest.MonkeyPatch) -
     assert twin.scratch == "new"
 
 
-@pytest.mark.parametrize("thing", [{1: 2}, {1, 2}, b"bytes", np.array([1j]), object(), np.bool_(True)])
+@pytest.mark.parametrize(
+    "thing", [{1.5: 2}, {1: 2, "a": 3}, {True: 2}, {1, 2}, b"bytes", np.array([1j]), object(), np.bool_(True)]
+)
 def test_what_cannot_be_stored_is_refused_with_its_place(thing: Any) -> None:
     with pytest.raises(NotEncodable) as refusal:
         Encoder().encode({"a": [thing]}, "part")

@@ -136,7 +136,7 @@ class OwnCost:
 def test_a_cost_of_ones_own_needs_its_code(tmp_path: Path) -> None:
     net = chain(3, 3, 2, potential="quadratic")
     verify.limit(net, inputs(net, 1), labels(net, 1), cost=OwnCost()).save(tmp_path / "report.json")
-    with pytest.raises(ValueError, match=r"a user's own class cannot, .* Received '.*OwnCost'"):
+    with pytest.raises(ValueError, match=r"a user's own class or function cannot, .* Received '.*OwnCost'"):
         verify.replay(tmp_path / "report.json")
 
 

@@ -63,8 +63,8 @@ def test_energy_and_all_derivatives(kind: str, seed: int) -> None:
     assert_close(clamped.mixed_derivative_product(s, v), second[2], "d/dtheta <v, dE/ds>")
 
 
-def implicit_gradients(net: eq.HopfieldNetwork, x: Any, y: Any, s_star: Any) -> tuple[Any, Any]:
-    """Return dJ/dtheta and dJ/dx of the mean squared error, by the Hessian of autograd on the free units."""
+def implicit_gradients(net: eq.HopfieldNetwork, x: Any, force: Any, s_star: Any) -> tuple[Any, Any]:
+    """Return dJ/dtheta and dJ/dx for dC/ds = force, by the Hessian of autograd on the free units."""
     oracle, outputs = Oracle(net), net.num_outputs
     total, inputs = np.zeros(net.num_parameters), np.zeros_like(x)
     for j in range(len(x)):
@@ -77,10 +77,8 @@ def implicit_gradients(net: eq.HopfieldNetwork, x: Any, y: Any, s_star: Any) -> 
         if net.potential == "legendre":
             free[:-outputs] = (s_star[j, :-outputs] > 0) & (s_star[j, :-outputs] < 1)
         hessian = torch.autograd.functional.hessian(energy, state).numpy()
-        force = np.zeros(net.num_units)
-        force[-outputs:] = s_star[j, -outputs:] - y[j]
         adjoint = np.zeros(net.num_units)
-        adjoint[free] = np.linalg.solve(hessian[np.ix_(free, free)], force[free])
+        adjoint[free] = np.linalg.solve(hessian[np.ix_(free, free)], force[j, free])
         (slope,) = torch.autograd.grad(energy(state), state, create_graph=True)
         by_theta, by_input = torch.autograd.grad((slope * torch.tensor(adjoint)).sum(), [theta, one])
         total -= by_theta.numpy() / len(x)
@@ -100,14 +98,24 @@ def test_gradients_equal_implicit_differentiation(
     x, y = rng.random((2, net.num_inputs)), rng.random((2, 3))
     solver = eq.BlockUpdate(tolerance=1e-14, max_iterations=20000)
     free = eq.free_phase(net, x, solver=solver, on_failure="ignore")  # 1e-14 may be below the rounding error
-    theta, inputs = implicit_gradients(net, x, y, free.state)
-    rbp = eq.recurrent_backpropagation(
-        net, free, y, linear_solver=eq.GMRES(tolerance=1e-13), on_failure="ignore"
-    )
-    limit = eq.equilibrium_propagation(net, free, y, nudging=eq.exact_limit(), on_failure="ignore")
-    for gradient in (rbp, limit):
-        assert_close(gradient.parameters, theta, "dJ/dtheta", 1e-10)
-        assert_close(gradient.inputs, inputs, "dJ/dx", 1e-10)
+    part = next(iter(net.layer_slices.values()))  # the first hidden layer, which has a cost, too
+    goal = rng.random((2, part.stop - part.start))
+    both = eq.LayerCosts({1: eq.SquaredError(), -1: eq.SquaredError()}, {1: 0.3}, {1: lambda y: goal})
+    force = np.zeros_like(free.state)
+    force[:, -3:] = free.outputs - y
+    more = force.copy()
+    more[:, part] += 0.3 * (free.state[:, part] - goal)
+    for cost, slope in ((eq.SquaredError(), force), (both, more)):
+        theta, inputs = implicit_gradients(net, x, slope, free.state)
+        rbp = eq.recurrent_backpropagation(
+            net, free, y, cost=cost, linear_solver=eq.GMRES(tolerance=1e-13), on_failure="ignore"
+        )
+        limit = eq.equilibrium_propagation(
+            net, free, y, cost=cost, nudging=eq.exact_limit(), on_failure="ignore"
+        )
+        for gradient in (rbp, limit):
+            assert_close(gradient.parameters, theta, "dJ/dtheta", 1e-10)
+            assert_close(gradient.inputs, inputs, "dJ/dx", 1e-10)
 
 
 class Unrolled:

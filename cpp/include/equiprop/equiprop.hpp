@@ -48,6 +48,7 @@
 #include "equiprop/model/hopfield_relaxation.hpp"
 #include "equiprop/model/hopfield_terms.hpp"
 #include "equiprop/model/lateral_weights.hpp"
+#include "equiprop/model/layer_costs.hpp"
 #include "equiprop/model/layer_plan.hpp"
 #include "equiprop/model/scaling.hpp"
 #include "equiprop/model/shape.hpp"

@@ -74,6 +74,15 @@ Index HopfieldRelaxation<S>::output_block() const {
 }
 
 template <Scalar S>
+bool HopfieldRelaxation<S>::holds(Index block, Index unit) const {
+  const auto& layers = network().topology().blocks()[static_cast<std::size_t>(block)];
+  return std::any_of(layers.begin(), layers.end(), [&](std::size_t k) {
+    const Index row = unit - network().block(k).offset;
+    return row >= 0 && row < network().block(k).rows;
+  });
+}
+
+template <Scalar S>
 std::vector<Rows> HopfieldRelaxation<S>::carried(Index first) const {
   std::vector<bool> overwritten(network().num_free(), false);
   for (const auto k : network().topology().blocks()[static_cast<std::size_t>(first)])
@@ -105,20 +114,23 @@ void HopfieldRelaxation<S>::block_hessian_product(Index block, const ConstStateR
   fields_->multiply_in_kernel(s, v, block, out);
 }
 
-/// Returns the force on a layer, or nullptr. A force on all units is copied to scratch memory, which the next call
-/// overwrites.
+/// Returns the force on a layer, or nullptr. One of several layers is copied to scratch memory, which the next call for
+/// this layer overwrites.
 template <Scalar S>
 const State<S>* HopfieldRelaxation<S>::force_on(std::size_t layer, const Nudge<S>& nudge) const {
-  if (nudge.force.rows() > network().topology().num_outputs()) {
-    scratch_.force = rows_of(nudge.force, network().block(layer));
-    return &scratch_.force;
-  }
-  return layer + 1 == network().num_free() && nudge.force.size() > 0 ? &nudge.force : nullptr;
+  const Block& block = network().block(layer);
+  const Index first = block.offset - (network().topology().state().size() - nudge.force.rows());
+  if (first < 0 || nudge.force.size() == 0) return nullptr;
+  if (nudge.force.rows() == block.rows) return &nudge.force;
+  scratch_.forces.resize(network().num_free());
+  return &(scratch_.forces[layer] = nudge.force.middleRows(first, block.rows));
 }
 
 template <Scalar S>
 S HopfieldRelaxation<S>::stiffness_on(std::size_t layer, const Nudge<S>& nudge) const {
-  return layer + 1 == network().num_free() ? nudge.stiffness : S(0);
+  const Index from_end = network().topology().state().size() - network().block(layer).offset;
+  const Index first = nudge.stiffness.size() - from_end;
+  return first < 0 ? S(0) : nudge.stiffness(first);
 }
 
 /// Returns the response of a layer for the kernels, or nothing if they do not support it.

@@ -1,5 +1,7 @@
 #include "equiprop/model/total_energy.hpp"
 
+#include <algorithm>
+
 namespace equiprop {
 
 template <class S>
@@ -11,7 +13,7 @@ TotalEnergy<S>::TotalEnergy(const AnyEnergy<S>& energy, AnyCost<S> cost, S beta)
 template <class S>
 void TotalEnergy<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
   PerSample<S> cost(s.cols());
-  cost_.value(s.bottomRows(this->num_outputs()), cost);
+  cost_.value(s.bottomRows(cost_.num_rows()), cost);
   model().energy(s, out);
   out += beta_ * cost;
 }
@@ -41,26 +43,26 @@ void TotalEnergy<S>::transposed_hessian_vector_product(const ConstStateRef<S>& s
 template <class S>
 void TotalEnergy<S>::fixed_point_map(const ConstStateRef<S>& s, const Nudge<S>& outer,
                                      StateRef<S> out) const {
-  model().fixed_point_map(s, nudge(s, outer, 0.0), out);
+  model().fixed_point_map(s, nudge(s, outer), out);
 }
 
 template <class S>
 void TotalEnergy<S>::mobility(const ConstStateRef<S>& s, const Nudge<S>& outer,
                               StateRef<S> out) const {
-  model().mobility(s, nudge(s, outer, 0.0), out);
+  model().mobility(s, nudge(s, outer), out);
 }
 
 template <class S>
 void TotalEnergy<S>::transposed_map_product(const ConstStateRef<S>& s, const Nudge<S>& outer,
                                             const ConstStateRef<S>& v, StateRef<S> out) const {
-  const Index outputs = this->num_outputs();
+  const Index rows = cost_.num_rows();
   State<S> response(s.rows(), s.cols());
   mobility(s, outer, response);
   response.array() *= v.array();
-  model().transposed_map_product(s, nudge(s, outer, 0.0), v, out);
-  pull_.resize(outputs, s.cols());
-  cost_.hessian_vector_product(s.bottomRows(outputs), response.bottomRows(outputs), pull_);
-  out.bottomRows(outputs) -= beta_ * pull_;
+  model().transposed_map_product(s, nudge(s, outer), v, out);
+  pull_.resize(rows, s.cols());
+  cost_.hessian_vector_product(s.bottomRows(rows), response.bottomRows(rows), pull_);
+  out.bottomRows(rows) -= beta_ * pull_;
 }
 
 template <class S>
@@ -83,33 +85,44 @@ Index TotalEnergy<S>::num_blocks() const {
   return model().block_updates()->num_blocks();
 }
 
-/// Adds the outputs to the rows of the energy: their update depends on the gradient of the cost at s.
+template <class S>
+bool TotalEnergy<S>::holds(Index block, Index unit) const {
+  return model().block_updates()->holds(turned(block), unit);
+}
+
+/// Adds the layers of the cost to the rows of the energy: their update depends on the gradient of the cost at s.
 template <class S>
 std::vector<Rows> TotalEnergy<S>::carried(Index first) const {
   std::vector<Rows> rows = model().block_updates()->carried(turned(first));
   if (rows.empty()) return rows;
-  const Rows outputs{this->num_units() - this->num_outputs(), this->num_outputs()};
-  const Index end = rows.back().begin + rows.back().size;
-  if (end <= outputs.begin) rows.push_back(outputs);
+  const std::size_t of_energy = rows.size();
+  for (const CostedLayer& layer : cost_.layers()) {
+    const Rows added{first_row() + layer.rows.begin, layer.rows.size};
+    const auto covers = [&](const Rows& given) {
+      return given.begin <= added.begin && added.begin < given.begin + given.size;
+    };
+    const auto end = rows.begin() + static_cast<std::ptrdiff_t>(of_energy);
+    if (std::none_of(rows.begin(), end, covers)) rows.push_back(added);
+  }
   return rows;
 }
 
-/// Updates the block of the outputs first, because only it depends on the cost: from a free state no other block
-/// changes before it. The cost is replaced by a quadratic model with its own stiffness, which is exact for SquaredError
-/// and otherwise, for beta > 0, a majoriser, so each update still decreases F.
+/// Updates the block of the outputs first: if the cost acts on no other one, no other block changes before it from a free
+/// state. The cost is replaced by a quadratic model with the stiffness of each layer, which is exact for SquaredError and
+/// otherwise, for beta > 0, a majoriser, so each update still decreases F.
 template <class S>
 void TotalEnergy<S>::block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                                   PerSample<RealOf<S>>* change) const {
   model().block_updates()->block_update(
-      turned(block), block == 0 ? nudge(s, outer, cost_.stiffness()) : outer, s, change);
+      turned(block), acts_in(block) ? nudge(s, outer, Curvature::bounded) : outer, s, change);
 }
 
-/// Never skips the block of the outputs, because its update is exact only in the quadratic model of the cost.
+/// Never skips a block in which the cost acts, because its update is exact only in the quadratic model of the cost.
 template <class S>
 void TotalEnergy<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& outer, Index settled,
                               PerSample<RealOf<S>>& largest) const {
-  model().one_pass_residual()->residual(s, nudge(s, outer, 0.0), settled > 0 ? turned(settled) : -1,
-                                        largest);
+  const bool exact = settled >= 0 && !acts_in(settled);
+  model().one_pass_residual()->residual(s, nudge(s, outer), exact ? turned(settled) : -1, largest);
 }
 
 template <class S>
@@ -129,34 +142,52 @@ Index TotalEnergy<S>::turned(Index block) const {
   return (model().block_updates()->output_block() + block) % num_blocks();
 }
 
+/// Returns true if the cost acts on a layer in a block.
+template <class S>
+bool TotalEnergy<S>::acts_in(Index block) const {
+  const auto layers = cost_.layers();
+  return std::any_of(layers.begin(), layers.end(), [&](const CostedLayer& layer) {
+    return holds(block, first_row() + layer.rows.begin);
+  });
+}
+
 template <class S>
 void TotalEnergy<S>::add_cost_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                       StateRef<S>& out) const {
-  const Index outputs = this->num_outputs();
-  pull_.resize(outputs, s.cols());
-  cost_.hessian_vector_product(s.bottomRows(outputs), v.bottomRows(outputs), pull_);
-  out.bottomRows(outputs) += beta_ * pull_;
+  const Index rows = cost_.num_rows();
+  pull_.resize(rows, s.cols());
+  cost_.hessian_vector_product(s.bottomRows(rows), v.bottomRows(rows), pull_);
+  out.bottomRows(rows) += beta_ * pull_;
 }
 
-/// Stores dC/do at s in pull_.
+/// Stores dC/ds at s in pull_.
 template <class S>
 void TotalEnergy<S>::pull(const ConstStateRef<S>& s) const {
-  pull_.resize(this->num_outputs(), s.cols());
+  pull_.resize(cost_.num_rows(), s.cols());
   cost_.gradient(s.bottomRows(pull_.rows()), pull_);
 }
 
-/// Returns the outer nudge plus that of the cost, linearised at s with this stiffness.
+/// Returns the outer nudge plus that of the cost, linearised at s, with the bounds of its curvature as stiffness or without
+/// any.
 template <class S>
 const Nudge<S>& TotalEnergy<S>::nudge(const ConstStateRef<S>& s, const Nudge<S>& outer,
-                                      double stiffness) const {
-  const S k(static_cast<RealOf<S>>(stiffness));
+                                      Curvature curvature) const {
   pull(s);
-  pull_ = beta_ * (k * s.bottomRows(pull_.rows()) - pull_);
-  nudge_.stiffness = beta_ * k + outer.stiffness;
+  const auto own = s.bottomRows(pull_.rows());
+  nudge_.stiffness.setZero(std::max(pull_.rows(), outer.stiffness.size()));
+  nudge_.stiffness.tail(outer.stiffness.size()) = outer.stiffness;
+  for (const auto& [rows, bound] : cost_.layers()) {
+    const S k(static_cast<RealOf<S>>(curvature == Curvature::none ? 0 : bound));
+    auto force = pull_.middleRows(rows.begin, rows.size);
+    force = beta_ * (k * own.middleRows(rows.begin, rows.size) - force);
+    nudge_.stiffness.tail(pull_.rows()).segment(rows.begin, rows.size).array() += beta_ * k;
+  }
   if (outer.force.size() == 0) {
     nudge_.force = pull_;
   } else {
-    nudge_.force = outer.force;
+    const Index rows = std::max(pull_.rows(), outer.force.rows());
+    nudge_.force.setZero(rows, s.cols());
+    nudge_.force.bottomRows(outer.force.rows()) = outer.force;
     nudge_.force.bottomRows(pull_.rows()) += pull_;
   }
   return nudge_;

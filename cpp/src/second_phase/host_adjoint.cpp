@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <optional>
+
 #include "accuracy.hpp"
 #include "equiprop/base/parallel.hpp"
 #include "equiprop/second_phase/host_batch.hpp"
@@ -7,21 +10,30 @@
 namespace equiprop {
 namespace {
 
-/// The linear system of a network with two blocks, A = (D_a^-1 F; F^T D_o^-1), reduced to the block o of the outputs.
-/// Block a is eliminated exactly (Reid 1972), so conjugate gradients need half as many products for the same residual.
-/// dC/ds is 0 outside the outputs, and the iteration keeps all vectors 0 outside block o.
+/// The linear system of a network with two blocks, A = (D_a^-1 F; F^T D_o^-1), reduced to the block o in which the cost
+/// acts. Block a is eliminated exactly (Reid 1972), so conjugate gradients need half as many products for the same
+/// residual. dC/ds is 0 outside block o, and the iteration keeps all vectors 0 outside it.
 template <class S>
 class EliminatedBlock {
  public:
-  EliminatedBlock(const BlockUpdates<S>& blocks, const ConstStateRef<S>& s_star,
+  EliminatedBlock(const BlockUpdates<S>& blocks, Index kept, const ConstStateRef<S>& s_star,
                   const State<S>& mobility)
-      : blocks_(blocks), s_star_(s_star), mobility_(mobility), kept_(blocks.output_block()) {}
+      : blocks_(blocks), s_star_(s_star), mobility_(mobility), kept_(kept) {}
 
-  /// Returns the blocks of an energy if one of them can be eliminated, otherwise nullptr.
-  static const BlockUpdates<S>* of(const AnyEnergy<S>& energy) {
+  /// Returns the block in which the cost acts if the other one can be eliminated, otherwise nothing.
+  static std::optional<Index> kept(const AnyEnergy<S>& energy, const AnyCost<S>& cost) {
     const BlockUpdates<S>* blocks = energy.block_updates();
-    const bool two = blocks != nullptr && energy.conservative() && blocks->num_blocks() == 2;
-    return two && blocks->has_block_hessian() ? blocks : nullptr;
+    if (blocks == nullptr || !energy.conservative() || blocks->num_blocks() != 2) return {};
+    if (!blocks->has_block_hessian()) return {};
+    const Index first = energy.num_units() - cost.num_rows();
+    for (const Index block : {Index{0}, Index{1}}) {
+      const auto is_held = [&](const CostedLayer& layer) {
+        return blocks->holds(block, first + layer.rows.begin);
+      };
+      const auto layers = cost.layers();
+      if (std::all_of(layers.begin(), layers.end(), is_held)) return block;
+    }
+    return {};
   }
 
   /// Stores (D_o^-1 - F^T D_a F) v in out.
@@ -60,13 +72,13 @@ Report solve_samples(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
   energy.mobility(s_star, {}, mobility);
   cost_gradient<S>(cost, s_star, force);
   pushed.held = (mobility.array() == S(0)).colwise().any().transpose();
-  const BlockUpdates<S>* blocks = EliminatedBlock<S>::of(energy);
-  if (blocks != nullptr && std::holds_alternative<ConjugateGradient>(linear_solver)) {
-    EliminatedBlock<S> eliminated(*blocks, s_star, mobility);
-    const LinearOperator<S> kept = [&](const ConstStateRef<S>& v, StateRef<S> out) {
+  const std::optional<Index> kept = EliminatedBlock<S>::kept(energy, cost);
+  if (kept && std::holds_alternative<ConjugateGradient>(linear_solver)) {
+    EliminatedBlock<S> eliminated(*energy.block_updates(), *kept, s_star, mobility);
+    const LinearOperator<S> reduced = [&](const ConstStateRef<S>& v, StateRef<S> out) {
       eliminated.multiply(v, out);
     };
-    const LinearSystem<S> system{kept, mobility, force};
+    const LinearSystem<S> system{reduced, mobility, force};
     pushed.force = system.scale();
     const Report report = solve<S>(linear_solver, system, lambda);
     eliminated.complete(lambda, lambda);
@@ -130,7 +142,7 @@ void HostBatch<S>::solve_some(const LinearSolver& solver, Samples which, Slot at
 }
 
 /// Stores in sensitivity_ what one unit of error of the free state adds to the relative error of a sample's term: dC/ds
-/// changes by as much as the outputs, and the curvature changes the response in proportion to its gain.
+/// changes by as much as the units of the cost, and the curvature changes the response in proportion to its gain.
 template <Scalar S>
 void HostBatch<S>::take_sensitivity(Slot at, Slot lambda) {
   take_pull(at);

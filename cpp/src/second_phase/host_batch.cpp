@@ -8,9 +8,7 @@ namespace equiprop {
 template <Scalar S>
 HostBatch<S>::HostBatch(AnyEnergy<S> energy, AnyCost<S> cost)
     : energy_(std::move(energy)), cost_(cost.weighted({})), sample_weights_(cost.sample_weights()) {
-  require(cost_.num_outputs() == energy_.num_outputs(), "second_phase",
-          "Targets have one row for each output unit.", cost_.num_outputs(), " rows for ",
-          energy_.num_outputs(), " outputs");
+  check_cost(energy_, cost_);
 }
 
 /// Returns the memory of a slot, in the shape of a state.
@@ -84,10 +82,10 @@ void HostBatch<S>::forget_requests() {
   limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
 }
 
-/// Stores dC/ds of the outputs at the state in a slot in pull_, (outputs, batch).
+/// Stores dC/ds at the state in a slot in pull_, (rows, batch).
 template <Scalar S>
 void HostBatch<S>::take_pull(Slot at) {
-  pull_.resize(cost_.num_outputs(), samples());
+  pull_.resize(cost_.num_rows(), samples());
   cost_.gradient(states_[at].bottomRows(pull_.rows()), pull_);
 }
 
@@ -283,7 +281,7 @@ void HostBatch<S>::mixed_input(Slot at, Slot v, S weight, StateRef<S> out) const
 template <Scalar S>
 S HostBatch<S>::objective(Slot slot) const {
   PerSample<S> values(samples());
-  cost_.value(states_[slot].bottomRows(cost_.num_outputs()), values);
+  cost_.value(states_[slot].bottomRows(cost_.num_rows()), values);
   return weighted_mean<S>(values, sample_weights_);
 }
 

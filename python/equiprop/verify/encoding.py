@@ -12,7 +12,7 @@ from typing import Any, TypedDict, cast, get_args
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.costs import CrossEntropy, SquaredError
+from equiprop.costs import CrossEntropy, LayerCosts, SquaredError
 from equiprop.linear_solvers import LinearSolver
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, rebuild
@@ -21,7 +21,7 @@ from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import JSON
 
-_COSTS = (SquaredError, CrossEntropy)
+_COSTS = (SquaredError, CrossEntropy, LayerCosts)
 #: Dataclasses that are stored by their name and their fields.
 _STORED: Mapping[str, Any] = {
     kind.__name__: kind for kind in (Nudging, *_COSTS, *get_args(FreeSolver), *get_args(LinearSolver))
@@ -57,6 +57,8 @@ def encode(value: Any) -> JSON:
         return cast(JSON, encode_array(value))
     if isinstance(value, list | tuple):
         return [encode(entry) for entry in value]
+    if type(value) is dict:
+        return {"type": "mapping", "entries": [[key, encode(entry)] for key, entry in value.items()]}
     if isinstance(value, complex):
         return {"type": "complex", "real": encode(value.real), "imag": encode(value.imag)}
     if isinstance(value, float) and not math.isfinite(value):
@@ -85,14 +87,16 @@ def decode(stored: Any) -> Any:
     name = str(stored["type"])
     if name == "array":
         return decode_array(stored)
+    if name == "mapping":
+        return {key: decode(entry) for key, entry in stored["entries"]}
     if name == "float":
         return float(content["value"])
     if name == "complex":
         return complex(decode(content["real"]), decode(content["imag"]))
     if name not in _STORED:
         raise ValueError(
-            "[replay] Costs, nudgings and solvers of the library can be replayed; a user's own class cannot, "
-            f"because a certificate does not contain its code. Received {name!r}."
+            "[replay] Costs, nudgings and solvers of the library can be replayed; a user's own class or "
+            f"function cannot, because a certificate does not contain its code. Received {name!r}."
         )
     return _STORED[name](**{key: _as_tuple(decode(entry)) for key, entry in content.items()})
 

@@ -156,7 +156,7 @@ def equivalence(
         Step of both processes, in units of time; by default 0.3, or less if that is not stable.
     integrator : {"euler", "runge-kutta"}
         With classic Runge-Kutta, S-tilde is the value of the vector field; no bound may hold a unit.
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     nudging : Nudging
         Any nudging except `holomorphic`.
     symmetrize : bool

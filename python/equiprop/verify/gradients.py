@@ -104,7 +104,7 @@ def gradients(
     model : HopfieldNetwork, Energy, VectorField, or a prepared Problem
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     betas : sequence of float
         Nudging factors whose bias is shown.
     linear_solvers : sequence of LinearSolver, optional

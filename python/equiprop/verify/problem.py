@@ -103,8 +103,7 @@ class Problem:
 
     def objective(self, state: Array) -> float:
         """Return the mean cost of a state."""
-        outputs = np.ascontiguousarray(state[:, -self.model.num_outputs :])
-        return float(self.bound.value(outputs).mean())
+        return float(self.bound.value(state).mean())
 
     def nudged(
         self, nudging: Nudging, solver: FreeSolver | None = None, symmetrize: bool = False

@@ -113,8 +113,7 @@ def _differences(
 
     def projected() -> NDArray[np.float64]:
         state, *_ = model.core.relax(model.clamp(problem.x), solver, start)
-        outputs = np.ascontiguousarray(state[:, -model.num_outputs :])
-        return problem.bound.value(outputs)
+        return problem.bound.value(state)
 
     by_state = extrapolated_differences(lambda: float(projected()[0]), start[0], units, step)
     by_theta = extrapolated_differences(lambda: float(projected().mean()), model.parameters, parameters, step)

@@ -78,7 +78,7 @@ def certify(
     y : (batch, outputs) array, or (batch,) integer labels
     claims : sequence of str
         Keys of `CLAIMS`.
-    cost : SquaredError or CrossEntropy
+    cost : SquaredError, CrossEntropy or LayerCosts
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
 

@@ -129,6 +129,35 @@ TEST(Training, OfOneSampleAtATimeAllocatesNothingAfterTheFirst) {
   check_stream<double>();
 }
 
+/// A cost of the layer g with that of the outputs, on one thread.
+TEST(Training, WithCostsOfSeveralLayersAllocatesNothingAfterTheFirstStep) {
+  set_num_threads(1);
+  for_each_lesson<float>(1, [](const Setting& setting, const Lesson<float>& lesson) {
+    HopfieldNetwork<float> network = network_of<float>(setting);
+    Parameters<float> velocity = Parameters<float>::Zero(network.parameters().size());
+    DescendSGD<float> descent = lesson.descent(network, velocity);
+    State<float> s = network.initial_state(1);
+    ClampedHopfield<float> clamped = network.clamp(lesson.inputs[0]);
+    SquaredError<float> local(State<float>::Ones(50, 1)), cost(lesson.targets[0]);
+    Relaxation<float> free_phase(clamped, lesson.solver);
+    EquilibriumPropagation<float> second_phase(clamped,
+                                               LayerCosts<float>(60, {{0, local, 0.5}, {50, cost}}),
+                                               lesson.nudging, lesson.solver);
+    long allocated = 0;
+    for (std::size_t i = 0; i < lesson.inputs.size(); ++i) {
+      if (i == 1) allocated = allocations;
+      clamped.reclamp(lesson.inputs[i]);
+      cost.retarget(lesson.targets[i]);
+      network.rest(s);
+      free_phase.run(s);
+      second_phase.give(s, descent);
+    }
+    EXPECT_EQ(allocations - allocated, 0);
+    EXPECT_NE(network.parameters(), network_of<float>(setting).parameters());
+  });
+  set_num_threads(0);
+}
+
 TEST(Training, InPlaceIsTheSameForBatchesAndThreads) {
   for (const int threads : {1, 2, 3})
     for (const Index batch : {3, 70}) {

@@ -60,7 +60,7 @@ TEST(AnyEnergy, LetsAForceActOnTheOutputsOfAnyModel) {
   Random random(2);
   const AnyEnergy<double> energy = Bowl{};
   const State<double> s = random_state(random, 3, 4);
-  const Nudge<double> nudge{random_state(random, 2, 4), 0.3};
+  const Nudge<double> nudge{random_state(random, 2, 4), Parameters<double>::Constant(2, 0.3)};
   State<double> out(3, 4), expected = 0.5 * s;
   expected.bottomRows(2) += nudge.force - 0.3 * s.bottomRows(2);
   energy.fixed_point_map(s, nudge, out);

@@ -65,9 +65,11 @@ bool takes(const Case& c) {
 template <class S>
 void check_states(Probe<S>& probe) {
   const State<S>&s = probe.s, &v = probe.v;
-  const Index units = s.rows(), batch = s.cols(), outputs = probe.shared.num_outputs();
+  const Index units = s.rows(), batch = s.cols();
+  const Index forced =
+      units - probe.network.topology().state()[probe.network.topology().num_free() / 2].offset;
   const Nudge<S> nudge{
-      random_two_parts<S>(probe.random, random_state(probe.random, outputs, batch))};
+      random_two_parts<S>(probe.random, random_state(probe.random, forced, batch))};
   probe.compare("gradient", units, batch, [&](auto& e, auto& out) { e.gradient(s, out); });
   probe.compare("hessian", units, batch,
                 [&](auto& e, auto& out) { e.hessian_vector_product(s, v, out); });

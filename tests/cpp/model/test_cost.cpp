@@ -119,7 +119,7 @@ TEST(Costs, SamplesOfSamplesCountFromTheFirst) {
     const AnyCost<double> part = cost.samples(2, 6).samples(1, 4);
     expect_identical(gradient(part, o.middleCols(3, 4)), gradient(cost, o).middleCols(3, 4),
                      "gradient of samples 3 to 6");
-    EXPECT_EQ(part.num_outputs(), 3);
+    EXPECT_EQ(part.num_rows(), 3);
   }
 }
 

@@ -1,6 +1,7 @@
 /// The theorem at the fixed point: the limit of Equilibrium Propagation, Recurrent Backpropagation with any linear
 /// solver, and the implicit function theorem with dense matrices give the same gradient.
 
+#include "layer_targets.hpp"
 #include "second_phase/implicit.hpp"
 
 namespace equiprop::tests {
@@ -82,6 +83,31 @@ TEST(FixedPoint, ConjugateGradientsNeedAStepForEachUnitOfTheSmallerBlock) {
   EXPECT_GT(networks, 0);
 }
 
+/// The block in which the cost acts remains, also if it is not that of the outputs.
+TEST(FixedPoint, ConjugateGradientsKeepTheBlockOfTheCost) {
+  Index networks = 0;
+  for (const Case& c : zoo()) {
+    const HopfieldNetwork<double> network = make_network(c);
+    const Topology& topology = network.topology();
+    Random random(2);
+    const AnyEnergy<double> energy = network.clamp(random_state(random, topology.num_inputs(), 3));
+    const BlockUpdates<double>* blocks = energy.block_updates();
+    if (blocks == nullptr || blocks->num_blocks() != 2 || !blocks->has_block_hessian()) continue;
+    ++networks;
+    const State<double> s = fixed_point(energy, network.initial_state(3));
+    for (const auto& kept : topology.blocks()) {
+      Index units = 0;
+      for (const auto k : kept) units += topology.state()[k].rows;
+      const LayerTargets targets = random_layer_targets(topology, random, 3, kept);
+      const auto rbp = recurrent_backpropagation<double>(energy, targets.as<double>(), s,
+                                                         ConjugateGradient{{1e-12, 1000}});
+      EXPECT_LE(rbp.report.iterations.maxCoeff(), std::min(units, energy.num_units() - units) + 1)
+          << c.name;
+    }
+  }
+  EXPECT_GT(networks, 0);
+}
+
 TEST(FixedPoint, EveryGradientAgreesOnEveryNetwork) {
   Index held = 0;
   std::size_t linear_runs = 0;
@@ -101,6 +127,23 @@ TEST(FixedPoint, EveryGradientAgreesOnEveryNetwork) {
   });
   EXPECT_GT(held, 20) << "the zoo must hold units at their bounds for this test to mean anything";
   EXPECT_GT(linear_runs, 2 * 3 * zoo().size() + zoo().size()) << "Neumann hardly took part";
+}
+
+TEST(FixedPoint, EveryGradientAgreesForCostsOfAnyLayers) {
+  for_each<Case>(is_any, [&](const Case& c) {
+    Random random(13);
+    const auto network = make_network(c);
+    const Topology& topology = network.topology();
+    const State<double> x = random_state(random, topology.num_inputs(), 2, 2);
+    const EnergyFamily family = make_family(network, x);
+    const State<double> s = fixed_point(family.energy(), network.initial_state(2));
+    const auto free = [&](Index j) { return free_units(c, s.col(j)); };
+    for (const auto& chosen : layer_choices(topology)) {
+      const LayerTargets targets = random_layer_targets(topology, random, 2, chosen);
+      const AnyCost<double> cost = targets.as<double>();
+      check_gradients(family, s, {cost, targets.as<D>()}, implicit_gradient(family, cost, s, free));
+    }
+  });
 }
 
 TEST(FixedPoint, EveryGradientAgreesOnAUsersModel) {

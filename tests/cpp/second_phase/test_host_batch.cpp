@@ -66,7 +66,7 @@ TEST(HostBatch, SumsDisplacementsAndObjectives) {
     expect_close(probe.batch.state(1), 0.5 * (s[2] - s[0]) - 2 * (s[3] - s[0]), rounding,
                  "displacement");
     PerSample<double> values(Probe::samples);
-    probe.cost.value(s[2].bottomRows(probe.cost.num_outputs()), values);
+    probe.cost.value(s[2].bottomRows(probe.cost.num_rows()), values);
     EXPECT_NEAR(probe.batch.objective(2), values.mean(), rounding);
   });
 }

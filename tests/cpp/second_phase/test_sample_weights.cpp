@@ -144,7 +144,7 @@ TEST(SampleWeights, AreReplacedAndSelected) {
   EXPECT_NEAR(batch.objective(free_slot), 2 * weighted, rounding);
   batch.set_sample_weights({});
   PerSample<double> values(Probe::batch);
-  cost.value(probe.start.bottomRows(cost.num_outputs()), values);
+  cost.value(probe.start.bottomRows(cost.num_rows()), values);
   EXPECT_NEAR(batch.objective(free_slot), values.mean(), rounding);
 }
 

@@ -31,7 +31,7 @@ double loss_derivative(const AnyEnergy<D>& energy, const AnyCost<D>& cost, const
                        const State<D>& start) {
   const State<D> end = unroll<D>(energy, solver, start).back();
   PerSample<D> out(start.cols());
-  cost.value(end.bottomRows(cost.num_outputs()), out);
+  cost.value(end.bottomRows(cost.num_rows()), out);
   return out.sum().derivative / static_cast<double>(start.cols());
 }
 

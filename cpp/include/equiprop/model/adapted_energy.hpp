@@ -110,6 +110,9 @@ class AdaptedEnergy final : public EnergyInterface<typename E::Scalar>,
     else
       return 0;
   }
+  bool holds(Index block, Index) const override {
+    return block == output_block();  // without layers, a cost acts on the outputs only
+  }
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                     PerSample<RealOf<S>>* change) const override {
     if constexpr (HasMeasuredBlockUpdate<E>) {

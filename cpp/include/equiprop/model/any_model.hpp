@@ -2,6 +2,7 @@
 /// Type erasure of models and costs. Solvers and second phases are compiled only for `AnyEnergy<S>` and `AnyCost<S>`,
 /// so they need no recompilation for a new model or cost in C++ or Python.
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -83,7 +84,7 @@ class EQUIPROP_EXPORT AnyCost {
 
   /// Functions of the concept Cost.
   ///@{
-  Index num_outputs() const { return model_->num_outputs(); }
+  Index num_rows() const { return model_->num_rows(); }
   Index batch() const { return model_->batch(); }
   double stiffness() const { return model_->stiffness(); }
   void value(const ConstStateRef<S>& o, PerSample<S>& out) const { model_->value(o, out); }
@@ -102,6 +103,8 @@ class EQUIPROP_EXPORT AnyCost {
     return some;
   }
   ///@}
+  /// Returns the layers on which the cost acts; for a cost of the outputs it is one, with all rows.
+  std::span<const CostedLayer> layers() const { return model_->layers(); }
   /// Returns this cost with weights w_j >= 0 of the samples, (batch,), in place of earlier ones: the objective is
   /// J = sum_j w_j C_j / batch, and second phases compute its derivatives. The functions above do not depend on the
   /// weights, and so neither do nudged states. Empty weights are 1. Throws InvalidArgument unless there is one finite
@@ -120,9 +123,10 @@ class EQUIPROP_EXPORT AnyCost {
  private:
   struct Interface {
     virtual ~Interface() = default;
-    virtual Index num_outputs() const = 0;
+    virtual Index num_rows() const = 0;
     virtual Index batch() const = 0;
     virtual double stiffness() const = 0;
+    virtual std::span<const CostedLayer> layers() const = 0;
     virtual void value(const ConstStateRef<S>&, PerSample<S>&) const = 0;
     virtual void gradient(const ConstStateRef<S>&, StateRef<S>) const = 0;
     virtual void hessian_vector_product(const ConstStateRef<S>&, const ConstStateRef<S>&,
@@ -132,10 +136,16 @@ class EQUIPROP_EXPORT AnyCost {
 
   template <class C>
   struct Model final : Interface {
-    explicit Model(C cost) : c(std::move(cost)) {}
-    Index num_outputs() const override { return c.num_outputs(); }
+    explicit Model(C cost) : c(std::move(cost)), outputs{{0, c.num_rows()}, c.stiffness()} {}
+    Index num_rows() const override { return c.num_rows(); }
     Index batch() const override { return c.batch(); }
     double stiffness() const override { return c.stiffness(); }
+    std::span<const CostedLayer> layers() const override {
+      if constexpr (ActsOnLayers<C>)
+        return c.layers();
+      else
+        return {&outputs, 1};
+    }
     void value(const ConstStateRef<S>& o, PerSample<S>& out) const override { c.value(o, out); }
     void gradient(const ConstStateRef<S>& o, StateRef<S> out) const override { c.gradient(o, out); }
     void hessian_vector_product(const ConstStateRef<S>& o, const ConstStateRef<S>& v,
@@ -144,18 +154,42 @@ class EQUIPROP_EXPORT AnyCost {
     }
     AnyCost select(Samples which) const override { return c.select(which); }
     C c;
+    CostedLayer outputs;  // the only layer, unless the cost acts on layers
   };
 
   std::shared_ptr<const Interface> model_;
   PerSample<RealOf<S>> weights_;
 };
 
-/// Stores dC/ds at state s in out (units, batch); it is nonzero only in the rows of the outputs.
+/// Stores dC/ds at state s in out (units, batch); it is nonzero only in the layers on which the cost acts.
 template <class S>
 void cost_gradient(const AnyCost<S>& cost, const ConstStateRef<S>& s, StateRef<S> out) {
-  const Index outputs = cost.num_outputs();
-  out.topRows(s.rows() - outputs).setZero();
-  cost.gradient(s.bottomRows(outputs), out.bottomRows(outputs));
+  const Index rows = cost.num_rows();
+  out.topRows(s.rows() - rows).setZero();
+  cost.gradient(s.bottomRows(rows), out.bottomRows(rows));
+}
+
+/// Throws InvalidArgument unless every layer on which the cost acts is that of the outputs or another one of the energy.
+template <class S>
+void check_cost(const AnyEnergy<S>& energy, const AnyCost<S>& cost) {
+  const Index units = energy.num_units(), outputs = energy.num_outputs();
+  const Index first = units - cost.num_rows();
+  const auto is_layer = [&](const Rows& rows) {
+    const auto starts = [&](const Block& block) {
+      return block.offset == rows.begin && block.rows == rows.size;
+    };
+    const std::span<const Block> layers = energy.layers();
+    return rows == Rows{units - outputs, outputs} ||
+           std::any_of(layers.begin(), layers.end(), starts);
+  };
+  for (const CostedLayer& layer : cost.layers()) {
+    const Rows rows{first + layer.rows.begin, layer.rows.size};
+    require(rows.begin + rows.size < units || rows.size == outputs, "second_phase",
+            "Targets have one row for each output unit.", rows.size, " rows for ", outputs,
+            " outputs");
+    require(is_layer(rows), "second_phase", "A cost acts on whole layers of the model.",
+            "a cost of ", rows.size, " units from unit ", rows.begin, " on");
+  }
 }
 
 extern template class EnergyInterface<float>;

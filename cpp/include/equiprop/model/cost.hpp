@@ -2,26 +2,41 @@
 /// Costs C(o, y) of the outputs o of a network and targets y, summed over the outputs, one number per sample.
 
 #include <memory>
+#include <span>
 
 #include "equiprop/base/arrays.hpp"
 #include "equiprop/base/error.hpp"
 #include "equiprop/base/export.hpp"
+#include "equiprop/base/layout.hpp"
 
 namespace equiprop {
 
-/// Requirements of a cost; o and v are (outputs, batch).
+/// Requirements of a cost; o and v are (rows, batch), the last `num_rows()` units of a state: the outputs, unless the cost
+/// acts on other layers, too (ActsOnLayers).
 template <class C>
 concept Cost = requires(const C c, const State<typename C::Scalar> o, State<typename C::Scalar> out,
                         PerSample<typename C::Scalar> per_sample) {
-  { c.num_outputs() } -> std::convertible_to<Index>;
+  { c.num_rows() } -> std::convertible_to<Index>;
   { c.batch() } -> std::convertible_to<Index>;
   {
     c.stiffness()
     } -> std::convertible_to<double>;          // an upper bound of d2C/do2, used as a majoriser
   c.value(o, per_sample);                      // (batch,)
-  c.gradient(o, out);                          // (outputs, batch)  dC/do
-  c.hessian_vector_product(o, o, out);         // (outputs, batch)  d2C/do2 . v
+  c.gradient(o, out);                          // (rows, batch)     dC/do
+  c.hessian_vector_product(o, o, out);         // (rows, batch)     d2C/do2 . v
   { c.select(Samples{}) } -> std::same_as<C>;  // the cost of some samples
+};
+
+/// The units of a layer on which a cost acts.
+struct CostedLayer {
+  Rows rows;         ///< rows of the layer, counted from the first row that the cost reads
+  double stiffness;  ///< upper bound of d2C/ds2 of these units
+};
+
+/// Requirement: the cost acts on several layers. Rows that it reads and that are in none of them do not matter.
+template <class C>
+concept ActsOnLayers = Cost<C> && requires(const C c) {
+  { c.layers() } -> std::convertible_to<std::span<const CostedLayer>>;
 };
 
 /// Throws InvalidArgument unless `weights` is empty or has one finite number w_j >= 0 for each sample.
@@ -60,7 +75,7 @@ class Targets {
     *y_ = y;
   }
   auto y() const { return y_->middleCols(begin_, batch_); }
-  Index num_outputs() const { return y_->rows(); }
+  Index num_rows() const { return y_->rows(); }
   Index batch() const { return batch_; }
 
  protected:

@@ -29,13 +29,14 @@ concept Energy = requires(const E e, const State<typename E::Scalar> s,
   e.mixed_derivative_product(s, v, weight, grad);  //                  ... sum <v, d2E/dtheta ds>
 };
 
-/// A force on the outputs, linearised at the state s: a nudged block update applies force - stiffness * s_new. The maps
-/// (HasFixedPointMap) also accept a force on all units; its last rows are those of the outputs, and the stiffness acts
-/// on the outputs only.
+/// A force on the last units of a state, linearised at the state s: a nudged block update applies force - stiffness *
+/// s_new. Its first row is the first unit of a layer, that of the outputs unless a cost acts on other layers, too; the
+/// maps (HasFixedPointMap) also accept a force on all units.
 template <Scalar S>
 struct Nudge {
-  State<S> force{};    ///< force, (outputs, batch) or (units, batch), or empty if there is none
-  S stiffness = S(0);  ///< beta times the stiffness of the cost
+  State<S> force{};  ///< force, (rows, batch), or empty if there is none
+  /// Beta times the stiffness of the cost on the last units, (rows,), equal in all units of a layer; empty stands for 0.
+  Parameters<S> stiffness{};
 };
 
 // Refinements of Energy, all optional. AnyEnergy derives the missing functions (energy_interface.hpp). A subclass of

@@ -39,6 +39,8 @@ class BlockUpdates {
   virtual Index num_blocks() const = 0;
   /// Returns the block that holds the outputs, where a nudged relaxation starts.
   virtual Index output_block() const = 0;
+  /// Returns true if a block holds a unit, which is one that a cost acts on.
+  virtual bool holds(Index block, Index unit) const = 0;
   /// Updates a block of s in place. Unless `change` is nullptr, raises change(j) to the largest change of a unit of
   /// sample j; NaN counts as larger than any number.
   virtual void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
@@ -155,7 +157,7 @@ class EQUIPROP_EXPORT EnergyInterface {
     out = s - out;
     if (nudge.force.size() == 0) return;
     out.bottomRows(nudge.force.rows()) += nudge.force;
-    out.bottomRows(num_outputs()) -= nudge.stiffness * s.bottomRows(num_outputs());
+    subtract_stiff(nudge, s, out);
   }
   /// Stores dT/d(force), a diagonal, in out: by default 1; 0 on a unit held by a bound. The stiffness of the force only
   /// scales it and is ignored.
@@ -167,7 +169,7 @@ class EQUIPROP_EXPORT EnergyInterface {
                                       const ConstStateRef<S>& v, StateRef<S> out) const {
     transposed_hessian_vector_product(s, v, out);
     out = v - out;
-    out.bottomRows(num_outputs()) -= nudge.stiffness * v.bottomRows(num_outputs());
+    subtract_stiff(nudge, v, out);
   }
   /// Clips s to the bounds of its units, in place; by default there are none.
   virtual void project(StateRef<S>) const {}
@@ -184,6 +186,11 @@ class EQUIPROP_EXPORT EnergyInterface {
   virtual const Selection<S>* selection() const { return nullptr; }
 
  private:
+  /// Subtracts the stiffness of a nudge times v from out.
+  static void subtract_stiff(const Nudge<S>& nudge, const ConstStateRef<S>& v, StateRef<S>& out) {
+    const Index rows = nudge.stiffness.size();
+    out.bottomRows(rows) -= nudge.stiffness.asDiagonal() * v.bottomRows(rows);
+  }
   /// Hands a derivative over as numbers; if the sink needs a bound, checks it first.
   template <class AddSum>
   bool sum_into(ParameterSink<S>& sink, const AddSum& add) const {

@@ -29,6 +29,7 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   ///@{
   Index num_blocks() const override;
   Index output_block() const override;
+  bool holds(Index block, Index unit) const override;
   std::vector<Rows> carried(Index first) const override;
   void block_update(Index block, const Nudge<S>& nudge, StateRef<S> s,
                     PerSample<RealOf<S>>* change) const override;
@@ -66,8 +67,9 @@ class EQUIPROP_EXPORT HopfieldRelaxation final : public BlockUpdates<S>, public 
   std::shared_ptr<HopfieldFields<S>> fields_;
   /// Buffers of one thread; a copy starts with empty buffers.
   struct Scratch {
-    State<S> drive, response, before, force;
+    State<S> drive, response, before;
     std::vector<State<S>> layers;  // of each layer with couplings within, (units, batch)
+    std::vector<State<S>> forces;  // on each layer, (units, batch)
     State<RealOf<S>> change;       // LayerStep::change, (lanes, batch)
     Scratch() = default;
     Scratch(const Scratch&) {}

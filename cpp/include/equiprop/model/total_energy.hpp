@@ -47,6 +47,7 @@ class EQUIPROP_EXPORT TotalEnergy final : public EnergyDecorator<S>,
 
   Index num_blocks() const override;
   Index output_block() const override { return 0; }
+  bool holds(Index block, Index unit) const override;
   std::vector<Rows> carried(Index first) const override;
   void block_update(Index block, const Nudge<S>& outer, StateRef<S> s,
                     PerSample<RealOf<S>>* change) const override;
@@ -56,14 +57,18 @@ class EQUIPROP_EXPORT TotalEnergy final : public EnergyDecorator<S>,
   bool separable() const override;
 
   Index turned(Index block) const;
+  Index first_row() const { return this->num_units() - cost_.num_rows(); }
+  bool acts_in(Index block) const;
   void add_cost_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                         StateRef<S>& out) const;
   void pull(const ConstStateRef<S>& s) const;
-  const Nudge<S>& nudge(const ConstStateRef<S>& s, const Nudge<S>& outer, double stiffness) const;
+  enum class Curvature { none, bounded };  // of the cost in a nudge
+  const Nudge<S>& nudge(const ConstStateRef<S>& s, const Nudge<S>& outer,
+                        Curvature curvature = Curvature::none) const;
 
   AnyCost<S> cost_;
   S beta_;
-  mutable State<S> pull_;   // (outputs, batch), scratch
+  mutable State<S> pull_;   // (rows, batch), scratch
   mutable Nudge<S> nudge_;  // scratch
 };
 

@@ -242,7 +242,7 @@ class Units {
   S box_curvature(const Clip& box, const S& stiffness) const {
     const S curvature = S(1) + force_gain<S>(box) * stiffness;
     require(real_part(curvature) > 0, "BlockUpdate",
-            "Nudging must leave the energy convex in the outputs: beta > -1 / (gain * stiffness).",
+            "Nudging must leave the energy convex in each layer: beta > -1 / (gain * stiffness).",
             "beta * stiffness = ", real_part(stiffness));
     return curvature;
   }

@@ -24,9 +24,7 @@ struct Gradient {
 template <class S>
 void check_fixed_point(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                        const ConstStateRef<S>& s_star) {
-  require(cost.num_outputs() == energy.num_outputs(), "second_phase",
-          "Targets have one row for each output unit.", cost.num_outputs(), " rows for ",
-          energy.num_outputs(), " outputs");
+  check_cost(energy, cost);
   require(s_star.rows() == energy.num_units() && s_star.cols() > 0, "second_phase",
           "The state is (units, batch) with at least one sample.", s_star.rows(), " x ",
           s_star.cols());
@@ -40,7 +38,7 @@ Gradient<S> start_gradient(const AnyEnergy<S>& energy, const AnyCost<S>& cost,
                            const ConstStateRef<S>& s_star, Wanted wanted) {
   check_fixed_point<S>(energy, cost, s_star);
   PerSample<S> cost_value(s_star.cols());
-  cost.value(s_star.bottomRows(cost.num_outputs()), cost_value);
+  cost.value(s_star.bottomRows(cost.num_rows()), cost_value);
   return {Parameters<S>::Zero(energy.num_parameters()),
           State<S>::Zero(wanted == Wanted::everything ? energy.num_inputs() : 0, s_star.cols()),
           weighted_mean<S>(cost_value, cost.sample_weights()), Report(s_star.cols())};

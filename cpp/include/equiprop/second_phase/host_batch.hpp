@@ -16,7 +16,7 @@ class EQUIPROP_EXPORT HostBatch {
   using Scalar = S;  ///< scalar of states
 
   /// Copies energy and cost, which share the memory that their copies share, and the weights of the cost. Throws
-  /// InvalidArgument unless the cost has one row for each output.
+  /// InvalidArgument unless the cost acts on layers of the energy (check_cost).
   HostBatch(AnyEnergy<S> energy, AnyCost<S> cost);
 
   Index samples() const { return cost_.batch(); }                   ///< number of samples
@@ -116,7 +116,7 @@ class EQUIPROP_EXPORT HostBatch {
   Parameters<S> sums_;                          // for a sink that does not accept single sums
   PerSample<RealOf<S>> sample_weights_;         // (batch,), or empty
   State<S> weighted_;                           // a state times the weights of the samples
-  // Scratch memory of estimates: (batch,), (units, 1) and (outputs, batch).
+  // Scratch memory of estimates: (batch,), (units, 1) and (rows of the cost, batch).
   PerSample<double> response_, weight_, force_, size_, limits_, sensitivity_, free_part_;
   PerSample<double>
       aims_;  // residuals at which nudged phases stop, (batch,); empty: at the tolerance
