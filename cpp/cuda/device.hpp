@@ -19,14 +19,19 @@ namespace equiprop::cuda {
 /// Arguments of a launch.
 struct Shape {
   dim3 grid, block;
-  dim3 cluster{1, 1, 1};   ///< blocks that can read one another's shared memory; more than one from sm_90 on
+  dim3 cluster{
+      1, 1, 1};  ///< blocks that can read one another's shared memory; more than one from sm_90 on
   std::size_t shared = 0;  ///< bytes of shared memory of a block
 };
 
 /// Returns a * b + c, rounded once.
 ///@{
-__device__ __forceinline__ float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-__device__ __forceinline__ double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+__device__ __forceinline__ float fused(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+__device__ __forceinline__ double fused(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
 ///@}
 /// Returns the larger number; a NaN counts as larger than any number.
 template <class T>
@@ -41,10 +46,16 @@ template <class T>
 T* shared_memory() {
   return reinterpret_cast<T*>(emulated::self->home->memory.get());
 }
-inline unsigned cluster_rank() { return emulated::self->home->rank; }
-inline unsigned cluster_size() { return static_cast<unsigned>(emulated::self->home->cluster->blocks.size()); }
+inline unsigned cluster_rank() {
+  return emulated::self->home->rank;
+}
+inline unsigned cluster_size() {
+  return static_cast<unsigned>(emulated::self->home->cluster->blocks.size());
+}
 /// Waits for all threads of the cluster; afterwards all of them read what any of them wrote to shared memory.
-inline void cluster_sync() { emulated::wait(*emulated::self->home->cluster->all); }
+inline void cluster_sync() {
+  emulated::wait(*emulated::self->home->cluster->all);
+}
 /// Returns the same place in the shared memory of another block of the cluster.
 template <class T>
 T* of_rank(T* place, unsigned rank) {
@@ -55,10 +66,13 @@ T* of_rank(T* place, unsigned rank) {
 
 /// Launches a kernel on a stream.
 template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), const Shape& shape, cudaStream_t, const Arguments&... arguments) {
+cudaError_t launch(void (*kernel)(Parameters...), const Shape& shape, cudaStream_t,
+                   const Arguments&... arguments) {
   if (emulated::sticky != cudaSuccess) return emulated::sticky;
-  if (emulated::strikes(emulated::settings.fail_launch)) return emulated::sticky = cudaErrorIllegalAddress;
-  emulated::launch(shape.grid, shape.block, shape.cluster, shape.shared, [&] { kernel(Parameters(arguments)...); });
+  if (emulated::strikes(emulated::settings.fail_launch))
+    return emulated::sticky = cudaErrorIllegalAddress;
+  emulated::launch(shape.grid, shape.block, shape.cluster, shape.shared,
+                   [&] { kernel(Parameters(arguments)...); });
   return cudaSuccess;
 }
 
@@ -71,17 +85,29 @@ __device__ __forceinline__ T* shared_memory() {
 }
 
 #if __CUDA_ARCH__ >= 900
-__device__ __forceinline__ unsigned cluster_rank() { return cooperative_groups::this_cluster().block_rank(); }
-__device__ __forceinline__ unsigned cluster_size() { return cooperative_groups::this_cluster().num_blocks(); }
-__device__ __forceinline__ void cluster_sync() { cooperative_groups::this_cluster().sync(); }
+__device__ __forceinline__ unsigned cluster_rank() {
+  return cooperative_groups::this_cluster().block_rank();
+}
+__device__ __forceinline__ unsigned cluster_size() {
+  return cooperative_groups::this_cluster().num_blocks();
+}
+__device__ __forceinline__ void cluster_sync() {
+  cooperative_groups::this_cluster().sync();
+}
 template <class T>
 __device__ __forceinline__ T* of_rank(T* place, unsigned rank) {
   return cooperative_groups::this_cluster().map_shared_rank(place, rank);
 }
 #else  // before sm_90 a cluster is one block
-__device__ __forceinline__ unsigned cluster_rank() { return 0; }
-__device__ __forceinline__ unsigned cluster_size() { return 1; }
-__device__ __forceinline__ void cluster_sync() { __syncthreads(); }
+__device__ __forceinline__ unsigned cluster_rank() {
+  return 0;
+}
+__device__ __forceinline__ unsigned cluster_size() {
+  return 1;
+}
+__device__ __forceinline__ void cluster_sync() {
+  __syncthreads();
+}
 template <class T>
 __device__ __forceinline__ T* of_rank(T* place, unsigned) {
   return place;
@@ -99,7 +125,8 @@ cudaError_t launch(void (*kernel)(Parameters...), const Shape& shape, cudaStream
   }
   const unsigned blocks = shape.cluster.x * shape.cluster.y * shape.cluster.z;
   if (blocks > 8) {  // more than every device of its kind must offer
-    const auto error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    const auto error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (error != cudaSuccess) return error;
   }
   cudaLaunchAttribute attribute{};

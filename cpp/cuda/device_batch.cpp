@@ -33,8 +33,9 @@ NetworkFields fields_of(const Topology& topology) {
   fields.tied = topology.feedback() == Feedback::tied;
   for (std::size_t k = 0; k < topology.layers().size(); ++k) {
     const Shape& shape = topology.layers()[k].shape;
-    require(k == 0 || shape.positions() == 1, "cuda", "The kernels support no free layers of images.",
-            shape.channels, " x ", shape.height, " x ", shape.width);
+    require(k == 0 || shape.positions() == 1, "cuda",
+            "The kernels support no free layers of images.", shape.channels, " x ", shape.height,
+            " x ", shape.width);
     fields.layers.push_back(fields_of(topology.layers()[k]));
   }
   for (std::size_t c = 0; c < topology.couplings().size(); ++c) {
@@ -50,7 +51,8 @@ NetworkFields fields_of(const Topology& topology) {
   }
   for (std::size_t k = 0; k < topology.num_free(); ++k)
     fields.biases.push_back(topology.bias(k).offset);
-  for (const auto& block : topology.blocks()) fields.blocks.emplace_back(block.begin(), block.end());
+  for (const auto& block : topology.blocks())
+    fields.blocks.emplace_back(block.begin(), block.end());
   fields.parameters = topology.parameters().size();
   return fields;
 }
@@ -205,9 +207,10 @@ void DeviceBatch<T>::refine(const NudgingRule<T>& rule, Slot first, Report& repo
     double error = 0;
     for (std::size_t k = 0; k < rule.size(); ++k) {
       const Report& phase = phases_[first + k];
-      const double of_state = (phase.residual(j) + 4 * accuracy::epsilon<T> * size) *
-                              accuracy::amplification(phase, j);
-      if (of_state != 0) error += of_state * std::abs(static_cast<double>(rule[k].weight)) / divisor;
+      const double of_state =
+          (phase.residual(j) + 4 * accuracy::epsilon<T> * size) * accuracy::amplification(phase, j);
+      if (of_state != 0)
+        error += of_state * std::abs(static_cast<double>(rule[k].weight)) / divisor;
     }
     report.error(j) = error;
   }

@@ -1,11 +1,10 @@
 /// Implements engine.hpp on a device: its memory and the order of launches.
 
-#include "engine.hpp"
-
 #include <algorithm>
 #include <optional>
 
 #include "conjugate.cuh"
+#include "engine.hpp"
 #include "equiprop/base/error.hpp"
 #include "memory.hpp"
 #include "update.cuh"
@@ -15,7 +14,9 @@ namespace {
 
 constexpr unsigned flag_blocks = 64;
 
-int ceiling(std::ptrdiff_t a, int b) { return static_cast<int>((a + b - 1) / b); }
+int ceiling(std::ptrdiff_t a, int b) {
+  return static_cast<int>((a + b - 1) / b);
+}
 
 template <class T>
 Units<T> units_of(const LayerFields& layer, bool legendre) {
@@ -71,8 +72,11 @@ std::string why_unavailable() {
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error == cudaSuccess && devices > 0) return {};
   if (error == cudaErrorInsufficientDriver)
-    return "[cuda] This machine has no NVIDIA driver, or one that is older than CUDA 13.0. Use the CPU, or install a driver.";
-  return std::string("[cuda] This machine shows no CUDA device. Use the CPU, or check CUDA_VISIBLE_DEVICES. Received ") +
+    return "[cuda] This machine has no NVIDIA driver, or one that is older than CUDA 13.0. Use the "
+           "CPU, or install a driver.";
+  return std::string(
+             "[cuda] This machine shows no CUDA device. Use the CPU, or check "
+             "CUDA_VISIBLE_DEVICES. Received ") +
          cudaGetErrorName(error) + ".";
 }
 
@@ -82,6 +86,29 @@ std::size_t memory_of(const NetworkFields& network, std::size_t most) {
   const std::size_t report = most_nodes * (1 + sizeof(int) + 2 * sizeof(T));
   return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample()) + most * report;
 }
+
+namespace {
+
+/// Calls run(), and throws OutOfDeviceMemory if an allocation in it fails.
+template <class T, class Run>
+void within_memory(const NetworkFields& network, std::size_t most, const Run& run) {
+  try {
+    run();
+  } catch (const AllocationFailure& failure) {
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "a query of the memory");
+    const std::size_t fixed = memory_of<T>(network, 0), sample = memory_of<T>(network, 1) - fixed;
+    const std::size_t fit = free > fixed ? (free - fixed) / sample : 0;
+    throw OutOfDeviceMemory(
+        "[cuda] The device has too little memory for batches of " + std::to_string(most) +
+            " samples: an allocation of " + std::to_string(failure.bytes) +
+            " bytes failed. Use a batch of at most " + std::to_string(fit) + " samples. Received " +
+            std::to_string(free) + " free bytes of " + std::to_string(total) + ".",
+        fit);
+  }
+}
+
+}  // namespace
 
 template <class T>
 struct Engine<T>::Device {
@@ -139,8 +166,7 @@ struct Engine<T>::Device {
       layer.units = network.layers[k + 1].units;
       layer.begin = begin;
       begin += layer.units;
-      if (!network.legendre &&
-          (layer.rho.rho != Rho::clip || network.layers[k + 1].gain != 1))
+      if (!network.legendre && (layer.rho.rho != Rho::clip || network.layers[k + 1].gain != 1))
         view.own_signals = true;
     }
     int pulls = 0;
@@ -165,8 +191,7 @@ struct Engine<T>::Device {
     };
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0 || c.target == 0) continue;
-      if (c.target == k + 1)
-        add(c.source, theta.data() + c.weights, transposed.data() + c.weights);
+      if (c.target == k + 1) add(c.source, theta.data() + c.weights, transposed.data() + c.weights);
       if (c.source == k + 1)
         add(c.target, transposed.data() + c.feedback, theta.data() + c.feedback);
     }
@@ -188,7 +213,8 @@ struct Engine<T>::Device {
     return count;
   }
   std::size_t weights_of(const CouplingFields& c) const {
-    return static_cast<std::size_t>(network.layers[c.source].units) * network.layers[c.target].units;
+    return static_cast<std::size_t>(network.layers[c.source].units) *
+           network.layers[c.target].units;
   }
 
   // ---- copies
@@ -213,8 +239,8 @@ struct Engine<T>::Device {
     check(launch(kernel, shape, stream, arguments...), what);
   }
   static Shape elementwise(std::size_t count) {
-    return {dim3(static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(count),
-                                               elementwise_threads))),
+    return {dim3(static_cast<unsigned>(
+                ceiling(static_cast<std::ptrdiff_t>(count), elementwise_threads))),
             elementwise_threads};
   }
 
@@ -280,7 +306,9 @@ struct Engine<T>::Device {
   template <class Bytes>
   std::pair<int, int> division(std::size_t samples, const Bytes& bytes) const {
     constexpr std::size_t weights_of_one_block = std::size_t{1} << 15;
-    const int ranks = cut.cluster > 0 ? cut.cluster : inner_weights() > weights_of_one_block ? 8 : 1;
+    const int ranks = cut.cluster > 0                          ? cut.cluster
+                      : inner_weights() > weights_of_one_block ? 8
+                                                               : 1;
     int tile = cut.tile > 0 ? cut.tile : samples * static_cast<std::size_t>(ranks) <= 264 ? 1 : 8;
     const std::size_t limit = shared_limit();
     while (tile > 1 && bytes(tile, ranks) > limit) tile = tile == 8 ? 4 : 1;
@@ -291,7 +319,8 @@ struct Engine<T>::Device {
     return {tile, ranks};
   }
   Shape tiles(std::size_t samples, int tile, int ranks, std::size_t bytes) const {
-    const auto clusters = static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), tile));
+    const auto clusters =
+        static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), tile));
     return {dim3(clusters * static_cast<unsigned>(ranks)),
             static_cast<unsigned>(cut.threads > 0 ? cut.threads : most_threads),
             dim3(static_cast<unsigned>(ranks)), bytes};
@@ -315,7 +344,9 @@ struct Engine<T>::Device {
                          : RelaxThread<T, 8>::bytes(view, ranks, solver.method);
     };
     const auto [tile, ranks] = division(samples, bytes);
-    const auto kernel = tile == 1 ? &cuda::relax<T, 1> : tile == 4 ? &cuda::relax<T, 4> : &cuda::relax<T, 8>;
+    const auto kernel = tile == 1   ? &cuda::relax<T, 1>
+                        : tile == 4 ? &cuda::relax<T, 4>
+                                    : &cuda::relax<T, 8>;
     run("a relaxation", kernel, tiles(samples, tile, ranks, bytes(tile, ranks)), view, phase);
   }
   Outcome report(std::size_t nodes) const {
@@ -427,19 +458,7 @@ Engine<T>::Engine(const NetworkFields& network, std::size_t most, const Cut& cut
   check_supported(network);
   const std::string reason = why_unavailable();
   if (!reason.empty()) throw DeviceError(reason);
-  try {
-    device_ = std::make_unique<Device>(network, most, cut);
-  } catch (const AllocationFailure& failure) {
-    std::size_t free = 0, total = 0;
-    check(cudaMemGetInfo(&free, &total), "a query of the memory");
-    const std::size_t fixed = memory_of<T>(network, 0), sample = memory_of<T>(network, 1) - fixed;
-    const std::size_t fit = free > fixed ? (free - fixed) / sample : 0;
-    throw OutOfDeviceMemory(
-        "[cuda] The device has too little memory for batches of " + std::to_string(most) +
-            " samples. Use a batch of at most " + std::to_string(fit) + " samples. Received " +
-            std::to_string(free) + " free bytes of " + std::to_string(total) + ".",
-        fit);
-  }
+  within_memory<T>(network, most, [&] { device_ = std::make_unique<Device>(network, most, cut); });
 }
 template <class T>
 Engine<T>::~Engine() = default;
@@ -472,8 +491,7 @@ void Engine<T>::set_targets(const CostFields& cost, const T* y) {
 template <class T>
 void Engine<T>::set_weights(const T* weights) {
   device_->weighted = weights != nullptr;
-  if (weights != nullptr)
-    device_->send(device_->sample_weights.data(), weights, device_->batch);
+  if (weights != nullptr) device_->send(device_->sample_weights.data(), weights, device_->batch);
 }
 template <class T>
 void Engine<T>::write(std::size_t slot, const T* s) {
@@ -524,10 +542,18 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
           "separate feedback weights");
   const double vanishing =
       std::sqrt(double{std::numeric_limits<T>::min()}) / std::numeric_limits<T>::epsilon();
-  const SideNetwork<T> side{static_cast<int>(d.batch), d.drive.data(),      d.cost_view(),
-                            d.slot(at),                d.slot(lambda),      T(tolerance),
-                            T(vanishing),              limit,               d.status.data(),
-                            d.iterations.data(),       d.residual.data(),   d.error.data()};
+  const SideNetwork<T> side{static_cast<int>(d.batch),
+                            d.drive.data(),
+                            d.cost_view(),
+                            d.slot(at),
+                            d.slot(lambda),
+                            T(tolerance),
+                            T(vanishing),
+                            limit,
+                            d.status.data(),
+                            d.iterations.data(),
+                            d.residual.data(),
+                            d.error.data()};
   const auto bytes = [&](int tile, int ranks) {
     return tile == 1   ? ConjugateThread<T, 1>::bytes(d.view, ranks)
            : tile == 4 ? ConjugateThread<T, 4>::bytes(d.view, ranks)
@@ -537,7 +563,8 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
   const auto kernel = tile == 1   ? &solve_side_network<T, 1>
                       : tile == 4 ? &solve_side_network<T, 4>
                                   : &solve_side_network<T, 8>;
-  d.run("the side network", kernel, d.tiles(d.batch, tile, ranks, bytes(tile, ranks)), d.view, side);
+  d.run("the side network", kernel, d.tiles(d.batch, tile, ranks, bytes(tile, ranks)), d.view,
+        side);
   return d.report(1);
 }
 
@@ -573,7 +600,8 @@ void Engine<T>::mixed(std::size_t at, std::size_t v, double weight) {
 
 template <class T>
 bool Engine<T>::gradient_is_finite() {
-  const Shape shape{dim3(flag_blocks), elementwise_threads, dim3(1), sizeof(int) * elementwise_threads};
+  const Shape shape{dim3(flag_blocks), elementwise_threads, dim3(1),
+                    sizeof(int) * elementwise_threads};
   device_->run("a test of the gradient", &find_not_finite<T>, shape,
                static_cast<std::ptrdiff_t>(device_->sizes.parameters), device_->gradient.data(),
                device_->flags.data());
@@ -589,12 +617,15 @@ template <class T>
 void Engine<T>::read_input_gradient(T* out) {
   const Device& d = *device_;
   const int inputs = static_cast<int>(d.sizes.inputs), batch = static_cast<int>(d.batch);
-  const Array<T> result(d.sizes.inputs * d.batch, d.stream);
+  std::optional<Array<T>> memory;
+  within_memory<T>(d.network, d.most, [&] { memory.emplace(d.sizes.inputs * d.batch, d.stream); });
+  const Array<T>& result = *memory;
   check(cudaMemsetAsync(result.data(), 0, result.size() * sizeof(T), d.stream), "a reset");
   for (const InputCoupling& c : d.from_input) {
     const Strided<T> w = d.weights_by_layer(c), of_units = d.factor(d.sum, c.layer);
-    d.multiply("the derivative by the input", inputs, batch, d.view.layer[c.layer].units, 512, false,
-               Strided<T>{w.data, w.column, w.row}, Strided<T>{of_units.data, of_units.column, 1},
+    d.multiply("the derivative by the input", inputs, batch, d.view.layer[c.layer].units, 512,
+               false, Strided<T>{w.data, w.column, w.row},
+               Strided<T>{of_units.data, of_units.column, 1},
                Target<T>{result.data(), inputs, T(-1), nullptr, true});
   }
   d.fetch(out, result.data(), result.size());
@@ -605,7 +636,7 @@ void Engine<T>::update(const UpdateFields& step) {
   Device& d = *device_;
   require(!step.rates.empty() && step.rates.size() <= most_rates, "cuda",
           "An optimiser has 1 to 64 learning rates.", step.rates.size());
-  d.take_averages(step.adam, step.momentum != 0);
+  within_memory<T>(d.network, d.most, [&] { d.take_averages(step.adam, step.momentum != 0); });
   UpdateView<T> view{};
   view.count = static_cast<std::ptrdiff_t>(d.sizes.parameters);
   view.gradient = d.gradient.data();

@@ -32,13 +32,14 @@ struct CouplingFields {
 
 /// A network as plain data.
 struct NetworkFields {
-  bool legendre = true;                   ///< potential; see model/units.hpp
-  bool tied = true;                       ///< the dynamics have an energy
-  std::vector<LayerFields> layers;        ///< the input, then the free layers in the order of a state
+  bool legendre = true;             ///< potential; see model/units.hpp
+  bool tied = true;                 ///< the dynamics have an energy
+  std::vector<LayerFields> layers;  ///< the input, then the free layers in the order of a state
   std::vector<CouplingFields> couplings;  ///< at most one between two layers, none within a layer
   std::vector<std::ptrdiff_t> biases;     ///< index in theta of the biases of each free layer
-  std::vector<std::vector<int>> blocks;   ///< free layers, numbered from 0, that are updated together
-  std::ptrdiff_t parameters = 0;          ///< number of all parameters
+  std::vector<std::vector<int>>
+      blocks;                     ///< free layers, numbered from 0, that are updated together
+  std::ptrdiff_t parameters = 0;  ///< number of all parameters
 };
 
 /// The cost of the outputs, with a logit scale of 0 for the squared error.

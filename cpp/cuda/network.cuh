@@ -20,20 +20,20 @@ struct Pull {
 template <class T>
 struct LayerView {
   Units<T> rho;
-  int units, begin;        ///< number of units, first unit in a state
-  int first_pull, pulls;   ///< the pulls of other free layers
-  int depth;               ///< sum of their depths
+  int units, begin;       ///< number of units, first unit in a state
+  int first_pull, pulls;  ///< the pulls of other free layers
+  int depth;              ///< sum of their depths
 };
 
 /// Free layers, numbered from 0; the last one holds the outputs.
 template <class T>
 struct NetworkView {
   int layers, units, outputs, blocks;
-  bool own_signals;              ///< some signal differs from its state
+  bool own_signals;  ///< some signal differs from its state
   LayerView<T> layer[most_layers];
   Pull<T> pull[most_pulls];
-  int order[most_layers];        ///< layers, block by block
-  int block_end[most_layers];    ///< end of each block in `order`
+  int order[most_layers];      ///< layers, block by block
+  int block_end[most_layers];  ///< end of each block in `order`
 };
 
 /// Returns how many units of a layer one block of a cluster computes.

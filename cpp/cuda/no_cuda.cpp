@@ -6,13 +6,18 @@ namespace equiprop::cuda {
 namespace {
 
 constexpr const char* sentence =
-    "[cuda] This build of equiprop has no CUDA kernels. Install equiprop-cuda, or build with -DEQUIPROP_BUILD_CUDA=ON.";
+    "[cuda] This build of equiprop has no CUDA kernels. Install equiprop-cuda, or build with "
+    "-DEQUIPROP_BUILD_CUDA=ON.";
 
-[[noreturn]] void refuse() { throw DeviceError(sentence); }
+[[noreturn]] void refuse() {
+  throw DeviceError(sentence);
+}
 
 }  // namespace
 
-std::string why_unavailable() { return sentence; }
+std::string why_unavailable() {
+  return sentence;
+}
 
 template <class T>
 std::size_t memory_of(const NetworkFields&, std::size_t) {

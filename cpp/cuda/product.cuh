@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(product_threads, 2)
   const int n = static_cast<int>(threadIdx.x) / 16 * Part;
   T total[Part][Part] = {}, sum[Part][Part];
   const bool split = gridDim.z > 1;
-  for (int begin = split ? static_cast<int>(blockIdx.z) * chunk : 0; begin < depth; begin += chunk) {
+  for (int begin = split ? static_cast<int>(blockIdx.z) * chunk : 0; begin < depth;
+       begin += chunk) {
     const int end = begin + chunk < depth ? begin + chunk : depth;
     for (int i = 0; i < Part; ++i)
       for (int j = 0; j < Part; ++j) sum[i][j] = 0;
@@ -90,8 +91,7 @@ __global__ void __launch_bounds__(product_threads, 2)
     }
     if (split) break;
     for (int i = 0; i < Part; ++i)
-      for (int j = 0; j < Part; ++j)
-        total[i][j] = begin == 0 ? sum[i][j] : total[i][j] + sum[i][j];
+      for (int j = 0; j < Part; ++j) total[i][j] = begin == 0 ? sum[i][j] : total[i][j] + sum[i][j];
   }
   if (!split) {
     for (int j = 0; j < Part; ++j)

@@ -7,13 +7,19 @@
 namespace equiprop::cuda {
 
 /// The values of equiprop::Status.
-enum : signed char { converged = 0, fixed_steps = 1, max_iterations = 3, indefinite = 4, diverged = 5 };
+enum : signed char {
+  converged = 0,
+  fixed_steps = 1,
+  max_iterations = 3,
+  indefinite = 4,
+  diverged = 5
+};
 
 /// The cost of the outputs of a batch; `y` is nullptr if there is none.
 template <class T>
 struct CostView {
-  const T* y;      ///< targets (outputs, batch)
-  T logit_scale;   ///< 0 for the squared error
+  const T* y;     ///< targets (outputs, batch)
+  T logit_scale;  ///< 0 for the squared error
 };
 
 /// One launch: `nodes` nudged phases of a batch side by side, or the free phase.
@@ -26,7 +32,7 @@ struct Phase {
   const T* start;  ///< (units, batch), or nullptr for the state at rest
   T* state;        ///< (units, nodes * batch)
   Method method;
-  T number;        ///< damping, or step size
+  T number;  ///< damping, or step size
   T tolerance;
   int limit;
   int first_block;  ///< block that a sweep updates first
@@ -131,9 +137,12 @@ class RelaxThread : TileThread<T, Tile> {
   __device__ bool nudged(int k) const { return k + 1 == network_.layers && cost_.exists(); }
   __device__ T rate() const {
     switch (phase_.method) {
-      case Method::fixed_point: return T(1) - phase_.number;
-      case Method::euler: return phase_.number;
-      default: return T(1);
+      case Method::fixed_point:
+        return T(1) - phase_.number;
+      case Method::euler:
+        return phase_.number;
+      default:
+        return T(1);
     }
   }
 
@@ -213,7 +222,8 @@ class RelaxThread : TileThread<T, Tile> {
     for (int turn = 0; turn < network_.blocks; ++turn) {
       const int b = (phase_.first_block + turn) % network_.blocks;
 #pragma unroll 1
-      for (int n = block_begin(b); n < network_.block_end[b]; ++n) update(network_.order[n], change);
+      for (int n = block_begin(b); n < network_.block_end[b]; ++n)
+        update(network_.order[n], change);
       cluster_sync();
     }
   }
@@ -282,7 +292,9 @@ class RelaxThread : TileThread<T, Tile> {
     __syncthreads();
     return any;
   }
-  __device__ static bool is_finite(T v) { return v - v == T(0); }
+  __device__ static bool is_finite(T v) {
+    return v - v == T(0);
+  }
 
   /// Estimates the amplification |s - s*| / |g(s) - s| of a sample from its last two changes; see Iteration::estimate.
   __device__ void estimate(int j, T change) {

@@ -10,11 +10,12 @@ void check_supported(const NetworkFields& network) {
   require(layers <= 12, "cuda", "The kernels support at most 12 free layers.", layers);
   std::size_t pulls = 0;
   for (const CouplingFields& c : network.couplings) {
-    require(c.source != c.target, "cuda", "The kernels support no couplings within a layer.", c.source,
-            " -> ", c.target);
+    require(c.source != c.target, "cuda", "The kernels support no couplings within a layer.",
+            c.source, " -> ", c.target);
     if (c.source != 0 && c.target != 0) pulls += 2;
   }
-  require(pulls <= 32, "cuda", "The kernels support at most 16 couplings of free layers.", pulls / 2);
+  require(pulls <= 32, "cuda", "The kernels support at most 16 couplings of free layers.",
+          pulls / 2);
 }
 
 }  // namespace equiprop::cuda

@@ -141,11 +141,13 @@ class TileThread {
   int *moving_, *status_, *iterations_, *any_;
 
  private:
-  __device__ static int least(int a, int b) { return a < b ? a : b; }
+  __device__ static int least(int a, int b) {
+    return a < b ? a : b;
+  }
 
   /// sum += products of weights w[d stride] and signals of the units d = begin, begin + by, ... below `end`.
-  __device__ static void add_products(const T* w, std::ptrdiff_t stride, const T* signals, int begin,
-                                      int end, int by, T (&sum)[Tile]) {
+  __device__ static void add_products(const T* w, std::ptrdiff_t stride, const T* signals,
+                                      int begin, int end, int by, T (&sum)[Tile]) {
 #pragma unroll 4
     for (int d = begin; d < end; d += by) {
       const T weight = w[d * stride];

@@ -41,11 +41,11 @@ struct Units {
   Rho rho;
   bool legendre;
   T gain, shift;
-  T lower, upper;      ///< bounds of the states of a clip
-  T signal_gain;       ///< slope of a linear signal
-  T force_gain;        ///< gain of an outside force on a clip
-  T bend;              ///< max |rho'''|
-  T saturated;         ///< slope up to which a unit is saturated
+  T lower, upper;  ///< bounds of the states of a clip
+  T signal_gain;   ///< slope of a linear signal
+  T force_gain;    ///< gain of an outside force on a clip
+  T bend;          ///< max |rho'''|
+  T saturated;     ///< slope up to which a unit is saturated
 
   __device__ bool clips() const { return rho == Rho::clip; }
   __device__ bool linear_signal() const { return legendre || clips(); }
@@ -56,8 +56,10 @@ struct Units {
   /// rho(x)
   __device__ T value(T x) const {
     switch (rho) {
-      case Rho::tanh: return scalar::tanh<T>(x);
-      case Rho::logistic: return scalar::logistic<T>(gain * (x - shift));
+      case Rho::tanh:
+        return scalar::tanh<T>(x);
+      case Rho::logistic:
+        return scalar::logistic<T>(gain * (x - shift));
       case Rho::softplus: {
         const T scaled = gain * x;
         const T tail = std::log1p(scalar::exp<T>(scaled > 0 ? -scaled : scaled)) / gain;
@@ -72,28 +74,40 @@ struct Units {
   /// rho'(x), given r = rho(x)
   __device__ T slope(T r) const {
     switch (rho) {
-      case Rho::tanh: return (T(1) - r) * (T(1) + r);
-      case Rho::logistic: return gain * r * (T(1) - r);
-      case Rho::softplus: return T(1) - decay(r);
-      default: return r > lower * signal_gain && r < upper * signal_gain ? gain : T(0);
+      case Rho::tanh:
+        return (T(1) - r) * (T(1) + r);
+      case Rho::logistic:
+        return gain * r * (T(1) - r);
+      case Rho::softplus:
+        return T(1) - decay(r);
+      default:
+        return r > lower * signal_gain && r < upper * signal_gain ? gain : T(0);
     }
   }
   /// rho''(x), given r = rho(x)
   __device__ T curvature(T r) const {
     switch (rho) {
-      case Rho::tanh: return T(-2) * r * slope(r);
-      case Rho::logistic: return gain * slope(r) * (T(1) - T(2) * r);
-      case Rho::softplus: return gain * decay(r) * slope(r);
-      default: return T(0);
+      case Rho::tanh:
+        return T(-2) * r * slope(r);
+      case Rho::logistic:
+        return gain * slope(r) * (T(1) - T(2) * r);
+      case Rho::softplus:
+        return gain * decay(r) * slope(r);
+      default:
+        return T(0);
     }
   }
   /// x, given r = rho(x)
   __device__ T inverse(T r) const {
     switch (rho) {
-      case Rho::tanh: return T(0.5) * std::log((T(1) + r) / (T(1) - r));
-      case Rho::logistic: return std::log(r / (T(1) - r)) / gain + shift;
-      case Rho::softplus: return r + std::log(slope(r)) / gain;
-      default: return r / gain;
+      case Rho::tanh:
+        return T(0.5) * std::log((T(1) + r) / (T(1) - r));
+      case Rho::logistic:
+        return std::log(r / (T(1) - r)) / gain + shift;
+      case Rho::softplus:
+        return r + std::log(slope(r)) / gain;
+      default:
+        return r / gain;
     }
   }
 

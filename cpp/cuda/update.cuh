@@ -11,11 +11,11 @@ constexpr int elementwise_threads = 256, most_rates = 64;
 /// The states of a gradient, (units, batch) each.
 template <class T>
 struct Terms {
-  const T* states;        ///< `nodes` states side by side, or one
-  const T* v;             ///< vector of a mixed derivative, or nullptr for a contrast
-  const T* of_samples;    ///< weights of the samples (batch,), or nullptr
+  const T* states;      ///< `nodes` states side by side, or one
+  const T* v;           ///< vector of a mixed derivative, or nullptr for a contrast
+  const T* of_samples;  ///< weights of the samples (batch,), or nullptr
   int units, batch, nodes;
-  T weight[most_nodes];   ///< of each node; weight[0] for a mixed derivative
+  T weight[most_nodes];  ///< of each node; weight[0] for a mixed derivative
   // Results: factors (units, planes * batch) of outer products, and the sum of the left ones over the nodes.
   T *left, *right, *sum;
 };

@@ -35,7 +35,8 @@ HopfieldNetwork<T> drawn(std::vector<Layer> layers, std::vector<Coupling> coupli
   for (Index i = 0; i < theta.size(); ++i) theta(i) += static_cast<T>(0.1 * uniform(random));
   for (std::size_t k = 0; k < network.topology().num_free(); ++k) {
     const Block& bias = network.topology().bias(k);
-    for (Index i = 0; i < bias.size(); ++i) theta(bias.offset + i) = static_cast<T>(uniform(random));
+    for (Index i = 0; i < bias.size(); ++i)
+      theta(bias.offset + i) = static_cast<T>(uniform(random));
   }
   return network;
 }
@@ -77,9 +78,9 @@ std::vector<Case<T>> zoo() {
                             {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {2, 0}, {4, 1}, {1, 3}, {0, 4}})});
   cases.push_back({"separate feedback", drawn<T>(sizes({14, 35, 40, 5}), chain(4),
                                                  Potential::legendre, Feedback::separate)});
-  cases.push_back({"separate feedback, tanh, quadratic",
-                   drawn<T>(sizes({14, 35, 40, 5}, tanh_activation()), chain(4), quadratic,
-                            Feedback::separate)});
+  cases.push_back(
+      {"separate feedback, tanh, quadratic", drawn<T>(sizes({14, 35, 40, 5}, tanh_activation()),
+                                                      chain(4), quadratic, Feedback::separate)});
   return cases;
 }
 

@@ -90,7 +90,8 @@ TYPED_TEST(DeviceTest, FixedStepsOfEverySolverGiveTheStatesOfTheHost) {
   Euler euler;
   euler.step_size = 0.02;  // a larger one leaves the range of a steep logistic function
   for (const Case<T>& of : zoo<T>()) {
-    for (const Solver& solver : {with(BlockUpdate{}, 0, 7), with(damped, 0, 7), with(euler, 0, 7)}) {
+    for (const Solver& solver :
+         {with(BlockUpdate{}, 0, 7), with(damped, 0, 7), with(euler, 0, 7)}) {
       SCOPED_TRACE(of.name + ", solver " + std::to_string(solver.index()));
       Both<T> both = both_of(of);
       both.relax_free(solver);
@@ -120,15 +121,18 @@ TYPED_TEST(DeviceTest, SamplesStopAsOnTheHost) {
       const Report device = both.device.relax_free(solver, free_slot);
       EXPECT_TRUE((device.status == host.status).all());
       EXPECT_TRUE((device.iterations == host.iterations).all())
-          << device.iterations.transpose() << "\n" << host.iterations.transpose();
-      if ((host.status == Status::converged).all())
+          << device.iterations.transpose() << "\n"
+          << host.iterations.transpose();
+      if ((host.status == Status::converged).all()) {
         EXPECT_LT((device.residual - host.residual).abs().maxCoeff(), rounding<T>());
+      }
       both.device.write(free_slot, both.host.state(free_slot));
       const Report nudged = both.host.relax(solver, T(0.2), free_slot, nudged_slot);
       const Report of_device = both.device.relax(solver, T(0.2), free_slot, nudged_slot);
       EXPECT_TRUE((of_device.status == nudged.status).all());
       EXPECT_TRUE((of_device.iterations == nudged.iterations).all())
-          << of_device.iterations.transpose() << "\n" << nudged.iterations.transpose();
+          << of_device.iterations.transpose() << "\n"
+          << nudged.iterations.transpose();
     }
   }
 }
@@ -137,7 +141,8 @@ TYPED_TEST(DeviceTest, EquilibriumPropagationGivesTheGradientOfTheHost) {
   using T = TypeParam;
   const Solver solver = with(BlockUpdate{}, 0, 6);
   for (const Case<T>& of : zoo<T>()) {
-    for (const NudgingRule<T>& rule : {centered<T>(0.25), one_sided<T>(0.25), one_sided<T>(-0.25)}) {
+    for (const NudgingRule<T>& rule :
+         {centered<T>(0.25), one_sided<T>(0.25), one_sided<T>(-0.25)}) {
       for (const bool weighted : {false, true}) {
         SCOPED_TRACE(of.name + (weighted ? ", weighted" : ""));
         Both<T> both = both_of(of);
@@ -204,7 +209,8 @@ TYPED_TEST(DeviceTest, StepsOfOptimisersAreThoseOfTheHost) {
     Both<T> both = both_of(of);
     both.relax_free(solver);
     both.device.write(free_slot, both.host.state(free_slot));
-    Parameters<T> theta = of.network.parameters(), first = Parameters<T>::Zero(size), second = first;
+    Parameters<T> theta = of.network.parameters(), first = Parameters<T>::Zero(size),
+                  second = first;
     for (int step = 0; step < 3; ++step) {
       Parameters<T> gradient = Parameters<T>::Zero(size);
       AddTo<T> sum(gradient);

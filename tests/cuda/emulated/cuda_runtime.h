@@ -34,8 +34,9 @@
 #include <barrier>
 #include <thread>
 #else
-#include <csetjmp>
 #include <ucontext.h>
+
+#include <csetjmp>
 #endif
 
 #define __global__
@@ -60,10 +61,10 @@ enum class Order { ascending, descending, random };
 struct Settings {
   Order order = Order::ascending;
   unsigned seed = 0;
-  int devices = 1;              ///< 0: no device
-  long fail_allocation = -1;    ///< this one from now on fails, 0 the next
-  long fail_launch = -1;        ///< the same of launches; the error stays, as an illegal address does
-  bool clusters = true;         ///< as from sm_90 on
+  int devices = 1;            ///< 0: no device
+  long fail_allocation = -1;  ///< this one from now on fails, 0 the next
+  long fail_launch = -1;      ///< the same of launches; the error stays, as an illegal address does
+  bool clusters = true;       ///< as from sm_90 on
   std::size_t largest_shared = 227 * 1024;
   std::size_t free_memory = std::size_t{1} << 37;  ///< bytes, as cudaMemGetInfo says
   long switches = 0;
@@ -124,11 +125,14 @@ struct Thread {
 
 /// A barrier of fibers, or of threads.
 struct Barrier {
-  explicit Barrier(unsigned n) : size(n)
+  explicit Barrier(unsigned n)
+      : size(n)
 #ifdef EMULATED_THREADS
-                               , barrier(n)
+        ,
+        barrier(n)
 #endif
-  {}
+  {
+  }
   unsigned size, arrived = 0;
   unsigned long generation = 0;
 #ifdef EMULATED_THREADS
@@ -160,7 +164,9 @@ struct Cluster {
 inline thread_local Thread* self = nullptr;
 
 #ifdef EMULATED_THREADS
-inline void wait(Barrier& barrier) { barrier.barrier.arrive_and_wait(); }
+inline void wait(Barrier& barrier) {
+  barrier.barrier.arrive_and_wait();
+}
 #else
 inline Fiber scheduler;
 inline std::exception_ptr thrown;
@@ -237,18 +243,22 @@ inline void run(std::vector<Thread>& threads) {
       if (t->done) --left;
     }
     if (!moved)
-      throw Failure("[emulated] A barrier waits for threads that have left the kernel or wait elsewhere.");
+      throw Failure(
+          "[emulated] A barrier waits for threads that have left the kernel or wait elsewhere.");
   }
 }
 #endif
 
 /// Runs `kernel` on each cluster of the grid, one after the other.
-inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared, std::function<void()> kernel) {
+inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
+                   std::function<void()> kernel) {
   const unsigned blocks = cluster.x * cluster.y * cluster.z, size = block.x * block.y * block.z;
   if (blocks > 1 && !settings.clusters) throw Failure("[emulated] This device has no clusters.");
-  if (grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z || size == 0 || size > 1024 || blocks > 16)
+  if (grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z || size == 0 || size > 1024 ||
+      blocks > 16)
     throw Failure("[emulated] A grid is whole clusters of at most 16 blocks of 1 to 1024 threads.");
-  if (shared > settings.largest_shared) throw Failure("[emulated] Too much shared memory for a block.");
+  if (shared > settings.largest_shared)
+    throw Failure("[emulated] Too much shared memory for a block.");
   body = std::move(kernel);
   for (unsigned z = 0; z < grid.z; z += cluster.z)
     for (unsigned y = 0; y < grid.y; y += cluster.y)
@@ -256,9 +266,10 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared, std:
         Cluster here{grid, cluster, {}, std::make_unique<Barrier>(blocks * size)};
         std::vector<Thread> threads(blocks * size);
         for (unsigned b = 0; b < blocks; ++b) {
-          const std::size_t units = (shared + sizeof(std::max_align_t) - 1) / sizeof(std::max_align_t);
-          here.blocks.emplace_back(new Block{&here, b, std::make_unique<std::max_align_t[]>(units), shared,
-                                             Barrier(size), {}});
+          const std::size_t units =
+              (shared + sizeof(std::max_align_t) - 1) / sizeof(std::max_align_t);
+          here.blocks.emplace_back(new Block{
+              &here, b, std::make_unique<std::max_align_t[]>(units), shared, Barrier(size), {}});
           Block& home = *here.blocks.back();
           std::memset(home.memory.get(), 0xff, shared);  // NaN
           for (unsigned t = 0; t < size; t += 32)
@@ -266,7 +277,8 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared, std:
           for (unsigned t = 0; t < size; ++t) {
             Thread& thread = threads[b * size + t];
             thread.thread = dim3(t % block.x, t / block.x % block.y, t / (block.x * block.y));
-            thread.block = dim3(x + b % cluster.x, y + b / cluster.x % cluster.y, z + b / (cluster.x * cluster.y));
+            thread.block = dim3(x + b % cluster.x, y + b / cluster.x % cluster.y,
+                                z + b / (cluster.x * cluster.y));
             thread.linear = t;
             thread.home = &home;
           }
@@ -283,7 +295,9 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared, std:
 #define blockDim (emulated::blockDimension)
 #define gridDim (emulated::self->home->cluster->grid)
 
-inline void __syncthreads() { emulated::wait(emulated::self->home->all); }
+inline void __syncthreads() {
+  emulated::wait(emulated::self->home->all);
+}
 
 inline void __syncwarp(unsigned = 0xffffffffu) {
   emulated::wait(emulated::self->home->warps[emulated::self->linear / 32]->all);
@@ -315,18 +329,31 @@ enum cudaError_t {
 };
 inline const char* cudaGetErrorName(cudaError_t e) {
   switch (e) {
-    case cudaSuccess: return "cudaSuccess";
-    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
-    case cudaErrorNoDevice: return "cudaErrorNoDevice";
-    case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
-    default: return "cudaErrorInvalidValue";
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
+    default:
+      return "cudaErrorInvalidValue";
   }
 }
-inline const char* cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
+inline const char* cudaGetErrorString(cudaError_t e) {
+  return cudaGetErrorName(e);
+}
 
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice,
-                      cudaMemcpyDefault };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
 using cudaStream_t = struct CUstream_st*;
 
 namespace emulated {
@@ -334,11 +361,15 @@ namespace emulated {
 inline cudaError_t sticky = cudaSuccess;
 inline std::set<void*> allocations;
 
-inline bool strikes(long& countdown) { return countdown >= 0 && countdown-- == 0; }
+inline bool strikes(long& countdown) {
+  return countdown >= 0 && countdown-- == 0;
+}
 
 }  // namespace emulated
 
-inline cudaError_t cudaGetLastError() { return emulated::sticky; }
+inline cudaError_t cudaGetLastError() {
+  return emulated::sticky;
+}
 inline cudaError_t cudaGetDeviceCount(int* n) {
   *n = emulated::settings.devices;
   return *n > 0 ? cudaSuccess : cudaErrorNoDevice;
@@ -349,8 +380,9 @@ inline cudaError_t cudaGetDevice(int* device) {
 }
 enum cudaDeviceAttr { cudaDevAttrClusterLaunch, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrClusterLaunch ? (emulated::settings.clusters ? 1 : 0)
-                                                 : static_cast<int>(emulated::settings.largest_shared);
+  *value = attribute == cudaDevAttrClusterLaunch
+               ? (emulated::settings.clusters ? 1 : 0)
+               : static_cast<int>(emulated::settings.largest_shared);
   return emulated::sticky;
 }
 inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
@@ -371,22 +403,31 @@ inline cudaError_t cudaFreeAsync(void* p, cudaStream_t) {
   std::free(p);
   return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
+                                   cudaStream_t) {
   if (emulated::sticky != cudaSuccess) return emulated::sticky;
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                                     std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t) {
+inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from,
+                                     std::size_t from_pitch, std::size_t width, std::size_t height,
+                                     cudaMemcpyKind, cudaStream_t) {
   for (std::size_t row = 0; emulated::sticky == cudaSuccess && row < height; ++row)
-    std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+    std::memcpy(static_cast<char*>(to) + row * to_pitch,
+                static_cast<const char*>(from) + row * from_pitch, width);
   return emulated::sticky;
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
   if (emulated::sticky == cudaSuccess) std::memset(to, value, bytes);
   return emulated::sticky;
 }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return emulated::sticky; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return emulated::sticky;
+}
 enum { cudaStreamNonBlocking = 1 };
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned) { return emulated::sticky; }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned) {
+  return emulated::sticky;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t) {
+  return cudaSuccess;
+}
