@@ -74,7 +74,7 @@ class ConjugateThread : TileThread<T, Tile> {
     cluster_sync();
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
-      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) {
+      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
         const int unit = layer.begin + i, place = unit * Tile + j;
         const T p = side_.drive[unit + std::ptrdiff_t(sample(j)) * network_.units] + sum;
         store(bend_ + place, layer.rho.curvature_at(x_[place], pulled_[place], p), everywhere);
@@ -122,7 +122,7 @@ class ConjugateThread : TileThread<T, Tile> {
   __device__ void multiply() {
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
-      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) {
+      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
         const int place = (layer.begin + i) * Tile + j;
         store(q_ + place, fused(-slope_[place], sum, bend_[place] * direction_[place]), everywhere);
       });

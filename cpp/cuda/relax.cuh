@@ -217,20 +217,20 @@ class RelaxThread : TileThread<T, Tile> {
   __device__ int block_begin(int b) const { return b == 0 ? 0 : network_.block_end[b - 1]; }
 
   /// Updates all blocks, one after the other.
-  __device__ void sweep(T (&change)[Tile]) {
+  __device__ __forceinline__ void sweep(T (&change)[Tile]) {
 #pragma unroll 1
     for (int turn = 0; turn < network_.blocks; ++turn) {
       const int b = (phase_.first_block + turn) % network_.blocks;
 #pragma unroll 1
       for (int n = block_begin(b); n < network_.block_end[b]; ++n)
         update(network_.order[n], change);
-      cluster_sync();
+      if (turn + 1 < network_.blocks) cluster_sync();  // `reduce` waits after the last block
     }
   }
-  __device__ void update(int k, T (&change)[Tile]) {
+  __device__ __forceinline__ void update(int k, T (&change)[Tile]) {
     if (nudged(k)) prepare_cost();
     const LayerView<T>& layer = network_.layer[k];
-    this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) {
+    this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
       const int place = (layer.begin + i) * Tile + j;
       const T value = updated(k, i, j, drive(layer, i, j) + sum);
       raise(change[j], value - state_[place]);
@@ -240,12 +240,12 @@ class RelaxThread : TileThread<T, Tile> {
     });
   }
   /// Takes a step of all units at the same time.
-  __device__ void step_together(T (&change)[Tile]) {
+  __device__ __forceinline__ void step_together(T (&change)[Tile]) {
     if (cost_.exists()) prepare_cost();
 #pragma unroll 1
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
-      this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) {
+      this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
         store(next_ + (layer.begin + i) * Tile + j, stepped(k, i, j, drive(layer, i, j) + sum),
               everywhere);
       });
@@ -260,7 +260,6 @@ class RelaxThread : TileThread<T, Tile> {
 #pragma unroll
     for (int j = 0; j < Tile; ++j)
       if (static_cast<int>(threadIdx.x) % Tile == j) change[j] = largest;
-    cluster_sync();
   }
   __device__ static void raise(T& largest, T difference) {
     largest = larger(largest, difference < 0 ? -difference : difference);
@@ -312,7 +311,7 @@ class RelaxThread : TileThread<T, Tile> {
   }
 
   /// Ends the samples whose residual is small: a small change does not prove convergence.
-  __device__ void confirm() {
+  __device__ __forceinline__ void confirm() {
     T change[Tile];
     clear(change);
     if (cost_.exists()) prepare_cost();
@@ -331,9 +330,9 @@ class RelaxThread : TileThread<T, Tile> {
     return phase_.method == Method::block_update && phase_.limit > 0 && !nudged(k) &&
            network_.layer[k].rho.linear_signal();
   }
-  __device__ void measure(int k, T (&change)[Tile]) {
+  __device__ __forceinline__ void measure(int k, T (&change)[Tile]) {
     const LayerView<T>& layer = network_.layer[k];
-    this->pull_on(k, signals_, [&](int i, int j, T sum, bool) {
+    this->pull_on(k, signals_, [&](int i, int j, T sum, bool) EQUIPROP_INLINED {
       raise(change[j],
             image(k, i, j, drive(layer, i, j) + sum) - state_[(layer.begin + i) * Tile + j]);
     });

@@ -84,7 +84,7 @@ class TileThread {
   /// Calls finish(unit of the layer, sample of the tile, sum, everywhere) with the pull of all neighbours on each unit of a
   /// layer, at these signals. If `everywhere`, the other blocks do not compute the unit.
   template <class Finish>
-  __device__ void pull_on(int k, const T* signals, const Finish& finish) {
+  __device__ __forceinline__ void pull_on(int k, const T* signals, const Finish& finish) {
     if (network_.layer[k].units <= few_units)
       pull_by_rows(network_.layer[k], signals, finish);
     else
@@ -92,7 +92,7 @@ class TileThread {
   }
 
   /// largest_[j] = the largest `change` of sample j in the cluster.
-  __device__ void reduce(const T (&change)[Tile]) {
+  __device__ __forceinline__ void reduce(const T (&change)[Tile]) {
 #pragma unroll
     for (int j = 0; j < Tile; ++j) {
       T most = change[j];
@@ -158,7 +158,7 @@ class TileThread {
 
   /// One warp for each unit; its lanes are units of the neighbours.
   template <class Finish>
-  __device__ void pull_by_rows(const LayerView<T>& layer, const T* signals, const Finish& finish) {
+  __device__ __forceinline__ void pull_by_rows(const LayerView<T>& layer, const T* signals, const Finish& finish) {
     const int lane = threadIdx.x % warp;
     for (int i = threadIdx.x / warp; i < layer.units; i += threads_ / warp) {
       T sum[Tile];
@@ -183,7 +183,7 @@ class TileThread {
 
   /// One thread for each unit of the slice, or several that share the depth if there are more threads.
   template <class Finish>
-  __device__ void pull_by_columns(const LayerView<T>& layer, const T* signals,
+  __device__ __forceinline__ void pull_by_columns(const LayerView<T>& layer, const T* signals,
                                   const Finish& finish) {
     const int slice = slice_of(layer.units, ranks_), begin = slice * rank_;
     const int count = least(slice, layer.units - begin);
@@ -208,7 +208,7 @@ class TileThread {
     if (shared) __syncthreads();  // the parts of the next layer follow
   }
   /// Stores the parts of the sums of a slice in parts_.
-  __device__ void sum_parts(const LayerView<T>& layer, const T* signals, int begin, int slice,
+  __device__ __forceinline__ void sum_parts(const LayerView<T>& layer, const T* signals, int begin, int slice,
                             int count, int parts) {
     for (int e = threadIdx.x; e < slice * parts; e += threads_) {
       if (e % slice >= count) continue;
@@ -220,7 +220,7 @@ class TileThread {
     __syncthreads();
   }
   /// sum = part p of the pull of all neighbours on a unit.
-  __device__ void sum_part(const LayerView<T>& layer, const T* signals, int unit, int p, int parts,
+  __device__ __forceinline__ void sum_part(const LayerView<T>& layer, const T* signals, int unit, int p, int parts,
                            T (&sum)[Tile]) const {
     const int begin = layer.depth * p / parts, end = layer.depth * (p + 1) / parts;
     clear(sum);
