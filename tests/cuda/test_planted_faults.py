@@ -64,7 +64,14 @@ def program(folder: Path, kernels: Path, *flags: str) -> Path:
     include = [ROOT / "tests" / "cuda" / "emulated", kernels, ROOT / "tests" / "cuda"]
     include += [ROOT / "cpp" / "include", ROOT / "cpp" / "src"]
     command = [str(COMPILER), "-std=c++20", "-O1", "-ffp-contract=off", "-DEQUIPROP_EMULATION", *flags]
-    command += [f"-I{path}" for path in include] + ["-x", "c++", *map(str, sources), "-pthread", "-o", str(out)]
+    command += [f"-I{path}" for path in include] + [
+        "-x",
+        "c++",
+        *map(str, sources),
+        "-pthread",
+        "-o",
+        str(out),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return out
 
