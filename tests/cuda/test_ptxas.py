@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from cuda_ptxas import NVCC, kernels, report
 
-EXAMPLE = """
-ptxas info    : Compiling entry function '_ZN8equiprop4cuda5relaxIfLi4EEEvNS0_11NetworkViewIT_EENS0_5PhaseIS3_EE' for 'sm_90'
-ptxas info    : Function properties for _ZN8equiprop4cuda5relaxIfLi4EEEvNS0_11NetworkViewIT_EENS0_5PhaseIS3_EE
+SYMBOL = "_ZN8equiprop4cuda5relaxIfLi4EEEvNS0_11NetworkViewIT_EENS0_5PhaseIS3_EE"
+EXAMPLE = f"""
+ptxas info    : Compiling entry function '{SYMBOL}' for 'sm_90'
+ptxas info    : Function properties for {SYMBOL}
     16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
 ptxas info    : Used 128 registers, used 1 barriers, 16 bytes cumulative stack size, 512 bytes smem
 """
