@@ -59,6 +59,14 @@ concept SolvingBatch = Batch<B> && requires(B batch, const LinearSolver solver, 
   { batch.solve(solver, slot, slot) } -> std::convertible_to<const Report&>;
 };
 
+/// Requirements of a batch that relaxes the nudged phases of a rule side by side, from the first slot into the slots from
+/// the second one on, and merges their reports into one.
+template <class B>
+concept ParallelBatch = Batch<B> && requires(B batch, const Solver solver, Slot slot, Report report,
+                                             const NudgingRule<typename B::Scalar> rule) {
+  batch.relax_all(rule, solver, slot, slot, report);
+};
+
 /// Largest estimated error that counts as accurate: of a sample's term of the gradient, relative to that term, or of the
 /// gradient of a batch.
 inline constexpr double most_gradient_error = 0.05;

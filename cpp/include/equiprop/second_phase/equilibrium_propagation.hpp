@@ -18,8 +18,11 @@ void relax_nudged(B& batch, const NudgingRule<typename B::Scalar>& rule, const S
   report.restart(batch.samples());
   report.status.setConstant(Status::converged);
   batch.aim(rule, free_slot);
-  for (std::size_t k = 0; k < rule.size(); ++k)
-    report.merge(batch.relax(solver, rule[k].beta, free_slot, nudged_slot + k));
+  if constexpr (ParallelBatch<B>)
+    batch.relax_all(rule, solver, free_slot, nudged_slot, report);
+  else
+    for (std::size_t k = 0; k < rule.size(); ++k)
+      report.merge(batch.relax(solver, rule[k].beta, free_slot, nudged_slot + k));
   batch.refine(rule, nudged_slot, report);
 }
 

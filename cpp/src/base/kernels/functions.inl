@@ -1,6 +1,7 @@
 /// exp, tanh and logistic of a vector, without branches, so that each result depends only on its argument. All are
 /// computed from e^x = 2^n (1 + t) with x = n ln 2 + r, |r| <= ln(2) / 2. Without a fused multiply-add a result may
-/// differ in its last bit; the errors stay within the bounds that `Kernels` states.
+/// differ in its last bit; the errors stay within the bounds that `Kernels` states. The device's kernels include this
+/// file with vectors of one number, so it uses arithmetic, comparisons and `multiply_add` only.
 
 template <class T>
 struct Exponential;
@@ -9,7 +10,6 @@ struct Exponential;
 /// r + r^2 polynomial(r) has the relative error 1.7e-8 = 2^-25.8 as an approximation of e^r - 1.
 template <>
 struct Exponential<float> {
-  typedef unsigned int Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   static constexpr int mantissa_bits = 23;
   static constexpr unsigned int one = 0x3f800000, sign = 0x80000000;
   static constexpr float round = 0x1.8p23F;  ///< round + x has the nearest integer in its low bits
@@ -18,14 +18,14 @@ struct Exponential<float> {
   static constexpr float ln2_low = 0x1.7f7d1cp-20F;
   static constexpr float smallest = -104, largest = 89;  ///< below, exp is 0; above, infinite
   static constexpr float negligible = -40;  ///< below, 1 + exp rounds to 1; 2^n is still normal
-  static constexpr float polynomial[] = {0x1.fffffep-2F, 0x1.5554bp-3F, 0x1.555674p-5F,
+  static constexpr int coefficients = 5;
+  static constexpr float polynomial[coefficients] = {0x1.fffffep-2F, 0x1.5554bp-3F, 0x1.555674p-5F,
                                          0x1.122776p-7F, 0x1.6bec08p-10F};
 };
 
 /// The constants in double precision; the relative error is 9.1e-19 = 2^-59.9.
 template <>
 struct Exponential<double> {
-  typedef unsigned long long Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   static constexpr int mantissa_bits = 52;
   static constexpr unsigned long long one = 0x3ff0000000000000, sign = 0x8000000000000000;
   static constexpr double round = 0x1.8p52;
@@ -34,7 +34,8 @@ struct Exponential<double> {
   static constexpr double ln2_low = 0x1.ef35793c7673p-45;
   static constexpr double smallest = -746, largest = 710;
   static constexpr double negligible = -80;
-  static constexpr double polynomial[] = {0x1p-1,
+  static constexpr int coefficients = 11;
+  static constexpr double polynomial[coefficients] = {0x1p-1,
                                           0x1.5555555555559p-3,
                                           0x1.555555555553fp-5,
                                           0x1.111111110f6d9p-7,
@@ -48,7 +49,7 @@ struct Exponential<double> {
 };
 
 template <class T>
-using Bits = typename Exponential<T>::Bits;
+using Bits = typename Simd<T>::Bits;
 
 template <class T>
 EQUIPROP_INLINE Bits<T> bits_of(const Vector<T>& x) {
@@ -101,6 +102,15 @@ struct Reduced {
   Vector<T> t;
 };
 
+/// Returns sum_k p_k r^k of the coefficients from number k on.
+template <class T, int k = 0>
+EQUIPROP_INLINE Vector<T> polynomial(const Vector<T>& r) {
+  using E = Exponential<T>;
+  Vector<T> sum = in_every_lane(T(E::polynomial[k]));
+  if constexpr (k + 1 < E::coefficients) multiply_add<T>(polynomial<T, k + 1>(r), r, sum);
+  return sum;
+}
+
 template <class T>
 EQUIPROP_INLINE Reduced<T> reduce(const Vector<T>& x) {
   using E = Exponential<T>;
@@ -110,16 +120,8 @@ EQUIPROP_INLINE Reduced<T> reduce(const Vector<T>& x) {
   Vector<T> r = x;
   multiply_add<T>(n, in_every_lane(-E::ln2_high), r);
   multiply_add<T>(n, in_every_lane(-E::ln2_low), r);
-  constexpr int degree = sizeof E::polynomial / sizeof(T) - 1;
-  Vector<T> sum = in_every_lane(E::polynomial[degree]);
-  EQUIPROP_UNROLL
-  for (int k = degree - 1; k >= 0; --k) {
-    Vector<T> next = in_every_lane(E::polynomial[k]);
-    multiply_add<T>(sum, r, next);
-    sum = next;
-  }
   Vector<T> t = r;
-  multiply_add<T>(r * r, sum, t);
+  multiply_add<T>(r * r, polynomial<T>(r), t);
   return {n, bits_of<T>(rounded), t};
 }
 
@@ -185,30 +187,4 @@ EQUIPROP_INLINE Vector<T> tanh(const Vector<T>& x) {
   multiply_add<T>(in_every_lane(T(-0.5)), ratio, minus_inverse);
   multiply_add<T>(error, minus_inverse, ratio);
   return with_sign_of<T>(x, ratio);
-}
-
-/// out = function(in); the numbers after the last full vector are padded with zeros to another vector.
-template <class T, class Function>
-EQUIPROP_INLINE void apply(const Function& function, Size count, const T* in, T* out) {
-  Size i = 0;
-  for (; i + lanes<T> <= count; i += lanes<T>) store<T>(out + i, function(load(in + i)));
-  if (i == count) return;
-  alignas(64) T rest[lanes<T>] = {};
-  copy_numbers(in + i, rest, count - i);
-  store<T>(rest, function(load(rest)));
-  copy_numbers(rest, out + i, count - i);
-}
-
-template <class T>
-EQUIPROP_INLINE void exp(Size count, const T* in, T* out) {
-  apply<T>([](const Vector<T>& x) { return exp<T>(x); }, count, in, out);
-}
-template <class T>
-EQUIPROP_INLINE void tanh(Size count, const T* in, T* out) {
-  apply<T>([](const Vector<T>& x) { return tanh<T>(x); }, count, in, out);
-}
-/// out = logistic(gain (in - shift)); the argument rounds twice in every instruction set.
-template <class T>
-EQUIPROP_INLINE void logistic(Size count, T gain, T shift, const T* in, T* out) {
-  apply<T>([=](const Vector<T>& x) { return logistic<T>(gain * (x - shift)); }, count, in, out);
 }

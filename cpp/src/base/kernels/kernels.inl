@@ -17,6 +17,8 @@ namespace {
 
 #include "functions.inl"
 
+#include "elementwise.inl"
+
 #include "vectors.inl"
 
 #include "tile.inl"

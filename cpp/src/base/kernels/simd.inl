@@ -21,6 +21,7 @@ struct Simd;
 template <>
 struct Simd<float> {
   typedef float Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef unsigned int Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef int Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef unsigned char Bytes __attribute__((vector_size(EQUIPROP_VECTOR_BYTES / sizeof(float))));
   using Integer = int;
@@ -29,6 +30,7 @@ struct Simd<float> {
 template <>
 struct Simd<double> {
   typedef double Vector __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
+  typedef unsigned long long Bits __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef long long Integers __attribute__((vector_size(EQUIPROP_VECTOR_BYTES)));
   typedef unsigned char Bytes __attribute__((vector_size(EQUIPROP_VECTOR_BYTES / sizeof(double))));
   using Integer = long long;

@@ -1,0 +1,345 @@
+#include "equiprop/cuda/device_batch.hpp"
+
+#include <algorithm>
+
+#include "engine.hpp"
+#include "second_phase/accuracy.hpp"
+
+namespace equiprop::cuda {
+namespace {
+
+LayerFields fields_of(const Layer& layer) {
+  LayerFields fields{static_cast<int>(layer.shape.units())};
+  if (const auto* clip = std::get_if<Clip>(&layer.activation)) {
+    fields.gain = clip->gain;
+    fields.lower = clip->lower;
+    fields.upper = clip->upper;
+  } else if (const auto* logistic = std::get_if<Logistic>(&layer.activation)) {
+    fields.rho = Rho::logistic;
+    fields.gain = logistic->gain;
+    fields.shift = logistic->shift;
+  } else if (const auto* softplus = std::get_if<Softplus>(&layer.activation)) {
+    fields.rho = Rho::softplus;
+    fields.gain = softplus->gain;
+  } else {
+    fields.rho = Rho::tanh;
+  }
+  return fields;
+}
+
+NetworkFields fields_of(const Topology& topology) {
+  NetworkFields fields;
+  fields.legendre = topology.potential() == Potential::legendre;
+  fields.tied = topology.feedback() == Feedback::tied;
+  for (std::size_t k = 0; k < topology.layers().size(); ++k) {
+    const Shape& shape = topology.layers()[k].shape;
+    require(k == 0 || shape.positions() == 1, "cuda",
+            "The kernels support no free layers of images.", shape.channels, " x ", shape.height,
+            " x ", shape.width);
+    fields.layers.push_back(fields_of(topology.layers()[k]));
+  }
+  for (std::size_t c = 0; c < topology.couplings().size(); ++c) {
+    const Coupling& coupling = topology.couplings()[c];
+    require(coupling.kind() == "dense", "cuda", "The kernels support dense couplings.",
+            coupling.kind());
+    const bool inner = coupling.source() != 0 && coupling.target() != 0;
+    const std::ptrdiff_t weights = topology.weights(c).offset;
+    const bool separate = inner && topology.feedback() == Feedback::separate;
+    fields.couplings.push_back({static_cast<int>(coupling.source()),
+                                static_cast<int>(coupling.target()), weights,
+                                separate ? topology.feedback_weights(c).offset : weights});
+  }
+  for (std::size_t k = 0; k < topology.num_free(); ++k)
+    fields.biases.push_back(topology.bias(k).offset);
+  for (const auto& block : topology.blocks())
+    fields.blocks.emplace_back(block.begin(), block.end());
+  fields.parameters = topology.parameters().size();
+  return fields;
+}
+
+template <class T>
+SolverFields fields_of(const Solver& solver) {
+  return std::visit(
+      [](const auto& chosen) {
+        using Chosen = std::decay_t<decltype(chosen)>;
+        chosen.check();
+        require(chosen.anderson == 0, "cuda", "The kernels relax without acceleration: anderson=0.",
+                chosen.anderson);
+        SolverFields fields;
+        if constexpr (std::same_as<Chosen, FixedPointIteration>) {
+          fields.method = Method::fixed_point;
+          fields.number = chosen.damping;
+        } else if constexpr (std::same_as<Chosen, Euler>) {
+          fields.method = Method::euler;
+          fields.number = chosen.step_size;
+        }
+        fields.tolerance = chosen.template tolerance_for<T>();
+        fields.limit = static_cast<int>(chosen.max_iterations);
+        return fields;
+      },
+      solver);
+}
+
+/// Returns the report of samples [begin, begin + count) of an outcome.
+Report report_of(const Outcome& outcome, Index begin, Index count) {
+  Report report(count);
+  for (Index j = 0; j < count; ++j) {
+    const auto at = static_cast<std::size_t>(begin + j);
+    report.status(j) = static_cast<Status>(outcome.status[at]);
+    report.iterations(j) = outcome.iterations[at];
+    report.residual(j) = outcome.residual[at];
+    report.error(j) = outcome.error[at];
+  }
+  return report;
+}
+
+template <class T>
+std::vector<RateFields> fields_of(const BlockRates<T>& rates) {
+  std::vector<RateFields> fields;
+  for (const auto& [begin, rate] : rates) fields.push_back({begin, static_cast<double>(rate)});
+  return fields;
+}
+
+}  // namespace
+
+template <std::floating_point T>
+DeviceBatch<T>::DeviceBatch(const HopfieldNetwork<T>& network, Index most, const Division& division)
+    : engine_(std::make_unique<Engine<T>>(fields_of(network.topology()),
+                                          static_cast<std::size_t>(std::max<Index>(most, 1)),
+                                          Cut{division.cluster, division.tile, division.threads})),
+      topology_(network.topology()),
+      phases_(slots) {
+  upload(network.parameters());
+}
+template <std::floating_point T>
+DeviceBatch<T>::~DeviceBatch() = default;
+template <std::floating_point T>
+DeviceBatch<T>::DeviceBatch(DeviceBatch&&) noexcept = default;
+template <std::floating_point T>
+DeviceBatch<T>& DeviceBatch<T>::operator=(DeviceBatch&&) noexcept = default;
+
+template <std::floating_point T>
+bool DeviceBatch<T>::conservative() const {
+  return topology_.feedback() == Feedback::tied;
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::upload(const ConstParametersRef<T>& theta) {
+  require(theta.size() == topology_.parameters().size(), "cuda",
+          "The parameters are those of the network.", theta.size(), " numbers");
+  engine_->upload(theta.data());
+}
+template <std::floating_point T>
+void DeviceBatch<T>::download(ParametersRef<T> theta) const {
+  require(theta.size() == topology_.parameters().size(), "cuda",
+          "The parameters are those of the network.", theta.size(), " numbers");
+  engine_->download(theta.data());
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y,
+                           double logit_scale) {
+  require(x.rows() == topology_.num_inputs() && y.rows() == topology_.num_outputs() &&
+              x.cols() == y.cols(),
+          "cuda", "Inputs are (inputs, batch) and targets (outputs, batch).", x.rows(), " x ",
+          x.cols(), " and ", y.rows(), " x ", y.cols());
+  const State<T> inputs = x, targets = y;  // without gaps between the samples
+  if (logit_scale == 0)
+    cost_.emplace(SquaredError<T>(targets));
+  else
+    cost_.emplace(CrossEntropy<T>(targets, logit_scale));
+  engine_->clamp(inputs.data(), static_cast<std::size_t>(inputs.cols()));
+  engine_->set_targets({logit_scale}, targets.data());
+  engine_->wait();  // the copies above end with this function
+  weights_.resize(0);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::set_sample_weights(const PerSample<T>& weights) {
+  check_sample_weights(weights, samples());
+  weights_ = weights;
+  engine_->set_weights(weights.size() > 0 ? weights.data() : nullptr);
+  engine_->wait();
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::take_phase(Slot to, const Report& report) {
+  phases_[to] = report;
+}
+template <std::floating_point T>
+const Report& DeviceBatch<T>::relax_free(const Solver& solver, Slot to) {
+  report_ = report_of(engine_->relax_free(fields_of<T>(solver), to), 0, samples());
+  take_phase(to, report_);
+  return report_;
+}
+template <std::floating_point T>
+void DeviceBatch<T>::relax_all(const NudgingRule<T>& rule, const Solver& solver, Slot from,
+                               Slot first, Report& report) {
+  std::vector<double> betas;
+  for (const auto& node : rule) betas.push_back(static_cast<double>(node.beta));
+  const Outcome outcome = engine_->relax(fields_of<T>(solver), betas, from, first);
+  for (std::size_t k = 0; k < rule.size(); ++k) {
+    const Report phase = report_of(outcome, static_cast<Index>(k) * samples(), samples());
+    take_phase(first + k, phase);
+    report.merge(phase);
+  }
+}
+template <std::floating_point T>
+const Report& DeviceBatch<T>::relax(const Solver& solver, T beta, Slot from, Slot to) {
+  report_.restart(samples());
+  report_.status.setConstant(Status::converged);
+  relax_all({{beta, T(0)}}, solver, from, to, report_);
+  return report_;
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::refine(const NudgingRule<T>& rule, Slot first, Report& report) {
+  State<T> response = State<T>::Zero(topology_.state().size(), samples()), state(response);
+  for (std::size_t k = 0; k < rule.size(); ++k) {
+    read(first + k, state);
+    response += rule[k].weight * state;
+  }
+  for (Index j = 0; j < samples(); ++j) {
+    const double size = largest_of<T>(state.rows(), state.col(j).data());
+    const double resolved = accuracy::measure(response.col(j).data(), response.rows(),
+                                              std::span<const Block>(topology_.state().blocks()))
+                                .resolved;
+    const double divisor = std::max(resolved, accuracy::negligible * size);
+    double error = 0;
+    for (std::size_t k = 0; k < rule.size(); ++k) {
+      const Report& phase = phases_[first + k];
+      const double of_state =
+          (phase.residual(j) + 4 * accuracy::epsilon<T> * size) * accuracy::amplification(phase, j);
+      if (of_state != 0)
+        error += of_state * std::abs(static_cast<double>(rule[k].weight)) / divisor;
+    }
+    report.error(j) = error;
+  }
+  accuracy::mark_inaccurate(report);
+}
+
+template <std::floating_point T>
+const Report& DeviceBatch<T>::solve(const LinearSolver& solver, Slot at, Slot lambda) {
+  const auto* conjugate = std::get_if<ConjugateGradient>(&solver);
+  require(conjugate != nullptr, "cuda", "The kernels solve the side network by ConjugateGradient.",
+          "another linear solver");
+  conjugate->check("ConjugateGradient");
+  report_ = report_of(engine_->solve(conjugate->tolerance_for<T>(),
+                                     static_cast<int>(conjugate->max_iterations), at, lambda),
+                      0, samples());
+  accuracy::mark_inaccurate(report_);
+  return report_;
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::displacement(Slot to, Slot first, Slot from, std::span<const T> weights) {
+  const std::vector<double> numbers(weights.begin(), weights.end());
+  engine_->displace(to, first, from, numbers);
+}
+
+/// Hands the gradient on the device to a sink. Returns false if it is not finite and the sink changes parameters.
+template <std::floating_point T>
+bool DeviceBatch<T>::deliver(ParameterSink<T>& sink) {
+  if (sink.needs_bound() && !engine_->gradient_is_finite()) return false;
+  Parameters<T> gradient(topology_.parameters().size());
+  engine_->read_gradient(gradient.data());
+  sink.numbers(0, gradient);
+  return true;
+}
+template <std::floating_point T>
+bool DeviceBatch<T>::contrast(Slot first, std::span<const T> weights, ParameterSink<T>& sink) {
+  const std::vector<double> numbers(weights.begin(), weights.end());
+  engine_->contrast(first, numbers);
+  return deliver(sink);
+}
+template <std::floating_point T>
+bool DeviceBatch<T>::mixed(Slot at, Slot v, T weight, ParameterSink<T>& sink) {
+  engine_->mixed(at, v, static_cast<double>(weight));
+  return deliver(sink);
+}
+
+/// Marks the samples for which a product of two numbers in these slots overflows.
+template <std::floating_point T>
+void DeviceBatch<T>::mark_large(Slot first, Slot last, Report& report) const {
+  PerSample<double> largest = PerSample<double>::Zero(samples());
+  State<T> state(topology_.state().size(), samples());
+  for (Slot slot = first; slot <= last; ++slot) {
+    read(slot, state);
+    for (Index j = 0; j < samples(); ++j)
+      raise_to(largest_of<T>(state.rows(), state.col(j).data()), largest(j));
+  }
+  const auto limit = static_cast<double>(std::numeric_limits<T>::max());
+  for (Index j = 0; j < samples(); ++j)
+    if (!(largest(j) * largest(j) <= limit)) report.status(j) = Status::diverged;
+}
+template <std::floating_point T>
+void DeviceBatch<T>::mark_contrast(Slot first, std::span<const T> weights, Report& report) const {
+  mark_large(first, first + weights.size() - 1, report);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::mark_mixed(Slot at, Slot v, T, Report& report) const {
+  mark_large(at, v, report);
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::input_contrast(Slot first, std::span<const T> weights, StateRef<T> out) {
+  const std::vector<double> numbers(weights.begin(), weights.end());
+  engine_->contrast(first, numbers);
+  State<T> derivative(out.rows(), out.cols());
+  engine_->read_input_gradient(derivative.data());
+  out += derivative;
+}
+template <std::floating_point T>
+void DeviceBatch<T>::mixed_input(Slot at, Slot v, T weight, StateRef<T> out) {
+  engine_->mixed(at, v, static_cast<double>(weight));
+  State<T> derivative(out.rows(), out.cols());
+  engine_->read_input_gradient(derivative.data());
+  out += derivative;
+}
+
+template <std::floating_point T>
+T DeviceBatch<T>::objective(Slot slot) const {
+  State<T> outputs(topology_.num_outputs(), samples());
+  engine_->read_outputs(slot, outputs.data());
+  PerSample<T> values(samples());
+  cost_->value(outputs, values);
+  return weighted_mean<T>(values, weights_);
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::write(Slot slot, const ConstStateRef<T>& s) {
+  require(s.rows() == topology_.state().size() && s.cols() == samples(), "cuda",
+          "The state is (units, batch).", s.rows(), " x ", s.cols());
+  const State<T> state = s;
+  engine_->write(slot, state.data());
+  engine_->wait();
+}
+template <std::floating_point T>
+void DeviceBatch<T>::read(Slot slot, StateRef<T> s) const {
+  State<T> state(topology_.state().size(), samples());
+  engine_->read(slot, state.data());
+  s = state;
+}
+
+template <std::floating_point T>
+void DeviceBatch<T>::descend(const BlockRates<T>& rates, T momentum, T decay) {
+  UpdateFields step{.rates = fields_of(rates)};
+  step.momentum = static_cast<double>(momentum);
+  step.decay = static_cast<double>(decay);
+  engine_->update(step);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::descend(const BlockRates<T>& rates, const AdamStep<T>& adam) {
+  UpdateFields step{.adam = true, .rates = fields_of(rates)};
+  step.decay = static_cast<double>(adam.decay);
+  step.beta1 = static_cast<double>(adam.beta1);
+  step.beta2 = static_cast<double>(adam.beta2);
+  step.epsilon = static_cast<double>(adam.epsilon);
+  step.correction1 = static_cast<double>(adam.correction1);
+  step.correction2 = static_cast<double>(adam.correction2);
+  engine_->update(step);
+}
+
+template class DeviceBatch<float>;
+template class DeviceBatch<double>;
+
+}  // namespace equiprop::cuda

@@ -1,0 +1,35 @@
+#pragma once
+/// Settings of the emulated device; see emulated/cuda_runtime.h.
+
+#include <cstddef>
+
+namespace equiprop::tests {
+
+/// Changes the emulated device while it exists.
+class Emulation {
+ public:
+  enum class Order { ascending, descending, random };
+
+  Emulation();
+  ~Emulation();
+  Emulation(const Emulation&) = delete;
+  Emulation& operator=(const Emulation&) = delete;
+
+  /// Runs the threads of a cluster in another order.
+  void set_order(Order order, unsigned seed = 0);
+  /// Removes the device.
+  void remove_device();
+  /// Creates a device without clusters, as before sm_90.
+  void remove_clusters();
+  /// Fails the allocation that follows `number` others.
+  void fail_allocation(long number);
+  /// Fails the launch that follows `number` others, and all later calls.
+  void fail_launch(long number);
+  /// Sets the memory that the device says is free.
+  void set_free_memory(std::size_t bytes);
+
+  /// Returns the number of allocations that were not freed.
+  static std::size_t living_allocations();
+};
+
+}  // namespace equiprop::tests
