@@ -139,6 +139,7 @@ _Network = HopfieldNetwork
 class CostKind:
     """Cross-entropy of a logit scale, or the squared error if it is 0."""
 
+    logit_scale: float
     def __init__(self, logit_scale: float) -> None: ...
 
 class NudgingKind(Enum):
@@ -147,6 +148,10 @@ class NudgingKind(Enum):
     HOLOMORPHIC = 2
 
 class NudgedPhases:
+    kind: NudgingKind
+    nodes: list[tuple[complex, complex]]
+    solver: _Solver
+    symmetrize: bool
     def __init__(
         self,
         kind: NudgingKind,
@@ -157,6 +162,7 @@ class NudgedPhases:
     ) -> None: ...
 
 class SideNetwork:
+    solver: _LinearSolver
     def __init__(self, solver: _LinearSolver, /) -> None: ...
 
 _Rates = Sequence[tuple[int, float]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +21,8 @@ from equiprop.network_table import network_table
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
+#: Functions that put a network of the CPU on a device, by the name of the device.
+DEVICES: dict[str, Callable[[HopfieldNetwork], HopfieldNetwork]] = {}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
 
 
@@ -331,6 +333,42 @@ class HopfieldNetwork:
     def astype(self, dtype: str | np.dtype[Any] | type) -> HopfieldNetwork:
         """Return a copy with another precision, "float32" or "float64"."""
         return self.variant(dtype=dtype)
+
+    @property
+    def device(self) -> str:
+        """Name of the device on which phases run: "cpu"."""
+        return "cpu"
+
+    def to(self, device: str) -> HopfieldNetwork:
+        """Return a network on a device with equal parameters, or the network itself if it is there.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+            "cuda" needs the package equiprop-cuda and an NVIDIA GPU; see docs/gpu.md.
+
+        Raises
+        ------
+        ValueError
+            If the device does not support the network.
+        DeviceError
+            If there is no such device, or its package is not installed; see `equiprop.cuda`.
+
+        Examples
+        --------
+        >>> import equiprop as eq
+        >>> net = eq.HopfieldNetwork([2, 5, 1])
+        >>> net.to("cpu") is net
+        True
+        """
+        check_choice(device, "HopfieldNetwork.to", "device", "cpu", *DEVICES)
+        if device == self.device:
+            return self
+        if device != "cpu":
+            return DEVICES[device](self)
+        net = HopfieldNetwork.__new__(HopfieldNetwork)
+        net.__setstate__(self.__getstate__())
+        return net
 
     def variant(
         self,

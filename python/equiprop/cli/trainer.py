@@ -73,6 +73,12 @@ def _add_network(options: Options) -> None:
         choices=["float32", "float64"],
         help="precision of parameters and states",
     )
+    options.add(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="device on which phases run; cuda needs the package equiprop-cuda and an NVIDIA GPU",
+    )
 
 
 def _add_phases(options: Options) -> None:
@@ -186,7 +192,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         potential=options.potential,
         dtype=options.dtype,
         seed=options.seed,
-    )
+    ).to(options.device)
     cost = training_cost(model, COSTS[options.cost]())
     return Trainer(
         model,

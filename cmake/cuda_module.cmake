@@ -1,0 +1,11 @@
+# equiprop_cuda_package(<target> <library> <folder>): the Python package equiprop_cuda, with the extension module _cuda that
+# is linked with a library of the CUDA component, in <folder>/equiprop_cuda. It needs pybind11.
+function(equiprop_cuda_package target library folder)
+  pybind11_add_module(${target} NO_EXTRAS "${PROJECT_SOURCE_DIR}/cpp/bindings/cuda.cpp")
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cpp/bindings")
+  target_link_libraries(${target} PRIVATE ${library} equiprop equiprop_build_flags)
+  target_compile_definitions(${target} PRIVATE EQUIPROP_VERSION="${PROJECT_VERSION}")
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME _cuda
+    LIBRARY_OUTPUT_DIRECTORY "${folder}/equiprop_cuda")
+  configure_file("${PROJECT_SOURCE_DIR}/cpp/bindings/equiprop_cuda.py.in" "${folder}/equiprop_cuda/__init__.py" @ONLY)
+endfunction()
