@@ -1,4 +1,4 @@
-"""The package equiprop_cuda on an emulated device, which the C++ tests build; see tests/cuda/CMakeLists.txt."""
+"""The package equiprop_cuda on an emulated device, which the build of the C++ tests makes."""
 
 from __future__ import annotations
 

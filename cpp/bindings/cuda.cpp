@@ -1,13 +1,12 @@
 /// The module equiprop_cuda._cuda: batches on a CUDA device. It is linked with a copy of the library of its own, so only
 /// plain data crosses between it and equiprop._core: descriptions as JSON, solvers as tuples, and NumPy arrays.
 
-#include "equiprop/cuda/device_batch.hpp"
-
 #include <pybind11/stl.h>
 
 #include <array>
 
 #include "arrays.hpp"
+#include "equiprop/cuda/device_batch.hpp"
 #include "equiprop/model/checkpoint.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
 
@@ -19,6 +18,8 @@ using Vector = py::array_t<T, py::array::c_style>;
 using Nodes = std::vector<std::pair<double, double>>;
 /// Name, damping or step size, tolerance, and largest number of steps of a solver.
 using SolverFields = std::tuple<std::string, double, std::optional<double>, Index>;
+/// Blocks of a cluster, samples of a tile, and threads of a block; see cuda::Division.
+using DivisionFields = std::array<int, 3>;
 template <class T>
 using Rates = std::vector<std::pair<Index, T>>;
 
@@ -57,8 +58,8 @@ Solver solver_of(const SolverFields& fields) {
     solver.step_size = number;
     return solver;
   }
-  require(kind == "BlockUpdate", "cuda",
-          "A solver is a BlockUpdate, FixedPointIteration or Euler.", kind);
+  require(kind == "BlockUpdate", "cuda", "A solver is a BlockUpdate, FixedPointIteration or Euler.",
+          kind);
   return stopping(BlockUpdate{});
 }
 
@@ -90,8 +91,10 @@ BlockRates<T> rates_of(const Rates<T>& given) {
 template <class T>
 class Batch {
  public:
-  Batch(const std::string& description, const Vector<T>& theta, Index most)
-      : Batch(network_of(description, as_parameters<T>(theta)), most) {}
+  Batch(const std::string& description, const Vector<T>& theta, Index most,
+        const DivisionFields& division)
+      : Batch(network_of(description, as_parameters<T>(theta)), most,
+              cuda::Division{division[0], division[1], division[2]}) {}
 
   void upload(const Vector<T>& theta) {
     const auto numbers = as_parameters<T>(theta);
@@ -135,6 +138,7 @@ class Batch {
         [&](ParameterSink<T>& sink, Report& report) {
           equiprop::equilibrium_propagation(batch_, rule, solver, sink, report, weights);
         },
+        [&](Report& report) { explain_contrast(batch_, std::span<const T>(weights), report); },
         [&](StateRef<T> out) { add_input_contrast(batch_, std::span<const T>(weights), out); },
         inputs);
   }
@@ -148,6 +152,7 @@ class Batch {
         [&](ParameterSink<T>& sink, Report& report) {
           equiprop::recurrent_backpropagation(batch_, solver, sink, report);
         },
+        [&](Report& report) { explain_product(batch_, weight, report); },
         [&](StateRef<T> out) { batch_.mixed_input(free_slot, adjoint_slot, weight, out); }, inputs);
   }
   void descend(const Rates<T>& given, T momentum, T decay) {
@@ -183,12 +188,12 @@ class Batch {
   Index samples() const { return batch_.samples(); }
 
  private:
-  Batch(const HopfieldNetwork<T>& network, Index most)
+  Batch(const HopfieldNetwork<T>& network, Index most, const cuda::Division& division)
       : inputs_(network.topology().num_inputs()),
         outputs_(network.topology().num_outputs()),
         units_(network.topology().state().size()),
         parameters_(network.parameters().size()),
-        batch_(network, most) {}
+        batch_(network, most, division) {}
 
   static HopfieldNetwork<T> network_of(const std::string& description,
                                        const Eigen::Map<const Parameters<T>>& theta) {
@@ -213,8 +218,9 @@ class Batch {
     return as_tuple(report);
   }
   /// Returns (dJ/dtheta, dJ/dx or no rows, J at the free state, report).
-  template <class Compute, class AddInputs>
-  py::tuple gradient(const Compute& compute, const AddInputs& add_inputs, bool inputs) {
+  template <class Compute, class Explain, class AddInputs>
+  py::tuple gradient(const Compute& compute, const Explain& explain, const AddInputs& add_inputs,
+                     bool inputs) {
     Parameters<T> sums = Parameters<T>::Zero(parameters_);
     auto by_input = new_state<T>(inputs ? inputs_ : 0, samples());
     auto out = as_state<T>(by_input);
@@ -226,6 +232,7 @@ class Batch {
       AddTo<T> sink(sums);
       compute(sink, report);
       if (inputs) add_inputs(out);
+      if (!all_finite(sums)) explain(report);
       objective = static_cast<double>(batch_.objective(free_slot));
     }
     return py::make_tuple(hand_over(std::move(sums)), by_input, objective, as_tuple(report));
@@ -240,8 +247,9 @@ template <class T>
 void bind_batch(py::module_&& m) {
   using B = Batch<T>;
   py::class_<B>(m, "DeviceBatch", py::module_local())
-      .def(py::init<const std::string&, const Vector<T>&, Index>(), py::arg("description"),
-           py::arg("parameters"), py::arg("most"))
+      .def(py::init<const std::string&, const Vector<T>&, Index, const DivisionFields&>(),
+           py::arg("description"), py::arg("parameters"), py::arg("most"),
+           py::arg("division") = DivisionFields{})
       .def_property_readonly("samples", &B::samples)
       .def("upload", &B::upload, py::arg("parameters"))
       .def("download", &B::download)

@@ -65,6 +65,11 @@ def as_numpy(value: Any, where: str, name: str) -> Array:
     """
     if isinstance(value, np.ma.MaskedArray):
         _refuse_masked(value, where, name)
+    if hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__"):
+        raise TypeError(
+            f"[{where}] `{name}` is in the memory of the host. Received {type(value).__name__} in the memory "
+            "of a CUDA device: copy it to the host first."
+        )
     try:
         array = _read(value)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:

@@ -16,7 +16,7 @@ __version__: str = _core.version
 
 
 def config() -> dict[str, Any]:
-    """Return version, compiler, instruction set of the kernels, libraries, threads and CUDA device by name."""
+    """Return version, compiler, instruction set, libraries, number of threads and CUDA device by name."""
     return {
         **_core.build_info(),
         "threads": _core.num_threads(),

@@ -17,7 +17,9 @@ from equiprop.models import DEVICES, HopfieldNetwork
 from equiprop.second_phase import CoreOptions, SecondPhase
 from equiprop.solvers import FreeSolver
 
-_CORES: dict[str, Any] = {name: DeviceCore(core) for name, core in (("float32", _core.f32), ("float64", _core.f64))}
+_CORES: dict[str, Any] = {
+    name: DeviceCore(core) for name, core in (("float32", _core.f32), ("float64", _core.f64))
+}
 
 
 class DeviceNetwork(HopfieldNetwork):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _FREE_SLOT, _NUDGED_SLOT = 0, 2
 #: Samples for which memory is allocated when a network is put on a device.
 _FIRST_BATCH = 64
+#: Blocks of a cluster, samples of a tile, threads of a block; 0 chooses. Results do not depend on them.
+DIVISION = (0, 0, 0)
 _FIXED_STEPS, _DIVERGED = int(Status.FIXED_STEPS), int(Status.DIVERGED)
 
 #: Name, damping or step size, tolerance and largest number of steps.
@@ -95,7 +97,7 @@ class Residence:
         if samples > self._most:
             self._batch, self._most, self._uploaded = None, 0, None  # its memory is free before more is taken
             core = getattr(kernels(), "f32" if self._parameters.dtype == np.float32 else "f64")
-            self._batch = core.DeviceBatch(self._network.description(), self._parameters, samples)
+            self._batch = core.DeviceBatch(self._network.description(), self._parameters, samples, DIVISION)
             self._most, self._uploaded = samples, self._parameters.copy()
         elif not self._is_uploaded():
             self._batch.upload(self._parameters)
@@ -187,7 +189,8 @@ class DeviceCore:
         """Relax a free phase on the device."""
         if trace or record:
             raise ValueError(
-                "[cuda] trace=True and record=True need the CPU: net.to('cpu'). Received a network on a device."
+                "[cuda] trace=True and record=True need the CPU: net.to('cpu'). "
+                "Received a network on a device."
             )
         fields, network = solver_fields(solver), energy.network
         count = samples if samples and len(start) == 1 else len(start)
@@ -238,9 +241,7 @@ class DeviceCore:
         self, energy: _core.Energy, cost: DeviceCost, state: Array, nodes: Any, solver: Any, inputs: bool
     ) -> tuple[Any, ...]:
         """Return the gradient by complex nudges, which need complex numbers, by the CPU."""
-        return self.host.holomorphic_equilibrium_propagation(
-            energy, cost.host, state, nodes, solver, inputs
-        )
+        return self.host.holomorphic_equilibrium_propagation(energy, cost.host, state, nodes, solver, inputs)
 
 
 def _no_targets(network: DeviceNetwork, samples: int) -> Array:
@@ -298,7 +299,7 @@ class DeviceStep:
                 return None
             gradient, _, objective, self.second = _run(batch, second_phase)
             outputs = batch.read(_FREE_SLOT)[:, -model.num_outputs :]
-        if _diverged(self.second) or not np.isfinite(gradient).all():
+        if _diverged(self.second):
             return None
         norm = math.nan if math.isnan(largest_norm) else float(np.linalg.norm(gradient.astype(np.float64)))
         if norm > largest_norm:

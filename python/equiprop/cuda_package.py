@@ -57,7 +57,8 @@ def _extension() -> Any:
     """Return the extension module, with or without a device."""
     if find_spec(_PACKAGE) is None:
         raise DeviceError(
-            f"[cuda] The package {_PACKAGE} is not installed. Run pip install 'equiprop[cuda]', or use the CPU."
+            f"[cuda] The package {_PACKAGE} is not installed. Run pip install 'equiprop[cuda]', "
+            "or use the CPU."
         )
     try:
         module = import_module(f"{_PACKAGE}._cuda")
