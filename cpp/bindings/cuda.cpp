@@ -273,7 +273,6 @@ void bind_batch(py::module_&& m) {
 PYBIND11_MODULE(_cuda, m) {
   m.doc() = "Batches on a CUDA device. Use `equiprop.cuda`; these names may change.";
   m.attr("version") = EQUIPROP_VERSION;
-  m.attr("FREE_SLOT") = free_slot;
   m.def("why_unavailable", &cuda::why_unavailable);
   py::register_local_exception_translator(&translate);
   bind_batch<float>(m.def_submodule("f32", "Single precision"));

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -19,12 +19,11 @@ from equiprop.cuda_package import kernels
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.results import Outcome, Status, judged_together
 
-if TYPE_CHECKING:
-    from equiprop.cuda import DeviceNetwork
-
 _FREE_SLOT, _NUDGED_SLOT = 0, 2
 #: Samples for which memory is allocated when a network is put on a device.
 _FIRST_BATCH = 64
+#: Number of parameters that are compared at a time: after a training step, the first ones differ.
+_PART = 1 << 14
 #: Blocks of a cluster, samples of a tile, threads of a block; 0 chooses. Results do not depend on them.
 DIVISION = (0, 0, 0)
 _FIXED_STEPS, _DIVERGED = int(Status.FIXED_STEPS), int(Status.DIVERGED)
@@ -106,17 +105,31 @@ class Residence:
 
     def _is_uploaded(self) -> bool:
         words = np.uint32 if self._parameters.dtype == np.float32 else np.uint64  # NaN equals itself
-        return np.array_equal(self._parameters.view(words), cast(Array, self._uploaded).view(words))
+        now, then = self._parameters.view(words), cast(Array, self._uploaded).view(words)
+        parts = (slice(begin, begin + _PART) for begin in range(0, now.size, _PART))
+        return all(np.array_equal(now[part], then[part]) for part in parts)
+
+
+class Resident(Protocol):
+    """The part of a network on a device that its core uses; see `equiprop.cuda.DeviceNetwork`."""
+
+    residence: Residence
+    dtype: np.dtype[Any]
+
+    @property
+    def num_outputs(self) -> int: ...  # noqa: D102
+    def initial_state(self, batch: int) -> Array: ...  # noqa: D102
+    def clamp_on_cpu(self, x: Array) -> _core.Energy: ...  # noqa: D102
 
 
 class DeviceEnergy:
     """The energy of a network on a device with x (batch, inputs) clamped.
 
     Attributes that are not defined here are those of the core's energy on the CPU: derivatives at a state,
-    residuals and products with the Hessian.
+    and products with the Hessian.
     """
 
-    def __init__(self, network: DeviceNetwork, x: Array) -> None:
+    def __init__(self, network: Resident, x: Array) -> None:
         self.network, self.x = network, x
         self._host: _core.Energy | None = None
 
@@ -126,6 +139,16 @@ class DeviceEnergy:
         if self._host is None:
             self._host = self.network.clamp_on_cpu(self.x)
         return self._host
+
+    def residual(self, s: Array) -> Array:
+        """Return the residual of a state (batch, units), by a phase of no steps."""
+        with self.network.residence.lock:
+            batch = self.network.residence.batch(len(s))
+            batch.clamp(self.x, _no_targets(self.network, len(s)))
+            batch.write(_NUDGED_SLOT, s)
+            report = batch.relax(("BlockUpdate", 0.0, None, 0), 0.0, _NUDGED_SLOT, _NUDGED_SLOT)
+            residual: Array = report[2]
+            return residual
 
     def symmetrized(self, s_star: Array) -> _core.Energy:  # noqa: ARG002
         """Raise ValueError: the kernels do not support the antisymmetric term."""
@@ -244,7 +267,7 @@ class DeviceCore:
         return self.host.holomorphic_equilibrium_propagation(energy, cost.host, state, nodes, solver, inputs)
 
 
-def _no_targets(network: DeviceNetwork, samples: int) -> Array:
+def _no_targets(network: Resident, samples: int) -> Array:
     return np.zeros((samples, network.num_outputs), network.dtype)
 
 
@@ -266,7 +289,7 @@ class DeviceStep:
         Reports of the phases of the last step; `second` is empty if the free phase diverged.
     """
 
-    def __init__(self, host: _core.Precision, model: DeviceNetwork, network: object) -> None:  # noqa: ARG002
+    def __init__(self, host: _core.Precision, model: Resident, network: object) -> None:  # noqa: ARG002
         self._host, self._model = host, model
         self.free: tuple[Any, ...] = ((),)
         self.second: tuple[Any, ...] = ((),)

@@ -91,22 +91,24 @@ def test_gradients_of_eqprop_are_those_of_the_cpu(
 def test_gradients_of_rbp_are_those_of_the_cpu(dtype: str, options: dict[str, Any]) -> None:
     net = network(dtype, **options)
     linear = eq.ConjugateGradient(tolerance={"float64": 1e-14, "float32": 1e-6}[dtype])
-    free = eq.free_phase(net, X, solver=eq.BlockUpdate(tolerance=0, max_iterations=60))
+    steps = eq.BlockUpdate(tolerance=0, max_iterations=60)
+    free, of_device = (eq.free_phase(n, X, solver=steps) for n in (net, net.to("cuda")))
     host = eq.recurrent_backpropagation(net, free, Y, linear_solver=linear, on_failure="ignore")
-    device = eq.recurrent_backpropagation(net.to("cuda"), free, Y, linear_solver=linear, on_failure="ignore")
+    device = eq.recurrent_backpropagation(
+        net.to("cuda"), of_device, Y, linear_solver=linear, on_failure="ignore"
+    )
     close(device.parameters / 10, host.parameters / 10, dtype)
     close(device.inputs / 10, host.inputs / 10, dtype)
 
 
 def test_exact_and_complex_nudges_run_on_the_cpu() -> None:
     net = network(**SMOOTH)
-    free = eq.free_phase(net, X, solver=eq.BlockUpdate(tolerance=1e-13))
     for nudging in (eq.exact_limit(), eq.holomorphic(0.1, 4)):
-        host, device = (
-            eq.equilibrium_propagation(n, free, Y, nudging=nudging, on_failure="ignore")
-            for n in (net, net.to("cuda"))
-        )
-        np.testing.assert_array_equal(device.parameters, host.parameters)
+        gradients = []
+        for n in (net, net.to("cuda")):
+            free = eq.free_phase(n, X, solver=eq.BlockUpdate(tolerance=1e-14))
+            gradients.append(eq.equilibrium_propagation(n, free, Y, nudging=nudging, on_failure="ignore"))
+        np.testing.assert_allclose(gradients[1].parameters, gradients[0].parameters, rtol=0, atol=1e-11)
 
 
 OPTIMIZERS: list[Callable[[], Any]] = [
@@ -369,6 +371,18 @@ def test_a_batch_that_does_not_fit_is_refused_and_smaller_ones_still_run() -> No
 
 def stand_in(version: str = eq.__version__, reason: str = "") -> Any:
     return SimpleNamespace(version=version, why_unavailable=lambda: reason)
+
+
+def test_the_extra_is_the_package_of_the_same_version() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert f'cuda = ["equiprop-cuda=={eq.__version__}"]' in text
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_residuals_are_those_of_the_cpu(options: dict[str, Any]) -> None:
+    net = network(**options)
+    state = eq.free_phase(net, X, solver=SWEEPS, on_failure="ignore").state + 0.01
+    close(net.to("cuda").clamp(X).residual(state), net.clamp(X).residual(state), "float64")
 
 
 def test_without_the_package_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
