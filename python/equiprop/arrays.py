@@ -321,3 +321,14 @@ def as_contiguous(value: Any, dtype: np.dtype[Any], where: str, name: str) -> Ar
         return value
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(as_array(value, where, name), dtype=dtype)
+
+
+def network_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
+    """Return the precision of a network; raise ValueError unless it is float32 or float64."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise ValueError(f"[HopfieldNetwork] dtype is 'float32' or 'float64'. Received {dtype!r}.")
+    return np.dtype(name)

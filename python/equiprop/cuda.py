@@ -50,7 +50,7 @@ class DeviceNetwork(HopfieldNetwork):
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         super()._adopt(network)
         self.core = _CORES[self.dtype.name]
-        self.residence = Residence(network)
+        self.residence: Residence = Residence(network)
 
     def clamp(self, x: Array) -> _core.Energy:
         """Return the energy with x (batch, inputs) clamped, whose phases run on the device."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple, Protocol, cast
@@ -25,7 +26,7 @@ _FIRST_BATCH = 64
 #: Number of parameters that are compared at a time: after a training step, the first ones differ.
 _PART = 1 << 14
 #: Blocks of a cluster, samples of a tile, threads of a block; 0 chooses. Results do not depend on them.
-DIVISION = (0, 0, 0)
+DIVISION: tuple[int, int, int] = (0, 0, 0)
 _FIXED_STEPS, _DIVERGED = int(Status.FIXED_STEPS), int(Status.DIVERGED)
 
 #: Name, damping or step size, tolerance and largest number of steps.
@@ -80,7 +81,7 @@ class Residence:
     """
 
     def __init__(self, network: _core.HopfieldNetwork) -> None:
-        self.lock = RLock()
+        self.lock: AbstractContextManager[Any] = RLock()
         self._network = network
         self._parameters = network.parameters
         self._batch: Any = None
@@ -130,7 +131,8 @@ class DeviceEnergy:
     """
 
     def __init__(self, network: Resident, x: Array) -> None:
-        self.network, self.x = network, x
+        self.network: Resident = network
+        self.x: Array = x
         self._host: _core.Energy | None = None
 
     @property
@@ -188,8 +190,8 @@ class DeviceCore:
     """
 
     def __init__(self, host: _core.Precision) -> None:
-        self.host = host
-        self.TrainingStep = partial(DeviceStep, host)
+        self.host: _core.Precision = host
+        self.TrainingStep: Any = partial(DeviceStep, host)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "host":
