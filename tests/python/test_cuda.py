@@ -18,6 +18,7 @@ from emulated_cuda import needs_emulated_device, use_emulated_device
 from equiprop import cuda_core, cuda_package
 from equiprop.cli import main
 from equiprop.cuda import DeviceError, DeviceNetwork, OutOfDeviceMemory, device_state
+from runs import ctrl_c
 
 pytestmark = needs_emulated_device
 
@@ -439,20 +440,42 @@ def test_the_build_says_that_there_is_a_device(capsys: pytest.CaptureFixture[str
 
 
 def test_the_program_trains_and_resumes_on_the_device(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, end_at: Callable[[int, Callable[[Any], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = np.column_stack([X, Y])
     np.savetxt(tmp_path / "data.csv", np.vstack([rows, rows]), delimiter=",")
-    words = ["train", str(tmp_path / "data.csv"), "--layers", "4", "--epochs", "2", "--batch-size", "8"]
-    words += ["--device", "cuda", "--output", str(tmp_path / "run")]
-    assert main(words) == 0, capsys.readouterr().err
-    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    words = ["train", str(tmp_path / "data.csv"), "--layers", "4", "--epochs", "2", "--batch-size", "6"]
+    words += ["--device", "cuda", "--output"]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert main([*words, str(whole)]) == 0
+    settings = json.loads((whole / "settings.json").read_text())
     assert settings["options"]["device"] == "cuda"
     assert ", cuda)" in settings["trainer"]["model"]
-    assert eq.load(tmp_path / "run" / "model.safetensors").device == "cpu"
-    assert (
-        main(["predict", str(tmp_path / "run" / "checkpoint.safetensors"), str(tmp_path / "data.csv")]) == 0
-    )
+    assert eq.load(whole / "model.safetensors").device == "cpu"
+    end_at(4, ctrl_c)
+    assert main([*words, str(part)]) == 130
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(part)]) == 0
+    assert (part / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_the_program_evaluates_and_predicts_on_the_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savetxt(tmp_path / "data.csv", np.column_stack([X, Y]), delimiter=",")
+    np.savez(tmp_path / "inputs.npz", x=X)
+    trainer = eq.Trainer(eq.HopfieldNetwork([5, 6, 4, 3], dtype="float64"), averaging=0.5)
+    trainer.fit(X, Y, epochs=2)
+    checkpoint = str(eq.save(trainer, tmp_path / "run.safetensors"))
+    printed = []
+    for device in ("cpu", "cuda"):
+        for command in (["evaluate", "data.csv"], ["predict", "inputs.npz", "--outputs"]):
+            words = [command[0], checkpoint, str(tmp_path / command[1]), *command[2:]]
+            assert main([*words, "--json", "--tolerance", "1e-12", "--device", device]) == 0
+            printed.append(json.loads(capsys.readouterr().out))
+    for name in ("test_error", "objective"):
+        assert printed[2][name] == pytest.approx(printed[0][name])
+    np.testing.assert_allclose(printed[3]["outputs"], printed[1]["outputs"], rtol=0, atol=1e-9)
 
 
 def kernels_batch(dtype: str = "float64", most: int = 12) -> tuple[Any, eq.HopfieldNetwork]:
