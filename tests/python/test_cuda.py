@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from emulated_cuda import needs_emulated_device, use_emulated_device
 from equiprop import cuda_core, cuda_package
 from equiprop.cli import main
 from equiprop.cuda import DeviceError, DeviceNetwork, OutOfDeviceMemory, device_state
+from equiprop.optimizers import cosine
 from runs import ctrl_c
 
 pytestmark = needs_emulated_device
@@ -123,14 +125,14 @@ OPTIMIZERS: list[Callable[[], Any]] = [
 @PRECISIONS
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: str(o()))
 def test_trainings_reach_the_parameters_of_the_cpu(dtype: str, optimizer: Callable[[], Any]) -> None:
-    host, device = eq.HopfieldNetwork([5, 9, 7, 3], dtype=dtype, seed=3), None
-    device = host.to("cuda")
     host = eq.HopfieldNetwork([5, 9, 7, 3], dtype=dtype, seed=3)
-    epochs = []
+    device, epochs = host.to("cuda"), []
     for net in (host, device):
         trainer = eq.Trainer(net, optimizer=optimizer(), solver=SWEEPS, batch_size=5, averaging=0.9)
+        trainer.schedule, trainer.clip = cosine(), 0.8
         epochs.append(trainer.fit(X, Y, epochs=2, validation=(X, Y)))
         assert trainer.averaged_model.device == net.device
+        assert trainer._clipping.count > 0
     np.testing.assert_allclose(device.parameters, host.parameters, rtol=0, atol=10 * ROUNDING[dtype])
     for ours, theirs in zip(epochs[1], epochs[0], strict=True):
         assert ours.objective == pytest.approx(theirs.objective, rel=10 * ROUNDING[dtype])
@@ -244,6 +246,15 @@ def test_checks_of_the_theory_run_on_the_cpu_in_double_precision() -> None:
     assert check.passed
     assert str(check) == str(eq.verify.equivalence(device.to("cpu"), X, Y))
     assert eq.verify.gradients(device, X, Y).passed
+
+
+def test_threads_take_turns_on_the_device() -> None:
+    device = network().to("cuda")
+    expected = [eq.free_phase(device, x, solver=SWEEPS).state for x in (X, X[::-1])]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda k: eq.free_phase(device, (X, X[::-1])[k % 2], solver=SWEEPS).state, range(8))
+    for k, state in enumerate(found):
+        np.testing.assert_array_equal(state, expected[k % 2])
 
 
 def test_a_free_phase_on_the_device_can_be_explained(capsys: pytest.CaptureFixture[str]) -> None:
