@@ -9,6 +9,8 @@ function(equiprop_cuda_package target library folder)
   pybind11_add_module(${target} NO_EXTRAS "${PROJECT_SOURCE_DIR}/cpp/bindings/cuda.cpp")
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cpp/bindings")
   target_link_libraries(${target} PRIVATE ${library} equiprop equiprop_build_flags)
+  # equiprop._core has its own copy of the library: the two must not see each other's symbols.
+  target_link_options(${target} PRIVATE $<$<PLATFORM_ID:Linux>:LINKER:--exclude-libs,ALL>)
   target_compile_definitions(${target} PRIVATE EQUIPROP_VERSION="${PROJECT_VERSION}")
   set_target_properties(${target} PROPERTIES OUTPUT_NAME _cuda
     LIBRARY_OUTPUT_DIRECTORY "${folder}/equiprop_cuda")
