@@ -139,7 +139,8 @@ _Network = HopfieldNetwork
 class CostKind:
     """Cross-entropy of a logit scale, or the squared error if it is 0."""
 
-    logit_scale: float
+    @property
+    def logit_scale(self) -> float: ...
     def __init__(self, logit_scale: float) -> None: ...
 
 class NudgingKind(Enum):
@@ -148,10 +149,14 @@ class NudgingKind(Enum):
     HOLOMORPHIC = 2
 
 class NudgedPhases:
-    kind: NudgingKind
-    nodes: list[tuple[complex, complex]]
-    solver: _Solver
-    symmetrize: bool
+    @property
+    def kind(self) -> NudgingKind: ...
+    @property
+    def nodes(self) -> list[tuple[complex, complex]]: ...
+    @property
+    def solver(self) -> _Solver: ...
+    @property
+    def symmetrize(self) -> bool: ...
     def __init__(
         self,
         kind: NudgingKind,
@@ -162,7 +167,8 @@ class NudgedPhases:
     ) -> None: ...
 
 class SideNetwork:
-    solver: _LinearSolver
+    @property
+    def solver(self) -> _LinearSolver: ...
     def __init__(self, solver: _LinearSolver, /) -> None: ...
 
 _Rates = Sequence[tuple[int, float]]
