@@ -66,7 +66,7 @@ class ConjugateThread : TileThread<T, Tile> {
  private:
   /// Stores the Hessian in parts: A v = bend v - slope pull(slope v).
   __device__ void linearize() {
-    this->for_each_unit([&](const Units<T>& rho, int unit, int j) {
+    this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j;
       x_[place] = side_.state[unit + std::ptrdiff_t(sample(j)) * network_.units];
       pulled_[place] = rho.signal(x_[place]);
@@ -74,7 +74,7 @@ class ConjugateThread : TileThread<T, Tile> {
     cluster_sync();
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
-      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) {
+      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
         const int unit = layer.begin + i, place = unit * Tile + j;
         const T p = side_.drive[unit + std::ptrdiff_t(sample(j)) * network_.units] + sum;
         store(bend_ + place, layer.rho.curvature_at(x_[place], pulled_[place], p), everywhere);
@@ -88,13 +88,14 @@ class ConjugateThread : TileThread<T, Tile> {
   /// r = dC/ds / unit, with a power of two `unit` for which the squares of r neither overflow nor vanish.
   __device__ void start() {
     const LayerView<T>& outputs = network_.layer[network_.layers - 1];
-    cost_.prepare(x_ + outputs.begin * Tile, outputs.units, [&](int j) { return sample(j); });
-    this->for_each_number([&](int unit, int j) {
+    cost_.prepare(x_ + outputs.begin * Tile, outputs.units,
+                  [&](int j) EQUIPROP_INLINED { return sample(j); });
+    this->for_each_number([&](int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j, i = unit - outputs.begin;
       r_[place] = i < 0 ? T(0) : cost_.gradient(x_[place], i, j, outputs.units, sample(j));
     });
     __syncthreads();
-    largest([&](int place) { return diagonal_[place] * r_[place]; }, scale_);
+    largest([&](int place) EQUIPROP_INLINED { return diagonal_[place] * r_[place]; }, scale_);
     if (leads()) {
       const int j = threadIdx.x;
       const bool usable = scale_[j] > 0 && scale_[j] - scale_[j] == T(0);
@@ -104,7 +105,7 @@ class ConjugateThread : TileThread<T, Tile> {
       iterations_[j] = 0;
     }
     __syncthreads();
-    this->for_each_number([&](int unit, int j) {
+    this->for_each_number([&](int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j;
       r_[place] /= unit_[j];
       direction_[place] = diagonal_[place] * r_[place];
@@ -113,7 +114,7 @@ class ConjugateThread : TileThread<T, Tile> {
     });
     __syncthreads();
     inner(r_, direction_, rho_);
-    largest([&](int place) { return direction_[place]; }, size_);
+    largest([&](int place) EQUIPROP_INLINED { return direction_[place]; }, size_);
     judge();
     cluster_sync();
   }
@@ -122,7 +123,7 @@ class ConjugateThread : TileThread<T, Tile> {
   __device__ void multiply() {
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
-      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) {
+      this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
         const int place = (layer.begin + i) * Tile + j;
         store(q_ + place, fused(-slope_[place], sum, bend_[place] * direction_[place]), everywhere);
       });
@@ -145,7 +146,7 @@ class ConjugateThread : TileThread<T, Tile> {
       }
     }
     __syncthreads();
-    this->for_each_number([&](int unit, int j) {
+    this->for_each_number([&](int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j;
       if (factor_[j] == 0) return;
       x_[place] = fused(factor_[j], direction_[place], x_[place]);
@@ -156,7 +157,7 @@ class ConjugateThread : TileThread<T, Tile> {
 
   /// Chooses the next direction, and the samples that go on.
   __device__ void turn() {
-    largest([&](int place) { return diagonal_[place] * r_[place]; }, size_);
+    largest([&](int place) EQUIPROP_INLINED { return diagonal_[place] * r_[place]; }, size_);
     inner_with_diagonal(sum_);
     if (leads()) {
       const int j = threadIdx.x;
@@ -167,7 +168,7 @@ class ConjugateThread : TileThread<T, Tile> {
       }
     }
     __syncthreads();
-    this->for_each_number([&](int unit, int j) {
+    this->for_each_number([&](int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j;
       if (moving_[j] == 0) return;
       direction_[place] = fused(factor_[j], direction_[place], diagonal_[place] * r_[place]);
@@ -196,7 +197,7 @@ class ConjugateThread : TileThread<T, Tile> {
 
   __device__ void finish() {
     const int share = slice_of(network_.units, ranks_), begin = share * rank_;
-    this->for_each_number([&](int unit, int j) {
+    this->for_each_number([&](int unit, int j) EQUIPROP_INLINED {
       if (unit < begin || unit >= begin + share || !exists(j)) return;
       side_.lambda[unit + std::ptrdiff_t(sample(j)) * network_.units] =
           x_[unit * Tile + j] * unit_[j];
@@ -232,16 +233,18 @@ class ConjugateThread : TileThread<T, Tile> {
     __syncthreads();
   }
   __device__ void inner(const T* a, const T* b, T* out) {
-    fold([&](int place, T sum) { return fused(a[place], b[place], sum); }, out, false);
+    fold([&](int place, T sum) EQUIPROP_INLINED { return fused(a[place], b[place], sum); }, out,
+         false);
   }
   __device__ void inner_with_diagonal(T* out) {
-    fold([&](int place, T sum) { return fused(r_[place], diagonal_[place] * r_[place], sum); }, out,
-         false);
+    fold([&](int place, T sum)
+             EQUIPROP_INLINED { return fused(r_[place], diagonal_[place] * r_[place], sum); },
+         out, false);
   }
   template <class Value>
   __device__ void largest(const Value& value, T* out) {
     fold(
-        [&](int place, T most) {
+        [&](int place, T most) EQUIPROP_INLINED {
           const T v = value(place);
           return larger(most, v < 0 ? -v : v);
         },

@@ -24,6 +24,9 @@ struct Shape {
   std::size_t shared = 0;  ///< bytes of shared memory of a block
 };
 
+/// Inlines a lambda function, so that no array that it captures is moved to memory.
+#define EQUIPROP_INLINED __attribute__((always_inline))
+
 /// Returns a * b + c, rounded once.
 ///@{
 __device__ __forceinline__ float fused(float a, float b, float c) {

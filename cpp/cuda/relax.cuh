@@ -47,15 +47,16 @@ template <class T, int Tile>
 class CostThread {
  public:
   /// `numbers` holds 3 numbers per sample.
-  __device__ CostThread(const CostView<T>& cost, T* numbers) : cost_(cost), numbers_(numbers) {}
+  __device__ __forceinline__ CostThread(const CostView<T>& cost, T* numbers)
+      : cost_(cost), numbers_(numbers) {}
 
-  __device__ bool exists() const { return cost_.y != nullptr; }
-  __device__ T stiffness() const {
+  __device__ __forceinline__ bool exists() const { return cost_.y != nullptr; }
+  __device__ __forceinline__ T stiffness() const {
     return cost_.logit_scale == 0 ? T(1) : T(0.5) * cost_.logit_scale * cost_.logit_scale;
   }
   /// Prepares `gradient` for the outputs s (outputs, Tile); all threads of the block call it. `sample` is that in the batch.
   template <class Sample>
-  __device__ void prepare(const T* s, int outputs, const Sample& sample) {
+  __device__ __forceinline__ void prepare(const T* s, int outputs, const Sample& sample) {
     if (!exists() || cost_.logit_scale == 0) return;
     __syncthreads();
     if (static_cast<int>(threadIdx.x) < Tile) {
@@ -74,7 +75,7 @@ class CostThread {
     __syncthreads();
   }
   /// dC/do of output i of sample j of the tile, whose number in the batch is `sample`.
-  __device__ T gradient(T s, int i, int j, int outputs, int sample) const {
+  __device__ __forceinline__ T gradient(T s, int i, int j, int outputs, int sample) const {
     const T y = cost_.y[i + std::ptrdiff_t(sample) * outputs], a = cost_.logit_scale;
     if (a == 0) return s - y;
     const T share = scalar::exp<T>(a * (s - numbers_[j])) / numbers_[Tile + j];
@@ -103,7 +104,7 @@ class RelaxThread : TileThread<T, Tile> {
     return Base::bytes(network, ranks, vectors(network, method), shared_numbers);
   }
 
-  __device__ RelaxThread(const NetworkView<T>& network, const Phase<T>& phase)
+  __device__ __forceinline__ RelaxThread(const NetworkView<T>& network, const Phase<T>& phase)
       : Base(network, phase.batch * phase.nodes, vectors(network, phase.method), shared_numbers),
         phase_(phase),
         state_(this->vector(0)),
@@ -114,7 +115,7 @@ class RelaxThread : TileThread<T, Tile> {
         amplification_(this->number_of(5)),
         cost_(phase.cost, this->number_of(0)) {}
 
-  __device__ void run() {
+  __device__ __forceinline__ void run() {
     start();
     if (phase_.limit == 0) confirm();
     while (any_moves()) {
@@ -132,10 +133,12 @@ class RelaxThread : TileThread<T, Tile> {
 
  private:
   /// The number of a sample of the tile in the batch.
-  __device__ int in_batch(int j) const { return sample(j) % phase_.batch; }
-  __device__ T beta(int j) const { return phase_.beta[sample(j) / phase_.batch]; }
-  __device__ bool nudged(int k) const { return k + 1 == network_.layers && cost_.exists(); }
-  __device__ T rate() const {
+  __device__ __forceinline__ int in_batch(int j) const { return sample(j) % phase_.batch; }
+  __device__ __forceinline__ T beta(int j) const { return phase_.beta[sample(j) / phase_.batch]; }
+  __device__ __forceinline__ bool nudged(int k) const {
+    return k + 1 == network_.layers && cost_.exists();
+  }
+  __device__ __forceinline__ T rate() const {
     switch (phase_.method) {
       case Method::fixed_point:
         return T(1) - phase_.number;
@@ -146,12 +149,12 @@ class RelaxThread : TileThread<T, Tile> {
     }
   }
 
-  __device__ T beginning(const Units<T>& rho, int unit, int j) const {
+  __device__ __forceinline__ T beginning(const Units<T>& rho, int unit, int j) const {
     if (phase_.start == nullptr) return rho.rest();
     return phase_.start[unit + std::ptrdiff_t(in_batch(j)) * network_.units];
   }
-  __device__ void start() {
-    this->for_each_unit([&](const Units<T>& rho, int unit, int j) {
+  __device__ __forceinline__ void start() {
+    this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       take(rho, unit * Tile + j, beginning(rho, unit, j));
     });
     if (leads()) {
@@ -165,31 +168,32 @@ class RelaxThread : TileThread<T, Tile> {
     cluster_sync();
   }
   /// Stores the state and the signal of a unit in this block.
-  __device__ void take(const Units<T>& rho, int place, T value) {
+  __device__ __forceinline__ void take(const Units<T>& rho, int place, T value) {
     state_[place] = value;
     if (network_.own_signals) signals_[place] = rho.signal(value);
   }
 
-  __device__ T drive(const LayerView<T>& layer, int i, int j) const {
+  __device__ __forceinline__ T drive(const LayerView<T>& layer, int i, int j) const {
     return phase_.drive[layer.begin + i + std::ptrdiff_t(in_batch(j)) * network_.units];
   }
-  __device__ void prepare_cost() {
+  __device__ __forceinline__ void prepare_cost() {
     const LayerView<T>& outputs = network_.layer[network_.layers - 1];
-    cost_.prepare(state_ + outputs.begin * Tile, outputs.units, [&](int j) { return in_batch(j); });
+    cost_.prepare(state_ + outputs.begin * Tile, outputs.units,
+                  [&](int j) EQUIPROP_INLINED { return in_batch(j); });
   }
   /// beta dC/ds of unit i of layer k.
-  __device__ T pull_of_cost(int k, int i, int j, T s) const {
+  __device__ __forceinline__ T pull_of_cost(int k, int i, int j, T s) const {
     return nudged(k) ? beta(j) * cost_.gradient(s, i, j, network_.outputs, in_batch(j)) : T(0);
   }
   /// T(s) of a unit, the image of the map whose fixed points are those of the dynamics.
-  __device__ T image(int k, int i, int j, T p) const {
+  __device__ __forceinline__ T image(int k, int i, int j, T p) const {
     const LayerView<T>& layer = network_.layer[k];
     const int place = (layer.begin + i) * Tile + j;
     const T s = state_[place];
     return layer.rho.respond(p, signals_[place], s, -pull_of_cost(k, i, j, s), T(0));
   }
   /// The state of a unit after an update of its block. The cost counts by its quadratic model at s.
-  __device__ T updated(int k, int i, int j, T p) const {
+  __device__ __forceinline__ T updated(int k, int i, int j, T p) const {
     const LayerView<T>& layer = network_.layer[k];
     const int place = (layer.begin + i) * Tile + j;
     const T s = state_[place];
@@ -199,7 +203,7 @@ class RelaxThread : TileThread<T, Tile> {
                              stiffness);
   }
   /// The state of a unit after a step of all units.
-  __device__ T stepped(int k, int i, int j, T p) const {
+  __device__ __forceinline__ T stepped(int k, int i, int j, T p) const {
     const LayerView<T>& layer = network_.layer[k];
     const int place = (layer.begin + i) * Tile + j;
     const T s = state_[place];
@@ -214,23 +218,25 @@ class RelaxThread : TileThread<T, Tile> {
     return rho.clips() ? rho.clamp(to) : to;
   }
 
-  __device__ int block_begin(int b) const { return b == 0 ? 0 : network_.block_end[b - 1]; }
+  __device__ __forceinline__ int block_begin(int b) const {
+    return b == 0 ? 0 : network_.block_end[b - 1];
+  }
 
   /// Updates all blocks, one after the other.
-  __device__ void sweep(T (&change)[Tile]) {
+  __device__ __forceinline__ void sweep(T (&change)[Tile]) {
 #pragma unroll 1
     for (int turn = 0; turn < network_.blocks; ++turn) {
       const int b = (phase_.first_block + turn) % network_.blocks;
 #pragma unroll 1
       for (int n = block_begin(b); n < network_.block_end[b]; ++n)
         update(network_.order[n], change);
-      cluster_sync();
+      if (turn + 1 < network_.blocks) cluster_sync();  // `reduce` waits after the last block
     }
   }
-  __device__ void update(int k, T (&change)[Tile]) {
+  __device__ __forceinline__ void update(int k, T (&change)[Tile]) {
     if (nudged(k)) prepare_cost();
     const LayerView<T>& layer = network_.layer[k];
-    this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) {
+    this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
       const int place = (layer.begin + i) * Tile + j;
       const T value = updated(k, i, j, drive(layer, i, j) + sum);
       raise(change[j], value - state_[place]);
@@ -240,19 +246,19 @@ class RelaxThread : TileThread<T, Tile> {
     });
   }
   /// Takes a step of all units at the same time.
-  __device__ void step_together(T (&change)[Tile]) {
+  __device__ __forceinline__ void step_together(T (&change)[Tile]) {
     if (cost_.exists()) prepare_cost();
 #pragma unroll 1
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
-      this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) {
+      this->pull_on(k, signals_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
         store(next_ + (layer.begin + i) * Tile + j, stepped(k, i, j, drive(layer, i, j) + sum),
               everywhere);
       });
     }
     cluster_sync();
     T largest = 0;  // a thread meets one sample only, because Tile divides the number of threads
-    this->for_each_unit([&](const Units<T>& rho, int unit, int j) {
+    this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j;
       raise(largest, next_[place] - state_[place]);
       if (moving_[j] != 0) take(rho, place, next_[place]);
@@ -260,14 +266,13 @@ class RelaxThread : TileThread<T, Tile> {
 #pragma unroll
     for (int j = 0; j < Tile; ++j)
       if (static_cast<int>(threadIdx.x) % Tile == j) change[j] = largest;
-    cluster_sync();
   }
-  __device__ static void raise(T& largest, T difference) {
+  __device__ __forceinline__ static void raise(T& largest, T difference) {
     largest = larger(largest, difference < 0 ? -difference : difference);
   }
 
   /// Counts the step. Returns true if a sample may have come to its end.
-  __device__ bool end_step() {
+  __device__ __forceinline__ bool end_step() {
     if (leads()) {
       const int j = threadIdx.x;
       if (moving_[j] != 0) {
@@ -292,12 +297,12 @@ class RelaxThread : TileThread<T, Tile> {
     __syncthreads();
     return any;
   }
-  __device__ static bool is_finite(T v) {
+  __device__ __forceinline__ static bool is_finite(T v) {
     return v - v == T(0);
   }
 
   /// Estimates the amplification |s - s*| / |g(s) - s| of a sample from its last two changes; see Iteration::estimate.
-  __device__ void estimate(int j, T change) {
+  __device__ __forceinline__ void estimate(int j, T change) {
     if (phase_.tolerance == 0) return;
     constexpr T most = 100, kept = T(0.8);
     const T before = before_[j];
@@ -312,7 +317,7 @@ class RelaxThread : TileThread<T, Tile> {
   }
 
   /// Ends the samples whose residual is small: a small change does not prove convergence.
-  __device__ void confirm() {
+  __device__ __forceinline__ void confirm() {
     T change[Tile];
     clear(change);
     if (cost_.exists()) prepare_cost();
@@ -327,18 +332,18 @@ class RelaxThread : TileThread<T, Tile> {
     __syncthreads();
   }
   /// Returns true if the last update of a sweep made the residual of a layer 0.
-  __device__ bool settled(int k) const {
+  __device__ __forceinline__ bool settled(int k) const {
     return phase_.method == Method::block_update && phase_.limit > 0 && !nudged(k) &&
            network_.layer[k].rho.linear_signal();
   }
-  __device__ void measure(int k, T (&change)[Tile]) {
+  __device__ __forceinline__ void measure(int k, T (&change)[Tile]) {
     const LayerView<T>& layer = network_.layer[k];
-    this->pull_on(k, signals_, [&](int i, int j, T sum, bool) {
+    this->pull_on(k, signals_, [&](int i, int j, T sum, bool) EQUIPROP_INLINED {
       raise(change[j],
             image(k, i, j, drive(layer, i, j) + sum) - state_[(layer.begin + i) * Tile + j]);
     });
   }
-  __device__ void conclude(int j) {
+  __device__ __forceinline__ void conclude(int j) {
     const T residual = largest_[j];
     const bool small = residual <= phase_.tolerance;
     if (!is_finite(residual))
@@ -358,9 +363,9 @@ class RelaxThread : TileThread<T, Tile> {
   }
 
   /// Stores the results. A sample that diverged gets its start state.
-  __device__ void finish() {
+  __device__ __forceinline__ void finish() {
     const int share = slice_of(network_.units, ranks_), begin = share * rank_;
-    this->for_each_unit([&](const Units<T>& rho, int unit, int j) {
+    this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       if (unit < begin || unit >= begin + share || !exists(j)) return;
       const T last = status_[j] == diverged ? beginning(rho, unit, j) : state_[unit * Tile + j];
       phase_.state[unit + std::ptrdiff_t(sample(j)) * network_.units] = last;

@@ -26,7 +26,8 @@ class TileThread {
 
  protected:
   /// `samples` is the number of samples of the launch. `vectors` and `numbers` are those of `bytes`.
-  __device__ TileThread(const NetworkView<T>& network, int samples, int vectors, int numbers)
+  __device__ __forceinline__ TileThread(const NetworkView<T>& network, int samples, int vectors,
+                                        int numbers)
       : network_(network),
         samples_(samples),
         ranks_(static_cast<int>(cluster_size())),
@@ -45,20 +46,24 @@ class TileThread {
     any_ = iterations_ + Tile;
   }
 
-  __device__ T* vector(int number) const { return vectors_ + Tile * number * network_.units; }
+  __device__ __forceinline__ T* vector(int number) const {
+    return vectors_ + Tile * number * network_.units;
+  }
   /// Number j of each sample.
-  __device__ T* number_of(int number) const { return numbers_ + Tile * number; }
+  __device__ __forceinline__ T* number_of(int number) const { return numbers_ + Tile * number; }
   /// The number of a sample in the launch. The last places of a tile repeat the last sample; they are not stored.
-  __device__ int sample(int j) const { return first_ + j < samples_ ? first_ + j : samples_ - 1; }
-  __device__ bool exists(int j) const { return first_ + j < samples_; }
-  __device__ bool leads() const { return static_cast<int>(threadIdx.x) < Tile; }
+  __device__ __forceinline__ int sample(int j) const {
+    return first_ + j < samples_ ? first_ + j : samples_ - 1;
+  }
+  __device__ __forceinline__ bool exists(int j) const { return first_ + j < samples_; }
+  __device__ __forceinline__ bool leads() const { return static_cast<int>(threadIdx.x) < Tile; }
 
-  __device__ static void clear(T (&sum)[Tile]) {
+  __device__ __forceinline__ static void clear(T (&sum)[Tile]) {
 #pragma unroll
     for (int j = 0; j < Tile; ++j) sum[j] = 0;
   }
   /// Stores a number in this block, or in all blocks of the cluster.
-  __device__ void store(T* place, T value, bool everywhere) const {
+  __device__ __forceinline__ void store(T* place, T value, bool everywhere) const {
     if (!everywhere) {
       *place = value;
       return;
@@ -68,12 +73,12 @@ class TileThread {
   }
   /// Calls run(unit, j) for all units and samples of the tile, shared by the threads of the block.
   template <class Run>
-  __device__ void for_each_number(const Run& run) const {
+  __device__ __forceinline__ void for_each_number(const Run& run) const {
     for (int e = threadIdx.x; e < network_.units * Tile; e += threads_) run(e / Tile, e % Tile);
   }
   /// Calls run(layer, unit of the layer, place) for all units and samples of the tile.
   template <class Run>
-  __device__ void for_each_unit(const Run& run) const {
+  __device__ __forceinline__ void for_each_unit(const Run& run) const {
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
       for (int e = threadIdx.x; e < layer.units * Tile; e += threads_)
@@ -84,7 +89,7 @@ class TileThread {
   /// Calls finish(unit of the layer, sample of the tile, sum, everywhere) with the pull of all neighbours on each unit of a
   /// layer, at these signals. If `everywhere`, the other blocks do not compute the unit.
   template <class Finish>
-  __device__ void pull_on(int k, const T* signals, const Finish& finish) {
+  __device__ __forceinline__ void pull_on(int k, const T* signals, const Finish& finish) {
     if (network_.layer[k].units <= few_units)
       pull_by_rows(network_.layer[k], signals, finish);
     else
@@ -92,7 +97,7 @@ class TileThread {
   }
 
   /// largest_[j] = the largest `change` of sample j in the cluster.
-  __device__ void reduce(const T (&change)[Tile]) {
+  __device__ __forceinline__ void reduce(const T (&change)[Tile]) {
 #pragma unroll
     for (int j = 0; j < Tile; ++j) {
       T most = change[j];
@@ -117,7 +122,7 @@ class TileThread {
   }
 
   /// Returns true if a sample of the tile moves; all threads of the cluster receive the same answer.
-  __device__ bool any_moves() {
+  __device__ __forceinline__ bool any_moves() {
     if (threadIdx.x == 0) {
       *any_ = 0;
       for (int j = 0; j < Tile; ++j) *any_ |= moving_[j];
@@ -129,7 +134,7 @@ class TileThread {
   }
 
   /// Stores the results of a sample; called by thread j of each block.
-  __device__ void report(int j, signed char* status, int* iterations) const {
+  __device__ __forceinline__ void report(int j, signed char* status, int* iterations) const {
     if (rank_ != 0 || !exists(j)) return;
     status[first_ + j] = static_cast<signed char>(status_[j]);
     iterations[first_ + j] = iterations_[j];
@@ -141,13 +146,14 @@ class TileThread {
   int *moving_, *status_, *iterations_, *any_;
 
  private:
-  __device__ static int least(int a, int b) {
+  __device__ __forceinline__ static int least(int a, int b) {
     return a < b ? a : b;
   }
 
   /// sum += products of weights w[d stride] and signals of the units d = begin, begin + by, ... below `end`.
-  __device__ static void add_products(const T* w, std::ptrdiff_t stride, const T* signals,
-                                      int begin, int end, int by, T (&sum)[Tile]) {
+  __device__ __forceinline__ static void add_products(const T* w, std::ptrdiff_t stride,
+                                                      const T* signals, int begin, int end, int by,
+                                                      T (&sum)[Tile]) {
 #pragma unroll 4
     for (int d = begin; d < end; d += by) {
       const T weight = w[d * stride];
@@ -158,7 +164,8 @@ class TileThread {
 
   /// One warp for each unit; its lanes are units of the neighbours.
   template <class Finish>
-  __device__ void pull_by_rows(const LayerView<T>& layer, const T* signals, const Finish& finish) {
+  __device__ __forceinline__ void pull_by_rows(const LayerView<T>& layer, const T* signals,
+                                               const Finish& finish) {
     const int lane = threadIdx.x % warp;
     for (int i = threadIdx.x / warp; i < layer.units; i += threads_ / warp) {
       T sum[Tile];
@@ -183,8 +190,8 @@ class TileThread {
 
   /// One thread for each unit of the slice, or several that share the depth if there are more threads.
   template <class Finish>
-  __device__ void pull_by_columns(const LayerView<T>& layer, const T* signals,
-                                  const Finish& finish) {
+  __device__ __forceinline__ void pull_by_columns(const LayerView<T>& layer, const T* signals,
+                                                  const Finish& finish) {
     const int slice = slice_of(layer.units, ranks_), begin = slice * rank_;
     const int count = least(slice, layer.units - begin);
     const int parts = layer.depth >= deep_from ? depth_parts : 1;
@@ -208,8 +215,8 @@ class TileThread {
     if (shared) __syncthreads();  // the parts of the next layer follow
   }
   /// Stores the parts of the sums of a slice in parts_.
-  __device__ void sum_parts(const LayerView<T>& layer, const T* signals, int begin, int slice,
-                            int count, int parts) {
+  __device__ __forceinline__ void sum_parts(const LayerView<T>& layer, const T* signals, int begin,
+                                            int slice, int count, int parts) {
     for (int e = threadIdx.x; e < slice * parts; e += threads_) {
       if (e % slice >= count) continue;
       T sum[Tile];
@@ -220,8 +227,8 @@ class TileThread {
     __syncthreads();
   }
   /// sum = part p of the pull of all neighbours on a unit.
-  __device__ void sum_part(const LayerView<T>& layer, const T* signals, int unit, int p, int parts,
-                           T (&sum)[Tile]) const {
+  __device__ __forceinline__ void sum_part(const LayerView<T>& layer, const T* signals, int unit,
+                                           int p, int parts, T (&sum)[Tile]) const {
     const int begin = layer.depth * p / parts, end = layer.depth * (p + 1) / parts;
     clear(sum);
     int before = 0;  // units of the neighbours before this one
