@@ -32,7 +32,7 @@ $(DEMO): $(SOURCES) | $(BIN)/python
 	@touch $@
 
 $(TEST): $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet ".[test,lint]" cmake ninja cmeel-eigen \
+	$(BIN)/python -m pip install --quiet ".[test,lint]" cmake ninja cmeel-eigen "pybind11>=3,<4" \
 	  --config-settings=cmake.define.EQUIPROP_WERROR=ON
 	@touch $@ $(DEMO)
 
@@ -55,6 +55,7 @@ cpp-test: $(TEST)
 	@if $(GTEST); then \
 	  $(BIN)/cmake -S . -B $(BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	    -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
 	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON $(CMAKE_OPTIONS) >/dev/null \
 	  && $(BIN)/cmake --build $(BUILD) \
 	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \

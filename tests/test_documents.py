@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from emulated_cuda import needs_emulated_device, use_emulated_device
+from equiprop import cuda_core
 from figures import NUMBER, agree
 
 ROOT = Path(__file__).parents[1]
@@ -142,9 +144,17 @@ def test_the_readme_has_an_example_with_its_output() -> None:
     assert any(output for _, output in blocks(ROOT / "README.md"))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_code_in_documents_prints_what_they_say(path: Path) -> None:
+def executed(path: Path) -> object:
+    marks = [needs_emulated_device] if path.name == "gpu.md" else []
+    return pytest.param(path, id=path.name, marks=marks)
+
+
+@pytest.mark.parametrize("path", [executed(path) for path in DOCUMENTS])
+def test_code_in_documents_prints_what_they_say(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a document are executed one after another with the same variables."""
+    if path.name == "gpu.md":
+        use_emulated_device()
+        monkeypatch.setattr(cuda_core, "DIVISION", (1, 8, 64))  # few threads are fast to emulate
     names: dict[str, object] = {}
     for code, output in blocks(path):
         printed = io.StringIO()

@@ -228,7 +228,8 @@ void bind_nudging(py::module_& m) {
 void bind_second_phases(py::module_& m) {
   py::class_<CostKind>(m, "CostKind")
       .def(py::init([](double logit_scale) { return CostKind{logit_scale}; }),
-           py::arg("logit_scale"));
+           py::arg("logit_scale"))
+      .def_readonly("logit_scale", &CostKind::logit_scale);
   py::native_enum<NudgedPhases::Kind>(m, "NudgingKind", "enum.Enum")
       .value("FINITE", NudgedPhases::Kind::finite)
       .value("EXACT_LIMIT", NudgedPhases::Kind::exact_limit)
@@ -238,10 +239,14 @@ void bind_second_phases(py::module_& m) {
       .def(py::init([](NudgedPhases::Kind kind, std::vector<std::pair<Complex, Complex>> nodes,
                        Solver solver, bool symmetrize) {
         return NudgedPhases{kind, std::move(nodes), std::move(solver), symmetrize};
-      }));
-  py::class_<SideNetwork>(m, "SideNetwork").def(py::init([](LinearSolver solver) {
-    return SideNetwork{std::move(solver)};
-  }));
+      }))
+      .def_readonly("kind", &NudgedPhases::kind)
+      .def_readonly("nodes", &NudgedPhases::nodes)
+      .def_readonly("solver", &NudgedPhases::solver)
+      .def_readonly("symmetrize", &NudgedPhases::symmetrize);
+  py::class_<SideNetwork>(m, "SideNetwork")
+      .def(py::init([](LinearSolver solver) { return SideNetwork{std::move(solver)}; }))
+      .def_readonly("solver", &SideNetwork::solver);
 }
 
 template void bind_second_phase<float>(py::module_&);

@@ -139,6 +139,8 @@ _Network = HopfieldNetwork
 class CostKind:
     """Cross-entropy of a logit scale, or the squared error if it is 0."""
 
+    @property
+    def logit_scale(self) -> float: ...
     def __init__(self, logit_scale: float) -> None: ...
 
 class NudgingKind(Enum):
@@ -147,6 +149,14 @@ class NudgingKind(Enum):
     HOLOMORPHIC = 2
 
 class NudgedPhases:
+    @property
+    def kind(self) -> NudgingKind: ...
+    @property
+    def nodes(self) -> list[tuple[complex, complex]]: ...
+    @property
+    def solver(self) -> _Solver: ...
+    @property
+    def symmetrize(self) -> bool: ...
     def __init__(
         self,
         kind: NudgingKind,
@@ -157,6 +167,8 @@ class NudgedPhases:
     ) -> None: ...
 
 class SideNetwork:
+    @property
+    def solver(self) -> _LinearSolver: ...
     def __init__(self, solver: _LinearSolver, /) -> None: ...
 
 _Rates = Sequence[tuple[int, float]]

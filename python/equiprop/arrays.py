@@ -65,6 +65,11 @@ def as_numpy(value: Any, where: str, name: str) -> Array:
     """
     if isinstance(value, np.ma.MaskedArray):
         _refuse_masked(value, where, name)
+    if hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__"):
+        raise TypeError(
+            f"[{where}] `{name}` is in the memory of the host. Received {type(value).__name__} in the memory "
+            "of a CUDA device: copy it to the host first."
+        )
     try:
         array = _read(value)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
@@ -316,3 +321,14 @@ def as_contiguous(value: Any, dtype: np.dtype[Any], where: str, name: str) -> Ar
         return value
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(as_array(value, where, name), dtype=dtype)
+
+
+def network_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
+    """Return the precision of a network; raise ValueError unless it is float32 or float64."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise ValueError(f"[HopfieldNetwork] dtype is 'float32' or 'float64'. Received {dtype!r}.")
+    return np.dtype(name)

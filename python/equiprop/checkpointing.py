@@ -19,6 +19,7 @@ from equiprop.checks import check_type, real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
 from equiprop.costs import CrossEntropy, LayerCosts, SquaredError
+from equiprop.cuda import DeviceNetwork
 from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import Lock
 from equiprop.health import Health
@@ -42,7 +43,8 @@ _Trainer = TypeVar("_Trainer")
 def write_trainer(path: Path, trainer: Any, where: str) -> None:
     """Write a trainer to a safetensors file; an existing file is replaced only when the new one is complete.
 
-    Metadata: format, version, network, the structure of the network, and the fields that a reader must know.
+    Metadata: format, version, network, the structure of the network, the fields that a reader must know, and
+    the device of a network that is not on the CPU.
     Tensors: ``model.`` and the name of each block; those of the scaling; ``state``, the other fields of the
     trainer as JSON in UTF-8; and the arrays of these fields.
 
@@ -62,6 +64,8 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     blocks = {f"model.{name}": block for name, block in model.blocks.items()}
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(describe(model))}
+    if model.device != "cpu":
+        metadata["device"] = model.device
     scaling, required = scaling_fields(model.scaling)
     write_safetensors(path, {**arrays, **blocks, **scaling, "state": text}, {**metadata, **required})
 
@@ -74,7 +78,7 @@ def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[s
     TypeError
         If a part of the trainer, which may be the model, is not of this library.
     """
-    if type(trainer.model) is not HopfieldNetwork:
+    if type(trainer.model) not in (HopfieldNetwork, DeviceNetwork):
         raise TypeError(
             f"[{where}] The model of a saved Trainer is a HopfieldNetwork. Received model of class "
             f"{type(trainer.model).__name__}. Use pickle.dump(trainer, file) to keep this Trainer."
@@ -116,13 +120,19 @@ _CURES = {
 }
 
 
-def read_trainer(path: str | os.PathLike[str], kind: Callable[..., _Trainer], where: str) -> _Trainer:
+def read_trainer(
+    path: str | os.PathLike[str], kind: Callable[..., _Trainer], where: str, *, on_device: bool = False
+) -> _Trainer:
     """Return the trainer of a file that `write_trainer` wrote; `kind` constructs it.
+
+    Its network is on the CPU, or with `on_device` on the device of the training.
 
     Raises
     ------
     ValueError
         If the file is not that of a trainer, or is damaged.
+    DeviceError
+        If the device of the training cannot be used here.
     OSError
         If the file cannot be read.
     """
@@ -135,6 +145,8 @@ def read_trainer(path: str | os.PathLike[str], kind: Callable[..., _Trainer], wh
         own = decode({"mapping": state}, tensors)
         own["model"] = _model(json.loads(metadata["network"]), tensors)
         own["model"].scaling = read_scaling(tensors, metadata, own.pop("scale", None))
+        if on_device:
+            own["model"] = own["model"].to(metadata.get("device", "cpu"))
         return _built(kind, own)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
@@ -180,7 +192,7 @@ def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
 def read_unfinished(path: str | os.PathLike[str], kind: Callable[..., _Trainer]) -> _Trainer:
     """Return the trainer of a checkpoint of an unfinished training; see `Trainer.resume`."""
     where = "Trainer.resume"
-    trainer = read_trainer(path, kind, where)
+    trainer = read_trainer(path, kind, where, on_device=True)
     version = read_safetensors(path)[1].get("version", "none")
     if version != __version__:
         raise ValueError(

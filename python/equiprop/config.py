@@ -10,15 +10,17 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.checks import whole
+from equiprop.cuda_package import device_state
 
 __version__: str = _core.version
 
 
 def config() -> dict[str, Any]:
-    """Return version, compiler, instruction set of the kernels, libraries and number of threads by name."""
+    """Return version, compiler, instruction set, libraries, number of threads and CUDA device by name."""
     return {
         **_core.build_info(),
         "threads": _core.num_threads(),
+        "cuda": device_state(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
@@ -48,7 +50,9 @@ def set_num_threads(count: int) -> None:
 
 
 def show_config() -> None:
-    """Print version, compiler, instruction set of the kernels, libraries and number of threads.
+    """Print version, compiler, instruction set of the kernels, libraries, number of threads and CUDA device.
+
+    If no CUDA device can be used, the line says why.
 
     Examples
     --------

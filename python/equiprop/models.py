@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,15 +12,16 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.activations import Activation, activation_name
-from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse
+from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse, network_dtype
 from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
-from equiprop.model_interface import Model
 from equiprop.network_table import network_table
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
+#: Functions that put a network of the CPU on a device, by the name of the device.
+DEVICES: dict[str, Callable[[HopfieldNetwork], HopfieldNetwork]] = {}
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
 
 
@@ -118,7 +119,7 @@ class HopfieldNetwork:
         check_choice(potential, "HopfieldNetwork", "potential", *_POTENTIALS)
         check_choice(feedback, "HopfieldNetwork", "feedback", "tied", "separate")
         check_choice(image_format, "HopfieldNetwork", "image_format", "channels_first", "channels_last")
-        named, pairs, precision = named_layers(layers), coupling_fields(couplings), _checked_dtype(dtype)
+        named, pairs, precision = named_layers(layers), coupling_fields(couplings), network_dtype(dtype)
         separate = feedback == "separate"
         size = count_parameters(named, couplings, separate) * precision.itemsize
         units = "-".join(str(layer.units) for layer in named)
@@ -332,6 +333,27 @@ class HopfieldNetwork:
         """Return a copy with another precision, "float32" or "float64"."""
         return self.variant(dtype=dtype)
 
+    @property
+    def device(self) -> str:
+        """Name of the device on which phases run: "cpu"."""
+        return "cpu"
+
+    def to(self, device: str) -> HopfieldNetwork:
+        """Return a network on a device with equal parameters, or the network itself if it is there.
+
+        The device is "cpu", or "cuda", which needs the package equiprop-cuda and an NVIDIA GPU: docs/gpu.md
+        says what it supports. Raises ValueError if it does not support the network, and
+        `equiprop.cuda.DeviceError` if it cannot be used.
+        """
+        check_choice(device, "HopfieldNetwork.to", "device", "cpu", *DEVICES)
+        if device == self.device:
+            return self
+        if device != "cpu":
+            return DEVICES[device](self)
+        net = HopfieldNetwork.__new__(HopfieldNetwork)
+        net.__setstate__(self.__getstate__())
+        return net
+
     def variant(
         self,
         *,
@@ -375,26 +397,3 @@ class HopfieldNetwork:
         names = ", ".join(sorted({activation_name(layer.activation) for layer in self.layers[1:]}))
         feedback = "" if self.feedback == "tied" else ", separate feedback"
         return f"HopfieldNetwork({sizes}, {names}, {self.potential}{feedback}, {self.dtype.name})"
-
-
-def clamped_by_core(model: Model) -> _core.HopfieldNetwork | None:
-    """Return the core's network if the core may clamp the model itself.
-
-    None for a model of one's own, and for a subclass that overrides how inputs are clamped.
-    """
-    own = ("as_input", "clamp", "initial_state")
-    if isinstance(model, HopfieldNetwork) and all(
-        getattr(type(model), name) is getattr(HopfieldNetwork, name) for name in own
-    ):
-        return model.core_network
-    return None
-
-
-def _checked_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = str(dtype)
-    if name not in _CORES:
-        raise ValueError(f"[HopfieldNetwork] dtype is 'float32' or 'float64'. Received {dtype!r}.")
-    return np.dtype(name)

@@ -246,14 +246,16 @@ def training_solver(model: Model) -> FreeSolver:
     """Return the default solver of a `Trainer`, with a tolerance of 1e-4.
 
     Block updates if the model supports them, otherwise Euler. Anderson acceleration pays for itself with more
-    than one hidden layer, or with couplings within a layer. In deep networks the response to a nudge is 1e-3
-    to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve (docs/performance.md). A training
-    step relaxes samples further until the estimated error of their gradient is at most 5 %, and counts those
-    that do not get there (docs/notation.md, "Error of a gradient").
+    than one hidden layer, or with couplings within a layer; a CUDA device has none. In deep networks the
+    response to a nudge is 1e-3 to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve
+    (docs/performance.md). A training step on the CPU relaxes samples further until the estimated error of
+    their gradient is at most 5 %, and counts those that do not get there (docs/notation.md, "Error of a
+    gradient").
     """
     if model.has_block_update:
         within = isinstance(model, HopfieldNetwork) and any(is_lateral(c) for c in model.couplings)
-        anderson = 1 if within or len(model.layer_slices) > 2 else 0
+        deep = within or len(model.layer_slices) > 2
+        anderson = 1 if deep and getattr(model, "device", "cpu") == "cpu" else 0
         return BlockUpdate(tolerance=1e-4, max_iterations=500, anderson=anderson)
     return default_solver(model)
 

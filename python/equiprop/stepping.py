@@ -16,7 +16,7 @@ from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
 from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
-from equiprop.models import HopfieldNetwork, clamped_by_core
+from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Optimizer
 from equiprop.results import Outcome, Status, advise, judged_together
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
@@ -118,7 +118,7 @@ class Stepper:
         The training step reuses its memory from step to step.
         """
         if self._core_step is None or self._core_step[0] is not model:
-            network = clamped_by_core(model)
+            network = _clamped_by_core(model)
             step = model.core.TrainingStep(model, network)
             self._core_step = (model, step, network is not None)
         return self._core_step[1:]
@@ -159,6 +159,19 @@ class Stepper:
             int((status == Status.INACCURATE).sum()),
             tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
+
+
+def _clamped_by_core(model: Model) -> _core.HopfieldNetwork | None:
+    """Return the core's network if the core may clamp the model itself.
+
+    None for a model of one's own, and for a subclass that overrides how inputs are clamped.
+    """
+    own = ("as_input", "clamp", "initial_state")
+    if isinstance(model, HopfieldNetwork) and all(
+        getattr(type(model), name) is getattr(HopfieldNetwork, name) for name in own
+    ):
+        return model.core_network
+    return None
 
 
 def _outcomes(s: Settings, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:

@@ -19,6 +19,7 @@ from equiprop.checks import check_type, whole
 from equiprop.clipping import Clipping
 from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
+from equiprop.cuda import check_supported
 from equiprop.dataset import Dataset
 from equiprop.defaults import training_cost, training_phase
 from equiprop.fitting import run_epochs
@@ -174,6 +175,7 @@ class Trainer(Starter):
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
+        check_supported(self.model, self.second_phase, self._solver)
         self._clipping.factor = Clipping(self.clip).factor
         self._average = self._average.with_decay(self.averaging)
         self._guard = CouplingGuard(self.model, self.coupling_norm)

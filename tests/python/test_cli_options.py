@@ -145,7 +145,7 @@ def flags(name: str) -> Iterator[str]:
 
 def test_every_option_of_training_is_in_these_tests() -> None:
     elsewhere = {"--data-dir", "--output", "--plot", "--json", "--threads", "--config", "--resume"}
-    elsewhere |= {"--overwrite", "--checkpoint-steps", "--checkpoint-seconds", "--scaling"}
+    elsewhere |= {"--overwrite", "--checkpoint-steps", "--checkpoint-seconds", "--scaling", "--device"}
     assert set(flags("train")) == {option.split()[0] for option in WITH_EFFECT} | elsewhere
 
 

@@ -17,6 +17,7 @@ from equiprop.cli.termination import exit_status, reason, terminable
 from equiprop.cli.train import add_train
 from equiprop.cli.verify import add_verify
 from equiprop.config import config, set_num_threads
+from equiprop.cuda_package import DeviceError
 from equiprop.results import ConvergenceError
 
 _COMMANDS = {
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(options, parser)
     except KeyboardInterrupt as error:
         return _end(options, reason(error), exit_status(error))
-    except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError, DeviceError) as error:
         return _end(options, f"error: {_sentence(error, options.command)}", _FAILED)
     finally:
         if hasattr(options, "run_folder"):

@@ -8,7 +8,7 @@ import json
 from equiprop.cli.console import error_text, say
 from equiprop.cli.data import add_data, load_data, user_path
 from equiprop.cli.options import Options
-from equiprop.cli.trainer import add_solver, as_trained, load_trainer
+from equiprop.cli.trainer import add_device, add_solver, as_trained, load_trainer
 
 
 def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
@@ -17,6 +17,7 @@ def add_evaluate(command: argparse.ArgumentParser, options: Options) -> None:
     add_data(command, options)
     options.section("free phase")
     add_solver(options)
+    add_device(options)
     command.set_defaults(run=run_evaluate)
 
 

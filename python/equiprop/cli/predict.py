@@ -10,7 +10,7 @@ import numpy as np
 from equiprop.cli.console import say
 from equiprop.cli.data import DATA, add_data, load_data, user_path
 from equiprop.cli.options import Options
-from equiprop.cli.trainer import add_solver, as_trained, load_trainer
+from equiprop.cli.trainer import add_device, add_solver, as_trained, load_trainer
 from equiprop.data_files import load_inputs
 from equiprop.models import HopfieldNetwork
 
@@ -22,6 +22,7 @@ def add_predict(command: argparse.ArgumentParser, options: Options) -> None:
     options.add("--outputs", action="store_true", help="print the outputs of the network, not the class")
     options.section("free phase")
     add_solver(options)
+    add_device(options)
     command.set_defaults(run=run_predict)
 
 

@@ -139,7 +139,7 @@ def _resumed(new: Trainer, folder: RunFolder) -> Trainer:
     path = folder.work / CHECKPOINT
     if not path.exists():
         return new
-    trainer = read_trainer(path, Trainer, "train")
+    trainer = read_trainer(path, Trainer, "train", on_device=True)
     if trainer.unfinished is not None:
         trainer = Trainer.resume(path)
     same = repr(trainer.model) == repr(new.model)
@@ -187,5 +187,7 @@ def _plot(trainer: Trainer, log: RunLog, test: Dataset, folder: Path) -> None:
     plotting.save(plotting.learning_curve(history), folder / CURVE)
     x, _ = test.batch(np.arange(min(100, len(test))), trainer.model.dtype)
     model = trainer.averaged_model
+    assert isinstance(model, HopfieldNetwork)
+    model = model.to("cpu")  # which records every iteration
     free = free_phase(model, x, solver=default_solver(model), trace=True, on_failure="ignore")
     plotting.save(plotting.relaxation(free), folder / RELAXATION)

@@ -73,6 +73,17 @@ def _add_network(options: Options) -> None:
         choices=["float32", "float64"],
         help="precision of parameters and states",
     )
+    add_device(options)
+
+
+def add_device(options: Options) -> None:
+    """Declare the option of the device."""
+    options.add(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="device on which phases run; cuda needs the package equiprop-cuda and an NVIDIA GPU",
+    )
 
 
 def _add_phases(options: Options) -> None:
@@ -192,7 +203,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         potential=options.potential,
         dtype=options.dtype,
         seed=options.seed,
-    )
+    ).to(options.device)
     cost = training_cost(model, COSTS[options.cost]())
     return Trainer(
         model,
@@ -223,12 +234,26 @@ def build_solver(options: argparse.Namespace, default: FreeSolver) -> FreeSolver
 
 
 def load_trainer(options: argparse.Namespace) -> Trainer:
-    """Return the trainer of a checkpoint, with its cost, or a new one of a saved network; set its solver."""
+    """Return the trainer of a checkpoint, with its cost, or a new one of a saved network, for predictions.
+
+    It has the solver and the device of the options.
+    """
     thing = load(options.model)
     trainer = thing if isinstance(thing, Trainer) else Trainer(thing)
+    if options.device != "cpu":
+        _move(trainer, options.device)
     assert trainer.solver is not None
     trainer.solver = build_solver(options, trainer.solver)
     return trainer
+
+
+def _move(trainer: Trainer, device: str) -> None:
+    """Put the network with which a trainer predicts on a device; it takes no steps there."""
+    model = trainer.averaged_model
+    assert isinstance(model, HopfieldNetwork)
+    assert trainer.solver is not None
+    trainer.model, trainer.averaging = model.to(device), None
+    trainer.solver, trainer.second_phase = replace(trainer.solver, anderson=0), EquilibriumPropagation()
 
 
 def as_trained(data: Dataset, trainer: Trainer) -> Dataset:

@@ -14,10 +14,11 @@ from equiprop.models import HopfieldNetwork
 
 
 def in_double(model: Model) -> Model:
-    """Return the model, or a double-precision copy if it is a network in single precision."""
-    if isinstance(model, HopfieldNetwork) and model.dtype != np.float64:
-        return model.astype("float64")
-    return model
+    """Return the model, or a copy on the CPU in double precision if it is another network."""
+    if not isinstance(model, HopfieldNetwork):
+        return model
+    model = model.to("cpu")
+    return model if model.dtype == np.float64 else model.astype("float64")
 
 
 def unit_name(model: Model, index: int) -> str:

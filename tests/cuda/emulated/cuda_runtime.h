@@ -394,6 +394,7 @@ inline cudaError_t cudaMallocAsync(void** p, std::size_t bytes, cudaStream_t) {
   if (emulated::sticky != cudaSuccess) return emulated::sticky;
   if (emulated::strikes(emulated::settings.fail_allocation)) return cudaErrorMemoryAllocation;
   *p = std::malloc(bytes == 0 ? 1 : bytes);
+  if (*p == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*p, 0xff, bytes);  // NaN
   emulated::allocations.insert(*p);
   return cudaSuccess;
