@@ -8,7 +8,16 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.cuda_core import DeviceCore, DeviceEnergy, Residence, nudged_fields, side_fields, solver_fields
+from equiprop.costs import Cost, LayerCosts
+from equiprop.cuda_core import (
+    DeviceCore,
+    DeviceEnergy,
+    Residence,
+    nudged_fields,
+    refuse_layer_costs,
+    side_fields,
+    solver_fields,
+)
 from equiprop.cuda_package import DeviceError as DeviceError
 from equiprop.cuda_package import OutOfDeviceMemory as OutOfDeviceMemory
 from equiprop.cuda_package import device_state as device_state
@@ -81,10 +90,12 @@ def _on_device(net: HopfieldNetwork) -> DeviceNetwork:
 DEVICES["cuda"] = _on_device
 
 
-def check_supported(model: Model, phase: SecondPhase, solver: FreeSolver) -> None:
-    """Raise ValueError if a model is on a device that does not support a second phase, or a solver."""
+def check_supported(model: Model, phase: SecondPhase, solver: FreeSolver, cost: Cost) -> None:
+    """Raise ValueError if a model is on a device that does not support a second phase, a solver or a cost."""
     if not isinstance(model, DeviceNetwork):
         return
+    if isinstance(cost, LayerCosts):
+        refuse_layer_costs()
     solver_fields(solver.core)
     options: Any = CoreOptions().of(phase, model, solver, 0)
     if isinstance(options, _core.NudgedPhases):

@@ -64,6 +64,13 @@ def side_fields(solver: Any) -> tuple[float | None, int]:
     return solver.tolerance, solver.max_iterations
 
 
+def refuse_layer_costs() -> None:
+    """Raise ValueError: the kernels nudge the outputs only."""
+    raise ValueError(
+        "[cuda] The cost on a device is that of the outputs. Received LayerCosts; net.to('cpu') has it."
+    )
+
+
 def _refuse_symmetrize() -> None:
     raise ValueError("[cuda] symmetrize=True needs the CPU: net.to('cpu'). Received a network on a device.")
 
@@ -201,6 +208,11 @@ class DeviceCore:
     def bind_cost(self, kind: _core.CostKind, y: Array) -> DeviceCost:
         """Return a cost with targets."""
         return DeviceCost(kind.logit_scale, y, self.host.bind_cost(kind, y))
+
+    def bind_layer_costs(self, rows: int, layers: object) -> DeviceCost:  # noqa: ARG002
+        """Raise ValueError: the kernels nudge the outputs only."""
+        refuse_layer_costs()
+        raise AssertionError
 
     def relax(
         self,

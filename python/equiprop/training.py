@@ -30,10 +30,7 @@ from equiprop.model_interface import Model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import largest_size, overflow_error, runaway_error
 from equiprop.position import Position
-from equiprop.results import (
-    ConvergenceError,
-    Outcome,
-)
+from equiprop.results import ConvergenceError, Outcome
 from equiprop.scaling import Scaling
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
@@ -175,7 +172,7 @@ class Trainer(Starter):
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
-        check_supported(self.model, self.second_phase, self._solver)
+        check_supported(self.model, self.second_phase, self._solver, self.cost)
         self._clipping.factor = Clipping(self.clip).factor
         self._average = self._average.with_decay(self.averaging)
         self._guard = CouplingGuard(self.model, self.coupling_norm)
