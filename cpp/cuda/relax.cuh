@@ -265,7 +265,7 @@ class RelaxThread : TileThread<T, Tile> {
     });
 #pragma unroll
     for (int j = 0; j < Tile; ++j)
-      if (static_cast<int>(threadIdx.x) % Tile == j) change[j] = largest;
+      change[j] = static_cast<int>(threadIdx.x) % Tile == j ? largest : T(0);
   }
   __device__ __forceinline__ static void raise(T& largest, T difference) {
     largest = larger(largest, difference < 0 ? -difference : difference);
