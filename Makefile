@@ -4,6 +4,7 @@
 # make tidy      clang-tidy
 # make sanitize  C++ tests under sanitizers
 # make wheel     source distribution and wheel in dist/; tests them without a compiler and on an emulated old processor
+# make cuda      table of the CUDA kernels, and the wheel equiprop-cuda (needs nvcc 13)
 # make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
 # make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
 # make docs      C++ API reference in build/docs/html (needs doxygen)
@@ -22,7 +23,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize wheel fuzz bench docs clean
+.PHONY: demo test cpp-test lint tidy sanitize wheel cuda fuzz bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -93,6 +94,14 @@ wheel: | $(BIN)/python
 	$(BIN)/check-wheel-contents dist/*.whl
 	$(BIN)/twine check --strict dist/*
 	EQUIPROP_DIST=dist $(BIN)/python -m pytest tests/packaging/test_wheel.py
+
+# The wheel equiprop-cuda in dist/cuda, and the table of registers and memory of every kernel. Needs nvcc 13.
+cuda: $(TEST)
+	$(BIN)/python tests/cuda_ptxas.py
+	$(BIN)/python -m pip install --quiet build
+	rm -rf dist/cuda
+	$(BIN)/python -m build --wheel --outdir dist/cuda cpp/cuda/package
+	$(BIN)/python -c "import pathlib; [w] = pathlib.Path('dist/cuda').iterdir(); assert w.stat().st_size < 10_000_000, w"
 
 # A reader must not allocate sizes that a damaged file claims, so large allocations end the run. Python must load both
 # libraries first, because an extension that is compiled with AddressSanitizer expects them in the process.

@@ -78,6 +78,7 @@ PYTHON_FLOORS = [
     ["second_phase", "cuda_core"],
     ["cuda"],
     ["gradients", "defaults"],
+    ["cost_defaults"],
     ["coupling_guard", "stepping", "trainable", "health_probe", "overflow"],
     ["run_faults"],
     ["health_watch"],

@@ -239,6 +239,11 @@ def cost_of_outputs(cost: Cost, model: Model, where: str) -> Cost | None:
     return last.cost if last.position == len(model.layers) - 1 else None  # type: ignore[attr-defined]
 
 
+def logit_scale(cost: Any) -> float:
+    """Return the factor of the outputs in a cost: that of a cross-entropy, otherwise 1."""
+    return cost.scale if isinstance(cost, CrossEntropy) else 1.0
+
+
 def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str, sample_weight: Any = None) -> Any:
     """Return the core's cost of a batch of `samples` samples with targets y, and with weights if given.
 

@@ -322,7 +322,8 @@ class DeviceStep:
     ) -> tuple[float, float, float, float, float, int, float, float, int, Array] | None:
         """Return metrics and the gradient of a mini-batch, or None if a sample diverged.
 
-        The free phase begins at the states `start` (batch, units), or at rest. The caller updates the parameters: `sink`, the optimizer of the CPU's core, is not used.
+        The free phase begins at the states `start` (batch, units), or at rest. The caller updates the
+        parameters: `sink`, the optimizer of the CPU's core, is not used.
         """
         model, fields = self._model, solver_fields(solver)
         targets = y if y.ndim == 2 else self._host.one_hot(y, model.num_outputs, "Trainer.step")

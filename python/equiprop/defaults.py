@@ -9,36 +9,21 @@ of a layer, has a convex energy, and its signals fall only as 1 / depth.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.activations import Activation, activation, is_unbounded
+from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
 from equiprop.centring import Centre
-<<<<<<< HEAD
-from equiprop.costs import Cost, CrossEntropy
+from equiprop.costs import Cost, logit_scale, terms_of
 from equiprop.couplings import Coupling, Dense, Identity, diagonal, driven_by_input, is_lateral, symmetrize
 from equiprop.image_defaults import Probe, input_reads, kernel_reads, orthogonal, step_norm
-=======
-from equiprop.costs import Cost, CrossEntropy, LayerCosts, terms_of
-from equiprop.couplings import Coupling, Dense, Identity, diagonal, is_lateral, symmetrize
-from equiprop.image_defaults import Probe, kernel_reads, orthogonal, step_norm
->>>>>>> h-costs
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
-from equiprop.nudging import centered
 from equiprop.optimizers import Adam, Optimizer
-from equiprop.second_phase import EquilibriumPropagation, SecondPhase
 
-#: Logit scale of a cross-entropy in a Trainer, for outputs of slope 1.
-LOGIT_SCALE = 4.0
-#: Logit scale of deep networks under the quadratic potential, whose units bend at smaller drives.
-DEEP_QUADRATIC_LOGIT_SCALE = 8.0
-#: Nudging factor of outputs of slope 1 under a cost with second derivative 1.
-BETA = 0.25
 #: Spectral size of the first steps of Adam, relative to the slopes, for one hidden layer.
 RATE = 0.2
 #: Number of hidden layers from which steps are centred, and fall with the square of the number.
@@ -334,77 +319,16 @@ def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
     None for fewer than five hidden layers, in which centring brings nothing: the core then updates the
     parameters while it sums the gradient. None also for networks with images.
     """
-    if not _is_deep(net) or has_images(net):
+    if not is_deep(net) or has_images(net):
         return None
     mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
     couplings = tuple((i, c.source, c.target) for i, c in _named(net) if not isinstance(c, Identity))
     return Centre(mean, tuple(unit.signal for unit in _units(net)[1:]), couplings)
 
 
-def _is_deep(model: Model) -> bool:
+def is_deep(model: Model) -> bool:
+    """Return True for a network with five or more hidden layers."""
     return isinstance(model, HopfieldNetwork) and len(model.layers) - 2 >= DEEP
-
-
-def logit_scale(cost: Any) -> float:
-    """Return the factor of the outputs in a cost: that of a cross-entropy, otherwise 1."""
-    return cost.scale if isinstance(cost, CrossEntropy) else 1.0
-
-
-def layer_slope(model: Model, position: int) -> float:
-    """Return the slope L of a layer of a network; 1 for another model."""
-    if not isinstance(model, HopfieldNetwork):
-        return 1.0
-    return unit_of(activation(model.layers[position].activation), model.potential).slope
-
-
-def training_cost(model: Model, cost: Cost) -> Cost:
-    """Return a cost whose logit scale a is set for each cross-entropy, with units of slope L.
-
-    a^2 L is 16, and 64 for five or more hidden layers under the quadratic potential.
-    """
-    if not isinstance(cost, LayerCosts):
-        given: Cost = _with_logit_scale(model, cost, -1)
-        return given
-    terms_of(cost, model, "Trainer")  # refuses layers that the model does not have
-    costs = {key: _with_logit_scale(model, given, key) for key, given in cost.costs.items()}
-    return cost if costs == cost.costs else replace(cost, costs=costs)
-
-
-def _with_logit_scale(model: Model, cost: Any, position: int) -> Any:
-    """Return the cost of one layer with its logit scale set."""
-    if not isinstance(cost, CrossEntropy) or cost.logit_scale is not None:
-        return cost
-    quadratic = isinstance(model, HopfieldNetwork) and model.potential == "quadratic"
-    scale = DEEP_QUADRATIC_LOGIT_SCALE if quadratic and _is_deep(model) else LOGIT_SCALE
-    return replace(cost, logit_scale=scale / math.sqrt(layer_slope(model, position)))
-
-
-def training_beta(model: Model, cost: Cost) -> float:
-<<<<<<< HEAD
-    """Return the nudging factor 1 / (4 a^2 L) for outputs of slope L and a logit scale a.
-
-    Under the quadratic potential, L of unbounded outputs is at least 1, because their curvature is 1.
-    """
-    slope = output_slope(model)
-    if isinstance(model, HopfieldNetwork) and model.potential == "quadratic":
-        slope = max(slope, 1.0) if is_unbounded(activation(model.layers[-1].activation)) else slope
-    return BETA / (logit_scale(cost) ** 2 * slope)
-=======
-    """Return the nudging factor 1 / (4 a^2 L) for units of slope L and a logit scale a.
-
-    With costs of several layers it is that of the largest product of a^2 L and the scale of the cost.
-    """
-    terms = terms_of(cost, model, "Trainer")
-    curvatures = [t.scale * logit_scale(t.cost) ** 2 * layer_slope(model, t.position) for t in terms]
-    return BETA / max(curvatures, default=layer_slope(model, -1))
->>>>>>> h-costs
-
-
-def training_phase(model: Model, cost: Cost, phase: SecondPhase) -> SecondPhase:
-    """Return a second phase whose nudging is set: centered(1 / (4 a^2 L)) for Equilibrium Propagation."""
-    if not isinstance(phase, EquilibriumPropagation) or phase.nudging is not None:
-        return phase
-    return replace(phase, nudging=centered(training_beta(model, cost)))
 
 
 def start(model: Model, optimizer: Optimizer, cost: Cost, x: Array) -> bool:

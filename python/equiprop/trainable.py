@@ -10,8 +10,8 @@ import numpy as np
 
 from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
-from equiprop.costs import Cost, CrossEntropy, SquaredError, Term, terms_of
-from equiprop.defaults import layer_slope, logit_scale
+from equiprop.cost_defaults import layer_slope
+from equiprop.costs import Cost, CrossEntropy, SquaredError, Term, logit_scale, terms_of
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
@@ -54,26 +54,23 @@ def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
     """Raise ValueError if no training of `model` with this cost and second phase can succeed.
 
     The cross-entropy needs logits that differ by log(classes - 1) + 3 for a probability of 95 %. A nudge by a
-<<<<<<< HEAD
     negative beta needs -beta kappa < c, with kappa the second derivative of the cost and c the curvature of
-    the energy in unbounded outputs: otherwise the nudged energy has no minimum.
-=======
-    negative beta needs -beta kappa L < 1, with kappa the second derivative of the cost and L the slope of
-    unbounded units: otherwise the nudged energy has no minimum.
->>>>>>> h-costs
+    the energy in unbounded units: otherwise the nudged energy has no minimum.
     """
     if not isinstance(model, HopfieldNetwork):
         return
-    stiffness = 0.0
+    limit = math.inf
     for term in terms_of(cost, model, "Trainer"):
         low, high = output_range(activation(model.layers[term.position].activation))
         if isinstance(term.cost, CrossEntropy):
             _check_logits(term, high - low, _is_output(term, model))
         if math.isinf(high - low):
             bound = 0.5 * logit_scale(term.cost) ** 2 if isinstance(term.cost, CrossEntropy) else 1.0
-            stiffness = max(stiffness, term.scale * bound * layer_slope(model, term.position))
-    if isinstance(phase, EquilibriumPropagation) and stiffness > 0:
-        _check_negative_beta(1 / stiffness, phase)
+            curvature = _least_curvature(model, term.position)
+            if curvature > 0:  # without a minimum at beta = 0, the free phase says so
+                limit = min(limit, curvature / (term.scale * bound))
+    if isinstance(phase, EquilibriumPropagation):
+        _check_negative_beta(limit, phase)
 
 
 def _is_output(term: Term, model: HopfieldNetwork) -> bool:
@@ -98,38 +95,33 @@ def _check_logits(term: Term, width: float, is_output: bool) -> None:
         )
 
 
-<<<<<<< HEAD
-def _check_negative_beta(model: HopfieldNetwork, cost: Cost, phase: EquilibriumPropagation) -> None:
-    stiffness = {SquaredError: 1.0, CrossEntropy: 0.5 * logit_scale(cost) ** 2}.get(type(cost), 0.0)
-    curvature = _least_curvature(model)
-    limit = curvature / max(stiffness, 1e-300)
-=======
 def _check_negative_beta(limit: float, phase: EquilibriumPropagation) -> None:
->>>>>>> h-costs
     lowest = min((beta for rule in phase.rule.rules for beta, _ in rule), default=0.0)
-    if -lowest >= limit and curvature > 0:  # without a minimum at beta = 0, the free phase says so
+    if -lowest >= limit:
         raise ValueError(
             f"[Trainer] A nudge by -beta has a minimum only if beta < {limit:.3g} for this cost and these "
             f"outputs; use {phase.rule.name}({limit / 4:.3g}). Received {phase.rule!r}."
         )
 
 
-def _least_curvature(net: HopfieldNetwork) -> float:
-    """Return the least curvature of the energy in unbounded outputs, along any direction of linear ones.
+def _least_curvature(net: HopfieldNetwork, position: int) -> float:
+    """Return the least curvature of the energy in an unbounded layer, along any direction of linear units.
 
-    Couplings within linear outputs lower it; those that a `Trainer` is about to replace do not count.
+    Couplings within linear units lower it; those that a `Trainer` is about to replace do not count.
     """
-    last, rho = len(net.layers) - 1, activation(net.layers[-1].activation)
-    within = [f"W{i}" for i, c in enumerate(net.couplings, start=1) if c.source == c.target == last]
-    if not within or net.fresh_seed is not None or output_range(rho) != (-math.inf, math.inf):
-        return 1.0 if net.potential == "quadratic" else 1 / output_slope(net)
-    bare, count = net.astype("float64"), net.num_outputs
+    layer = range(len(net.layers))[position]
+    within = [f"W{i}" for i, c in enumerate(net.couplings, start=1) if c.source == c.target == layer]
+    linear = output_range(activation(net.layers[layer].activation)) == (-math.inf, math.inf)
+    if not within or net.fresh_seed is not None or not linear:
+        return 1.0 if net.potential == "quadratic" else 1 / layer_slope(net, layer)
+    bare, part = net.astype("float64"), list(net.layer_slices.values())[layer - 1]
     bare.parameters[:] = 0
     for name in within:
         bare.blocks[name][...] = net.blocks[name]
-    units = np.eye(count, net.num_units, net.num_units - count)
+    count = part.stop - part.start
+    units = np.eye(count, net.num_units, part.start)
     hessian = bare.clamp(np.zeros((count, net.num_inputs))).hessian_vector_product(0 * units, units)
-    return float(np.linalg.eigvals(hessian[:, -count:]).real.min())
+    return float(np.linalg.eigvals(hessian[:, part]).real.min())
 
 
 def check_targets(model: Model, cost: Any, y: Array) -> None:

@@ -17,11 +17,11 @@ from equiprop.averaging import Average
 from equiprop.checkpointing import Checkpoint, read_unfinished
 from equiprop.checks import check_type, whole
 from equiprop.clipping import Clipping
+from equiprop.cost_defaults import training_cost, training_phase
 from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
 from equiprop.cuda import check_supported
 from equiprop.dataset import Dataset
-from equiprop.defaults import training_cost, training_phase
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics

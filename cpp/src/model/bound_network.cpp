@@ -10,10 +10,10 @@ BoundNetwork<S>::BoundNetwork(std::shared_ptr<const Topology> topology,
     : topology_(std::move(topology)), parameters_(std::move(parameters)) {
   for (std::size_t e = 0; e < topology_->couplings().size(); ++e) {
     const Coupling& coupling = topology_->couplings()[e];
-    auto edge = coupling.bind<S>({parameters_->data(), topology_->weights(e),
-                                  topology_->feedback_weights(e), end_of(coupling.source()),
-                                  end_of(coupling.target()),
-                                  topology_->feedback() == Feedback::tied});
+    auto edge =
+        coupling.bind<S>({parameters_->data(), topology_->weights(e),
+                          topology_->feedback_weights(e), end_of(coupling.source()),
+                          end_of(coupling.target()), topology_->feedback() == Feedback::tied});
     if (coupling.target() == 0) edge = std::make_unique<TurnedEdge<S>>(std::move(edge));
     edges_.push_back(std::move(edge));
   }

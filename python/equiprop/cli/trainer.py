@@ -10,9 +10,9 @@ from equiprop.activations import ACTIVATIONS
 from equiprop.checkpoint import load
 from equiprop.cli.data import default_text, defaults_of
 from equiprop.cli.options import COSTS, Condition, Options
+from equiprop.cost_defaults import training_beta, training_cost
 from equiprop.costs import Cost
 from equiprop.dataset import Dataset
-from equiprop.defaults import training_beta, training_cost
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign

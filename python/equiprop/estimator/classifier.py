@@ -12,8 +12,8 @@ from sklearn.utils.validation import validate_data
 
 from equiprop.activations import Activation
 from equiprop.checks import require
+from equiprop.costs import logit_scale
 from equiprop.data import Dataset
-from equiprop.defaults import logit_scale
 from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
 from equiprop.estimator.inputs import without_zero_weights
 from equiprop.optimizers import Rate

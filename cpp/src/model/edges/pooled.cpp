@@ -312,10 +312,11 @@ class WinnersEdge final : public ImageEdge<T> {
 
 /// Throws InvalidArgument if the target is the input: its drive would depend on the state of the source.
 void check_target(const char* where, Index source, Index target) {
-  require(target != 0, where,
-          "The target of a pooled coupling is a free layer; a Convolution can have the input as its "
-          "target.",
-          source, " -> ", target);
+  require(
+      target != 0, where,
+      "The target of a pooled coupling is a free layer; a Convolution can have the input as its "
+      "target.",
+      source, " -> ", target);
 }
 
 }  // namespace
