@@ -1,0 +1,296 @@
+#pragma once
+/// The memory of an engine on a device, and the order of launches.
+
+#include <algorithm>
+#include <optional>
+
+#include "conjugate.cuh"
+#include "equiprop/base/error.hpp"
+#include "memory.hpp"
+#include "structure.cuh"
+#include "update.cuh"
+
+namespace equiprop::cuda {
+
+constexpr unsigned flag_blocks = 64;
+
+inline int ceiling(std::ptrdiff_t a, int b) {
+  return static_cast<int>((a + b - 1) / b);
+}
+
+template <class T>
+struct Engine<T>::Device : Structure<T> {
+  using Structure<T>::from_input, Structure<T>::network, Structure<T>::sizes, Structure<T>::view;
+
+  Device(const NetworkFields& fields, std::size_t most_samples, const Cut& how)
+      : Structure<T>(fields),
+        cut(possible(how)),
+        most(most_samples),
+        theta(sizes.parameters, stream),
+        transposed(sizes.parameters, stream),
+        gradient(sizes.parameters, stream),
+        x(sizes.inputs * most, stream),
+        y(sizes.outputs * most, stream),
+        sample_weights(most, stream),
+        drive(sizes.units * most, stream),
+        states(sizes.units * most * slots, stream),
+        left(sizes.units * most * most_nodes, stream),
+        right(sizes.units * most * most_nodes, stream),
+        sum(sizes.units * most, stream),
+        status(most * most_nodes, stream),
+        iterations(most * most_nodes, stream),
+        residual(most * most_nodes, stream),
+        error(most * most_nodes, stream),
+        flags(flag_blocks, stream) {
+    this->describe(theta.data(), transposed.data());
+  }
+
+  /// Returns the division of launches on a device that may have no clusters.
+  static Cut possible(Cut cut) {
+    int device = 0, clusters = 0;
+    check(cudaGetDevice(&device), "the choice of a device");
+    check(cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device),
+          "a query of the device");
+    if (clusters == 0) cut.cluster = 1;
+    return cut;
+  }
+  static std::size_t shared_limit() {
+    int device = 0, bytes = 0;
+    check(cudaGetDevice(&device), "the choice of a device");
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          "a query of the device");
+    return static_cast<std::size_t>(bytes);
+  }
+
+  // ---- copies
+
+  template <class U>
+  void send(U* to, const U* from, std::size_t count) const {
+    check(cudaMemcpyAsync(to, from, count * sizeof(U), cudaMemcpyDefault, stream), "a copy");
+  }
+  void wait() const { check(cudaStreamSynchronize(stream), "the work on the device"); }
+  template <class U>
+  void fetch(U* to, const U* from, std::size_t count) const {
+    send(to, from, count);
+    wait();
+  }
+  T* slot(std::size_t number) const { return states.data() + number * sizes.units * batch; }
+
+  // ---- launches
+
+  template <class... Parameters, class... Arguments>
+  void run(const char* what, void (*kernel)(Parameters...), const Shape& shape,
+           const Arguments&... arguments) const {
+    check(launch(kernel, shape, stream, arguments...), what);
+  }
+  static Shape elementwise(std::size_t count) {
+    return {dim3(static_cast<unsigned>(
+                ceiling(static_cast<std::ptrdiff_t>(count), elementwise_threads))),
+            elementwise_threads};
+  }
+
+  /// out = sum over k of a b, for a depth that is divided into `chunk`s, by one block each if `split`.
+  void multiply(const char* what, int rows, int columns, int depth, int chunk, bool split,
+                const Strided<T>& a, const Strided<T>& b, const Target<T>& out) const {
+    const bool narrow = ceiling(rows, 64) * ceiling(columns, 64) < 66;
+    const int side = narrow ? 32 : 64;
+    const unsigned z = split ? static_cast<unsigned>(ceiling(depth, chunk)) : 1;
+    const Shape shape{dim3(static_cast<unsigned>(ceiling(rows, side)),
+                           static_cast<unsigned>(ceiling(columns, side)), z),
+                      product_threads, dim3(1, 1, z), product_shared<T>(side)};
+    run(what, narrow ? &product<T, 2> : &product<T, 4>, shape, rows, columns, depth, chunk, a, b,
+        out);
+  }
+
+  void transpose_weights() const {
+    for (const CouplingFields& c : network.couplings) {
+      if (c.source == 0 || c.target == 0) continue;
+      turn(c, c.weights);
+      if (c.feedback != c.weights) turn(c, c.feedback);
+    }
+  }
+  void turn(const CouplingFields& c, std::ptrdiff_t at) const {
+    run("the transposition of weights", &transpose<T>, elementwise(this->weights_of(c)),
+        network.layers[c.target].units, network.layers[c.source].units, theta.data() + at,
+        transposed.data() + at);
+  }
+
+  /// drive = biases + W x. The sum is divided in four; if there are few tiles, four blocks compute one tile.
+  void compute_drive() const {
+    const auto stride = static_cast<std::ptrdiff_t>(sizes.units);
+    const int inputs = static_cast<int>(sizes.inputs), columns = static_cast<int>(batch);
+    for (int k = 0; k < view.layers; ++k) {
+      const LayerView<T>& layer = view.layer[k];
+      const T* bias = theta.data() + network.biases[k];
+      T* out = drive.data() + layer.begin;
+      const auto driven = std::find_if(from_input.begin(), from_input.end(),
+                                       [&](const InputCoupling& c) { return c.layer == k; });
+      if (driven == from_input.end()) {
+        run("the drive", &repeat<T>, elementwise(layer.units * batch), layer.units, columns, stride,
+            bias, out);
+        continue;
+      }
+      const int chunk = ceiling(ceiling(inputs, 4), tile_depth) * tile_depth;
+      const bool split = cut.cluster != 1 && ceiling(inputs, chunk) == 4 &&
+                         ceiling(layer.units, 64) * ceiling(columns, 64) < 66;
+      multiply("the drive by the input", layer.units, columns, inputs, chunk, split,
+               weights_by_layer(*driven), Strided<T>{x.data(), inputs, 1},
+               Target<T>{out, stride, T(1), bias, false});
+    }
+  }
+  /// The weights of a coupling with the input, (layer, input).
+  Strided<T> weights_by_layer(const InputCoupling& c) const {
+    const std::ptrdiff_t units = view.layer[c.layer].units, inputs = network.layers[0].units;
+    const T* w = theta.data() + c.weights;
+    return c.is_source ? Strided<T>{w, 1, units} : Strided<T>{w, inputs, 1};
+  }
+
+  // ---- relaxation
+
+  /// Chooses the tile and the cluster of a launch for `samples` samples, so that `bytes` fit.
+  template <class Bytes>
+  std::pair<int, int> division(std::size_t samples, const Bytes& bytes) const {
+    constexpr std::size_t weights_of_one_block = std::size_t{1} << 15;
+    const int ranks = cut.cluster > 0                                ? cut.cluster
+                      : this->inner_weights() > weights_of_one_block ? 8
+                                                                     : 1;
+    int tile = cut.tile > 0 ? cut.tile : samples * static_cast<std::size_t>(ranks) <= 264 ? 1 : 8;
+    const std::size_t limit = shared_limit();
+    while (tile > 1 && bytes(tile, ranks) > limit) tile = tile == 8 ? 4 : 1;
+    require(bytes(tile, ranks) <= limit, "cuda",
+            "The state of one sample fits into the shared memory of a block, " +
+                std::to_string(limit) + " bytes.",
+            view.units, " units");
+    return {tile, ranks};
+  }
+  Shape tiles(std::size_t samples, int tile, int ranks, std::size_t bytes) const {
+    const auto clusters =
+        static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), tile));
+    return {dim3(clusters * static_cast<unsigned>(ranks)),
+            static_cast<unsigned>(cut.threads > 0 ? cut.threads : most_threads),
+            dim3(static_cast<unsigned>(ranks)), bytes};
+  }
+
+  void relax_phase(Phase<T>& phase, const SolverFields& solver) const {
+    phase.batch = static_cast<int>(batch);
+    phase.drive = drive.data();
+    phase.method = solver.method;
+    phase.number = T(solver.number);
+    phase.tolerance = T(solver.tolerance);
+    phase.limit = solver.limit;
+    phase.status = status.data();
+    phase.iterations = iterations.data();
+    phase.residual = residual.data();
+    phase.error = error.data();
+    const std::size_t samples = batch * static_cast<std::size_t>(phase.nodes);
+    const auto bytes = [&](int tile, int ranks) {
+      return tile == 1   ? RelaxThread<T, 1>::bytes(view, ranks, solver.method)
+             : tile == 4 ? RelaxThread<T, 4>::bytes(view, ranks, solver.method)
+                         : RelaxThread<T, 8>::bytes(view, ranks, solver.method);
+    };
+    const auto [tile, ranks] = division(samples, bytes);
+    const auto kernel = tile == 1   ? &cuda::relax<T, 1>
+                        : tile == 4 ? &cuda::relax<T, 4>
+                                    : &cuda::relax<T, 8>;
+    run("a relaxation", kernel, tiles(samples, tile, ranks, bytes(tile, ranks)), view, phase);
+  }
+  Outcome report(std::size_t nodes) const {
+    const std::size_t count = nodes * batch;
+    Outcome outcome{std::vector<signed char>(count), std::vector<int>(count),
+                    std::vector<double>(count), std::vector<double>(count)};
+    std::vector<T> residuals(count), errors(count);
+    send(outcome.status.data(), status.data(), count);
+    send(outcome.iterations.data(), iterations.data(), count);
+    send(residuals.data(), residual.data(), count);
+    send(errors.data(), error.data(), count);
+    wait();
+    std::copy(residuals.begin(), residuals.end(), outcome.residual.begin());
+    std::copy(errors.begin(), errors.end(), outcome.error.begin());
+    return outcome;
+  }
+  CostView<T> cost_view() const { return {y.data(), T(cost.logit_scale)}; }
+
+  // ---- gradients
+
+  Terms<T> terms_at(std::size_t first) const {
+    Terms<T> terms{};
+    terms.states = slot(first);
+    terms.of_samples = weighted ? sample_weights.data() : nullptr;
+    terms.units = view.units;
+    terms.batch = static_cast<int>(batch);
+    terms.nodes = 1;
+    terms.left = left.data();
+    terms.right = right.data();
+    terms.sum = sum.data();
+    return terms;
+  }
+  Strided<T> factor(const Array<T>& of, int k, int plane = 0) const {
+    return {of.data() + view.layer[k].begin + plane * sizes.units * batch, 1,
+            static_cast<std::ptrdiff_t>(sizes.units)};
+  }
+  /// Sums the outer products of `planes` planes, from `plane` on, into the gradient of weights at `at`.
+  void sum_weights(const CouplingFields& c, std::ptrdiff_t at, int plane, int planes) const {
+    const int target = c.target - 1, source = c.source - 1;
+    const int rows = view.layer[target].units;
+    multiply("the gradient of weights", rows, view.layer[source].units,
+             planes * static_cast<int>(batch), 512, false, factor(left, target, plane),
+             factor(right, source, plane),
+             Target<T>{gradient.data() + at, rows, T(-1), nullptr, false});
+  }
+  void sum_input_weights(const InputCoupling& c) const {
+    const int units = view.layer[c.layer].units, inputs = static_cast<int>(sizes.inputs);
+    const Strided<T> of_units = factor(sum, c.layer), of_input{x.data(), 1, inputs};
+    T* out = gradient.data() + c.weights;
+    const int depth = static_cast<int>(batch);
+    if (c.is_source)
+      multiply("the gradient of weights", units, inputs, depth, 512, false, of_units, of_input,
+               Target<T>{out, units, T(-1), nullptr, false});
+    else
+      multiply("the gradient of weights", inputs, units, depth, 512, false, of_input, of_units,
+               Target<T>{out, inputs, T(-1), nullptr, false});
+  }
+  /// Computes the gradient from the factors: `planes` of a contrast, or the two planes of a mixed derivative.
+  void sum_gradient(int planes, bool mixed) const {
+    for (const CouplingFields& c : network.couplings) {
+      if (c.source == 0 || c.target == 0) continue;
+      const bool separate = c.feedback != c.weights;
+      sum_weights(c, c.weights, 0, mixed && separate ? 1 : planes);
+      if (mixed && separate) sum_feedback(c);
+    }
+    for (const InputCoupling& c : from_input) sum_input_weights(c);
+    for (int k = 0; k < view.layers; ++k)
+      run("the gradient of biases", &sum_rows<T>, elementwise(view.layer[k].units),
+          view.layer[k].units, static_cast<int>(batch), factor(sum, k),
+          gradient.data() + network.biases[k]);
+  }
+  /// The feedback weights B (target, source) pull on the source, whose part of v is the second factor of plane 1.
+  void sum_feedback(const CouplingFields& c) const { sum_weights(c, c.feedback, 1, 1); }
+
+  // ---- updates
+
+  void take_averages(bool adam, bool momentum) {
+    const auto fresh = [&](std::optional<Array<T>>& average, bool wanted) {
+      if (!wanted) average.reset();
+      if (!wanted || average) return;
+      average.emplace(sizes.parameters, stream);
+      check(cudaMemsetAsync(average->data(), 0, sizes.parameters * sizeof(T), stream), "a reset");
+    };
+    if (second.has_value() != adam) first.reset();  // the mean of Adam is no velocity
+    fresh(first, adam || momentum);
+    fresh(second, adam);
+  }
+
+  Cut cut;
+  std::size_t most, batch = 0;
+  Stream stream;  // before the memory in its order
+  Array<T> theta, transposed, gradient, x, y, sample_weights, drive, states, left, right, sum;
+  Array<signed char> status;
+  Array<int> iterations;
+  Array<T> residual, error;
+  Array<int> flags;
+  std::optional<Array<T>> first, second;  // averages of an optimiser
+  CostFields cost;
+  bool weighted = false;
+};
+
+}  // namespace equiprop::cuda
