@@ -231,6 +231,16 @@ def test_another_major_version_is_not_found(gcc: Installed, tmp_path: Path) -> N
     configure(tmp_path / "build", "g++", f"-DCMAKE_PREFIX_PATH={gcc.prefix}", source=tmp_path)
 
 
+def test_a_component_that_was_not_built_is_named(gcc: Installed, tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.21)\nproject(kernels LANGUAGES CXX)\n"
+        "find_package(equiprop CONFIG QUIET COMPONENTS cuda)\n"
+        'if(equiprop_FOUND OR NOT equiprop_NOT_FOUND_MESSAGE MATCHES "EQUIPROP_BUILD_CUDA=ON")\n'
+        '  message(FATAL_ERROR "found: ${equiprop_FOUND} ${equiprop_NOT_FOUND_MESSAGE}")\nendif()\n'
+    )
+    configure(tmp_path / "build", "g++", f"-DCMAKE_PREFIX_PATH={gcc.prefix}", source=tmp_path)
+
+
 def exported(library: Path) -> set[str]:
     lines = run(tool("nm"), "-D", "--defined-only", library).splitlines()
     names = {line.split()[-1] for line in lines}
