@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from equiprop.activations import Activation, activation
 from equiprop.arrays import Array
-from equiprop.centring import Centre
+from equiprop.centring import Centre, CentredCoupling
 from equiprop.costs import Cost, logit_scale, terms_of
 from equiprop.couplings import Coupling, Dense, Identity, diagonal, driven_by_input, is_lateral, symmetrize
-from equiprop.image_defaults import Probe, input_reads, kernel_reads, orthogonal, step_norm
+from equiprop.image_defaults import Probe, input_reads, kernel_reads, orthogonal, step_norm, tap_shares
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Adam, Optimizer
@@ -257,9 +257,7 @@ def _image_values(net: HopfieldNetwork, x: Array, seed: int) -> Array:
 def _identity_drives(net: HopfieldNetwork, x: Array) -> list[_Floats]:
     """Return the mean drive that identities give to each layer with the others at rest, by channel."""
     channels = [layer.shape[0] for layer in net.layers]
-    images = np.asarray(x, dtype=np.float64).reshape(len(x), *net.input_shape)
-    channel = 1 if net.image_format == "channels_first" or images.ndim == 2 else images.ndim - 1
-    rest = [np.moveaxis(images, channel, -1).reshape(-1, channels[0]).mean(axis=0)]
+    rest = [_channels_last(net, x).reshape(-1, channels[0]).mean(axis=0)]
     rest += [np.full(c, unit.signal) for c, unit in zip(channels[1:], _units(net)[1:], strict=True)]
     drives = [np.zeros(c) for c in channels]
     for coupling in net.couplings:
@@ -317,13 +315,25 @@ def centre_of(net: HopfieldNetwork, x: Array) -> Centre | None:
     """Return the resting signals for steps of Adam on inputs like x (samples, inputs).
 
     None for fewer than five hidden layers, in which centring brings nothing: the core then updates the
-    parameters while it sums the gradient. None also for networks with images.
+    parameters while it sums the gradient.
     """
-    if not is_deep(net) or has_images(net):
+    if not is_deep(net):
         return None
-    mean = np.asarray(x, dtype=np.float64).mean(axis=0).astype(net.dtype)
-    couplings = tuple((i, c.source, c.target) for i, c in _named(net) if not isinstance(c, Identity))
-    return Centre(mean, tuple(unit.signal for unit in _units(net)[1:]), couplings)
+    couplings = tuple(
+        CentredCoupling(i, c.source, c.target, tap_shares(c, net.layers[c.source]))
+        for i, c in _named(net)
+        if not isinstance(c, Identity)
+    )
+    mean = _channels_last(net, x).mean(axis=0).ravel().astype(net.dtype)
+    positions = tuple(math.prod(layer.shape[1:]) for layer in net.layers)
+    return Centre(mean, tuple(unit.signal for unit in _units(net)[1:]), positions, couplings)
+
+
+def _channels_last(net: HopfieldNetwork, x: Array) -> _Floats:
+    """Return inputs (samples, ..., channels) in the order of the units of the input layer."""
+    images = np.asarray(x, dtype=np.float64).reshape(len(x), *net.input_shape)
+    channel = 1 if net.image_format == "channels_first" or images.ndim == 2 else images.ndim - 1
+    return np.moveaxis(images, channel, -1)
 
 
 def is_deep(model: Model) -> bool:

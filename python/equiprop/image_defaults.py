@@ -51,6 +51,26 @@ def input_reads(coupling: Weighted, inputs: Layer) -> float:
     return channels * math.prod(math.ceil(kernel / stride) for kernel, stride in sides) / mean
 
 
+def tap_shares(coupling: Weighted, source: Layer) -> Array | None:
+    """Return how often each tap of a convolution reads the source, per position: 1 without padding.
+
+    None for a dense coupling.
+    """
+    if isinstance(coupling, Dense):
+        return None
+    pairs = (coupling.kernel, coupling.stride, coupling.padding, coupling.dilation)
+    sides = zip(source.shape[1:], *(_pair(pair) for pair in pairs), strict=True)
+    rows, columns = (_shares_of_side(*side) for side in sides)
+    return np.outer(rows, columns)
+
+
+def _shares_of_side(size: int, kernel: int, stride: int, padding: int, dilation: int) -> _Floats:
+    """Return the part of the outputs of a convolution for which each tap lies inside, along one side."""
+    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    read = np.arange(outputs)[:, None] * stride + np.arange(kernel) * dilation - padding
+    return np.asarray(((read >= 0) & (read < size)).mean(axis=0))
+
+
 def orthogonal(random: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
     """Return random weights that are a matrix (shape[0], other entries) whose singular values are all 1."""
     rows, columns = shape[0], math.prod(shape[1:])

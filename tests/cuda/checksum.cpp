@@ -119,8 +119,8 @@ int main(int argc, char** argv) {
     return argc > i ? std::atoi(argv[i]) : otherwise;
   };
 #ifdef EQUIPROP_EMULATION
-  equiprop::tests::Emulation emulation;
-  emulation.set_order(static_cast<equiprop::tests::Emulation::Order>(number(4, 0)), 1);
+  equiprop::device_tests::Emulation emulation;
+  emulation.set_order(static_cast<equiprop::device_tests::Emulation::Order>(number(4, 0)), 1);
 #endif
   try {
     std::printf("%016llx\n", step({number(1, 2), number(2, 4), number(3, 64)}, number(5, 0)));

@@ -2,7 +2,7 @@
 
 #include <cuda_runtime.h>
 
-namespace equiprop::tests {
+namespace equiprop::device_tests {
 
 Emulation::Emulation() {
   emulated::settings = {};
@@ -34,4 +34,4 @@ std::size_t Emulation::living_allocations() {
   return emulated::allocations.size();
 }
 
-}  // namespace equiprop::tests
+}  // namespace equiprop::device_tests

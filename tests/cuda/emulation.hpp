@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-namespace equiprop::tests {
+namespace equiprop::device_tests {
 
 /// Changes the emulated device while it exists.
 class Emulation {
@@ -32,4 +32,4 @@ class Emulation {
   static std::size_t living_allocations();
 };
 
-}  // namespace equiprop::tests
+}  // namespace equiprop::device_tests

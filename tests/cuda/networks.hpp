@@ -7,7 +7,7 @@
 
 #include "equiprop/model/hopfield.hpp"
 
-namespace equiprop::tests {
+namespace equiprop::device_tests {
 
 /// A network with the cost of its outputs; a logit scale of 0 is the squared error.
 template <class T>
@@ -102,4 +102,4 @@ Data<T> data_of(const HopfieldNetwork<T>& network, Index samples, unsigned seed 
   return data;
 }
 
-}  // namespace equiprop::tests
+}  // namespace equiprop::device_tests

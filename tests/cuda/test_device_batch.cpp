@@ -8,7 +8,7 @@
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
 #include "networks.hpp"
 
-namespace equiprop::tests {
+namespace equiprop::device_tests {
 namespace {
 
 using cuda::DeviceBatch;
@@ -239,4 +239,4 @@ TYPED_TEST(DeviceTest, StepsOfOptimisersAreThoseOfTheHost) {
 }
 
 }  // namespace
-}  // namespace equiprop::tests
+}  // namespace equiprop::device_tests

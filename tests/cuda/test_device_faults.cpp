@@ -9,7 +9,7 @@
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
 #include "networks.hpp"
 
-namespace equiprop::tests {
+namespace equiprop::device_tests {
 namespace {
 
 using cuda::DeviceBatch;
@@ -236,4 +236,4 @@ TEST(Device, WhatTheKernelsLackIsRefused) {
 }
 
 }  // namespace
-}  // namespace equiprop::tests
+}  // namespace equiprop::device_tests

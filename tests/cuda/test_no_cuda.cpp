@@ -5,7 +5,7 @@
 #include "equiprop/cuda/device_batch.hpp"
 #include "networks.hpp"
 
-namespace equiprop::tests {
+namespace equiprop::device_tests {
 namespace {
 
 TEST(NoCuda, ASentenceSaysThatTheBuildHasNoKernels) {
@@ -20,4 +20,4 @@ TEST(NoCuda, ASentenceSaysThatTheBuildHasNoKernels) {
 }
 
 }  // namespace
-}  // namespace equiprop::tests
+}  // namespace equiprop::device_tests

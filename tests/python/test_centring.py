@@ -27,25 +27,58 @@ def graph(name: str = "hard_sigmoid", potential: str = "legendre", feedback: str
     return eq.HopfieldNetwork(layers=layers, couplings=couplings, **options)
 
 
-def moved(net: Any, step: Any) -> Any:
+#: Images whose channels are constant over the positions.
+IMAGES = np.random.default_rng(1).uniform(0, 1, (20, 2, 1, 1)) * np.ones((1, 1, 9, 9))
+
+
+def images(pooled: Any = None, feedback: str = "tied", name: str = "hard_sigmoid") -> Any:
+    """Return a network of images with strides, paddings, groups, pooling, a skip and dense couplings."""
+    shapes = [(2, 9, 9), (4, 9, 9), (6, 4, 4), (6, 4, 4), (3, 2, 2)]
+    layers = [Layer(shapes[0]), *[Layer(shape, name) for shape in shapes[1:]], Layer(7, name)]
+    couplings: list[Any] = [
+        eq.Convolution(1, 0, 3, padding=1),
+        eq.Convolution(1, 2, 3, stride=2, groups=2),
+        pooled or eq.Convolution(1, 3, 2, mean_pool=2),
+        eq.Convolution(2, 3, (3, 1), padding=(1, 0), dilation=1),
+        eq.Convolution(3, 3, 3, padding=1),
+        eq.Convolution(3, 4, 2, mean_pool=1, stride=2),
+        Dense(4, 5),
+        Dense(2, 6),
+        Dense(5, 6),
+        eq.Convolution(0, 2, 3, stride=2),
+    ]
+    options: Any = {"feedback": feedback, "dtype": "float64"}
+    return eq.HopfieldNetwork(layers=[*layers, Layer(3, "linear")], couplings=couplings, **options)
+
+
+def moved(net: Any, step: Any, x: Any = X) -> Any:
     """Return the change of the parameters for a change of the centred coordinates."""
-    centre = centre_of(net, X)
+    centre = centre_of(net, x)
     assert centre is not None
     after = net.parameters + step
     centre.settle(after, centre.offsets(net.parameters, net.block_slices), net.block_slices)
     return after - net.parameters
 
 
-@pytest.mark.parametrize("feedback", ["tied", "separate"])
-def test_the_centred_gradient_is_that_of_the_chain_rule(feedback: str) -> None:
+NETWORKS = {
+    "dense": (graph(), X),
+    "dense, separate feedback": (graph(feedback="separate"), X),
+    "images": (images(), IMAGES),
+    "images, separate feedback": (images(feedback="separate"), IMAGES),
+    "images, maxima": (images(eq.MaxPooled(1, 3, 2, pool=2)), IMAGES),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_centred_gradient_is_that_of_the_chain_rule(kind: str) -> None:
     """<g, d theta> = <g_centred, d phi>, if d theta is the change of theta for a change d phi."""
-    net, random = graph(feedback=feedback), np.random.default_rng(1)
-    centre = centre_of(net, X)
+    (net, x), random = NETWORKS[kind], np.random.default_rng(1)
+    centre = centre_of(net, x)
     assert centre is not None
     gradient, step = random.standard_normal((2, net.num_parameters))
     kept = gradient.copy()
     centred = centre.centred(gradient, net.block_slices)
-    assert centred @ step == pytest.approx(gradient @ moved(net, step), rel=1e-12)
+    assert centred @ step == pytest.approx(gradient @ moved(net, step, x), rel=1e-12)
     np.testing.assert_array_equal(gradient, kept)
     assert np.linalg.norm(centred - gradient) > 0.1 * np.linalg.norm(gradient)
 
@@ -63,6 +96,27 @@ def test_a_step_of_the_weights_leaves_resting_units_at_rest(name: str, potential
     step[net.block_slices["b1"].start :] = 0
     net.parameters[:] += moved(net, step)
     np.testing.assert_allclose(net.clamp(mean).gradient(rest[None]), before, atol=1e-12)
+
+
+def test_a_step_of_the_weights_leaves_the_mean_drive_of_resting_images() -> None:
+    """Padding and strides change single positions, but not the mean over the positions of a channel."""
+    net = images(name="tanh")
+    net = net.variant(potential="quadratic")
+    mean = IMAGES.mean(axis=0, keepdims=True).reshape(1, -1)
+    rest = np.concatenate(
+        [
+            np.full(layer.units, unit_of(activation(layer.activation), "quadratic").state)
+            for layer in net.layers[1:]
+        ]
+    )[None]
+    before = net.clamp(mean).gradient(rest)
+    step = np.random.default_rng(1).standard_normal(net.num_parameters)
+    step[net.block_slices["b1"].start :] = 0
+    step[net.block_slices["W5"]] = 0  # couplings within a layer of images are not centred
+    net.parameters[:] += moved(net, step, IMAGES)
+    change = (net.clamp(mean).gradient(rest) - before)[0]
+    for layer, part in zip(net.layers[1:], net.layer_slices.values(), strict=True):
+        np.testing.assert_allclose(change[part].reshape(-1, layer.shape[0]).mean(axis=0), 0, atol=1e-12)
 
 
 def test_a_step_of_adam_is_adams_in_the_centred_coordinates() -> None:
