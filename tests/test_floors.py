@@ -93,6 +93,8 @@ PYTHON_FLOORS = [
     ["estimator.classifier", "estimator.regressor"],
     ["estimator"],
     ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison"],
+    ["verify.repeats", "verify.roughness"],
+    ["verify.causes"],
     ["verify.diagnosis"],
     ["verify.problem"],
     ["verify.verdict"],
