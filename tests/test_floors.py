@@ -115,6 +115,8 @@ PYTHON_FLOORS = [
         "verify.asymmetry",
         "verify.unconverged",
         "verify.traces",
+        "verify.device",
+        "verify.device_causes",
         "verify.black_box",
     ],
     ["verify.claims", "verify.encoding", "plotting"],

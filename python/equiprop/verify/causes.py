@@ -1,10 +1,9 @@
-"""Causes inside a model that make every figure wrong: noise, low precision, coupled samples, jumps and kinks."""
+"""Causes inside a model that make figures wrong: noise, low precision, coupled samples, jumps and kinks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ class Cause:
 
 
 def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
-    """Examine the functions of a model in order: repeats, precision, samples alone and in a batch, smoothness.
+    """Examine the functions of a model in order: repeats, precision, batches, smoothness.
 
     After noise, precision and smoothness cannot be measured and are left out. Only repeats are examined for a
     `HopfieldNetwork`, whose functions are those of the library.
@@ -84,7 +83,7 @@ def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
 
 
 def sentences(causes: Sequence[Cause], others: Sequence[str]) -> tuple[str, ...]:
-    """Return the sentences on causes, and then the other ones, with a remark if a cause affects all figures."""
+    """Return the sentences on causes, then the other ones, with a remark if a cause affects all figures."""
     found = [cause.sentence for cause in causes]
     others = [sentence for sentence in dict.fromkeys(others) if sentence not in found]
     if others and any(cause.basic for cause in causes):
@@ -117,7 +116,9 @@ class _Probe:
 
     def elsewhere(self) -> _Floats:
         """Return a random state around the given one."""
-        return np.ascontiguousarray(self.state + 0.5 * self.span * self.random.uniform(-1, 1, self.state.shape))
+        return np.ascontiguousarray(
+            self.state + 0.5 * self.span * self.random.uniform(-1, 1, self.state.shape)
+        )
 
     def repeats(self) -> Iterator[Cause]:
         """Yield a cause for the function with the largest differences between equal calls."""
@@ -144,10 +145,11 @@ class _Probe:
                 errors.append(
                     roughness(lambda t, f=function, s=base, d=direction: f(self.energy, s + t * d))  # type: ignore[misc]
                 )
-            found[name] = (float(np.median(errors)), scale or 1.0)
-        rough = {name: (size, size / scale) for name, (size, scale) in found.items() if size > _DOUBLE * scale}
-        if rough:
-            yield _of_precision(rough)
+            error = float(np.median(errors))
+            found[name] = error, error / (scale or 1.0)
+        cause = of_precision(found)
+        if cause:
+            yield cause
 
     def coupling(self, floor: float) -> Iterator[Cause]:
         """Yield a cause if a sample's results alone differ from those in the batch."""
@@ -156,7 +158,9 @@ class _Probe:
         state, found = self.elsewhere(), {}
         for name, function in self.functions.items():
             together = function(self.energy, state)
-            alone = [function(self.model.clamp(self.x[j : j + 1]), state[j : j + 1]) for j in range(len(self.x))]
+            alone = [
+                function(self.model.clamp(self.x[j : j + 1]), state[j : j + 1]) for j in range(len(self.x))
+            ]
             summed = name == "parameter_gradient"
             expected = np.sum(alone, axis=0) if summed else np.concatenate(alone)
             scale = float(np.nanmax(np.abs(together), initial=0.0)) or 1.0
@@ -166,7 +170,7 @@ class _Probe:
         yield from of_coupling(found)
 
     def smoothness(self, floor: float) -> Iterator[Cause]:
-        """Yield a cause if energy or gradient jumps, or the gradient has a kink, on lines through the state."""
+        """Yield a cause if energy or gradient jumps, or the gradient has a kink, on some lines."""
         for name, function in self.functions.items():
             if name == "parameter_gradient":
                 continue
@@ -195,11 +199,16 @@ def _of_variation(found: dict[str, Variation]) -> Cause:
     name = max(found, key=lambda key: found[key].relative)
     worst, names = found[name], " and ".join(found)
     floor = next((found[key].size for key in ("gradient", "velocity") if key in found), 0.0)
-    evidence = f"two calls of {name} with equal arguments differ by {worst.size:.1e} ({worst.relative:.1e} relative)"
+    evidence = (
+        f"two calls of {name} with equal arguments differ by {worst.size:.1e} ({worst.relative:.1e} relative)"
+    )
     texts = {
-        "noise": f"Noise inside {names}: {evidence}. No fixed point and no gradient can be more accurate than "
-        "this noise. Remove the random numbers (dropout, added noise, a random generator), or draw them once.",
-        "drift": f"Drift inside {names}: {evidence}, more with each call. Something changes in every call, such "
+        "noise": f"Noise inside {names}: {evidence}. No fixed point and no gradient can be more "
+        "accurate than "
+        "this noise. Remove the random numbers (dropout, added noise, a random generator), or draw "
+        "them once.",
+        "drift": f"Drift inside {names}: {evidence}, more with each call. Something changes in every "
+        "call, such "
         "as a counter, a running mean, or an array that is updated in place (x += ...): remove it.",
         "memory": f"Memory inside {names}: {evidence} after a call at another state. The result depends on "
         "earlier calls, such as through a cache or a stored state: compute it from the arguments alone.",
@@ -207,22 +216,35 @@ def _of_variation(found: dict[str, Variation]) -> Cause:
     return Cause(worst.kind, texts[worst.kind], floor=floor)
 
 
-def _of_precision(rough: dict[str, tuple[float, float]]) -> Cause:
+def of_precision(found: Mapping[str, tuple[float, float]]) -> Cause | None:
+    """Return the cause if a function has larger rounding errors than double precision, otherwise None.
+
+    Parameters
+    ----------
+    found : mapping of str to (float, float)
+        Rounding error of each function, and the error relative to its largest value.
+    """
+    rough = {name: errors for name, errors in found.items() if errors[1] > _DOUBLE}
+    if not rough:
+        return None
     name = max(rough, key=lambda key: rough[key][1])
     size = rough[name][1]
     floor = max((rough[key][0] for key in ("gradient", "velocity") if key in rough), default=0.0)
-    evidence = f"the rounding errors of {' and '.join(rough)} are {size:.1e} relative; in double precision they are 1e-16"
+    names = " and ".join(rough)
+    evidence = f"rounding errors of {names} are {size:.1e} relative; in double precision they are 1e-16"
     if size > _HALF:
         return Cause(
             "low precision",
-            f"Low precision inside: {evidence}. Numbers are rounded to half precision (float16, bfloat16), or to "
+            f"Low precision inside: {evidence}. Numbers are rounded to half precision (float16, "
+            "bfloat16), or to "
             "another coarse grid. Compute in float64 throughout.",
             floor=floor,
         )
     if size > _SINGLE:
         return Cause(
             "single precision",
-            f"Single precision (float32) inside: {evidence}. Compute in float64 throughout (no astype(float32), no "
+            f"Single precision (float32) inside: {evidence}. Compute in float64 throughout (no "
+            "astype(float32), no "
             "float32 tensor, no complex64). A complex step of 1e-100 is zero in single precision.",
             floor=floor,
         )
@@ -276,8 +298,10 @@ def of_coupling(found: Mapping[str, Coupled]) -> Iterator[Cause]:
         pair = next(iter(averaged.values()))
         yield Cause(
             "batch mean",
-            f"{' and '.join(averaged)}: a mean over the batch where each sample counts fully. For {pair.batch} "
-            f"samples the value is {pair.factor:.4g} = 1 / (number of samples) times that of the samples alone. "
+            f"{' and '.join(averaged)}: a mean over the batch where each sample counts fully. For "
+            f"{pair.batch} "
+            f"samples the value is {pair.factor:.4g} = 1 / (number of samples) times that of the "
+            "samples alone. "
             "Use the sum over the batch instead of the mean.",
         )
     mixed = {name: pair for name, pair in found.items() if name not in averaged}
@@ -285,28 +309,34 @@ def of_coupling(found: Mapping[str, Coupled]) -> Iterator[Cause]:
         sizes = ", ".join(f"{name} by {pair.gap:.1e}" for name, pair in mixed.items())
         yield Cause(
             "batch coupling",
-            f"Samples depend on the other samples of their batch: alone they change {sizes} (relative). Compute "
-            "each sample from its own row: no mean, normalisation or maximum over axis 0 (batch normalisation).",
+            f"Samples depend on the other samples of their batch: alone they change {sizes} "
+            "(relative). Compute "
+            "each sample from its own row: no mean, normalisation or maximum over axis 0 (batch "
+            "normalisation).",
         )
 
 
 def _of_break(name: str, model: Model, found: Break, state: _Floats) -> Cause:
     unit = found.entry if name != "energy" else int(np.abs(state).argmin())
     where = f"{unit_name(model, unit)} = {state[unit]:.6g}" if name != "energy" else "one state"
+    sample = f" (sample {found.sample})"
     if found.jumps:
         reason = (
             "The energy is not continuous: a mask, a threshold or a rounding changes it."
             if name == "energy"
             else "The energy has a kink there, or a mask or a threshold switches a term."
         )
-        text = f"{name} is not smooth: it jumps by {found.size:.2g} where {where} (sample {found.sample}). {reason}"
+        text = f"{name} is not smooth: it jumps by {found.size:.2g} where {where}{sample}. {reason}"
     else:
         text = (
-            f"{name} is not smooth: it has a kink, a jump of its slope, where {where} (sample {found.sample}), such "
+            f"{name} is not smooth: it has a kink, a jump of its slope, where {where} (sample "
+            f"{found.sample}), such "
             "as from max, abs or a clip."
         )
     cure = (
         " The theory needs an energy with two continuous derivatives around the fixed point: use smooth "
         "functions (tanh, softplus), or check that states stay away from there."
     )
-    return Cause("jump" if found.jumps else "kink", text + cure, basic=False, floor=found.size if found.jumps else 0.0)
+    return Cause(
+        "jump" if found.jumps else "kink", text + cure, basic=False, floor=found.size if found.jumps else 0.0
+    )

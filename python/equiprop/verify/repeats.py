@@ -1,4 +1,4 @@
-"""Repeated evaluations of a function that should be deterministic: noise, drift, and memory of other calls."""
+"""Repeated evaluations of a function that should be deterministic: noise, drift, memory of other calls."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _numbers(value: Any) -> _Floats:
 
 def _kind(values: _Floats) -> str:
     """Return the kind of the variation of one number over the repeats and after the other call."""
-    changes = np.diff(values[:_REPEATS])
-    settles = abs(changes[-1]) <= 0.1 * np.abs(changes).max(initial=0.0)
-    if settles and np.abs(values[-1] - values[_REPEATS - 1]) > 2 * abs(changes[-1]):
+    changes = np.abs(np.diff(values[:_REPEATS]))
+    settles = (np.diff(changes) <= 0).all() and changes[-1] <= 0.5 * changes[0]
+    if settles and abs(values[-1] - values[_REPEATS - 1]) > 2 * changes[-1]:
         return "memory"
     return "drift" if (np.diff(values) > 0).all() or (np.diff(values) < 0).all() else "noise"
