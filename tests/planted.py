@@ -301,5 +301,5 @@ DEVICES: dict[str, tuple[str, ...]] = {
     "nudge limited": ("not proportional to beta",),
     "nudge of fixed size": ("not proportional to beta",),
     "coupled samples": ("other samples of their batch",),
-    "contrast of wrong sign": ("has the opposite sign", "has another direction"),
+    "contrast of wrong sign": ("the sign is opposite for the parameters 0",),
 }

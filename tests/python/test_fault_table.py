@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -9,7 +10,8 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop import verify
-from planted import DEVICES, MODELS, Device
+from networks import chain
+from planted import DEVICES, MODELS, Device, Pair
 
 X = np.random.default_rng(1).normal(size=(3, 3))
 Y = np.random.default_rng(2).normal(size=(3, 2))
@@ -45,3 +47,89 @@ def test_the_cause_inside_a_device_is_named(fault: str) -> None:
     report = verify.black_box(device.box, device.x, device.y, max_differences=6)
     assert not report.passed
     assert named(list(report.all_advice()[:FIRST]), DEVICES[fault]), report.all_advice()
+
+
+@pytest.mark.parametrize("fault", ["noise", "noise of the contrast"])
+def test_the_advised_tolerance_admits_a_noisy_device(fault: str) -> None:
+    device = Device(fault)
+    report = verify.black_box(device.box, device.x, device.y, max_differences=6)
+    (match,) = [m for text in report.advice if (m := re.search(r"Use tolerance=(\S+), or", text))]
+    box = Device(fault).box
+    assert verify.black_box(box, device.x, device.y, max_differences=6, tolerance=float(match[1])).passed
+
+
+class Well(Pair):
+    """A `Pair` with a quartic term and a scale of the whole energy."""
+
+    def __init__(self, scale: float, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.scale = scale
+
+    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return self.scale * (super().energy(x, s) + (s**4).sum(axis=1))
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return self.scale * (super().gradient(x, s) + 4 * s**3)
+
+    def parameter_gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return self.scale * super().parameter_gradient(x, s)
+
+
+class Stiff(Pair):
+    """A `Pair` with a steep sigmoid: u = tanh(8 s) / 8."""
+
+    def response(self, s: np.ndarray) -> np.ndarray:
+        return np.tanh(8 * s) / 8
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        u, w, v = self.parts(s)
+        return s - (1 - np.tanh(8 * s) ** 2) * (x @ w + u @ v)
+
+
+class Turning(eq.VectorField):
+    """A vector field without an energy."""
+
+    def velocity(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        w = self.parameters.reshape(self.num_units, self.num_units)
+        return x - s + 0.3 * np.tanh(s @ w)
+
+
+def right_model(seed: int) -> Any:
+    """Return one of many correct models."""
+    random = np.random.default_rng(seed)
+    sizes = {"seed": seed, "inputs": 3, "units": int(random.integers(2, 9)), "outputs": 2}
+    kind = seed % 6
+    if kind == 0:
+        return Pair(**sizes)
+    if kind == 1:
+        return Well(float(10 ** random.uniform(-1, 0)), **sizes)
+    if kind == 2:
+        return Stiff(**sizes)
+    if kind == 3:
+        return Turning(3, 2, random.normal(size=9), 3)
+    activation = str(random.choice(["tanh", "softplus", "hard_sigmoid"]))
+    potential = "quadratic" if kind == 4 else "legendre"
+    return chain(3, sizes["units"], 2, activation=activation, potential=potential, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(48))
+def test_correct_models_raise_no_false_alarm(seed: int) -> None:
+    """All causes are looked for, although no claim fails."""
+    model = right_model(seed)
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=(1 + seed % 4, 3)), random.normal(size=(1 + seed % 4, 2))
+    symmetrize = not model.conservative
+    problem = verify.prepare("test", model, x, y, eq.SquaredError(), None)
+    assert problem.causes == ()
+    assert verify.derivatives(problem).all_advice() == ()
+    assert verify.equivalence(problem, steps=20, symmetrize=symmetrize).all_advice() == ()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_correct_device_that_misses_a_tolerance_is_not_blamed(seed: int) -> None:
+    device = Device(seed=seed, samples=1 + seed % 3)
+    report = verify.black_box(device.box, device.x, device.y, max_differences=3)
+    assert report.all_advice() == ()
+    report = verify.black_box(device.box, device.x, device.y, max_differences=3, tolerance=1e-13)
+    (sentence,) = report.advice
+    assert sentence.startswith("No known cause fits.")

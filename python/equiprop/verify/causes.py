@@ -26,6 +26,8 @@ _LINES, _STATES = 3, 5
 _DOUBLE, _SINGLE, _HALF = 1e-12, 3e-10, 5e-6
 #: A relative difference between a batch and its samples that is more than a different order of a sum.
 _COUPLED = 1e-10
+#: Larger states have diverged; the functions are not examined there.
+_FAR = 1e6
 #: Residuals up to this multiple of a cause's floor are explained by it.
 _MARGIN = 30
 
@@ -59,8 +61,8 @@ class Cause:
 def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
     """Examine the functions of a model in order: repeats, precision, batches, smoothness.
 
-    After noise, precision and smoothness cannot be measured and are left out. Only repeats are examined for a
-    `HopfieldNetwork`, whose functions are those of the library.
+    Breaks are not looked for in functions with noise or low precision, where each rounding is a jump. Only
+    repeats are examined for a `HopfieldNetwork`, whose functions are those of the library.
 
     Parameters
     ----------
@@ -69,17 +71,13 @@ def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
     state : (batch, units)
         A state; the functions are examined near it and far from it.
     """
-    probe = _Probe(model, x, np.where(np.isfinite(state), state, model.initial_state(len(x))))
-    causes = list(probe.repeats())
-    if isinstance(model, HopfieldNetwork):
-        return tuple(causes)
-    noise = max((cause.floor for cause in causes), default=0.0)
-    precision = [] if causes else list(probe.precision())
-    causes += precision
-    causes += probe.coupling(max(noise, *(cause.floor for cause in causes)) if causes else 0.0)
-    if not noise:
-        causes += probe.smoothness(max((cause.floor for cause in precision), default=0.0))
-    return tuple(causes)
+    with np.errstate(all="ignore"):  # far from a fixed point, the functions of a user may overflow
+        probe = _Probe(model, x.copy(), np.where(np.abs(state) < _FAR, state, model.initial_state(len(x))))
+        causes = list(probe.repeats())
+        if isinstance(model, HopfieldNetwork):
+            return tuple(causes)
+        causes += probe.precision()
+        return (*causes, *probe.coupling(), *probe.smoothness())
 
 
 def sentences(causes: Sequence[Cause], others: Sequence[str]) -> tuple[str, ...]:
@@ -99,7 +97,8 @@ class _Probe:
         self.energy = model.clamp(x)
         self.random = np.random.default_rng(0)
         self.span = max(1.0, 2 * float(np.abs(state).max(initial=0.0)))
-        self.v = self.random.standard_normal(state.shape)
+        self.floors: dict[str, float] = {}  # noise and rounding errors of each function
+        self.rough: set[str] = set()  # functions with noise or low precision
 
     @property
     def functions(self) -> dict[str, Function]:
@@ -131,6 +130,8 @@ class _Probe:
             )
             if differs:
                 found[name] = differs
+                self.floors[name] = differs.size
+                self.rough.add(name)
         if found:
             yield _of_variation(found)
 
@@ -138,6 +139,8 @@ class _Probe:
         """Yield a cause if a function has larger rounding errors than double precision."""
         found = {}
         for name, function in self.functions.items():
+            if name in self.floors:
+                continue
             errors, scale = [], 0.0
             for _ in range(_STATES):
                 base, direction = self.elsewhere(), self.random.uniform(-1, 1, self.state.shape)
@@ -147,11 +150,13 @@ class _Probe:
                 )
             error = float(np.median(errors))
             found[name] = error, error / (scale or 1.0)
+        self.rough |= {name for name, errors in found.items() if errors[1] > _DOUBLE}
+        self.floors |= {name: error for name, (error, _) in found.items()}
         cause = of_precision(found)
         if cause:
             yield cause
 
-    def coupling(self, floor: float) -> Iterator[Cause]:
+    def coupling(self) -> Iterator[Cause]:
         """Yield a cause if a sample's results alone differ from those in the batch."""
         if len(self.x) < 2:
             return
@@ -165,16 +170,16 @@ class _Probe:
             expected = np.sum(alone, axis=0) if summed else np.concatenate(alone)
             scale = float(np.nanmax(np.abs(together), initial=0.0)) or 1.0
             gap = float(np.abs(together - expected).max(initial=0.0))
-            if not gap <= max(_COUPLED * scale, 100 * floor):
+            if not gap <= max(_COUPLED * scale, 100 * self.floors[name]):
                 found[name] = Coupled(together, expected, len(self.x))
         yield from of_coupling(found)
 
-    def smoothness(self, floor: float) -> Iterator[Cause]:
+    def smoothness(self) -> Iterator[Cause]:
         """Yield a cause if energy or gradient jumps, or the gradient has a kink, on some lines."""
         for name, function in self.functions.items():
-            if name == "parameter_gradient":
+            if name == "parameter_gradient" or name in self.rough:
                 continue
-            found = self._break(function, floor)
+            found = self._break(function, self.floors[name])
             if found is not None and (name != "energy" or found[0].jumps):
                 yield _of_break(name, self.model, *found)
 
@@ -317,8 +322,8 @@ def of_coupling(found: Mapping[str, Coupled]) -> Iterator[Cause]:
 
 
 def _of_break(name: str, model: Model, found: Break, state: _Floats) -> Cause:
-    unit = found.entry if name != "energy" else int(np.abs(state).argmin())
-    where = f"{unit_name(model, unit)} = {state[unit]:.6g}" if name != "energy" else "one state"
+    unit = found.entry
+    where = "at a state" if name == "energy" else f"where {unit_name(model, unit)} = {state[unit]:.6g}"
     sample = f" (sample {found.sample})"
     if found.jumps:
         reason = (
@@ -326,10 +331,10 @@ def _of_break(name: str, model: Model, found: Break, state: _Floats) -> Cause:
             if name == "energy"
             else "The energy has a kink there, or a mask or a threshold switches a term."
         )
-        text = f"{name} is not smooth: it jumps by {found.size:.2g} where {where}{sample}. {reason}"
+        text = f"{name} is not smooth: it jumps by {found.size:.2g} {where}{sample}. {reason}"
     else:
         text = (
-            f"{name} is not smooth: it has a kink, a jump of its slope, where {where} (sample "
+            f"{name} is not smooth: it has a kink, a jump of its slope, {where} (sample "
             f"{found.sample}), such "
             "as from max, abs or a clip."
         )
@@ -338,5 +343,8 @@ def _of_break(name: str, model: Model, found: Break, state: _Floats) -> Cause:
         "functions (tanh, softplus), or check that states stay away from there."
     )
     return Cause(
-        "jump" if found.jumps else "kink", text + cure, basic=False, floor=found.size if found.jumps else 0.0
+        "jump" if found.jumps else "kink",
+        text + cure,
+        basic=found.jumps,
+        floor=found.size if found.jumps else 0.0,
     )

@@ -24,6 +24,10 @@ _REPEATS, _LINES = 8, 3
 _MARGIN = 5.0
 #: Relative difference between samples alone and in a batch that is more than a different order of a sum.
 _COUPLED = 1e-9
+#: Limit of that difference for a device with noise.
+_NOISY = 0.05
+#: Largest number of parameters in a sentence.
+_SHOWN = 6
 #: A response to the nudge that ends below this part of its largest value has fallen.
 _FALLEN = 0.7
 
@@ -112,11 +116,9 @@ def advice_on(measured: Measured, compared: Compared) -> tuple[str, ...]:
     noise = probe.noise()
     if noise and noise.explains_all:
         return (noise.sentence,)
-    found = [noise.sentence] if noise else list(probe.parameters())
-    if not noise:
-        found += probe.precision()
+    found = [noise.sentence] if noise else [*probe.parameters(), *probe.precision()]
     found += probe.nudge(noise is not None)
-    found += probe.batch(noise.size if noise else 0.0)
+    found += probe.batch(noise is not None)
     found += probe.factor()
     if not compared.lowers_cost:
         found.append(
@@ -128,7 +130,6 @@ def advice_on(measured: Measured, compared: Compared) -> tuple[str, ...]:
 @dataclass(frozen=True)
 class _Noise:
     sentence: str
-    size: float
     explains_all: bool
 
 
@@ -138,6 +139,7 @@ class _Probe:
     def __init__(self, measured: Measured, compared: Compared) -> None:
         self.measured, self.compared = measured, compared
         self.factors = 1.0  # of causes that were found
+        self.comparable = True  # False after a cause that changes EqProp in ways without a simple relation
 
     @cached_property
     def paths(self) -> tuple[_Floats, _Floats, _Floats]:
@@ -166,7 +168,8 @@ class _Probe:
         evidence = f"two {name} {sizes} for equal arguments"
         size = parts["relaxations end"].size if parts["relaxations end"] else 0.0
         if found[name].kind != "noise":
-            return _Noise(_of_memory(found[name], evidence), size, False)
+            self.comparable = False
+            return _Noise(_of_memory(found[name], evidence), False)
         return self._of_noise(evidence, size)
 
     def _of_noise(self, evidence: str, size: float) -> _Noise:
@@ -192,7 +195,7 @@ class _Probe:
             f"{compared.tolerance:.1e}. Use tolerance={needed:.1e}, or average about "
             f"{max(count, 2):.1e} relaxations."
         )
-        return _Noise(text, size, explains)
+        return _Noise(text, explains)
 
     def parameters(self) -> Iterator[str]:
         """Yield a sentence if the device does not resolve, or does not read, its parameters."""
@@ -206,6 +209,7 @@ class _Probe:
         sizes = [step * 10.0**k for k in range(-2, 4)]
         acting = next((size for size in sizes if moves(size)), None)
         if acting is not None and acting > sizes[0]:
+            self.comparable = False
             yield (
                 "The device does not resolve small changes of its parameters: a change of "
                 f"{acting / 10:.1e} has no "
@@ -248,6 +252,7 @@ class _Probe:
         below, free, above = self.paths
         faded = self._faded(below, above)
         if faded:
+            self.comparable = False
             yield faded
         elif not self.compared.unrest.passed and not noisy:
             yield (
@@ -259,6 +264,7 @@ class _Probe:
         if self.compared.error.passed or faded or not max(up, down):
             return
         if min(up, down) < 0.3 * max(up, down):
+            self.comparable = False
             yield (
                 f"The nudge does not act equally for both signs of beta: the state moves by {up:.1e} "
                 "at beta and by "
@@ -268,6 +274,7 @@ class _Probe:
         beta = self.compared.beta
         half = float(np.abs(self._path(beta / 2)[-1] - free[-1]).max())
         if not 1.4 < up / max(half, 1e-300) < 2.8:
+            self.comparable = False
             yield (
                 f"The nudge is not proportional to beta: the state moves by {up:.1e} at beta = "
                 f"{beta:g} and by "
@@ -291,15 +298,13 @@ class _Probe:
             "Hold the nudge until the end of the relaxation."
         )
 
-    def batch(self, noise: float) -> Iterator[str]:
+    def batch(self, noisy: bool) -> Iterator[str]:
         """Yield sentences if contrast or relaxation of a sample alone differ from those in the batch."""
         if len(self.measured.x) < 2:
             return
-        pairs = {
-            name: pair
-            for name, pair in (_attempt(self._contrasts) | _attempt(self._states)).items()
-            if not pair.gap <= max(_COUPLED, 100 * noise)
-        }
+        limit = _NOISY if noisy else _COUPLED
+        pairs = _attempt(self._contrasts) | ({} if noisy else _attempt(self._states))
+        pairs = {name: pair for name, pair in pairs.items() if not pair.gap <= limit}
         self.factors = float(np.prod([1 / pair.batch for pair in pairs.values() if pair.averaged]))
         for cause in of_coupling(pairs):
             yield cause.sentence
@@ -316,7 +321,7 @@ class _Probe:
         samples = [self.measured.sample(j) for j in range(len(free))]
         rest = np.concatenate([sample.trajectory(0.0)[-1] for sample in samples])
         at_rest = Coupled(free, rest, len(free))
-        if at_rest.gap > _COUPLED:
+        if at_rest.gap > _COUPLED or not self.comparable:
             return {"the free state": at_rest}
         nudged = np.concatenate([sample.trajectory(beta)[-1] for sample in samples])
         response = self._path(beta)[-1] - free
@@ -325,7 +330,7 @@ class _Probe:
     def factor(self) -> Iterator[str]:
         """Yield a sentence on a common factor of EqProp, or one for each block of parameters."""
         compared = self.compared
-        if compared.error.passed:
+        if compared.error.passed or not self.comparable:
             return
         factor = compared.factor / self.factors
         if compared.aligned:
@@ -343,7 +348,8 @@ class _Probe:
             here = (compared.chosen >= at.start) & (compared.chosen < at.stop)
             a, b = compared.estimate[here], compared.differences[here]
             if len(a) and np.abs(a - b).max() > 1e-3 * np.abs(compared.differences).max():
-                yield f"EqProp of {name} {relation(float(a @ b), float(b @ b), float(a @ a))}."
+                text = relation(float(a @ b), float(b @ b), float(a @ a))
+                yield f"EqProp of {name} {text}{_flipped(a, b, compared.chosen[here])}."
 
     def _fitting(self, factor: float) -> str:
         """Return texts on numbers of samples and outputs that give this factor."""
@@ -356,6 +362,17 @@ class _Probe:
         }
         fits = [text for text, value in texts.items() if value != 1 and abs(factor / value - 1) < 0.01]
         return f" It is also {', or '.join(fits)}." if fits else ""
+
+
+def _flipped(estimate: _Floats, differences: _Floats, chosen: NDArray[np.int64]) -> str:
+    """Return a text on the parameters whose EqProp has the opposite sign, if only some of them have."""
+    signs = estimate * differences < -0.5 * differences**2
+    large = np.abs(differences) > 1e-3 * np.abs(differences).max(initial=0.0)
+    flipped = signs & large
+    if not flipped.any() or flipped[large].all():
+        return ""
+    names = ", ".join(str(int(i)) for i in chosen[flipped][:_SHOWN])
+    return f"; the sign is opposite for the parameters {names}{' ...' if flipped.sum() > _SHOWN else ''}"
 
 
 def _attempt(function: Callable[[], dict[str, Coupled]]) -> dict[str, Coupled]:

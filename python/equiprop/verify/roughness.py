@@ -88,30 +88,29 @@ def largest_break(function: Callable[[_Floats], _Floats], rows: int, floor: floa
     floor : float
         Rounding error of a value.
     """
-    spacing, centres = 2 / (_POINTS - 1), np.zeros(rows)
+    spacing, centres, scale = 2 / (_POINTS - 1), np.zeros(rows), 0.0
     offsets, history = np.linspace(-1, 1, _POINTS), []
     while True:
         values = np.array([function(centres + t) for t in offsets])
         changes = np.abs(np.diff(values, n=4, axis=0))
         if not np.isfinite(changes).all():
             return None
+        scale = max(scale, float(np.abs(values).max(initial=0.0)))
         best = changes.max(axis=2).argmax(axis=0)
         centres = centres + offsets[best + 2]
         history.append((spacing, changes[best, np.arange(rows)]))
         if spacing < _SPACING:
             break
         offsets, spacing = np.linspace(-2, 2, 17) * spacing, spacing / 4
-    return _classified(history, centres, floor, float(np.abs(values).max(initial=0.0)))
+    return _classified(history, centres, floor + 1e-16 * scale)
 
 
-def _classified(
-    history: list[tuple[float, _Floats]], centres: _Floats, floor: float, scale: float
-) -> Break | None:
+def _classified(history: list[tuple[float, _Floats]], centres: _Floats, floor: float) -> Break | None:
     (before, wide), (spacing, narrow) = history[-4], history[-1]
     sample, entry = np.unravel_index(int(narrow.argmax()), narrow.shape)
     size, ratio = float(narrow[sample, entry]), float(narrow[sample, entry] / max(wide[sample].max(), 1e-300))
     order = np.log(max(ratio, 1e-300)) / np.log(spacing / before)
-    if size <= 100 * (floor + 1e-16 * scale) or order > 1.5:
+    if size <= 100 * floor or order > 1.5:
         return None
     jumps = bool(order < 0.5)
     # The fourth difference of a step is 3 times its height, that of a kink 4 to 6 times, at the worst place.
