@@ -41,6 +41,59 @@ def test_the_cause_inside_a_model_is_named(fault: str) -> None:
     assert named(sentences, words), sentences
 
 
+#: fault of a PyTorch energy -> words of which the advice contains one
+TORCH: dict[str, tuple[str, ...]] = {
+    "float32": ("float32",),
+    "bfloat16": ("bfloat16",),
+    "dropout": ("Noise inside gradient",),
+    "batch normalisation": ("other samples of their batch",),
+    "mean over the batch": ("a mean over the batch",),
+    "rectifier": ("gradient is not smooth",),
+    "mask": ("gradient is not smooth",),
+}
+
+
+def torch_model(fault: str) -> Any:
+    """Return the energy of a `Pair` in PyTorch with a fault."""
+    torch = pytest.importorskip("torch")
+    from equiprop.torch import TorchEnergy
+
+    torch.manual_seed(0)
+    act = {
+        "bfloat16": lambda u: u.bfloat16().double(),
+        "dropout": lambda u: torch.nn.functional.dropout(u, 0.1),
+        "batch normalisation": lambda u: u - u.mean(0),
+        "rectifier": lambda u: torch.relu(u - 0.1),
+        "mask": lambda u: u * (u.detach() > 0),
+    }.get(fault, lambda u: u)
+
+    def energy(x: Any, s: Any, params: Any) -> Any:
+        if fault == "float32":
+            x, s = x.float(), s.float()
+            params = {name: value.float() for name, value in params.items()}
+        u, v = act(torch.tanh(s)), (params["v"] + params["v"].T) / 2
+        total = (s * s).sum(1) / 2 - ((x @ params["w"]) * u).sum(1) - ((u @ v) * u).sum(1) / 2
+        return total.double() / (len(s) if fault == "mean over the batch" else 1)
+
+    random = np.random.default_rng(5)
+    params = {"w": 0.4 * random.normal(size=(3, 4)), "v": 0.4 * random.normal(size=(4, 4))}
+    return TorchEnergy(energy, 4, 2, params, 3)
+
+
+@pytest.mark.parametrize("fault", TORCH)
+def test_the_cause_inside_a_torch_energy_is_named(fault: str) -> None:
+    found = reports(torch_model(fault))
+    assert not all(report.passed for report in found)
+    sentences = [sentence for report in found for sentence in report.all_advice()[:FIRST]]
+    assert named(sentences, TORCH[fault]), sentences
+
+
+def test_the_torch_energy_without_a_fault_passes() -> None:
+    found = reports(torch_model(""))
+    assert all(report.passed for report in found)
+    assert found[0].problem.causes == ()
+
+
 @pytest.mark.parametrize("fault", DEVICES)
 def test_the_cause_inside_a_device_is_named(fault: str) -> None:
     device = Device(fault)
@@ -132,4 +185,4 @@ def test_a_correct_device_that_misses_a_tolerance_is_not_blamed(seed: int) -> No
     assert report.all_advice() == ()
     report = verify.black_box(device.box, device.x, device.y, max_differences=3, tolerance=1e-13)
     (sentence,) = report.advice
-    assert sentence.startswith("No known cause fits.")
+    assert sentence.startswith(("No known cause fits.", "The device had not reached a fixed point"))

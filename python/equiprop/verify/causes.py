@@ -28,6 +28,8 @@ _DOUBLE, _SINGLE, _HALF = 1e-12, 3e-10, 5e-6
 _COUPLED = 1e-10
 #: Larger states have diverged; the functions are not examined there.
 _FAR = 1e6
+#: Stands between a cause that affects all figures and the other sentences.
+_REMARK = "Repair this first: the sentences below may describe effects of it."
 #: Residuals up to this multiple of a cause's floor are explained by it.
 _MARGIN = 30
 
@@ -83,9 +85,9 @@ def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
 def sentences(causes: Sequence[Cause], others: Sequence[str]) -> tuple[str, ...]:
     """Return the sentences on causes, then the other ones, with a remark if a cause affects all figures."""
     found = [cause.sentence for cause in causes]
-    others = [sentence for sentence in dict.fromkeys(others) if sentence not in found]
+    others = [sentence for sentence in dict.fromkeys(others) if sentence not in (*found, _REMARK)]
     if others and any(cause.basic for cause in causes):
-        found.append("Repair this first: the sentences below may describe effects of it.")
+        found.append(_REMARK)
     return (*found, *others)
 
 
