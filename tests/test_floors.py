@@ -102,6 +102,7 @@ PYTHON_FLOORS = [
         "verify.reference",
         "verify.processes",
         "verify.inert",
+        "verify.far_states",
         "verify.derivative_checks",
         "verify.derivatives",
         "verify.equivalence",

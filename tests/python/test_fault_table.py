@@ -41,6 +41,25 @@ def test_the_cause_inside_a_model_is_named(fault: str) -> None:
     assert named(sentences, words), sentences
 
 
+def beyond(limit: float) -> Any:
+    """Return a `Pair` whose gradient has a wrong term where a unit is above `limit`."""
+
+    class Beyond(Pair):
+        def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+            return super().gradient(x, s) + 0.3 * (s.real > limit)
+
+    return Beyond()
+
+
+def test_a_mask_far_from_the_fixed_point_fails_the_derivatives() -> None:
+    report = verify.derivatives(beyond(1.2), X)
+    failed = [row.label for row in report.rows if not row.passed]
+    assert failed == ["gradient = dE/ds at far states"]
+    assert report.problem.state.max() < 0.8
+    assert named(list(report.all_advice()[:1]), ("gradient is not smooth: it jumps by 0.3 where s[",))
+    assert named(list(report.advice), ("a mask, a clip or a threshold",))
+
+
 #: fault of a PyTorch energy -> words of which the advice contains one
 TORCH: dict[str, tuple[str, ...]] = {
     "float32": ("float32",),

@@ -55,17 +55,19 @@ def variation(function: Callable[[], Any], other: Callable[[], Any]) -> Variatio
     spans = np.ptp(table, axis=0)
     most = int(np.argmax(spans))
     size = float(spans[most])
-    return Variation(_kind(table[:, most]), size, size / (float(np.abs(table).max()) or 1.0))
+    return Variation(_kind(table, most), size, size / (float(np.abs(table).max()) or 1.0))
 
 
 def _numbers(value: Any) -> _Floats:
     return np.asarray(value, dtype=np.float64).ravel()
 
 
-def _kind(values: _Floats) -> str:
-    """Return the kind of the variation of one number over the repeats and after the other call."""
-    changes = np.abs(np.diff(values[:_REPEATS]))
+def _kind(table: _Floats, most: int) -> str:
+    """Return the kind of the variation of rows, of which the first and the last one follow another call."""
+    changes = np.abs(np.diff(table[:_REPEATS], axis=0)).max(axis=1)
     settles = (np.diff(changes) <= 0).all() and changes[-1] <= 0.5 * changes[0]
-    if settles and abs(values[-1] - values[_REPEATS - 1]) > 2 * changes[-1]:
+    returns = np.abs(table[-1] - table[0]).max() <= 0.2 * np.abs(table[-1] - table[_REPEATS - 1]).max()
+    if settles and returns:
         return "memory"
-    return "drift" if (np.diff(values) > 0).all() or (np.diff(values) < 0).all() else "noise"
+    slopes = np.diff(table[:, most])
+    return "drift" if (slopes > 0).all() or (slopes < 0).all() else "noise"
