@@ -205,3 +205,40 @@ def test_a_correct_device_that_misses_a_tolerance_is_not_blamed(seed: int) -> No
     report = verify.black_box(device.box, device.x, device.y, max_differences=3, tolerance=1e-13)
     (sentence,) = report.advice
     assert sentence.startswith(("No known cause fits.", "The device had not reached a fixed point"))
+
+
+class Counting(Pair):
+    """A `Pair` that counts its calls, and ends after a number of them as after Ctrl-C."""
+
+    end = 10**9
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls == self.end:
+            raise KeyboardInterrupt
+        return super().gradient(x, s)
+
+
+def test_a_certificate_of_a_small_model_takes_few_calls() -> None:
+    """Without a limit, a Neumann series that stagnates takes 200,000 calls."""
+    model = Counting(seed=3, inputs=4, units=5)
+    random = np.random.default_rng(0)
+    x, y = random.uniform(0, 1, (5, 4)), random.uniform(0, 1, (5, 2))
+    assert verify.gradients(model, x, y).passed
+    assert model.calls < 100_000
+
+
+@pytest.mark.parametrize("end", [200, 2000, 5000])
+def test_an_interrupt_ends_a_certificate_and_restores_the_parameters(end: int) -> None:
+    model = Counting()
+    kept = model.parameters.copy()
+    model.end = end
+    with pytest.raises(KeyboardInterrupt):
+        verify.certify(model, X, Y)
+    np.testing.assert_array_equal(model.parameters, kept)
+
+
+def test_a_certificate_shows_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    verify.certify(Pair(), X, Y, claims=["equality", "limit"], progress=True)
+    assert "verify" in capsys.readouterr().err

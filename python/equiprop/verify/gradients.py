@@ -196,13 +196,15 @@ def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:
 def _neumann_iterations(problem: Problem) -> int:
     """Return a limit of the terms of a Neumann series: twice those that the spectrum predicts, and 1000 more.
 
-    A series that stagnates at rounding errors takes all of them, and each is a call of a user's method in
-    Python; networks of the library are fast enough for the limit of 200,000.
+    Only samples whose series converges are counted. A series that stagnates at rounding errors takes all
+    terms, and each is a call of a user's method in Python; networks of the library are fast enough for the
+    limit of 200,000.
     """
-    rate = problem.spectrum.rate(1.0)
-    if isinstance(problem.model, HopfieldNetwork) or not 0 < rate < 1:
+    if isinstance(problem.model, HopfieldNetwork):
         return _MOST_TERMS
-    return min(_MOST_TERMS, 1000 + 2 * int(np.ceil(np.log(1e-13) / np.log(rate))))
+    rates = [np.abs(1 - values).max(initial=0.0) for values in problem.spectrum.values]
+    slowest = max((rate for rate in rates if 0 < rate < 1), default=0.5)
+    return min(_MOST_TERMS, 1000 + 2 * int(np.ceil(np.log(1e-13) / np.log(slowest))))
 
 
 def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
