@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import equiprop as eq
@@ -195,6 +196,39 @@ def test_correct_models_raise_no_false_alarm(seed: int) -> None:
     assert problem.causes == ()
     assert verify.derivatives(problem).all_advice() == ()
     assert verify.equivalence(problem, steps=20, symmetrize=symmetrize).all_advice() == ()
+
+
+class Bounded(Pair):
+    """Units in (-1, 1): E = sum s artanh(s) + log(1 - s^2) / 2 - x W s - s V s / 2."""
+
+    refuse, noise = False, 0.0
+
+    def response(self, s: np.ndarray) -> np.ndarray:
+        if self.refuse and (np.abs(s.real) >= 1).any():
+            raise ValueError("outside of (-1, 1)")
+        return s
+
+    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        leak = s * np.arctanh(s) + np.log(1 - s**2) / 2 - s**2 / 2
+        return super().energy(x, s) + leak.sum(axis=1)
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        u, w, v = self.parts(s)
+        return np.arctanh(s) - x @ w - u @ v + self.noise * self.random.standard_normal(s.shape)
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_model_with_a_domain_is_examined_within_it(refuse: bool) -> None:
+    model = Bounded()
+    model.refuse = refuse
+    solver = eq.Euler(tolerance=1e-14, max_iterations=3000, step_size=0.1)
+    problem = verify.prepare("test", model, X, Y, eq.SquaredError(), solver)
+    assert verify.derivatives(problem).passed
+    assert problem.causes == ()
+    model.noise = 1e-6
+    report = verify.derivatives(replace(problem))  # without the causes that were found before
+    assert not report.passed
+    assert report.all_advice()[0].startswith("Noise inside gradient")
 
 
 @pytest.mark.parametrize("seed", range(8))

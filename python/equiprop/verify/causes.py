@@ -21,6 +21,8 @@ Function = Callable[["_core.Energy", _Floats], _Floats]
 
 #: Number of lines on which smoothness is examined, and of states at which precision is examined.
 _LINES, _STATES = 3, 5
+#: Lines end within this multiple of the span, and the span is halved at most so many times.
+_LINE_END, _HALVINGS = 1.5, 8
 #: Relative rounding errors of double precision are below the first number; those of single precision are
 #: between the second and the third.
 _DOUBLE, _SINGLE, _HALF = 1e-12, 3e-10, 5e-6
@@ -75,11 +77,10 @@ def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
     """
     with np.errstate(all="ignore"):  # far from a fixed point, the functions of a user may overflow
         probe = _Probe(model, x.copy(), np.where(np.abs(state) < _FAR, state, model.initial_state(len(x))))
-        causes = list(probe.repeats())
+        causes = probe.repeats()
         if isinstance(model, HopfieldNetwork):
             return tuple(causes)
-        causes += probe.precision()
-        return (*causes, *probe.coupling(), *probe.smoothness())
+        return (*causes, *probe.precision(), *probe.coupling(), *probe.smoothness())
 
 
 def sentences(causes: Sequence[Cause], others: Sequence[str]) -> tuple[str, ...]:
@@ -98,7 +99,7 @@ class _Probe:
         self.model, self.x, self.state = model, x, state
         self.energy = model.clamp(x)
         self.random = np.random.default_rng(0)
-        self.span = max(1.0, 2 * float(np.abs(state).max(initial=0.0)))
+        self.span = self._reach(max(1.0, 2 * float(np.abs(state).max(initial=0.0))))
         self.floors: dict[str, float] = {}  # noise and rounding errors of each function
         self.rough: set[str] = set()  # functions with noise or low precision
 
@@ -114,6 +115,21 @@ class _Probe:
         if model.conservative and not steps:
             functions["parameter_gradient"] = lambda e, s: e.parameter_gradient(s)
         return functions
+
+    def _reach(self, span: float) -> float:
+        """Return the span, or a part of it within which all functions are defined and finite."""
+        for part in 0.5 ** np.arange(_HALVINGS):
+            corner = _LINE_END * part * span * self.random.choice([-1.0, 1.0], self.state.shape)
+            if all(self._defined(self.state + sign * corner) for sign in (1, -1)):
+                return float(part * span)
+        return float(span * 0.5**_HALVINGS)
+
+    def _defined(self, state: _Floats) -> bool:
+        try:
+            values = [f(self.energy, np.ascontiguousarray(state)) for f in self.functions.values()]
+        except Exception:  # a user's function may refuse a state
+            return False
+        return all(np.isfinite(value).all() for value in values)
 
     def elsewhere(self) -> _Floats:
         """Return a random state around the given one."""
@@ -170,7 +186,7 @@ class _Probe:
             ]
             summed = name == "parameter_gradient"
             expected = np.sum(alone, axis=0) if summed else np.concatenate(alone)
-            scale = float(np.nanmax(np.abs(together), initial=0.0)) or 1.0
+            scale = float(np.abs(together).max(initial=0.0)) or 1.0
             gap = float(np.abs(together - expected).max(initial=0.0))
             if not gap <= max(_COUPLED * scale, 100 * self.floors[name]):
                 found[name] = Coupled(together, expected, len(self.x))

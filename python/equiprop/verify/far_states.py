@@ -42,7 +42,8 @@ def far_error(model: Model, x: _Floats, state: _Floats, random: np.random.Genera
     """Compare <v, gradient> with the derivative of the energy along v at random states far from `state`.
 
     The derivative is a complex step if the model accepts complex states, otherwise the best of five-point
-    differences with several steps. States at which a function is not finite are left out.
+    differences with several steps. States at which a function is not finite, or raises an exception, are
+    left out.
 
     Returns
     -------
@@ -54,9 +55,9 @@ def far_error(model: Model, x: _Floats, state: _Floats, random: np.random.Genera
     with np.errstate(all="ignore"):
         for _ in range(_STATES):
             s = np.ascontiguousarray(state + span * random.uniform(-1, 1, state.shape))
-            v = random.standard_normal(state.shape)
-            values.append((v * model.clamp(x).gradient(s)).sum(axis=1))
-            slopes.append(_slope(model, x, s, v, values[-1]))
+            value, slope = _compare(model, x, s, random.standard_normal(state.shape))
+            values.append(value)
+            slopes.append(slope)
     value, slope = np.array(values), np.array(slopes)
     known = np.isfinite(value) & np.isfinite(slope)
     if not known.any():
@@ -65,6 +66,15 @@ def far_error(model: Model, x: _Floats, state: _Floats, random: np.random.Genera
     gaps = np.where(known, np.abs(value - slope), 0.0) / scale
     worst = np.unravel_index(int(gaps.argmax()), gaps.shape)
     return FarError(float(gaps[worst]), int(worst[1]), float(value[worst]), float(slope[worst]))
+
+
+def _compare(model: Model, x: _Floats, s: _Floats, v: _Floats) -> tuple[_Floats, _Floats]:
+    """Return <v, gradient> and the derivative of the energy; NaN if a user's function refuses the state."""
+    try:
+        value = (v * model.clamp(x).gradient(s)).sum(axis=1)
+        return value, _slope(model, x, s, v, value)
+    except Exception:  # a user's function may raise anything outside of its domain
+        return np.full(len(s), np.nan), np.full(len(s), np.nan)
 
 
 def _slope(model: Model, x: _Floats, s: _Floats, v: _Floats, value: _Floats) -> _Floats:
