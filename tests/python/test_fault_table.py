@@ -131,6 +131,29 @@ def test_the_advised_tolerance_admits_a_noisy_device(fault: str) -> None:
     assert verify.black_box(box, device.x, device.y, max_differences=6, tolerance=float(match[1])).passed
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "words"), [(1e-5, "Use tolerance="), (0.1, "within the limit of 1.0e-01")]
+)
+def test_two_causes_are_both_said(tolerance: float, words: str) -> None:
+    device = Device("noise")
+    box = device.box
+    box.contrast = Device("contrast averaged").contrast
+    report = verify.black_box(box, device.x, device.y, max_differences=6, tolerance=tolerance)
+    noise, mean = report.advice
+    assert noise.startswith("Noise: two relaxations end")
+    assert words in noise
+    assert mean.startswith("contrast: a mean over the batch")
+
+
+def test_a_scaled_cost_and_a_mean_are_told_apart() -> None:
+    device = Device("cost doubled")
+    box = device.box
+    box.contrast = Device("contrast averaged").contrast
+    mean, cost = verify.black_box(box, device.x, device.y, max_differences=6).advice
+    assert mean.startswith("contrast: a mean over the batch")
+    assert cost.startswith("EqProp is 2 times the gradient")
+
+
 class Well(Pair):
     """A `Pair` with a quartic term and a scale of the whole energy."""
 

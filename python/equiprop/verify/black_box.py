@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.verify.device import BlackBox, Measured, bind
-from equiprop.verify.device_causes import Compared, advice_on
+from equiprop.verify.device import BlackBox, Compared, Measured, bind
+from equiprop.verify.device_causes import advice_on
 from equiprop.verify.reference import spread
 from equiprop.verify.verdict import Row, Verdict
 

@@ -13,6 +13,7 @@ from equiprop import _core
 from equiprop.arrays import Array, as_array, as_numpy
 from equiprop.costs import Cost, bind_cost
 from equiprop.verify.reference import extrapolated_differences
+from equiprop.verify.verdict import Row
 
 _Floats = NDArray[np.float64]
 
@@ -129,3 +130,76 @@ def unrest(path: _Floats) -> float:
         return 0.0
     whole_change = float(np.abs(path[-1] - path[0]).max()) or 1.0
     return float(np.abs(path[-1] - path[-2]).max()) / whole_change
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Figures of a failed check of a device.
+
+    Attributes
+    ----------
+    chosen : (chosen,)
+        Indices of the parameters that were examined.
+    estimate, differences : (chosen,)
+        Centered EqProp, and differences of the mean cost.
+    rows : tuple of Row
+        The rows of `BlackBoxReport`, in its order.
+    beta, step, tolerance : float
+    """
+
+    chosen: NDArray[np.int64]
+    estimate: _Floats
+    differences: _Floats
+    rows: tuple[Row, ...]
+    beta: float
+    step: float
+    tolerance: float
+
+    @property
+    def error(self) -> Row:
+        """The error of EqProp."""
+        return self.rows[0]
+
+    @property
+    def unrest(self) -> Row:
+        """The last change of the state."""
+        return self.rows[2]
+
+    @property
+    def lowers_cost(self) -> bool:
+        """True if the nudge lowers the cost."""
+        return self.rows[3].passed and self.rows[4].passed
+
+    @property
+    def has_effect(self) -> bool:
+        """True if a parameter changes the cost."""
+        return self.rows[5].passed
+
+    @property
+    def scale(self) -> float:
+        """The largest derivative."""
+        return float(np.abs(self.differences).max(initial=0.0)) or 1.0
+
+    @property
+    def factor(self) -> float:
+        """The number f with estimate = f differences, as well as possible."""
+        power = float(self.differences @ self.differences)
+        return float(self.estimate @ self.differences) / power if power else 0.0
+
+    @property
+    def remainder(self) -> str:
+        """A sentence on an error without a known cause."""
+        return (
+            f"No known cause fits. EqProp has an error of {self.error.value:.1e}, and the last change "
+            "of the state "
+            f"is {self.unrest.value:.1e}; differences with step = {self.step:g} have a truncation "
+            "error of the "
+            "order of step^4. Raise the tolerance, or change the step."
+        )
+
+    @property
+    def aligned(self) -> bool:
+        """True if EqProp has the direction of the gradient up to the bias of beta."""
+        powers = float(self.estimate @ self.estimate) * float(self.differences @ self.differences)
+        product = float(self.estimate @ self.differences)
+        return powers > 0 and product / np.sqrt(powers) > 1 - self.beta**2

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.verify.causes import Coupled, of_coupling, of_precision
-from equiprop.verify.device import Measured
+from equiprop.verify.device import Compared, Measured
 from equiprop.verify.relation import relation
 from equiprop.verify.repeats import Variation, variation
 from equiprop.verify.roughness import roughness
-from equiprop.verify.verdict import Row
 
 _Floats = NDArray[np.float64]
 
@@ -30,79 +29,6 @@ _NOISY = 0.05
 _SHOWN = 6
 #: A response to the nudge that ends below this part of its largest value has fallen.
 _FALLEN = 0.7
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Figures of a failed check of a device.
-
-    Attributes
-    ----------
-    chosen : (chosen,)
-        Indices of the parameters that were examined.
-    estimate, differences : (chosen,)
-        Centered EqProp, and differences of the mean cost.
-    rows : tuple of Row
-        The rows of `BlackBoxReport`, in its order.
-    beta, step, tolerance : float
-    """
-
-    chosen: NDArray[np.int64]
-    estimate: _Floats
-    differences: _Floats
-    rows: tuple[Row, ...]
-    beta: float
-    step: float
-    tolerance: float
-
-    @property
-    def error(self) -> Row:
-        """The error of EqProp."""
-        return self.rows[0]
-
-    @property
-    def unrest(self) -> Row:
-        """The last change of the state."""
-        return self.rows[2]
-
-    @property
-    def lowers_cost(self) -> bool:
-        """True if the nudge lowers the cost."""
-        return self.rows[3].passed and self.rows[4].passed
-
-    @property
-    def has_effect(self) -> bool:
-        """True if a parameter changes the cost."""
-        return self.rows[5].passed
-
-    @property
-    def scale(self) -> float:
-        """The largest derivative."""
-        return float(np.abs(self.differences).max(initial=0.0)) or 1.0
-
-    @property
-    def factor(self) -> float:
-        """The number f with estimate = f differences, as well as possible."""
-        power = float(self.differences @ self.differences)
-        return float(self.estimate @ self.differences) / power if power else 0.0
-
-    @property
-    def remainder(self) -> str:
-        """A sentence on an error without a known cause."""
-        return (
-            f"No known cause fits. EqProp has an error of {self.error.value:.1e}, and the last change "
-            "of the state "
-            f"is {self.unrest.value:.1e}; differences with step = {self.step:g} have a truncation "
-            "error of the "
-            "order of step^4. Raise the tolerance, or change the step."
-        )
-
-    @property
-    def aligned(self) -> bool:
-        """True if EqProp has the direction of the gradient up to the bias of beta."""
-        powers = float(self.estimate @ self.estimate) * float(self.differences @ self.differences)
-        product = float(self.estimate @ self.differences)
-        return powers > 0 and product / np.sqrt(powers) > 1 - self.beta**2
 
 
 def advice_on(measured: Measured, compared: Compared) -> tuple[str, ...]:
@@ -189,12 +115,16 @@ class _Probe:
             and compared.has_effect
         )
         needed = max(2 * expected, 2 * restless / beta, 2 * compared.error.value if explains else 0.0)
-        count = int(np.ceil((needed / compared.tolerance) ** 2))
-        text = (
-            f"Noise: {evidence}. It gives errors of about {expected:.1e} in this comparison; the limit is "
-            f"{compared.tolerance:.1e}. Use tolerance={needed:.1e}, or average about "
-            f"{max(count, 2):.1e} relaxations."
-        )
+        limit = compared.tolerance
+        text = f"Noise: {evidence}. It gives errors of about {expected:.1e} in this comparison, "
+        if needed <= limit:
+            text += f"which are within the limit of {limit:.1e}."
+        else:
+            count = int(np.ceil((needed / limit) ** 2))
+            text += (
+                f"and the limit is {limit:.1e}. Use tolerance={needed:.1e}, or average about {count:.1e} "
+                "relaxations."
+            )
         return _Noise(text, explains)
 
     def parameters(self) -> Iterator[str]:
