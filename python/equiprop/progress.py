@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def progress_bar(steps: Iterable[T], label: str, wanted: bool) -> Iterator[T]:
+def progress_bar(steps: Iterable[T], label: str, wanted: bool, unit: str = "batch") -> Iterator[T]:
     """Return an iterator over ``steps`` that shows a tqdm bar named ``label`` if ``wanted`` is true."""
     if not wanted:
         return iter(steps)
@@ -16,7 +16,7 @@ def progress_bar(steps: Iterable[T], label: str, wanted: bool) -> Iterator[T]:
         from tqdm import tqdm
     except ImportError as error:
         raise ImportError(
-            "[Trainer.fit] progress=True needs tqdm, which is not installed. "
+            "[progress] progress=True needs tqdm, which is not installed. "
             "Install it with pip install 'equiprop[progress]'."
         ) from error
-    return iter(tqdm(steps, desc=label, leave=False, unit="batch"))
+    return iter(tqdm(steps, desc=label, leave=False, unit=unit))

@@ -8,7 +8,6 @@ precision, on a copy of the network if it is in single precision.
 from equiprop.verify import saving as saving
 from equiprop.verify.asymmetry import AsymmetryReport as AsymmetryReport
 from equiprop.verify.asymmetry import asymmetry as asymmetry
-from equiprop.verify.black_box import BlackBox as BlackBox
 from equiprop.verify.black_box import BlackBoxReport as BlackBoxReport
 from equiprop.verify.black_box import black_box as black_box
 from equiprop.verify.bounded import BoundedReport as BoundedReport
@@ -18,6 +17,7 @@ from equiprop.verify.certificate import Certificate as Certificate
 from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.derivatives import DerivativesReport as DerivativesReport
 from equiprop.verify.derivatives import derivatives as derivatives
+from equiprop.verify.device import BlackBox as BlackBox
 from equiprop.verify.diagnosis import Diagnosis as Diagnosis
 from equiprop.verify.diagnosis import diagnose as diagnose
 from equiprop.verify.discrete_time import DiscreteTimeReport as DiscreteTimeReport

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop import _core
-from equiprop.arrays import Array, as_array, as_numpy
 from equiprop.checks import real, whole
-from equiprop.costs import Cost, SquaredError, bind_cost
-from equiprop.verify.reference import extrapolated_differences, spread
-from equiprop.verify.relation import relation
+from equiprop.costs import Cost, SquaredError
+from equiprop.verify.device import BlackBox, Compared, Measured, bind
+from equiprop.verify.device_causes import advice_on
+from equiprop.verify.reference import spread
 from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
 #: Smallest derivative that counts as an effect.
 _TINY = float(np.finfo(np.float64).tiny)
-
-
-@dataclass
-class BlackBox:
-    """A relaxing system of which only the trajectories are known, such as a device or a simulator.
-
-    Parameters
-    ----------
-    relax : callable
-        ``relax(x, beta, y)`` returns the states (steps + 1, batch, units) of a relaxation that beta nudges
-        towards y; beta = 0 is a free phase. The last state is the fixed point; the last units are outputs.
-    contrast : callable
-        ``contrast(x, s)`` returns dE/dtheta(s), summed over the batch, (parameters,). The learning rule
-        measures it on the device, for example as -rho(s_i) rho(s_j) at each coupling.
-    parameters : (parameters,) array of float64
-        Parameters that `relax` reads; the check changes one entry at a time and restores it.
-    num_outputs : int
-        Number of outputs.
-    parameters_changed : callable, optional
-        Function that receives `parameters` before each relaxation, and sends them to the device.
-    block_slices : mapping of str to slice
-        Names for parts of the parameters.
-    """
-
-    relax: Callable[[Array, float, Array], Array]
-    contrast: Callable[[Array, Array], Array]
-    parameters: Array
-    num_outputs: int
-    parameters_changed: Callable[[Array], None] | None = None
-    block_slices: Mapping[str, slice] = field(default_factory=dict)
-
-    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
-    core: ClassVar[_core.Precision] = _core.f64
-
-    def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:
-        """Return the checked states of one relaxation, (steps + 1, batch, units)."""
-        if self.parameters_changed is not None:
-            self.parameters_changed(self.parameters)
-        states = as_array(self.relax(x, beta, y), "black_box", "relax").astype(np.float64)
-        if states.ndim != 3 or states.shape[1] != len(x) or states.shape[2] < self.num_outputs:
-            raise ValueError(
-                f"[black_box] relax returns states (steps + 1, {len(x)}, units) with at least "
-                f"{self.num_outputs} units. Received shape {states.shape}."
-            )
-        if not np.isfinite(states).all():
-            raise ValueError(
-                f"[black_box] relax returns finite states. Received nan or infinity at beta={beta:g}."
-            )
-        return states
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +92,27 @@ def black_box(
     True
     """
     beta, step, most = _checked(beta, step, max_differences)
-    measured = _bind(box, x, y, cost)
-    chosen = spread(len(box.parameters), most)
+    settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
+    return _compare(bind(box, x, y, cost), spread(len(box.parameters), most), beta, step, tolerance, settings)
+
+
+def _compare(
+    measured: Measured,
+    chosen: NDArray[np.int64],
+    beta: float,
+    step: float,
+    tolerance: float,
+    settings: Mapping[str, Any],
+) -> BlackBoxReport:
     estimate, differences, objective = measured.derivatives(beta, chosen, step)
     rows = _rows(measured, estimate, differences, objective, beta, tolerance)
-    settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
-    advice = tuple(_advice(box, chosen, estimate, differences, rows, beta))
+    compared = Compared(chosen, estimate, differences, rows, beta, step, tolerance)
     return BlackBoxReport(
-        settings=settings, rows=rows, advice=advice, estimate=estimate, differences=differences
+        settings=settings,
+        rows=rows,
+        advice=advice_on(measured, compared),
+        estimate=estimate,
+        differences=differences,
     )
 
 
@@ -161,55 +124,8 @@ def _checked(beta: float, step: float, max_differences: int) -> tuple[float, flo
     return beta, step, most
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A device with a batch of inputs x (batch, inputs), targets y and the cost."""
-
-    box: BlackBox
-    x: Array
-    y: Array
-    bound: _core.Cost
-
-    def cost(self, beta: float) -> float:
-        last = self.box.trajectory(self.x, beta, self.y)[-1]
-        return float(self.bound.value(np.ascontiguousarray(last[:, -self.box.num_outputs :])).mean())
-
-    def mean_cost(self, beta: float) -> float:
-        """Return the mean of C(s^b) over b in [-beta, beta]."""
-        nodes, weights = np.polynomial.legendre.leggauss(8)
-        return float(sum(w * self.cost(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
-
-    def derivatives(
-        self, beta: float, chosen: NDArray[np.int64], step: float
-    ) -> tuple[_Floats, _Floats, _Floats]:
-        """Return centered EqProp, and differences of the mean cost and of the cost at beta = 0, (chosen,)."""
-        theta = self.box.parameters
-        surrogate = extrapolated_differences(lambda: self.mean_cost(beta), theta, chosen, step)
-        objective = extrapolated_differences(lambda: self.cost(0.0), theta, chosen, step)
-        return self.centered(beta)[chosen], surrogate, objective
-
-    def centered(self, beta: float) -> _Floats:
-        above, below = (
-            np.asarray(
-                self.box.contrast(self.x, self.box.trajectory(self.x, b, self.y)[-1]), dtype=np.float64
-            )
-            for b in (beta, -beta)
-        )
-        return np.asarray((above - below) / (2 * beta * len(self.x)))
-
-    def unrest(self, beta: float) -> float:
-        return max(_unrest(self.box.trajectory(self.x, b, self.y)) for b in (-beta, 0.0, beta))
-
-
-def _bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> _Measured:
-    """Return the device with checked samples and a cost."""
-    x = np.atleast_2d(as_array(x, "black_box", "x").astype(np.float64))
-    bound = bind_cost(cost, box, y, len(x), "black_box")  # type: ignore[arg-type]
-    return _Measured(box, x, as_numpy(y, "black_box", "y"), bound)
-
-
 def _rows(
-    measured: _Measured,
+    measured: Measured,
     estimate: _Floats,
     differences: _Floats,
     objective: _Floats,
@@ -227,59 +143,3 @@ def _rows(
         Row("cost at 0 less cost at beta", free - below, low=0.0),
         Row("largest |dJ/dtheta|", float(np.abs(objective).max(initial=0.0)), low=_TINY),
     )
-
-
-def _unrest(path: _Floats) -> float:
-    """Return the ratio of the last change of the state to its total change; 0 for a device at rest."""
-    if len(path) < 2:
-        return 0.0
-    whole_change = float(np.abs(path[-1] - path[0]).max()) or 1.0
-    return float(np.abs(path[-1] - path[-2]).max()) / whole_change
-
-
-def _advice(
-    box: BlackBox,
-    chosen: NDArray[np.int64],
-    estimate: _Floats,
-    differences: _Floats,
-    rows: tuple[Row, ...],
-    beta: float,
-) -> list[str]:
-    if all(row.passed for row in rows):
-        return []
-    sentences = []
-    if not rows[2].passed:
-        sentences.append(
-            "The device had not reached a fixed point: its state still changed in the last step. Relax it "
-            "for more steps; the error of the gradient is the remaining change divided by beta."
-        )
-    product, power, square = (float(a @ b) for a, b in _pairs(estimate, differences))
-    factor = product / power if power else 0.0
-    aligned = power > 0 and square > 0 and product / np.sqrt(power * square) > 1 - beta**2
-    if not rows[0].passed and aligned and abs(factor - 1) > 10 * beta**2:
-        sentences.append(
-            f"EqProp is {factor:.3g} times the gradient for all parameters: the device is nudged by "
-            f"{factor:.3g} times the given cost (such as |o - y|^2 instead of |o - y|^2 / 2), or by "
-            f"{factor:.3g} times the given beta."
-        )
-    elif not rows[0].passed:
-        for name, at in (dict(box.block_slices) or {"theta": slice(0, len(box.parameters))}).items():
-            here = (chosen >= at.start) & (chosen < at.stop)
-            a, b = estimate[here], differences[here]
-            if len(a) and np.abs(a - b).max() > 1e-3 * np.abs(differences).max():
-                sentences.append(f"EqProp of {name} {relation(float(a @ b), float(b @ b), float(a @ a))}.")
-    if not (rows[3].passed and rows[4].passed):
-        sentences.append(
-            "Nudging does not lower the cost: the nudge has the wrong sign, or another target than y."
-        )
-    if not rows[5].passed:
-        sentences.insert(
-            0,
-            "No parameter that was examined changes the cost: `relax` does not read `parameters`, or "
-            "`parameters_changed` does not send them to the device.",
-        )
-    return sentences
-
-
-def _pairs(a: _Floats, b: _Floats) -> list[tuple[_Floats, _Floats]]:
-    return [(a, b), (b, b), (a, a)]

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.verify.diagnosis import of_symmetry
+from equiprop.verify.far_states import far_error
 from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name
 from equiprop.verify.problem import Problem
@@ -71,6 +73,7 @@ class DerivativeChecks:
         inert = find_inert(self.model, points, self.chosen)
         if self.model.conservative:
             self._gradient()
+            self._far_from_rest(random)
         self._hessian()
         self._symmetry()
         some_act = inert.count < len(self.model.parameters)
@@ -165,6 +168,23 @@ class DerivativeChecks:
             )
         self._judge("gradient = dE/ds", value, expected, limit, self._unit, self._layers())
         self._constant_difference(value - expected)
+
+    def _far_from_rest(self, random: np.random.Generator) -> None:
+        """Compare the gradient of a user's model with its energy at states far from the fixed point."""
+        if isinstance(self.model, HopfieldNetwork):
+            return
+        found = far_error(self.model, self.x, self.state, random)
+        if found is None:
+            return
+        line = "gradient = dE/ds at far states"
+        self.rows.append(Row(line, found.error, high=_EXACT if self.model.holomorphic else _DIFFERENCES))
+        if not self.rows[-1].passed:
+            self.advice.append(
+                f"{line}: along a random direction from a state of sample {found.sample} the value is "
+                f"{found.value:.6g}; it should be {found.expected:.6g}. If the derivatives are right "
+                "near the "
+                "fixed point, a mask, a clip or a threshold is in only one of energy and gradient."
+            )
 
     def _constant_difference(self, gap: _Floats) -> None:
         """Add advice if the error of the gradient does not depend on the state, as for a missing bias."""

@@ -50,8 +50,9 @@ def derivatives(
 
     The function compares the gradient with the energy, hessian_vector_product with the gradient,
     parameter_gradient with the energy, and mixed_derivative_product with both. The Hessian must be symmetric,
-    each sample must give equal results alone and in a batch, and every parameter must have an effect. For a
-    vector field, the velocity takes the place of the gradient. The reference is a complex step if the model
+    each sample must give equal results alone and in a batch, and every parameter must have an effect. A
+    user's gradient is also compared with the energy far from the fixed point. For a vector field, the
+    velocity takes the place of the gradient. The reference is a complex step if the model
     accepts complex states, with a limit of 1e-12; otherwise five-point differences, with a limit of 1e-9.
 
     Parameters
@@ -80,8 +81,7 @@ def derivatives(
     Examples
     --------
     >>> import equiprop as eq
-    >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")
-    >>> eq.verify.derivatives(net).passed
+    >>> eq.verify.derivatives(eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")).passed
     True
     """
     seed = whole(seed, "derivatives", "seed", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from equiprop.arrays import Array
 from equiprop.model_interface import Model
 from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
+from equiprop.verify.causes import Cause, find_causes, sentences
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
@@ -91,6 +93,14 @@ def diagnose(free: FixedPoint) -> Diagnosis:
     ((), True, True)
     """
     model = in_double(free.model)
+    x = np.ascontiguousarray(free.x, dtype=np.float64)
+    failed = (free.status > Status.FIXED_STEPS).any()
+    return diagnosis(free, find_causes(model, x, np.asarray(free.state, dtype=np.float64)) if failed else ())
+
+
+def diagnosis(free: FixedPoint, causes: Sequence[Cause]) -> Diagnosis:
+    """Return the diagnosis of a free phase whose model has these causes of wrong figures."""
+    model = in_double(free.model)
     energy = model.clamp(np.ascontiguousarray(free.x, dtype=np.float64))
     state = np.array(free.state, dtype=np.float64, order="C")  # a copy: some states are replaced
     start = model.initial_state(len(state))
@@ -102,12 +112,15 @@ def diagnose(free: FixedPoint) -> Diagnosis:
     even = symmetry(energy, state, model.layer_slices)
     kinks = _kinks(model, energy, state)
     failed = np.flatnonzero(free.status > Status.FIXED_STEPS)
+    worst = float(np.nanmax(free.residual[failed], initial=0.0))
+    limited = any(cause.explains(worst) for cause in causes)
     advice = (
-        *_of_failures(free, failed, model, start, lost, spectrum, by_map),
+        *([] if limited else _of_failures(free, failed, model, start, lost, spectrum, by_map)),
         *([] if lost.any() or len(failed) else _of_stability(spectrum)),
         *of_symmetry(model, even),
         *_of_kinks(kinks),
     )
+    advice = sentences(causes, advice)
     return Diagnosis(free, spectrum, by_map, even, kinks, failed, advice)
 
 

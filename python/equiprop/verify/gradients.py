@@ -17,6 +17,7 @@ from equiprop.gradients import (
 )
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
 from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered, exact_limit, one_sided
 from equiprop.results import Gradient
 from equiprop.solvers import Euler, FreeSolver, relaxed
@@ -81,6 +82,8 @@ class GradientsReport(Report):
 #: Central differences of step 1e-5 have a truncation error of about 1e-10 and a rounding error of 1e-11.
 _EXACT, _DIFFERENCES = 1e-10, 1e-7
 _UNROLLED = 20_000
+#: Largest number of terms of a Neumann series.
+_MOST_TERMS = 200_000
 
 
 def gradients(
@@ -183,11 +186,25 @@ def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:
     others: list[LinearSolver] = [
         GMRES(tolerance=1e-13, max_iterations=5000),
         Richardson(tolerance=1e-13, max_iterations=200_000, step_size=step_size),
-        Neumann(tolerance=1e-13, max_iterations=200_000),
+        Neumann(tolerance=1e-13, max_iterations=_neumann_iterations(problem)),
     ]
     if problem.model.conservative:
         return [ConjugateGradient(tolerance=1e-13, max_iterations=1000), *others]
     return others
+
+
+def _neumann_iterations(problem: Problem) -> int:
+    """Return a limit of the terms of a Neumann series: twice those that the spectrum predicts, and 1000 more.
+
+    Only samples whose series converges are counted. A series that stagnates at rounding errors takes all
+    terms, and each is a call of a user's method in Python; networks of the library are fast enough for the
+    limit of 200,000.
+    """
+    if isinstance(problem.model, HopfieldNetwork):
+        return _MOST_TERMS
+    rates = [np.abs(1 - values).max(initial=0.0) for values in problem.spectrum.values]
+    slowest = max((rate for rate in rates if 0 < rate < 1), default=0.5)
+    return min(_MOST_TERMS, 1000 + 2 * int(np.ceil(np.log(1e-13) / np.log(slowest))))
 
 
 def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:

@@ -18,7 +18,8 @@ from equiprop.model_interface import Model
 from equiprop.nudging import Nudging
 from equiprop.results import FixedPoint, Gradient
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, relaxed
-from equiprop.verify.diagnosis import Diagnosis, diagnose
+from equiprop.verify.causes import Cause, find_causes
+from equiprop.verify.diagnosis import Diagnosis, diagnosis
 from equiprop.verify.model_parts import in_double, kink_margins
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
@@ -83,9 +84,14 @@ class Problem:
         return ritz_values(self.energy, self.state, self.free_units)
 
     @cached_property
+    def causes(self) -> tuple[Cause, ...]:
+        """Causes inside the model that make figures of all checks wrong."""
+        return find_causes(self.model, self.x, self.state)
+
+    @cached_property
     def diagnosis(self) -> Diagnosis:
         """Figures and advice on the free phase."""
-        return diagnose(self.free)
+        return diagnosis(self.free, () if self.free.converged else self.causes)
 
     @cached_property
     def force(self) -> NDArray[np.float64]:

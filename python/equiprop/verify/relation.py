@@ -22,4 +22,7 @@ def relation(product: float, power: float, value_power: float) -> str:
         return f"has another direction than it should (cosine {cosine:.3f})"
     if abs(factor + 1) < 1e-3:
         return "has the opposite sign"
+    if abs(factor - 1) < 5e-4:
+        gap = math.sqrt(max(0.0, value_power - 2 * product + power) / power)  # cancels below about 1e-8
+        return f"differs by {gap:.1e} of its size" if gap > 1e-7 else "differs by less than 1e-7 of its size"
     return f"is {factor:.4g} times what it should be"

@@ -13,6 +13,7 @@ from equiprop.checks import whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.progress import progress_bar
 from equiprop.solvers import FreeSolver
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.claims import CLAIMS as CLAIMS
@@ -30,6 +31,7 @@ def examine(
     claims: Sequence[str] = tuple(CLAIMS),
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     show: Callable[[Report], None] = lambda _: None,
+    progress: bool = False,
 ) -> Case:
     """Check claims on one problem, and call `show` with each report.
 
@@ -44,9 +46,11 @@ def examine(
         Arguments of a claim, by its key.
     show : callable
         Function of a report.
+    progress : bool
+        Show a progress bar of the claims on stderr (extra ``progress``).
     """
     reports, skipped = [], {}
-    for name in claims:
+    for name in progress_bar(claims, "verify", progress, "claim"):
         claim = CLAIMS[name]
         reason = claim.excluded(problem)
         if reason is not None:
@@ -68,8 +72,11 @@ def certify(
     claims: Sequence[str] = tuple(CLAIMS),
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    progress: bool = False,
 ) -> Certificate:
     """Check every claim that applies to a model, and return the certificate.
+
+    Ctrl-C ends the checks; the parameters of the model are then as they were.
 
     Parameters
     ----------
@@ -81,6 +88,8 @@ def certify(
     cost : SquaredError, CrossEntropy or LayerCosts
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
+    progress : bool
+        Show a progress bar of the claims on stderr (extra ``progress``).
 
     Returns
     -------
@@ -100,7 +109,7 @@ def certify(
     True
     """
     check_claims(claims)
-    return Certificate((examine(prepare("certify", model, x, y, cost, solver), claims),))
+    return Certificate((examine(prepare("certify", model, x, y, cost, solver), claims, progress=progress),))
 
 
 def check_claims(claims: Sequence[str]) -> None:

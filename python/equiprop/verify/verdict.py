@@ -9,6 +9,7 @@ from functools import singledispatch
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
+from equiprop.verify.causes import sentences
 from equiprop.verify.problem import Problem
 
 #: Content of a JSON file.
@@ -207,10 +208,14 @@ class Report(Verdict):
         return self.problem.free.converged and all(row.passed for row in self.rows)
 
     def all_advice(self) -> tuple[str, ...]:
-        """Return the advice on a free phase that did not converge, then the advice of the check."""
-        if self.problem.free.converged:
+        """Return causes inside the model, advice on a free phase that did not converge, and on the check.
+
+        Causes are looked for only if the check failed.
+        """
+        if self.passed:
             return self.advice
-        return (*self.problem.diagnosis.advice, *self.advice)
+        phase = () if self.problem.free.converged else self.problem.diagnosis.advice
+        return sentences(self.problem.causes, (*phase, *self.advice))
 
     def explain(self) -> None:
         """Print the figures, advice on where and why the claim does not hold, and the diagnosis."""
