@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.checks import require
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.noise import Noise, found
 from equiprop.verify.problem import Problem
@@ -21,7 +22,7 @@ _Floats = NDArray[np.float64]
 #: Label of the row on what the recordings can tell.
 POWER = "smallest change of the response that would be seen"
 #: Part by which an advised beta or number of repeats exceeds the estimated one.
-_MARGIN = 1.2
+_MARGIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def judge(
     groups = [[test.row(level, noise.dof) for test in group] for group in tests]
     seen = _seen(evidence, level, significance, noise.dof)
     power = Row(POWER, seen, high=1.0, note=f"with probability {1 - significance:.4g}; dead 1, flipped 2")
-    rows = (_noise_row(noise), *(row for group in groups for row in group), power)
+    rows = (*_data(recordings, noise), *(row for group in groups for row in group), power)
     if all(row.passed for row in rows):
         return rows, ()
     other, excess = _other_noise(noise, recordings, {part.beta: part.flow for part in evidence})
@@ -165,13 +166,22 @@ def judge(
 
 
 def _evidence(beta: float, recordings: Recordings, flow: _Floats, noise: Noise) -> Evidence:
+    require(recordings.finite, "traces", "Recorded states with noise are finite, or NaN", "infinity")
+    some = bool(recordings.counts[beta][1:].any())
+    require(some, "traces", "Some states after state 0 are recorded", f"only NaN for beta = {beta:g}")
     weights = recordings.counts[beta] / np.square(noise.size)
     return Evidence(beta, np.nan_to_num(recordings.means[beta]), flow, weights)
 
 
-def _noise_row(noise: Noise) -> Row:
+def _data(recordings: Recordings, noise: Noise) -> tuple[Row, Row]:
+    """Return rows on the amount of data and on the noise."""
+    numbers = sum(int(counts.sum()) for counts in recordings.counts.values())
+    complete = sum(path.size for path in recordings.repeats.values())
     error = f"standard error {noise.error:.2g}, " if noise.error else ""
-    return Row("noise", noise.typical, note=f"{error}{noise.source}")
+    return (
+        Row("recorded numbers", numbers, note=f"of {complete}"),
+        Row("noise", noise.typical, note=f"{error}{noise.source}"),
+    )
 
 
 def _factors(part: Evidence, velocity: Callable[[Evidence], Factor]) -> list[Factor]:
@@ -318,7 +328,7 @@ def _fitted_nudge(part: Evidence, flow: Callable[[float], _Floats]) -> tuple[Fac
 
 def _scaled(nudge: Factor) -> str:
     value = f"the nudge of the model times {nudge.value:.3g}, with a standard error of {nudge.error:.2g}"
-    if abs(nudge.value) < 3 * nudge.error:
+    if abs(nudge.value) < max(5 * nudge.error, 0.01):
         return f"the recording shows no response. It fits {value}. Check that the nudge reaches the device."
     if nudge.value < 0:
         return f"the response has the opposite sign. It fits {value}. Change the sign of the nudge."
@@ -330,7 +340,7 @@ def _largest(problem: Problem, part: Evidence) -> str:
     squares = part.weights * part.rest**2
     sizes: dict[str, float] = {}
     for name, at in problem.model.layer_slices.items():
-        number = np.count_nonzero(part.weights[:, :, at])
+        number = int(np.count_nonzero(part.weights[:, :, at]))
         sizes[name] = math.sqrt(float(squares[:, :, at].sum()) / max(number, 1))
     layer = max(sizes, key=lambda name: sizes[name])
     return (
@@ -362,12 +372,13 @@ def _more_data(
 
 def _stronger(evidence: Sequence[Evidence], flow: Callable[[float], _Floats], seen: float) -> float | None:
     """Return a factor of every beta with which the model's response would be sufficient, if one is found."""
-    needed = (_MARGIN * seen) ** 2 * math.fsum(part.information for part in evidence)
-    factor = _MARGIN * seen
+    needed = _MARGIN * seen**2 * math.fsum(part.information for part in evidence)
+    factor = math.sqrt(_MARGIN) * seen
     for _ in range(6):
         parts = [replace(part, flow=flow(factor * part.beta)) for part in evidence]
-        information = math.fsum(part.information for part in parts)
+        with np.errstate(over="ignore", invalid="ignore"):
+            information = math.fsum(part.information for part in parts)
         if needed <= information < math.inf:
             return factor
-        factor *= 1.5
+        factor *= 1.2
     return None

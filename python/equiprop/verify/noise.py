@@ -49,24 +49,23 @@ class Noise:
         return self.typical / float(np.sqrt(2 * self.dof))
 
 
-def stated(noise: Any, units: int) -> Noise | None:
-    """Return the noise that a user states, a number or (units,) numbers; None for 0.
+def checked_size(noise: Any, units: int) -> float | _Floats:
+    """Return the size of the noise that a user states, as a float or as an array (units,).
 
     Raises
     ------
     TypeError, ValueError
-        If the noise has another shape, or a number is negative or not finite.
+        If the noise has another shape, or a number is negative or not finite, or 0 in an array.
     """
     sizes = as_array(noise, "traces", "noise").astype(np.float64)
-    if sizes.ndim == 0 and sizes == 0:
-        return None
-    if sizes.shape not in ((), (units,)) or not (np.isfinite(sizes).all() and (sizes > 0).all()):
+    positive = bool((sizes > 0).all() and np.isfinite(sizes).all())
+    if sizes.shape not in ((), (units,)) or not (positive or (sizes.ndim == 0 and sizes == 0)):
         received = noise if sizes.size < 10 else f"shape {sizes.shape}"
         raise ValueError(
             f"[traces] noise is 0, a positive number, or one positive number for each of the {units} units. "
             f"Received {received}."
         )
-    return Noise(float(sizes) if sizes.ndim == 0 else sizes, np.inf, "stated")
+    return float(sizes) if sizes.ndim == 0 else sizes
 
 
 def found(recordings: Recordings, flow: Mapping[float, _Floats]) -> Noise | None:

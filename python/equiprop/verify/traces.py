@@ -17,7 +17,7 @@ from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.measured_traces import POWER, judge
-from equiprop.verify.noise import Noise, found, stated
+from equiprop.verify.noise import Noise, checked_size, found
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.recordings import Recordings, read
 from equiprop.verify.relation import relation
@@ -120,19 +120,40 @@ class _Compared:
         significance = real(significance, "traces", "significance")
         require(0 < significance < 0.5, "traces", "significance is between 0 and 0.5", significance)
         tolerance = None if tolerance is None else real(tolerance, "traces", "tolerance")
-        size = self.noise(tolerance, noise)
-        if size is None:
-            rows, advice = self.exact(_EXACT if tolerance is None else tolerance)
-        else:
-            rows, advice = judge(self.problem, self.recordings, self.flow, size, self.step_size, significance)
+        require(
+            noise is None or tolerance is None,
+            "traces",
+            "Either noise or tolerance is given",
+            f"noise {noise} and tolerance {tolerance}",
+        )
+        size = None if noise is None else checked_size(noise, self.problem.state.shape[1])
+        rows, advice = self.judged(tolerance, size, significance)
         settings = {
             "trajectories": dict(self.recordings.repeats),
             "step_size": self.step_size,
             "tolerance": tolerance,
-            "noise": None if noise is None else np.asarray(noise, dtype=np.float64)[()],
+            "noise": size,
             "significance": significance,
         }
         return TracesReport(problem=self.problem, settings=settings, rows=rows, advice=advice)
+
+    def judged(
+        self, tolerance: float | None, size: float | _Floats | None, significance: float
+    ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+        """Return rows and advice, by statistics if there is noise, stated or found."""
+        noise = None
+        if size is not None and np.any(size):
+            noise = Noise(size, np.inf, "stated")
+        if size is None and tolerance is None:
+            noise = self.found_noise()
+        if noise is None:
+            return self.exact(_EXACT if tolerance is None else tolerance)
+        return judge(self.problem, self.recordings, self.flow, noise, self.step_size, significance)
+
+    def found_noise(self) -> Noise | None:
+        """Return the noise that the recordings show, if it is more than exact recordings may have."""
+        noise = found(self.recordings, {beta: self.flow(beta) for beta in self.recordings.means})
+        return noise if noise is not None and noise.typical > _EXACT else None
 
     def flow(self, beta: float) -> _Floats:
         """Return the states of the nudged gradient flow of the model, (steps + 1, batch, units)."""
@@ -140,20 +161,6 @@ class _Compared:
         euler = Euler(tolerance=0, max_iterations=self.recordings.steps, step_size=self.step_size)
         *_, states = _core.f64.relax(energy, euler.core, self.problem.state, False, True)
         return np.asarray(states)
-
-    def noise(self, tolerance: float | None, noise: Any) -> Noise | None:
-        """Return the noise of the recordings, stated or estimated; None if they are compared exactly."""
-        if noise is not None:
-            both = f"{noise} and {tolerance}"
-            require(tolerance is None, "traces", "Either noise or tolerance is given", both)
-            size = stated(noise, self.problem.state.shape[1])
-            finite = size is None or self.recordings.finite
-            require(finite, "traces", "Recorded states with noise are finite, or NaN", "infinity")
-            return size
-        if tolerance is not None:
-            return None
-        size = found(self.recordings, {beta: self.flow(beta) for beta in self.recordings.means})
-        return size if size is not None and size.typical > _EXACT else None
 
     def exact(self, tolerance: float) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         """Return the rows and the advice for recordings that a tolerance judges."""
