@@ -114,6 +114,8 @@ PYTHON_FLOORS = [
         "verify.unconverged",
         "verify.recordings",
         "verify.noise",
+        "verify.evidence",
+        "verify.trace_causes",
         "verify.measured_traces",
         "verify.traces",
         "verify.black_box",

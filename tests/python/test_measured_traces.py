@@ -249,6 +249,54 @@ def test_a_noise_that_is_not_that_of_the_recordings_is_named(problem: verify.Pro
     assert "and not 1 as stated" in vague.advice[0]
 
 
+@pytest.mark.parametrize("memory", [0.5, 0.9])
+def test_noise_that_is_correlated_in_time_is_named(memory: float, problem: verify.Problem) -> None:
+    rng = np.random.default_rng(14)
+    noise = rng.normal(size=(51, 1, 9))
+    for n in range(1, 51):
+        noise[n] = memory * noise[n - 1] + np.sqrt(1 - memory**2) * noise[n]
+    report = judged(problem, relax(problem) + 1e-3 * noise)
+    assert report.outcome == "fails"
+    (sentence,) = report.advice
+    assert "no single one of a scaled nudge" in sentence
+    correlation = float(sentence.split("to the next is ")[1].split(",")[0])
+    assert 0.5 * memory < correlation < 1
+
+
+@pytest.mark.parametrize("converter", [0.5, 1.0, 2.0])
+def test_steps_of_a_converter_count_as_noise(converter: float, problem: verify.Problem) -> None:
+    """The steps of the analog-to-digital converter are up to twice the noise."""
+    rng, step = np.random.default_rng(15), converter * 1e-3
+    passed = 0
+    for _ in range(50):
+        passed += judged(problem, np.round(noisy(relax(problem), 1e-3, rng) / step) * step).passed
+    assert passed >= 45  # of 50; fewer have a probability of 1e-5 at a rate of 1 %
+
+
+@pytest.mark.parametrize("shift", [1, -1])
+def test_a_shift_by_one_step_is_named(shift: int, problem: verify.Problem) -> None:
+    path = relax(problem, steps=51)
+    path = path[1:] if shift < 0 else np.concatenate([path[:1], path[:-1]])
+    report = judged(problem, noisy(path, 1e-5, np.random.default_rng(16)), noise=1e-5)
+    assert report.outcome == "fails"
+    assert f"is one step {'late' if shift > 0 else 'early'}" in report.advice[0]
+
+
+def test_an_offset_is_named(problem: verify.Problem) -> None:
+    path = relax(problem) + 1e-2
+    report = judged(problem, noisy(path, 1e-3, np.random.default_rng(17)))
+    assert report.outcome == "fails"
+    assert "or the instrument has an offset" in report.advice[0]
+
+
+def test_two_causes_leave_a_rest(problem: verify.Problem) -> None:
+    path = device(problem, "doubled", 0.0)
+    path = path + 0.02 * np.linspace(0, 1, 51)[:, None, None]
+    report = judged(problem, noisy(path, 1e-3, np.random.default_rng(18)), noise=1e-3)
+    assert "explains the deviation. The nearest is: " in report.advice[0]
+    assert "The rest is largest in" in report.advice[0]
+
+
 def test_several_betas_and_missing_states(problem: verify.Problem) -> None:
     rng = np.random.default_rng(8)
     for kind in ("true", "flipped"):
