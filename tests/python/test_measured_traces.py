@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +54,10 @@ def noisy(path: np.ndarray, size: Any, rng: np.random.Generator, repeats: int = 
 def judged(problem: verify.Problem, recorded: Any, **options: Any) -> verify.TracesReport:
     paths = recorded if isinstance(recorded, Mapping) else {BETA: recorded}
     return verify.traces(problem, trajectories=paths, step_size=STEP, **options)
+
+
+def standard_error(row: verify.Row) -> float:
+    return float(re.findall(r"standard error ([-+.e0-9]+)", row.note)[0])
 
 
 def outcomes(
@@ -221,7 +226,7 @@ def test_the_noise_is_found(problem: verify.Problem) -> None:
         for repeats in (1, 4):
             report = judged(problem, noisy(device(problem, kind, 0.0), 1e-3, rng, repeats))
             row = next(row for row in report.rows if row.label == "noise")
-            error = float(row.note.split("standard error ")[1].split(",")[0])
+            error = standard_error(row)
             assert abs(row.value - 1e-3) < 4 * error < 4e-4
             assert ("repeats" if repeats > 1 else "settled end") in row.note
 
@@ -261,6 +266,23 @@ def test_noise_that_is_correlated_in_time_is_named(memory: float, problem: verif
     assert "no single one of a scaled nudge" in sentence
     correlation = float(sentence.split("to the next is ")[1].split(",")[0])
     assert 0.5 * memory < correlation < 1
+
+
+def test_several_samples_with_units_held_by_bounds() -> None:
+    net = eq.HopfieldNetwork([4, 6, 3], activation="hard_sigmoid", dtype="float64", seed=2)
+    rng = np.random.default_rng(19)
+    x, y = rng.random((5, 4)), np.eye(3)[[0, 1, 2, 0, 1]]
+    many = verify.prepare("test", net, x, y, eq.SquaredError(), None)
+    assert not many.free_units.all()
+    for factor, outcome in ((1.0, "holds"), (0.0, "fails"), (-1.0, "fails")):
+        states = [many.state]
+        for _ in range(60):
+            slope = net.clamp(x).gradient(states[-1])
+            slope[:, -3:] += factor * 0.1 * (states[-1][:, -3:] - y)
+            states.append(states[-1] - STEP * slope)
+            states[-1][:, :6] = np.clip(states[-1][:, :6], 0, 1)
+        report = judged(many, {0.1: noisy(np.array(states), 5e-3, rng)})
+        assert report.outcome == outcome, str(report)
 
 
 @pytest.mark.parametrize("converter", [0.5, 1.0, 2.0])
@@ -341,7 +363,7 @@ def test_every_figure_has_its_standard_error(problem: verify.Problem) -> None:
     for same in zip(*rows, strict=True):
         if same[0].label in ("recorded numbers", POWER):
             continue
-        stated = np.median([float(row.note.split("standard error ")[1].split(",")[0]) for row in same])
+        stated = np.median([standard_error(row) for row in same])
         assert np.std([row.value for row in same]) == pytest.approx(stated, rel=0.25), same[0].label
 
 

@@ -109,7 +109,14 @@ class Evidence:
     @property
     def correlation(self) -> float:
         """The correlation of the deviation between neighbouring steps; 0 if there is no deviation."""
-        return float((self.rest[1:] * self.rest[:-1]).sum() / ((self.rest**2).sum() or 1.0))
+        scaled = self.rest * np.sqrt(self.weights)
+        return float((scaled[1:] * scaled[:-1]).sum() / ((scaled**2).sum() or 1.0))
+
+    @property
+    def correlation_error(self) -> float:
+        """The standard error of `correlation` if the deviation is independent noise."""
+        pairs = np.count_nonzero(self.weights[1:] * self.weights[:-1])
+        return float(np.sqrt(pairs)) / self.number
 
     @property
     def number(self) -> int:

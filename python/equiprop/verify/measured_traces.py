@@ -47,6 +47,8 @@ def judge(
     tests += [[response("all betas", evidence)]] if len(evidence) > 1 else []
     level = significance / sum(map(len, tests))
     groups = [[test.row(level, noise.dof) for test in group] for group in tests]
+    for part, group in zip(evidence, groups, strict=False):
+        group.append(_correlation(part))
     seen = _seen(evidence, level, significance, noise.dof)
     power = Row(POWER, seen, high=1.0, note=f"with probability {1 - significance:.4g}; dead 1, flipped 2")
     rows = (*_data(recordings, noise), *(row for group in groups for row in group), power)
@@ -78,6 +80,13 @@ def _data(recordings: Recordings, noise: Noise) -> tuple[Row, Row]:
     return (
         Row("recorded numbers", numbers, note=f"of {complete}"),
         Row("noise", noise.typical, note=f"{error}{noise.source}"),
+    )
+
+
+def _correlation(part: Evidence) -> Row:
+    note = f"standard error {part.correlation_error:.2g}; 0 for independent noise"
+    return Row(
+        f"beta = {part.beta:g}: correlation of the deviation between steps", part.correlation, note=note
     )
 
 
