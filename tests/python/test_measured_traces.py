@@ -229,6 +229,58 @@ def test_the_noise_is_found(problem: verify.Problem) -> None:
             error = standard_error(row)
             assert abs(row.value - 1e-3) < 4 * error < 4e-4
             assert ("repeats" if repeats > 1 else "settled end") in row.note
+    for repeats in (1, 2):
+        sizes = [judged(problem, noisy(relax(problem), 1e-3, rng, repeats))["noise"] for _ in range(100)]
+        assert np.mean(sizes) == pytest.approx(1e-3, rel=0.03)
+
+
+def test_a_recording_of_few_steps_shows_no_noise(problem: verify.Problem) -> None:
+    """The second half of 11 states has 4 second differences of 9 units; that of 13 states has 5."""
+    rng = np.random.default_rng(20)
+    assert judged(problem, noisy(relax(problem, steps=10), 1e-3, rng)).rows[0].high == 1e-9
+    assert judged(problem, noisy(relax(problem, steps=12), 1e-3, rng)).outcome == "holds"
+
+
+def test_a_drift_that_is_large_against_the_noise_is_named(problem: verify.Problem) -> None:
+    path = device(problem, "drift", 1e-3)
+    report = judged(problem, noisy(path, 1e-7, np.random.default_rng(21)))
+    assert WORDS["drift"] in report.advice[0]
+    assert report["noise"] == pytest.approx(1e-7, rel=0.3)
+
+
+def test_a_tolerance_needs_no_statistics(problem: verify.Problem) -> None:
+    report = judged(problem, noisy(relax(problem), 1e-3, np.random.default_rng(22)), tolerance=1e-2)
+    assert report.passed
+    assert all(row.high == 1e-2 for row in report.rows[:2])
+
+
+@pytest.mark.parametrize("kind", ["dead", "flipped", "doubled"])
+def test_the_factor_of_the_nudge_is_measured(kind: str, problem: verify.Problem) -> None:
+    """The response of the doubled nudge is 1.89 times that of the single one."""
+    rng, errors = np.random.default_rng(23), []
+    for _ in range(50):
+        (sentence,) = judged(problem, noisy(device(problem, kind, 0.0), 1e-2, rng), noise=1e-2).advice
+        value, error = re.findall(r"times (\S+), with a standard error of (\S+?)[.:,]? ", sentence)[0]
+        errors.append((float(value) - DEVICES[kind]) / float(error))
+    assert abs(np.mean(errors)) < 0.6
+    assert np.std(errors) == pytest.approx(1, rel=0.5)
+
+
+def test_a_deviation_in_data_without_power_fails(problem: verify.Problem) -> None:
+    report = judged(
+        problem, noisy(device(problem, "flipped", 0.0), 0.25, np.random.default_rng(1)), noise=0.25
+    )
+    assert report[POWER] > 1
+    assert report.outcome == "fails"
+    assert len(report.advice) == 2
+
+
+def test_a_free_phase_that_did_not_converge_is_not_inconclusive(problem: verify.Problem) -> None:
+    short = eq.Euler(step_size=0.2, tolerance=1e-14, max_iterations=50)
+    with pytest.warns(eq.ConvergenceWarning):
+        unfinished = verify.prepare("test", problem.model, X, Y, eq.SquaredError(), short)
+    report = judged(unfinished, noisy(relax(problem), 1.0, np.random.default_rng(24)), noise=1.0)
+    assert report.outcome == "fails"
 
 
 def test_the_noise_of_each_unit_may_be_stated(problem: verify.Problem) -> None:
@@ -245,6 +297,7 @@ def test_a_noise_that_is_not_that_of_the_recordings_is_named(problem: verify.Pro
     recorded = noisy(relax(problem), 2e-3, np.random.default_rng(7))
     report = judged(problem, recorded, noise=1e-3)
     assert report.outcome == "fails"
+    assert len(report.advice) == 1
     assert "and not 0.001 as stated" in report.advice[0]
     found = float(report.advice[0].split("recordings is ")[1].split()[0])
     assert found == pytest.approx(2e-3, rel=0.2)
@@ -252,6 +305,17 @@ def test_a_noise_that_is_not_that_of_the_recordings_is_named(problem: verify.Pro
     vague = judged(problem, recorded, noise=1.0)
     assert vague.inconclusive
     assert "and not 1 as stated" in vague.advice[0]
+
+
+@pytest.mark.parametrize("kind", ["dead", "flipped"])
+def test_few_numbers_are_fitted_to_weak_evidence(kind: str, problem: verify.Problem) -> None:
+    """One factor explains the deviation; an offset of each of the nine units would fit the noise too."""
+    rng, size = np.random.default_rng(25), 0.06
+    named = 0
+    for _ in range(40):
+        report = judged(problem, noisy(device(problem, kind, 0.0), size, rng), noise=size)
+        named += WORDS[kind] in report.advice[0]
+    assert named >= 36
 
 
 @pytest.mark.parametrize("memory", [0.5, 0.9])
@@ -329,6 +393,8 @@ def test_several_betas_and_missing_states(problem: verify.Problem) -> None:
         report = judged(problem, paths)
         assert report.passed == (kind == "true"), str(report)
         assert "all betas: response over that of the model" in str(report)
+        if kind == "true":
+            assert report["beta = -0.1: S~ over -D S-bar"] == pytest.approx(1, abs=0.1)
         recorded = sum(int((~np.isnan(path)).sum()) for path in paths.values())
         assert report["recorded numbers"] == recorded
 
@@ -355,16 +421,22 @@ def test_missing_numbers_of_an_exact_recording_do_not_pass(problem: verify.Probl
     assert not judged(problem, path, noise=0).passed
 
 
-def test_every_figure_has_its_standard_error(problem: verify.Problem) -> None:
+@pytest.mark.parametrize(
+    ("kind", "options"), [("true", {}), ("true", {"noise": 2e-2}), ("dead", {"noise": 2e-2})]
+)
+def test_every_figure_has_its_standard_error(
+    kind: str, options: dict[str, float], problem: verify.Problem
+) -> None:
     """The stated standard errors are those of simulations."""
-    rng, rows = np.random.default_rng(10), []
-    for _ in range(200):
-        rows.append(judged(problem, noisy(relax(problem), 1e-3, rng)).rows)
+    rng, path = np.random.default_rng(10), device(problem, kind, 0.0)
+    rows = [judged(problem, noisy(path, 2e-2, rng), **options).rows for _ in range(300)]
     for same in zip(*rows, strict=True):
-        if same[0].label in ("recorded numbers", POWER):
+        if same[0].label in ("recorded numbers", POWER) or (options and same[0].label == "noise"):
+            continue
+        if kind == "dead" and "correlation" in same[0].label:  # the error is that for independent noise
             continue
         stated = np.median([standard_error(row) for row in same])
-        assert np.std([row.value for row in same]) == pytest.approx(stated, rel=0.25), same[0].label
+        assert np.std([row.value for row in same]) == pytest.approx(stated, rel=0.2), same[0].label
 
 
 def test_certificates_show_and_repeat_the_test(problem: verify.Problem, tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ class Evidence:
 
     @cached_property
     def rest(self) -> _Floats:
-        """Recorded states less those of the model; 0 if not recorded."""
-        rest: _Floats = np.where(self.weights > 0, self.path - self.flow, 0.0)
+        """Recorded states less those of the model, without meaning where no state was recorded."""
+        rest: _Floats = self.path - self.flow
         return rest
 
     @cached_property

@@ -84,7 +84,7 @@ def _data(recordings: Recordings, noise: Noise) -> tuple[Row, Row]:
 
 
 def _correlation(part: Evidence) -> Row:
-    note = f"standard error {part.correlation_error:.2g}; 0 for independent noise"
+    note = f"standard error {part.correlation_error:.2g} for independent noise"
     return Row(
         f"beta = {part.beta:g}: correlation of the deviation between steps", part.correlation, note=note
     )
