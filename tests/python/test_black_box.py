@@ -156,11 +156,13 @@ def test_another_start_another_step_and_another_model_are_told_apart(problem: ve
 @pytest.mark.parametrize(
     ("trajectories", "words"),
     [
-        ({}, "given at beta, or at beta and -beta"),
-        ({0.0: np.zeros((3, 2, 3))}, "given at beta, or at beta and -beta"),
-        ({0.1: np.zeros((3, 2, 3)), 0.2: np.zeros((3, 2, 3))}, "given at beta, or at beta and -beta"),
+        ({}, "given at one beta or more, each finite and not 0"),
+        ({0.0: np.zeros((3, 2, 3))}, "given at one beta or more, each finite and not 0"),
+        ({np.inf: np.zeros((3, 2, 3))}, "given at one beta or more, each finite and not 0"),
         ({0.1: np.zeros((3, 2, 4))}, r"A trajectory has shape \(steps \+ 1, 2, 3\)"),
         ({0.1: np.zeros((1, 2, 3))}, r"A trajectory has shape \(steps \+ 1, 2, 3\)"),
+        ({0.1: np.zeros((0, 3, 2, 3))}, r"A trajectory has shape \(steps \+ 1, 2, 3\)"),
+        ({0.1: np.zeros((5, 3, 3, 3))}, r"A trajectory has shape \(steps \+ 1, 2, 3\)"),
     ],
 )
 def test_unfit_recordings_are_refused(trajectories: Any, words: str, problem: verify.Problem) -> None:

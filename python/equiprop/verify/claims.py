@@ -20,6 +20,7 @@ from equiprop.verify.orders import orders
 from equiprop.verify.problem import Problem
 from equiprop.verify.projected_cost import projected_cost
 from equiprop.verify.surrogate import surrogate
+from equiprop.verify.traces import traces
 from equiprop.verify.unconverged import unconverged
 from equiprop.verify.verdict import Report
 
@@ -95,3 +96,6 @@ CLAIMS: Mapping[str, Claim] = MappingProxyType(
         "projected-cost": Claim(projected_cost),
     }
 )
+
+#: The claims that `replay` repeats: those of a model, and that on recordings, which are among its settings.
+REPEATED: Mapping[str, Claim] = MappingProxyType({**CLAIMS, "traces": Claim(traces)})

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from equiprop.config import config
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.verdict import Row, Verdict
@@ -86,9 +88,9 @@ def _case(case: Case, number: int, named: bool) -> Iterator[str]:
     yield '<h3>Claims</h3><div class="wide"><table>'
     yield "<tr><th>claim</th><th>verdict</th><th>statement</th></tr>"
     for report in case.reports:
-        state = "holds" if report.passed else "fails"
-        text = escape(report.statement)
-        yield f'<tr><td>{escape(report.name)}</td><td class="{state}">{state}</td><td>{text}</td></tr>'
+        state, text = "holds" if report.passed else "fails", escape(report.statement)
+        cells = f'<td class="{state}">{report.outcome}</td><td>{text}</td>'
+        yield f"<tr><td>{escape(report.name)}</td>{cells}</tr>"
     for name, reason in case.skipped.items():
         yield f"<tr><td>{escape(name)}</td><td>not claimed</td><td>{escape(reason)}</td></tr>"
     yield "</table></div>"
@@ -110,8 +112,15 @@ def _report(report: Verdict) -> Iterator[str]:
     yield "<tr><th>figure</th><th>value</th><th>limit</th><th></th></tr>"
     yield from map(_row, report.rows)
     yield "</table></div>"
-    settings = ", ".join(f"{name} = {value!r}" for name, value in report.settings.items())
+    settings = ", ".join(f"{name} = {_setting(value)}" for name, value in report.settings.items())
     yield f"<p><small>{escape(settings)}</small></p>"
+
+
+def _setting(value: Any) -> str:
+    """Return a setting as text, with the shape of an array in place of its numbers."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_setting(entry)}" for key, entry in value.items()) + "}"
+    return f"array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)
 
 
 def _row(row: Row) -> str:

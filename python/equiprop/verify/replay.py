@@ -11,7 +11,7 @@ from typing import Any
 
 from equiprop.config import config
 from equiprop.verify.certificate import FORMAT, Case, Certificate
-from equiprop.verify.claims import CLAIMS
+from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
 from equiprop.verify.encoding import decode, decode_problem
 
@@ -124,12 +124,13 @@ def _changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> dict[st
 
 def _repeat(case: Mapping[str, Any]) -> Case:
     """Run the claims of a stored case again, with its problem and settings."""
-    unknown = [name for name in (*_names(case), *case["not_claimed"]) if name not in CLAIMS]
+    unknown = [name for name in _names(case) if name not in REPEATED]
+    unknown += [name for name in case["not_claimed"] if name not in CLAIMS]
     if unknown:
-        raise ValueError(f"[replay] A claim is one of {', '.join(CLAIMS)}. Received {unknown[0]!r}.")
+        raise ValueError(f"[replay] A claim is one of {', '.join(REPEATED)}. Received {unknown[0]!r}.")
     problem = decode_problem(case["problem"], case["network"])
     reports = tuple(
-        CLAIMS[claim["claim"]].check(problem, **{name: decode(v) for name, v in claim["settings"].items()})
+        REPEATED[claim["claim"]].check(problem, **{name: decode(v) for name, v in claim["settings"].items()})
         for claim in case["claims"]
     )
     reasons = {name: CLAIMS[name].excluded(problem) for name in case["not_claimed"]}

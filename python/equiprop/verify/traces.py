@@ -10,18 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import as_array
-from equiprop.checks import real
+from equiprop.checks import real, require
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
+from equiprop.verify.measured_traces import POWER, judge
+from equiprop.verify.noise import Noise, checked_size, found
 from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.recordings import Recordings, read
 from equiprop.verify.relation import relation
 from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
+#: Largest difference from the flow of the model of a recording without noise.
+_EXACT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,12 @@ class TracesReport(Report):
         "temporal derivatives are minus the error derivatives of RBP."
     )
 
+    @property
+    def inconclusive(self) -> bool:
+        """True if noise explains every deviation, but would also hide a device that does not respond."""
+        failed = [row.label for row in self.rows if not row.passed]
+        return self.problem.free.converged and failed == [POWER]
+
 
 def traces(
     model: Model | Problem,
@@ -44,81 +54,130 @@ def traces(
     step_size: float,
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
-    tolerance: float = 1e-9,
+    tolerance: float | None = None,
+    noise: float | Any | None = None,
+    significance: float = 0.01,
 ) -> TracesReport:
-    """Compare recorded nudged phases at beta, or at beta and -beta, with the flow of the model.
+    """Compare recorded nudged phases, exact or with measurement noise, with the flow of the model.
+
+    Recordings with noise are judged by statistical tests (docs/verification.md). If they pass, but would not
+    show a device that does not respond to the nudge either, the report does not pass and is `inconclusive`.
 
     Parameters
     ----------
     model, x, y, cost, solver
         See `equivalence`.
     trajectories : mapping of float to array
-        States (steps + 1, batch, units) by beta: {beta: s} or {beta: s, -beta: t}. State 0 is the fixed
-        point; state n is the state after n Euler steps.
+        States (steps + 1, batch, units), or (repeats, steps + 1, batch, units), by beta. State 0 is the fixed
+        point; state n is the state after n Euler steps. With noise, NaN is a state that was not recorded.
     step_size : float
         Step size of the recording, in units of time.
-    tolerance : float
-        Largest difference from the flow of the model that passes; for a measurement, its noise.
+    tolerance : float, optional
+        Largest difference from the flow of the model that passes; 1e-9 by default, if there is no noise.
+    noise : float or (units,) array, optional
+        Standard deviation of one recorded number; 0 for exact recordings. By default it is estimated from
+        repeats, or from at least 40 second differences in the second half; smooth recordings are exact.
+    significance : float
+        Largest probability that a device like the model fails the tests, or that one without response passes.
 
     Returns
     -------
     TracesReport
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or shape or is out of range, or if noise and tolerance are given.
+
     Examples
     --------
     >>> import equiprop as eq
     >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", potential="quadratic", dtype="float64")
-    >>> x, y, beta = np.array([[0.1, 0.5, 0.9, 0.3]]), np.array([[0.0, 0.0, 1.0]]), 0.01
+    >>> x, y = np.array([[0.1, 0.5, 0.9, 0.3]]), np.array([[0.0, 0.0, 1.0]])
     >>> s = [eq.free_phase(net, x, solver=eq.Euler(tolerance=1e-14, max_iterations=10_000)).state]
     >>> for _ in range(50):
     ...     slope = net.clamp(x).gradient(s[-1])
-    ...     slope[:, -3:] += beta * (s[-1][:, -3:] - y)
+    ...     slope[:, -3:] += 0.05 * (s[-1][:, -3:] - y)
     ...     s.append(s[-1] - 0.2 * slope)
-    >>> eq.verify.traces(net, x, y, trajectories={beta: s}, step_size=0.2).passed
+    >>> eq.verify.traces(net, x, y, trajectories={0.05: s}, step_size=0.2).passed
     True
     """
     problem = prepare("traces", model, x, y, cost, solver)
-    step_size, tolerance = real(step_size, "traces", "step_size"), real(tolerance, "traces", "tolerance")
-    recorded = _checked(problem, trajectories)
-    steps = min(len(path) for path in recorded.values()) - 1
-    own = {beta: _flow(problem, beta, step_size, steps) for beta in recorded}
-    rows, advice = [], []
-    for beta, path in recorded.items():
-        start, flow = _distances(problem, beta, path[: steps + 1], own[beta], tolerance)
-        rows += [start, flow]
-        if not flow.passed:
-            advice += _cause(problem, beta, path[: steps + 1], own[beta], tolerance)
-    rows.append(_temporal_row(problem, recorded, steps, step_size, tolerance))
-    return TracesReport(
-        problem=problem,
-        settings={"step_size": step_size, "tolerance": tolerance},
-        rows=tuple(rows),
-        advice=tuple(advice),
-    )
+    compared = _Compared(problem, read(problem, trajectories), real(step_size, "traces", "step_size"))
+    return compared.report(tolerance, noise, significance)
 
 
-def _checked(problem: Problem, trajectories: Mapping[float, Any]) -> dict[float, _Floats]:
-    paths = {float(beta): as_array(path, "traces", "a trajectory") for beta, path in trajectories.items()}
-    betas = sorted(paths)
-    opposite = len(betas) == 2 and betas[0] == -betas[1]
-    if not (len(betas) == 1 or opposite) or 0.0 in paths:
-        raise ValueError(f"[traces] Trajectories are given at beta, or at beta and -beta. Received {betas}.")
-    for path in paths.values():
-        if path.ndim != 3 or path.shape[1:] != problem.state.shape or len(path) < 2:
-            raise ValueError(
-                f"[traces] A trajectory has shape (steps + 1, {', '.join(map(str, problem.state.shape))}). "
-                f"Received shape {path.shape}."
-            )
-    return {beta: path.astype(np.float64) for beta, path in paths.items()}
+@dataclass(frozen=True)
+class _Compared:
+    """Recordings and the model whose flow, in steps of `step_size`, they should follow."""
 
+    problem: Problem
+    recordings: Recordings
+    step_size: float
 
-def _flow(problem: Problem, beta: float, step_size: float, steps: int) -> _Floats:
-    """Return the states of the nudged gradient flow of the model, (steps + 1, batch, units)."""
-    core = _core.f64
-    solver = Euler(tolerance=0, max_iterations=steps, step_size=step_size).core
-    energy = core.total_energy(problem.energy, problem.bound, beta)
-    *_, states = core.relax(energy, solver, problem.state, False, True)
-    return np.asarray(states)
+    def report(self, tolerance: float | None, noise: Any, significance: float) -> TracesReport:
+        """Return the report on recordings with a noise that is stated or estimated, or without noise."""
+        significance = real(significance, "traces", "significance")
+        require(0 < significance < 0.5, "traces", "significance is between 0 and 0.5", significance)
+        tolerance = None if tolerance is None else real(tolerance, "traces", "tolerance")
+        require(
+            noise is None or tolerance is None,
+            "traces",
+            "Either noise or tolerance is given",
+            f"noise {noise} and tolerance {tolerance}",
+        )
+        size = None if noise is None else checked_size(noise, self.problem.state.shape[1])
+        rows, advice = self.judged(tolerance, size, significance)
+        settings = {
+            "trajectories": dict(self.recordings.repeats),
+            "step_size": self.step_size,
+            "tolerance": tolerance,
+            "noise": size,
+            "significance": significance,
+        }
+        return TracesReport(problem=self.problem, settings=settings, rows=rows, advice=advice)
+
+    def judged(
+        self, tolerance: float | None, size: float | _Floats | None, significance: float
+    ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+        """Return rows and advice, by statistics if there is noise, stated or found."""
+        noise = None
+        if size is not None and np.any(size):
+            noise = Noise(size, np.inf, "stated")
+        if size is None and tolerance is None:
+            noise = self.found_noise()
+        if noise is None:
+            return self.exact(_EXACT if tolerance is None else tolerance)
+        return judge(self.problem, self.recordings, self.flow, noise, self.step_size, significance)
+
+    def found_noise(self) -> Noise | None:
+        """Return the noise that the recordings show, if it is more than exact recordings may have."""
+        noise = found(self.recordings, {beta: self.flow(beta) for beta in self.recordings.means})
+        return noise if noise is not None and noise.typical > _EXACT else None
+
+    def flow(self, beta: float) -> _Floats:
+        """Return the states of the nudged gradient flow of the model, (steps + 1, batch, units)."""
+        energy = _core.f64.total_energy(self.problem.energy, self.problem.bound, beta)
+        euler = Euler(tolerance=0, max_iterations=self.recordings.steps, step_size=self.step_size)
+        *_, states = _core.f64.relax(energy, euler.core, self.problem.state, False, True)
+        return np.asarray(states)
+
+    def exact(self, tolerance: float) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+        """Return the rows and the advice for recordings that a tolerance judges."""
+        recorded = self.recordings.complete_means
+        rows, advice = [], []
+        for beta, path in recorded.items():
+            own = self.flow(beta)
+            start, distance = _distances(self.problem, beta, path, own, tolerance)
+            rows += [start, distance]
+            if not distance.passed:
+                advice += _cause(self.problem, beta, path, own, tolerance)
+        for size in sorted({abs(beta) for beta in recorded}):
+            pair = {beta: path for beta, path in recorded.items() if abs(beta) == size}
+            name = "" if len(recorded) == len(pair) else f"|beta| = {size:g}: "
+            steps = self.recordings.steps
+            rows.append(_temporal_row(self.problem, pair, steps, self.step_size, tolerance, name))
+        return tuple(rows), tuple(advice)
 
 
 def _distances(
@@ -138,13 +197,18 @@ def _rule(recorded: Mapping[float, _Floats]) -> Nudging:
 
 
 def _temporal_row(
-    problem: Problem, recorded: Mapping[float, _Floats], steps: int, step_size: float, tolerance: float
+    problem: Problem,
+    recorded: Mapping[float, _Floats],
+    steps: int,
+    step_size: float,
+    tolerance: float,
+    name: str,
 ) -> Row:
     """Compare temporal with error derivatives, within the bias of beta and the noise of the recording."""
     gap, bias = _temporal_error(problem, recorded, steps, step_size)
     noise = tolerance / (min(abs(beta) for beta in recorded) * step_size)
     limit, note = 1.01 * bias + noise, f"bias of beta {bias:.1e}"
-    return Row("S~ = -D S-bar, largest difference", gap, high=limit, note=note)
+    return Row(f"{name}S~ = -D S-bar, largest difference", gap, high=limit, note=note)
 
 
 def _temporal_error(
@@ -156,9 +220,7 @@ def _temporal_error(
     own = equivalence(problem, steps=steps, step_size=step_size, nudging=rule)
     traced = own.traced
     part = np.ix_(np.arange(steps), traced.samples, traced.units)
-    velocity = (
-        sum(weights[b] * np.diff(path[: steps + 1], axis=0) for b, path in recorded.items()) / step_size
-    )
+    velocity = sum(weights[b] * np.diff(path, axis=0) for b, path in recorded.items()) / step_size
     error = own.error_derivatives.states[:-1] * problem.free_units[np.ix_(traced.samples, traced.units)]
     scale = float(np.abs(own.error_derivatives.states).max()) or 1.0
     gap = float(np.abs(np.asarray(velocity)[part] + error).max(initial=0.0)) / scale

@@ -130,6 +130,16 @@ class Verdict:
         """True if every row is within its limits."""
         return all(row.passed for row in self.rows)
 
+    @property
+    def inconclusive(self) -> bool:
+        """True if the check failed only because its data are not sufficient to decide."""
+        return False
+
+    @property
+    def outcome(self) -> str:
+        """The verdict in one word: holds, fails or inconclusive."""
+        return "holds" if self.passed else "inconclusive" if self.inconclusive else "fails"
+
     def __getitem__(self, label: str) -> float:
         """Return the value of the row with this label."""
         return next(row.value for row in self.rows if row.label == label)
@@ -142,7 +152,7 @@ class Verdict:
     @property
     def summary(self) -> str:
         """The verdict in one sentence."""
-        verdict = "holds" if self.passed else "DOES NOT HOLD"
+        verdict = {"holds": "holds", "fails": "DOES NOT HOLD"}.get(self.outcome, "IS INCONCLUSIVE")
         return f"{self.name}: {verdict}. {self.statement}"
 
     def all_advice(self) -> tuple[str, ...]:

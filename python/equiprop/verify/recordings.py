@@ -1,0 +1,89 @@
+"""Recorded relaxations of a simulator or a device, repeated and with missing states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.arrays import as_array
+from equiprop.checks import check_type, real
+from equiprop.verify.problem import Problem
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Nudged relaxations by beta.
+
+    Attributes
+    ----------
+    repeats : mapping of float to (repeats, steps + 1, batch, units)
+        Recorded states, with the same number of steps for every beta; NaN for states that were not recorded.
+    """
+
+    repeats: Mapping[float, _Floats]
+
+    @property
+    def steps(self) -> int:
+        """The number of steps."""
+        return int(next(iter(self.repeats.values())).shape[1]) - 1
+
+    @property
+    def finite(self) -> bool:
+        """True if no state is infinite."""
+        return not any(np.isinf(path).any() for path in self.repeats.values())
+
+    @cached_property
+    def counts(self) -> Mapping[float, NDArray[np.int64]]:
+        """The number of repeats that recorded each state, (steps + 1, batch, units) by beta."""
+        return {beta: (~np.isnan(path)).sum(axis=0) for beta, path in self.repeats.items()}
+
+    @cached_property
+    def means(self) -> Mapping[float, _Floats]:
+        """The means over the repeats that recorded a state, NaN if none did, (steps + 1, batch, units)."""
+        with np.errstate(invalid="ignore"):
+            return {beta: np.nansum(path, axis=0) / self.counts[beta] for beta, path in self.repeats.items()}
+
+    @property
+    def complete_means(self) -> Mapping[float, _Floats]:
+        """The means over all repeats, NaN if any of them did not record a state, by beta."""
+        return {beta: path.mean(axis=0) for beta, path in self.repeats.items()}
+
+
+def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
+    """Return checked trajectories (steps + 1, batch, units) or (repeats, steps + 1, batch, units) by beta.
+
+    All are cut to the number of steps of the shortest one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a trajectory has another shape or holds no numbers, or if a beta is 0 or not finite.
+    """
+    check_type(trajectories, Mapping, "traces", "trajectories is a mapping of beta to recorded states")
+    paths = {real(beta, "traces", "a beta"): _path(problem, path) for beta, path in trajectories.items()}
+    betas = sorted(paths)
+    if not betas or 0.0 in paths or not np.isfinite(betas).all():
+        raise ValueError(
+            f"[traces] Trajectories are given at one beta or more, each finite and not 0. Received {betas}."
+        )
+    states = min(path.shape[1] for path in paths.values())
+    return Recordings({beta: path[:, :states] for beta, path in paths.items()})
+
+
+def _path(problem: Problem, states: Any) -> _Floats:
+    path = as_array(states, "traces", "a trajectory")
+    shape = problem.state.shape
+    repeated = path[None] if path.ndim == 3 else path
+    if repeated.ndim != 4 or repeated.shape[2:] != shape or repeated.shape[1] < 2 or len(repeated) == 0:
+        raise ValueError(
+            f"[traces] A trajectory has shape (steps + 1, {', '.join(map(str, shape))}), with at least one "
+            f"step, and one more dimension before these if it was repeated. Received shape {path.shape}."
+        )
+    return repeated.astype(np.float64)
