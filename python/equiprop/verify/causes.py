@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from equiprop.verify.repeats import Variation, variation
 from equiprop.verify.roughness import Break, largest_break, roughness
 
 _Floats = NDArray[np.float64]
-Function = Callable[["_core.Energy", _Floats], _Floats]
+Function = Callable[[Any, _Floats], _Floats]
 
 #: Number of lines on which smoothness is examined, and of states at which precision is examined.
 _LINES, _STATES = 3, 5

@@ -44,7 +44,8 @@ def judge(
     evidence = [_evidence(beta, recordings, flow(beta), noise) for beta in recordings.means]
     velocity = _velocity(problem, recordings.steps, step_size)
     tests: list[list[Factor | Square]] = [[*_factors(part, velocity), *_squares(part)] for part in evidence]
-    tests += [[response("all betas", evidence)]] if len(evidence) > 1 else []
+    if len(evidence) > 1:
+        tests.append([response("all betas", evidence)])
     level = significance / sum(map(len, tests))
     groups = [[test.row(level, noise.dof) for test in group] for group in tests]
     for part, group in zip(evidence, groups, strict=False):

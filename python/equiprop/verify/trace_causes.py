@@ -114,7 +114,7 @@ def _fitted_nudge(part: Evidence, flow: Callable[[float], _Floats]) -> tuple[Fac
 
     The function takes Gauss-Newton steps; it returns None if the model does not respond.
     """
-    factor, width = 0.0, 1e-3
+    factor, width, information = 0.0, 1e-3, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(5):
             here = replace(part, flow=flow(factor * part.beta))
