@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop import _core
 from equiprop.energies import Energy
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork

@@ -37,8 +37,8 @@ class EQUIPROP_EXPORT DeviceBatch {
   /// InvalidArgument if the kernels do not support the network, DeviceError if there is no device, OutOfDeviceMemory.
   DeviceBatch(const HopfieldNetwork<T>& network, Index most, const Division& division = {});
   ~DeviceBatch();
-  DeviceBatch(DeviceBatch&&) noexcept;
-  DeviceBatch& operator=(DeviceBatch&&) noexcept;
+  DeviceBatch(DeviceBatch&&) noexcept;             ///< takes the memory of another batch
+  DeviceBatch& operator=(DeviceBatch&&) noexcept;  ///< takes the memory of another batch
 
   /// Copies the parameters (parameters,) to or from the device.
   ///@{
