@@ -58,7 +58,7 @@ class DeviceNetwork(HopfieldNetwork):
 
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         super()._adopt(network)
-        self.core = _CORES[self.dtype.name]
+        self.core: _core.Precision = _CORES[self.dtype.name]
         self.residence: Residence = Residence(network)
 
     def clamp(self, x: Array) -> _core.Energy:
