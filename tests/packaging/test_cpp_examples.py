@@ -191,13 +191,13 @@ def bytes_of_arrays(inputs: int, hidden: int, outputs: int, lanes: int) -> int:
         + rounded(hidden) * outputs
         + outputs
         + 3 * (padded + lanes)
-        + 2 * (2 * outputs)
+        + 2 * (3 * outputs)
         + 3 * units
         + 2 * units
         + max(rounded(min(2 * lanes, hidden)) * inputs, aligned(hidden), 2 * aligned(outputs))
         + max(aligned(min(2 * lanes, inputs)), 2 * aligned(min(2 * lanes, hidden)))
     )
-    return 4 * floats + 3 * 43 + 4 * 33 + 13 * 8 + 86 * 64
+    return 4 * floats + 3 * 43 + 4 * 33 + 13 * 8 + 88 * 64
 
 
 def online(shell, example, *arguments: int, isa: str = "") -> tuple[str, dict[str, int]]:
@@ -230,7 +230,7 @@ def test_memory_is_what_the_document_says(shell, example, sizes: tuple[int, int,
     _, other = online(shell, example, 64, 48, 10, 2, isa=isa)
     assert memory["allocations"] == 0
     assert memory["arrays"] == bytes_of_arrays(*sizes, memory["lanes"])
-    assert memory["objects"] == other["objects"] < 11_000
+    assert memory["objects"] == other["objects"] < 11_500
     assert memory["peak"] == memory["arrays"] + memory["objects"]
 
 
