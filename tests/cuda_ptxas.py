@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NVCC = shutil.which("nvcc")
+#: Number of times that a compilation is tried if the compiler crashes.
+_TRIES, _SEGMENTATION_FAULT = 5, 11
 #: Options of the component; see cpp/cuda/CMakeLists.txt.
 OPTIONS = ("-std=c++20", "-O2", "--fmad=false", "--expt-relaxed-constexpr", "-Xptxas=-v")
 
@@ -42,8 +44,18 @@ def report(architecture: int) -> list[Kernel]:
         target = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
         source = str(ROOT / "cpp" / "cuda" / "engine.cu")
         command = [str(NVCC), *OPTIONS, target, *include, "-cubin", source, "-o", f"{folder}/engine.cubin"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return kernels(done.stderr)
+        return kernels(_compiled(command))
+
+
+def _compiled(command: list[str]) -> str:
+    """Compile, and return what the assembler says; nvcc 13.0 sometimes crashes on a busy machine."""
+    for _ in range(_TRIES):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode not in (-_SEGMENTATION_FAULT, 128 + _SEGMENTATION_FAULT):
+            break
+    if done.returncode != 0:
+        raise RuntimeError(f"nvcc failed with status {done.returncode}: {done.stderr}")
+    return done.stderr
 
 
 def kernels(text: str) -> list[Kernel]:

@@ -120,15 +120,10 @@ class Batch {
     const py::gil_scoped_release release;
     batch_.set_sample_weights(weights);
   }
-  py::tuple relax_free(const SolverFields& fields) {
+  py::tuple relax_free(const SolverFields& fields, std::optional<Slot> start) {
     const Solver solver = solver_of(fields);
-    return report_of([&] { return batch_.relax_free(solver, free_slot); });
-  }
-  py::tuple relax(const SolverFields& fields, T beta, Slot from, Slot to) {
-    const Solver solver = solver_of(fields);
-    check_slot(from);
-    check_slot(to);
-    return report_of([&] { return batch_.relax(solver, beta, from, to); });
+    if (start) check_slot(*start);
+    return report_of([&] { return batch_.relax_free(solver, free_slot, start); });
   }
   py::tuple equilibrium_propagation(const Nodes& nodes, const SolverFields& fields, bool inputs) {
     const NudgingRule<T> rule = rule_of<T>(nodes);
@@ -255,8 +250,7 @@ void bind_batch(py::module_&& m) {
       .def("download", &B::download)
       .def("clamp", &B::clamp, py::arg("x"), py::arg("y"), py::arg("logit_scale") = 0.0)
       .def("set_sample_weights", &B::set_sample_weights, py::arg("weights").none(true))
-      .def("relax_free", &B::relax_free, py::arg("solver"))
-      .def("relax", &B::relax, py::arg("solver"), py::arg("beta"), py::arg("start"), py::arg("to"))
+      .def("relax_free", &B::relax_free, py::arg("solver"), py::arg("start") = py::none())
       .def("equilibrium_propagation", &B::equilibrium_propagation, py::arg("nodes"),
            py::arg("solver"), py::arg("inputs") = false)
       .def("recurrent_backpropagation", &B::recurrent_backpropagation, py::arg("tolerance"),

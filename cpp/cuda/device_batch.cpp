@@ -162,13 +162,9 @@ void DeviceBatch<T>::set_sample_weights(const PerSample<T>& weights) {
 }
 
 template <std::floating_point T>
-void DeviceBatch<T>::take_phase(Slot to, const Report& report) {
-  phases_[to] = report;
-}
-template <std::floating_point T>
-const Report& DeviceBatch<T>::relax_free(const Solver& solver, Slot to) {
-  report_ = report_of(engine_->relax_free(fields_of<T>(solver), to), 0, samples());
-  take_phase(to, report_);
+const Report& DeviceBatch<T>::relax_free(const Solver& solver, Slot to, std::optional<Slot> from) {
+  report_ = report_of(engine_->relax_free(fields_of<T>(solver), to, from), 0, samples());
+  phases_[to] = report_;
   return report_;
 }
 template <std::floating_point T>
@@ -178,8 +174,8 @@ void DeviceBatch<T>::relax_all(const NudgingRule<T>& rule, const Solver& solver,
   for (const auto& node : rule) betas.push_back(static_cast<double>(node.beta));
   const Outcome outcome = engine_->relax(fields_of<T>(solver), betas, from, first);
   for (std::size_t k = 0; k < rule.size(); ++k) {
-    const Report phase = report_of(outcome, static_cast<Index>(k) * samples(), samples());
-    take_phase(first + k, phase);
+    Report& phase = phases_[first + k];
+    phase = report_of(outcome, static_cast<Index>(k) * samples(), samples());
     report.merge(phase);
   }
 }

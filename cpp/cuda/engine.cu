@@ -107,9 +107,11 @@ void Engine<T>::read_outputs(std::size_t slot, T* outputs) const {
 }
 
 template <class T>
-Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to) {
+Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
+                              std::optional<std::size_t> from) {
   Phase<T> phase{};
   phase.nodes = 1;
+  phase.start = from ? device_->slot(*from) : nullptr;
   phase.state = device_->slot(to);
   device_->relax_phase(phase, solver);
   return device_->report(1);

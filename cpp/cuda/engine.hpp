@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -133,8 +134,9 @@ class Engine {
   /// Copies the outputs (outputs, batch) of a state.
   void read_outputs(std::size_t slot, T* outputs) const;
 
-  /// Relaxes E from rest into a slot.
-  Outcome relax_free(const SolverFields& solver, std::size_t to);
+  /// Relaxes E into a slot, from rest or from the state in slot `from`.
+  Outcome relax_free(const SolverFields& solver, std::size_t to,
+                     std::optional<std::size_t> from = {});
   /// Relaxes E + beta C from the state in slot `from`, for all betas side by side, into the slots from `to` on. The report
   /// has one entry per beta and sample, the samples of one beta side by side.
   Outcome relax(const SolverFields& solver, std::span<const double> betas, std::size_t from,
@@ -155,8 +157,7 @@ class Engine {
   bool gradient_is_finite();
   /// Copies the gradient (parameters,).
   void read_gradient(T* gradient) const;
-  /// Computes the derivative by the input that belongs to the last gradient, out (inputs, batch), without the weights of
-  /// the samples if there are none.
+  /// Copies the derivative by the input that belongs to the last gradient to out (inputs, batch).
   void read_input_gradient(T* out);
   /// Takes a step along the gradient; averages begin as 0.
   void update(const UpdateFields& step);

@@ -67,7 +67,7 @@ void Engine<T>::read_outputs(std::size_t, T*) const {
   refuse();
 }
 template <class T>
-Outcome Engine<T>::relax_free(const SolverFields&, std::size_t) {
+Outcome Engine<T>::relax_free(const SolverFields&, std::size_t, std::optional<std::size_t>) {
   refuse();
 }
 template <class T>

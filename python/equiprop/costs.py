@@ -255,7 +255,9 @@ def bind_cost(cost: Cost, model: Model, y: Any, samples: int, where: str, sample
     """
     known = isinstance(cost, SquaredError | CrossEntropy)  # faster than isinstance with a protocol
     if not known and (isinstance(cost, type) or not isinstance(cost, Cost)):
-        raise TypeError(f"[{where}] A cost is a SquaredError() or CrossEntropy(). Received {cost!r}.")
+        raise TypeError(
+            f"[{where}] A cost is a SquaredError(), CrossEntropy() or LayerCosts(...). Received {cost!r}."
+        )
     bound = cost.bind(model, y, where)
     if bound.batch != samples:
         raise ValueError(

@@ -155,7 +155,7 @@ class DeviceEnergy:
             batch = self.network.residence.batch(len(s))
             batch.clamp(self.x, _no_targets(self.network, len(s)))
             batch.write(_NUDGED_SLOT, s)
-            report = batch.relax(("BlockUpdate", 0.0, None, 0), 0.0, _NUDGED_SLOT, _NUDGED_SLOT)
+            report = batch.relax_free(("BlockUpdate", 0.0, None, 0), _NUDGED_SLOT)
             residual: Array = report[2]
             return residual
 
@@ -372,7 +372,7 @@ def _relax_free(batch: Any, solver: SolverFields, start: Array | None) -> Any:
     if start is None:
         return batch.relax_free(solver)
     batch.write(_NUDGED_SLOT, np.ascontiguousarray(start))
-    return batch.relax(solver, 0.0, _NUDGED_SLOT, _FREE_SLOT)
+    return batch.relax_free(solver, _NUDGED_SLOT)
 
 
 def _run(batch: Any, second_phase: _core.NudgedPhases | _core.SideNetwork) -> Any:

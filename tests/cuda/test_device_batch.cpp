@@ -108,6 +108,23 @@ TYPED_TEST(DeviceTest, FixedStepsOfEverySolverGiveTheStatesOfTheHost) {
   }
 }
 
+TYPED_TEST(DeviceTest, AFreePhaseStartsAtAGivenState) {
+  using T = TypeParam;
+  const Solver solver = with(BlockUpdate{}, 0, 3);
+  for (const Case<T>& of : zoo<T>()) {
+    SCOPED_TRACE(of.name);
+    Both<T> both = both_of(of);
+    const State<T> start = State<T>::Constant(both.at_rest.rows(), samples, T(0.4));
+    const auto from_start = [&](Index begin, StateRef<T> s) {
+      s = start.middleCols(begin, s.cols());
+    };
+    both.host.relax_free(solver, from_start, free_slot);
+    both.device.write(nudged_slot, start);
+    both.device.relax_free(solver, free_slot, nudged_slot);
+    EXPECT_LT(both.difference(free_slot), rounding<T>());
+  }
+}
+
 TYPED_TEST(DeviceTest, SamplesStopAsOnTheHost) {
   using T = TypeParam;
   const double tolerance = std::same_as<T, float> ? 1e-3 : 1e-7;

@@ -24,7 +24,7 @@ BlockUpdate stopping() {
   return solver;
 }
 
-/// What one training step computes: states, statuses, gradients, and parameters after the step.
+/// The results of one training step: states, statuses, gradients, and parameters after the step.
 struct Step {
   State<float> free, nudged, lambda;
   PerSample<Status> status;

@@ -50,8 +50,8 @@ class EQUIPROP_EXPORT DeviceBatch {
   void clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y, double logit_scale = 0);
   /// Sets the weights of the samples, (batch,); see AnyCost::weighted. Empty weights are 1.
   void set_sample_weights(const PerSample<T>& weights);
-  /// Relaxes E from rest into a slot. The report is valid until the next call.
-  const Report& relax_free(const Solver& solver, Slot to);
+  /// Relaxes E into a slot, from rest or from the state in slot `from`. The report is valid until the next call.
+  const Report& relax_free(const Solver& solver, Slot to, std::optional<Slot> from = {});
   /// Relaxes E + beta C for all nodes of a rule side by side, from slot `from` into the slots from `first` on, and merges
   /// their reports into `report`.
   void relax_all(const NudgingRule<T>& rule, const Solver& solver, Slot from, Slot first,
@@ -85,7 +85,6 @@ class EQUIPROP_EXPORT DeviceBatch {
 
  private:
   bool deliver(ParameterSink<T>& sink);
-  void take_phase(Slot to, const Report& report);
   void mark_large(Slot first, Slot last, Report& report) const;
 
   std::unique_ptr<Engine<T>> engine_;
