@@ -112,7 +112,7 @@ PackedConvolution<T>::PackedConvolution(const ConvolutionShape& shape, Index poo
 
 template <std::floating_point T>
 void PackedConvolution<T>::reserve_stage(Index size) {
-  if (stage_.size() < size) stage_.resize(size);
+  if (stage_.size() < size) resize_to(stage_, size);
 }
 
 template <std::floating_point T>
@@ -120,7 +120,7 @@ void PackedConvolution<T>::pack_forward(const T* weights, T scale) {
   const ConvolutionShape& s = shape_;
   const Index below = s.group_channels(), above = s.group_out_channels(), taps = s.taps();
   const Index runs = s.kernel.y * runs_per_row(s), depth = run_depth(s), patch = taps * below;
-  if (forward_.size() == 0) forward_.setZero(s.groups * runs * forward_size_);
+  if (forward_.size() == 0) fill(forward_, 0, s.groups * runs * forward_size_);
   reserve_stage(std::min(2 * kernels_->lanes, above) * patch);
   for (Index g = 0; g < s.groups; ++g)
     for_each_panel(above, kernels_->lanes, [&](Index row, Index rows) {
@@ -139,7 +139,7 @@ template <std::floating_point T>
 void PackedConvolution<T>::pack_transposed(const T* weights, T scale) {
   const ConvolutionShape& s = shape_;
   const Index below = s.group_channels(), above = s.group_out_channels(), taps = s.taps();
-  if (transposed_.size() == 0) transposed_.setZero(s.groups * taps * transposed_size_);
+  if (transposed_.size() == 0) fill(transposed_, 0, s.groups * taps * transposed_size_);
   reserve_stage(std::min(2 * kernels_->lanes, below) * taps * above);
   for (Index g = 0; g < s.groups; ++g)
     for_each_panel(below, kernels_->lanes, [&](Index row, Index rows) {

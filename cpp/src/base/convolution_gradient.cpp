@@ -19,7 +19,7 @@ ConvolutionGradient<T>::ConvolutionGradient(const ConvolutionShape& shape, Index
     : shape_(shape), pool_(pool), kernels_(&kernels) {
   shape.check();
   check_pool(shape, pool);
-  sums_.setZero(shape.weights());
+  fill(sums_, 0, shape.weights());
   by_patch_ = pool > 1 && patches_are_worth_it(shape, pool, kernels.lanes);
   if (by_patch_)
     reserve_patches();
@@ -33,9 +33,9 @@ void ConvolutionGradient<T>::reserve_rows() {
   images_at_once_ =
       std::clamp(positions_at_once / (s.out_height * s.out_width), Index{1}, Index{16});
   packed_row_ = whole_lines<T>(kernels_->packed_size(s.group_out_channels(), s.out_width));
-  packed_.resize(images_at_once_ * s.groups * s.out_height * packed_row_);
-  padded_.resize(images_at_once_ * padded_size(s));
-  if (pool_ > 1) unpooled_.resize(images_at_once_ * s.out_size());
+  resize_to(packed_, images_at_once_ * s.groups * s.out_height * packed_row_);
+  resize_to(padded_, images_at_once_ * padded_size(s));
+  if (pool_ > 1) resize_to(unpooled_, images_at_once_ * s.out_size());
 }
 
 template <std::floating_point T>

@@ -22,11 +22,11 @@ void ConvolutionGradient<T>::reserve_patches() {
   const ConvolutionShape& s = shape_;
   images_at_once_ = images_of_patches(s);
   const Index units = images_at_once_ * listed_size(s, pool_, kernels_->lanes);
-  signals_.resize(units), sorted_signals_.resize(units);
+  resize_to(signals_, units), resize_to(sorted_signals_, units);
   places_.resize(static_cast<std::size_t>(units)), sorted_places_.resize(places_.size());
   begin_.resize(static_cast<std::size_t>(images_at_once_ * (listed_positions(s, pool_) + 1)));
   sorted_begin_.resize(static_cast<std::size_t>(s.group_out_channels() + 1));
-  padded_.setZero(images_at_once_ * bordered_size(s) + kernels_->lanes);  // whole vectors are read
+  fill(padded_, 0, images_at_once_ * bordered_size(s) + kernels_->lanes);  // whole vectors are read
 }
 
 template <std::floating_point T>

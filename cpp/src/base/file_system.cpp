@@ -3,6 +3,7 @@
 #ifdef _WIN32
 #include <io.h>
 #else
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -60,6 +61,10 @@ bool is_linked(std::FILE*) {
 
 void remove_unlocked(const std::filesystem::path&) {}
 
+std::vector<std::string> names_in(const std::filesystem::path&) {
+  return {};
+}
+
 #else
 
 FilePointer open_file(const std::filesystem::path& path, OpenMode mode) {
@@ -106,6 +111,14 @@ void lock(std::FILE* file) {
 bool is_linked(std::FILE* file) {
   struct stat status {};
   return ::fstat(::fileno(file), &status) != 0 || status.st_nlink > 0;
+}
+
+std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), &::closedir);
+  if (open == nullptr) return names;
+  while (const dirent* entry = ::readdir(open.get())) names.emplace_back(entry->d_name);
+  return names;
 }
 
 void remove_unlocked(const std::filesystem::path& path) {

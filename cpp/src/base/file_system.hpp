@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace equiprop {
 
@@ -36,6 +37,10 @@ void lock(std::FILE* file);
 bool is_linked(std::FILE* file);
 /// Removes a regular file that no process has locked; without effect on Windows and on file systems without locks.
 void remove_unlocked(const std::filesystem::path& path);
+
+/// Returns the names in a folder, none if it cannot be read; none on Windows. libstdc++ ends the process if an allocation
+/// fails while a std::filesystem::directory_iterator is constructed.
+std::vector<std::string> names_in(const std::filesystem::path& folder);
 
 std::string utf8(const std::filesystem::path& path);
 /// Returns a path for a message.

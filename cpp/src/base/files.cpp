@@ -23,8 +23,7 @@ std::filesystem::path temporary_beside(const std::filesystem::path& path) {
   return temporary;
 }
 
-bool is_temporary(const std::filesystem::path& path) {
-  const std::string name = utf8(path.filename());
+bool is_temporary(std::string_view name) {
   return name.size() == prefix.size() + digits + suffix.size() && name.starts_with(prefix) &&
          name.ends_with(suffix) &&
          name.find_first_not_of("0123456789abcdef", prefix.size()) == prefix.size() + digits;
@@ -124,10 +123,8 @@ void move_file(const std::filesystem::path& from, const std::filesystem::path& t
 }
 
 void remove_leftovers(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
-    if (is_temporary(entry->path())) remove_unlocked(entry->path());
+  for (const std::string& name : names_in(folder))
+    if (is_temporary(name)) remove_unlocked(folder / name);
 }
 
 }  // namespace equiprop

@@ -24,12 +24,12 @@ const Report& Iteration<S>::run(StateRef<S> s, const Observer<S>& observe,
   limits_ = limits.size() > 0 ? &limits : nullptr;
   steps_ = 0;
   begin_ = observe || limit_ == 0 ? nullptr : &begin;
-  before_.setZero(s.cols());
+  fill(before_, 0, s.cols());
   ratio_.setOnes(s.cols());
   amplification_.setOnes(s.cols());
   if (begin && begin_ == nullptr) begin(s);
   if (observe) observe(0, s);
-  pending_.setConstant(s.cols(), limit_ > 0);
+  fill(pending_, limit_ > 0, s.cols());
   do {
     if (pending_.any()) settle(s, observe);
     stepper_->residual(s, stepped(), report_.residual);
@@ -47,8 +47,8 @@ const Report& Iteration<S>::resume(StateRef<S> s, const Report& so_far,
   steps_ = (report_.iterations > 0).all() ? 1 : 0;
   begin_ = nullptr;
   limits_ = &limits;
-  pending_.setConstant(s.cols(), false);
-  before_.setZero(s.cols());
+  fill(pending_, false, s.cols());
+  fill(before_, 0, s.cols());
   ratio_.setOnes(s.cols());
   // Until two more steps give a new ratio, the amplification is that of the steps so far.
   amplification_ =
@@ -81,10 +81,10 @@ template <Scalar S>
 void Iteration<S>::gather(const StateRef<S>& s) {
   group_.samples.resize(static_cast<std::size_t>(s.cols()));
   std::iota(group_.samples.begin(), group_.samples.end(), Index{0});
-  group_.moving = pending_;
+  copy_to(group_.moving, pending_);
   units_ = s.rows();
   if (group_.memory.rows() < units_ || group_.memory.cols() < s.cols())
-    group_.memory.resize(padded_rows<S>(units_), s.cols());
+    resize_to(group_.memory, padded_rows<S>(units_), s.cols());
   if (steps_ == 0 && begin_ != nullptr && *begin_)
     (*begin_)(state());
   else
@@ -108,7 +108,7 @@ void Iteration<S>::close_ranks() {
     kept.push_back(j);
   }
   group_.samples.resize(kept.size());
-  group_.moving.setConstant(moving, true);
+  fill(group_.moving, true, moving);
   group_.stepper = stepper().select(kept);
 }
 
@@ -117,7 +117,7 @@ void Iteration<S>::advance() {
   poll_interrupt();
   ++steps_;
   const bool look = tolerance_ > 0 || steps_ % steps_between_checks == 0;
-  change_.setZero(group_.moving.size());
+  fill(change_, 0, group_.moving.size());
   stepper().step(state(), look ? &change_ : nullptr);
 }
 
@@ -237,7 +237,7 @@ class FunctionStepper final : public Stepper<S> {
       : step_(step), residual_(residual) {}
 
   void step(StateRef<S> s, PerSample<RealOf<S>>* change) override {
-    next_.resize(s.rows(), s.cols());
+    resize_to(next_, s.rows(), s.cols());
     step_(s, next_);
     accept<S>(next_, s, change);
   }

@@ -14,7 +14,7 @@ namespace {
 template <class S>
 S* packed_memory(Index size) {
   thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> memory;
-  if (memory.size() < size) memory.resize(size);
+  if (memory.size() < size) resize_to(memory, size);
   return memory.data();
 }
 
@@ -61,7 +61,7 @@ void take_signals(std::span<const OuterProduct<S>> products, Index begin, Index 
   thread_local Eigen::Matrix<S, Eigen::Dynamic, 1> memory;
   Index size = 0;
   for (const auto& [scale, a, b] : products) size += aligned(kernel.packed_size(count, b.cols()));
-  if (memory.size() < size) memory.resize(size);
+  if (memory.size() < size) resize_to(memory, size);
   S* to = memory.data();
   for (std::size_t i = 0; i < products.size(); ++i) {
     const auto& b = products[i].b;
@@ -133,7 +133,7 @@ template <class S, class Run>
 void for_each_sum(std::span<const OuterProduct<S>> products, const Run& run) {
   State<S> sum;  // sum over the samples of all parts except the last
   for_each_part<S>(products, [&](std::span<const OuterProduct<S>> part, bool last) {
-    if (!last && sum.size() == 0) sum.setZero(part.front().a.rows(), part.front().b.rows());
+    if (!last && sum.size() == 0) fill(sum, 0, part.front().a.rows(), part.front().b.rows());
     if (!last) return add_outer_products<S>(part, sum);
     for_each_columns<S>(part, [&](LayerStep<S>& step, Index column) {
       if (sum.size() > 0) step.start = sum.data() + column * step.rows;
@@ -166,7 +166,7 @@ void descend(std::span<const OuterProduct<S>> products, const AdamDescending<S>&
   for_each_sum<S>(products, [&](LayerStep<S>& step, Index column) {
     thread_local Parameters<S> sums;  // of one panel, which stays in L2
     const Index at = begin + column * step.rows, count = step.rows * step.batch;
-    if (sums.size() < count) sums.resize(count);
+    if (sums.size() < count) resize_to(sums, count);
     step.out = sums.data();
     step.out_stride = step.rows;
     kernels<S>().accumulate(step);

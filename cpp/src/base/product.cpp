@@ -30,7 +30,7 @@ class Blocking final : public Eigen::internal::level3_blocking<S, S> {
 
  private:
   static void grow(Eigen::Matrix<S, Eigen::Dynamic, 1>& buffer, Index size) {
-    if (buffer.size() < size) buffer.resize(size);
+    if (buffer.size() < size) resize_to(buffer, size);
   }
 };
 
@@ -66,7 +66,7 @@ enum Slot { slot_a, slot_b, slot_out };
 /// Returns thread-local memory for a Part; it never shrinks.
 Part part(Slot slot, Index rows, Index columns) {
   thread_local Eigen::VectorXd memory[3];
-  if (memory[slot].size() < rows * columns) memory[slot].resize(rows * columns);
+  if (memory[slot].size() < rows * columns) resize_to(memory[slot], rows * columns);
   return {memory[slot].data(), rows, columns};
 }
 

@@ -57,7 +57,7 @@ State<S> take_state(Index rows, Index columns) {
   State<S> state;
   if (rows * columns * static_cast<Index>(sizeof(S)) >= fewest_spare_bytes)
     state = shelf<S>().take(rows * columns);
-  state.resize(rows, columns);
+  resize_to(state, rows, columns);
   return state;
 }
 

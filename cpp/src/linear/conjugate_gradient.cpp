@@ -24,14 +24,14 @@ class ConjugateGradientRun {
     const Index batch = x.cols();
     Report report(batch);
     x.setZero();
-    r_.resizeLike(system_.b);
+    resize_to(r_, system_.b.rows(), system_.b.cols());
     for (Index j = 0; j < batch; ++j) r_.col(j) = system_.b.col(j) / unit(j);
-    z_ = system_.diagonal.array() * r_.array();
-    p_ = z_;
-    q_.resizeLike(p_);
-    rho_ = inner<S>(r_, z_);
+    copy_to(z_, (system_.diagonal.array() * r_.array()).matrix());
+    copy_to(p_, z_);
+    resize_to(q_, p_.rows(), p_.cols());
+    copy_to(rho_, inner<S>(r_, z_));
     largest_sizes<S>(z_, report.residual);
-    moving_.setConstant(batch, true);
+    fill(moving_, true, batch);
     measure(report);
     while (moving_.any()) {
       poll_interrupt();

@@ -85,7 +85,7 @@ class GMRESRun {
       r.col(j) = system_.diagonal.col(j).array() *
                  (system_.b.col(j) / static_cast<S>(unit_(j)) - r.col(j)).array();
     largest_sizes<S>(r, report.residual);
-    if (moving_.size() == 0) moving_.setConstant(x.cols(), true);
+    if (moving_.size() == 0) fill(moving_, true, x.cols());
     for (Index j = 0; j < x.cols(); ++j) {
       if (!moving_(j)) continue;
       const double residual = report.residual(j);
@@ -157,10 +157,10 @@ class GMRESRun {
   }
 
   void remember(const StateRef<S>& x, const Report& report) {
-    before_.x = x;
-    before_.length = length_;
-    before_.residual = report.residual;
-    before_.moving = moving_;
+    copy_to(before_.x, x);
+    copy_to(before_.length, length_);
+    copy_to(before_.residual, report.residual);
+    copy_to(before_.moving, moving_);
   }
 
   /// Stops samples whose residual did not decrease in a whole cycle, since the next cycle would not decrease it either,

@@ -6,7 +6,7 @@ namespace equiprop {
 
 template <std::floating_point S>
 void largest_sizes(const ConstStateRef<S>& a, PerSample<double>& out) {
-  out.resize(a.cols());
+  resize_to(out, a.cols());
   for (Index j = 0; j < a.cols(); ++j)
     out(j) = static_cast<double>(kernels<S>().largest_size(a.rows(), a.col(j).data()));
 }

@@ -48,11 +48,11 @@ std::shared_ptr<const EnergyInterface<S>> ClampedHopfield<S>::part(Samples which
 template <Scalar S>
 void ClampedHopfield<S>::energy(const ConstStateRef<S>& s, PerSample<S>& out) const {
   if (!conservative()) {
-    out.setConstant(s.cols(), S(std::numeric_limits<RealOf<S>>::quiet_NaN()));
+    fill(out, S(std::numeric_limits<RealOf<S>>::quiet_NaN()), s.cols());
     return;
   }
   State<S>& p = fields_->drive(s);
-  out.setZero(s.cols());
+  fill(out, 0, s.cols());
   p = S(0.5) * (p + input_->drive());
   for (std::size_t k = 0; k < topology().num_free(); ++k) {
     const Block& block = topology().state()[k];

@@ -152,7 +152,7 @@ bool HopfieldRelaxation<S>::relax_in_kernel(std::size_t layer, const ConstStateR
     if (network().plan() == nullptr) return false;
     const auto response = kernel_response(layer, nudge);
     if (!response) return false;
-    if (change != nullptr) scratch_.change.setZero(kernels<S>().lanes, signals.cols());
+    if (change != nullptr) fill(scratch_.change, 0, kernels<S>().lanes, signals.cols());
     network().plan()->step(layer, signals, fields_->input().drive(), &*response, out,
                            change != nullptr ? scratch_.change.data() : nullptr,
                            fields_->plan_scratch());
@@ -262,8 +262,8 @@ template <Scalar S>
 void HopfieldRelaxation<S>::residual(const ConstStateRef<S>& s, const Nudge<S>& nudge,
                                      Index settled, PerSample<RealOf<S>>& largest) const {
   if constexpr (std::floating_point<S>) {
-    largest.setZero(s.cols());
-    scratch_.change.setZero(kernels<S>().lanes, s.cols());
+    fill(largest, 0, s.cols());
+    fill(scratch_.change, 0, kernels<S>().lanes, s.cols());
     const ConstStateRef<S> signals = fields_->take_signals(s);
     for (Index block = 0; block < num_blocks(); ++block) {
       for (const auto k : network().topology().blocks()[static_cast<std::size_t>(block)]) {

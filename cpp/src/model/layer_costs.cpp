@@ -55,7 +55,7 @@ double LayerCosts<S>::stiffness() const {
 template <class S>
 void LayerCosts<S>::value(const ConstStateRef<S>& s, PerSample<S>& out) const {
   PerSample<S> term(s.cols());
-  out.setZero(s.cols());
+  fill(out, 0, s.cols());
   for (std::size_t k = 0; k < costs_.size(); ++k) {
     costs_[k].cost.value(rows_of(s, layers_[k]), term);
     out += factor(costs_[k]) * term;

@@ -12,7 +12,7 @@ Symmetrized<S>::Symmetrized(const AnyEnergy<S>& energy, State<S> s_star)
 template <class S>
 void Symmetrized<S>::gradient(const ConstStateRef<S>& s, StateRef<S> out) const {
   model().gradient(s, out);
-  distance_ = s - s_star_;
+  copy_to(distance_, s - s_star_);
   add_turn(distance_, 1, out);
 }
 
@@ -67,12 +67,12 @@ std::shared_ptr<const EnergyInterface<S>> Symmetrized<S>::part(Samples which) co
 /// Returns the nudge plus the force -(H^T - H)(s - s*).
 template <class S>
 const Nudge<S>& Symmetrized<S>::with_turn(const ConstStateRef<S>& s, const Nudge<S>& nudge) const {
-  distance_ = s - s_star_;
-  nudge_.force.setZero(s.rows(), s.cols());
+  copy_to(distance_, s - s_star_);
+  fill(nudge_.force, 0, s.rows(), s.cols());
   StateRef<S> force(nudge_.force);
   add_turn(distance_, -1, force);
   if (nudge.force.size() > 0) force.bottomRows(nudge.force.rows()) += nudge.force;
-  nudge_.stiffness = nudge.stiffness;
+  copy_to(nudge_.stiffness, nudge.stiffness);
   return nudge_;
 }
 

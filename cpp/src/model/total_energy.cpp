@@ -60,7 +60,7 @@ void TotalEnergy<S>::transposed_map_product(const ConstStateRef<S>& s, const Nud
   mobility(s, outer, response);
   response.array() *= v.array();
   model().transposed_map_product(s, nudge(s, outer), v, out);
-  pull_.resize(rows, s.cols());
+  resize_to(pull_, rows, s.cols());
   cost_.hessian_vector_product(s.bottomRows(rows), response.bottomRows(rows), pull_);
   out.bottomRows(rows) -= beta_ * pull_;
 }
@@ -155,7 +155,7 @@ template <class S>
 void TotalEnergy<S>::add_cost_product(const ConstStateRef<S>& s, const ConstStateRef<S>& v,
                                       StateRef<S>& out) const {
   const Index rows = cost_.num_rows();
-  pull_.resize(rows, s.cols());
+  resize_to(pull_, rows, s.cols());
   cost_.hessian_vector_product(s.bottomRows(rows), v.bottomRows(rows), pull_);
   out.bottomRows(rows) += beta_ * pull_;
 }
@@ -163,7 +163,7 @@ void TotalEnergy<S>::add_cost_product(const ConstStateRef<S>& s, const ConstStat
 /// Stores dC/ds at s in pull_.
 template <class S>
 void TotalEnergy<S>::pull(const ConstStateRef<S>& s) const {
-  pull_.resize(cost_.num_rows(), s.cols());
+  resize_to(pull_, cost_.num_rows(), s.cols());
   cost_.gradient(s.bottomRows(pull_.rows()), pull_);
 }
 
@@ -174,7 +174,7 @@ const Nudge<S>& TotalEnergy<S>::nudge(const ConstStateRef<S>& s, const Nudge<S>&
                                       Curvature curvature) const {
   pull(s);
   const auto own = s.bottomRows(pull_.rows());
-  nudge_.stiffness.setZero(std::max(pull_.rows(), outer.stiffness.size()));
+  fill(nudge_.stiffness, 0, std::max(pull_.rows(), outer.stiffness.size()));
   nudge_.stiffness.tail(outer.stiffness.size()) = outer.stiffness;
   for (const auto& [rows, bound] : cost_.layers()) {
     const S k(static_cast<RealOf<S>>(curvature == Curvature::none ? 0 : bound));
@@ -183,10 +183,10 @@ const Nudge<S>& TotalEnergy<S>::nudge(const ConstStateRef<S>& s, const Nudge<S>&
     nudge_.stiffness.tail(pull_.rows()).segment(rows.begin, rows.size).array() += beta_ * k;
   }
   if (outer.force.size() == 0) {
-    nudge_.force = pull_;
+    copy_to(nudge_.force, pull_);
   } else {
     const Index rows = std::max(pull_.rows(), outer.force.rows());
-    nudge_.force.setZero(rows, s.cols());
+    fill(nudge_.force, 0, rows, s.cols());
     nudge_.force.bottomRows(outer.force.rows()) = outer.force;
     nudge_.force.bottomRows(pull_.rows()) += pull_;
   }

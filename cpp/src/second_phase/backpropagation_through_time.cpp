@@ -14,8 +14,8 @@ class Sweep {
 
   /// Replaces the adjoint of the state after a step from s by the adjoint of s.
   void step(const State<S>& s, S weight, State<S>& adjoint, Gradient<S>& gradient) {
-    response_.resize(s.rows(), s.cols());
-    image_.resize(s.rows(), s.cols());
+    resize_to(response_, s.rows(), s.cols());
+    resize_to(image_, s.rows(), s.cols());
     if (const auto* euler = std::get_if<Euler>(&solver_))
       euler_step(s, S(static_cast<RealOf<S>>(euler->step_size)), weight, adjoint, gradient);
     else

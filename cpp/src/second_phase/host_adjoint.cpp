@@ -38,13 +38,13 @@ class EliminatedBlock {
 
   /// Stores (D_o^-1 - F^T D_a F) v in out.
   void multiply(const ConstStateRef<S>& v, StateRef<S> out) {
-    whole_.resize(v.rows(), v.cols());
+    resize_to(whole_, v.rows(), v.cols());
     complete(v, whole_);
     blocks_.block_hessian_product(kept_, s_star_, whole_, out);
   }
   /// Stores x with the eliminated units of a solution, x_a = -D_a F x_o, in `whole`, which may be x.
   void complete(const ConstStateRef<S>& x, StateRef<S> whole) {
-    product_.resize(x.rows(), x.cols());
+    resize_to(product_, x.rows(), x.cols());
     blocks_.block_hessian_product(1 - kept_, s_star_, x, product_);
     whole.array() = x.array() - mobility_.array() * product_.array();
   }
@@ -100,8 +100,8 @@ void HostBatch<S>::solve_all(const LinearSolver& solver, Slot at, Slot lambda) {
   const ConstStateRef<S> s_star(states_[at]);
   StateRef<S> solution(states_[lambda]);
   report_.restart(samples());
-  force_.resize(samples());
-  held_.resize(samples());
+  resize_to(force_, samples());
+  resize_to(held_, samples());
   const auto solve_piece = [&](Index begin, Index count) {
     const bool whole = count == samples();
     const AnyEnergy<S> energy = whole ? energy_ : energy_.samples(begin, count);
@@ -146,8 +146,8 @@ void HostBatch<S>::solve_some(const LinearSolver& solver, Samples which, Slot at
 template <Scalar S>
 void HostBatch<S>::take_sensitivity(Slot at, Slot lambda) {
   take_pull(at);
-  size_.resize(samples());
-  sensitivity_.resize(samples());
+  resize_to(size_, samples());
+  resize_to(sensitivity_, samples());
   const double cautious = relaxed(at) ? accuracy::caution(phases_[at]->solver) : 1;
   for (Index j = 0; j < samples(); ++j) {
     size_(j) = largest_in<S>(states_[at], j);
@@ -165,8 +165,8 @@ void HostBatch<S>::take_sensitivity(Slot at, Slot lambda) {
 template <Scalar S>
 void HostBatch<S>::estimate_adjoint(const Report& free, Slot at, Slot lambda) {
   take_sensitivity(at, lambda);
-  response_.resize(samples());
-  weight_.resize(samples());
+  resize_to(response_, samples());
+  resize_to(weight_, samples());
   for (Index j = 0; j < samples(); ++j) {
     const double response = largest_in<S>(states_[lambda], j);
     const double gain = force_(j) > 0 ? response / force_(j) : 0;
@@ -224,7 +224,7 @@ const Report& HostBatch<S>::solve(const LinearSolver& solver, Slot at,
     measured.error = measured.residual;
   }
   const Report& free = relaxed(at) ? report(at) : measured;
-  free_part_.resize(samples());
+  resize_to(free_part_, samples());
   estimate_adjoint(free, at, lambda);
   for (int round = 0;
        relaxed(at) && !acceptable(report_, accuracy::refined) && round < accuracy::most_rounds;

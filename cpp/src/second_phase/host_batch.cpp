@@ -79,13 +79,13 @@ bool HostBatch<S>::acceptable(const Report& report, double part) const {
 /// No sample is relaxed further by the next resumption.
 template <Scalar S>
 void HostBatch<S>::forget_requests() {
-  limits_.setConstant(samples(), std::numeric_limits<double>::infinity());
+  fill(limits_, std::numeric_limits<double>::infinity(), samples());
 }
 
 /// Stores dC/ds at the state in a slot in pull_, (rows, batch).
 template <Scalar S>
 void HostBatch<S>::take_pull(Slot at) {
-  pull_.resize(cost_.num_rows(), samples());
+  resize_to(pull_, cost_.num_rows(), samples());
   cost_.gradient(states_[at].bottomRows(pull_.rows()), pull_);
 }
 
@@ -144,7 +144,7 @@ template <Scalar S>
 template <class Give>
 bool HostBatch<S>::deliver(ParameterSink<S>& sink, const Give& give) {
   if (give(sink)) return true;
-  sums_.setZero(energy_.num_parameters());
+  fill(sums_, 0, energy_.num_parameters());
   AddTo<S> sum(sums_);
   give(sum);
   if (!all_parts_finite<S>(sums_)) return false;
@@ -186,7 +186,7 @@ void HostBatch<S>::add_contrast_of(Samples which, Slot first, std::span<const S>
 template <Scalar S>
 bool HostBatch<S>::contrast_by_weight(Slot first, std::span<const S> weights,
                                       ParameterSink<S>& sink) {
-  sums_.setZero(energy_.num_parameters());
+  fill(sums_, 0, energy_.num_parameters());
   std::vector<Index> order = sample_range(0, samples());
   std::stable_sort(order.begin(), order.end(),
                    [&](Index i, Index j) { return sample_weights_(i) < sample_weights_(j); });
@@ -206,7 +206,7 @@ bool HostBatch<S>::contrast_by_weight(Slot first, std::span<const S> weights,
 template <Scalar S>
 const State<S>& HostBatch<S>::weighted(Slot v) {
   if (!is_weighted()) return states_[v];
-  weighted_.resize(states_[v].rows(), samples());
+  resize_to(weighted_, states_[v].rows(), samples());
   for (Index j = 0; j < samples(); ++j)
     weighted_.col(j) = S(sample_weights_(j)) * states_[v].col(j);
   return weighted_;

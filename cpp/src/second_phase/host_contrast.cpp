@@ -41,7 +41,7 @@ PerSample<S> curvature_along(const AnyEnergy<S>& energy, const State<S>& s_star,
 /// Stores sum_k weights_k s_k of sample j in column_.
 template <Scalar S>
 void HostBatch<S>::take_response(const NudgingRule<S>& rule, Slot first, Index j) {
-  column_ = rule[0].weight * states_[first].col(j);
+  copy_to(column_, rule[0].weight * states_[first].col(j));
   for (std::size_t k = 1; k < rule.size(); ++k)
     column_ += rule[k].weight * states_[first + k].col(j);
   if constexpr (!std::floating_point<S>) column_ = column_.unaryExpr(&counted<S>).eval();
@@ -68,9 +68,9 @@ double HostBatch<S>::amplification(const Report& phase, Index j) const {
 /// sample j is sum_k |w_k| A_j r / |dC/ds|; if the batch is judged as a whole, the forces count by their root mean square.
 template <Scalar S>
 void HostBatch<S>::aim(const NudgingRule<S>& rule, Slot from) {
-  if (std::same_as<S, Dual<double>> || judging_ == Judging::none) return aims_.resize(0);
+  if (std::same_as<S, Dual<double>> || judging_ == Judging::none) return resize_to(aims_, 0);
   take_pull(from);
-  aims_.resize(samples());
+  resize_to(aims_, samples());
   for (Index j = 0; j < samples(); ++j) aims_(j) = largest_in<S>(pull_, j);
   if (judging_ == Judging::batch) aims_.setConstant(std::sqrt(aims_.square().mean()));
   double weights = 0;
@@ -84,9 +84,9 @@ void HostBatch<S>::aim(const NudgingRule<S>& rule, Slot from) {
 /// where the denominator is the resolved size of the response, plus what errors of the states change in the curvature.
 template <Scalar S>
 void HostBatch<S>::estimate_contrast(const NudgingRule<S>& rule, Slot first, Report& report) {
-  response_.resize(samples());
-  weight_.resize(samples());
-  size_.resize(samples());
+  resize_to(response_, samples());
+  resize_to(weight_, samples());
+  resize_to(size_, samples());
   take_pull(free_slot);
   const double cautious = accuracy::caution(phases_[first]->solver),
                rounded = rounding<S>(judging_);

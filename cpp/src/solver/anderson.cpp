@@ -91,9 +91,9 @@ std::unique_ptr<Stepper<S>> Anderson<S>::select(Samples which) const {
   for (const Index j : which) some->pasts_.push_back(past(j));
   some->rows_ = rows_;
   some->size_ = size_;
-  some->before_.resize(before_.rows(), static_cast<Index>(which.size()));
-  some->start_.resize(size_, static_cast<Index>(which.size()));
-  some->image_.resize(size_, static_cast<Index>(which.size()));
+  resize_to(some->before_, before_.rows(), static_cast<Index>(which.size()));
+  resize_to(some->start_, size_, static_cast<Index>(which.size()));
+  resize_to(some->image_, size_, static_cast<Index>(which.size()));
   some->residual_ = columns_of<S>(residual_, which);
   some->residuals_ = columns_of<S>(residuals_, which);
   some->images_ = columns_of<S>(images_, which);
@@ -135,11 +135,11 @@ template <Scalar S>
 void Anderson<S>::begin(const ConstStateRef<S>& s) {
   pasts_.resize(static_cast<std::size_t>(s.cols()));
   if (rows_.empty()) find_rows(s.rows());
-  before_.resize(s.rows(), s.cols());
+  resize_to(before_, s.rows(), s.cols());
   for (State<S>* array : {&start_, &image_, &residual_}) array->resize(size_, s.cols());
-  residuals_.resize(memory_ * size_, s.cols());
-  images_.resize(memory_ * size_, s.cols());
-  products_.resize(memory_ * memory_, s.cols());
+  resize_to(residuals_, memory_ * size_, s.cols());
+  resize_to(images_, memory_ * size_, s.cols());
+  resize_to(products_, memory_ * memory_, s.cols());
 }
 
 template <Scalar S>

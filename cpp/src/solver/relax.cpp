@@ -14,7 +14,7 @@ class SolverStepper final : public Stepper<S> {
     if constexpr (std::same_as<Chosen, BlockUpdate>) {
       solver_.template sweep<S>(energy_, s, change);
     } else {
-      image_.resize(s.rows(), s.cols());
+      resize_to(image_, s.rows(), s.cols());
       solver_.template step<S>(energy_, s, image_);
       accept<S>(image_, s, change);
     }

@@ -61,6 +61,28 @@ static_assert(std::same_as<ConstStateRef<float>, Eigen::Ref<const State<float>>>
 template <class T>
 using PerSample = Eigen::Array<T, Eigen::Dynamic, 1>;
 
+/// Gives an array another shape; its numbers are undefined. If there is too little memory, std::bad_alloc is thrown and
+/// the array is empty. The library resizes no array that is not empty in another way: Eigen 3.4 frees the old memory
+/// first, and if the new allocation fails, it keeps the pointer and frees it again.
+template <class Array>
+void resize_to(Array& a, Index rows, Index columns = 1) {
+  if (a.rows() == rows && a.cols() == columns) return;
+  if (a.size() != rows * columns) Array().swap(a);
+  a.resize(rows, columns);
+}
+/// Gives an array another shape, as resize_to, and all its numbers one value.
+template <class Array>
+void fill(Array& a, const typename Array::Scalar& value, Index rows, Index columns = 1) {
+  resize_to(a, rows, columns);
+  a.setConstant(value);
+}
+/// Copies an expression to an array, which takes its shape as in resize_to. The expression must not read the array.
+template <class Array, class Expression>
+void copy_to(Array& a, const Expression& expression) {
+  resize_to(a, expression.rows(), expression.cols());
+  a = expression;
+}
+
 /// Indices of samples of a batch.
 using Samples = std::span<const Index>;
 

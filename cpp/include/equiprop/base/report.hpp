@@ -32,11 +32,11 @@ struct Report {
   explicit Report(Index batch) { restart(batch); }
   /// Resets the report to that of a batch before the first step; memory of the same size is kept.
   void restart(Index batch) {
-    status.setConstant(batch, Status::max_iterations);
-    iterations.setZero(batch);
-    residual.setZero(batch);
-    fallbacks.setZero(batch);
-    error.setZero(batch);
+    fill(status, Status::max_iterations, batch);
+    fill(iterations, 0, batch);
+    fill(residual, 0, batch);
+    fill(fallbacks, 0, batch);
+    fill(error, 0, batch);
   }
 
   /// Returns the number of samples.

@@ -96,7 +96,7 @@ class EQUIPROP_EXPORT AnyCost {
   AnyCost select(Samples which) const {
     AnyCost some = model_->select(which);
     if (weights_.size() > 0) {
-      some.weights_.resize(static_cast<Index>(which.size()));
+      resize_to(some.weights_, static_cast<Index>(which.size()));
       for (Index j = 0; j < some.weights_.size(); ++j)
         some.weights_(j) = weights_(which[static_cast<std::size_t>(j)]);
     }

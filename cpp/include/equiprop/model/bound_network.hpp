@@ -90,12 +90,6 @@ auto rows_of(Matrix&& a, const Block& block) {
   return a.middleRows(block.offset, block.rows);
 }
 
-/// Resizes an array unless it already has this size.
-template <class Matrix>
-void resize_to(Matrix& a, Index rows, Index columns) {
-  if (a.rows() != rows || a.cols() != columns) a.resize(rows, columns);
-}
-
 /// Converts a real number to scalar S.
 template <class S>
 S real_scalar(double number) {

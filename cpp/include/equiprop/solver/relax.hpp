@@ -117,7 +117,7 @@ class Residual {
       pass->residual(s, {}, settled, largest_);
       out = largest_.template cast<double>();
     } else {
-      image_.resize(s.rows(), s.cols());
+      resize_to(image_, s.rows(), s.cols());
       energy.fixed_point_map(s, {}, image_);
       max_difference<S>(image_, s, out);
     }

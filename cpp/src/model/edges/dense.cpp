@@ -17,7 +17,7 @@ class DenseEdge final : public BilinearEdge<S> {
     if constexpr (std::floating_point<S>) {
       if (bias.size() == out.rows()) return affine<S>(matrix(ends_.forward), x, bias, out);
       thread_local Parameters<S> of_units;
-      of_units.resize(out.rows());
+      resize_to(of_units, out.rows());
       of_units.reshaped(bias.size(), ends_.target.shape.positions()).colwise() = bias;
       affine<S>(matrix(ends_.forward), x, of_units, out);
     } else {
