@@ -164,16 +164,13 @@ def test_without_a_claim_nothing_is_verified(tmp_path: Path) -> None:
     assert certificate.verdict == "No claim was checked, on 1 model."
 
 
-def test_models_of_ones_own_are_certified_but_need_their_code(tmp_path: Path) -> None:
+def test_models_of_ones_own_are_certified(tmp_path: Path) -> None:
     report = verify.limit(Valley(), X, Y)
     assert report.passed
     report.save(tmp_path / "own.json")
     report.save(tmp_path / "own.html")
     assert "Verified." in (tmp_path / "own.html").read_text()
-    with pytest.raises(
-        ValueError, match=r"\[replay\] A HopfieldNetwork can be replayed; a user's own model cannot"
-    ):
-        verify.replay(tmp_path / "own.json")
+    assert verify.replay(tmp_path / "own.json").identical
 
 
 @pytest.fixture(scope="module")
