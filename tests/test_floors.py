@@ -129,6 +129,7 @@ PYTHON_FLOORS = [
     ["verify.claims", "verify.encoding", "plotting"],
     ["verify.problem_records", "verify.recorded"],
     ["verify.certificate"],
+    ["verify.style", "verify.svg"],
     ["verify.html", "verify.suite", "verify.replay"],
     ["verify.saving"],
     ["verify"],

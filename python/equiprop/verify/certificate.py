@@ -92,7 +92,13 @@ class Case:
     @property
     def _decided(self) -> set[str]:
         """Names of the claims that were checked, do not apply, or were left out."""
-        return {report.name for report in self.reports} | set(self.skipped) | set(self.left_out)
+        return {report.name for report in self.reports} | set(self.unchecked)
+
+    @property
+    def unchecked(self) -> dict[str, str]:
+        """The claims that do not apply or were left out, with the reason in words."""
+        skipped = {name: f"not claimed, {reason}" for name, reason in self.skipped.items()}
+        return skipped | {name: f"left out, {reason}" for name, reason in self.left_out.items()}
 
     def as_dict(self) -> CaseRecord:
         """Return the case for JSON."""
@@ -110,8 +116,7 @@ class Case:
         mark = {"holds": "PASS", "fails": "FAIL"}.get(self.outcome, "INCOMPLETE")
         parts = [f"{mark}  {self.name}"]
         parts += [str(report) for report in self.reports]
-        parts += [f"{name}: not claimed, {reason}" for name, reason in self.skipped.items()]
-        parts += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
+        parts += [f"{name}: {reason}" for name, reason in self.unchecked.items()]
         return "\n    ".join("\n".join(parts).splitlines()) + "\n"
 
 
