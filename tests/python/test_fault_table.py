@@ -299,5 +299,5 @@ def test_a_certificate_shows_its_progress(capsys: pytest.CaptureFixture[str]) ->
     verify.certify(Pair(), X, Y, claims=["equality", "limit"])
     assert capsys.readouterr() == ("", "")
     verify.certify(Pair(), X, Y, claims=["equality", "limit"], progress=True)
-    lines = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.removesuffix("\n").split("\n")
     assert [line.split("\r")[-1].split(",")[0] for line in lines] == ["equality: holds", "limit: holds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -80,7 +81,7 @@ def test_a_computation_in_the_core_ends_at_the_limit() -> None:
     problem = verify.prepare("test", net, x, y, eq.SquaredError(), None)
     began = time.monotonic()
     with pytest.raises(TimeUp), Clock(0.2).running():
-        verify.equivalence(problem, steps=10**7)
+        verify.equivalence(problem, steps=200_000)
     assert time.monotonic() - began < 2
 
 
@@ -134,7 +135,7 @@ def test_the_command_says_what_it_left_out(capsys: Any) -> None:
 
 @pytest.mark.parametrize("limit", [0, -1.0, np.nan, np.inf])
 def test_a_limit_is_positive(limit: float) -> None:
-    with pytest.raises(ValueError, match=r"\[certify\] time_limit is a positive number of seconds\. Received"):
+    with pytest.raises(ValueError, match=r"\[certify\] time_limit is a positive number .* Received"):
         verify.certify(Valley(), X, Y, time_limit=limit)
 
 
@@ -144,8 +145,8 @@ def test_loops_show_the_remaining_time(capsys: Any) -> None:
             time.sleep(0.3)
         end("holds")
     error = capsys.readouterr().err
-    assert error.startswith("\rorders: ...\rorders: 2 of 4, about 1 s left in this loop")
-    assert error.split("\r")[-1].startswith("orders: holds, 1.")
+    assert re.match(r"\rorders: \.\.\.\rorders: \d of 4, about \d s left in this loop", error)
+    assert error.split("\r")[-1].startswith("orders: holds, ")
     assert error.endswith("\n")
 
 
@@ -181,24 +182,49 @@ class Large(eq.Energy):
         return np.concatenate([-(r.T @ r / 2).ravel(), -(r.T @ x).ravel()])
 
 
-def test_large_models_in_python_are_checked_with_less_work() -> None:
-    model = Large(400)
-    x = np.random.default_rng(1).normal(size=(1, 10))
-    calls = [0]
-    certificate = verify.certify(Counted(model, calls), x, 0.1 * x)
+class Counting(Large):
+    calls = 0
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        return super().gradient(x, s)
+
+
+def test_large_models_in_python_are_checked_with_less_work(tmp_path: Path) -> None:
+    """The number of gradients is a tenth of that with the settings of small models."""
+    model, x = Counting(320), np.random.default_rng(1).normal(size=(1, 10))
+    certificate = verify.certify(model, x, 0.1 * x)
     assert certificate.passed, str(certificate)
-    assert calls[0] < 12_000
-    problem = certificate.cases[0].problem
-    assert problem is not None
-    assert set(frugal(problem)) <= set(verify.CLAIMS)
+    assert model.calls < 25_000
+    (case,) = certificate.cases
+    assert case.problem is not None
+    assert set(frugal(case.problem)) <= set(verify.CLAIMS)
+    equality = next(report for report in case.reports if report.name == "equality")
+    assert equality.settings["steps"] == 30
+    assert frugal(verify.prepare("test", Valley(), X, Y, eq.SquaredError(), None)) == {}
 
 
-def Counted(model: Large, calls: list[int]) -> Large:  # noqa: N802
-    """Return the model with a count of its gradients."""
+class FlippedBlock(Large):
+    def parameter_gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        slopes = super().parameter_gradient(x, s)
+        slopes[self.num_units**2 :] *= -1
+        return slopes
 
-    class Counting(Large):
-        def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-            calls[0] += 1
-            return super().gradient(x, s)
 
-    return Counting(model.num_units)
+class ScaledGradient(Large):
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return 1.001 * super().gradient(x, s)
+
+
+class Skewed(Large):
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        weights, drive = self.matrices
+        r = np.tanh(s)
+        return s - (1 - r**2) * (r @ weights + x @ drive.T)
+
+
+@pytest.mark.parametrize("kind", [FlippedBlock, ScaledGradient, Skewed])
+def test_less_work_finds_the_faults_of_large_models(kind: type[Large]) -> None:
+    x = np.random.default_rng(1).normal(size=(1, 10))
+    certificate = verify.certify(kind(320), x, 0.1 * x, claims=["derivatives", "gradients"])
+    assert [report.outcome for report in certificate.cases[0].reports] == ["fails", "fails"]

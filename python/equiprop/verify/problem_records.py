@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import numpy as np
 
+from equiprop.arrays import Array
 from equiprop.costs import Cost
 from equiprop.energies import OwnModel
 from equiprop.model_interface import Model
@@ -60,21 +61,35 @@ def reading(where: str) -> Iterator[None]:
         ) from error
 
 
+class _Inputs(NamedTuple):
+    """The inputs of the checks."""
+
+    model: Model
+    x: Array
+    y: Any
+    cost: Cost
+    solver: FreeSolver
+
+
 def encode_problem(problem: Problem) -> ProblemRecord:
     """Return model, samples, cost and solver as JSON.
 
     A model that the user wrote is stored by the import path and the source hash of its class, and by its
     attributes; arrays that are views of its parameters stay views.
     """
-    model, parameters = problem.model, np.ascontiguousarray(problem.model.parameters)
+    return _encode(_Inputs(problem.model, problem.x, problem.y, problem.cost, problem.solver))
+
+
+def _encode(inputs: _Inputs) -> ProblemRecord:
+    parameters = np.ascontiguousarray(inputs.model.parameters)
     return {
-        "model": _encode_model(model),
+        "model": _encode_model(inputs.model),
         "parameters": encode_array(parameters),
         "parameters_sha256": hashlib.sha256(parameters.tobytes()).hexdigest(),
-        "x": encode_array(problem.x),
-        "y": encode_array(np.asarray(problem.y)),
-        "cost": encode(problem.cost),
-        "solver": encode(problem.solver),
+        "x": encode_array(inputs.x),
+        "y": encode_array(np.asarray(inputs.y)),
+        "cost": encode(inputs.cost),
+        "solver": encode(inputs.solver),
     }
 
 
@@ -84,6 +99,15 @@ def _encode_model(model: Model) -> dict[str, JSON]:
     attributes = {name: value for name, value in vars(model).items() if name != "parameters"}
     shared = model.parameters if model.parameters.flags.c_contiguous else None
     return cast("dict[str, JSON]", encode_attributes(model, attributes, shared))
+
+
+def encoded_again(stored: Mapping[str, Any], name: str) -> ProblemRecord:
+    """Return the record of a problem after it was decoded; it is equal unless the content was damaged.
+
+    The computations of a check may change attributes of a model, such as counters and caches. This record is
+    of the model before them.
+    """
+    return _encode(_decode(stored, name))
 
 
 def decode_problem(stored: Mapping[str, Any], name: str) -> Problem:
@@ -101,17 +125,20 @@ def decode_problem(stored: Mapping[str, Any], name: str) -> Problem:
     ValueError
         If the content is damaged, or a class of the user cannot be found or has changed.
     """
+    inputs = _decode(stored, name)
+    with reading(f"{name}, problem"):
+        return prepare("replay", *inputs)
 
+
+def _decode(stored: Mapping[str, Any], name: str) -> _Inputs:
     def part(key: str, read: Callable[[Any], T]) -> T:
         with reading(f"{name}, problem, {key}"):
             return read(stored[key])
 
     parameters = part("parameters", decode_array)
     model = part("model", lambda entry: _decode_model(entry, parameters))
-    cost, solver = part("cost", _cost), part("solver", _solver)
     x, y = part("x", decode_array), part("y", decode_array)
-    with reading(f"{name}, problem"):
-        return prepare("replay", model, x, y, cost, solver)
+    return _Inputs(model, x, y, part("cost", _cost), part("solver", _solver))
 
 
 def _decode_model(stored: Mapping[str, Any], parameters: Any) -> Model:

@@ -17,7 +17,7 @@ from equiprop.verify.comparison import differences
 from equiprop.verify.encoding import decode
 from equiprop.verify.fingerprints import KEY, Alteration, alterations
 from equiprop.verify.problem import Problem
-from equiprop.verify.problem_records import decode_problem, reading
+from equiprop.verify.problem_records import decode_problem, encoded_again, reading
 from equiprop.verify.recorded import MEASURED, rebuilt
 from equiprop.verify.schema import faults
 from equiprop.verify.verdict import Verdict
@@ -126,9 +126,13 @@ def replay(path: str | PathLike[str]) -> Replay:
     recorded = _read(path)
     altered = tuple(alterations(recorded))
     _refuse_other_inputs(altered, path)
-    cases = tuple(_repeat(case) for case in recorded["cases"])
+    cases = tuple(map(_repeat, recorded["cases"]))
     certificate = Certificate(cases, recorded["repeat_with"])
-    repeated = json.loads(json.dumps(certificate.as_dict()))
+    content = certificate.as_dict()
+    for case, old in zip(content["cases"], recorded["cases"], strict=True):
+        if old["problem"] is not None:
+            case["problem"] = encoded_again(old["problem"], old["network"])
+    repeated = json.loads(json.dumps(content))
     found = tuple(differences(_findings(recorded), _findings(repeated)))
     claims = [claim for case in recorded["cases"] for claim in case["claims"]]
     return Replay(

@@ -54,12 +54,15 @@ class Clock:
         timer = threading.Timer(max(0.0, self.limit - (time.monotonic() - self._start)), self._send)
         self._running, self._sent, self._received = True, False, False
         signal.signal(signal.SIGINT, lambda number, frame: self._receive(kept, number, frame))
-        timer.start()
         try:
-            yield
+            try:
+                timer.start()
+                yield
+            finally:
+                with self._lock:  # the last point at which the handler can raise
+                    self._running = False
         finally:
-            with self._lock:
-                self._running = False
+            self._running = False
             timer.cancel()
             while self._sent and not self._received:  # the handler has still to run
                 time.sleep(1e-3)
