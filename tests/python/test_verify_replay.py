@@ -14,6 +14,7 @@ import pytest
 from equiprop import verify
 from equiprop.verify.comparison import differences
 from equiprop.verify.encoding import decode, encode
+from equiprop.verify.fingerprints import fingerprints
 from equiprop.verify.suite import examine
 from networks import chain, inputs, labels
 
@@ -266,6 +267,31 @@ def test_files_that_are_no_certificates_are_refused(content: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"equiprop-certificate-3"', '"equiprop-certificate-2"', "its format is 'equiprop-certificate-2'"),
+        ('"passed": true', '"passed": NaN', "NaN is not a finite number"),
+        ('"passed": true', '"passed": 1e999', "1e999 is not a finite number"),
+        ('"passed": true', f'"passed": {"9" * 5000}', "is a whole number of 5000 digits"),
+        ('"passed": true', '"passed": true, "passed": true', "the entry 'passed' occurs twice"),
+        ('"passed": true', '"passed": "yes"', "passed is true or false, and not 'yes'"),
+        ('"note": ""', '"note": 3', "cases[0].claims[0].rows[0].note is text, and not 3"),
+        ('"not_claimed": {', '"surprise": {', "cases[0].not_claimed is missing"),
+        ('"low": null', '"low": []', "claims[0].rows[0].low is a number or text or null, and not []"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_refused_by_what_is_wrong(
+    old: str, new: str, words: str, small: Path, tmp_path: Path
+) -> None:
+    text = small.read_text()
+    assert old in text
+    (tmp_path / "bad.json").write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=r"\[replay\] The file is a certificate") as caught:
+        verify.replay(tmp_path / "bad.json")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         lambda case: case["problem"].pop("x"),
@@ -286,6 +312,7 @@ def test_files_that_are_no_certificates_are_refused(content: str, tmp_path: Path
 def test_damaged_certificates_are_refused_with_a_sentence(damage: Any, small: Path, tmp_path: Path) -> None:
     stored = json.loads(small.read_text())
     damage(stored["cases"][0])
+    stored["sha256"] = fingerprints(stored)
     (tmp_path / "damaged.json").write_text(json.dumps(stored))
     with pytest.raises(ValueError, match=r"^\[\w+\] .* Received "):
         verify.replay(tmp_path / "damaged.json")
