@@ -283,18 +283,36 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
 
 @pictures.register
 def _(verdict: Verdict) -> Iterator[Picture]:
-    yield Picture(verdict.claim, lambda axes=None: margins(verdict, axes))
+    caption = "A dot is a figure of the claim, and the bars are its limits: no dot may be beyond its bar."
+    yield Picture(verdict.claim, lambda axes=None: margins(verdict, axes), caption)
 
 
 @pictures.register
 def _(report: EquivalenceReport) -> Iterator[Picture]:
-    yield Picture("EqProp and RBP at every step", lambda axes=None, units=6: theorem(report, units, axes))
-    yield Picture("Difference at every step", lambda axes=None: step_errors(report, axes))
+    yield Picture(
+        "EqProp and RBP at every step",
+        lambda axes=None, units=6: theorem(report, units, axes),
+        "The error derivatives of RBP (lines) and minus the temporal derivatives of EqProp (dots) for the "
+        "most active units of the first sample: every dot has to lie on its line. The largest difference of "
+        f"all units, samples and parameters is {report.max_relative_error:.1e} of the largest derivative.",
+    )
+    yield Picture(
+        "Difference at every step",
+        lambda axes=None: step_errors(report, axes),
+        "The largest relative difference in each layer and in all parameters: every curve has to stay below "
+        f"the dashed line, the tolerance of {report.tolerance:g}. Values near 1e-16 are rounding errors.",
+    )
 
 
 @pictures.register
 def _(report: OrdersReport) -> Iterator[Picture]:
-    yield Picture("Bias of a finite nudging", lambda axes=None: orders(report, axes))
+    yield Picture(
+        "Bias of a finite nudging",
+        lambda axes=None: orders(report, axes),
+        "The error of the gradient of each nudging against beta: the lines have to be straight, with slope 1 "
+        "for one-sided and 2 for centered nudging, until they reach rounding errors. Beyond the radius of "
+        "convergence, the dashed line, there is no expansion in beta.",
+    )
 
 
 def save(axes: Any, path: Any) -> None:

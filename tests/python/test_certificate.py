@@ -14,6 +14,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop import verify
+from equiprop.cli.command import main
 from equiprop.verify.suite import CLAIMS, examine
 from networks import Valley, chain, inputs, labels
 
@@ -109,9 +110,29 @@ def test_a_page_needs_nothing_and_shows_the_figures(saved: Path) -> None:
     assert parsed.pictures == 5  # two of the theorem for each integrator, and the orders
     for words in ("Verified.", "prefers-color-scheme: dark", "@media print", "HopfieldNetwork(4-6-3"):
         assert words in text
-    assert text.index("Verified.") < text.index("<figure") < text.index("<h3>Claims")
+    assert text.index("Verified.") < text.index(">Claims<") < text.index(">Contents<") < text.index("<figure")
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+    targets = re.findall(r'<a [^>]*href="#([^"]+)"', text)
+    assert len(targets) > 12
+    assert set(targets) <= set(ids)
+
+
+def test_a_page_tells_what_its_pictures_show_and_when_it_was_made(
+    certificate: verify.Certificate, saved: Path
+) -> None:
+    text = (saved / "report.html").read_text()
+    assert f'<time datetime="{certificate.date}">' in text
+    pictures = re.findall(
+        r"<figure><svg role=\"img\" aria-label=\"([^\"]+)\".*?<figcaption>(.*?)</", text, re.S
+    )
+    assert len(pictures) == 5
+    for label, caption in pictures:
+        assert caption.removeprefix("<strong>") in label
+        assert "has to" in label or "have to" in label
+    for case in certificate.cases:
+        for name in case.skipped:
+            assert f"{name}: not claimed, " in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -132,6 +153,59 @@ def test_a_browser_shows_the_same_figures(saved: Path, scheme: str, tmp_path: Pa
     corner = pixels[-40:, :10].mean()
     assert (corner < 0.3) == (scheme == "dark")
     assert pixels.std() > 0.05  # the picture is not empty
+
+
+@pytest.fixture(scope="module")
+def default_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of the command without options, with nine models and all claims."""
+    path = tmp_path_factory.mktemp("default") / "report.html"
+    assert main(["verify", "--report", str(path)]) == 0
+    return path
+
+
+def browse(page: Path, folder: Path, *options: str, fragment: str = "") -> str:
+    """Return the document that Chromium shows after it has loaded a page."""
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", *options]
+    command += ["--dump-dom", page.as_uri() + fragment]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_default_page_is_short_and_as_narrow_as_a_telephone(default_page: Path, tmp_path: Path) -> None:
+    frames = "".join(
+        f'<iframe src="{default_page.name}" style="border:0;width:{width}px;height:800px"></iframe>'
+        for width in (1280, 400, 320)
+    )
+    measure = (
+        "onload=()=>document.title=[...document.querySelectorAll('iframe')].map(f=>f.contentDocument)"
+        ".map(d=>[d.documentElement.scrollWidth,d.documentElement.scrollHeight]).join()"
+    )
+    frame = default_page.with_name("frame.html")
+    frame.write_text(f"<script>{measure}</script>{frames}")
+    shown = browse(frame, tmp_path, "--allow-file-access-from-files", "--virtual-time-budget=9000")
+    found = re.search(r"<title>(.*?)</title>", shown)
+    assert found is not None
+    sizes = [int(n) for n in found[1].split(",")]
+    assert sizes[1] <= 10 * 800
+    assert all(shown <= width for shown, width in zip(sizes[::2], (1280, 400, 320), strict=True))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_mark_leads_to_its_claim_and_opens_the_fold(default_page: Path, tmp_path: Path) -> None:
+    assert "<details open" not in browse(default_page, tmp_path)
+    shown = browse(default_page, tmp_path, fragment="#model-2-limit")
+    assert len(re.findall("<details open", shown)) == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_summary_is_printed_on_one_page(default_page: Path, tmp_path: Path) -> None:
+    """A page break follows the first section, which takes one page."""
+    text = default_page.read_text()
+    summary = tmp_path / "summary.html"
+    summary.write_text(text[: text.index("<main>")] + "</body></html>")
+    browse(summary, tmp_path, f"--print-to-pdf={tmp_path / 'summary.pdf'}", "--no-pdf-header-footer")
+    assert b"/Count 1\n" in (tmp_path / "summary.pdf").read_bytes()
 
 
 def test_the_json_holds_every_figure_and_what_the_pictures_show(
@@ -164,16 +238,13 @@ def test_without_a_claim_nothing_is_verified(tmp_path: Path) -> None:
     assert certificate.verdict == "No claim was checked, on 1 model."
 
 
-def test_models_of_ones_own_are_certified_but_need_their_code(tmp_path: Path) -> None:
+def test_models_of_ones_own_are_certified(tmp_path: Path) -> None:
     report = verify.limit(Valley(), X, Y)
     assert report.passed
     report.save(tmp_path / "own.json")
     report.save(tmp_path / "own.html")
     assert "Verified." in (tmp_path / "own.html").read_text()
-    with pytest.raises(
-        ValueError, match=r"\[replay\] A HopfieldNetwork can be replayed; a user's own model cannot"
-    ):
-        verify.replay(tmp_path / "own.json")
+    assert verify.replay(tmp_path / "own.json").identical
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,7 @@ WITHOUT_EFFECT = [
     "verify --replay report.json | --claims limit",
     "verify --replay report.json | --steps 7",
     "verify --replay report.json | --step-size 0.1",
+    "verify --replay report.json | --time-limit 9.5",
     "verify --replay report.json | --model model",
     "verify --replay report.json | --layers 3 4 2",
     "verify --replay report.json | --activation tanh",

@@ -99,7 +99,8 @@ def test_a_changed_recording_in_a_certificate_is_found(problem: verify.Problem, 
     content = json.loads(path.read_text())
     content["cases"][0]["claims"][0]["settings"]["noise"] = 2e-3
     path.write_text(json.dumps(content))
-    assert not verify.replay(path).identical
+    with pytest.raises(ValueError, match=r"traces, settings, noise: changed after"):
+        verify.replay(path)
 
 
 def test_the_page_shows_the_test(problem: verify.Problem, tmp_path: Path) -> None:

@@ -92,5 +92,7 @@ def exit_status(error: KeyboardInterrupt) -> int:
 
 
 def reason(error: KeyboardInterrupt) -> str:
-    """Return the reason of the end as a word or a sentence without a dot."""
-    return str(error) if isinstance(error, Terminated) else "interrupted"
+    """Return the reason of the end as a word, with what the command had finished, without a dot."""
+    word = str(error) if isinstance(error, Terminated) else "interrupted"
+    texts = [text for text in error.args if isinstance(text, str) and text != word]
+    return ": ".join([word, *texts])

@@ -21,11 +21,13 @@ GROUPS = MappingProxyType(
 
 
 def lines_of(case: Case) -> Iterator[str]:
-    """Yield a line for each group of claims that were checked, and all figures of claims that do not hold."""
+    """Yield a line for each group of claims that were checked, the claims left out, and those that fail."""
     for group, names in GROUPS.items():
         reports = [report for report in case.reports if report.name in names]
         if reports:
             yield f"    {group:<11} {_summary(reports)}"
+    for name, reason in case.left_out.items():
+        yield f"    {name}: left out, {reason}"
     for report in case.reports:
         if not report.passed:
             yield from (f"    {line}" for line in str(report).splitlines())

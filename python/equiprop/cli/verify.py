@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,9 @@ from equiprop.models import HopfieldNetwork
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.problem import prepare
 from equiprop.verify.replay import replay
-from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
+from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples, seconds
 from equiprop.verify.verdict import Report
+from equiprop.verify.watch import Clock
 
 #: The claims that have the settings --steps and --step-size.
 _PROCESSES = ("equality", "runge-kutta")
@@ -63,6 +65,9 @@ def add_verify(command: argparse.ArgumentParser, options: Options) -> None:
         _PROCESS_CLAIMS,
         type=float,
         help="step size of both second phases (default: 0.3, or less if that is not stable)",
+    )
+    options.add(
+        "--time-limit", type=float, metavar="SECONDS", help="leave out claims that have not ended by then"
     )
     _add_problem(options)
     options.section("output", _NEW)
@@ -120,14 +125,14 @@ def run_verify(options: argparse.Namespace) -> int:
     check_claims(claims)
     _check_outputs(options)
     model = load_network(options.model) if options.model else None
-    samples = _samples(options)
-    cases = []
+    samples, clock = _samples(options), Clock(seconds(options.time_limit, "verify"))
+    cases, progress = [], sys.stderr.isatty() and not options.json
     for net in networks(model, options.layers, options.activation, options.potential, options.seed):
         problem = prepare("verify", net, *samples(net), COSTS[options.cost](), None)
         _say(options, problem.model)
         settings = {"steps": options.steps, "step_size": options.step_size}
         each = {name: settings for name in _PROCESSES}
-        cases.append(examine(problem, claims, each, partial(_show, options)))
+        cases.append(examine(problem, claims, each, partial(_show, options), progress, clock))
         _say_short(options, cases[-1])
     certificate = Certificate(tuple(cases), _repeating(options))
     for path in options.report or ():

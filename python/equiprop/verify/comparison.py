@@ -11,7 +11,7 @@ from typing import Any, Final
 #: Keys whose value names an object in a list.
 _NAMING_KEYS = ("network", "claim", "label")
 #: Keys that the text of a path omits, because the names before and after them are sufficient.
-_IMPLIED = ("cases", "claims", "rows", "value")
+_IMPLIED = ("cases", "claims", "rows")
 
 _ABSENT: Final = object()
 _SHORT = reprlib.Repr()
@@ -26,12 +26,24 @@ class Difference:
     ----------
     path : tuple of str
         Keys and names from the outermost structure to the entry.
-    text : str
-        The path and both values in words.
+    values : str
+        Both values in words.
     """
 
     path: tuple[str, ...]
-    text: str
+    values: str
+
+    @property
+    def where(self) -> str:
+        """The path in words."""
+        path = self.path[:-1] if self.is_figure else self.path
+        parts = [part for part in path[:-1] if part not in _IMPLIED]
+        return ", ".join([*parts, *path[-1:]]) or "the certificate"
+
+    @property
+    def text(self) -> str:
+        """The path and both values in words."""
+        return f"{self.where}: {self.values}"
 
     @property
     def is_figure(self) -> bool:
@@ -94,11 +106,10 @@ def _same(recorded: Any, repeated: Any) -> bool:
 
 
 def _difference(path: tuple[str, ...], recorded: Any, repeated: Any) -> Difference:
-    where = ", ".join(part for part in path if part not in _IMPLIED) or "the certificate"
     if recorded is _ABSENT:
-        text = f"{where}: not in the file, is {_SHORT.repr(repeated)}"
+        values = f"not in the file, is {_SHORT.repr(repeated)}"
     elif repeated is _ABSENT:
-        text = f"{where}: only in the file, was {_SHORT.repr(recorded)}"
+        values = f"only in the file, was {_SHORT.repr(recorded)}"
     else:
-        text = f"{where}: was {_SHORT.repr(recorded)}, is {_SHORT.repr(repeated)}"
-    return Difference(path, text)
+        values = f"was {_SHORT.repr(recorded)}, is {_SHORT.repr(repeated)}"
+    return Difference(path, values)

@@ -1,9 +1,7 @@
-"""Certificates as HTML pages without scripts or external files, for light and dark screens and for print."""
+"""Certificates as HTML pages without scripts or external files: a summary of one page, then folded claims."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -12,108 +10,175 @@ import numpy as np
 
 from equiprop.config import config
 from equiprop.verify.certificate import Case, Certificate
+from equiprop.verify.claims import CLAIMS
+from equiprop.verify.style import STYLE
+from equiprop.verify.svg import figure
 from equiprop.verify.verdict import Row, Verdict
 
-#: Colours of the pictures, which the page replaces by its variables.
-_SERIES = [f"#a0b0c{k:x}" for k in range(8)]
-_COLOURS = {
-    **{colour: f"var(--series{k})" for k, colour in enumerate(_SERIES)},
-    "#000000": "var(--ink)",
-    "#b3b3b3": "var(--faint)",
-    "#cccccc": "var(--faint)",
+#: The verdict on all models in words.
+_WORDS = {"holds": "Verified", "fails": "Not verified", "incomplete": "Incomplete"}
+#: Marks of the verdicts in the table of claims.
+_MARKS = {
+    "holds": "&#10003;",
+    "fails": "&#10007;",
+    "inconclusive": "?",
+    "left out": "&hellip;",
+    "not claimed": "&ndash;",
 }
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2128; --paper: #ffffff; --faint: #b9c0c8; --card: #f4f6f8;
-  --good: #116329; --bad: #b3261e; --series0: #0b62b8; --series1: #c2500a; --series2: #22763b;
-  --series3: #b3261e; --series4: #7a3db8; --series5: #80572e; --series6: #b0387f; --series7: #4d5660; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ed; --paper: #14181d; --faint: #58616c;
-  --card: #1e242b; --good: #6fd08c; --bad: #ff8a80; --series0: #6cb2f5; --series1: #f5a262;
-  --series2: #6fd08c; --series3: #ff8a80; --series4: #c79bf0; --series5: #d0a878; --series6: #f08cc4;
-  --series7: #aab4bf; } }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
-.verdict { border-left: .4rem solid var(--good); background: var(--card); padding: .8rem 1.2rem; }
-.verdict.fails { border-color: var(--bad); } .verdict strong { color: var(--good); }
-.verdict.fails strong { color: var(--bad); }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; flex: 1 1 26rem; max-width: 30rem; } figure svg { width: 100%; height: auto; }
-figure svg, figure svg text { fill: var(--ink); }
-figcaption { font-size: .9rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--faint);
-  vertical-align: top; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.holds { color: var(--good); } .fails { color: var(--bad); }
-.verdict.fails, .verdict.holds { color: var(--ink); }
-ul.advice { border-left: .3rem solid var(--bad); margin: .5rem 0; padding: .3rem 1rem .3rem 2rem; }
-code { font-size: .9em; overflow-wrap: anywhere; }
-@media print { :root { --ink: #000; --paper: #fff; --faint: #999; --card: #fff; --good: #000; --bad: #000;
-  --series0: #0b62b8; --series1: #c2500a; --series2: #22763b; --series3: #b3261e; --series4: #7a3db8;
-  --series5: #80572e; --series6: #b0387f; --series7: #4d5660; }
-  body { max-width: none; padding: 0; } figure, tr, .verdict { break-inside: avoid; } }
-"""
+_LEGEND = (
+    "A number is that of a model. &#10003; holds, &#10007; fails, ? inconclusive, &hellip; left out, "
+    "&ndash; not claimed, because it does not apply. A mark leads to the figures of its claim."
+)
 
 
 def page(certificate: Certificate) -> str:
     """Return the certificate as an HTML page (extra ``plot``)."""
-    state = "holds" if certificate.passed else "fails"
-    word = "Verified" if certificate.passed else "Not verified"
-    reports = [report for case in certificate.cases for report in case.reports]
-    telling = sorted(reports, key=lambda report: (report.passed, report.claim != "equality"))
+    several = len(certificate.cases) > 1
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{word}: equiprop certificate</title><style>{_STYLE}</style></head><body>",
-        f'<header class="verdict {state}"><h1><strong>{word}.</strong> {escape(certificate.verdict)}</h1>',
-        f"<p>{escape(telling[0].summary) if telling else ''}</p></header>",
+        f"<title>{_WORDS[certificate.outcome]}: equiprop certificate</title>",
+        f"<style>{STYLE}</style></head><body>",
+        '<section aria-label="Summary">',
+        *_header(certificate),
+        *_troubles(certificate),
+        *_claims(certificate),
+        *_contents(certificate),
+        "</section><main>",
     ]
-    for number, case in enumerate(certificate.cases):
-        parts += _case(case, number, len(certificate.cases) > 1)
-    parts += [
-        "<h2>How to repeat this verification</h2>",
-        f"<p><code>{escape(certificate.command)}</code></p>",
-        *_environment(),
-    ]
+    for number, case in enumerate(certificate.cases, 1):
+        parts += _case(case, number, several)
+    parts += [*_repeating(certificate), "</main>"]
     return "\n".join([*parts, "</body></html>", ""])
 
 
-def _case(case: Case, number: int, named: bool) -> Iterator[str]:
-    mark = "holds" if case.passed else "fails"
-    heading = escape(case.name) if named else f"Network: {escape(case.name)}"
-    yield f'<section><h2>{heading} <span class="{mark}">{mark}</span></h2>'
-    yield f'<div class="pictures">{"".join(_pictures(case, number))}</div>'
-    yield '<h3>Claims</h3><div class="wide"><table>'
-    yield "<tr><th>claim</th><th>verdict</th><th>statement</th></tr>"
-    for report in case.reports:
-        state, text = "holds" if report.passed else "fails", escape(report.statement)
-        cells = f'<td class="{state}">{report.outcome}</td><td>{text}</td>'
-        yield f"<tr><td>{escape(report.name)}</td>{cells}</tr>"
-    for name, reason in case.skipped.items():
-        yield f"<tr><td>{escape(name)}</td><td>not claimed</td><td>{escape(reason)}</td></tr>"
-    yield "</table></div>"
-    for report in case.reports:
-        yield from _report(report)
+def _header(certificate: Certificate) -> Iterator[str]:
+    outcome = certificate.outcome
+    shown = certificate.date.replace("T", " ").replace("+00:00", " UTC")
+    yield f'<header class="verdict {outcome}">'
+    yield (
+        f'<h1><strong class="{outcome}">{_WORDS[outcome]}.</strong> {escape(certificate.verdict)}</h1>'
+        f'<p>equiprop {escape(str(config()["version"]))}, <time datetime="{escape(certificate.date)}">'
+        f"{escape(shown)}</time></p></header>"
+    )
+
+
+def _troubles(certificate: Certificate, most: int = 4) -> Iterator[str]:
+    """Yield the first claims that do not hold, each with the first sentence of advice."""
+    failed = [
+        (number, report)
+        for number, case in enumerate(certificate.cases, 1)
+        for report in case.reports
+        if not report.passed
+    ]
+    if not failed:
+        return
+    yield '<h2>What does not hold</h2><ul class="advice">'
+    for number, report in failed[:most]:
+        text = next(iter(report.all_advice()), report.statement)
+        yield f'<li><a href="#{_anchor(number, report.name)}">{escape(report.name)}</a>: {escape(text)}</li>'
+    if len(failed) > most:
+        yield f"<li>and {len(failed) - most} more, which the table shows</li>"
+    yield "</ul>"
+
+
+def _claims(certificate: Certificate) -> Iterator[str]:
+    """Yield the table of all claims, with a mark for each model."""
+    reports = [report for case in certificate.cases for report in case.reports]
+    statements = {report.name: report.statement for report in reports}
+    unchecked = {name: reason for case in certificate.cases for name, reason in case.unchecked.items()}
+    statements = unchecked | statements
+    several = len(certificate.cases) > 1
+    kind = "claims several" if several else "claims"
+    yield f'<h2>Claims</h2><table class="{kind}"><thead><tr><th scope="col">claim</th>'
+    yield f'<th scope="col">{"models" if several else "verdict"}</th>'
+    yield '<th scope="col" class="statement">statement</th></tr></thead><tbody>'
+    for name in sorted(statements, key=lambda name: [*CLAIMS, name].index(name)):
+        marks = " ".join(_mark(case, k, name, several) for k, case in enumerate(certificate.cases, 1))
+        yield f'<tr><th scope="row">{escape(name)}</th><td class="marks">{marks}</td>'
+        yield f'<td class="statement">{escape(statements[name])}</td></tr>'
+    yield "</tbody></table>"
+    if several:
+        yield f'<p class="quiet">{_LEGEND}</p>'
+
+
+def _mark(case: Case, number: int, name: str, several: bool) -> str:
+    """Return the mark of a claim on a model, or nothing if the claim was not asked for."""
+    report = next((report for report in case.reports if report.name == name), None)
+    if report is None and name not in case.unchecked:
+        return ""
+    if report is not None:
+        outcome, target = report.outcome, _anchor(number, name)
+    else:
+        outcome, target = ("left out" if name in case.left_out else "not claimed"), f"model-{number}"
+    label = escape(f"model {number}, {name}: {outcome}", quote=True)
+    css = outcome.replace(" ", "-")
+    text = f"{number}&#8288;{_MARKS[outcome]}" if several else f"{_MARKS[outcome]} {outcome}"
+    return f'<a class="mark {css}" href="#{target}" aria-label="{label}" title="{label}">{text}</a>'
+
+
+def _contents(certificate: Certificate) -> Iterator[str]:
+    yield '<nav aria-label="Contents"><h2>Contents</h2><ol class="contents">'
+    for number, case in enumerate(certificate.cases, 1):
+        held = sum(report.passed for report in case.reports)
+        count = f"{held} of {len(case.reports)} claims hold"
+        yield f'<li><a href="#model-{number}">{escape(case.name)}</a> <span class="quiet">{count}</span></li>'
+    yield '</ol><a href="#repeat">How to repeat this verification</a></nav>'
+
+
+def _case(case: Case, number: int, several: bool) -> Iterator[str]:
+    heading = f"{number}. {escape(case.name)}" if several else escape(case.name)
+    outcome = f'<span class="{case.outcome}">{case.outcome}</span>'
+    yield f'<section><h2 id="model-{number}">{heading} {outcome}</h2>'
     if case.problem is not None:
-        yield f"<p>{len(case.problem.x)} samples, cost {escape(type(case.problem.cost).__name__)}, "
-        yield f"fixed point by {escape(repr(case.problem.solver))}.</p>"
+        samples = "1 sample" if len(case.problem.x) == 1 else f"{len(case.problem.x)} samples"
+        cost, solver = type(case.problem.cost).__name__, repr(case.problem.solver)
+        yield f'<p class="quiet">{samples}, cost {escape(cost)}, fixed point by {escape(solver)}</p>'
+    for report in case.reports:
+        shown = not report.passed or (not several and report.name == "equality")
+        yield from _report(report, _anchor(number, report.name), shown)
+    for name, reason in case.unchecked.items():
+        yield f'<p class="quiet">{escape(name)}: {escape(reason)}</p>'
     yield "</section>"
 
 
-def _report(report: Verdict) -> Iterator[str]:
-    yield f"<h3>{escape(report.name)}</h3>"
+def _anchor(number: int, name: str) -> str:
+    return f"model-{number}-{escape(name, quote=True)}"
+
+
+def _report(report: Verdict, anchor: str, shown: bool) -> Iterator[str]:
+    """Yield a claim with its figures; the anchor is inside the fold, so that a link to it opens the fold."""
+    yield f"<details{' open' if shown else ''}><summary><b>{escape(report.name)}</b> "
+    yield f'<span class="{report.outcome}">{report.outcome}</span>'
+    yield f'<span class="quiet">{escape(_telling(report))}</span></summary>'
+    yield f'<div id="{anchor}"><p>{escape(report.statement)}</p>'
     if report.all_advice():
         yield '<ul class="advice">'
         yield from (f"<li>{escape(sentence)}</li>" for sentence in report.all_advice())
         yield "</ul>"
-    yield '<div class="wide"><table class="figures">'
-    yield "<tr><th>figure</th><th>value</th><th>limit</th><th></th></tr>"
+    if report.series():
+        pictures = enumerate(report.pictures(), 1)
+        drawn = [figure(picture, f"{anchor}-picture{k}-") for k, picture in pictures]
+        yield f'<div class="pictures">{"".join(drawn)}</div>'
+    yield '<div class="wide"><table class="figures"><thead><tr><th scope="col">figure</th>'
+    yield '<th scope="col">value</th><th scope="col">limit</th><th scope="col">verdict</th></tr></thead>'
+    yield "<tbody>"
     yield from map(_row, report.rows)
-    yield "</table></div>"
+    yield "</tbody></table></div>"
     settings = ", ".join(f"{name} = {_setting(value)}" for name, value in report.settings.items())
-    yield f"<p><small>{escape(settings)}</small></p>"
+    yield f'<p class="quiet">Settings: {escape(settings) or "none"}</p></div></details>'
+
+
+def _telling(report: Verdict) -> str:
+    """Return the first figure outside its limits, or that which uses most of its limit."""
+    judged = [row for row in report.rows if row.judged]
+    failed = [row for row in judged if not row.passed]
+    upper = [row for row in judged if row.low is None and row.high]
+    if failed or upper:
+        row = failed[0] if failed else max(upper, key=lambda row: row.value / (row.high or 1.0))
+        return f"{row.label}: {row.value:.2g}, limit {row.limit}"
+    return f"{len(judged)} figures within their limits" if judged else ""
 
 
 def _setting(value: Any) -> str:
@@ -132,58 +197,11 @@ def _row(row: Row) -> str:
     )
 
 
-def _environment() -> Iterator[str]:
-    yield '<div class="wide"><table>'
-    yield from (
-        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in config().items()
-    )
-    yield "</table></div>"
-
-
-def _pictures(case: Case, number: int) -> Iterator[str]:
-    """Yield the pictures of the claims that have data to draw; the other claims have tables only."""
-    k = 0
-    for report in case.reports:
-        if not report.series():
-            continue
-        for title, draw in report.pictures():
-            k += 1
-            picture = _svg(draw, f"picture{number}-{k}-")
-            yield f"<figure>{picture}<figcaption>{escape(title)}</figcaption></figure>"
-
-
-def _svg(draw: Any, prefix: str) -> str:
-    """Return a picture as SVG in the colours of the page; `prefix` makes its ids unique."""
-    try:
-        import cycler
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "[save] A .html certificate needs matplotlib, which is not installed. Install it with "
-            "pip install 'equiprop[plot]', or save a .json certificate."
-        ) from error
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "equiprop",
-        "axes.prop_cycle": cycler.cycler(color=_SERIES),
-        "font.family": "sans-serif",
-        "legend.framealpha": 0,
-        "savefig.transparent": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.facecolor": "none",
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        draw(figure.subplots())
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
-    svg = svg.replace("url(#", f"url(#{prefix}")
-    for colour, variable in _COLOURS.items():
-        svg = svg.replace(colour, variable)
-    return svg
+def _repeating(certificate: Certificate) -> Iterator[str]:
+    """Yield the command that repeats the verification, and the folded environment."""
+    yield '<section><h2 id="repeat">How to repeat this verification</h2>'
+    yield f"<p><code>{escape(certificate.command)}</code></p>"
+    yield "<details><summary><b>Environment</b></summary><div><table>"
+    for name, value in config().items():
+        yield f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>'
+    yield "</table></div></details></section>"

@@ -16,6 +16,7 @@ from equiprop.solvers import FreeSolver
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.verdict import JSON, Report, Row
+from equiprop.verify.watch import tracked
 
 _BETAS = (*(0.5 / 2 ** (k / 2) for k in range(12)), *(2.0**-k for k in range(7, 18)))
 _POINTS = (2, 4, 8, 16)
@@ -110,9 +111,9 @@ def orders(
     reference = implicit_gradient(problem)
     circles = list(points) if problem.model.holomorphic else []
     expected: dict[str, float] = {"one_sided": 1, "centered": 2, **{f"holomorphic {n}": n for n in circles}}
-    errors = {
-        name: np.array([_error(problem, reference, _rule(name, beta)) for beta in betas]) for name in expected
-    }
+    pairs = [(name, beta) for name in expected for beta in betas]
+    found = [_error(problem, reference, _rule(name, beta)) for name, beta in tracked(pairs)]
+    errors = dict(zip(expected, np.reshape(found, (len(expected), len(betas))), strict=True))
     noise = _NOISE / np.array(betas)
     slopes = {name: slope for name, e in errors.items() if (slope := _slope(betas, e, noise)) is not None}
     rows = [_row(name, order, slopes) for name, order in expected.items()]

@@ -13,6 +13,7 @@ from equiprop.linear_solvers import GMRES
 from equiprop.solvers import relaxed
 from equiprop.verify.problem import Problem
 from equiprop.verify.spectrum import DENSE, dense_hessian
+from equiprop.verify.watch import tracked
 
 
 def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
@@ -55,7 +56,7 @@ def central_differences(
 ) -> NDArray[np.float64]:
     """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for i in `chosen`; theta is restored."""
     slopes = np.empty(len(chosen))
-    for k, i in enumerate(chosen):
+    for k, i in tracked(list(enumerate(chosen))):
         kept = theta[i]
         try:
             theta[i] = kept + step

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from equiprop.config import config
-from equiprop.verify.certificate import FORMAT, Case, Certificate
+from equiprop.verify.certificate import FORMAT, Case, Certificate, CertificateRecord
 from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
-from equiprop.verify.encoding import decode, decode_problem
+from equiprop.verify.encoding import decode
+from equiprop.verify.fingerprints import KEY, Alteration, alterations
+from equiprop.verify.problem import Problem
+from equiprop.verify.problem_records import decode_problem, encoded_again, reading
+from equiprop.verify.recorded import MEASURED, rebuilt
+from equiprop.verify.schema import faults
+from equiprop.verify.verdict import Verdict
 
-#: Entries of a certificate that may differ, because they describe where and how it was made.
-_CIRCUMSTANCES = ("environment", "repeat_with")
+#: Entries that may differ between two certificates, because they describe where and when each was made. Their
+#: digests, and those of all other entries, show whether they were changed afterwards.
+_CIRCUMSTANCES = ("date", "environment", "repeat_with", KEY)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,9 @@ class Replay:
     ----------
     certificate : Certificate
         The repeated checks.
+    alterations : tuple of str
+        Sentences on every entry that was changed, removed or added after the certificate was written, as the
+        digests in the file show.
     differences : tuple of str
         Texts on every entry of the file that is missing, added, or not equal in every bit: claims, rows,
         limits, verdicts, settings, samples, parameters and their SHA-256.
@@ -36,33 +47,55 @@ class Replay:
         Number of figures in the file, which are the values of all rows.
     changed_figures : int
         Number of figures that are not equal in every bit.
+    measured : int
+        Number of claims on devices, whose verdicts were computed again from the figures in the file.
     """
 
     certificate: Certificate
+    alterations: tuple[str, ...]
     differences: tuple[str, ...]
     environment: Mapping[str, tuple[Any, Any]]
     compared: int
     changed_figures: int
+    measured: int = 0
 
     @property
     def identical(self) -> bool:
-        """True if the content of the file equals that of the repeated checks in every bit."""
-        return not self.differences
+        """True if the file is as it was written, and equals the repeated checks in every bit."""
+        return not self.differences and not self.alterations
 
     def __str__(self) -> str:
-        if self.identical:
-            return f"replayed: all {self.compared} figures are equal in every bit"
-        others = len(self.differences) - self.changed_figures
-        counts = [f"{self.changed_figures} of {self.compared} figures differ"]
-        counts += [f"{others} other entries differ"] if others else []
-        lines = [f"replayed: {', '.join(counts)}", *self.differences[:20]]
-        lines += [f"and {len(self.differences) - 20} more"] if len(self.differences) > 20 else []
-        lines += [f"{name} was {old}, is {new}" for name, (old, new) in self.environment.items()]
+        if not self.differences:
+            lines = [f"replayed: all {self.compared} figures are equal in every bit"]
+        else:
+            others = len(self.differences) - self.changed_figures
+            counts = [f"{self.changed_figures} of {self.compared} figures differ"]
+            counts += [f"{others} other entries differ"] if others else []
+            lines = [f"replayed: {', '.join(counts)}", *_first(self.differences)]
+        if self.measured:
+            lines.append(
+                f"{self.measured} claims on devices: not measured again, but judged again by their figures"
+            )
+        if self.alterations:
+            lines += [f"{len(self.alterations)} entries were changed in the file", *_first(self.alterations)]
+        if not self.identical:
+            lines += [f"{name} was {old}, is {new}" for name, (old, new) in self.environment.items()]
         return "\n    ".join(lines)
+
+
+def _first(sentences: tuple[str, ...], most: int = 20) -> list[str]:
+    """Return at most `most` sentences, and the number of the others."""
+    rest = [f"and {len(sentences) - most} more"] if len(sentences) > most else []
+    return [*sentences[:most], *rest]
 
 
 def replay(path: str | PathLike[str]) -> Replay:
     """Repeat the checks of a saved JSON certificate, and compare all of its content bit for bit.
+
+    A model, cost or function that the user wrote is imported by the path in the file, after a comparison of
+    its source files with the hashes in the file. This runs the code of those modules: replay only
+    certificates that you trust. Claims on devices cannot be measured again: their verdicts are computed from
+    their figures, and the digests in the file show whether these were changed.
 
     Parameters
     ----------
@@ -76,7 +109,8 @@ def replay(path: str | PathLike[str]) -> Replay:
     Raises
     ------
     ValueError
-        If the file is not a certificate, is damaged, or is of a model that the user wrote.
+        If the file is not a certificate or is damaged, a model, a sample or a setting in it was changed, or
+        code that the user wrote is not found or has changed.
     OSError
         If the file cannot be read.
 
@@ -90,26 +124,36 @@ def replay(path: str | PathLike[str]) -> Replay:
     True
     """
     recorded = _read(path)
-    try:
-        cases = tuple(_repeat(case) for case in recorded["cases"])
-        compared = sum(len(claim["rows"]) for case in recorded["cases"] for claim in case["claims"])
-        environment = _changes(recorded["environment"], config())
-        certificate = Certificate(cases, str(recorded["repeat_with"]))
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        if str(error).startswith("["):
-            raise
-        raise ValueError(
-            f"[replay] A certificate contains a network, samples and figures. Received a damaged '{path}'."
-        ) from error
-    repeated = json.loads(json.dumps(certificate.as_dict()))
+    altered = tuple(alterations(recorded))
+    _refuse_other_inputs(altered, path)
+    cases = tuple(map(_repeat, recorded["cases"]))
+    certificate = Certificate(cases, recorded["repeat_with"])
+    content = certificate.as_dict()
+    for case, old in zip(content["cases"], recorded["cases"], strict=True):
+        if old["problem"] is not None:
+            case["problem"] = encoded_again(old["problem"], old["network"])
+    repeated = json.loads(json.dumps(content))
     found = tuple(differences(_findings(recorded), _findings(repeated)))
+    claims = [claim for case in recorded["cases"] for claim in case["claims"]]
     return Replay(
         certificate,
+        tuple(alteration.text for alteration in altered),
         tuple(difference.text for difference in found),
-        environment,
-        compared,
-        sum(difference.is_figure for difference in found),
+        _changes(recorded["environment"], config()),
+        compared=sum(len(claim["rows"]) for claim in claims),
+        changed_figures=sum(difference.is_figure for difference in found),
+        measured=sum(claim["claim"] in MEASURED for claim in claims),
     )
+
+
+def _refuse_other_inputs(altered: Sequence[Alteration], path: str | PathLike[str]) -> None:
+    """Raise ValueError if a model, a sample or a setting is not the recorded one."""
+    texts = tuple(alteration.text for alteration in altered if alteration.of_input)
+    if texts:
+        raise ValueError(
+            f"[replay] The models, samples and settings of a certificate are those that were checked. "
+            f"Received '{path}': {'; '.join(_first(texts, 5))}."
+        )
 
 
 def _findings(certificate: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,36 +168,97 @@ def _changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> dict[st
 
 def _repeat(case: Mapping[str, Any]) -> Case:
     """Run the claims of a stored case again, with its problem and settings."""
-    unknown = [name for name in _names(case) if name not in REPEATED]
-    unknown += [name for name in case["not_claimed"] if name not in CLAIMS]
-    if unknown:
-        raise ValueError(f"[replay] A claim is one of {', '.join(REPEATED)}. Received {unknown[0]!r}.")
-    problem = decode_problem(case["problem"], case["network"])
-    reports = tuple(
-        REPEATED[claim["claim"]].check(problem, **{name: decode(v) for name, v in claim["settings"].items()})
-        for claim in case["claims"]
-    )
+    _refuse_unknown_claims(case)
+    problem = None if case["problem"] is None else decode_problem(case["problem"], case["network"])
+    reports = tuple(_checked_again(claim, problem, case["network"]) for claim in case["claims"])
+    if problem is None:
+        return Case(None, reports)
     reasons = {name: CLAIMS[name].excluded(problem) for name in case["not_claimed"]}
-    return Case(problem, reports, {name: reason for name, reason in reasons.items() if reason is not None})
+    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
+    checked = {claim["claim"] for claim in case["claims"]} | set(skipped)
+    left_out = {name: reason for name, reason in case["left_out"].items() if name not in checked}
+    return Case(problem, reports, skipped, left_out)
 
 
-def _names(case: Mapping[str, Any]) -> list[Any]:
-    return [claim["claim"] for claim in case["claims"]]
+def _refuse_unknown_claims(case: Mapping[str, Any]) -> None:
+    known = {"claims": MEASURED if case["problem"] is None else REPEATED}
+    names = {
+        "claims": [claim["claim"] for claim in case["claims"]],
+        "not_claimed": list(case["not_claimed"]),
+        "left_out": list(case["left_out"]),
+    }
+    for key, found in names.items():
+        among = known.get(key, CLAIMS)
+        for name in found:
+            if name not in among:
+                raise ValueError(
+                    f"[replay] A claim is one of {', '.join(among)}. "
+                    f"Received {name!r} in {case['network']}, {key}."
+                )
+
+
+def _checked_again(claim: Mapping[str, Any], problem: Problem | None, network: str) -> Verdict:
+    with reading(f"{network}, {claim['claim']}"):
+        if problem is None:
+            return rebuilt(claim)
+    settings = {}
+    for name, value in claim["settings"].items():
+        with reading(f"{network}, {claim['claim']}, settings, {name}"):
+            settings[name] = decode(value)
+    with reading(f"{network}, {claim['claim']}, settings"):
+        return REPEATED[claim["claim"]].check(problem, **settings)
 
 
 def _read(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the content of a file after a comparison with the form of a certificate."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise type(error)(f"[replay] cannot read '{path}': {error.strerror or error}.") from error
-    except UnicodeDecodeError:
-        text = ""
-    recorded: Any = None
+    except UnicodeDecodeError as error:
+        raise _no_certificate(path, "it is not UTF-8 text") from error
     try:
-        recorded = json.loads(text)
-        complete = recorded["format"] == FORMAT and isinstance(recorded["cases"], list)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        complete = False
-    if not complete:
-        raise ValueError(f"[replay] The file is a certificate saved as JSON ({FORMAT}). Received '{path}'.")
-    return dict(recorded)
+        recorded = json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite, parse_int=_integer
+        )
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _no_certificate(path, reason) from error
+    if not isinstance(recorded, dict) or "format" not in recorded:
+        raise _no_certificate(path, "it has no entry 'format'")
+    if recorded["format"] != FORMAT:
+        raise _no_certificate(
+            path, f"its format is {recorded['format']!r}; certify again with this version of equiprop"
+        )
+    fault = next(faults(CertificateRecord, recorded), None)
+    if fault is not None:
+        raise _no_certificate(path, fault)
+    return recorded
+
+
+def _no_certificate(path: str | PathLike[str], reason: str) -> ValueError:
+    return ValueError(
+        f"[replay] The file is a certificate saved as JSON ({FORMAT}). Received '{path}': {reason}."
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the entry {twice!r} occurs twice in an object")
+    return content
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"{text[:12]}... is a whole number of {len(text)} digits")
+    return int(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -9,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.checks import whole
+from equiprop.checks import real, require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
-from equiprop.progress import progress_bar
 from equiprop.solvers import FreeSolver
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.equivalence import equivalence
+from equiprop.verify.frugal import frugal
 from equiprop.verify.limit import limit
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import Report
+from equiprop.verify.watch import Clock, TimeUp, progress_lines
 
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
@@ -32,10 +34,12 @@ def examine(
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     show: Callable[[Report], None] = lambda _: None,
     progress: bool = False,
+    clock: Clock | None = None,
 ) -> Case:
     """Check claims on one problem, and call `show` with each report.
 
-    For a model without an energy, the claims `equality` and `limit` use ``symmetrize=True``.
+    For a model without an energy, the claims `equality` and `limit` use ``symmetrize=True``. Large models
+    that a user wrote are checked with the settings of `frugal`.
 
     Parameters
     ----------
@@ -47,21 +51,51 @@ def examine(
     show : callable
         Function of a report.
     progress : bool
-        Show a progress bar of the claims on stderr (extra ``progress``).
+        Show a line for each claim on stderr.
+    clock : Clock, optional
+        Claims that have not ended when its time is up are left out.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C; its text names the claims that were finished.
     """
-    reports, skipped = [], {}
-    for name in progress_bar(claims, "verify", progress, "claim"):
-        claim = CLAIMS[name]
-        reason = claim.excluded(problem)
+    clock = Clock(None) if clock is None else clock
+    reports: list[Report] = []
+    skipped, left_out, cheap = {}, {}, frugal(problem)
+    for name in claims:
+        reason = CLAIMS[name].excluded(problem)
         if reason is not None:
             skipped[name] = reason
-            continue
-        options = {**claim.settings, **settings.get(name, {})}
-        if not problem.model.conservative and claim.check in (equivalence, limit):
-            options = {"symmetrize": True, **options}
-        reports.append(claim.check(problem, **options))
-        show(reports[-1])
-    return Case(problem, tuple(reports), skipped)
+        elif clock.up:
+            left_out[name] = f"because the time limit of {clock.limit:g} s was reached before it began"
+        else:
+            options = {**cheap.get(name, {}), **settings.get(name, {})}
+            try:
+                with progress_lines(name, progress) as end, clock.running():
+                    reports.append(_check(problem, name, options))
+                    end(reports[-1].outcome)
+            except TimeUp:
+                left_out[name] = f"because the time limit of {clock.limit:g} s was reached while it ran"
+                continue
+            except KeyboardInterrupt as error:
+                error.args = (*error.args, _progress_of(name, reports))
+                raise
+            show(reports[-1])
+    return Case(problem, tuple(reports), skipped, left_out)
+
+
+def _check(problem: Problem, name: str, settings: Mapping[str, Any]) -> Report:
+    claim = CLAIMS[name]
+    options = {**claim.settings, **settings}
+    if not problem.model.conservative and claim.check in (equivalence, limit):
+        options = {"symmetrize": True, **options}
+    return claim.check(problem, **options)
+
+
+def _progress_of(name: str, reports: Sequence[Report]) -> str:
+    finished = ", ".join(f"{report.name} ({report.outcome})" for report in reports) or "none"
+    return f"[verify] interrupted in the claim {name}; finished claims: {finished}"
 
 
 def certify(
@@ -72,11 +106,15 @@ def certify(
     claims: Sequence[str] = tuple(CLAIMS),
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
     progress: bool = False,
 ) -> Certificate:
     """Check every claim that applies to a model, and return the certificate.
 
-    Ctrl-C ends the checks; the parameters of the model are then as they were.
+    Ctrl-C ends the checks; the parameters of the model are then as they were, and the text of the
+    KeyboardInterrupt names the claims that were finished. For large models that a user wrote, most claims
+    take fewer steps, betas and differences, so that a model in NumPy with 1000 units takes about a minute;
+    the certificate contains these settings.
 
     Parameters
     ----------
@@ -88,8 +126,11 @@ def certify(
     cost : SquaredError, CrossEntropy or LayerCosts
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
+    time_limit : float, positive, optional
+        Seconds for all claims, after the free phase. A claim that runs at the limit is stopped, in the main
+        thread, and left out with those that follow. The certificate names them, and has not passed.
     progress : bool
-        Show a progress bar of the claims on stderr (extra ``progress``).
+        Show on stderr a line for each claim, and the remaining time of its loops.
 
     Returns
     -------
@@ -109,7 +150,18 @@ def certify(
     True
     """
     check_claims(claims)
-    return Certificate((examine(prepare("certify", model, x, y, cost, solver), claims, progress=progress),))
+    limit = seconds(time_limit, "certify")
+    problem = prepare("certify", model, x, y, cost, solver)
+    return Certificate((examine(problem, claims, progress=progress, clock=Clock(limit)),))
+
+
+def seconds(time_limit: float | None, where: str) -> float | None:
+    """Return a limit of time; raise ValueError if it is not positive."""
+    if time_limit is None:
+        return None
+    limit = real(time_limit, where, "time_limit")
+    require(0 < limit < math.inf, where, "time_limit is a positive number of seconds", time_limit)
+    return limit
 
 
 def check_claims(claims: Sequence[str]) -> None:

@@ -98,10 +98,20 @@ class Row:
 
 
 class Picture(NamedTuple):
-    """A picture of a check: its title, and a function that draws it on matplotlib axes and returns them."""
+    """A picture of a check.
+
+    Attributes
+    ----------
+    title : str
+    draw : callable
+        Function that draws it on matplotlib axes and returns them.
+    caption : str
+        What to see in it.
+    """
 
     title: str
     draw: Callable[..., Any]
+    caption: str
 
 
 @dataclass(frozen=True, kw_only=True)

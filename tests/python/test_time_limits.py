@@ -1,0 +1,230 @@
+"""Time limits, interrupts and progress of certificates: what was left out or finished is said everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import equiprop as eq
+import numpy as np
+import pytest
+from commands import run
+from equiprop import verify
+from equiprop.cli.command import main
+from equiprop.verify.frugal import frugal
+from equiprop.verify.watch import Clock, TimeUp, progress_lines, tracked
+from networks import Valley, chain, inputs, labels
+
+X, Y = np.array([[0.5, -1.0]]), np.array([[0.3, -0.2]])
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Handle SIGINT, which programs in the background of a shell ignore."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, kept) is signal.default_int_handler
+
+
+class Slow(Valley):
+    """A model whose gradient takes 1 ms, and that can send SIGINT at one of its calls."""
+
+    calls, end = 0, -1
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls == self.end:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(1e-3)
+        return super().gradient(x, s)
+
+
+def test_what_the_time_did_not_suffice_for_is_left_out_and_said(tmp_path: Path) -> None:
+    model = Slow()
+    kept = model.parameters.copy()
+    began = time.monotonic()
+    certificate = verify.certify(model, X, Y, claims=["limit", "gradients", "orders"], time_limit=0.6)
+    assert time.monotonic() - began < 5
+    np.testing.assert_array_equal(model.parameters, kept)
+    (case,) = certificate.cases
+    assert [report.name for report in case.reports] == ["limit"]
+    assert case.left_out == {
+        "gradients": "because the time limit of 0.6 s was reached while it ran",
+        "orders": "because the time limit of 0.6 s was reached before it began",
+    }
+    assert not certificate.passed
+    assert certificate.outcome == "incomplete"
+    assert "All 1 claims that were checked hold, on 1 model. 2 claims were left out" in certificate.verdict
+    assert "gradients: left out, because the time limit" in str(certificate)
+    assert "INCOMPLETE" in str(certificate)
+    certificate.save(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["passed"] is False
+    replayed = verify.replay(tmp_path / "report.json")
+    assert replayed.identical, str(replayed)
+    assert not replayed.certificate.passed
+    certificate.save(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Incomplete." in page
+    assert "Verified." not in page
+    assert "gradients: left out, because the time limit" in page
+
+
+def test_a_computation_in_the_core_ends_at_the_limit() -> None:
+    net = chain(60, 200, 10)
+    x, y = inputs(net, 20), labels(net, 20)
+    problem = verify.prepare("test", net, x, y, eq.SquaredError(), None)
+    began = time.monotonic()
+    with pytest.raises(TimeUp), Clock(0.2).running():
+        verify.equivalence(problem, steps=200_000)
+    assert time.monotonic() - began < 2
+
+
+def test_a_clock_leaves_no_trace() -> None:
+    """A limit at the end of the block neither fires later nor takes an interrupt of the user for its own."""
+    for limit in np.linspace(1e-3, 6e-3, 60):
+        clock = Clock(limit)
+        try:
+            with clock.running():
+                time.sleep(3e-3)
+        except TimeUp:
+            assert clock.up
+        time.sleep(1e-3)
+    with pytest.raises(KeyboardInterrupt), Clock(60).running():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_other_threads_stop_between_claims() -> None:
+    results: list[verify.Certificate] = []
+
+    def work() -> None:
+        results.append(verify.certify(Slow(), X, Y, claims=["gradients", "limit"], time_limit=0.1))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert set(results[0].cases[0].left_out) == {"limit"}
+
+
+def test_an_interrupt_says_which_claims_were_finished(capsys: Any, tmp_path: Path) -> None:
+    model = Slow()
+    model.end = 900
+    with pytest.raises(KeyboardInterrupt, match=r"in the claim gradients; finished claims: limit \(holds\)"):
+        verify.certify(model, X, Y, claims=["limit", "gradients"])
+    threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT)).start()
+    words = ["verify", "--layers", "100", "300", "10", "--samples", "50", "--activation", "tanh"]
+    words += ["--claims", "limit", "equality", "--steps", "10000000"]
+    report = tmp_path / "report.json"
+    assert main([*words, "--report", str(report)]) == 130
+    error = capsys.readouterr().err
+    assert error.startswith("equiprop verify: interrupted: [verify] interrupted in the claim")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_it_left_out(capsys: Any) -> None:
+    words = ["verify", "--layers", 3, 4, 2, "--activation", "tanh", "--time-limit", 1e-6]
+    text = run(capsys, *words, "--claims", "limit", status=1)
+    assert "limit: left out, because the time limit of 1e-06 s was reached before it began" in text
+    assert text.endswith("No claim was checked, on 1 model. 1 claim was left out: the time was up.\n")
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, np.nan, np.inf])
+def test_a_limit_is_positive(limit: float) -> None:
+    with pytest.raises(ValueError, match=r"\[certify\] time_limit is a positive number .* Received"):
+        verify.certify(Valley(), X, Y, time_limit=limit)
+
+
+def test_loops_show_the_remaining_time(capsys: Any) -> None:
+    with progress_lines("orders", True) as end:
+        for _ in tracked(range(4)):
+            time.sleep(0.3)
+        end("holds")
+    error = capsys.readouterr().err
+    assert re.match(r"\rorders: \.\.\.\rorders: \d of 4, about \d s left in this loop", error)
+    assert error.split("\r")[-1].startswith("orders: holds, ")
+    assert error.endswith("\n")
+
+
+class Large(eq.Energy):
+    """E = |s|^2 / 2 - r W r / 2 - x U r with r = tanh(s): a dense Hopfield energy in NumPy."""
+
+    def __init__(self, units: int) -> None:
+        random = np.random.default_rng(0)
+        weights = 0.3 / np.sqrt(units) * random.normal(size=(units, units))
+        drive = 0.3 * random.normal(size=(units, 10))
+        super().__init__(units, 10, np.concatenate([weights.ravel(), drive.ravel()]), num_inputs=10)
+
+    @property
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        at = self.num_units**2
+        return (
+            self.parameters[:at].reshape(self.num_units, -1),
+            self.parameters[at:].reshape(self.num_units, -1),
+        )
+
+    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        weights, drive = self.matrices
+        r = np.tanh(s)
+        return (s**2 / 2 - (r @ weights) * r / 2 - (x @ drive.T) * r).sum(axis=1)
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        weights, drive = self.matrices
+        r = np.tanh(s)
+        return s - (1 - r**2) * ((r @ weights + r @ weights.T) / 2 + x @ drive.T)
+
+    def parameter_gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        r = np.tanh(s)
+        return np.concatenate([-(r.T @ r / 2).ravel(), -(r.T @ x).ravel()])
+
+
+class Counting(Large):
+    calls = 0
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        return super().gradient(x, s)
+
+
+def test_large_models_in_python_are_checked_with_less_work(tmp_path: Path) -> None:
+    """The number of gradients is a tenth of that with the settings of small models."""
+    model, x = Counting(320), np.random.default_rng(1).normal(size=(1, 10))
+    certificate = verify.certify(model, x, 0.1 * x)
+    assert certificate.passed, str(certificate)
+    assert model.calls < 25_000
+    (case,) = certificate.cases
+    assert case.problem is not None
+    assert set(frugal(case.problem)) <= set(verify.CLAIMS)
+    equality = next(report for report in case.reports if report.name == "equality")
+    assert equality.settings["steps"] == 30
+    assert frugal(verify.prepare("test", Valley(), X, Y, eq.SquaredError(), None)) == {}
+
+
+class FlippedBlock(Large):
+    def parameter_gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        slopes = super().parameter_gradient(x, s)
+        slopes[self.num_units**2 :] *= -1
+        return slopes
+
+
+class ScaledGradient(Large):
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return 1.001 * super().gradient(x, s)
+
+
+class Skewed(Large):
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        weights, drive = self.matrices
+        r = np.tanh(s)
+        return s - (1 - r**2) * (r @ weights + x @ drive.T)
+
+
+@pytest.mark.parametrize("kind", [FlippedBlock, ScaledGradient, Skewed])
+def test_less_work_finds_the_faults_of_large_models(kind: type[Large]) -> None:
+    x = np.random.default_rng(1).normal(size=(1, 10))
+    certificate = verify.certify(kind(320), x, 0.1 * x, claims=["derivatives", "gradients"])
+    assert [report.outcome for report in certificate.cases[0].reports] == ["fails", "fails"]
