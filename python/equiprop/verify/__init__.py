@@ -5,6 +5,7 @@ verdict, and advice if a claim does not hold. `certify` runs all claims. The fun
 precision, on a copy of the network if it is in single precision.
 """
 
+from equiprop.black_box import BlackBox as BlackBox
 from equiprop.verify import saving as saving
 from equiprop.verify.asymmetry import AsymmetryReport as AsymmetryReport
 from equiprop.verify.asymmetry import asymmetry as asymmetry
@@ -17,7 +18,6 @@ from equiprop.verify.certificate import Certificate as Certificate
 from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.derivatives import DerivativesReport as DerivativesReport
 from equiprop.verify.derivatives import derivatives as derivatives
-from equiprop.verify.device import BlackBox as BlackBox
 from equiprop.verify.diagnosis import Diagnosis as Diagnosis
 from equiprop.verify.diagnosis import diagnose as diagnose
 from equiprop.verify.discrete_time import DiscreteTimeReport as DiscreteTimeReport

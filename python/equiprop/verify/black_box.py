@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.black_box import BlackBox
 from equiprop.checks import real, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.verify.device import BlackBox, Compared, Measured, bind
+from equiprop.verify.device import Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
 from equiprop.verify.reference import spread
 from equiprop.verify.verdict import Row, Verdict
