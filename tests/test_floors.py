@@ -117,6 +117,7 @@ PYTHON_FLOORS = [
         "verify.asymmetry",
         "verify.unconverged",
         "verify.recordings",
+        "verify.recording_files",
         "verify.noise",
         "verify.evidence",
         "verify.trace_causes",

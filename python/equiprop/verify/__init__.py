@@ -36,6 +36,8 @@ from equiprop.verify.problem import prepare as prepare
 from equiprop.verify.processes import Process as Process
 from equiprop.verify.projected_cost import ProjectedCostReport as ProjectedCostReport
 from equiprop.verify.projected_cost import projected_cost as projected_cost
+from equiprop.verify.recording_files import read_recordings as read_recordings
+from equiprop.verify.recording_files import write_recordings as write_recordings
 from equiprop.verify.reference import finite_differences as finite_differences
 from equiprop.verify.reference import implicit_gradient as implicit_gradient
 from equiprop.verify.replay import Replay as Replay
