@@ -125,6 +125,8 @@ PYTHON_FLOORS = [
         "verify.traces",
         "verify.device",
         "verify.device_causes",
+        "verify.best_beta",
+        "verify.noisy_black_box",
         "verify.black_box",
     ],
     ["verify.claims", "verify.encoding", "plotting"],

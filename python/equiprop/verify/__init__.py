@@ -9,6 +9,8 @@ from equiprop.black_box import BlackBox as BlackBox
 from equiprop.verify import saving as saving
 from equiprop.verify.asymmetry import AsymmetryReport as AsymmetryReport
 from equiprop.verify.asymmetry import asymmetry as asymmetry
+from equiprop.verify.best_beta import BestBeta as BestBeta
+from equiprop.verify.best_beta import best_beta as best_beta
 from equiprop.verify.black_box import BlackBoxReport as BlackBoxReport
 from equiprop.verify.black_box import black_box as black_box
 from equiprop.verify.bounded import BoundedReport as BoundedReport

@@ -44,9 +44,9 @@ class Measured:
         last = self.trajectory(beta)[-1]
         return float(self.bound.value(np.ascontiguousarray(last[:, -self.box.num_outputs :])).mean())
 
-    def mean_cost(self, beta: float) -> float:
-        """Return the mean of C(s^b) over b in [-beta, beta]."""
-        nodes, weights = np.polynomial.legendre.leggauss(8)
+    def mean_cost(self, beta: float, points: int = 8) -> float:
+        """Return the mean of C(s^b) over b in [-beta, beta], by a Gauss rule."""
+        nodes, weights = np.polynomial.legendre.leggauss(points)
         return float(sum(w * self.cost(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
 
     def derivatives(

@@ -117,8 +117,9 @@ def write_recordings(
         tables.append(table[~np.isnan(table[:, 4:]).all(axis=1)])
     whole = np.concatenate(tables)
     if file.suffix == ".npz":
-        columns = {name: whole[:, k] for k, name in enumerate(_KEYS)}
-        np.savez(file, step_size=step_size, **columns, **{"outputs" if outputs else "states": whole[:, 4:]})
+        arrays: dict[str, Any] = {name: whole[:, k] for k, name in enumerate(_KEYS)}
+        arrays["outputs" if outputs else "states"] = whole[:, 4:]
+        np.savez(file, step_size=step_size, **arrays)
         return
     names = [f"{'o' if outputs else 's'}{k}" for k in range(whole.shape[1] - 4)]
     with file.open("w", newline="") as stream:
