@@ -69,7 +69,7 @@ def black_box(
     Centered EqProp at a finite beta is the exact gradient of the mean of C(s^b) over b in [-beta, beta]. The
     function computes the mean with eight Gauss-Legendre points, and its gradient by five-point differences in
     each parameter. With `repeats`, it tests the slopes of the cost along two directions statistically, for
-    devices with noise (docs/verification.md). Source: Scellier et al. (2023).
+    devices with noise (docs/recordings.md). Source: Scellier et al. (2023).
 
     Parameters
     ----------
@@ -107,18 +107,29 @@ def black_box(
     if repeats is None:
         fixed = _STEP if step is None else step
         return _compare(measured, spread(len(box.parameters), most), beta, fixed, tolerance, settings)
+    return _judge(measured, beta, step, most, repeats, significance, settings)
+
+
+def _judge(
+    measured: Measured,
+    beta: float,
+    step: float | None,
+    directions: int,
+    repeats: int,
+    significance: float,
+    settings: Mapping[str, Any],
+) -> BlackBoxReport:
+    """Return the report on a device with noise."""
     repeats = whole(repeats, "black_box", "repeats", 3)
     significance = real(significance, "black_box", "significance")
     require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
-    judged = judge_device(measured, beta, step, repeats, significance, most)
-    slopes = [(part.predicted.mean(), part.measured.mean()) for part in judged.slopes]
-    estimate, differences = np.array(slopes).T
+    judged = judge_device(measured, beta, step, repeats, significance, directions)
     return BlackBoxReport(
         settings={**settings, "repeats": repeats, "significance": significance},
         rows=judged.rows,
         advice=judged.advice,
-        estimate=estimate,
-        differences=differences,
+        estimate=np.array([slope.predicted.mean() for slope in judged.slopes]),
+        differences=np.array([slope.measured.mean() for slope in judged.slopes]),
     )
 
 

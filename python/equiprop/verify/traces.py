@@ -60,7 +60,7 @@ def traces(
 ) -> TracesReport:
     """Compare recorded nudged phases, exact or with measurement noise, with the flow of the model.
 
-    Recordings with noise are judged by statistical tests (docs/verification.md). If they pass, but would not
+    Recordings with noise are judged by statistical tests (docs/recordings.md). If they pass, but would not
     show a device that does not respond to the nudge either, the report does not pass and is `inconclusive`.
 
     Parameters
@@ -72,7 +72,6 @@ def traces(
         point; state n is the state after n Euler steps. With noise, NaN is a state that was not recorded. If
         only the outputs were recorded, units are the outputs. `read_recordings` reads them from a file.
     step_size : float
-        Step size of the recording, in units of time.
     tolerance : float, optional
         Largest difference from the flow of the model that passes; 1e-9 by default, if there is no noise.
     noise : float or (units,) array, optional
