@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +143,13 @@ def test_a_hidden_unit_that_is_wrong_is_not_seen_in_the_outputs(problem: verify.
     path[:, :, 0] += 1
     assert not judged(problem, path).passed
     assert judged(problem, path[:, :, -3:]).passed
+
+
+def test_the_benchmark_of_error_rates_runs(tmp_path: Path) -> None:
+    program = Path(__file__).parents[2] / "benchmarks" / "python" / "bench_trace_errors.py"
+    options = ["--recordings", "6", "--ways", "stated", "--sizes", "1e-3", "--json", tmp_path / "rates.json"]
+    run = subprocess.run([sys.executable, program, *options], capture_output=True, text=True, check=True)
+    assert "all rates are as stated" in run.stdout
+    cells = json.loads((tmp_path / "rates.json").read_text())["cells"]
+    assert [cell["device"] for cell in cells] == ["true", "dead", "flipped", "doubled", "drift"]
+    assert [cell.get("fails", 0) for cell in cells][1:] == [6] * 4
