@@ -16,6 +16,7 @@ from equiprop.arrays import Array
 from equiprop.black_box import BlackBox
 from equiprop.checks import check_choice, check_type, real, require, whole
 from equiprop.costs import Cost, SquaredError
+from equiprop.energies import OwnModel
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.results import Status
@@ -105,8 +106,8 @@ def imperfect(
 ) -> ImperfectDevice:
     """Return a model or a black box as a device with noise, quantised parameters and mismatch.
 
-    A `Trainer` of the device updates its `parameters` in full precision. Before each relaxation they are
-    rounded, multiplied by factors that the trainer does not know, and written to the parameters of `model`.
+    A `Trainer` of the device updates its `parameters` in full precision. After each update they are rounded,
+    multiplied by factors that the trainer does not know, and written to the parameters of `model`.
 
     Parameters
     ----------
@@ -143,6 +144,9 @@ def imperfect(
     flaws = _Flaws(noise, bits, rounding, limits, mismatch, seed)
     if isinstance(model, BlackBox):
         return _device(model, model, flaws)
+    rule = "model is a HopfieldNetwork, an Energy or a BlackBox"
+    check_type(model, HopfieldNetwork | OwnModel, _WHERE, rule)
+    require(model.conservative, _WHERE, "The dynamics of the model have an energy", model)
     if isinstance(model, HopfieldNetwork):
         model = model.astype("float64")
     return _device(model, _Simulated(model, cost, solver), flaws)
@@ -156,8 +160,15 @@ def _device(model: Model | BlackBox, relaxing: BlackBox | _Simulated, flaws: _Fl
     def send(parameters: Array) -> _Floats:
         return flaws.written(parameters, model.block_slices, random)
 
+    last = [
+        np.full(len(factors), np.nan),
+        factors,
+    ]  # the parameters of the last writing, and what was written
+
     def write(parameters: Array) -> None:
-        model.parameters[:] = send(parameters) * factors
+        if not np.array_equal(parameters, last[0]):
+            last[:] = parameters.copy(), send(parameters) * factors
+        model.parameters[:] = last[1]
 
     def relax(x: Array, beta: float, y: Array) -> Array:
         states = np.asarray(relaxing.trajectory(x, beta, y)[-1:], dtype=np.float64)

@@ -285,6 +285,14 @@ def test_stochastic_rounding_is_right_on_average() -> None:
     np.testing.assert_allclose(mean[~inside], np.clip(box.parameters, -2, 2)[~inside], atol=1e-12)
 
 
+def test_the_phases_of_a_step_have_the_same_rounded_parameters() -> None:
+    box = perfect(network(), bits=3, rounding="stochastic")
+    first = eq.free_phase(box, X).state
+    np.testing.assert_array_equal(eq.free_phase(box, X).state, first)
+    box.parameters += 1e-6
+    assert np.abs(eq.free_phase(box, X).state - first).max() > 1e-3
+
+
 def test_mismatch_multiplies_what_the_device_has_and_not_what_the_trainer_has() -> None:
     net = network()
     box = perfect(net, mismatch=0.2, seed=7)
@@ -319,6 +327,13 @@ def test_a_wrapped_black_box_is_the_black_box() -> None:
 def test_bad_imperfections_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         eq.imperfect(network(), **options)
+
+
+def test_only_models_with_an_energy_are_devices() -> None:
+    with pytest.raises(TypeError, match="model is a HopfieldNetwork, an Energy or a BlackBox"):
+        eq.imperfect("network")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="have an energy"):
+        eq.imperfect(network().variant(feedback="separate"))
 
 
 def test_a_diverged_simulation_is_refused() -> None:
