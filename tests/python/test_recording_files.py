@@ -138,6 +138,19 @@ def test_recordings_of_the_outputs_alone(size: float, problem: verify.Problem, t
     assert verify.replay(tmp_path / "outputs.json").identical
 
 
+def test_the_noise_of_each_output_may_be_stated(problem: verify.Problem, tmp_path: Path) -> None:
+    sizes = np.array([1e-4, 1e-3, 1e-2])
+    recorded = relax(problem)[:, :, -3:] + sizes * np.random.default_rng(4).normal(size=(51, 1, 3))
+    report = judged(problem, recorded, noise=sizes)
+    assert report.passed, str(report)
+    assert report["noise"] == pytest.approx(np.sqrt(np.mean(sizes**2)))
+    assert not judged(problem, recorded, noise=sizes[::-1]).passed
+    report.save(tmp_path / "outputs.json")
+    assert verify.replay(tmp_path / "outputs.json").identical
+    with pytest.raises(ValueError, match="for each of the 3 units"):
+        judged(problem, recorded, noise=np.ones(9))
+
+
 def test_a_hidden_unit_that_is_wrong_is_not_seen_in_the_outputs(problem: verify.Problem) -> None:
     path = relax(problem)
     path[:, :, 0] += 1

@@ -126,8 +126,12 @@ class _Compared:
             "Either noise or tolerance is given",
             f"noise {noise} and tolerance {tolerance}",
         )
-        size = None if noise is None else checked_size(noise, self.problem.state.shape[1])
-        rows, advice = self.judged(tolerance, size, significance)
+        first = self.recordings.first
+        size = None if noise is None else checked_size(noise, self.problem.state.shape[1] - first)
+        whole = size
+        if first and isinstance(size, np.ndarray):  # units that were not recorded do not count
+            whole = np.concatenate([np.full(first, np.sqrt(np.mean(size**2))), size])
+        rows, advice = self.judged(tolerance, whole, significance)
         if self.recordings.outputs_only:
             rows = (_outputs(self.problem), *rows)
         settings = {
