@@ -122,8 +122,8 @@ class _Probe:
         else:
             count = int(np.ceil((needed / limit) ** 2))
             text += (
-                f"and the limit is {limit:.1e}. Use tolerance={needed:.1e}, average about {count:.1e} "
-                "relaxations, or use repeats=8, which judges by statistics."
+                f"and the limit is {limit:.1e}. Use tolerance={needed:.1e}, or average about {count:.1e} "
+                "relaxations; repeats=8 judges by statistics instead."
             )
         return _Noise(text, explains)
 
