@@ -8,6 +8,7 @@ every step of the second phase (Scellier & Bengio 2019). `equiprop.verify` check
 
 from equiprop import _extension as _extension
 from equiprop import _threadpool as _threadpool
+from equiprop import contrasts as contrasts
 from equiprop import data as data
 from equiprop import networks as networks
 from equiprop import optimizers as optimizers
@@ -18,6 +19,7 @@ from equiprop._core import num_threads as num_threads
 from equiprop.activations import ACTIVATIONS as ACTIVATIONS
 from equiprop.activations import Activation as Activation
 from equiprop.activations import activation as activation
+from equiprop.black_box import BlackBox as BlackBox
 from equiprop.checkpoint import load as load
 from equiprop.checkpoint import save as save
 from equiprop.checkpointing import Checkpoint as Checkpoint
@@ -48,6 +50,8 @@ from equiprop.gradients import backpropagation_through_time as backpropagation_t
 from equiprop.gradients import equilibrium_propagation as equilibrium_propagation
 from equiprop.gradients import recurrent_backpropagation as recurrent_backpropagation
 from equiprop.history import Epoch as Epoch
+from equiprop.imperfect import ImperfectDevice as ImperfectDevice
+from equiprop.imperfect import imperfect as imperfect
 from equiprop.layers import Layer as Layer
 from equiprop.linear_solvers import GMRES as GMRES
 from equiprop.linear_solvers import ConjugateGradient as ConjugateGradient

@@ -15,6 +15,7 @@ import numpy as np
 
 from equiprop.arrays import Array
 from equiprop.averaging import Average
+from equiprop.black_box import BlackBox
 from equiprop.checks import check_type, real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
@@ -78,6 +79,12 @@ def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[s
     TypeError
         If a part of the trainer, which may be the model, is not of this library.
     """
+    if isinstance(trainer.model, BlackBox):
+        raise TypeError(
+            f"[{where}] The model of a saved Trainer is a HopfieldNetwork. Received a BlackBox, whose "
+            "functions no file holds. Use numpy.save(path, box.parameters), and box.parameters[:] = "
+            "numpy.load(path)."
+        )
     if type(trainer.model) not in (HopfieldNetwork, DeviceNetwork):
         raise TypeError(
             f"[{where}] The model of a saved Trainer is a HopfieldNetwork. Received model of class "

@@ -9,6 +9,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import as_codes_or_targets, as_contiguous
+from equiprop.black_box import BlackBox
 from equiprop.clipping import Clipping
 from equiprop.core_sinks import CoreSinks
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
@@ -67,7 +68,7 @@ class Stepper:
         """Take a step on inputs x and targets y; raise PhaseDivergence if a sample diverged."""
         s = settings
         options = self._options.of(s.second_phase, s.model, s.solver, s.number)
-        if options is None:
+        if options is None or isinstance(s.model, BlackBox):
             return self._by_own_phase(s, x, y, sample_weight)
         return self._in_core(s, x, y, sample_weight, options)
 

@@ -22,6 +22,7 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
 from equiprop.cuda import check_supported
 from equiprop.dataset import Dataset
+from equiprop.device_training import check_device
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
@@ -54,7 +55,7 @@ class Trainer(Starter):
 
     Parameters
     ----------
-    model : HopfieldNetwork, Energy or VectorField
+    model : HopfieldNetwork, Energy, VectorField or BlackBox
     second_phase : EquilibriumPropagation, RecurrentBackpropagation or another `SecondPhase`
         Method that computes the gradient.
     optimizer : SGD, Adam or another `Optimizer`
@@ -169,6 +170,7 @@ class Trainer(Starter):
         check_parts(self.second_phase, self.optimizer, self.cost, self.schedule)
         check_callbacks(self.callbacks, self.step_callbacks)
         check_free_start(self.free_start)
+        check_device(self)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)

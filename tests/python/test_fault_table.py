@@ -129,6 +129,7 @@ def test_the_advised_tolerance_admits_a_noisy_device(fault: str) -> None:
     (match,) = [m for text in report.advice if (m := re.search(r"Use tolerance=(\S+), or", text))]
     box = Device(fault).box
     assert verify.black_box(box, device.x, device.y, max_differences=6, tolerance=float(match[1])).passed
+    assert verify.black_box(box, device.x, device.y, repeats=8).passed
 
 
 @pytest.mark.parametrize(

@@ -353,3 +353,21 @@ def test_two_causes_leave_a_rest(problem: verify.Problem) -> None:
     report = judged(problem, noisy(path, 1e-3, np.random.default_rng(18)), noise=1e-3)
     assert "explains the deviation. The nearest is: " in report.advice[0]
     assert "The rest is largest in" in report.advice[0]
+
+
+def test_the_recommended_beta_has_the_smallest_error(problem: verify.Problem) -> None:
+    """The oracle is the mean square error of S~ over -D S-bar in simulated recordings at three betas."""
+    rng, size = np.random.default_rng(26), 1e-3
+
+    def figures(beta: float) -> tuple[float, float]:
+        reports = [
+            judged(problem, {beta: noisy(relax(problem, beta), size, rng)}, noise=size) for _ in range(30)
+        ]
+        label = f"beta = {beta:g}: best beta between noise and bias of S~"
+        errors = [report[f"beta = {beta:g}: S~ over -D S-bar"] - 1 for report in reports]
+        return reports[0][label], float(np.mean(np.square(errors)))
+
+    best = round(figures(0.05)[0], 3)
+    again, least = figures(best)
+    assert again == pytest.approx(best, rel=0.1)
+    assert least < min(figures(best / 2.5)[1], figures(best * 2.5)[1])

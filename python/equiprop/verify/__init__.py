@@ -5,9 +5,12 @@ verdict, and advice if a claim does not hold. `certify` runs all claims. The fun
 precision, on a copy of the network if it is in single precision.
 """
 
+from equiprop.black_box import BlackBox as BlackBox
 from equiprop.verify import saving as saving
 from equiprop.verify.asymmetry import AsymmetryReport as AsymmetryReport
 from equiprop.verify.asymmetry import asymmetry as asymmetry
+from equiprop.verify.best_beta import BestBeta as BestBeta
+from equiprop.verify.best_beta import best_beta as best_beta
 from equiprop.verify.black_box import BlackBoxReport as BlackBoxReport
 from equiprop.verify.black_box import black_box as black_box
 from equiprop.verify.bounded import BoundedReport as BoundedReport
@@ -17,7 +20,6 @@ from equiprop.verify.certificate import Certificate as Certificate
 from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.derivatives import DerivativesReport as DerivativesReport
 from equiprop.verify.derivatives import derivatives as derivatives
-from equiprop.verify.device import BlackBox as BlackBox
 from equiprop.verify.diagnosis import Diagnosis as Diagnosis
 from equiprop.verify.diagnosis import diagnose as diagnose
 from equiprop.verify.discrete_time import DiscreteTimeReport as DiscreteTimeReport
@@ -36,6 +38,8 @@ from equiprop.verify.problem import prepare as prepare
 from equiprop.verify.processes import Process as Process
 from equiprop.verify.projected_cost import ProjectedCostReport as ProjectedCostReport
 from equiprop.verify.projected_cost import projected_cost as projected_cost
+from equiprop.verify.recording_files import read_recordings as read_recordings
+from equiprop.verify.recording_files import write_recordings as write_recordings
 from equiprop.verify.reference import finite_differences as finite_differences
 from equiprop.verify.reference import implicit_gradient as implicit_gradient
 from equiprop.verify.replay import Replay as Replay

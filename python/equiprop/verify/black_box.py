@@ -9,16 +9,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import real, whole
+from equiprop.black_box import BlackBox
+from equiprop.checks import real, require, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.verify.device import BlackBox, Compared, Measured, bind
+from equiprop.verify.device import Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
+from equiprop.verify.noisy_black_box import POWER, judge_device
 from equiprop.verify.reference import spread
 from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
 #: Smallest derivative that counts as an effect.
 _TINY = float(np.finfo(np.float64).tiny)
+#: Default step of differences without repeats.
+_STEP = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class BlackBoxReport(Verdict):
     Attributes
     ----------
     estimate, differences : (chosen,)
-        Centered EqProp, and finite differences of its surrogate, for the chosen parameters.
+        Centered EqProp, and finite differences of its surrogate, for the chosen parameters; with `repeats`,
+        along the direction of EqProp and along that of random differences.
     """
 
     claim: ClassVar[str] = "black-box"
@@ -40,6 +45,11 @@ class BlackBoxReport(Verdict):
     estimate: _Floats = field(repr=False)
     differences: _Floats = field(repr=False)
 
+    @property
+    def inconclusive(self) -> bool:
+        """True if noise explains every deviation, but would also hide a device that does not respond."""
+        return [row.label for row in self.rows if not row.passed] == [POWER]
+
 
 def black_box(
     box: BlackBox,
@@ -47,39 +57,39 @@ def black_box(
     y: Any,
     *,
     beta: float = 0.1,
-    step: float = 1e-3,
+    step: float | None = None,
     cost: Cost = SquaredError(),  # noqa: B008
     tolerance: float = 1e-5,
     max_differences: int = 16,
+    repeats: int | None = None,
+    significance: float = 0.01,
 ) -> BlackBoxReport:
     """Check EqProp on a device of which only relaxations and contrasts are known.
 
     Centered EqProp at a finite beta is the exact gradient of the mean of C(s^b) over b in [-beta, beta]. The
     function computes the mean with eight Gauss-Legendre points, and its gradient by five-point differences in
-    each parameter. The bias of beta is shown without a limit. Source: Scellier et al. (2023).
+    each parameter. With `repeats`, it tests the slopes of the cost along two directions statistically, for
+    devices with noise (docs/recordings.md). Source: Scellier et al. (2023).
 
     Parameters
     ----------
     box : BlackBox
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
-    beta, step : float, positive
-        Nudging factor, and step of the differences in units of the parameters.
+    beta : float, positive
+    step : float, positive, optional
+        Step of the differences in units of the parameters; by default 1e-3. With `repeats`, root mean square
+        of the changes of all parameters, by default that at which noise gives a slope to 3 %.
     cost : SquaredError or CrossEntropy
         The cost in the nudge of the device.
     tolerance : float
-        Limit of the errors, relative to the largest entry of the gradient; for a real device, its noise.
+        Limit of the errors, relative to the largest entry of the gradient, without `repeats`.
     max_differences : int
-        Largest number of parameters for which differences are computed; they are spread over all.
-
-    Returns
-    -------
-    BlackBoxReport
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument or a result of the device has a wrong type or shape, or is not finite.
+        Largest number of parameters, spread over all, or of random directions, for differences.
+    repeats : int, at least 3, optional
+        Number of measurements of each kind, from which standard errors are computed.
+    significance : float
+        With `repeats`, largest probability that noise makes a right device fail, or a dead one pass.
 
     Examples
     --------
@@ -91,9 +101,36 @@ def black_box(
     >>> eq.verify.black_box(box, [[1.0]], np.array([[1.0]]), tolerance=1e-3).rows[0].passed
     True
     """
-    beta, step, most = _checked(beta, step, max_differences)
+    beta, most = _checked(beta, step, max_differences)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
-    return _compare(bind(box, x, y, cost), spread(len(box.parameters), most), beta, step, tolerance, settings)
+    measured = bind(box, x, y, cost)
+    if repeats is None:
+        fixed = _STEP if step is None else step
+        return _compare(measured, spread(len(box.parameters), most), beta, fixed, tolerance, settings)
+    return _judge(measured, beta, step, most, repeats, significance, settings)
+
+
+def _judge(
+    measured: Measured,
+    beta: float,
+    step: float | None,
+    directions: int,
+    repeats: int,
+    significance: float,
+    settings: Mapping[str, Any],
+) -> BlackBoxReport:
+    """Return the report on a device with noise."""
+    repeats = whole(repeats, "black_box", "repeats", 3)
+    significance = real(significance, "black_box", "significance")
+    require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
+    judged = judge_device(measured, beta, step, repeats, significance, directions)
+    return BlackBoxReport(
+        settings={**settings, "repeats": repeats, "significance": significance},
+        rows=judged.rows,
+        advice=judged.advice,
+        estimate=np.array([slope.predicted.mean() for slope in judged.slopes]),
+        differences=np.array([slope.measured.mean() for slope in judged.slopes]),
+    )
 
 
 def _compare(
@@ -116,12 +153,12 @@ def _compare(
     )
 
 
-def _checked(beta: float, step: float, max_differences: int) -> tuple[float, float, int]:
-    beta, step = real(beta, "black_box", "beta"), real(step, "black_box", "step")
+def _checked(beta: float, step: float | None, max_differences: int) -> tuple[float, int]:
+    beta, size = real(beta, "black_box", "beta"), 1.0 if step is None else real(step, "black_box", "step")
     most = whole(max_differences, "black_box", "max_differences", 1)
-    if not (0 < beta < np.inf and 0 < step < np.inf):
+    if not (0 < beta < np.inf and 0 < size < np.inf):
         raise ValueError(f"[black_box] beta and step are positive numbers. Received {beta} and {step}.")
-    return beta, step, most
+    return beta, most
 
 
 def _rows(

@@ -1,70 +1,21 @@
-"""Devices and simulators that are known only by their relaxations, and what a check measures on them."""
+"""What a check measures on a device or a simulator that is known only by its relaxations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_numpy
+from equiprop.arrays import Array, as_array, as_targets
+from equiprop.black_box import BlackBox
 from equiprop.costs import Cost, bind_cost
 from equiprop.verify.reference import extrapolated_differences
 from equiprop.verify.verdict import Row
 
 _Floats = NDArray[np.float64]
-
-
-@dataclass
-class BlackBox:
-    """A relaxing system of which only the trajectories are known, such as a device or a simulator.
-
-    Parameters
-    ----------
-    relax : callable
-        ``relax(x, beta, y)`` returns the states (steps + 1, batch, units) of a relaxation that beta nudges
-        towards y; beta = 0 is a free phase. The last state is the fixed point; the last units are outputs.
-    contrast : callable
-        ``contrast(x, s)`` returns dE/dtheta(s), summed over the batch, (parameters,). The learning rule
-        measures it on the device, for example as -rho(s_i) rho(s_j) at each coupling.
-    parameters : (parameters,) array of float64
-        Parameters that `relax` reads; the check changes one entry at a time and restores it.
-    num_outputs : int
-        Number of outputs.
-    parameters_changed : callable, optional
-        Function that receives `parameters` before each relaxation, and sends them to the device.
-    block_slices : mapping of str to slice
-        Names for parts of the parameters.
-    """
-
-    relax: Callable[[Array, float, Array], Array]
-    contrast: Callable[[Array, Array], Array]
-    parameters: Array
-    num_outputs: int
-    parameters_changed: Callable[[Array], None] | None = None
-    block_slices: Mapping[str, slice] = field(default_factory=dict)
-
-    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
-    core: ClassVar[_core.Precision] = _core.f64
-
-    def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:
-        """Return the checked states of one relaxation, (steps + 1, batch, units)."""
-        if self.parameters_changed is not None:
-            self.parameters_changed(self.parameters)
-        states = as_array(self.relax(x, beta, y), "black_box", "relax").astype(np.float64)
-        if states.ndim != 3 or states.shape[1] != len(x) or states.shape[2] < self.num_outputs:
-            raise ValueError(
-                f"[black_box] relax returns states (steps + 1, {len(x)}, units) with at least "
-                f"{self.num_outputs} units. Received shape {states.shape}."
-            )
-        if not np.isfinite(states).all():
-            raise ValueError(
-                f"[black_box] relax returns finite states. Received nan or infinity at beta={beta:g}."
-            )
-        return states
 
 
 @dataclass(frozen=True)
@@ -82,7 +33,7 @@ class Measured:
 
     def contrast(self, state: _Floats) -> _Floats:
         """Return dE/dtheta of the last state of a relaxation, summed over the batch, (parameters,)."""
-        return np.asarray(self.box.contrast(self.x, state), dtype=np.float64)
+        return self.box.contrast_of(self.x, state)
 
     def sample(self, j: int) -> Measured:
         """Return the device with sample j alone; it has the cost of the whole batch."""
@@ -93,9 +44,9 @@ class Measured:
         last = self.trajectory(beta)[-1]
         return float(self.bound.value(np.ascontiguousarray(last[:, -self.box.num_outputs :])).mean())
 
-    def mean_cost(self, beta: float) -> float:
-        """Return the mean of C(s^b) over b in [-beta, beta]."""
-        nodes, weights = np.polynomial.legendre.leggauss(8)
+    def mean_cost(self, beta: float, points: int = 8) -> float:
+        """Return the mean of C(s^b) over b in [-beta, beta], by a Gauss rule."""
+        nodes, weights = np.polynomial.legendre.leggauss(points)
         return float(sum(w * self.cost(beta * b) for b, w in zip(nodes, weights, strict=True)) / 2)
 
     def derivatives(
@@ -120,8 +71,8 @@ class Measured:
 def bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> Measured:
     """Return the device with checked samples and a cost."""
     x = np.atleast_2d(as_array(x, "black_box", "x").astype(np.float64))
-    bound = bind_cost(cost, box, y, len(x), "black_box")  # type: ignore[arg-type]
-    return Measured(box, x, as_numpy(y, "black_box", "y"), bound)
+    bound = bind_cost(cost, box, y, len(x), "black_box")
+    return Measured(box, x, as_targets(y, box.num_outputs, box.dtype, "black_box"), bound)
 
 
 def unrest(path: _Floats) -> float:

@@ -123,7 +123,7 @@ class _Probe:
             count = int(np.ceil((needed / limit) ** 2))
             text += (
                 f"and the limit is {limit:.1e}. Use tolerance={needed:.1e}, or average about {count:.1e} "
-                "relaxations."
+                "relaxations; repeats=8 judges by statistics instead."
             )
         return _Noise(text, explains)
 

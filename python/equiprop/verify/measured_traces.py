@@ -49,7 +49,7 @@ def judge(
     level = significance / sum(map(len, tests))
     groups = [[test.row(level, noise.dof) for test in group] for group in tests]
     for part, group in zip(evidence, groups, strict=False):
-        group.append(_correlation(part))
+        group += [*_best_beta(part, velocity(part), noise), _correlation(part)]
     seen = _seen(evidence, level, significance, noise.dof)
     power = Row(POWER, seen, high=1.0, note=f"with probability {1 - significance:.4g}; dead 1, flipped 2")
     rows = (*_data(recordings, noise), *(row for group in groups for row in group), power)
@@ -89,6 +89,22 @@ def _correlation(part: Evidence) -> Row:
     return Row(
         f"beta = {part.beta:g}: correlation of the deviation between steps", part.correlation, note=note
     )
+
+
+def _best_beta(part: Evidence, velocity: Factor, noise: Noise) -> list[Row]:
+    """Return a row with the beta at which noise and bias of S~ are equal, so that their squares sum least.
+
+    The standard error of S~ falls as 1 / beta; the bias of one recording, which the flow of the model has
+    too, grows as beta. There is no row without a bias.
+    """
+    bias = abs(velocity.expected - 1)
+    if not (math.isfinite(velocity.error) and bias > 0):
+        return []
+    best = part.beta * math.sqrt(velocity.error / bias)
+    error = abs(best) * noise.error / noise.typical / 2
+    here = f"at beta = {part.beta:g} noise {velocity.error:.2g} and bias {bias:.2g}"
+    note = f"standard error {error:.2g}; {here}"
+    return [Row(f"beta = {part.beta:g}: best beta between noise and bias of S~", best, note=note)]
 
 
 def _factors(part: Evidence, velocity: Callable[[Evidence], Factor]) -> list[Factor]:

@@ -25,9 +25,22 @@ class Recordings:
     ----------
     repeats : mapping of float to (repeats, steps + 1, batch, units)
         Recorded states, with the same number of steps for every beta; NaN for states that were not recorded.
+    first : int
+        Number of the first unit that was recorded: 0, or that of the first output.
     """
 
     repeats: Mapping[float, _Floats]
+    first: int = 0
+
+    @property
+    def outputs_only(self) -> bool:
+        """True if only the outputs were recorded."""
+        return self.first > 0
+
+    @property
+    def given(self) -> Mapping[float, _Floats]:
+        """The recorded states without the units that were not recorded, by beta."""
+        return {beta: path[..., self.first :] for beta, path in self.repeats.items()}
 
     @property
     def steps(self) -> int:
@@ -59,7 +72,8 @@ class Recordings:
 def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
     """Return checked trajectories (steps + 1, batch, units) or (repeats, steps + 1, batch, units) by beta.
 
-    All are cut to the number of steps of the shortest one.
+    All are cut to the number of steps of the shortest one. If all of them have the outputs only, the other
+    units are NaN.
 
     Raises
     ------
@@ -67,19 +81,30 @@ def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
         If a trajectory has another shape or holds no numbers, or if a beta is 0 or not finite.
     """
     check_type(trajectories, Mapping, "traces", "trajectories is a mapping of beta to recorded states")
-    paths = {real(beta, "traces", "a beta"): _path(problem, path) for beta, path in trajectories.items()}
+    paths = {
+        real(beta, "traces", "a beta"): as_array(path, "traces", "a trajectory")
+        for beta, path in trajectories.items()
+    }
     betas = sorted(paths)
     if not betas or 0.0 in paths or not np.isfinite(betas).all():
         raise ValueError(
             f"[traces] Trajectories are given at one beta or more, each finite and not 0. Received {betas}."
         )
-    states = min(path.shape[1] for path in paths.values())
-    return Recordings({beta: path[:, :states] for beta, path in paths.items()})
+    units, outputs = problem.state.shape[1], problem.model.num_outputs
+    partial = outputs < units and all(path.shape[-1:] == (outputs,) for path in paths.values())
+    width = outputs if partial else units
+    checked = {beta: _checked(path, (len(problem.state), width)) for beta, path in paths.items()}
+    states = min(path.shape[1] for path in checked.values())
+    cut = {beta: path[:, :states] for beta, path in checked.items()}
+    if not partial:
+        return Recordings(cut)
+    hidden = [(0, 0), (0, 0), (0, 0), (units - outputs, 0)]
+    padded = {beta: np.pad(path, hidden, constant_values=np.nan) for beta, path in cut.items()}
+    return Recordings(padded, units - outputs)
 
 
-def _path(problem: Problem, states: Any) -> _Floats:
-    path = as_array(states, "traces", "a trajectory")
-    shape = problem.state.shape
+def _checked(path: NDArray[Any], shape: tuple[int, int]) -> _Floats:
+    """Return a trajectory as (repeats, steps + 1, batch, units); raise ValueError for another shape."""
     repeated = path[None] if path.ndim == 3 else path
     if repeated.ndim != 4 or repeated.shape[2:] != shape or repeated.shape[1] < 2 or len(repeated) == 0:
         raise ValueError(

@@ -60,7 +60,7 @@ def traces(
 ) -> TracesReport:
     """Compare recorded nudged phases, exact or with measurement noise, with the flow of the model.
 
-    Recordings with noise are judged by statistical tests (docs/verification.md). If they pass, but would not
+    Recordings with noise are judged by statistical tests (docs/recordings.md). If they pass, but would not
     show a device that does not respond to the nudge either, the report does not pass and is `inconclusive`.
 
     Parameters
@@ -69,9 +69,9 @@ def traces(
         See `equivalence`.
     trajectories : mapping of float to array
         States (steps + 1, batch, units), or (repeats, steps + 1, batch, units), by beta. State 0 is the fixed
-        point; state n is the state after n Euler steps. With noise, NaN is a state that was not recorded.
+        point; state n is the state after n Euler steps. With noise, NaN is a state that was not recorded. If
+        only the outputs were recorded, units are the outputs. `read_recordings` reads them from a file.
     step_size : float
-        Step size of the recording, in units of time.
     tolerance : float, optional
         Largest difference from the flow of the model that passes; 1e-9 by default, if there is no noise.
     noise : float or (units,) array, optional
@@ -126,10 +126,16 @@ class _Compared:
             "Either noise or tolerance is given",
             f"noise {noise} and tolerance {tolerance}",
         )
-        size = None if noise is None else checked_size(noise, self.problem.state.shape[1])
-        rows, advice = self.judged(tolerance, size, significance)
+        first = self.recordings.first
+        size = None if noise is None else checked_size(noise, self.problem.state.shape[1] - first)
+        whole = size
+        if first and isinstance(size, np.ndarray):  # units that were not recorded do not count
+            whole = np.concatenate([np.full(first, np.sqrt(np.mean(size**2))), size])
+        rows, advice = self.judged(tolerance, whole, significance)
+        if self.recordings.outputs_only:
+            rows = (_outputs(self.problem), *rows)
         settings = {
-            "trajectories": dict(self.recordings.repeats),
+            "trajectories": dict(self.recordings.given),
             "step_size": self.step_size,
             "tolerance": tolerance,
             "noise": size,
@@ -162,9 +168,16 @@ class _Compared:
         *_, states = _core.f64.relax(energy, euler.core, self.problem.state, False, True)
         return np.asarray(states)
 
+    def completed(self) -> Mapping[float, _Floats]:
+        """Return the mean recordings by beta, in which units that were not recorded follow the model."""
+        means, first = dict(self.recordings.complete_means), self.recordings.first
+        for beta, path in means.items():
+            path[..., :first] = self.flow(beta)[..., :first]
+        return means
+
     def exact(self, tolerance: float) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         """Return the rows and the advice for recordings that a tolerance judges."""
-        recorded = self.recordings.complete_means
+        recorded = self.completed()
         rows, advice = [], []
         for beta, path in recorded.items():
             own = self.flow(beta)
@@ -178,6 +191,13 @@ class _Compared:
             steps = self.recordings.steps
             rows.append(_temporal_row(self.problem, pair, steps, self.step_size, tolerance, name))
         return tuple(rows), tuple(advice)
+
+
+def _outputs(problem: Problem) -> Row:
+    """Return a row on what recordings of the outputs alone can show."""
+    model = problem.model
+    note = f"outputs, of {model.num_units}: nothing is claimed on the other units, or on gradients"
+    return Row("recorded units", model.num_outputs, note=note)
 
 
 def _distances(
