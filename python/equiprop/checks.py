@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+_Entry = TypeVar("_Entry")
 
 
 def check_type(value: Any, kind: Any, where: str, rule: str) -> None:
@@ -35,7 +37,7 @@ def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) ->
 
 def check_choice(value: Any, where: str, name: str, *choices: str) -> None:
     """Raise a ValueError unless a value is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"[{where}] {name} is {' or '.join(map(repr, choices))}. Received {value!r}.")
 
 
@@ -46,6 +48,35 @@ def real(value: Any, where: str, name: str) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def check_flag(value: Any, where: str, name: str) -> None:
+    """Raise a TypeError unless a value is True or False."""
+    check_type(value, (bool, np.bool_), where, f"{name} is True or False")
+
+
+def several(value: Any, where: str, name: str, check: Callable[[Any, str, str], _Entry]) -> list[_Entry]:
+    """Return the checked entries of a sequence; raise TypeError for anything else, such as a number or text.
+
+    Parameters
+    ----------
+    value : sequence or array of one dimension
+    where, name : str
+        Function and argument, for errors.
+    check : callable
+        Function such as `real`, which receives an entry, `where`, and the name of the entry.
+    """
+    is_listed = isinstance(value, Sequence | Set | np.ndarray) and not isinstance(value, str | bytes)
+    if not is_listed or getattr(value, "ndim", 1) != 1:
+        raise TypeError(f"[{where}] {name} is a list. Received {reprlib.repr(value)}.")
+    return [check(entry, where, f"an entry of {name}") for entry in value]
+
+
+def positive(value: Any, where: str, name: str) -> float:
+    """Return `value` as a float; raise TypeError or ValueError if it is not a positive finite number."""
+    number = real(value, where, name)
+    require(0 < number < math.inf, where, f"{name} is positive and finite", value)
+    return number
 
 
 @contextmanager
@@ -65,7 +96,7 @@ def enough_memory(
     """
     failure = f"[{where}] cannot allocate {size / 1e9:.3g} GB for {what}"
     if size >= 2**63:
-        raise ValueError(f"[{where}] The parameters need fewer than 2^63 bytes. Received {what}.")
+        raise ValueError(f"[{where}] Arrays have fewer than 2^63 bytes. Received {what}.")
     memory = physical_memory()
     if memory is not None and size > part * memory:
         limit = "" if part == 1 else f", of which {part:.0%} may be used"

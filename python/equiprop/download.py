@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from equiprop.paths import file_errors, in_home, path_of
 from equiprop.resuming import check_address, download
 
 __all__ = [
@@ -176,7 +177,11 @@ def _fetch_set(
     address = source.mirror if mirror is None else mirror
     check_address(address, where)
     pooch = _pooch(where)
-    folder = pooch.os_cache("equiprop") / name if directory is None else Path(directory).expanduser()
+    folder = (
+        pooch.os_cache("equiprop") / name
+        if directory is None
+        else in_home(path_of(directory, where, "directory"), where)
+    )
     registry = {file: f"md5:{digest}" for file, digest in source.md5.items()}
     store = pooch.create(path=folder, base_url=f"{address.rstrip('/')}/", registry=registry)
     for file, digest in source.md5.items():
@@ -247,8 +252,9 @@ def fetch_mnist(
     PosixPath('mnist')
     """
     check_address(mirror, "fetch_mnist")
-    target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
+    target = path_of(directory, "fetch_mnist", "directory")
+    with file_errors(target, "fetch_mnist", "create"):
+        target.mkdir(parents=True, exist_ok=True)
     for name, digest in MNIST_SHA256.items():
         _fetch(f"{mirror.rstrip('/')}/{name}", target / name, digest, timeout)
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_states
+from equiprop.array_arguments import as_flat, num_states
+from equiprop.arrays import Array, as_array, as_contiguous, as_states
+from equiprop.checks import require, whole
 from equiprop.scaling import Scaling
 
 #: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
@@ -40,6 +43,21 @@ class OwnModel(ABC):
     num_inputs: int | None = None
     #: Scaling of raw inputs, which `Trainer.fit` sets; the methods receive scaled inputs.
     scaling: Scaling | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        self.num_units = whole(self.num_units, where, "num_units", 1)
+        self.num_outputs = whole(self.num_outputs, where, "num_outputs", 0, self.num_units)
+        if self.num_inputs is not None:
+            self.num_inputs = whole(self.num_inputs, where, "num_inputs", 0)
+        theta, rule = (
+            self.parameters,
+            "parameters is a NumPy array of float64, of one dimension, without a mask",
+        )
+        is_array = isinstance(theta, np.ndarray) and not isinstance(theta, np.ma.MaskedArray)
+        if not is_array:
+            raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(theta)}.")
+        require(theta.ndim == 1 and theta.dtype == np.float64, where, rule, f"{theta.dtype} {theta.shape}")
 
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64
@@ -90,6 +108,7 @@ class OwnModel(ABC):
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
+        flat = as_flat(flat, len(self.parameters), "block_views")
         return {name: flat[where] for name, where in self.block_slices.items()}
 
     def as_input(self, x: Any, where: str) -> Array:
@@ -99,7 +118,7 @@ class OwnModel(ABC):
 
     def initial_state(self, batch: int) -> Array:
         """Return the initial state of a free phase, (batch, units): zero."""
-        return np.zeros((batch, self.num_units))
+        return np.zeros((num_states(batch, self.num_units, self.dtype), self.num_units))
 
     def clamp(self, x: Array) -> _core.Energy:
         """Return the core's energy of this model with x (batch, inputs) clamped.
@@ -109,15 +128,18 @@ class OwnModel(ABC):
         ValueError
             If a parameter is NaN or infinite.
         """
-        return _core.f64.python_energy(self, x, *self._sizes())
+        return _core.f64.python_energy(self, self._clamped(x), *self._sizes())
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the core's energy with x clamped and states of dual numbers."""
-        return _core.dual.python_energy(_Complexified(self), x, *self._sizes())
+        return _core.dual.python_energy(_Complexified(self), self._clamped(x), *self._sizes())
 
     def clamp_complex(self, x: Array) -> _core.Energy:
         """Return the core's energy with x clamped and complex states, which the methods receive."""
-        return _core.c128.python_energy(_Complexified(self), x, *self._sizes())
+        return _core.c128.python_energy(_Complexified(self), self._clamped(x), *self._sizes())
+
+    def _clamped(self, x: Array) -> Array:
+        return as_contiguous(x, self.dtype, "clamp", "x")
 
     def _sizes(self) -> tuple[int, int, int]:
         """Return the numbers of units, outputs and parameters, after a check that these are finite."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.activations import Activation, activation_name
-from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse, network_dtype
+from equiprop.array_arguments import as_flat, num_states
+from equiprop.arrays import Array, as_contiguous, as_states, flat_input, network_dtype
 from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
@@ -281,6 +282,7 @@ class HopfieldNetwork:
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
+        flat = as_flat(flat, len(self.parameters), "block_views")
         return {
             name: flat[offset : offset + math.prod(shape)].reshape(shape)
             for name, offset, shape in self._network.parameter_blocks
@@ -300,8 +302,7 @@ class HopfieldNetwork:
         ValueError
             If x has more than two dimensions, and another shape.
         """
-        array = x if type(x) is np.ndarray or is_sparse(x) else as_array(x, where, "x")
-        return flat_images(array, self.input_shape, where)
+        return flat_input(x, self.input_shape, where)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -315,19 +316,19 @@ class HopfieldNetwork:
 
     def initial_state(self, batch: int) -> Array:
         """Return the initial state of a free phase, (batch, units): the response to zero drive."""
-        return self._network.initial_state(batch)
+        return self._network.initial_state(num_states(batch, self.num_units, self.dtype))
 
     def clamp(self, x: Array) -> _core.Energy:
         """Return the core's energy with x (batch, inputs) clamped; this computes the drive by the input."""
-        return self._network.clamp(x)
+        return self._network.clamp(as_contiguous(x, self.dtype, "clamp", "x"))
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the core's energy with x clamped and states of dual numbers, in double precision."""
-        return self._network.clamp_dual(np.ascontiguousarray(x, dtype=np.float64))
+        return self._network.clamp_dual(as_contiguous(x, np.dtype("float64"), "clamp_dual", "x"))
 
     def clamp_complex(self, x: Array) -> _core.Energy:
         """Return the core's energy with x clamped and complex states, in double precision."""
-        return self._network.clamp_complex(np.ascontiguousarray(x, dtype=np.float64))
+        return self._network.clamp_complex(as_contiguous(x, np.dtype("float64"), "clamp_complex", "x"))
 
     def astype(self, dtype: str | np.dtype[Any] | type) -> HopfieldNetwork:
         """Return a copy with another precision, "float32" or "float64"."""

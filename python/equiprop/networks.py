@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from equiprop.activations import Activation
+from equiprop.checks import check_choice
 from equiprop.couplings import Convolution, Coupling, Dense, Identity, MaxPooled, SoftPooled
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
@@ -89,8 +90,7 @@ def _coupling(
     source: int, kernel: int, padding: int, pooling: str, pool: int
 ) -> Convolution | MaxPooled | SoftPooled:
     """Return the coupling of a layer to the next."""
-    if pooling not in ("max", "mean", "soft"):
-        raise ValueError(f"[networks] `pooling` is 'max', 'mean' or 'soft'. Received {pooling!r}.")
+    check_choice(pooling, "networks", "`pooling`", "max", "mean", "soft")
     if pooling == "mean" or pool == 1:
         return Convolution(source, source + 1, kernel, padding=padding, mean_pool=pool)
     pooled = MaxPooled if pooling == "max" else SoftPooled

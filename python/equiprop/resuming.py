@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError
 
+from equiprop.checks import check_type
 from equiprop.files import with_text
 
 _CHUNK = 2**20
 
 
 def check_address(mirror: str, where: str) -> None:
-    """Raise ValueError if the address of a directory with files is not one of HTTP or HTTPS."""
+    """Raise TypeError or ValueError if the address of a directory is not text of HTTP or HTTPS."""
+    check_type(mirror, str, where, "mirror is text")
     if not mirror.startswith(("http://", "https://")):
         raise ValueError(f"[{where}] mirror starts with http:// or https://. Received {mirror!r}.")
 

@@ -26,7 +26,7 @@ from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
 from equiprop.kept_states import KeptStates, check_free_start
-from equiprop.model_interface import Model
+from equiprop.model_interface import Model, check_model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import largest_size, overflow_error, runaway_error
 from equiprop.position import Position
@@ -161,6 +161,7 @@ class Trainer(Starter):
             self._health, self._started = Health(), False  # another model starts as at the construction
             self._average, self._kept = Average(None), KeptStates()
             self._largest_at_start = largest_size(self.model.parameters)
+        check_model(self.model, "Trainer")
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:

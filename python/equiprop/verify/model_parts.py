@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.activations import activation
-from equiprop.model_interface import Model
+from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
 
 
-def in_double(model: Model) -> Model:
+def in_double(model: Model, where: str = "verify") -> Model:
     """Return the model, or a copy on the CPU in double precision if it is another network."""
     if not isinstance(model, HopfieldNetwork):
+        check_model(model, where)
         return model
     model = model.to("cpu")
     return model if model.dtype == np.float64 else model.astype("float64")

@@ -157,7 +157,7 @@ def prepare(
     """
     if isinstance(model, Problem):
         return model
-    model = in_double(model)
+    model = in_double(model, where)
     return at_rest(where, model, model.as_input(x, where), y, cost, solver)
 
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from equiprop.config import config
+from equiprop.paths import file_errors, path_of
 from equiprop.verify.certificate import FORMAT, Case, Certificate
 from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
@@ -142,10 +142,10 @@ def _names(case: Mapping[str, Any]) -> list[Any]:
 
 
 def _read(path: str | PathLike[str]) -> dict[str, Any]:
+    path = path_of(path, "replay")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise type(error)(f"[replay] cannot read '{path}': {error.strerror or error}.") from error
+        with file_errors(path, "replay"):
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         text = ""
     recorded: Any = None

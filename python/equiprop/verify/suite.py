@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.checks import whole
+from equiprop.checks import check_flag, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
@@ -109,16 +109,23 @@ def certify(
     True
     """
     check_claims(claims)
+    check_flag(progress, "certify", "progress")
     return Certificate((examine(prepare("certify", model, x, y, cost, solver), claims, progress=progress),))
 
 
 def check_claims(claims: Sequence[str]) -> None:
-    """Raise ValueError for names that are not in `CLAIMS`."""
-    unknown = [name for name in claims if name not in CLAIMS]
+    """Raise TypeError unless claims are a list, and ValueError for names that are not in `CLAIMS`."""
+    unknown = [] if isinstance(claims, str) else several(claims, "verify", "claims", _unknown)
+    unknown = [name for name in unknown if name is not None]
     if unknown or isinstance(claims, str):
         raise ValueError(
             f"[verify] Claims are a list with entries of {', '.join(CLAIMS)}. Received {unknown or claims!r}."
         )
+
+
+def _unknown(name: Any, _where: str, _entry: str) -> Any:
+    """Return a name that is not in `CLAIMS`, and None for one that is."""
+    return None if isinstance(name, str) and name in CLAIMS else name
 
 
 def networks(

@@ -1,0 +1,55 @@
+"""Arrays and numbers that select or describe other arrays: indices, flat vectors, batches, precisions."""
+
+from __future__ import annotations
+
+import contextlib
+import reprlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiprop.arrays import Array, as_array, as_numpy
+from equiprop.checks import enough_memory, require, whole
+
+
+def as_indices(value: Any, count: int, where: str, noun: str) -> NDArray[np.int64]:
+    """Return indices in 0 .. count - 1 as an array of one dimension; a mask (count,) selects those of True.
+
+    `noun` says what they are indices of, such as "sample", for errors.
+    """
+    rows, name = as_numpy(value, where, "indices"), f"{noun.capitalize()} indices"
+    if rows.dtype.kind == "b" and rows.ndim == 1:
+        require(len(rows) == count, where, f"A mask has one entry for each of {count} {noun}s", len(rows))
+        return np.flatnonzero(rows)
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"[{where}] {name} are integers. Received {rows.dtype}.")
+    require(rows.ndim == 1, where, f"{name} have one dimension", rows.shape)
+    in_range = int(rows.min(initial=0)) >= 0 and int(rows.max(initial=-1)) < count
+    require(in_range, where, f"{name} lie in 0 .. {count - 1}", rows)
+    return rows.astype(np.int64)
+
+
+def as_flat(value: Any, size: int, where: str) -> Array:
+    """Return a vector of `size` numbers, without a copy of an array; raise an error for any other shape."""
+    plain = isinstance(value, np.ndarray) and value.dtype.kind in "fc"
+    flat: Array = value if plain else as_array(value, where, "flat")
+    if flat.shape != (size,):
+        raise ValueError(f"[{where}] `flat` has shape ({size},). Received shape {flat.shape}.")
+    return flat
+
+
+def num_states(value: Any, units: int, dtype: np.dtype[Any]) -> int:
+    """Return a number of samples, whose states this machine can hold."""
+    where = "initial_state"
+    batch = whole(value, where, "batch", 0)
+    with enough_memory(batch * units * dtype.itemsize, where, f"{batch} states", cure="Choose fewer samples"):
+        return batch
+
+
+def real_dtype(dtype: Any, where: str) -> np.dtype[Any]:
+    """Return float32 or float64; raise TypeError for any other type of numbers."""
+    with contextlib.suppress(TypeError, ValueError):
+        if (real := np.dtype(dtype)) in (np.float32, np.float64) and dtype is not None:
+            return real
+    raise TypeError(f"[{where}] dtype is float32 or float64. Received {reprlib.repr(dtype)}.")
