@@ -6,6 +6,7 @@ import dataclasses
 import re
 import resource
 import signal
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import numpy as np
 
 #: The forms of an error message: a rule and the value received, or what could not be done.
 SENTENCE = re.compile(r"^\[[\w. ]+\] .+ Received .+|^\[[\w. ]+\] cannot .+", re.DOTALL)
-#: Wording of NumPy, pybind11, PyTorch, pathlib and the interpreter, which no message begins with.
+#: What a call may raise for a bad argument.
 REFUSED_WITH = (ValueError, TypeError, MemoryError, OSError, eq.ConvergenceError)
 ALLOWED_WARNINGS = (eq.ConvergenceWarning, eq.TrainingWarning)
 SECONDS = 1.0
@@ -122,10 +123,10 @@ def bad_values(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, np.ndarray):
         yield from bad_arrays(value)
         return
-    yield from _OTHER
+    yield from (pair for pair in _OTHER if not (callable(value) and callable(pair[1])))
     if isinstance(value, Path):
         yield from _PATHS
-    elif isinstance(value, (int, float, str)) or callable(value):
+    elif isinstance(value, int | float | str):
         yield from _NUMBERS
     elif isinstance(value, (tuple, list)):
         yield from _NUMBERS
@@ -141,26 +142,39 @@ def bad_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def limits(seconds: float) -> Iterator[None]:
-    """Raise TookTooLong after a time, and let allocations of more than `SPARE_BYTES` fail."""
+    """Raise TookTooLong after a time of computation, and let allocations of more than `SPARE_BYTES` fail."""
 
     def end(*_: Any) -> None:
         raise TookTooLong
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, end)
+    handler = signal.signal(signal.SIGPROF, end)
     resource.setrlimit(resource.RLIMIT_AS, (used + SPARE_BYTES, hard))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.signal(signal.SIGALRM, handler)
+        signal.signal(signal.SIGPROF, handler)
+
+
+def is_promised(error: Exception) -> bool:
+    """Return True for a sentence of this library, and for errors of scikit-learn in estimators."""
+    if isinstance(error, TypeError | ValueError):
+        return bool(SENTENCE.match(str(error))) or "sklearn" in _packages(error)
+    return bool(re.match(r"\[[\w. ]+\] ", str(error)))
+
+
+def _packages(error: Exception) -> set[str]:
+    """Return the packages through which an error has passed."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return {str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in frames}
 
 
 def complaint(call: Callable[[], Any], seconds: float = SECONDS) -> str | None:
-    """Return what is wrong with the way in which a call ends, or None if it works or is refused as promised."""
+    """Return what is wrong with the end of a call, or None if it works or is refused as promised."""
     try:
         with warnings.catch_warnings(), limits(seconds):
             warnings.simplefilter("error")
@@ -168,7 +182,7 @@ def complaint(call: Callable[[], Any], seconds: float = SECONDS) -> str | None:
                 warnings.simplefilter("ignore", category)
             call()
     except REFUSED_WITH as error:
-        if not SENTENCE.match(str(error)):
+        if not is_promised(error):
             return f"{type(error).__name__}: {error}"
     except TookTooLong:
         return f"more than {seconds} s"

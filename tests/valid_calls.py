@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from equiprop.estimator import EquilibriumClassifier, EquilibriumRegressor
 from equiprop.torch import TorchEnergy, TorchVectorField
 from idx_files import write_mnist
 from image_files import LAYOUTS, write_cifar, write_svhn
-from networks import Valley, chain
+from networks import chain
 
 X = np.linspace(0.1, 0.9, 12).reshape(4, 3)
 LABELS = np.array([0, 1, 1, 0])
@@ -24,15 +25,29 @@ STATE = np.full((4, 6), 0.2)
 V = np.linspace(-1, 1, 24).reshape(4, 6)
 NOWHERE = "http://127.0.0.1:9/"
 
+torch.func.vjp(torch.sin, torch.ones(1))  # the first call imports much of PyTorch
+
 #: A call: the function, and its arguments by name.
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
 
+class Quadratic(eq.Energy):
+    """E = |s - sum theta|^2 / 2."""
+
+    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return ((s - self.parameters.sum()) ** 2).sum(axis=1) / 2
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return s - self.parameters.sum()
+
+
 class Decay(eq.VectorField):
-    """ds/dt = x - theta s."""
+    """ds/dt = x - (1 + sum theta) s."""
 
     def velocity(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-        return x - self.parameters * s
+        with np.errstate(over="ignore", invalid="ignore"):
+            return x - (1 + self.parameters.sum()) * s
 
 
 def net(dtype: str = "float64") -> eq.HopfieldNetwork:
@@ -47,8 +62,9 @@ def trainer(**options: Any) -> eq.Trainer:
     return eq.Trainer(net(), **options)
 
 
-def trained() -> eq.Trainer:
-    one = trainer(batch_size=2)
+@cache
+def trained(**options: Any) -> eq.Trainer:
+    one = trainer(batch_size=2, **options)
     one.fit(dataset(), epochs=1)
     return one
 
@@ -57,6 +73,7 @@ def free(**options: Any) -> eq.FixedPoint:
     return eq.free_phase(net(), X, **options)
 
 
+@cache
 def problem() -> verify.Problem:
     return verify.prepare("test", net(), X, LABELS, eq.SquaredError(), None)
 
@@ -72,6 +89,10 @@ def torch_field() -> TorchVectorField:
     return TorchVectorField(lambda x, s, p: x - p["a"] * s, 3, 2, {"a": torch.tensor([1.0, 2.0, 3.0])}, 3)
 
 
+def total(params: Any) -> Any:
+    return sum(tensor.sum() for tensor in params.values())
+
+
 def own(model: Any, name: str, *arrays: str) -> Call:
     at = np.full((4, 3), 0.2)
     given = {"x": X, "s": at, "v": at - 0.5}
@@ -81,7 +102,7 @@ def own(model: Any, name: str, *arrays: str) -> Call:
 def phase(function: Callable[..., Any], **more: Any) -> Call:
     model = net()
     record = function is eq.backpropagation_through_time
-    solver = eq.Euler(max_iterations=100) if record else None
+    solver = eq.Euler(tolerance=0, max_iterations=100) if record else None
     found = eq.free_phase(model, X, record=record, solver=solver)
     return function, {"model": model, "free": found, "y": LABELS, "sample_weight": WEIGHTS, **more}
 
@@ -152,12 +173,15 @@ def box() -> verify.BlackBox:
     scale = np.array([1.0, 1.0, 1.0])
 
     def relax(x: np.ndarray, beta: float, y: np.ndarray) -> np.ndarray:
-        fixed = (x * scale).copy()
-        fixed[:, 1:] = (fixed[:, 1:] + beta * y) / (1 + beta)
+        y = np.eye(2)[y.astype(int)] if y.ndim == 1 else y
+        with np.errstate(all="ignore"):
+            fixed = np.resize(x, (len(x), 3)) * scale
+            fixed[:, 1:] = (fixed[:, 1:] + beta * y) / (1 + beta)
         return np.stack([fixed * 0, fixed, fixed])
 
     def contrast(x: np.ndarray, s: np.ndarray) -> np.ndarray:
-        return -(x * s).sum(axis=0)
+        with np.errstate(all="ignore"):
+            return -(np.resize(x, s.shape) * s).sum(axis=0)
 
     return verify.BlackBox(relax, contrast, scale, 2)
 
@@ -281,6 +305,94 @@ _ESTIMATOR: dict[str, Any] = {
     "verbose": False,
 }
 
+#: Results, which the library alone constructs.
+RESULTS = {
+    "AsymmetryReport",
+    "BlackBoxReport",
+    "BoundedReport",
+    "Case",
+    "Certificate",
+    "DerivativesReport",
+    "Diagnosis",
+    "DiscreteTimeReport",
+    "Epoch",
+    "EquivalenceReport",
+    "FixedPoint",
+    "Gradient",
+    "GradientRow",
+    "GradientsReport",
+    "LimitReport",
+    "OrdersReport",
+    "Problem",
+    "Process",
+    "ProjectedCostReport",
+    "Replay",
+    "Report",
+    "Row",
+    "Spectrum",
+    "SurrogateReport",
+    "Symmetry",
+    "TracesReport",
+    "UnconvergedReport",
+    "Verdict",
+}
+#: Methods of interfaces between parts, which the library calls with objects and arrays that it has checked.
+INTERFACES = {
+    "BlackBox.trajectory",
+    "Checkpoint.after_step",
+    "Checkpoint.begin",
+    "Checkpoint.write",
+    "CrossEntropy.bind",
+    "EquilibriumPropagation.cure",
+    "EquilibriumPropagation.gradient",
+    "EquilibriumPropagation.options",
+    "FusedOptimizer.needs_rates",
+    "FusedOptimizer.set_automatic",
+    "FusedOptimizer.sink",
+    "HopfieldNetwork.from_core",
+    "LayerCosts.bind",
+    "Outcome.report_failure",
+    "RecurrentBackpropagation.cure",
+    "RecurrentBackpropagation.gradient",
+    "RecurrentBackpropagation.options",
+    "Scaling.apply",
+    "Scaling.check_features",
+    "Solver.more_steps",
+    "SquaredError.bind",
+    "plotting.require_matplotlib",
+    *(f"{kind}.change" for kind in ("BlockUpdate", "Euler", "FixedPointIteration")),
+    *(f"{kind}.change" for kind in ("Linear", "Neumann", "Richardson")),
+    *(f"{kind}.cure" for kind in ("GMRES", "Linear", "Relaxation")),
+    *(f"{kind}.num_weights" for kind in ("Dense", "Identity", "_Images")),
+    "_Images.size",
+}
+#: Methods of an own model, which its author defines, and their defaults, which call those of the author.
+OF_THE_AUTHOR = {"Energy", "VectorField"}
+#: Arguments that a call changes in place: only the array itself can be passed, in memory that can be changed.
+IN_PLACE = {
+    ("Adam.step", "parameters"),
+    ("Adam.step", "gradient"),
+    ("BlackBox", "parameters"),
+    ("Energy", "parameters"),
+    ("SGD.step", "parameters"),
+    ("SGD.step", "gradient"),
+    ("VectorField", "parameters"),
+}
+#: Inputs that are valid, and begin what takes a long time or leaves the machine.
+UNBOUNDED = {
+    *(
+        (f"fetch_{name}", "mirror", "None")
+        for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "svhn")
+    ),
+    *(
+        (f"fetch_{name}", "directory", "None")
+        for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "svhn")
+    ),
+    ("Trainer.fit", "epochs", "2^40"),
+    ("EquilibriumClassifier", "max_iter", "2^40"),
+    ("EquilibriumRegressor", "max_iter", "2^40"),
+}
+
 CALLS: dict[str, Callable[[Path], Call]] = {
     "Activation": construct(eq.Activation, kind="clip", gain=1.0, shift=0.0, lower=0.0, upper=1.0),
     "Activation.value": lambda _: (eq.activation("tanh").value, {"x": X}),
@@ -315,6 +427,11 @@ CALLS: dict[str, Callable[[Path], Call]] = {
         eq.Dataset,
         {"x": X, "y": LABELS, "scale": 0.5, "num_classes": 2, "sample_weight": WEIGHTS},
     ),
+    "Dataset with classes": construct(eq.Dataset, x=X, y=LABELS, classes=np.array([0, 1, 2])),
+    "Dataset.batch with draws": lambda _: (
+        dataset().augmented(data.Augmentation((1, 1, 3), flip=True)).batch,
+        {"indices": np.array([2, 0]), "dtype": "float32", "draws": np.arange(4, dtype=np.uint64)},
+    ),
     "Dataset.augmented": lambda _: (
         dataset().augmented,
         {"augmentation": data.Augmentation((1, 1, 3), flip=True)},
@@ -333,7 +450,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
         data.Augmentation((1, 2, 3), 1).draws,
         {"count": 4, "seed": 1, "epoch": 1},
     ),
-    "OwnModel.as_input": lambda _: (Decay(3, 1, np.ones(3), 3).as_input, {"x": X}),
+    "OwnModel.as_input": lambda _: (partial(Decay(3, 1, np.ones(3), 3).as_input, where="test"), {"x": X}),
     "OwnModel.block_views": lambda _: (Decay(3, 1, np.ones(3), 3).block_views, {"flat": np.arange(3.0)}),
     "OwnModel.initial_state": lambda _: (Decay(3, 1, np.ones(3), 3).initial_state, {"batch": 2}),
     "OwnModel.clamp": lambda _: (Decay(3, 1, np.ones(3), 3).clamp, {"x": X}),
@@ -347,10 +464,10 @@ CALLS: dict[str, Callable[[Path], Call]] = {
         num_inputs=3,
     ),
     "Energy": construct(
-        lambda **a: _made(Valley(inputs=3), **a),
+        lambda **a: eq.free_phase(Quadratic(**a), X).state,
         num_units=3,
         num_outputs=2,
-        parameters=np.ones(12),
+        parameters=np.ones(3),
         num_inputs=3,
     ),
     "EquilibriumPropagation": construct(
@@ -375,8 +492,13 @@ CALLS: dict[str, Callable[[Path], Call]] = {
         seed=1,
         gain=0.5,
     ),
-    "HopfieldNetwork.as_input": lambda _: (net().as_input, {"x": X}),
-    "HopfieldNetwork.flat": lambda _: (net().flat, {"x": X}),
+    "HopfieldNetwork of a graph": construct(
+        eq.HopfieldNetwork,
+        layers=[eq.Layer(3), eq.Layer(4), eq.Layer(2)],
+        couplings=[eq.Dense(0, 1), eq.Dense(1, 2)],
+    ),
+    "HopfieldNetwork.as_input": lambda _: (partial(net().as_input, where="test"), {"x": X}),
+    "HopfieldNetwork.flat": lambda _: (partial(net().flat, where="test"), {"x": X}),
     "HopfieldNetwork.astype": lambda _: (net().astype, {"dtype": "float32"}),
     "HopfieldNetwork.block_views": lambda _: (net().block_views, {"flat": np.arange(26.0)}),
     "HopfieldNetwork.clamp": lambda _: (net().clamp, {"x": X}),
@@ -392,10 +514,6 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "Scaling": lambda _: (
         lambda **a: eq.Scaling(**a)(X),
         {"offset": np.arange(3.0), "factor": np.ones(3) / 2},
-    ),
-    "Scaling.apply": lambda _: (
-        eq.Scaling(np.arange(3.0), np.ones(3)).apply,
-        {"x": X, "dtype": np.dtype("float64")},
     ),
     "Scaling.by": construct(eq.Scaling.by, factor=0.5),
     "Scaling.by_channel": construct(
@@ -427,7 +545,10 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "Predictor.evaluate": lambda _: (trained().evaluate, {"data": X, "y": LABELS, "sample_weight": WEIGHTS}),
     "Predictor.predict": lambda _: (trained().predict, {"x": X, "scale": 0.5}),
     "Predictor.predict_classes": lambda _: (trained().predict_classes, {"x": X, "scale": 0.5}),
-    "Predictor.predict_proba": lambda _: (trained().predict_proba, {"x": X, "scale": 0.5}),
+    "Predictor.predict_proba": lambda _: (
+        trained(cost=eq.CrossEntropy()).predict_proba,
+        {"x": X, "scale": 0.5},
+    ),
     "Explainer.explain": lambda _: (trained().explain, {"data": X, "y": LABELS}),
     "free_phase": lambda _: (
         eq.free_phase,
@@ -463,7 +584,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "load_kmnist": lambda to: (eq.load_kmnist, {"directory": written(to, "mnist")}),
     "load_mnist": lambda to: (eq.load_mnist, {"directory": written(to, "mnist")}),
     "load_svhn": lambda to: (eq.load_svhn, {"directory": written(to, "svhn")}),
-    "load_image_set": lambda to: (load_set, {"name": "mnist", "directory": written(to, "mnist")}),
+    "load_image_set": lambda to: (data.load_image_set, {"name": "mnist", "directory": written(to, "mnist")}),
     "read_idx": lambda to: (data.read_idx, {"path": written(to, "mnist") / "t10k-images-idx3-ubyte"}),
     "Source": construct(download.Source, mirror=NOWHERE, md5={"a": "0"}),
     "EquilibriumClassifier": lambda _: fit_of(
@@ -515,7 +636,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "plotting.margins": lambda _: (plotting.margins, {"verdict": equivalence(), "axes": axes()}),
     "plotting.orders": lambda _: (
         plotting.orders,
-        {"report": verify.orders(net(), X, LABELS), "axes": axes()},
+        {"report": bias(), "axes": axes()},
     ),
     "plotting.relaxation": lambda _: (plotting.relaxation, {"free": free(trace=True), "axes": axes()}),
     "plotting.save": lambda to: (plotting.save, {"axes": axes(), "path": to / "picture.png"}),
@@ -523,7 +644,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "plotting.theorem": lambda _: (plotting.theorem, {"report": equivalence(), "units": 3, "axes": axes()}),
     "TorchEnergy": construct(
         lambda **a: eq.free_phase(TorchEnergy(**a), X).state,
-        function=lambda x, s, p: ((s - x * p["w"]) ** 2).sum(dim=1),
+        function=lambda x, s, p: ((s - x * total(p)) ** 2).sum(dim=1),
         num_units=3,
         num_outputs=2,
         params={"w": torch.ones(3)},
@@ -531,7 +652,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     ),
     "TorchVectorField": construct(
         lambda **a: eq.free_phase(TorchVectorField(**a), X).state,
-        function=lambda x, s, p: x * p["w"] - s,
+        function=lambda x, s, p: x * total(p) - s,
         num_units=3,
         num_outputs=2,
         params={"w": torch.ones(3)},
@@ -574,7 +695,6 @@ CALLS: dict[str, Callable[[Path], Call]] = {
         parameters_changed=lambda _: None,
         block_slices={"w": slice(0, 3)},
     ),
-    "BlackBox.trajectory": lambda _: (box().trajectory, {"x": X, "beta": 0.1, "y": TARGETS}),
     "Problem.bind": lambda _: (problem().bind, {"y": LABELS}),
     "Problem.difference_step": lambda _: (problem().difference_step, {"betas": (0.0, 0.1)}),
     "Problem.nudged": lambda _: (
@@ -601,7 +721,9 @@ CALLS: dict[str, Callable[[Path], Call]] = {
         },
     ),
     "verify.bounded": lambda _: claim(verify.bounded, betas=(0.01, 0.1), solver=eq.BlockUpdate()),
-    "verify.certify": lambda _: claim(verify.certify, claims=("equality",), solver=eq.Euler(), progress=None),
+    "verify.certify": lambda _: claim(
+        verify.certify, claims=("equality",), solver=eq.Euler(), progress=False
+    ),
     "verify.derivatives": lambda _: claim(verify.derivatives, state=STATE, max_parameters=20, seed=1),
     "verify.diagnose": lambda _: (verify.diagnose, {"free": free()}),
     "verify.discrete_time": lambda _: claim(verify.discrete_time, steps=20, solver=eq.Euler()),
@@ -635,22 +757,22 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     ),
     "verify.replay": lambda to: (verify.replay, {"path": replayable(to)}),
     "verify.surrogate": lambda _: claim(verify.surrogate, beta=0.1, solver=eq.Euler(), max_differences=3),
-    "verify.traces": lambda _: recorded(),
+    "verify.traces": lambda _: recorded(noise=1e-6, significance=0.01),
+    "verify.traces with a tolerance": lambda _: recorded(tolerance=0.1),
     "verify.unconverged": lambda _: claim(verify.unconverged, steps=(10, 20), beta=0.001, solver=eq.Euler()),
 }
+
+
+def fetched(name: str) -> Callable[[Path], Call]:
+    """Return a call of a download from an address without a server."""
+    fetch = getattr(download, f"fetch_{name}")
+    return lambda to: (fetch, {"directory": to / "fetched", "mirror": NOWHERE, "timeout": 0.5})
+
+
 CALLS |= {
-    f"fetch_{name}": (
-        lambda to, fetch=getattr(download, f"fetch_{name}"): (
-            fetch,
-            {"directory": to / "fetched", "mirror": NOWHERE, "timeout": 0.5},
-        )
-    )
+    f"fetch_{name}": fetched(name)
     for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "mnist", "svhn")
 }
-
-
-def load_set(name: Any, directory: Any) -> Any:
-    return data.load_image_set(name, directory)
 
 
 def axes() -> Any:
@@ -659,29 +781,22 @@ def axes() -> Any:
     return matplotlib.figure.Figure().add_subplot()
 
 
+@cache
 def equivalence() -> verify.EquivalenceReport:
     return verify.equivalence(net(), X, LABELS, steps=5)
 
 
+@cache
+def bias() -> verify.OrdersReport:
+    return verify.orders(net(), X, LABELS, betas=(0.2, 0.1))
+
+
+@cache
 def equivalence_of(function: Callable[..., Any]) -> Any:
     return function(net(), X, LABELS)
 
 
-def _made(model: Any, **fields: Any) -> Any:
-    for name, value in fields.items():
-        setattr(model, name, value)
-    model.__post_init__() if hasattr(model, "__post_init__") else None
-    return eq.free_phase(model, X).state
-
-
-def recorded() -> Call:
-    one = problem()
-    rest = np.repeat(one.state[None], 30, axis=0)
-    given = {
-        "trajectories": {0.1: rest},
-        "step_size": 0.1,
-        "tolerance": 0.1,
-        "noise": 1e-6,
-        "significance": 0.01,
-    }
-    return claim(verify.traces, solver=eq.Euler(), **given)
+def recorded(**limits: float) -> Call:
+    """Return a check of a recording that stays at rest."""
+    rest = np.repeat(problem().state[None], 30, axis=0)
+    return claim(verify.traces, solver=eq.Euler(), trajectories={0.1: rest}, step_size=0.1, **limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,22 @@ def as_flat(value: Any, size: int, where: str) -> Array:
     if flat.shape != (size,):
         raise ValueError(f"[{where}] `flat` has shape ({size},). Received shape {flat.shape}.")
     return flat
+
+
+def check_vector(theta: Any, where: str) -> None:
+    """Raise TypeError or ValueError unless `theta` is a vector of float64 that can be changed in place."""
+    rule = "`parameters` is a NumPy array of float64, of one dimension, without a mask"
+    if not isinstance(theta, np.ndarray) or isinstance(theta, np.ma.MaskedArray):
+        raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(theta)}.")
+    require(theta.ndim == 1 and theta.dtype == np.float64, where, rule, f"{theta.dtype} {theta.shape}")
+    as_numpy(theta, where, "parameters")  # refuses a view that repeats numbers without end
+
+
+def check_slices(blocks: Any, where: str, name: str) -> None:
+    """Raise TypeError unless `blocks` is a mapping from names to slices."""
+    if not isinstance(blocks, Mapping) or not all(isinstance(block, slice) for block in blocks.values()):
+        rule = f"{name} is a mapping from block name to slice"
+        raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(blocks)}.")
 
 
 def num_states(value: Any, units: int, dtype: np.dtype[Any]) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop import _core
 from equiprop.array_arguments import as_indices, real_dtype
-from equiprop.arrays import Array, as_array, as_samples, check_image_shape, dense
+from equiprop.arrays import Array, as_numpy, as_samples, check_image_shape, dense
 from equiprop.augmentation import Augmentation
 from equiprop.checks import check_type, real, require, whole
 from equiprop.labels import codes_among, encode, read_classes, read_y
@@ -276,7 +276,10 @@ class Dataset:
         x = self.x[rows]
         if draws is not None and self.augmentation is not None:
             rule = "draws has one random number for each sample of the data set"
-            draws = as_array(draws, "Dataset.batch", "draws").astype(np.uint64, copy=False)
+            draws = as_numpy(draws, "Dataset.batch", "draws")
+            if draws.dtype.kind not in "ui":
+                raise TypeError(f"[Dataset.batch] draws holds integers. Received {draws.dtype}.")
+            draws = draws.astype(np.uint64, copy=False)
             require(draws.shape == (len(self),), "Dataset.batch", rule, draws.shape)
             x = self.augmentation(dense(x), draws[rows])
         x = (self.scale or _RAW).apply(x, precision)

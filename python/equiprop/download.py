@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from equiprop.paths import file_errors, in_home, path_of
-from equiprop.resuming import check_address, download
+from equiprop.resuming import check_address, check_timeout, download
 
 __all__ = [
     "MNIST_MIRROR",
@@ -176,6 +176,7 @@ def _fetch_set(
     where, source = f"fetch_{name}", SOURCES[name]
     address = source.mirror if mirror is None else mirror
     check_address(address, where)
+    timeout = check_timeout(timeout, where)
     pooch = _pooch(where)
     folder = (
         pooch.os_cache("equiprop") / name
@@ -188,7 +189,8 @@ def _fetch_set(
         part = folder / f"{file}.part"
         downloader = partial(_continue, part=part, digest=digest, timeout=timeout, where=where)
         try:
-            store.fetch(file, downloader=downloader)
+            with file_errors(folder, where, "write into"):
+                store.fetch(file, downloader=downloader)
         except ValueError as error:
             raise ValueError(
                 f"[{where}] The content of '{store.get_url(file)}' is wrong: its MD5 is not {digest}; "
@@ -252,6 +254,7 @@ def fetch_mnist(
     PosixPath('mnist')
     """
     check_address(mirror, "fetch_mnist")
+    timeout = check_timeout(timeout, "fetch_mnist")
     target = path_of(directory, "fetch_mnist", "directory")
     with file_errors(target, "fetch_mnist", "create"):
         target.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop import _core
-from equiprop.array_arguments import as_flat, num_states
+from equiprop.array_arguments import as_flat, check_vector, num_states
 from equiprop.arrays import Array, as_array, as_contiguous, as_states
-from equiprop.checks import require, whole
+from equiprop.checks import whole
 from equiprop.scaling import Scaling
 
 #: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
@@ -44,27 +43,20 @@ class OwnModel(ABC):
     #: Scaling of raw inputs, which `Trainer.fit` sets; the methods receive scaled inputs.
     scaling: Scaling | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        where = type(self).__name__
-        self.num_units = whole(self.num_units, where, "num_units", 1)
-        self.num_outputs = whole(self.num_outputs, where, "num_outputs", 0, self.num_units)
-        if self.num_inputs is not None:
-            self.num_inputs = whole(self.num_inputs, where, "num_inputs", 0)
-        theta, rule = (
-            self.parameters,
-            "parameters is a NumPy array of float64, of one dimension, without a mask",
-        )
-        is_array = isinstance(theta, np.ndarray) and not isinstance(theta, np.ma.MaskedArray)
-        if not is_array:
-            raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(theta)}.")
-        require(theta.ndim == 1 and theta.dtype == np.float64, where, rule, f"{theta.dtype} {theta.shape}")
-
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64
     has_block_update: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
     #: True if the methods accept complex states. Otherwise set it to False, and override the derivatives.
     accepts_complex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        self.num_units = whole(self.num_units, where, "num_units", 1)
+        self.num_outputs = whole(self.num_outputs, where, "num_outputs", 0, self.num_units)
+        if self.num_inputs is not None:
+            self.num_inputs = whole(self.num_inputs, where, "num_inputs", 0)
+        check_vector(self.parameters, where)
 
     @abstractmethod
     def gradient(self, x: Array, s: Array) -> Array:

@@ -366,8 +366,8 @@ class HopfieldNetwork:
         other = HopfieldNetwork(
             layers=self.layers,
             couplings=self.couplings,
-            potential=potential or self.potential,
-            feedback=feedback or self.feedback,
+            potential=self.potential if potential is None else potential,
+            feedback=self.feedback if feedback is None else feedback,
             dtype=self.dtype if dtype is None else dtype,
             image_format=self.image_format,
         )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.array_arguments import check_slices
 from equiprop.centring import Blocks
 from equiprop.checks import real, require
 
@@ -106,10 +107,7 @@ def check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
 
 def check_cover(where: str, blocks: Blocks, size: int) -> None:
     """Raise TypeError or ValueError unless blocks are slices that cover 0 .. size without gap or overlap."""
-    slices = isinstance(blocks, Mapping) and all(isinstance(block, slice) for block in blocks.values())
-    if not slices:
-        rule = "blocks is a mapping from block name to slice"
-        raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(blocks)}.")
+    check_slices(blocks, where, "blocks")
     bounded = [block for block in blocks.values() if block.step in (None, 1) and block.start is not None]
     pieces = sorted((block.start, block.stop) for block in bounded if block.stop is not None)
     starts, stops = [piece[0] for piece in pieces], [piece[1] for piece in pieces]

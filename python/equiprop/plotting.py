@@ -78,6 +78,7 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
     W1: dense
     784x512
     """
+    check_type(net, HopfieldNetwork, "graph", "net is a HopfieldNetwork")
     count = len(net.layers)
     labels = [_label(net, i) for i in range(len(net.couplings))]
     rises = list(_rises(net.couplings, labels))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import real, whole
+from equiprop.checks import check_type, real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.verify.device import BlackBox, Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
@@ -91,6 +91,8 @@ def black_box(
     >>> eq.verify.black_box(box, [[1.0]], np.array([[1.0]]), tolerance=1e-3).rows[0].passed
     True
     """
+    check_type(box, BlackBox, "black_box", "box is a BlackBox")
+    tolerance = real(tolerance, "black_box", "tolerance")
     beta, step, most = _checked(beta, step, max_differences)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
     return _compare(bind(box, x, y, cost), spread(len(box.parameters), most), beta, step, tolerance, settings)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import as_states
-from equiprop.checks import whole
+from equiprop.checks import require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
@@ -89,6 +89,9 @@ def derivatives(
     problem = _prepare(model, x, y, cost, seed)
     if state is not None:
         state = as_states(state, problem.model.num_units, np.dtype(np.float64), "derivatives", "state")
+        slopes = problem.energy.gradient(state)
+        rule = "dE/ds is finite at `state`, for example inside of the bounds of all units"
+        require(bool(np.isfinite(slopes).all()), "derivatives", rule, "a state where it is not")
     at = interior_state(problem, random) if state is None else state
     checks = DerivativeChecks(problem, at, whole(max_parameters, "derivatives", "max_parameters", 1), random)
     checks.run(np.random.default_rng([seed, 2]))

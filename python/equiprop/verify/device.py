@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_numpy
+from equiprop.array_arguments import check_slices, check_vector
+from equiprop.arrays import Array, as_array, as_numpy, as_states
+from equiprop.checks import require, whole
 from equiprop.costs import Cost, bind_cost
 from equiprop.verify.reference import extrapolated_differences
 from equiprop.verify.verdict import Row
@@ -49,6 +52,19 @@ class BlackBox:
 
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64
+
+    def __post_init__(self) -> None:
+        for name in ("relax", "contrast", "parameters_changed"):
+            function = getattr(self, name)
+            if not callable(function) and not (function is None and name == "parameters_changed"):
+                raise TypeError(f"[BlackBox] `{name}` is a function. Received {reprlib.repr(function)}.")
+        check_vector(self.parameters, "BlackBox")
+        theta = self.parameters
+        require(theta.flags.writeable, "BlackBox", "parameters can be changed in place", "a read-only array")
+        finite = theta.size > 0 and bool(np.isfinite(theta).all())
+        require(finite, "BlackBox", "parameters are finite, at least one", "others")
+        self.num_outputs = whole(self.num_outputs, "BlackBox", "num_outputs", 1)
+        check_slices(self.block_slices, "BlackBox", "block_slices")
 
     def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:
         """Return the checked states of one relaxation, (steps + 1, batch, units)."""
@@ -119,7 +135,8 @@ class Measured:
 
 def bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> Measured:
     """Return the device with checked samples and a cost."""
-    x = np.atleast_2d(as_array(x, "black_box", "x").astype(np.float64))
+    x = np.atleast_2d(as_array(x, "black_box", "x"))
+    x = as_states(x, x.shape[1], box.dtype, "black_box", "x")
     bound = bind_cost(cost, box, y, len(x), "black_box")  # type: ignore[arg-type]
     return Measured(box, x, as_numpy(y, "black_box", "y"), bound)
 

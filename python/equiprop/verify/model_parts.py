@@ -55,7 +55,8 @@ def kink_margins(model: Model, energy: _core.Energy, state: NDArray[np.float64])
             continue
         legendre = model.potential == "legendre"
         divisor = 1.0 if legendre else rho.gain
-        unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
+        with np.errstate(invalid="ignore"):  # a state that diverged
+            unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
         for bound in (rho.lower / divisor, rho.upper / divisor):
             margins[:, where] = np.minimum(margins[:, where], np.abs(unclipped - bound))
     return margins

@@ -115,17 +115,12 @@ def certify(
 
 def check_claims(claims: Sequence[str]) -> None:
     """Raise TypeError unless claims are a list, and ValueError for names that are not in `CLAIMS`."""
-    unknown = [] if isinstance(claims, str) else several(claims, "verify", "claims", _unknown)
-    unknown = [name for name in unknown if name is not None]
+    names = [] if isinstance(claims, str) else several(claims, "verify", "claims", lambda name, *_: name)
+    unknown = [name for name in names if not isinstance(name, str) or name not in CLAIMS]
     if unknown or isinstance(claims, str):
         raise ValueError(
             f"[verify] Claims are a list with entries of {', '.join(CLAIMS)}. Received {unknown or claims!r}."
         )
-
-
-def _unknown(name: Any, _where: str, _entry: str) -> Any:
-    """Return a name that is not in `CLAIMS`, and None for one that is."""
-    return None if isinstance(name, str) and name in CLAIMS else name
 
 
 def networks(
