@@ -21,7 +21,7 @@ CPP_FLOORS += ["verification", "umbrella", "outside"]
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
-    ["checks", "files", "paths"],
+    ["checks", "files", "overlap", "paths"],
     ["schedules"],
     [
         "arrays",

@@ -43,11 +43,11 @@ class Quadratic(eq.Energy):
 
 
 class Decay(eq.VectorField):
-    """ds/dt = x - (1 + sum theta) s."""
+    """ds/dt = x - (1 + sum theta / 10) s."""
 
     def velocity(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            return x - (1 + self.parameters.sum()) * s
+            return x - (1 + self.parameters.sum() / 10) * s
 
 
 def net(dtype: str = "float64") -> eq.HopfieldNetwork:

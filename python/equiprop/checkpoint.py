@@ -10,6 +10,7 @@ from typing import Any
 from equiprop import _core
 from equiprop.checkpointing import TRAINER_FORMATS, read_trainer, write_trainer
 from equiprop.models import HopfieldNetwork
+from equiprop.overlap import reading
 from equiprop.paths import path_of
 from equiprop.safetensors import MAX_HEADER_BYTES
 from equiprop.training import Trainer
@@ -42,6 +43,8 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
         If `thing` is neither a network nor a trainer, or a part of a trainer is of another class.
     ValueError
         If a parameter is not finite. An existing file is not changed.
+    OverlapError
+        If another thread trains the network.
     OSError
         If the file cannot be written. An existing file is not changed.
 
@@ -56,14 +59,15 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.0)
     """
     path = path_of(path, "save")
-    if type(thing) is Trainer:
-        write_trainer(path, thing, "save")
-    elif isinstance(thing, HopfieldNetwork):
-        thing.core_network.save(os.fsencode(path))
-    else:
+    if type(thing) is not Trainer and not isinstance(thing, HopfieldNetwork):
         raise TypeError(
             f"[save] A HopfieldNetwork or a Trainer can be saved. Received {type(thing).__name__}."
         )
+    with reading(thing.model if isinstance(thing, Trainer) else thing, "save"):
+        if isinstance(thing, Trainer):
+            write_trainer(path, thing, "save")
+        else:
+            thing.core_network.save(os.fsencode(path))
     return path
 
 

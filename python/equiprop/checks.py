@@ -55,6 +55,13 @@ def check_flag(value: Any, where: str, name: str) -> None:
     check_type(value, (bool, np.bool_), where, f"{name} is True or False")
 
 
+def of_normal_size(value: Any, where: str, name: str) -> float:
+    """Return a positive number from 1e-100 to 1e100, whose square is neither 0 nor infinite."""
+    number = real(value, where, name)
+    require(1e-100 <= number <= 1e100, where, f"{name} lies in [1e-100, 1e100]", value)
+    return number
+
+
 def several(value: Any, where: str, name: str, check: Callable[[Any, str, str], _Entry]) -> list[_Entry]:
     """Return the checked entries of a sequence; raise TypeError for anything else, such as a number or text.
 

@@ -18,6 +18,7 @@ from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
 from equiprop.network_table import network_table
+from equiprop.overlap import updating
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
@@ -185,7 +186,8 @@ class HopfieldNetwork:
     def initialize(self, seed: int, gain: float = 0.5) -> None:
         """Draw new weights with `seed` and `gain`, and set the biases to zero."""
         seed = whole(seed, "HopfieldNetwork", "seed", 0, 2**64 - 1)
-        self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
+        with updating(self, "HopfieldNetwork.initialize"):
+            self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
         self._drawn = None
 
     @property
@@ -310,9 +312,8 @@ class HopfieldNetwork:
         layer = self.layers[0]
         if not layer.is_image:
             return (layer.units,)
-        channels, height, width = layer.shape
-        first = self.image_format == "channels_first"
-        return (channels, height, width) if first else (height, width, channels)
+        channels, *place = layer.shape
+        return (channels, *place) if self.image_format == "channels_first" else (*place, channels)
 
     def initial_state(self, batch: int) -> Array:
         """Return the initial state of a free phase, (batch, units): the response to zero drive."""
@@ -389,9 +390,8 @@ class HopfieldNetwork:
         if plain and not any(layer.is_image for layer in self.layers) and len(colors) <= 2:
             return repr(self)
         shapes = {name: block.shape for name, block in self.blocks.items()}
-        table = network_table(self.layers, self.couplings, shapes, colors)
         total = f"{self.num_parameters} parameters; block updates in {len(colors)} colours"
-        return f"{self!r}\n\n{table}\n\n{total}"
+        return "\n\n".join([repr(self), network_table(self.layers, self.couplings, shapes, colors), total])
 
     def __repr__(self) -> str:
         sizes = "-".join(layer.size for layer in self.layers)

@@ -42,10 +42,12 @@ _uses: dict[int, _Uses] = {}
 class _Claim:
     """Use of a model until the end of a with-block; also until the object is deleted, after an interrupt."""
 
+    _held = False
+
     def __init__(self, model: Any, where: str) -> None:
-        #: A Python network is one of several that may share the parameters of a network of the core.
+        # A Python network is one of several that may share the parameters of a network of the core.
         self._model = getattr(model, "core_network", model)
-        self._where, self._thread, self._held = where, threading.get_ident(), False
+        self._where, self._thread = where, threading.get_ident()
 
     def __enter__(self) -> None:
         with _lock:
@@ -119,13 +121,15 @@ class reading(_Claim):
 class updating(_Claim):
     """Claim of a call that changes parameters, for one owner, such as a trainer, in one thread.
 
+    Without an owner, the call may be part of that of any owner in the same thread.
+
     Raises
     ------
     OverlapError
         If a phase of the model is running, or another owner or another thread trains it.
     """
 
-    def __init__(self, model: Any, where: str, owner: Any) -> None:
+    def __init__(self, model: Any, where: str, owner: Any = None) -> None:
         super().__init__(model, where)
         self._owner = owner
 
@@ -133,7 +137,7 @@ class updating(_Claim):
         rule = "One training at a time changes the parameters of a model. Received a model"
         if uses.depth and uses.thread != self._thread:
             return f"{rule} that another thread trains: call this after its training, or train a copy."
-        if uses.depth and uses.owner is not self._owner:
+        if uses.depth and self._owner is not None and uses.owner is not self._owner:
             return f"{rule} that another trainer is training: call this after its training, or train a copy."
         if uses.readers:
             return (
@@ -143,7 +147,8 @@ class updating(_Claim):
         return None
 
     def _take(self, uses: _Uses) -> None:
-        uses.thread, uses.owner, uses.depth = self._thread, self._owner, uses.depth + 1
+        owner = self._owner if uses.depth == 0 else uses.owner
+        uses.thread, uses.owner, uses.depth = self._thread, owner, uses.depth + 1
 
     def _give_back(self, uses: _Uses) -> None:
         uses.depth -= 1

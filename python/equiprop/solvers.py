@@ -14,6 +14,7 @@ from equiprop.checks import check_flag, check_type, real, whole
 from equiprop.couplings import Coupling, MaxPooled, SoftPooled, is_lateral
 from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
+from equiprop.overlap import reading
 from equiprop.results import FixedPoint, Status, advise
 
 
@@ -347,6 +348,13 @@ def relaxed(
 ) -> FixedPoint:
     """Return the free phase of an input that the model's `as_input` has converted; see `free_phase`."""
     check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
+    with reading(model, "free_phase"):
+        return _relaxed(model, x, solver, initial, trace, record)
+
+
+def _relaxed(
+    model: Model, x: Array, solver: FreeSolver, initial: Any, trace: bool, record: bool
+) -> FixedPoint:
     start = start_of(model, len(x)) if initial is None else _as_initial(initial, model, len(x))
     energy = model.clamp(x)
     state, outcome, history, states = model.core.relax(

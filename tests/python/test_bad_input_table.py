@@ -22,8 +22,8 @@ from valid_calls import CALLS, IN_PLACE, INTERFACES, OF_THE_AUTHOR, RESULTS, UNB
 SHARE = 7
 #: Arguments that are not tried: the name of the caller for errors, and options of another function.
 _APART = {"self", "cls", "where", "options"}
-#: Arguments that are indices, which are not read from objects.
-INDICES = {"indices", "order", "chosen"}
+#: Arguments that are integers of NumPy, which are not read from objects.
+INDICES = {"indices", "order", "chosen", "draws"}
 
 
 @pytest.fixture(autouse=True)

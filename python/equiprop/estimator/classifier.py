@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from equiprop.activations import Activation
-from equiprop.checks import require
+from equiprop.checks import check_type, require
 from equiprop.costs import logit_scale
 from equiprop.data import Dataset
 from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
@@ -184,6 +185,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
             self.classes_ = sorted_labels(y, where, "y") if classes is None else classes
         labels = self.classes_
         require(len(labels) > 1, where, "y has at least two classes", f"one class, {labels}")
+        check_type(y.dtype.names, NoneType, where, "y holds labels, not records")
         rule = f"Labels are of the type of the classes, {labels.dtype}"
         require((y.dtype.kind in "Mm") == (labels.dtype.kind in "Mm"), where, rule, y.dtype)
         places = np.searchsorted(labels, y)

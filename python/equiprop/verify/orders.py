@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import real, require, several, whole
+from equiprop.checks import of_normal_size, require, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, holomorphic, one_sided
@@ -104,12 +104,9 @@ def orders(
     >>> report.passed, round(report.slopes["centered"], 1)
     (True, 2.0)
     """
-    betas = sorted(set(several(betas, "orders", "betas", real)), reverse=True)
+    betas = sorted(set(several(betas, "orders", "betas", of_normal_size)), reverse=True)
     numbers = several(points, "orders", "points", _even)
-    if len(betas) < 2 or not 1e-100 <= betas[-1] <= betas[0] < np.inf:
-        raise ValueError(
-            f"[orders] An order needs at least two different betas from 1e-100 on. Received {betas}."
-        )
+    require(len(betas) > 1, "orders", "An order needs at least two different, positive betas", betas)
     problem = prepare("orders", model, x, y, cost, solver)
     reference = implicit_gradient(problem)
     circles = numbers if problem.model.holomorphic else []

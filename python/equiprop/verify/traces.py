@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.checks import real, require
+from equiprop.checks import of_normal_size, real, require
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
@@ -103,8 +103,8 @@ def traces(
     True
     """
     problem = prepare("traces", model, x, y, cost, solver)
-    compared = _Compared(problem, read(problem, trajectories), real(step_size, "traces", "step_size"))
-    return compared.report(tolerance, noise, significance)
+    step_size = of_normal_size(step_size, "traces", "step_size")
+    return _Compared(problem, read(problem, trajectories), step_size).report(tolerance, noise, significance)
 
 
 @dataclass(frozen=True)
