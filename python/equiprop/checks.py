@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -99,7 +101,7 @@ def enough_memory(
     ValueError
         If `size` is larger than any address space.
     MemoryError
-        If they are more than this part, or the allocation inside the block fails.
+        If they are more than this part, or than what is free, or the allocation inside the block fails.
     """
     failure = f"[{where}] cannot allocate {size / 1e9:.3g} GB for {what}"
     if size >= 2**63:
@@ -108,15 +110,39 @@ def enough_memory(
     if memory is not None and size > part * memory:
         limit = "" if part == 1 else f", of which {part:.0%} may be used"
         raise MemoryError(f"{failure}: this machine has {memory / 1e9:.3g} GB{limit}. {cure}.")
+    free = free_memory() if memory is not None and size >= _LARGE else None
+    if free is not None and size > free:
+        raise MemoryError(f"{failure}: {free / 1e9:.3g} GB are free. {cure}.")
     try:
         yield
     except MemoryError as error:
         raise MemoryError(f"{failure}: not enough memory is free. {cure}.") from error
 
 
+#: Number of bytes from which an allocation is compared with the memory that is free.
+_LARGE = 2**28
+
+
 def physical_memory() -> int | None:
-    """Return the memory of this machine in bytes, or None if the operating system does not report it."""
+    """Return the memory of this machine or container in bytes, or None if the system does not report it."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+    limit = _number_in("/sys/fs/cgroup/memory.max")
+    return memory if limit is None else min(memory, limit)
+
+
+def free_memory() -> int | None:
+    """Return the memory in bytes that is not in use, or None if the system does not report it."""
+    parts = [_number_in("/proc/meminfo", after=f"{name}:") for name in ("MemAvailable", "SwapFree")]
+    return None if parts[0] is None else 1024 * (parts[0] + (parts[1] or 0))
+
+
+def _number_in(path: str, after: str = "") -> int | None:
+    """Return the first number in a file of the system after some text, or None if there is none."""
+    try:
+        found = re.search(rf"{after}\s*(\d+)", Path(path).read_text())
+    except OSError:
+        return None
+    return None if found is None else int(found[1])

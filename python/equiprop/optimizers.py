@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.centring import Blocks as Blocks
 from equiprop.centring import Centre
-from equiprop.checks import check_flag, real, require
+from equiprop.checks import check_flag, enough_memory, real, require
 from equiprop.nesterov import nesterov_update
 from equiprop.optimizer_arguments import (
     Decay,
@@ -125,7 +125,9 @@ class FusedOptimizer:
             check_cover(where, blocks, parameters.size)
         pieces = checked_pieces(where, self.learning_rate, self._weight_decay(), blocks, factor)
         if kept is None:
-            self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
+            size, what = self.num_averages * parameters.nbytes, f"{self.num_averages} averages of gradients"
+            with enough_memory(size, where, what):
+                self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
         if vector is None:
             self._vector = parameters
         return pieces

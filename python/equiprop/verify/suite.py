@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.checks import check_flag, several, whole
+from equiprop.checks import check_flag, enough_memory, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
@@ -158,6 +158,8 @@ def random_network(sizes: Sequence[int], activation: str, potential: str, seed: 
 def random_samples(net: HopfieldNetwork, samples: int, seed: int) -> tuple[Any, Any]:
     """Return uniform inputs in [0, 1), (samples, inputs), and class labels (samples,)."""
     samples = whole(samples, "verify", "samples", 1)
-    x = _core.uniform(samples * net.num_inputs, seed, 200).reshape(samples, net.num_inputs)
+    size = 8 * samples * (net.num_inputs + 10 * net.num_units)
+    with enough_memory(size, "verify", f"{samples} samples and their states", cure="Choose fewer samples"):
+        x = _core.uniform(samples * net.num_inputs, seed, 200).reshape(samples, net.num_inputs)
     labels = (_core.uniform(samples, seed, 201) * net.num_outputs).astype(np.int64)
     return x, labels
