@@ -67,6 +67,7 @@ def num_states(value: Any, units: int, dtype: np.dtype[Any]) -> int:
 def real_dtype(dtype: Any, where: str) -> np.dtype[Any]:
     """Return float32 or float64; raise TypeError for any other type of numbers."""
     with contextlib.suppress(TypeError, ValueError):
-        if (real := np.dtype(dtype)) in (np.float32, np.float64) and dtype is not None:
+        real: np.dtype[Any] = np.dtype(dtype)
+        if real in (np.float32, np.float64) and dtype is not None:
             return real
     raise TypeError(f"[{where}] dtype is float32 or float64. Received {reprlib.repr(dtype)}.")

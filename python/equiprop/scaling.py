@@ -144,8 +144,9 @@ class Scaling:
             require(part.shape == (channels,), where, f"mean and std have {channels} numbers", part.shape)
         require(bool((parts[1] > 0).all()), where, "std is positive", parts[1].tolist())
         with np.errstate(over="ignore", divide="ignore"):  # the constructor refuses infinite numbers
-            offset, factor = parts[0] / unit, unit / parts[1]
-        return cls(*(np.repeat(numbers, height * width) for numbers in (offset, factor)))
+            offset, divisor = (np.repeat(part / unit, height * width) for part in parts)
+            inverse = 1 / divisor
+        return cls(offset, inverse)
 
     @property
     def is_none(self) -> bool:

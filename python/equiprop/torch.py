@@ -116,7 +116,8 @@ class TorchEnergy(_TorchModel, Energy):
     def energy(self, x: Array, s: Array) -> Array:
         """Return E of each sample, (batch,)."""
         with torch.no_grad():
-            return _array(self._energies(*self._tensors(x, s), self.params))
+            given, at = self._tensors(x, s)
+            return _array(self._energies(given, at, self.params))
 
     def gradient(self, x: Array, s: Array) -> Array:
         """Return dE/ds, (batch, units)."""
@@ -180,7 +181,8 @@ class TorchVectorField(_TorchModel, VectorField):
     def velocity(self, x: Array, s: Array) -> Array:
         """Return mu, (batch, units)."""
         with torch.no_grad():
-            return _array(self._velocities(*self._tensors(x, s), self.params))
+            given, at = self._tensors(x, s)
+            return _array(self._velocities(given, at, self.params))
 
     def jacobian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return dmu/ds . v, (batch, units)."""

@@ -44,6 +44,7 @@ VALUES = [
     "binary",
     "x" * 5000,
     "a\0b",
+    "~no-such-user/file",
     "\udcff",
 ]
 #: Arguments of the commands in their order.

@@ -87,7 +87,8 @@ def asymmetry(
         raise ValueError(
             f"[asymmetry] The model is a HopfieldNetwork or a vector field. Received {type(base).__name__}."
         )
-    rows, curve = [], []
+    rows: list[Row] = []
+    curve: list[tuple[float, float]] = []
     for delta in sorted(set(sizes)):
         noisy = _with_noise(base, delta, seed)
         field = at_rest("asymmetry", noisy, problem.x, problem.y, problem.cost)

@@ -160,10 +160,11 @@ class _Compared:
         energy = _core.f64.total_energy(self.problem.energy, self.problem.bound, beta)
         euler = Euler(tolerance=0, max_iterations=self.recordings.steps, step_size=self.step_size)
         *_, states = _core.f64.relax(energy, euler.core, self.problem.state, False, True)
-        complete = len(states) == self.recordings.steps + 1
+        path = np.asarray(states)
+        complete = len(path) == self.recordings.steps + 1
         rule = "The model's flow is stable at the step size of the recording"
         require(complete, "traces", rule, f"step_size {self.step_size:g}, at which it diverges")
-        return np.asarray(states)
+        return path
 
     def exact(self, tolerance: float) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         """Return the rows and the advice for recordings that a tolerance judges."""
