@@ -137,10 +137,10 @@ def bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> Measured:
     """Return the device with checked samples and a cost."""
     x = np.atleast_2d(as_array(x, "black_box", "x"))
     x = as_states(x, x.shape[1], box.dtype, "black_box", "x")
-    largest = max(float(np.abs(x).max()), float(np.abs(box.parameters).max()))
-    require(largest <= 1e100, "black_box", "Inputs and parameters are at most 1e100", largest)
-    bound = bind_cost(cost, box, y, len(x), "black_box")  # type: ignore[arg-type]
-    return Measured(box, x, as_numpy(y, "black_box", "y"), bound)
+    bound, y = bind_cost(cost, box, y, len(x), "black_box"), as_numpy(y, "black_box", "y")  # type: ignore[arg-type]
+    largest = max(float(np.abs(numbers).max(initial=0.0)) for numbers in (x, y, box.parameters))
+    require(largest <= 1e100, "black_box", "Inputs, targets and parameters are at most 1e100", largest)
+    return Measured(box, x, y, bound)
 
 
 def unrest(path: _Floats) -> float:
