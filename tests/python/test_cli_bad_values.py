@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +155,38 @@ def test_a_hundred_million_units_are_judged_before_they_are_allocated(
     monkeypatch.setattr("equiprop.checks.physical_memory", lambda: 10**12)
     monkeypatch.setattr("equiprop.checks.free_memory", lambda: 16 * 10**9)
     assert main(["train", "own.csv", "--epochs", "1", "--output", "run", "--layers", "100000000"]) == 2
-    assert "[train] cannot allocate 88.8 GB for the training of layers 2-100000000-2: 16 GB are free." in (
+    assert "[train] cannot allocate 137 GB for the training of layers 2-100000000-2: 16 GB are free." in (
         capsys.readouterr().err
     )
+
+
+PEAK = """
+import resource, sys
+from equiprop.checks import enough_memory
+from equiprop.cli import main, trainer
+
+sizes = []
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def noted(size, *arguments, **options):
+    sizes.append(size)
+    return enough_memory(size, *arguments, **options)
+
+trainer.enough_memory = noted
+run = "train own.csv --epochs 1 --max-iterations 5 --json --output "
+main([*run.split(), "small", "--layers", "3"])
+before = peak()
+main([*run.split(), "large", "--layers", *sys.argv[1:]])
+print((peak() - before) / sizes[-1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory in kilobytes")
+@pytest.mark.parametrize("layers", [["1500", "1500"], ["300000"]])
+def test_the_estimate_is_what_a_training_takes(layers: list[str]) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", PEAK, *layers]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "EQUIPROP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert 0.5 < float(result.stdout.splitlines()[-1]) < 1.2

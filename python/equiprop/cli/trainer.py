@@ -228,11 +228,11 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
 def _check_memory(options: argparse.Namespace, sizes: list[int], batch: int) -> None:
     """Raise MemoryError if the training needs more memory than there is.
 
-    Parameters are held with two averages of their gradients, one gradient and their start values in float64,
-    and states with those of both phases and their drives.
+    As measured, a training holds seven vectors of the parameters (the averages of Adam, the gradient, copies)
+    and two in double precision for the start values, and nine states of a batch.
     """
     parameters = sum(a * b for a, b in pairwise(sizes)) + sum(sizes[1:])
-    size = np.dtype(options.dtype).itemsize * (4 * parameters + 6 * batch * sum(sizes)) + 8 * parameters
+    size = np.dtype(options.dtype).itemsize * (7 * parameters + 9 * batch * sum(sizes)) + 16 * parameters
     with enough_memory(size, "train", f"the training of layers {'-'.join(map(str, sizes))}"):
         pass
 
