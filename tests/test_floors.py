@@ -21,10 +21,11 @@ CPP_FLOORS += ["verification", "umbrella", "outside"]
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
-    ["checks", "files"],
+    ["checks", "files", "overlap", "paths"],
     ["schedules"],
     [
         "arrays",
+        "array_arguments",
         "augmentation",
         "activations",
         "cuda_package",

@@ -65,6 +65,7 @@ from equiprop.nudging import one_sided as one_sided
 from equiprop.nudging import random_sign as random_sign
 from equiprop.optimizers import SGD as SGD
 from equiprop.optimizers import Adam as Adam
+from equiprop.overlap import OverlapError as OverlapError
 from equiprop.results import ConvergenceError as ConvergenceError
 from equiprop.results import ConvergenceWarning as ConvergenceWarning
 from equiprop.results import FixedPoint as FixedPoint

@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.checks import enough_memory
 
 Array = NDArray[Any]
 
 #: Advice on missing values; it follows the place of the first one.
 FILL_IN = "Drop such samples, or fill in the values, for example with sklearn.impute.SimpleImputer."
+#: Number of bytes from which the memory for a copy is compared with that of the machine first.
+_LARGE = 2**30
 #: Number of entries that a search for NaN and infinity reads at a time.
 _ENTRIES = 2**20
 
@@ -43,7 +46,7 @@ def as_array(value: Any, where: str, name: str) -> Array:
     ValueError
         If a value is missing: masked, None, or pandas.NA.
     """
-    array = value if type(value) is np.ndarray else as_numpy(value, where, name)
+    array = as_numpy(value, where, name)
     if array.dtype.kind in "biuf":
         return array
     if array.dtype.kind == "O":
@@ -62,7 +65,17 @@ def as_numpy(value: Any, where: str, name: str) -> Array:
         If NumPy cannot read `value`; the message contains the advice of the library that made it.
     ValueError
         If `value` is an array with masked entries.
+    MemoryError
+        If `value` is a view that repeats numbers until they fill more than the memory of the machine.
     """
+    array = value if type(value) is np.ndarray else _as_numpy(value, where, name)
+    if array.nbytes >= _LARGE and 0 in array.strides:
+        with enough_memory(array.nbytes, where, f"`{name}` {array.shape}", cure="Pass fewer samples"):
+            pass
+    return array
+
+
+def _as_numpy(value: Any, where: str, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         _refuse_masked(value, where, name)
     if hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__"):
@@ -194,6 +207,8 @@ def refuse_not_finite(array: Array, where: str, name: str, cure: str = "") -> No
     """Raise ValueError with the place of the first NaN or infinity, and the cure; read the array in parts."""
     if array.dtype.kind != "f" or array.size == 0:
         return
+    if array.ndim == 0:
+        array = array[None]
     rows = max(1, _ENTRIES * len(array) // array.size)
     for begin in range(0, len(array), rows):
         part = np.isfinite(array[begin : begin + rows])
@@ -226,6 +241,12 @@ def as_samples(value: Any, where: str, name: str) -> Any:
     array = as_array(value, where, name)
     refuse_not_finite(array, where, name)
     return array
+
+
+def flat_input(value: Any, shape: tuple[int, ...], where: str) -> Any:
+    """Return images (batch, *shape) as an array (batch, numbers), and any other x as it is."""
+    array = value if type(value) is np.ndarray or is_sparse(value) else as_array(value, where, "x")
+    return flat_images(array, shape, where)
 
 
 def flat_images(x: Any, shape: tuple[int, ...], where: str) -> Any:
@@ -267,8 +288,7 @@ def as_states(value: Any, units: int, dtype: np.dtype[Any], where: str, name: st
         raise ValueError(f"[{where}] `{name}` has shape (batch, {units}). Received shape {array.shape}.")
     if array.shape[0] == 0:
         raise ValueError(f"[{where}] `{name}` holds at least one sample. Received shape {array.shape}.")
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=dtype)
+    array = _converted(array, dtype, where, name)
     if not _core.all_finite(array):
         refuse_not_finite(array, where, name, _BEYOND if array.dtype == np.float32 else "")
     return array
@@ -319,15 +339,24 @@ def as_contiguous(value: Any, dtype: np.dtype[Any], where: str, name: str) -> Ar
     """Return `value` as a C-contiguous array of `dtype`, without a check of its shape and its numbers."""
     if type(value) is np.ndarray and value.dtype == dtype and value.flags.c_contiguous:
         return value
+    return _converted(as_array(value, where, name), dtype, where, name)
+
+
+def _converted(array: Array, dtype: np.dtype[Any], where: str, name: str) -> Array:
+    """Return a C-contiguous array of `dtype`; a number beyond it becomes infinite."""
+    size = array.size * dtype.itemsize
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(as_array(value, where, name), dtype=dtype)
+        if size < _LARGE:
+            return np.ascontiguousarray(array, dtype=dtype)
+        with enough_memory(size, where, f"`{name}` in {dtype.name}", cure="Pass fewer samples"):
+            return np.ascontiguousarray(array, dtype=dtype)
 
 
 def network_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
     """Return the precision of a network; raise ValueError unless it is float32 or float64."""
     try:
         name = np.dtype(dtype).name
-    except TypeError:
+    except (TypeError, ValueError):
         name = str(dtype)
     if name not in ("float32", "float64"):
         raise ValueError(f"[HopfieldNetwork] dtype is 'float32' or 'float64'. Received {dtype!r}.")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
-from equiprop.checks import check_type, require, whole
+from equiprop.checks import check_type, enough_memory, require, whole
 
 _FILLS = {"zero": "constant", "edge": "edge"}
 #: A random number of a sample has 64 bits: bit 0 is for the flip, and 31 bits are for each coordinate.
@@ -102,7 +102,8 @@ class Augmentation:
             whole(number, where, name, 0, 2**64 - 1) for name, number in (("seed", seed), ("epoch", epoch))
         ]
         size = whole(count, where, "count", 0)
-        return np.asarray(np.random.Philox(key=np.array(key, np.uint64)).random_raw(size), np.uint64)
+        with enough_memory(8 * size, where, f"{size} draws", cure="Choose a smaller count"):
+            return np.asarray(np.random.Philox(key=np.array(key, np.uint64)).random_raw(size), np.uint64)
 
     def __call__(self, x: Array, draws: NDArray[np.uint64]) -> Array:
         """Return changed images.

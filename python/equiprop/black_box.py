@@ -6,6 +6,7 @@ the derivative of the energy with respect to each parameter, the contrast, which
 
 from __future__ import annotations
 
+import reprlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.array_arguments import check_slices, check_vector
 from equiprop.arrays import Array, as_array, as_states
-from equiprop.checks import check_type, require, whole
+from equiprop.checks import require, whole
 from equiprop.cuda_core import DeviceCost
 from equiprop.results import Status
 from equiprop.scaling import Scaling
@@ -85,15 +87,17 @@ class BlackBox:
     has_block_update: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name, function in (("relax", self.relax), ("contrast", self.contrast)):
-            check_type(function, Callable, _WHERE, f"{name} is a function")
-        check_type(self.parameters_changed, Callable | None, _WHERE, "parameters_changed is a function")
+        for name in ("relax", "contrast", "parameters_changed"):
+            function = getattr(self, name)
+            if not callable(function) and not (function is None and name == "parameters_changed"):
+                raise TypeError(f"[{_WHERE}] `{name}` is a function. Received {reprlib.repr(function)}.")
+        check_vector(self.parameters, _WHERE)
         theta = self.parameters
-        rule = "parameters is an array (parameters,) of float64, which relax reads and training changes"
-        check_type(theta, np.ndarray, _WHERE, rule)
-        fits = theta.ndim == 1 and theta.dtype == self.dtype and theta.flags.writeable
-        require(fits, _WHERE, rule, f"shape {theta.shape} of {theta.dtype}")
+        require(theta.flags.writeable, _WHERE, "parameters can be changed in place", "a read-only array")
+        finite = theta.size > 0 and bool(np.isfinite(theta).all())
+        require(finite, _WHERE, "parameters are finite, at least one", "others")
         self.num_outputs = whole(self.num_outputs, _WHERE, "num_outputs", 1)
+        check_slices(self.block_slices, _WHERE, "block_slices")
         self.block_slices = dict(self.block_slices) or {"theta": slice(0, len(theta))}
 
     def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:

@@ -10,6 +10,8 @@ from typing import Any
 from equiprop import _core
 from equiprop.checkpointing import TRAINER_FORMATS, read_trainer, write_trainer
 from equiprop.models import HopfieldNetwork
+from equiprop.overlap import reading
+from equiprop.paths import path_of
 from equiprop.safetensors import MAX_HEADER_BYTES
 from equiprop.training import Trainer
 
@@ -41,6 +43,8 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
         If `thing` is neither a network nor a trainer, or a part of a trainer is of another class.
     ValueError
         If a parameter is not finite. An existing file is not changed.
+    OverlapError
+        If another thread trains the network.
     OSError
         If the file cannot be written. An existing file is not changed.
 
@@ -54,15 +58,17 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     >>> eq.load(eq.save(eq.Trainer(net, optimizer=eq.Adam()), path)).optimizer
     Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.0)
     """
-    if type(thing) is Trainer:
-        write_trainer(Path(path), thing, "save")
-    elif isinstance(thing, HopfieldNetwork):
-        thing.core_network.save(os.fsencode(Path(path)))
-    else:
+    path = path_of(path, "save")
+    if type(thing) is not Trainer and not isinstance(thing, HopfieldNetwork):
         raise TypeError(
             f"[save] A HopfieldNetwork or a Trainer can be saved. Received {type(thing).__name__}."
         )
-    return Path(path)
+    with reading(thing.model if isinstance(thing, Trainer) else thing, "save"):
+        if isinstance(thing, Trainer):
+            write_trainer(path, thing, "save")
+        else:
+            thing.core_network.save(os.fsencode(path))
+    return path
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -93,8 +99,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> eq.load(eq.save(eq.HopfieldNetwork([2, 3, 1]), path))
     HopfieldNetwork(2-3-1, hard_sigmoid, linear, legendre, float32)
     """
-    if not _is_trainer(Path(path)):
-        return HopfieldNetwork.from_core(_core.load(os.fsencode(Path(path))))
+    path = path_of(path, "load")
+    if not _is_trainer(path):
+        return HopfieldNetwork.from_core(_core.load(os.fsencode(path)))
     trainer = read_trainer(path, Trainer, "load")
     trainer.unfinished = None
     return trainer

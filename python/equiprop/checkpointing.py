@@ -16,7 +16,7 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.averaging import Average
 from equiprop.black_box import BlackBox
-from equiprop.checks import check_type, real, require, whole
+from equiprop.checks import real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
 from equiprop.costs import CrossEntropy, LayerCosts, SquaredError
@@ -28,6 +28,7 @@ from equiprop.kept_states import KeptStates
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, read_scaling, rebuild, scaling_fields
 from equiprop.optimizers import SGD, Adam
+from equiprop.paths import path_of
 from equiprop.position import Position, state_of
 from equiprop.safetensors import read_safetensors, write_safetensors
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation
@@ -143,6 +144,7 @@ def read_trainer(
     OSError
         If the file cannot be read.
     """
+    path = path_of(path, where)
     tensors, metadata = read_safetensors(path)
     found = metadata.get("format", "none")
     rule = f"The file holds a Trainer ({TRAINER_FORMAT})"
@@ -250,7 +252,7 @@ class Checkpoint:
     _lock: Lock | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_type(self.path, (str, os.PathLike), "Checkpoint", "path is that of a file")
+        path_of(self.path, "Checkpoint")
         if self.steps is not None:
             self.steps = whole(self.steps, "Checkpoint", "steps", 1)
         if self.seconds is not None:

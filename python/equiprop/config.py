@@ -30,7 +30,7 @@ def config() -> dict[str, Any]:
 def set_num_threads(count: int) -> None:
     """Set the number of threads that the core uses.
 
-    The default is the environment variable EQUIPROP_NUM_THREADS if it is set, otherwise the number of
+    The default is the environment variable EQUIPROP_NUM_THREADS if it is not empty, otherwise the number of
     processors. Results do not depend on the number of threads. If threadpoolctl is installed,
     ``threadpoolctl.threadpool_limits`` sets it, too.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.augmentation import Augmentation
+from equiprop.checks import check_choice
 from equiprop.dataset import Dataset
 from equiprop.idx import read_idx
 from equiprop.image_sets import IMAGE_SETS
+from equiprop.paths import file_errors, in_home, path_of
 
 __all__ = [
     "Augmentation",
@@ -49,10 +50,12 @@ def load_image_set(name: str, directory: str | os.PathLike[str]) -> tuple[Datase
     FileNotFoundError, ValueError
         A file is missing or damaged.
     """
+    check_choice(name, "load_image_set", "name", *IMAGE_SETS)
     images, where = IMAGE_SETS[name], f"load_{name}"
-    folder = Path(directory).expanduser()
+    folder = in_home(path_of(directory, where, "directory"), where)
     cure = f"equiprop.download.fetch_{name}('{folder}') downloads {images.files}."
-    train, test = (Dataset(x, y, 1 / 255, images.classes) for x, y in images.read(folder, where, cure))
+    with file_errors(folder, where):
+        train, test = (Dataset(x, y, 1 / 255, images.classes) for x, y in images.read(folder, where, cure))
     return train, test
 
 
@@ -172,8 +175,8 @@ def load_cifar10(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 
     Examples
     --------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> for k in range(1, 6):
     ...     _ = (folder / f"data_batch_{k}.bin").write_bytes(bytes([k, *range(256)] + [0] * 2816) * 4)
     >>> _ = (folder / "test_batch.bin").write_bytes(bytes([9] + [255] * 3072))

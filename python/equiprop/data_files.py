@@ -17,6 +17,7 @@ from equiprop.arrays import Array
 from equiprop.checks import require
 from equiprop.data import Dataset, held_out_fifth, load_mnist
 from equiprop.image_sets import IMAGE_SETS
+from equiprop.paths import in_home, path_of
 
 _X_NAMES, _Y_NAMES = (
     ("x", "data", "features", "images"),
@@ -50,7 +51,7 @@ def load_files(path: str | os.PathLike[str], where: str = "load_files") -> tuple
     >>> [len(part) for part in load_files(path)]
     [16, 4]
     """
-    path = _existing(Path(path).expanduser(), where)
+    path = _existing(in_home(path_of(path, where), where), where)
     if path.is_dir():
         for kind in _KINDS:
             train, test = path / f"train{kind}", path / f"test{kind}"
@@ -73,7 +74,7 @@ def load_inputs(path: str | os.PathLike[str], num_inputs: int, where: str = "loa
     ValueError, FileNotFoundError
         There is no such file, or it does not have `num_inputs` inputs.
     """
-    path = _existing(Path(path).expanduser(), where)
+    path = _existing(in_home(path_of(path, where), where), where)
     require(path.is_file(), where, "Inputs are in a CSV or NPZ file", f"the folder '{path}'")
     if path.suffix == ".npz":
         arrays = _arrays(path, where)

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_samples, check_image_shape, dense
+from equiprop.array_arguments import as_indices, real_dtype
+from equiprop.arrays import Array, as_numpy, as_samples, check_image_shape, dense
 from equiprop.augmentation import Augmentation
-from equiprop.checks import check_type, require, whole
-from equiprop.labels import codes_among, encode, read_y
+from equiprop.checks import check_type, real, require, whole
+from equiprop.labels import codes_among, encode, read_classes, read_y
 from equiprop.row_selection import select
 from equiprop.scaling import Scaling, as_scale
 from equiprop.weights import as_sample_weight, refuse_zero_weights
@@ -115,8 +116,9 @@ class Dataset:
     def _encoded(self, y: Array) -> tuple[Array, Array | None]:
         """Return targets and None, or codes and the classes."""
         count = whole(self.num_classes, "Dataset", "num_classes", 0, 2**24)
+        classes = None if self.classes is None else read_classes(self.classes, "Dataset")
         if y.ndim == 1:
-            return encode(y, "Dataset", count, None if self.classes is None else np.asarray(self.classes))
+            return encode(y, "Dataset", count, classes)
         require(count == 0, "Dataset", "num_classes is 0 for real targets", count)
         require(self.classes is None, "Dataset", "classes is None for real targets", self.classes)
         return y, None
@@ -167,7 +169,7 @@ class Dataset:
 
         A mask, an array (samples,) of booleans, takes the samples where it is True.
         """
-        return self._part(_checked_indices("Dataset.take", indices, len(self)))
+        return self._part(as_indices(indices, len(self), "Dataset.take", "sample"))
 
     def _part(self, rows: Any) -> Dataset:
         weights = None if self.sample_weight is None else self.sample_weight[rows]
@@ -230,6 +232,7 @@ class Dataset:
             A label of a sample is none of ``classes``.
         """
         require(self.is_classification, "Dataset.with_classes", "The samples have class labels", "targets")
+        classes = read_classes(classes, "Dataset.with_classes")
         if np.array_equal(self.classes, classes):
             return self
         y = codes_among(self.classes[self.y], classes, "Dataset.with_classes")
@@ -267,18 +270,20 @@ class Dataset:
         >>> Dataset(np.eye(2), np.array([0, 1])).batch(np.array([1]), np.float32)[0]
         array([[0., 1.]], dtype=float32)
         """
-        real = np.dtype(dtype)
-        if real not in (np.float32, np.float64):
-            raise TypeError(f"[Dataset.batch] A batch is float32 or float64. Received {real}.")
-        rows = _checked_indices("Dataset.batch", indices, len(self))
+        precision = real_dtype(dtype, "Dataset.batch")
+        rows = as_indices(indices, len(self), "Dataset.batch", "sample")
         y = self.y[rows]
         x = self.x[rows]
         if draws is not None and self.augmentation is not None:
             rule = "draws has one random number for each sample of the data set"
+            draws = as_numpy(draws, "Dataset.batch", "draws")
+            if draws.dtype.kind not in "ui":
+                raise TypeError(f"[Dataset.batch] draws holds integers. Received {draws.dtype}.")
+            draws = draws.astype(np.uint64, copy=False)
             require(draws.shape == (len(self),), "Dataset.batch", rule, draws.shape)
             x = self.augmentation(dense(x), draws[rows])
-        x = (self.scale or _RAW).apply(x, real)
-        return x, y if self.is_classification else _RAW.apply(y, real)
+        x = (self.scale or _RAW).apply(x, precision)
+        return x, y if self.is_classification else _RAW.apply(y, precision)
 
     def split(
         self, fraction: float, order: ArrayLike | None = None, *, seed: int = 0
@@ -313,11 +318,12 @@ class Dataset:
         >>> rest.y.tolist().count(0), rest.y.tolist().count(1), sorted(held_out.y.tolist())
         (3, 3, [0, 1])
         """
+        fraction = real(fraction, "Dataset.split", "fraction")
         require(0 <= fraction <= 1, "Dataset.split", "fraction lies in [0, 1]", fraction)
         count = round(fraction * len(self))
         if order is None:
             return self._random_split(count, whole(seed, "Dataset.split", "seed", 0, 2**64 - 1))
-        rows = _checked_indices("Dataset.split", order, len(self))
+        rows = as_indices(order, len(self), "Dataset.split", "sample")
         is_permutation = np.array_equal(np.sort(rows), np.arange(len(self)))
         require(is_permutation, "Dataset.split", f"order is a permutation of 0 .. {len(self) - 1}", rows)
         return self._part(rows[: len(self) - count]), self._part(rows[len(self) - count :])
@@ -334,16 +340,3 @@ class Dataset:
 def _scale(scale: Any, x: Any, where: str) -> Scaling | None:
     """Return a scale as a scaling of x, or None."""
     return None if scale is None else as_scale(scale, int(x.shape[1]), where)
-
-
-def _checked_indices(where: str, indices: ArrayLike, count: int) -> NDArray[Any]:
-    rows = np.asarray(indices)
-    if rows.dtype.kind == "b" and rows.ndim == 1:
-        require(len(rows) == count, where, f"A mask has one entry for each of {count} samples", len(rows))
-        return np.flatnonzero(rows)
-    if rows.dtype.kind not in "iu":
-        raise TypeError(f"[{where}] Sample indices are integers. Received {rows.dtype}.")
-    require(rows.ndim == 1, where, "Sample indices have one dimension", rows.shape)
-    in_range = int(rows.min(initial=0)) >= 0 and int(rows.max(initial=-1)) < count
-    require(in_range, where, f"Sample indices lie in 0 .. {count - 1}", rows)
-    return rows

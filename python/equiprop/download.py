@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from equiprop.resuming import check_address, download
+from equiprop.paths import file_errors, in_home, path_of
+from equiprop.resuming import check_address, check_timeout, download
 
 __all__ = [
     "MNIST_MIRROR",
@@ -175,15 +176,21 @@ def _fetch_set(
     where, source = f"fetch_{name}", SOURCES[name]
     address = source.mirror if mirror is None else mirror
     check_address(address, where)
+    timeout = check_timeout(timeout, where)
     pooch = _pooch(where)
-    folder = pooch.os_cache("equiprop") / name if directory is None else Path(directory).expanduser()
+    folder = (
+        pooch.os_cache("equiprop") / name
+        if directory is None
+        else in_home(path_of(directory, where, "directory"), where)
+    )
     registry = {file: f"md5:{digest}" for file, digest in source.md5.items()}
     store = pooch.create(path=folder, base_url=f"{address.rstrip('/')}/", registry=registry)
     for file, digest in source.md5.items():
         part = folder / f"{file}.part"
         downloader = partial(_continue, part=part, digest=digest, timeout=timeout, where=where)
         try:
-            store.fetch(file, downloader=downloader)
+            with file_errors(folder, where, "write into"):
+                store.fetch(file, downloader=downloader)
         except ValueError as error:
             raise ValueError(
                 f"[{where}] The content of '{store.get_url(file)}' is wrong: its MD5 is not {digest}; "
@@ -247,8 +254,10 @@ def fetch_mnist(
     PosixPath('mnist')
     """
     check_address(mirror, "fetch_mnist")
-    target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
+    timeout = check_timeout(timeout, "fetch_mnist")
+    target = path_of(directory, "fetch_mnist", "directory")
+    with file_errors(target, "fetch_mnist", "create"):
+        target.mkdir(parents=True, exist_ok=True)
     for name, digest in MNIST_SHA256.items():
         _fetch(f"{mirror.rstrip('/')}/{name}", target / name, digest, timeout)
     return target

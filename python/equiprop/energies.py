@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_states
+from equiprop.array_arguments import as_flat, check_vector, num_states
+from equiprop.arrays import Array, as_array, as_contiguous, as_states
+from equiprop.checks import whole
 from equiprop.scaling import Scaling
 
 #: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
@@ -47,6 +49,14 @@ class OwnModel(ABC):
     conservative: ClassVar[bool] = True
     #: True if the methods accept complex states. Otherwise set it to False, and override the derivatives.
     accepts_complex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        self.num_units = whole(self.num_units, where, "num_units", 1)
+        self.num_outputs = whole(self.num_outputs, where, "num_outputs", 0, self.num_units)
+        if self.num_inputs is not None:
+            self.num_inputs = whole(self.num_inputs, where, "num_inputs", 0)
+        check_vector(self.parameters, where)
 
     @abstractmethod
     def gradient(self, x: Array, s: Array) -> Array:
@@ -90,6 +100,7 @@ class OwnModel(ABC):
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
+        flat = as_flat(flat, len(self.parameters), "block_views")
         return {name: flat[where] for name, where in self.block_slices.items()}
 
     def as_input(self, x: Any, where: str) -> Array:
@@ -99,7 +110,7 @@ class OwnModel(ABC):
 
     def initial_state(self, batch: int) -> Array:
         """Return the initial state of a free phase, (batch, units): zero."""
-        return np.zeros((batch, self.num_units))
+        return np.zeros((num_states(batch, self.num_units, self.dtype), self.num_units))
 
     def clamp(self, x: Array) -> _core.Energy:
         """Return the core's energy of this model with x (batch, inputs) clamped.
@@ -109,15 +120,18 @@ class OwnModel(ABC):
         ValueError
             If a parameter is NaN or infinite.
         """
-        return _core.f64.python_energy(self, x, *self._sizes())
+        return _core.f64.python_energy(self, self._clamped(x), *self._sizes())
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the core's energy with x clamped and states of dual numbers."""
-        return _core.dual.python_energy(_Complexified(self), x, *self._sizes())
+        return _core.dual.python_energy(_Complexified(self), self._clamped(x), *self._sizes())
 
     def clamp_complex(self, x: Array) -> _core.Energy:
         """Return the core's energy with x clamped and complex states, which the methods receive."""
-        return _core.c128.python_energy(_Complexified(self), x, *self._sizes())
+        return _core.c128.python_energy(_Complexified(self), self._clamped(x), *self._sizes())
+
+    def _clamped(self, x: Array) -> Array:
+        return as_contiguous(x, self.dtype, "clamp", "x")
 
     def _sizes(self) -> tuple[int, int, int]:
         """Return the numbers of units, outputs and parameters, after a check that these are finite."""

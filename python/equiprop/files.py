@@ -50,7 +50,7 @@ def append_line(path: Path, line: str, where: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            _append(descriptor, f"{line}\n".encode())
+            _append(descriptor, f"{line}\n".encode(errors="backslashreplace"))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -11,8 +11,9 @@ from equiprop import _core
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.linear_solvers import ConjugateGradient, LinearSolver
-from equiprop.model_interface import Model
+from equiprop.model_interface import Model, check_model
 from equiprop.nudging import Nudging, centered
+from equiprop.overlap import reading
 from equiprop.results import FixedPoint, Gradient, Status
 from equiprop.second_phase import (
     EquilibriumPropagation,
@@ -39,14 +40,21 @@ def _second_phase(
     step: int,
     on_failure: str,
 ) -> Gradient:
+    _check_phase(where, model, free)
     step = whole(step, where, "step", 0)
-    check_type(free, FixedPoint, where, "`free` is a result of free_phase")
-    energy = _clamp_again(where, model, free)
-    bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
-    gradient = phase.gradient(FreeState(model, energy, free.x, free.state, bound, free.solver, step, True))
+    with reading(model, where):
+        energy = _clamp_again(where, model, free)
+        bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
+        start = FreeState(model, energy, free.x, free.state, bound, free.solver, step, True)
+        gradient = phase.gradient(start)
     gradient = _judged_by_its_start(gradient, free)
     gradient.report_failure(where, on_failure)
     return gradient
+
+
+def _check_phase(where: str, model: Any, free: Any) -> None:
+    check_model(model, where)
+    check_type(free, FixedPoint, where, "`free` is a result of free_phase")
 
 
 def _judged_by_its_start(gradient: Gradient, free: FixedPoint) -> Gradient:
@@ -240,16 +248,16 @@ def backpropagation_through_time(
     >>> bool(abs(unrolled - implicit).max() < 1e-8)
     True
     """
-    where = "backpropagation_through_time"
-    check_type(free, FixedPoint, where, "`free` is a result of free_phase")
+    _check_phase(where := "backpropagation_through_time", model, free)
     if free.trajectory is None or free.solver.tolerance != 0:
         raise ValueError(
             f"[{where}] `free` is a recorded relaxation with a fixed number of steps: "
             "free_phase(..., solver=Euler(tolerance=0, max_iterations=T), record=True). "
             f"Received {free.solver}, {'not ' if free.trajectory is None else ''}recorded."
         )
-    energy = _clamp_again(where, model, free)
-    bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
-    sweep = model.core.backpropagation_through_time
-    result, _, _ = sweep(energy, bound, free.trajectory, free.solver.core, True, False)
+    with reading(model, where):
+        energy = _clamp_again(where, model, free)
+        bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
+        steps = (energy, bound, free.trajectory, free.solver.core)
+        result, _, _ = model.core.backpropagation_through_time(*steps, True, False)
     return gradient_of(model, result, lambda failure, _: free.solver.cure(failure, model))

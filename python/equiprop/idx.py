@@ -7,11 +7,12 @@ import math
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from equiprop.paths import file_errors, path_of
 
 __all__ = ["MAX_IDX_BYTES", "read_idx"]
 
@@ -52,14 +53,15 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
     Examples
     --------
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory, "labels")
+    ...     path = pathlib.Path(directory, "labels")
     ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3]) + bytes([7, 2, 1]))
     ...     read_idx(path).tolist()
     [7, 2, 1]
     """
-    with Path(path).open("rb") as raw:
+    path = path_of(path, "read_idx")
+    with file_errors(path, "read_idx"), path.open("rb") as raw:
         if raw.read(2) != b"\x1f\x8b":
             raw.seek(0)
             return _read_idx_stream(raw, path, os.fstat(raw.fileno()).st_size)

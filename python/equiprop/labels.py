@@ -83,8 +83,6 @@ def encode(
         another number than `num_classes`.
     """
     if classes is not None:
-        distinct = classes.ndim == 1 and len(set(classes.tolist())) == len(classes)
-        require(distinct, where, "classes are distinct, in one dimension", shown(classes))
         require(num_classes in (0, len(classes)), where, "num_classes counts the classes", num_classes)
         return codes_among(labels, classes, where), classes
     present, codes = _unique(labels, where)
@@ -99,6 +97,17 @@ def encode(
     if integers and len(present) and present[0] == 0 and int(present[-1]) < 2 * len(present):
         return labels, np.arange(int(present[-1]) + 1)
     return codes, present
+
+
+def read_classes(value: Any, where: str) -> Array:
+    """Return classes as an array (classes,); raise an error unless they are distinct labels."""
+    classes = as_numpy(value, where, "classes")
+    try:
+        distinct = classes.ndim == 1 and len(set(classes.tolist())) == len(classes)
+    except TypeError as error:
+        raise TypeError(f"[{where}] Class labels have a hash. Received a label without: {error}.") from error
+    require(distinct, where, "classes are distinct, in one dimension", shown(classes))
+    return classes
 
 
 def _refuse_too_many(present: Array, samples: int, where: str) -> None:
@@ -127,12 +136,12 @@ def codes_among(labels: Array, classes: Array, where: str) -> Array:
 
 def shown(classes: Array) -> str:
     """Return classes as a short text."""
-    return reprlib.repr(classes.tolist()).strip("[]")
+    return reprlib.repr(classes.tolist()).strip("[]") or "none"
 
 
 def _as_array_of_objects(value: Any, where: str) -> Array:
     """Return y as an array of any type; a list that mixes text and numbers keeps its objects."""
-    array = value if type(value) is np.ndarray else as_numpy(value, where, "y")
+    array = as_numpy(value, where, "y")
     mixed = isinstance(value, list) and not all(isinstance(label, str | bytes) for label in value)
     if array.dtype.kind in "US" and array.ndim == 1 and mixed:
         array = np.empty(len(value), dtype=object)

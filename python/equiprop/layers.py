@@ -80,7 +80,7 @@ class Layer:
 
 def _shape(units: Any) -> Shape:
     """Return the shape of a layer from a number of units or from three numbers."""
-    if isinstance(units, Sequence) and not isinstance(units, str):
+    if isinstance(units, Sequence) and not isinstance(units, str | bytes):
         if len(units) != 3:
             raise ValueError(
                 "[Layer] `units` is a number, or a shape (channels, height, width). "
@@ -137,7 +137,11 @@ def graph_of(
 ) -> tuple[list[Layer], list[Coupling]]:
     """Return layers and couplings of a chain with the given sizes, or those of a graph as lists."""
     if sizes is not None:
-        chain = chain_layers(sizes, activation or "hard_sigmoid", output_activation or "linear")
+        chain = chain_layers(
+            sizes,
+            "hard_sigmoid" if activation is None else activation,
+            "linear" if output_activation is None else output_activation,
+        )
         return chain, [Dense(k, k + 1) for k in range(len(chain) - 1)]
     check_type(layers, Iterable, "HopfieldNetwork", "`layers` lists the layers of a graph")
     check_type(couplings, Iterable, "HopfieldNetwork", "`couplings` lists the couplings of a graph")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from equiprop import _core
+from equiprop.checks import check_type
 from equiprop.model_interface import Model
 from equiprop.results import MOST_GRADIENT_ERROR, Status
 from equiprop.solvers import Solver
@@ -133,3 +135,10 @@ def _krylov(model: Model) -> str:
 
 
 LinearSolver = ConjugateGradient | Richardson | Neumann | GMRES
+_RULE = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"
+
+
+def check_linear_solver(value: Any, where: str, _name: str = "") -> Any:
+    """Return a solver of side networks; raise TypeError for anything else."""
+    check_type(value, LinearSolver, where, _RULE)
+    return value

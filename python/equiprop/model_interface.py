@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,6 +11,14 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.scaling import Scaling
+
+
+def check_model(model: Any, where: str) -> None:
+    """Raise TypeError unless `model` is an object that has the methods of a model."""
+    methods = ("as_input", "clamp", "initial_state", "block_views")
+    if isinstance(model, type) or not all(callable(getattr(model, name, None)) for name in methods):
+        rule = "model is a HopfieldNetwork, an Energy or a VectorField"
+        raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(model)}.")
 
 
 class Model(Protocol):

@@ -12,11 +12,13 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.activations import Activation, activation_name
-from equiprop.arrays import Array, as_array, as_states, flat_images, is_sparse, network_dtype
+from equiprop.array_arguments import as_flat, num_states
+from equiprop.arrays import Array, as_contiguous, as_states, flat_input, network_dtype
 from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
 from equiprop.network_table import network_table
+from equiprop.overlap import updating
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
@@ -184,7 +186,8 @@ class HopfieldNetwork:
     def initialize(self, seed: int, gain: float = 0.5) -> None:
         """Draw new weights with `seed` and `gain`, and set the biases to zero."""
         seed = whole(seed, "HopfieldNetwork", "seed", 0, 2**64 - 1)
-        self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
+        with updating(self, "HopfieldNetwork.initialize"):
+            self._network.initialize(seed, real(gain, "HopfieldNetwork", "gain"))
         self._drawn = None
 
     @property
@@ -281,6 +284,7 @@ class HopfieldNetwork:
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
+        flat = as_flat(flat, len(self.parameters), "block_views")
         return {
             name: flat[offset : offset + math.prod(shape)].reshape(shape)
             for name, offset, shape in self._network.parameter_blocks
@@ -300,8 +304,7 @@ class HopfieldNetwork:
         ValueError
             If x has more than two dimensions, and another shape.
         """
-        array = x if type(x) is np.ndarray or is_sparse(x) else as_array(x, where, "x")
-        return flat_images(array, self.input_shape, where)
+        return flat_input(x, self.input_shape, where)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -309,25 +312,24 @@ class HopfieldNetwork:
         layer = self.layers[0]
         if not layer.is_image:
             return (layer.units,)
-        channels, height, width = layer.shape
-        first = self.image_format == "channels_first"
-        return (channels, height, width) if first else (height, width, channels)
+        channels, *place = layer.shape
+        return (channels, *place) if self.image_format == "channels_first" else (*place, channels)
 
     def initial_state(self, batch: int) -> Array:
         """Return the initial state of a free phase, (batch, units): the response to zero drive."""
-        return self._network.initial_state(batch)
+        return self._network.initial_state(num_states(batch, self.num_units, self.dtype))
 
     def clamp(self, x: Array) -> _core.Energy:
         """Return the core's energy with x (batch, inputs) clamped; this computes the drive by the input."""
-        return self._network.clamp(x)
+        return self._network.clamp(as_contiguous(x, self.dtype, "clamp", "x"))
 
     def clamp_dual(self, x: Array) -> _core.DualEnergy:
         """Return the core's energy with x clamped and states of dual numbers, in double precision."""
-        return self._network.clamp_dual(np.ascontiguousarray(x, dtype=np.float64))
+        return self._network.clamp_dual(as_contiguous(x, np.dtype("float64"), "clamp_dual", "x"))
 
     def clamp_complex(self, x: Array) -> _core.Energy:
         """Return the core's energy with x clamped and complex states, in double precision."""
-        return self._network.clamp_complex(np.ascontiguousarray(x, dtype=np.float64))
+        return self._network.clamp_complex(as_contiguous(x, np.dtype("float64"), "clamp_complex", "x"))
 
     def astype(self, dtype: str | np.dtype[Any] | type) -> HopfieldNetwork:
         """Return a copy with another precision, "float32" or "float64"."""
@@ -365,8 +367,8 @@ class HopfieldNetwork:
         other = HopfieldNetwork(
             layers=self.layers,
             couplings=self.couplings,
-            potential=potential or self.potential,
-            feedback=feedback or self.feedback,
+            potential=self.potential if potential is None else potential,
+            feedback=self.feedback if feedback is None else feedback,
             dtype=self.dtype if dtype is None else dtype,
             image_format=self.image_format,
         )
@@ -388,9 +390,8 @@ class HopfieldNetwork:
         if plain and not any(layer.is_image for layer in self.layers) and len(colors) <= 2:
             return repr(self)
         shapes = {name: block.shape for name, block in self.blocks.items()}
-        table = network_table(self.layers, self.couplings, shapes, colors)
         total = f"{self.num_parameters} parameters; block updates in {len(colors)} colours"
-        return f"{self!r}\n\n{table}\n\n{total}"
+        return "\n\n".join([repr(self), network_table(self.layers, self.couplings, shapes, colors), total])
 
     def __repr__(self) -> str:
         sizes = "-".join(layer.size for layer in self.layers)

@@ -7,9 +7,11 @@ All take the keyword arguments of `HopfieldNetwork` but `layers` and `couplings`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from equiprop.activations import Activation
+from equiprop.checks import check_choice, several, whole
 from equiprop.couplings import Convolution, Coupling, Dense, Identity, MaxPooled, SoftPooled
 from equiprop.layers import Layer
 from equiprop.models import HopfieldNetwork
@@ -76,6 +78,7 @@ def chain_of_images(
     [(1, 8, 8), (8, 4, 4), (16, 2, 2), (10, 1, 1)]
     """
     layers, couplings = [Layer(image)], list[Coupling]()
+    channels, pool = _channels(channels), whole(pool, "networks", "pool", 1)
     for k, count in enumerate(channels):
         step = _coupling(k, kernel, padding, pooling, pool)
         couplings.append(step)
@@ -85,12 +88,15 @@ def chain_of_images(
     return HopfieldNetwork(layers=layers, couplings=couplings, **options)
 
 
+def _channels(given: Any) -> list[int]:
+    return several(given, "networks", "channels", partial(whole, low=1))
+
+
 def _coupling(
     source: int, kernel: int, padding: int, pooling: str, pool: int
 ) -> Convolution | MaxPooled | SoftPooled:
     """Return the coupling of a layer to the next."""
-    if pooling not in ("max", "mean", "soft"):
-        raise ValueError(f"[networks] `pooling` is 'max', 'mean' or 'soft'. Received {pooling!r}.")
+    check_choice(pooling, "networks", "`pooling`", "max", "mean", "soft")
     if pooling == "mean" or pool == 1:
         return Convolution(source, source + 1, kernel, padding=padding, mean_pool=pool)
     pooled = MaxPooled if pooling == "max" else SoftPooled
@@ -218,7 +224,7 @@ def hopfield_resnet(
     Identity(source=1, target=3, gain=0.5)
     """
     layers, couplings = [Layer(image)], list[Coupling]()
-    for count in channels:
+    for count in _channels(channels):
         first = len(layers)
         entry = _coupling(first - 1, 3, 1, pooling, 2)
         layers += [Layer((count, *_size_after(entry, layers)), activation)] * 3

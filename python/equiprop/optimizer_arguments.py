@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.array_arguments import check_slices
 from equiprop.centring import Blocks
 from equiprop.checks import real, require
 
@@ -29,12 +31,12 @@ class Piece(NamedTuple):
 
 
 def check_range(where: str, name: str, value: float, bound: float = math.inf) -> None:
-    """Raise ValueError if a number does not lie in [0, bound)."""
-    require(0 <= value < bound, where, f"{name} lies in [0, {bound})", value)
+    """Raise TypeError if a value is not a number, and ValueError if it does not lie in [0, bound)."""
+    require(0 <= real(value, where, name) < bound, where, f"{name} lies in [0, {bound})", value)
 
 
 def check_rates(where: str, learning_rate: Rate) -> None:
-    """Raise ValueError if a rate is negative or not finite."""
+    """Raise TypeError or ValueError if a rate is not a number, is negative or not finite."""
     for rate in learning_rate.values() if isinstance(learning_rate, Mapping) else (learning_rate,):
         check_range(where, "learning_rate", rate)
 
@@ -42,7 +44,7 @@ def check_rates(where: str, learning_rate: Rate) -> None:
 def check_decay(where: str, weight_decay: Decay) -> None:
     """Raise TypeError or ValueError if a decay is not a number, is negative or not finite."""
     for decay in weight_decay.values() if isinstance(weight_decay, Mapping) else (weight_decay,):
-        check_range(where, "weight_decay", real(decay, where, "weight_decay"))
+        check_range(where, "weight_decay", decay)
 
 
 def checked_pieces(
@@ -85,6 +87,12 @@ def _decays(where: str, weight_decay: Decay, blocks: Blocks) -> Mapping[str, flo
 
 def check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
     """Raise TypeError or ValueError if a gradient does not match the parameters, or is not finite."""
+    for name, value in (("parameters", theta), ("gradient", gradient)):
+        is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+        if not is_array:
+            raise TypeError(
+                f"[{where}] {name} is a NumPy array without a mask. Received {reprlib.repr(value)}."
+            )
     given = f"{theta.dtype} {theta.shape}, {gradient.dtype} {gradient.shape}"
     if theta.dtype not in (np.float32, np.float64) or gradient.dtype != theta.dtype:
         raise TypeError(f"[{where}] parameters and gradient are both float32 or float64. Received {given}.")
@@ -98,7 +106,8 @@ def check_gradient(where: str, theta: _Array, gradient: _Array) -> None:
 
 
 def check_cover(where: str, blocks: Blocks, size: int) -> None:
-    """Raise ValueError if blocks do not cover 0 .. size without gap or overlap."""
+    """Raise TypeError or ValueError unless blocks are slices that cover 0 .. size without gap or overlap."""
+    check_slices(blocks, where, "blocks")
     bounded = [block for block in blocks.values() if block.step in (None, 1) and block.start is not None]
     pieces = sorted((block.start, block.stop) for block in bounded if block.stop is not None)
     starts, stops = [piece[0] for piece in pieces], [piece[1] for piece in pieces]

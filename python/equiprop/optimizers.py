@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.centring import Blocks as Blocks
 from equiprop.centring import Centre
-from equiprop.checks import check_type, require
+from equiprop.checks import check_flag, enough_memory, real, require
 from equiprop.nesterov import nesterov_update
 from equiprop.optimizer_arguments import (
     Decay,
@@ -125,7 +125,9 @@ class FusedOptimizer:
             check_cover(where, blocks, parameters.size)
         pieces = checked_pieces(where, self.learning_rate, self._weight_decay(), blocks, factor)
         if kept is None:
-            self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
+            size, what = self.num_averages * parameters.nbytes, f"{self.num_averages} averages of gradients"
+            with enough_memory(size, where, what):
+                self._buffers = np.zeros((self.num_averages, parameters.size), dtype=parameters.dtype)
         if vector is None:
             self._vector = parameters
         return pieces
@@ -215,7 +217,7 @@ class SGD(FusedOptimizer):
         check_rates("SGD", self.learning_rate)
         check_range("SGD", "momentum", self.momentum, 1.0)
         check_decay("SGD", self.weight_decay)
-        check_type(self.nesterov, bool, "SGD", "nesterov is True or False")
+        check_flag(self.nesterov, "SGD", "nesterov")
         needed = self.momentum > 0 or not self.nesterov
         require(needed, "SGD", "nesterov=True needs a momentum above 0", f"momentum={self.momentum}")
 
@@ -318,12 +320,13 @@ class Adam(FusedOptimizer):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.learning_rate != AUTO:
+        if not isinstance(self.learning_rate, str) or self.learning_rate != AUTO:
             check_rates("Adam", self.learning_rate)  # type: ignore[arg-type]
         check_range("Adam", "beta1", self.beta1, 1.0)
         check_range("Adam", "beta2", self.beta2, 1.0)
         check_decay("Adam", self.weight_decay)
-        require(0 < self.epsilon < math.inf, "Adam", "epsilon is positive and finite", self.epsilon)
+        epsilon = real(self.epsilon, "Adam", "epsilon")
+        require(0 < epsilon < math.inf, "Adam", "epsilon is positive and finite", self.epsilon)
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
         """Update ``parameters`` in place from ``gradient``; see :meth:`SGD.step` for arguments and errors."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from equiprop.activations import activation_name
+from equiprop.checks import check_type, several, whole
 from equiprop.couplings import Coupling
 from equiprop.files import write_bytes
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
 from equiprop.network_table import coupling_text
+from equiprop.paths import path_of
 from equiprop.results import FixedPoint
 from equiprop.verify.equivalence import EquivalenceReport
 from equiprop.verify.orders import OrdersReport
@@ -39,8 +41,21 @@ def require_matplotlib(where: str) -> Any:
 def _axes(axes: Any, where: str, size: tuple[float, float] = (6.4, 4.0)) -> Any:
     """Return `axes`, or the axes of a new figure of this size in inches if it is None."""
     if axes is not None:
+        rule = "axes are matplotlib Axes, or None"
+        if isinstance(axes, type) or not all(hasattr(axes, name) for name in ("figure", "plot", "set")):
+            raise TypeError(f"[{where}] {rule}. Received {reprlib.repr(axes)}.")
         return axes
     return require_matplotlib(where)(figsize=size, layout="constrained").subplots()
+
+
+def _check_report(report: Any, kind: type, where: str, source: str) -> None:
+    check_type(report, kind, where, f"report is a result of equiprop.verify.{source}")
+
+
+def _epoch(value: Any, where: str, name: str) -> Epoch:
+    check_type(value, Epoch, where, f"{name} is an Epoch, which Trainer.fit returns")
+    epoch: Epoch = value
+    return epoch
 
 
 def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
@@ -63,6 +78,7 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
     W1: dense
     784x512
     """
+    check_type(net, HopfieldNetwork, "graph", "net is a HopfieldNetwork")
     count = len(net.layers)
     labels = [_label(net, i) for i in range(len(net.couplings))]
     rises = list(_rises(net.couplings, labels))
@@ -140,6 +156,7 @@ def learning_curve(history: Sequence[Epoch], axes: Any = None) -> Any:
         The result of `Trainer.fit`.
     axes : matplotlib Axes, optional
     """
+    several(history, "learning_curve", "history", _epoch)
     axes = _axes(axes, "learning_curve")
     epochs = [record.epoch for record in history]
     axes.plot(epochs, [100 * record.train_error for record in history], "o-", label="training")
@@ -161,6 +178,7 @@ def relaxation(free: FixedPoint, axes: Any = None) -> Any:
         The result of ``free_phase(..., trace=True)``.
     axes : matplotlib Axes, optional
     """
+    check_type(free, FixedPoint, "relaxation", "free is a result of free_phase(..., trace=True)")
     if free.residual_trace is None:
         raise ValueError(
             "[relaxation] The free phase has a residual trace. Received one without: call "
@@ -188,6 +206,8 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
         Number of units of the first sample that are drawn: those with the largest error derivatives.
     axes : matplotlib Axes, optional
     """
+    _check_report(report, EquivalenceReport, "theorem", "equivalence")
+    units = whole(units, "theorem", "units", 1)
     axes = _axes(axes, "theorem")
     chosen = report.most_active(units)
     error = report.error_derivatives.states[:, 0, chosen] * report.free_units[0, report.traced.units[chosen]]
@@ -220,6 +240,7 @@ def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
         The result of `equiprop.verify.equivalence`.
     axes : matplotlib Axes, optional
     """
+    _check_report(report, EquivalenceReport, "step_errors", "equivalence")
     axes = _axes(axes, "step_errors")
     times = np.arange(len(report.state_errors)) * report.step_size
     for name, errors in {**report.layer_errors, "parameters": report.parameter_errors}.items():
@@ -241,6 +262,7 @@ def orders(report: OrdersReport, axes: Any = None) -> Any:
         The result of `equiprop.verify.orders`.
     axes : matplotlib Axes, optional
     """
+    _check_report(report, OrdersReport, "orders", "orders")
     axes = _axes(axes, "orders")
     for k, (name, errors) in enumerate(report.errors.items()):
         shown = np.isfinite(errors) & (errors > 0)
@@ -265,6 +287,7 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
         The result of a function of `equiprop.verify`.
     axes : matplotlib Axes, optional
     """
+    check_type(verdict, Verdict, "margins", "verdict is a result of a function of equiprop.verify")
     axes = _axes(axes, "margins")
     rows = [row for row in verdict.rows if row.judged][::-1]
     for k, row in enumerate(rows):
@@ -323,7 +346,9 @@ def save(axes: Any, path: Any) -> None:
     """
     from matplotlib import rc_context
 
-    path, picture = Path(path), BytesIO()
+    if axes is None or isinstance(axes, type) or not hasattr(getattr(axes, "figure", None), "savefig"):
+        raise TypeError(f"[plotting.save] axes are matplotlib Axes. Received {reprlib.repr(axes)}.")
+    path, picture = path_of(path, "plotting.save"), BytesIO()
     kind = path.suffix[1:] or "png"
     metadata = {"Date": None} if kind == "svg" else None
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "equiprop"}):

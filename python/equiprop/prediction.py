@@ -13,6 +13,7 @@ from equiprop.evaluation import dataset_inputs, input_batches, input_samples, me
 from equiprop.history import Evaluation
 from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
 from equiprop.model_interface import Model
+from equiprop.overlap import reading
 from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
 from equiprop.training_data import are_one_hot, as_dataset, check_images, presented, with_given_weight
@@ -86,7 +87,8 @@ class Predictor:
         where = "Trainer.evaluate"
         data = self._presented(as_dataset(data, y, self.model, self.classes, where), where)
         data = with_given_weight(data, sample_weight, where)
-        evaluation, outcome = measure(self.averaged_model, self.cost, self._solver, data)
+        with reading(self.model, where):
+            evaluation, outcome = measure(self.averaged_model, self.cost, self._solver, data)
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation
 
@@ -126,7 +128,8 @@ class Predictor:
         else:
             samples = input_samples(self.model, x)
             batches = input_batches(self.model, samples, self._scale_of(samples, scale, where))
-        outputs, outcome = predict(self.averaged_model, self._solver, batches)
+        with reading(self.model, where):
+            outputs, outcome = predict(self.averaged_model, self._solver, batches)
         outcome.report_failure("Trainer.predict", "warn")
         return outputs
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from equiprop.checks import check_flag
+
 T = TypeVar("T")
 
 
 def progress_bar(steps: Iterable[T], label: str, wanted: bool, unit: str = "batch") -> Iterator[T]:
     """Return an iterator over ``steps`` that shows a tqdm bar named ``label`` if ``wanted`` is true."""
+    check_flag(wanted, "progress", "progress")
     if not wanted:
         return iter(steps)
     try:

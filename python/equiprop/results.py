@@ -139,7 +139,7 @@ class Outcome:
             Name of the calling function.
         on_failure : {"warn", "raise", "ignore"}
         """
-        if on_failure not in ("warn", "raise", "ignore"):
+        if not isinstance(on_failure, str) or on_failure not in ("warn", "raise", "ignore"):
             raise ValueError(f"[{where}] on_failure is 'warn', 'raise' or 'ignore'. Received {on_failure!r}.")
         if self.converged or on_failure == "ignore":
             return

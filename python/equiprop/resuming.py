@@ -9,15 +9,26 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError
 
+from equiprop.checks import check_type, real, require
 from equiprop.files import with_text
 
 _CHUNK = 2**20
+#: Longest time to wait for data, in seconds.
+_DAY = 86400.0
 
 
 def check_address(mirror: str, where: str) -> None:
-    """Raise ValueError if the address of a directory with files is not one of HTTP or HTTPS."""
+    """Raise TypeError or ValueError if the address of a directory is not text of HTTP or HTTPS."""
+    check_type(mirror, str, where, "mirror is text")
     if not mirror.startswith(("http://", "https://")):
         raise ValueError(f"[{where}] mirror starts with http:// or https://. Received {mirror!r}.")
+
+
+def check_timeout(timeout: Any, where: str) -> float:
+    """Return a time in seconds; raise TypeError or ValueError unless it is positive, at most one day."""
+    seconds = real(timeout, where, "timeout")
+    require(0 < seconds <= _DAY, where, "timeout is positive, at most one day", timeout)
+    return seconds
 
 
 def download(url: str, part: Path, timeout: float, where: str) -> None:

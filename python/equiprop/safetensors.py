@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.paths import path_of
 
 __all__ = ["MAX_HEADER_BYTES", "read_safetensors", "write_safetensors"]
 
@@ -53,16 +53,16 @@ def write_safetensors(
 
     Examples
     --------
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory, "model.safetensors")
+    ...     path = pathlib.Path(directory, "model.safetensors")
     ...     write_safetensors(path, {"w": np.arange(3.0)}, {"unit": "mV"})
     ...     read_safetensors(path)
     ({'w': array([0., 1., 2.])}, {'unit': 'mV'})
     """
     arrays = {_encoded(name): _native(name, tensor) for name, tensor in tensors.items()}
     texts = {_encoded(name): _encoded(text) for name, text in metadata.items()}
-    _core.write_safetensors(os.fsencode(Path(path)), arrays, texts)
+    _core.write_safetensors(os.fsencode(path_of(path, "write_safetensors")), arrays, texts)
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -97,7 +97,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[An
     Traceback (most recent call last):
     ValueError: [read_safetensors] The file starts with 8 bytes of header length. Received 0 in '/dev/null'.
     """
-    return _core.read_safetensors(os.fsencode(Path(path)))
+    return _core.read_safetensors(os.fsencode(path_of(path, "read_safetensors")))
 
 
 def _encoded(text: str) -> bytes:

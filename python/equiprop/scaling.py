@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from equiprop.arrays import Array, as_array, as_samples, dense
-from equiprop.checks import check_type, real, require, whole
+from equiprop.checks import check_type, real, require, several, whole
 from equiprop.weights import Weights, as_sample_weight, refuse_zero_weights
 
 #: Number of entries of raw inputs that a fit converts at a time.
@@ -91,6 +92,7 @@ class Scaling:
         where, weights = "Scaling.standardise", None
         samples = as_samples(x, where, "x")
         if sample_weight is not None:
+            require(samples.ndim == 2, where, "x has shape (samples, features)", samples.shape)
             weights = as_sample_weight(sample_weight, where, int(samples.shape[0]))
             refuse_zero_weights(weights, where)
             if not weights.all():
@@ -133,14 +135,18 @@ class Scaling:
         [[-1.0, 0.0, 0.0, 1.0]]
         """
         where = "Scaling.by_channel"
-        channels, height, width = (whole(size, where, "each number of shape", 1, 2**24) for size in shape)
+        sizes = several(shape, where, "shape", partial(whole, low=1, high=2**24))
+        require(len(sizes) == 3, where, "shape is that of an image: channels, height, width", tuple(sizes))
+        channels, height, width = sizes
         unit = float(by_number(factor, where, "factor").factor)
         parts = [np.asarray(as_array(part, where, "mean and std"), dtype=np.float64) for part in (mean, std)]
         for part in parts:
             require(part.shape == (channels,), where, f"mean and std have {channels} numbers", part.shape)
         require(bool((parts[1] > 0).all()), where, "std is positive", parts[1].tolist())
-        offset, divisor = (np.repeat(part / unit, height * width) for part in parts)
-        return cls(offset, 1 / divisor)
+        with np.errstate(over="ignore", divide="ignore"):  # the constructor refuses infinite numbers
+            offset, divisor = (np.repeat(part / unit, height * width) for part in parts)
+            inverse = 1 / divisor
+        return cls(offset, inverse)
 
     @property
     def is_none(self) -> bool:

@@ -50,6 +50,7 @@ def cosine(final: float = 0.0) -> Schedule:
     >>> [round(cosine(0.2)(progress), 3) for progress in (0, 0.5, 1)]
     [1.0, 0.6, 0.2]
     """
+    final = real(final, "cosine", "final")
     require(0 <= final < math.inf, "cosine", "final lies in [0, inf)", final)
     return partial(_cosine, final)
 
@@ -77,6 +78,7 @@ def exponential(final: float) -> Schedule:
     >>> [round(exponential(0.01)(progress), 3) for progress in (0, 0.5, 1)]
     [1.0, 0.1, 0.01]
     """
+    final = real(final, "exponential", "final")
     require(0 < final < math.inf, "exponential", "final is positive (for 0, use cosine())", final)
     return partial(_exponential, final)
 
@@ -116,6 +118,7 @@ def cosine_restarts(cycles: int, growth: float = 2.0, final: float = 0.0) -> Sch
     cycles, growth = whole(cycles, where, "cycles", 1, 1000), real(growth, where, "growth")
     small = growth >= 1 and (cycles - 1) * math.log(min(growth, 1e300)) < _MOST_GROWTH
     require(small, where, "growth is at least 1, and growth ** cycles below 1e300", f"{growth} ** {cycles}")
+    final = real(final, where, "final")
     require(0 <= final < math.inf, where, "final lies in [0, inf)", final)
     return partial(_cosine_restarts, cycles, growth, final)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.checks import check_type
-from equiprop.linear_solvers import ConjugateGradient, LinearSolver
+from equiprop.checks import check_flag, check_type
+from equiprop.linear_solvers import ConjugateGradient, LinearSolver, check_linear_solver
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered
 from equiprop.results import MOST_GRADIENT_ERROR, Gradient, Status, advise
@@ -103,6 +103,7 @@ class EquilibriumPropagation:
         rule = "A nudging is the result of centered(beta), exact_limit(), ..."
         check_type(self.nudging, Nudging | None, where, rule)
         check_type(self.solver, FreeSolver | None, where, FREE_SOLVER_RULE)
+        check_flag(self.symmetrize, where, "symmetrize")
 
     @property
     def rule(self) -> Nudging:
@@ -211,8 +212,7 @@ class RecurrentBackpropagation:
     linear_solver: LinearSolver = ConjugateGradient(tolerance=1e-3)  # noqa: RUF009
 
     def __post_init__(self) -> None:
-        rule = "A linear solver is a ConjugateGradient(), Richardson(), Neumann() or GMRES()"
-        check_type(self.linear_solver, LinearSolver, "RecurrentBackpropagation", rule)
+        check_linear_solver(self.linear_solver, "RecurrentBackpropagation")
 
     def options(self, model: Model, free_solver: FreeSolver, step: int) -> _core.SideNetwork:  # noqa: ARG002
         """Return the options of the core's training step."""

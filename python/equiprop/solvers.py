@@ -10,10 +10,11 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_states
-from equiprop.checks import check_type, real, whole
+from equiprop.checks import check_flag, check_type, real, whole
 from equiprop.couplings import Coupling, MaxPooled, SoftPooled, is_lateral
-from equiprop.model_interface import Model
+from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
+from equiprop.overlap import reading
 from equiprop.results import FixedPoint, Status, advise
 
 
@@ -48,7 +49,7 @@ class Solver:
             value = getattr(self, option.name)
             if option.type == "int":
                 value = whole(value, where, option.name, 0)
-            elif value is not None:
+            elif value is not None or option.type == "float":
                 value = real(value, where, option.name)
             setattr(options, option.name, value)
         return options
@@ -326,6 +327,9 @@ def free_phase(
     >>> free.converged, free.state.shape
     (True, (1, 6))
     """
+    check_model(model, "free_phase")
+    check_flag(trace, "free_phase", "trace")
+    check_flag(record, "free_phase", "record")
     solver = default_solver(model) if solver is None else solver
     x = model.as_input(x, "free_phase")
     free = relaxed(model, x, solver, initial=initial, trace=trace, record=record)
@@ -344,6 +348,13 @@ def relaxed(
 ) -> FixedPoint:
     """Return the free phase of an input that the model's `as_input` has converted; see `free_phase`."""
     check_type(solver, FreeSolver, "free_phase", FREE_SOLVER_RULE)
+    with reading(model, "free_phase"):
+        return _relaxed(model, x, solver, initial, trace, record)
+
+
+def _relaxed(
+    model: Model, x: Array, solver: FreeSolver, initial: Any, trace: bool, record: bool
+) -> FixedPoint:
     start = start_of(model, len(x)) if initial is None else _as_initial(initial, model, len(x))
     energy = model.clamp(x)
     state, outcome, history, states = model.core.relax(

@@ -13,6 +13,7 @@ from equiprop.dataset import Dataset
 from equiprop.defaults import start
 from equiprop.explaining import Explainer
 from equiprop.overflow import growth_advice, largest_size, overflow_error
+from equiprop.overlap import updating
 from equiprop.scaling import Scaling
 from equiprop.training_data import as_dataset, chosen_scaling
 
@@ -38,9 +39,10 @@ class Starter(Explainer):
         Only the learning rate "auto" is replaced. Later calls have no effect. `scaling` is that of `fit`.
         """
         where = "Trainer.prepare"
-        self.check_settings()
-        data = as_dataset(data, y, self.model, self.classes, where)
-        self._prepare(data.with_scale(chosen_scaling(data, scaling, self.model, where)), where)
+        with updating(self.model, where, self):
+            self.check_settings()
+            data = as_dataset(data, y, self.model, self.classes, where)
+            self._prepare(data.with_scale(chosen_scaling(data, scaling, self.model, where)), where)
 
     def _prepare(self, data: Dataset, where: str) -> None:
         if not self._started:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from equiprop.arrays import Array
+from equiprop.array_arguments import as_flat
+from equiprop.arrays import Array, as_array, as_contiguous
+from equiprop.checks import check_type
 from equiprop.energies import Energy, OwnModel, VectorField
 
 try:
@@ -37,9 +39,13 @@ class _TorchModel(OwnModel):
     ) -> None:
         if not isinstance(params, Mapping) or not params:
             raise TypeError(f"[{type(self).__name__}] `params` maps names to tensors. Received {params!r}.")
-        arrays = {name: np.asarray(torch.as_tensor(p).detach().cpu()) for name, p in params.items()}
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(
+                f"[{type(self).__name__}] `function` is a function of tensors. Received {function!r}."
+            )
+        arrays = {name: _parameter(p, type(self).__name__, name) for name, p in params.items()}
         self.block_shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in arrays.items()}
-        flat = np.concatenate([array.astype(np.float64).ravel() for array in arrays.values()])
+        flat = np.concatenate([array.ravel() for array in arrays.values()])
         super().__init__(num_units, num_outputs, flat, num_inputs)
         self.function = function
 
@@ -55,12 +61,28 @@ class _TorchModel(OwnModel):
 
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
+        flat = as_flat(flat, len(self.parameters), "block_views")
         return {name: flat[at].reshape(self.block_shapes[name]) for name, at in self.block_slices.items()}
 
     @property
     def params(self) -> Tensors:
         """The parameters as tensors that share the memory of `parameters`."""
         return {name: torch.from_numpy(view) for name, view in self.block_views(self.parameters).items()}
+
+    def _tensors(self, x: Array, s: Array, *v: Array) -> tuple[torch.Tensor, ...]:
+        """Return an input, a state and directions as tensors, after a check of their types and shapes."""
+        where = type(self).__name__
+        given = as_contiguous(x, self.dtype, where, "x")
+        if given.ndim != 2 or self.num_inputs not in (None, given.shape[1]):
+            width = "inputs" if self.num_inputs is None else self.num_inputs
+            raise ValueError(f"[{where}] `x` has shape (batch, {width}). Received shape {given.shape}.")
+        shape, tensors = (len(given), self.num_units), [_tensor(given)]
+        for name, value in zip("sv", (s, *v), strict=False):
+            array = as_contiguous(value, self.dtype, where, name)
+            if array.shape != shape:
+                raise ValueError(f"[{where}] `{name}` has shape {shape}. Received shape {array.shape}.")
+            tensors.append(_tensor(array))
+        return tuple(tensors)
 
 
 class TorchEnergy(_TorchModel, Energy):
@@ -94,29 +116,32 @@ class TorchEnergy(_TorchModel, Energy):
     def energy(self, x: Array, s: Array) -> Array:
         """Return E of each sample, (batch,)."""
         with torch.no_grad():
-            return _array(self._energies(_tensor(x), _tensor(s), self.params))
+            given, at = self._tensors(x, s)
+            return _array(self._energies(given, at, self.params))
 
     def gradient(self, x: Array, s: Array) -> Array:
         """Return dE/ds, (batch, units)."""
         # Every step of a relaxation calls this method: torch.autograd takes half the time of torch.func.
-        at = _tensor(s).requires_grad_()
+        given, at = self._tensors(x, s)
+        at.requires_grad_()
         with torch.enable_grad():
-            total = self._energies(_tensor(x), at, self.params).sum()
+            total = self._energies(given, at, self.params).sum()
         return _array(torch.autograd.grad(total, at)[0])
 
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return d2E/ds2 . v, (batch, units)."""
-        pull: Any = torch.func.vjp(self._slope(_tensor(x), self.params), _tensor(s))[1]
-        return _array(pull(_tensor(v))[0])
+        given, at, along = self._tensors(x, s, v)
+        pull: Any = torch.func.vjp(self._slope(given, self.params), at)[1]
+        return _array(pull(along)[0])
 
     def parameter_gradient(self, x: Array, s: Array) -> Array:
         """Return dE/dtheta summed over the batch, (parameters,)."""
-        given, at = _tensor(x), _tensor(s)
+        given, at = self._tensors(x, s)
         return _flat(torch.func.grad(lambda params: self._energies(given, at, params).sum())(self.params))
 
     def mixed_derivative_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return <v, d2E/dtheta ds> summed over the batch, (parameters,)."""
-        given, at, along = _tensor(x), _tensor(s), _tensor(v)
+        given, at, along = self._tensors(x, s, v)
 
         def work(params: Tensors) -> torch.Tensor:
             return (along * self._slope(given, params)(at)).sum()
@@ -156,36 +181,44 @@ class TorchVectorField(_TorchModel, VectorField):
     def velocity(self, x: Array, s: Array) -> Array:
         """Return mu, (batch, units)."""
         with torch.no_grad():
-            return _array(self._velocities(_tensor(x), _tensor(s), self.params))
+            given, at = self._tensors(x, s)
+            return _array(self._velocities(given, at, self.params))
 
     def jacobian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return dmu/ds . v, (batch, units)."""
         # Two reverse sweeps: forward mode loads parts of PyTorch that emit deprecation warnings.
-        velocity = partial(self._velocities, _tensor(x), params=self.params)
-        pull: Any = torch.func.vjp(velocity, _tensor(s))[1]
-        push: Any = torch.func.vjp(lambda u: pull(u)[0], torch.zeros(s.shape, dtype=torch.float64))[1]
-        return _array(push(_tensor(v))[0])
+        given, at, along = self._tensors(x, s, v)
+        velocity = partial(self._velocities, given, params=self.params)
+        pull: Any = torch.func.vjp(velocity, at)[1]
+        push: Any = torch.func.vjp(lambda u: pull(u)[0], torch.zeros_like(at))[1]
+        return _array(push(along)[0])
 
     def vector_jacobian_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return (dmu/ds)^T v, (batch, units)."""
-        velocity = partial(self._velocities, _tensor(x), params=self.params)
-        pull: Any = torch.func.vjp(velocity, _tensor(s))[1]
-        return _array(pull(_tensor(v))[0])
+        given, at, along = self._tensors(x, s, v)
+        pull: Any = torch.func.vjp(partial(self._velocities, given, params=self.params), at)[1]
+        return _array(pull(along)[0])
 
     def parameter_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return <v, dmu/dtheta> summed over the batch, (parameters,)."""
-        velocity = partial(self._velocities, _tensor(x), _tensor(s))
-        pull: Any = torch.func.vjp(velocity, self.params)[1]
-        return _flat(pull(_tensor(v))[0])
+        given, at, along = self._tensors(x, s, v)
+        pull: Any = torch.func.vjp(partial(self._velocities, given, at), self.params)[1]
+        return _flat(pull(along)[0])
 
     def _velocities(self, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
         rule = "[TorchVectorField] The function returns mu"
         return _checked(self.function(x, s, params), s.shape, rule)
 
 
+def _parameter(value: Any, where: str, name: Any) -> Array:
+    """Return an initial parameter, a tensor or numbers, as an array of float64."""
+    check_type(name, str, where, "`params` has names")
+    value = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+    return as_array(value, where, f"params[{name!r}]").astype(np.float64)
+
+
 def _tensor(array: Array) -> torch.Tensor:
     """Return a tensor that shares the memory of an array, or a copy of an array that is read-only."""
-    array = np.ascontiguousarray(array)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 

@@ -27,9 +27,10 @@ from equiprop.fitting import run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, Metrics
 from equiprop.kept_states import KeptStates, check_free_start
-from equiprop.model_interface import Model
+from equiprop.model_interface import Model, check_model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import largest_size, overflow_error, runaway_error
+from equiprop.overlap import OverlapError, updating
 from equiprop.position import Position
 from equiprop.results import ConvergenceError, Outcome
 from equiprop.scaling import Scaling
@@ -162,6 +163,7 @@ class Trainer(Starter):
             self._health, self._started = Health(), False  # another model starts as at the construction
             self._average, self._kept = Average(None), KeptStates()
             self._largest_at_start = largest_size(self.model.parameters)
+        check_model(self.model, "Trainer")
         self.batch_size = whole(self.batch_size, "Trainer", "batch_size", 1)
         self.seed = whole(self.seed, "Trainer", "seed", 0, 2**64 - 1)
         if self.solver is None:
@@ -221,39 +223,31 @@ class Trainer(Starter):
             If a sample diverged; the parameters are not changed. Also if the update of an earlier step made a
             parameter infinite or NaN, or if the objective is not finite or more than ten times its start.
         """
-        self._check_changes()
-        if not self._started:
-            self._start(self.model.as_input(x, "Trainer.step"))
-        if self._health.kept is None:
-            self._health.begin(self.model, self.cost, y)
-        factor = self._decay() if self.schedule is None else self.schedule(progress)
-        settings = Settings(
-            self.model,
-            self.second_phase,
-            self.optimizer,
-            self.cost,
-            self._solver,
-            self._clipping,
-            self.steps,
-            factor,
-            self._kept,
-        )
-        try:
-            metrics = self._stepper.take(settings, x, y, sample_weight)
-        except PhaseDivergence as failure:
-            raise self._refusal(failure.phase, failure.outcome) from None
-        except ValueError:
-            if self.steps and not np.isfinite(self.model.parameters).all():
-                raise overflow_error(self.growth_advice()) from None
-            raise
-        self._guard.apply()
-        mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
-        if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
-            raise runaway_error(mean_cost, self._health.start, self.growth_advice())
-        self.steps += 1
-        self._average.after_step(self.model.parameters)
-        self._health.after_step(self.model, self.steps)
-        return metrics
+        with updating(self.model, "Trainer.step", self):
+            self._check_changes()
+            if not self._started:
+                self._start(self.model.as_input(x, "Trainer.step"))
+            if self._health.kept is None:
+                self._health.begin(self.model, self.cost, y)
+            factor = self._decay() if self.schedule is None else self.schedule(progress)
+            parts = (self.model, self.second_phase, self.optimizer, self.cost, self._solver, self._clipping)
+            settings = Settings(*parts, self.steps, factor, self._kept)
+            try:
+                metrics = self._stepper.take(settings, x, y, sample_weight)
+            except PhaseDivergence as failure:
+                raise self._refusal(failure.phase, failure.outcome) from None
+            except ValueError:
+                if self.steps and not np.isfinite(self.model.parameters).all():
+                    raise overflow_error(self.growth_advice()) from None
+                raise
+            self._guard.apply()
+            mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
+            if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
+                raise runaway_error(mean_cost, self._health.start, self.growth_advice())
+            self.steps += 1
+            self._average.after_step(self.model.parameters)
+            self._health.after_step(self.model, self.steps)
+            return metrics
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
         outcome = replace(outcome, advice=self.growth_advice() or outcome.advice)
@@ -313,15 +307,15 @@ class Trainer(Starter):
         ------
         TypeError, ValueError
             If an argument has a wrong type or is out of range.
+        OverlapError
+            If another call trains the model, or a phase of it is running.
         ConvergenceError
             If a sample or the objective diverged. The model has its last good parameters again.
         """
         given = (scaling, sample_weight, class_weight)
-        checked = self._arguments(data, y, given, validation, epochs, patience, checkpoint)
-        data, training, held_out, epochs, patience = checked
-        self._begin(data, training)
-        with self._during_fit():
-            return run_epochs(self, training, held_out, epochs, patience, progress, checkpoint)
+        with updating(self.model, "Trainer.fit", self), self._during_fit():
+            arguments = self._arguments(data, y, given, validation, epochs, patience, checkpoint)
+            return run_epochs(self, *arguments, progress, checkpoint)
 
     def _arguments(
         self,
@@ -332,28 +326,24 @@ class Trainer(Starter):
         epochs: Any,
         patience: Any,
         checkpoint: Any,
-    ) -> tuple[Any, Any, Dataset | None, int, int | None]:
-        """Return data, training data, validation data, epochs and patience of a call of `fit`, checked."""
-        if self._fitting:
-            raise RuntimeError(
-                "[Trainer.fit] fit is called during fit of the same trainer, by a callback or another "
-                "thread. Call it after the first call has returned."
-            )
+    ) -> tuple[Any, Dataset | None, int, int | None]:
+        """Return training data, validation data, epochs and patience of a call of `fit`, checked.
+
+        Also store what all data represent, check the targets of a Dataset, and set start values that fit it.
+        """
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
-        parts = fit_data(data, y, validation, given, epochs, self.model, self.classes, self.seed)
+        given_data = (data, y, validation, given, epochs)
+        data, training, held_out = fit_data(*given_data, self.model, self.classes, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)
-            check_type(parts[2], Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
-        return *parts, epochs, patience
-
-    def _begin(self, data: Any, training: Any) -> None:
-        """Store what all data represent; check the targets of a Dataset, and set start values that fit it."""
+            check_type(held_out, Dataset, "Trainer.fit", "`validation`, which patience needs, is given")
         self._represent(data, stacklevel=5)
         if isinstance(training, Dataset):
             check_targets(self.model, self.cost, training.y)
             self._prepare(training, "Trainer.fit")
+        return training, held_out, epochs, patience
 
     def stop(self) -> None:
         """Let the running `fit` end after the current step.
@@ -365,6 +355,11 @@ class Trainer(Starter):
 
     @contextmanager
     def _during_fit(self) -> Iterator[None]:
+        if self._fitting:
+            raise OverlapError(
+                "[Trainer.fit] fit is called during fit of the same trainer, by a callback. Call it after "
+                "the first call has returned."
+            )
         self._fitting, self._stopping = True, False
         try:
             yield

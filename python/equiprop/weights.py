@@ -40,7 +40,11 @@ def as_sample_weight(value: Any, where: str, samples: int | None = None) -> Weig
         lowest = int(weights.argmin())
         received = f"{weights[lowest]} at sample {lowest}"
         raise ValueError(f"[{where}] `sample_weight` holds numbers from 0. Received {received}.")
-    return weights.astype(np.float64)
+    weights = weights.astype(np.float64)
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    require(bool(np.isfinite(total)), where, "The sum of `sample_weight` is below 1.8e308", "a larger one")
+    return weights
 
 
 def refuse_zero_weights(weights: Weights | None, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -73,6 +74,27 @@ def test_the_environment_sets_the_default() -> None:
     refused = run(program, EQUIPROP_NUM_THREADS="many")
     assert refused.returncode != 0
     assert "ValueError: [EQUIPROP_NUM_THREADS]" in refused.stderr
+
+
+#: Environment variables that the library reads.
+VARIABLES = {"EQUIPROP_ISA", "EQUIPROP_NUM_THREADS"}
+
+
+def test_empty_environment_variables_count_as_unset() -> None:
+    program = "from equiprop.config import config; print(config()['threads'], config()['kernels'])"
+    command = f"import os; [os.environ.pop(name, None) for name in {VARIABLES}]; {program}"
+    empty = run(program, **dict.fromkeys(VARIABLES, ""))
+    assert empty.stderr == ""
+    assert empty.stdout == run(command).stdout != ""
+
+
+def test_the_library_reads_no_other_environment_variable() -> None:
+    root = Path(__file__).parents[2]
+    sources = [path for kind in ("*.py", "*.?pp", "*.cu*") for path in root.glob(f"[cp]*/**/{kind}")]
+    assert len(sources) > 300
+    read = r"getenv\(\s*\"(\w+)|environ(?:\.get\(|\[)\s*\"(\w+)"
+    found = {name for path in sources for pair in re.findall(read, path.read_text()) for name in pair if name}
+    assert found == VARIABLES
 
 
 def test_python_threads_may_compute_at_the_same_time() -> None:

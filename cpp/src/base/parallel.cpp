@@ -88,7 +88,8 @@ thread_local bool is_worker = false;
 thread_local Clock::time_point next_poll{};
 
 int default_threads() {
-  if (const char* text = std::getenv("EQUIPROP_NUM_THREADS")) {
+  const char* text = std::getenv("EQUIPROP_NUM_THREADS");
+  if (text != nullptr && *text != '\0') {  // an empty variable counts as one that is not set
     char* end = nullptr;
     const long count = std::strtol(text, &end, 10);
     require(end != text && *end == '\0' && count >= 1 && count <= 4096, "EQUIPROP_NUM_THREADS",

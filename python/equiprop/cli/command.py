@@ -95,7 +95,8 @@ def _end(options: argparse.Namespace, message: str, status: int) -> int:
 def _sentence(error: Exception, command: str) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:  # not one of this library
-        return f"[{command}] cannot use a file or folder: {text.rstrip('.')}."
+        named = f"'{error.filename}'" if error.filename else "a file or folder"
+        return f"[{command}] cannot use {named}: {error.strerror}."
     if isinstance(error, MemoryError) and not text.startswith("["):
         return (
             f"[{command}] cannot allocate memory: the options need more than is free. Choose fewer units, "

@@ -10,8 +10,10 @@ import sys
 def say(text: str, *, error: bool = False) -> None:
     """Print a line to stdout, or to stderr; if nobody reads it any more, discard this and all later lines."""
     stream = sys.stderr if error else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)  # also a path that is no valid text
     try:
-        print(text, file=stream, flush=True)
+        print(shown, file=stream, flush=True)
     except OSError:
         _discard(stream.fileno())
 

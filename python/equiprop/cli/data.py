@@ -12,6 +12,7 @@ from equiprop.cli.options import Condition, Options
 from equiprop.data import Dataset, load_digits, load_image_set
 from equiprop.data_files import load_files
 from equiprop.image_sets import IMAGE_SETS
+from equiprop.paths import in_home, path_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ OWN = Defaults((64,), 30)
 
 def user_path(text: str) -> Path:
     """Return a path; ``~`` is the home folder, also where a shell does not replace it."""
-    return Path(text).expanduser()
+    try:
+        return in_home(path_of(text, "equiprop"), "equiprop")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_data(command: argparse.ArgumentParser, options: Options, *, optional: bool = False) -> None:

@@ -135,8 +135,8 @@ class RunFolder:
         moved = self.completed and not (self.work / LOG).exists()
         path = (self.folder if moved else self.work) / LOG
         if self.started:
-            with contextlib.suppress(OSError), path.open("a") as stream:
-                stream.write(line + "\n")
+            with contextlib.suppress(OSError), path.open("ab") as stream:
+                stream.write(f"{line}\n".encode(errors="backslashreplace"))
 
     def keep(self, net: HopfieldNetwork, *, good: bool) -> Path:
         """Save the model of a run that ended early; one that failed is not named as a good one is."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from equiprop.activations import ACTIVATIONS
 from equiprop.checkpoint import load
+from equiprop.checks import enough_memory
 from equiprop.cli.data import default_text, defaults_of
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.cost_defaults import training_beta, training_cost
@@ -196,8 +200,10 @@ def _add_schedule(options: Options) -> None:
 def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
     """Return the `Trainer` of the options; layers, epochs and schedule have defaults of their own."""
     hidden = options.layers or defaults_of(options).hidden
+    sizes = [data.num_features, *hidden, data.num_outputs]
+    _check_memory(options, sizes, min(options.batch_size, len(data)))
     model = HopfieldNetwork(
-        [data.num_features, *hidden, data.num_outputs],
+        sizes,
         activation=options.activation,
         output_activation=options.output_activation,
         potential=options.potential,
@@ -217,6 +223,18 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         averaging=options.averaging,
         free_start=options.free_start,
     )
+
+
+def _check_memory(options: argparse.Namespace, sizes: list[int], batch: int) -> None:
+    """Raise MemoryError if the training needs more memory than there is.
+
+    As measured, a training holds seven vectors of the parameters (the averages of Adam, the gradient, copies)
+    and two in double precision for the start values, and nine states of a batch.
+    """
+    parameters = sum(a * b for a, b in pairwise(sizes)) + sum(sizes[1:])
+    size = np.dtype(options.dtype).itemsize * (7 * parameters + 9 * batch * sum(sizes)) + 16 * parameters
+    with enough_memory(size, "train", f"the training of layers {'-'.join(map(str, sizes))}"):
+        pass
 
 
 def epochs_of(options: argparse.Namespace) -> int:

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from equiprop.activations import Activation
 from equiprop.arrays import Array
 from equiprop.batches import ShuffledBatches
-from equiprop.checks import real, require, whole
+from equiprop.checks import check_flag, check_type, real, require, whole
 from equiprop.data import Dataset
-from equiprop.estimator.inputs import fitted, refuse_beyond_float32
+from equiprop.estimator.inputs import fitted, readable, refuse_beyond_float32
 from equiprop.estimator.settings import make_trainer
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
@@ -138,6 +138,8 @@ class EquilibriumEstimator(BaseEstimator):
             If a sample diverged in training.
         """
         where = type(self).__name__
+        for name in ("standardize", "early_stopping", "warm_start"):
+            check_flag(getattr(self, name), where, name)
         epochs = whole(self.max_iter, where, "max_iter", 1)
         patience = None
         if self.early_stopping:
@@ -178,6 +180,9 @@ class EquilibriumEstimator(BaseEstimator):
         alpha = real(self.alpha, type(self).__name__, "alpha")
         require(0 <= alpha < np.inf, type(self).__name__, "alpha lies in [0, inf)", alpha)
         hidden = self.hidden_layer_sizes
+        check_type(
+            hidden, (int, np.integer, Iterable), type(self).__name__, "hidden_layer_sizes lists numbers"
+        )
         trainer = make_trainer(
             data,
             hidden=list(hidden) if isinstance(hidden, Iterable) else [hidden],
@@ -188,6 +193,7 @@ class EquilibriumEstimator(BaseEstimator):
             batch_size=self.batch_size,
             seed=seed,
         )
+        check_type(self.verbose, (bool, int), type(self).__name__, "verbose is True or False")
         trainer.callbacks = (_print_epoch,) if self.verbose else ()
         return trainer
 
@@ -227,7 +233,7 @@ class EquilibriumEstimator(BaseEstimator):
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
-        x: Any = validate_data(self, X, reset=False, dtype=FLOATS, accept_sparse="csr")
+        x: Any = validate_data(self, readable(X), reset=False, dtype=FLOATS, accept_sparse="csr")
         outputs = self.trainer_.predict(x, scale=self._scaling(x, first=False))
         return np.asarray(outputs, dtype=np.float64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,11 +12,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from equiprop.activations import Activation
-from equiprop.checks import require
+from equiprop.checks import check_type, require
 from equiprop.costs import logit_scale
 from equiprop.data import Dataset
 from equiprop.estimator.base import FLOATS, ClassifierMixin, EquilibriumEstimator
-from equiprop.estimator.inputs import without_zero_weights
+from equiprop.estimator.inputs import readable, sorted_labels, without_zero_weights
 from equiprop.optimizers import Rate
 from equiprop.weights import class_factors
 
@@ -156,8 +157,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         if classes is None:
             require(not first, where, "The first call needs `classes`, all labels", None)
         else:
-            same = first or np.array_equal(np.unique(classes), self.classes_)
-            require(same, where, "`classes` are those of earlier data", np.unique(classes))
+            classes = sorted_labels(classes, where, "classes")
+            same = first or np.array_equal(classes, self.classes_)
+            require(same, where, "`classes` are those of earlier data", classes)
         rule = "class_weight maps labels to weights, n / (classes * count) of all data for balanced classes"
         require(self.class_weight != "balanced", where, rule, "'balanced'")
         return self._partial_fit(self._dataset(X, y, sample_weight, first=first, classes=classes))
@@ -176,12 +178,16 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
 
     def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool, classes: Any = None) -> Dataset:
         x: Any
-        x, y = validate_data(self, X, y, reset=first, dtype=FLOATS, accept_sparse="csr")
+        where = type(self).__name__
+        x, y = validate_data(self, readable(X), readable(y), reset=first, dtype=FLOATS, accept_sparse="csr")
         check_classification_targets(y)
         if first:
-            self.classes_ = np.unique(y if classes is None else classes)
-        where, labels = type(self).__name__, self.classes_
+            self.classes_ = sorted_labels(y, where, "y") if classes is None else classes
+        labels = self.classes_
         require(len(labels) > 1, where, "y has at least two classes", f"one class, {labels}")
+        check_type(y.dtype.names, NoneType, where, "y holds labels, not records")
+        rule = f"Labels are of the type of the classes, {labels.dtype}"
+        require((y.dtype.kind in "Mm") == (labels.dtype.kind in "Mm"), where, rule, y.dtype)
         places = np.searchsorted(labels, y)
         places[places == len(labels)] = 0
         unknown = np.unique(y[labels[places] != y])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from equiprop.arrays import Array, is_sparse
+from equiprop.arrays import Array, as_numpy, is_sparse
 from equiprop.scaling import Scaling, as_scaling
 from equiprop.weights import Weights, as_sample_weight, refuse_zero_weights
 
@@ -19,6 +19,21 @@ def without_zero_weights(x: Any, y: Array, sample_weight: Any, where: str) -> tu
     refuse_zero_weights(weights, where)
     kept = weights > 0
     return (x, y, weights) if kept.all() else (x[kept], y[kept], weights[kept])
+
+
+def readable(X: Any) -> Any:
+    """Return X for scikit-learn's checks, or raise MemoryError for a view that is larger than the memory."""
+    return as_numpy(X, "estimator", "X") if type(X) is np.ndarray else X
+
+
+def sorted_labels(labels: Any, where: str, name: str) -> Array:
+    """Return the distinct labels in their order; raise TypeError if they have none, such as objects."""
+    try:
+        return np.unique(as_numpy(labels, where, name))
+    except TypeError as error:
+        raise TypeError(
+            f"[{where}] `{name}` holds labels with an order. Received others: {error}."
+        ) from error
 
 
 def fitted(values: Any, wanted: bool, weights: Weights | None, where: str) -> Scaling:

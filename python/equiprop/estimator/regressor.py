@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from equiprop.checks import require
 from equiprop.data import Dataset
 from equiprop.estimator.base import FLOATS, EquilibriumEstimator, RegressorMixin
-from equiprop.estimator.inputs import fitted, refuse_beyond_float32, without_zero_weights
+from equiprop.estimator.inputs import fitted, readable, refuse_beyond_float32, without_zero_weights
 from equiprop.scaling import Scaling
 
 _Self = TypeVar("_Self", bound="EquilibriumRegressor")
@@ -84,7 +84,14 @@ class EquilibriumRegressor(RegressorMixin, EquilibriumEstimator):
     def _dataset(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> Dataset:
         x: Any
         x, y = validate_data(
-            self, X, y, reset=first, dtype=FLOATS, multi_output=True, y_numeric=True, accept_sparse="csr"
+            self,
+            readable(X),
+            readable(y),
+            reset=first,
+            dtype=FLOATS,
+            multi_output=True,
+            y_numeric=True,
+            accept_sparse="csr",
         )
         x, y, weights = without_zero_weights(x, y, sample_weight, type(self).__name__)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)

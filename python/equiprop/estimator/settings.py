@@ -10,7 +10,7 @@ import numpy as np
 
 from equiprop.activations import Activation
 from equiprop.arrays import Array
-from equiprop.checks import require
+from equiprop.checks import check_choice
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.dataset import Dataset
 from equiprop.defaults import RATE, block_rates
@@ -106,7 +106,7 @@ def make_trainer(
 
 
 def _second_phase(name: str) -> SecondPhase:
-    require(name in ("eqprop", "rbp"), "estimator", "second_phase is 'eqprop' or 'rbp'", repr(name))
+    check_choice(name, "estimator", "second_phase", "eqprop", "rbp")
     return EquilibriumPropagation() if name == "eqprop" else RecurrentBackpropagation()
 
 

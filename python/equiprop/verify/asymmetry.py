@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from equiprop.checks import real, require, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.couplings import is_lateral
 from equiprop.model_interface import Model
@@ -75,24 +76,32 @@ def asymmetry(
     >>> eq.verify.asymmetry(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
+    sizes = several(deltas, "asymmetry", "deltas", _noise)
+    seed = whole(seed, "asymmetry", "seed", 0, 2**64 - 1)
     problem = prepare("asymmetry", model, x, y, cost, solver)
     base = problem.model
-    settings = {"deltas": list(deltas), "seed": seed}
+    settings = {"deltas": sizes, "seed": seed}
     if not base.conservative:
-        rows, _ = _measure(problem, "")
-        return AsymmetryReport(problem=problem, settings=settings, rows=tuple(rows))
+        return AsymmetryReport(problem=problem, settings=settings, rows=tuple(_measure(problem, "")[0]))
     if not isinstance(base, HopfieldNetwork):
         raise ValueError(
             f"[asymmetry] The model is a HopfieldNetwork or a vector field. Received {type(base).__name__}."
         )
-    rows, curve = [], []
-    for delta in sorted({float(delta) for delta in deltas}):
+    rows: list[Row] = []
+    curve: list[tuple[float, float]] = []
+    for delta in sorted(set(sizes)):
         noisy = _with_noise(base, delta, seed)
         field = at_rest("asymmetry", noisy, problem.x, problem.y, problem.cost)
         more, figures = _measure(field, f", delta = {delta:g}")
-        rows += more
-        curve.append(figures)
+        rows, curve = [*rows, *more], [*curve, figures]
     return AsymmetryReport(problem=problem, settings=settings, rows=(*rows, *_order(curve)))
+
+
+def _noise(value: Any, where: str, name: str) -> float:
+    """Return a size of relative noise, in [0, 1]."""
+    delta = real(value, where, name)
+    require(0 <= delta <= 1, where, f"{name} lies in [0, 1]", value)
+    return delta
 
 
 def _order(curve: Sequence[tuple[float, float]]) -> list[Row]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.black_box import BlackBox
-from equiprop.checks import real, require, whole
+from equiprop.checks import check_type, real, require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.verify.device import Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
@@ -101,6 +101,8 @@ def black_box(
     >>> eq.verify.black_box(box, [[1.0]], np.array([[1.0]]), tolerance=1e-3).rows[0].passed
     True
     """
+    check_type(box, BlackBox, "black_box", "box is a BlackBox")
+    tolerance = real(tolerance, "black_box", "tolerance")
     beta, most = _checked(beta, step, max_differences)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
     measured = bind(box, x, y, cost)

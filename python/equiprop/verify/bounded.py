@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.checks import positive, several
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import one_sided
@@ -73,12 +74,13 @@ def bounded(
     >>> eq.verify.bounded(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
+    sizes = several(betas, "bounded", "betas", positive)
     problem = prepare("bounded", model, x, y, cost, solver)
     theorem = equivalence(problem, steps=100)
     rows = _theorem_rows(problem, theorem)
     reference = implicit_gradient(problem)
     changes, slopes, advice = {}, [], []
-    for beta in sorted(float(beta) for beta in betas):
+    for beta in sorted(set(sizes)):
         changes[beta] = _changes(problem, beta)
         error = _error(problem, beta, reference)
         if changes[beta]:
@@ -94,7 +96,7 @@ def bounded(
         rows.append(Row("order in beta before the first change", order, 0.9, 1.1))
     return BoundedReport(
         problem=problem,
-        settings={"betas": list(betas)},
+        settings={"betas": sizes},
         rows=tuple(rows),
         advice=(*theorem.advice, *advice),
         changes=changes,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import as_states
-from equiprop.checks import whole
+from equiprop.checks import require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
@@ -88,7 +88,7 @@ def derivatives(
     random = np.random.default_rng(seed)
     problem = _prepare(model, x, y, cost, seed)
     if state is not None:
-        state = as_states(state, problem.model.num_units, np.dtype(np.float64), "derivatives", "state")
+        state = _checked_state(state, problem)
     at = interior_state(problem, random) if state is None else state
     checks = DerivativeChecks(problem, at, whole(max_parameters, "derivatives", "max_parameters", 1), random)
     checks.run(np.random.default_rng([seed, 2]))
@@ -96,6 +96,14 @@ def derivatives(
     return DerivativesReport(
         problem=problem, settings=settings, rows=tuple(checks.rows), advice=tuple(checks.advice)
     )
+
+
+def _checked_state(state: Any, problem: Problem) -> _Floats:
+    state = as_states(state, problem.model.num_units, np.dtype(np.float64), "derivatives", "state")
+    rule = "dE/ds is finite at `state`, for example inside of the bounds of all units"
+    finite = bool(np.isfinite(problem.energy.gradient(state)).all())
+    require(finite, "derivatives", rule, "a state where it is not")
+    return np.asarray(state)
 
 
 def _prepare(model: Model | Problem, x: Any, y: Any, cost: Cost, seed: int) -> Problem:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_array, as_targets
+from equiprop.arrays import Array, as_array, as_states, as_targets
 from equiprop.black_box import BlackBox
+from equiprop.checks import require
 from equiprop.costs import Cost, bind_cost
 from equiprop.verify.reference import extrapolated_differences
 from equiprop.verify.verdict import Row
@@ -70,9 +71,13 @@ class Measured:
 
 def bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> Measured:
     """Return the device with checked samples and a cost."""
-    x = np.atleast_2d(as_array(x, "black_box", "x").astype(np.float64))
+    x = np.atleast_2d(as_array(x, "black_box", "x"))
+    x = as_states(x, x.shape[1], box.dtype, "black_box", "x")
     bound = bind_cost(cost, box, y, len(x), "black_box")
-    return Measured(box, x, as_targets(y, box.num_outputs, box.dtype, "black_box"), bound)
+    y = as_targets(y, box.num_outputs, box.dtype, "black_box")
+    largest = max(float(np.abs(numbers).max(initial=0.0)) for numbers in (x, y, box.parameters))
+    require(largest <= 1e100, "black_box", "Inputs, targets and parameters are at most 1e100", largest)
+    return Measured(box, x, y, bound)
 
 
 def unrest(path: _Floats) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
+from equiprop.checks import check_type
 from equiprop.model_interface import Model
 from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
@@ -92,6 +93,7 @@ def diagnose(free: FixedPoint) -> Diagnosis:
     >>> d.advice, d.spectrum.smallest > 0, d.symmetry.score > 0.999999
     ((), True, True)
     """
+    check_type(free, FixedPoint, "diagnose", "`free` is a result of free_phase")
     model = in_double(free.model)
     x = np.ascontiguousarray(free.x, dtype=np.float64)
     failed = (free.status > Status.FIXED_STEPS).any()
@@ -100,6 +102,7 @@ def diagnose(free: FixedPoint) -> Diagnosis:
 
 def diagnosis(free: FixedPoint, causes: Sequence[Cause]) -> Diagnosis:
     """Return the diagnosis of a free phase whose model has these causes of wrong figures."""
+    check_type(free, FixedPoint, "diagnose", "`free` is a result of free_phase")
     model = in_double(free.model)
     energy = model.clamp(np.ascontiguousarray(free.x, dtype=np.float64))
     state = np.array(free.state, dtype=np.float64, order="C")  # a copy: some states are replaced

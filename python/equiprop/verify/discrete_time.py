@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.checks import whole
+from equiprop.checks import enough_memory, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
@@ -71,6 +71,14 @@ def discrete_time(
     problem = prepare("discrete_time", model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[discrete_time] The model has an energy. Received {problem.model!r}.")
+    size = 24 * (steps + 2) * (problem.state.size + len(problem.model.parameters))
+    with enough_memory(size, "discrete_time", f"the states of {steps} steps", cure="Choose fewer steps"):
+        rows = _rows(problem, steps)
+    return DiscreteTimeReport(problem=problem, settings={"steps": steps}, rows=tuple(rows))
+
+
+def _rows(problem: Problem, steps: int) -> list[Row]:
+    """Return the differences in the energy-based setting, and in the prototypical one if there is one."""
     euler = Euler(tolerance=0, max_iterations=steps, step_size=problem.step_size(None))
     states, thetas = _compare(problem, euler, steps, False, problem.free_units.astype(np.float64))
     rows = [
@@ -91,7 +99,7 @@ def discrete_time(
             Row("prototypical, nudge outside: states", states, note="not claimed"),
             Row("prototypical, nudge outside: parameters", thetas, note="not claimed"),
         ]
-    return DiscreteTimeReport(problem=problem, settings={"steps": steps}, rows=tuple(rows))
+    return rows
 
 
 def _prototypical(problem: Problem) -> Problem | None:

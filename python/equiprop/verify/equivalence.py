@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import check_type, real, whole
+from equiprop.checks import check_flag, check_type, real, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
@@ -101,6 +101,7 @@ class EquivalenceReport(Report):
 
     def most_active(self, count: int) -> NDArray[np.int64]:
         """Return the indices of the traced free units of sample 0 with the largest error derivatives."""
+        count = whole(count, "most_active", "count", 0)
         free = self.free_units[0, self.traced.units]
         sizes = np.abs(self.error_derivatives.states[:, 0]).max(axis=0) * free
         return np.argsort(-sizes, kind="stable")[:count]
@@ -209,10 +210,11 @@ def _checked(
 ) -> _Settings:
     where = "equivalence"
     steps = whole(steps, where, "steps", 0)
+    check_flag(symmetrize, where, "symmetrize")
     step_size = None if step_size is None else real(step_size, where, "step_size")
     tolerance = real(tolerance, where, "tolerance")
     check_type(nudging, Nudging, where, "A nudging is the result of centered(beta), exact_limit(), ...")
-    if nudging.circle or integrator not in ("euler", "runge-kutta"):
+    if nudging.circle or not isinstance(integrator, str) or integrator not in ("euler", "runge-kutta"):
         raise ValueError(
             f"[{where}] The integrator is 'euler' or 'runge-kutta', and the nudging is real. "
             f"Received {integrator!r} and {nudging!r}."

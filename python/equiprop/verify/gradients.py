@@ -9,13 +9,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equiprop.arrays import Array
-from equiprop.checks import whole
+from equiprop.checks import real, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.gradients import (
     backpropagation_through_time,
     recurrent_backpropagation,
 )
-from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
+from equiprop.linear_solvers import (
+    GMRES,
+    ConjugateGradient,
+    LinearSolver,
+    Neumann,
+    Richardson,
+    check_linear_solver,
+)
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered, exact_limit, one_sided
@@ -129,6 +136,7 @@ def gradients(
     True
     """
     max_differences = whole(max_differences, "gradients", "max_differences", 1)
+    betas, linear_solvers = several(betas, "gradients", "betas", real), _solvers(linear_solvers)
     problem = prepare("gradients", model, x, y, cost, solver)
     reference = implicit_gradient(problem)
     ways = [
@@ -137,8 +145,7 @@ def gradients(
         *_by_time(problem, reference),
         _by_differences(problem, reference, max_differences),
     ]
-    linear = None if linear_solvers is None else list(linear_solvers)
-    settings = {"betas": list(betas), "linear_solvers": linear, "max_differences": max_differences}
+    settings = {"betas": betas, "linear_solvers": linear_solvers, "max_differences": max_differences}
     return GradientsReport(
         problem=problem,
         settings=settings,
@@ -146,6 +153,10 @@ def gradients(
         ways=tuple(ways),
         objective=problem.objective(problem.state),
     )
+
+
+def _solvers(given: Sequence[LinearSolver] | None) -> list[LinearSolver] | None:
+    return None if given is None else several(given, "gradients", "linear_solvers", check_linear_solver)
 
 
 def _compared(name: str, result: Gradient, reference: Array, judged: bool = True) -> GradientRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from equiprop.checks import check_flag
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
@@ -58,6 +59,7 @@ def limit(
     >>> eq.verify.limit(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
+    check_flag(symmetrize, "limit", "symmetrize")
     problem = prepare("limit", model, x, y, cost, solver)
     reference = implicit_gradient(problem)
     dual = problem.nudged(exact_limit(), symmetrize=symmetrize)

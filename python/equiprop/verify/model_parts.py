@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.activations import activation
-from equiprop.model_interface import Model
+from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
 
 
-def in_double(model: Model) -> Model:
+def in_double(model: Model, where: str = "verify") -> Model:
     """Return the model, or a copy on the CPU in double precision if it is another network."""
     if not isinstance(model, HopfieldNetwork):
+        check_model(model, where)
         return model
     model = model.to("cpu")
     return model if model.dtype == np.float64 else model.astype("float64")
@@ -54,7 +55,8 @@ def kink_margins(model: Model, energy: _core.Energy, state: NDArray[np.float64])
             continue
         legendre = model.potential == "legendre"
         divisor = 1.0 if legendre else rho.gain
-        unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
+        with np.errstate(invalid="ignore"):  # a state that diverged
+            unclipped = state[:, where] - (rho.gain if legendre else 1.0) * gradient[:, where]
         for bound in (rho.lower / divisor, rho.upper / divisor):
             margins[:, where] = np.minimum(margins[:, where], np.abs(unclipped - bound))
     return margins

@@ -58,11 +58,11 @@ def checked_size(noise: Any, units: int) -> float | _Floats:
         If the noise has another shape, or a number is negative or not finite, or 0 in an array.
     """
     sizes = as_array(noise, "traces", "noise").astype(np.float64)
-    positive = bool((sizes > 0).all() and np.isfinite(sizes).all())
-    if sizes.shape not in ((), (units,)) or not (positive or (sizes.ndim == 0 and sizes == 0)):
+    usual = bool(((sizes >= 1e-100) & (sizes <= 1e100)).all())
+    if sizes.shape not in ((), (units,)) or not (usual or (sizes.ndim == 0 and sizes == 0)):
         received = noise if sizes.size < 10 else f"shape {sizes.shape}"
         raise ValueError(
-            f"[traces] noise is 0, a positive number, or one positive number for each of the {units} units. "
+            f"[traces] noise is 0, a number from 1e-100 to 1e100, or one for each of the {units} units. "
             f"Received {received}."
         )
     return float(sizes) if sizes.ndim == 0 else sizes

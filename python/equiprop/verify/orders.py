@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.checks import of_normal_size, require, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, holomorphic, one_sided
@@ -104,12 +105,12 @@ def orders(
     >>> report.passed, round(report.slopes["centered"], 1)
     (True, 2.0)
     """
-    betas = sorted({float(beta) for beta in betas}, reverse=True)
-    if len(betas) < 2 or not betas[-1] > 0:
-        raise ValueError(f"[orders] An order needs at least two different, positive betas. Received {betas}.")
+    betas = sorted(set(several(betas, "orders", "betas", of_normal_size)), reverse=True)
+    numbers = several(points, "orders", "points", _even)
+    require(len(betas) > 1, "orders", "An order needs at least two different, positive betas", betas)
     problem = prepare("orders", model, x, y, cost, solver)
     reference = implicit_gradient(problem)
-    circles = list(points) if problem.model.holomorphic else []
+    circles = numbers if problem.model.holomorphic else []
     expected: dict[str, float] = {"one_sided": 1, "centered": 2, **{f"holomorphic {n}": n for n in circles}}
     pairs = [(name, beta) for name in expected for beta in betas]
     found = [_error(problem, reference, _rule(name, beta)) for name, beta in tracked(pairs)]
@@ -121,13 +122,20 @@ def orders(
     rows += _circle_rows(betas, errors, noise, radius)
     return OrdersReport(
         problem=problem,
-        settings={"betas": list(betas), "points": list(points)},
+        settings={"betas": list(betas), "points": numbers},
         rows=tuple(rows),
         betas=np.array(betas),
         errors=errors,
         slopes=slopes,
         radius=radius,
     )
+
+
+def _even(value: Any, where: str, name: str) -> int:
+    """Return a number of points of `holomorphic` nudging."""
+    number = whole(value, where, name, 2, 4096)
+    require(number % 2 == 0, where, f"{name} is even", value)
+    return number
 
 
 def _row(name: str, order: float, slopes: dict[str, float]) -> Row:
@@ -145,7 +153,8 @@ def _circle_rows(
     if np.isfinite(radius):
         rows.append(Row("radius of convergence in beta", radius, note="estimated"))
     if "holomorphic 2" in errors:
-        gaps = np.abs(errors["holomorphic 2"] - errors["centered"])[np.array(betas) < radius]
+        with np.errstate(invalid="ignore"):  # a phase that does not converge has an infinite error
+            gaps = np.abs(errors["holomorphic 2"] - errors["centered"])[np.array(betas) < radius]
         gap = float(gaps.max(initial=0))
         rows.append(Row("two points equal the centered rule", gap, high=float(noise.max())))
     return rows

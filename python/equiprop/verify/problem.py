@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import Array, as_numpy
+from equiprop.arrays import Array, as_contiguous, as_numpy
+from equiprop.checks import check_flag, real, require, several
 from equiprop.costs import Cost, bind_cost
 from equiprop.gradients import equilibrium_propagation
 from equiprop.model_interface import Model
@@ -25,6 +26,8 @@ from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
 _RESIDUAL = 1e-14
 _ITERATIONS = 200_000
+#: Largest input of a check; figures contain squares of states and derivatives.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ class Problem:
 
     def bind(self, y: Any) -> _core.Cost:
         """Return the core's cost for targets y."""
-        cost: _core.Cost = bind_cost(self.cost, self.model, y, len(np.asarray(y)), "verify")
+        y = as_numpy(y, "verify", "y")
+        require(y.ndim > 0, "verify", "y holds one target for each sample", "a number")
+        cost: _core.Cost = bind_cost(self.cost, self.model, y, len(y), "verify")
         return cost
 
     @property
@@ -101,7 +106,7 @@ class Problem:
     def difference_step(self, betas: Sequence[float] = (0.0,)) -> float:
         """Return a step for finite differences: 3e-4, or less if a state at one of `betas` is near a kink."""
         margin = np.inf
-        for beta in betas:
+        for beta in several(betas, "difference_step", "betas", real):
             energy = _core.f64.total_energy(self.energy, self.bound, beta)
             state, *_ = self.model.core.relax(energy, self.solver.core, self.state)
             margin = min(margin, float(kink_margins(self.model, energy, state).min()))
@@ -109,7 +114,7 @@ class Problem:
 
     def objective(self, state: Array) -> float:
         """Return the mean cost of a state."""
-        return float(self.bound.value(state).mean())
+        return float(self.bound.value(as_contiguous(state, self.model.dtype, "objective", "state")).mean())
 
     def nudged(
         self, nudging: Nudging, solver: FreeSolver | None = None, symmetrize: bool = False
@@ -128,6 +133,7 @@ class Problem:
 
     def nudged_solver(self, symmetrize: bool) -> FreeSolver:
         """Return the solver of the free phase, or Euler if it does not support the antisymmetric term."""
+        check_flag(symmetrize, "nudged_solver", "symmetrize")
         solver = self.solver
         if not (symmetrize and isinstance(solver, BlockUpdate)):
             return solver
@@ -136,7 +142,7 @@ class Problem:
 
     def step_size(self, wanted: float | None) -> float:
         """Return `wanted`, or a stable step of at most 0.3 if it is None."""
-        return stable_step(self.energy, self.state) if wanted is None else wanted
+        return stable_step(self.energy, self.state) if wanted is None else real(wanted, "verify", "step_size")
 
 
 def prepare(
@@ -157,7 +163,7 @@ def prepare(
     """
     if isinstance(model, Problem):
         return model
-    model = in_double(model)
+    model = in_double(model, where)
     return at_rest(where, model, model.as_input(x, where), y, cost, solver)
 
 
@@ -165,6 +171,10 @@ def at_rest(
     where: str, model: Model, x: Array, y: Any, cost: Cost, solver: FreeSolver | None = None
 ) -> Problem:
     """Return the `Problem` of a model in double precision and an input that its `as_input` has converted."""
+    largest = float(np.abs(x).max(initial=0.0))
+    require(
+        largest <= _LARGEST, where, f"Numbers of x are at most {_LARGEST:g}, whose square is finite", largest
+    )
     bind_cost(cost, model, y, len(x), where)
     y = as_numpy(y, where, "y")
     free = precise_free_phase(model, x, solver)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
+from equiprop.checks import enough_memory
 from equiprop.nudging import Nudging
 from equiprop.verify.problem import Problem
 
@@ -108,7 +109,9 @@ def run_processes(
     request.layer_ends = [where.stop for where in problem.model.layer_slices.values()]
     request.block_ends = [where.stop for where in problem.model.block_slices.values()]
     request.units, request.parameters = traced.units.tolist(), traced.parameters.tolist()
-    parts = _run(problem, request, traced, nudging, symmetrize)
+    size = 16 * (steps + 1) * (len(traced.samples) * len(traced.units) + len(traced.parameters))
+    with enough_memory(size, "verify", f"the traces of {steps} steps", cure="Choose fewer steps"):
+        parts = _run(problem, request, traced, nudging, symmetrize)
     shape = (steps + 1, len(traced.samples), len(traced.units))
     return Processes(
         Process(_states(parts, "error_states", shape), _averaged(parts, "error_parameters")),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import whole
+from equiprop.checks import require, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.solvers import Euler, FreeSolver
@@ -68,7 +69,8 @@ def projected_cost(
     >>> eq.verify.projected_cost(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
-    times = sorted({whole(t, "projected_cost", "A time", 0) for t in steps})
+    times = sorted(set(several(steps, "projected_cost", "steps", partial(whole, low=0))))
+    require(len(times) > 0, "projected_cost", "steps has at least one time", "none")
     most = whole(max_differences, "projected_cost", "max_differences", 1)
     problem = prepare("projected_cost", model, x, y, cost, solver)
     report = equivalence(problem, steps=times[-1])

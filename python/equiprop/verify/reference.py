@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.array_arguments import as_indices
 from equiprop.arrays import Array
+from equiprop.checks import check_type, positive
 from equiprop.gradients import recurrent_backpropagation
 from equiprop.linear_solvers import GMRES
 from equiprop.solvers import relaxed
@@ -15,12 +17,15 @@ from equiprop.verify.problem import Problem
 from equiprop.verify.spectrum import DENSE, dense_hessian
 from equiprop.verify.watch import tracked
 
+_RULE = "problem is a result of equiprop.verify.prepare"
+
 
 def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
     """Return dJ/dtheta = -(d2E/dtheta ds) H^-T dC/ds, with the Hessian H on the free units.
 
     Up to 512 units the Hessian is a dense matrix; larger systems are solved by GMRES to a residual of 1e-14.
     """
+    check_type(problem, Problem, "implicit_gradient", _RULE)
     energy, state, batch = problem.energy, problem.state, len(problem.state)
     if problem.model.num_units > DENSE:
         return recurrent_backpropagation(
@@ -42,7 +47,10 @@ def finite_differences(
     problem: Problem, chosen: NDArray[np.int64], step: float = 1e-5
 ) -> NDArray[np.float64]:
     """Return central differences of the objective J for the parameters `chosen`, two free phases for each."""
-    model = problem.model
+    where = "finite_differences"
+    check_type(problem, Problem, where, _RULE)
+    step, model = positive(step, where, "step"), problem.model
+    chosen = as_indices(chosen, len(model.parameters), where, "parameter")
 
     def objective() -> float:
         free = relaxed(model, problem.x, problem.solver, initial=problem.state)

@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from equiprop.config import config
+from equiprop.paths import file_errors, path_of
 from equiprop.verify.certificate import FORMAT, Case, Certificate, CertificateRecord
 from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
@@ -211,10 +211,10 @@ def _checked_again(claim: Mapping[str, Any], problem: Problem | None, network: s
 
 def _read(path: str | PathLike[str]) -> dict[str, Any]:
     """Return the content of a file after a comparison with the form of a certificate."""
+    path = path_of(path, "replay")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise type(error)(f"[replay] cannot read '{path}': {error.strerror or error}.") from error
+        with file_errors(path, "replay"):
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise _no_certificate(path, "it is not UTF-8 text") from error
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from os import PathLike
-from pathlib import Path
 
 from equiprop.files import write_text
+from equiprop.paths import path_of
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.html import page
 from equiprop.verify.verdict import Report, Verdict, write
@@ -15,7 +15,7 @@ from equiprop.verify.verdict import Report, Verdict, write
 @write.register
 def _(certificate: Certificate, path: str | PathLike[str]) -> None:
     """Write a certificate; an existing file is replaced only when the new one is complete."""
-    path = Path(path)
+    path = path_of(path, "save")
     if path.suffix == ".html":
         text = page(certificate)
     elif path.suffix == ".json":

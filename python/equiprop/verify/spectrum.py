@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import Array
+from equiprop.checks import real, require
 
 _Floats = NDArray[np.float64]
 
@@ -48,6 +49,8 @@ class Spectrum:
 
     def rate(self, step: float) -> float:
         """Return max |1 - step l| over the eigenvalues l, by which a step multiplies an error."""
+        step = real(step, "Spectrum.rate", "step")
+        require(np.isfinite(step), "Spectrum.rate", "step is finite", step)
         return float(max((np.abs(1 - step * v).max(initial=0.0) for v in self.values), default=0.0))
 
 

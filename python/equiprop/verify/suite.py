@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.checks import real, require, whole
+from equiprop.checks import check_flag, enough_memory, real, require, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
@@ -150,6 +150,7 @@ def certify(
     True
     """
     check_claims(claims)
+    check_flag(progress, "certify", "progress")
     limit = seconds(time_limit, "certify")
     problem = prepare("certify", model, x, y, cost, solver)
     return Certificate((examine(problem, claims, progress=progress, clock=Clock(limit)),))
@@ -165,8 +166,9 @@ def seconds(time_limit: float | None, where: str) -> float | None:
 
 
 def check_claims(claims: Sequence[str]) -> None:
-    """Raise ValueError for names that are not in `CLAIMS`."""
-    unknown = [name for name in claims if name not in CLAIMS]
+    """Raise TypeError unless claims are a list, and ValueError for names that are not in `CLAIMS`."""
+    names = [] if isinstance(claims, str) else several(claims, "verify", "claims", lambda name, *_: name)
+    unknown = [name for name in names if not isinstance(name, str) or name not in CLAIMS]
     if unknown or isinstance(claims, str):
         raise ValueError(
             f"[verify] Claims are a list with entries of {', '.join(CLAIMS)}. Received {unknown or claims!r}."
@@ -208,6 +210,8 @@ def random_network(sizes: Sequence[int], activation: str, potential: str, seed: 
 def random_samples(net: HopfieldNetwork, samples: int, seed: int) -> tuple[Any, Any]:
     """Return uniform inputs in [0, 1), (samples, inputs), and class labels (samples,)."""
     samples = whole(samples, "verify", "samples", 1)
-    x = _core.uniform(samples * net.num_inputs, seed, 200).reshape(samples, net.num_inputs)
+    size = 8 * samples * (net.num_inputs + 10 * net.num_units)
+    with enough_memory(size, "verify", f"{samples} samples and their states", cure="Choose fewer samples"):
+        x = _core.uniform(samples * net.num_inputs, seed, 200).reshape(samples, net.num_inputs)
     labels = (_core.uniform(samples, seed, 201) * net.num_outputs).astype(np.int64)
     return x, labels

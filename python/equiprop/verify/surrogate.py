@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.checks import real, whole
+from equiprop.checks import of_normal_size, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
@@ -70,10 +70,8 @@ def surrogate(
     >>> eq.verify.surrogate(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
-    beta = real(beta, "surrogate", "beta")
+    beta = of_normal_size(beta, "surrogate", "beta")
     most = whole(max_differences, "surrogate", "max_differences", 1)
-    if not 0 < beta < np.inf:
-        raise ValueError(f"[surrogate] beta is a positive number. Received {beta}.")
     problem = prepare("surrogate", model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[surrogate] The model has an energy. Received {problem.model!r}.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.checks import real, require
+from equiprop.checks import of_normal_size, real, require
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
@@ -103,8 +103,8 @@ def traces(
     True
     """
     problem = prepare("traces", model, x, y, cost, solver)
-    compared = _Compared(problem, read(problem, trajectories), real(step_size, "traces", "step_size"))
-    return compared.report(tolerance, noise, significance)
+    step_size = of_normal_size(step_size, "traces", "step_size")
+    return _Compared(problem, read(problem, trajectories), step_size).report(tolerance, noise, significance)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,11 @@ class _Compared:
         energy = _core.f64.total_energy(self.problem.energy, self.problem.bound, beta)
         euler = Euler(tolerance=0, max_iterations=self.recordings.steps, step_size=self.step_size)
         *_, states = _core.f64.relax(energy, euler.core, self.problem.state, False, True)
-        return np.asarray(states)
+        path = np.asarray(states)
+        complete = len(path) == self.recordings.steps + 1
+        rule = "The model's flow is stable at the step size of the recording"
+        require(complete, "traces", rule, f"step_size {self.step_size:g}, at which it diverges")
+        return path
 
     def completed(self) -> Mapping[float, _Floats]:
         """Return the mean recordings by beta, in which units that were not recorded follow the model."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.checks import real, whole
+from equiprop.checks import positive, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided
@@ -65,8 +66,8 @@ def unconverged(
     >>> eq.verify.unconverged(net, [[0.1, 0.5, 0.9, 0.3]], [2]).passed
     True
     """
-    beta = real(beta, "unconverged", "beta")
-    lengths = sorted({whole(t, "unconverged", "A number of steps", 1) for t in steps})
+    beta = positive(beta, "unconverged", "beta")
+    lengths = sorted(set(several(steps, "unconverged", "steps", partial(whole, low=1, high=10**7))))
     problem = prepare("unconverged", model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[unconverged] The model has an energy. Received {problem.model!r}.")

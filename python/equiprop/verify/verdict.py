@@ -9,6 +9,7 @@ from functools import singledispatch
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
+from equiprop.checks import whole
 from equiprop.verify.causes import sentences
 from equiprop.verify.problem import Problem
 
@@ -92,6 +93,7 @@ class Row:
 
     def text(self, width: int) -> str:
         """Return the row as a line of text, with the label padded to `width` characters."""
+        whole(width, "Row.text", "width", 0, 10**6)
         mark = "" if not self.judged else "ok" if self.passed else "FAILED"
         note = f"  {self.note}" if self.note else ""
         return f"{self.label:<{width}} {self.value:>10.3g}  {self.limit:<12} {mark:<6}{note}".rstrip()

@@ -8,7 +8,7 @@
 
 namespace equiprop {
 
-/// Sets the number of threads for later calls. 0 restores the default: EQUIPROP_NUM_THREADS if it is set, otherwise the
+/// Sets the number of threads for later calls. 0 restores the default: EQUIPROP_NUM_THREADS if it is not empty, otherwise the
 /// number of processors. Throws InvalidArgument unless count is 0 to 4096.
 EQUIPROP_EXPORT void set_num_threads(int count);
 /// Returns the number of threads that a call may use.
