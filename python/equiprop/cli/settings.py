@@ -88,13 +88,12 @@ def _option(name: str, value: Any, path: Path) -> list[str]:
 
 
 def _content(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
     read: Any = json.loads
     if path.suffix == ".toml":
         if tomllib is None:
             raise ValueError(f"[train] Python 3.11 or later reads TOML. Received '{path}'; write it as JSON.")
         read = tomllib.loads
     try:
-        return read(text)
+        return read(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"[train] --config is a JSON or .toml file. Received '{path}': {error}.") from error
