@@ -18,7 +18,8 @@ from figures import NUMBER, agree
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 
 needs_results = pytest.mark.skipif(

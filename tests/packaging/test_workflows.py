@@ -28,4 +28,5 @@ def test_actions_are_pinned_by_a_commit_and_one_version_each() -> None:
     uses = [line for path in WORKFLOWS for line in path.read_text().splitlines() if "uses:" in line]
     pinned = [re.fullmatch(r" *- uses: ([\w/-]+)@([0-9a-f]{40})  # v(\d+\.\d+\.\d+)", line) for line in uses]
     assert [line for line, found in zip(uses, pinned, strict=True) if not found] == []
-    assert len({found[0].strip() for found in pinned if found}) == len({found[1] for found in pinned if found})
+    versions = {found.groups() for found in pinned if found}
+    assert len(versions) == len({action for action, _, _ in versions}) > 0

@@ -135,7 +135,7 @@ def test_a_text_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 28, 60, 200])
 def test_a_damaged_archive_is_refused_or_read(place: int, tmp_path: Path) -> None:
-    """A changed byte of an archive causes errors of zipfile, zlib, NumPy or, for a place outside, of the system."""
+    """A changed byte causes errors of zipfile, zlib, NumPy or, for a place outside, of the system."""
     whole = tmp_path / "whole.npz"
     np.savez_compressed(whole, x=np.ones((10, 2)), y=np.arange(10) % 3)
     content = bytearray(whole.read_bytes())

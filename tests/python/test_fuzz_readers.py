@@ -1,4 +1,4 @@
-"""The targets of fuzzing of the readers in Python accept their seeds, and refuse damaged inputs with sentences."""
+"""Fuzzing of the readers in Python: targets accept their seeds, and refuse damaged inputs with sentences."""
 
 from __future__ import annotations
 
