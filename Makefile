@@ -85,10 +85,6 @@ tidy: $(TEST)
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
 	git ls-files 'cpp/src/*.cpp' | xargs clang-tidy --quiet -p build/tidy
 
-# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-sanitize:
-	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
-
 # Builds the files of a release in dist/. The wheel is built from the source distribution and repaired by auditwheel. Equal
 # sources and tools give equal files: all of their files have this time (the start of 2026) and these permissions.
 release: | $(BIN)/python
@@ -119,6 +115,12 @@ cuda: $(TEST)
 
 # Builds for sanitizers: $(call SANITIZED,FOLDER,SANITIZERS). Less optimisation than in a release takes less time to compile.
 SANITIZED = $(call CONFIGURE,$(1)) -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DEQUIPROP_SANITIZE=$(2)
+
+# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, about ten minutes on two cores.
+sanitize: $(TEST)
+	$(call SANITIZED,build/asan,address$(comma)undefined) >/dev/null
+	$(BIN)/cmake --build build/asan
+	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header'
 
 # $(call PACKAGE,FOLDER): the Python package with the extension of a build, in FOLDER/package.
 define PACKAGE

@@ -1,5 +1,5 @@
 # Long checks. .ci/run does not run them; run those that concern a change. On two cores each target ends within 45 minutes,
-# except deep-order, which takes 20 times the time of the Python tests. Results and corpora are kept below build/deep.
+# except deep-order, which takes 20 times the time of the Python tests. Corpora are kept in the folder CORPUS (.corpus).
 #
 # make deep-asan          C++ and Python tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make deep-tsan          tests with threads, and eight Python threads on one network, under ThreadSanitizer
@@ -13,6 +13,7 @@
 
 DEEP := build/deep
 FUZZ_SECONDS ?= 300
+CORPUS ?= .corpus
 MUTANTS ?= 40
 ORDERS ?= 20
 CYCLES ?= 10000
@@ -27,16 +28,15 @@ deep-help:
 # Tools that only these targets need are kept away from the other tests.
 DEEP_TOOLS = $(abspath $(DEEP))/tools
 $(DEEP)/tools: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --target $@ atheris cosmic-ray coverage gcovr pytest-randomly
+	$(BIN)/python -m pip install --quiet --target $@ cosmic-ray coverage gcovr pytest-randomly
 WITH_TOOLS = PYTHONPATH=$(DEEP_TOOLS)
 
 # Left out: tests that preload a library of their own, that limit the address space, of which a sanitizer reserves
 # terabytes, or that measure memory.
 NOT_UNDER_ASAN := test_full_disk test_models test_memory test_large_data test_kept_states_files test_torch
-deep-asan: $(TEST)
+deep-asan: sanitize
 	$(call SANITIZED,build/asan,address$(comma)undefined) -DEQUIPROP_BUILD_PYTHON=ON >/dev/null
-	$(BIN)/cmake --build build/asan
-	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header'
+	$(BIN)/cmake --build build/asan --target _core
 	$(call PACKAGE,build/asan)
 	ASAN_OPTIONS=detect_leaks=0 $(call SANITIZED_PYTHON,build/asan,asan) -m pytest -q -p no:cacheprovider \
 	  $(patsubst %,--ignore=tests/python/%.py,$(NOT_UNDER_ASAN)) $(DEEP_TESTS)
@@ -49,26 +49,27 @@ deep-tsan: $(TEST)
 	$(call PACKAGE,build/tsan)
 	TSAN_OPTIONS=halt_on_error=1 $(call SANITIZED_PYTHON,build/tsan,tsan) tests/deep/eight_threads.py 20
 
-FUZZ_READERS = PYTHONPATH=$(CURDIR)/tests:$(DEEP_TOOLS) $(BIN)/python tests/fuzz/atheris_readers.py
+FUZZ_SEEDS = PYTHONPATH=tests $(BIN)/python -m fuzz.readers $(DEEP)/seeds
 LIBFUZZER_TARGETS := fuzz_model_file fuzz_json fuzz_csv fuzz_solver
-deep-fuzz: $(TEST) | $(DEEP)/tools
+deep-fuzz: $(TEST)
 	$(call SANITIZED,$(DEEP)/libfuzzer,fuzzer-no-link$(comma)address$(comma)undefined) -DCMAKE_CXX_COMPILER=clang++ >/dev/null
 	$(BIN)/cmake --build $(DEEP)/libfuzzer --target $(addprefix libfuzzer_,$(LIBFUZZER_TARGETS))
-	$(FUZZ_READERS) seeds $(DEEP)/seeds
+	$(FUZZ_SEEDS)
 	for target in $(LIBFUZZER_TARGETS); do \
-	  mkdir -p $(DEEP)/corpus/$$target $(DEEP)/seeds/$${target#fuzz_} && \
+	  mkdir -p $(CORPUS)/$$target $(DEEP)/seeds/$${target#fuzz_} && \
 	  ASAN_OPTIONS=max_allocation_size_mb=64 $(DEEP)/libfuzzer/tests/fuzz/libfuzzer_$$target -max_total_time=$(FUZZ_SECONDS) \
-	    -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 -artifact_prefix=$(DEEP)/corpus/ \
-	    $(DEEP)/corpus/$$target $(DEEP)/seeds/$${target#fuzz_} || exit 1; \
+	    -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 -artifact_prefix=$(CORPUS)/ \
+	    $(CORPUS)/$$target $(DEEP)/seeds/$${target#fuzz_} || exit 1; \
 	done
 
 ATHERIS_TARGETS := model_file idx csv npz settings toml
-deep-atheris: $(TEST) | $(DEEP)/tools
-	$(FUZZ_READERS) seeds $(DEEP)/seeds
+deep-atheris: $(TEST)
+	test -d $(DEEP)/atheris || $(BIN)/python -m pip install --quiet --target $(DEEP)/atheris atheris
+	$(FUZZ_SEEDS)
 	for target in $(ATHERIS_TARGETS); do \
-	  mkdir -p $(DEEP)/corpus/$$target && \
-	  $(FUZZ_READERS) $$target -max_total_time=$(FUZZ_SECONDS) \
-	    -timeout=20 -print_final_stats=1 -artifact_prefix=$(DEEP)/corpus/ $(DEEP)/corpus/$$target $(DEEP)/seeds/$$target || exit 1; \
+	  mkdir -p $(CORPUS)/$$target && \
+	  PYTHONPATH=tests:$(DEEP)/atheris $(BIN)/python tests/fuzz/atheris_readers.py $$target -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=20 -print_final_stats=1 -artifact_prefix=$(CORPUS)/ $(CORPUS)/$$target $(DEEP)/seeds/$$target || exit 1; \
 	done
 
 # Without objcopy the static library is not sealed: counters of several objects would have one name.

@@ -16,14 +16,6 @@ with atheris.instrument_imports(include=["equiprop"]):
     from fuzz.readers import TARGETS, check
 
 
-def write_seeds(folder: Path) -> None:
-    """Write the inputs of each target into a folder of its own."""
-    for name, target in TARGETS.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(target.seeds()):
-            (folder / name / f"seed{number}").write_bytes(seed)
-
-
 def fuzz(name: str, options: list[str]) -> None:
     """Run atheris on a target; it ends the process."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").exists() else None) as folder:
@@ -36,7 +28,4 @@ def fuzz(name: str, options: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "seeds":
-        write_seeds(Path(sys.argv[2]))
-    else:
-        fuzz(sys.argv[1], sys.argv[2:])
+    fuzz(sys.argv[1], sys.argv[2:])

@@ -1,5 +1,7 @@
 """Readers of files in Python, as targets of fuzzing: each input is refused with a sentence, or it is read.
 
+    python -m fuzz.readers FOLDER    writes the inputs to start from; the folder tests/ is on PYTHONPATH
+
 A target has inputs to start from and a function that reads one file. atheris_readers.py runs them.
 """
 
@@ -9,6 +11,7 @@ import gzip
 import io
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,3 +105,15 @@ def damaged(target: Target, number: int) -> bytes:
         other = choices.choice([b"", choices.randbytes(length), bytes(content[place : place + length]) * 2])
         content[place : place + length] = other
     return bytes(content)
+
+
+def write_seeds(folder: Path) -> None:
+    """Write the inputs of each target into a folder of its own."""
+    for name, target in TARGETS.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(target.seeds()):
+            (folder / name / f"seed{number}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    write_seeds(Path(sys.argv[1]))
