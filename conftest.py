@@ -12,7 +12,7 @@ collect_ignore = [path for package, path in _NEEDS.items() if not find_spec(pack
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the examples of functions that need the C++ library of an installed package."""
-    extension = find_spec("equiprop._core")
+    extension = find_spec("equiprop") and find_spec("equiprop._core")
     if extension and extension.origin and (Path(extension.origin).parent / "sdk").is_dir():
         return
     for item in items:

@@ -5,7 +5,7 @@ set(EQUIPROP_NEEDS_EIGEN
     "equiprop needs Eigen 3.4: install it from your system (libeigen3-dev), or 'pip install cmeel-eigen' into \
 the Python that CMake finds (-DPython_EXECUTABLE=... names another).")
 
-# A function, so that the variables that find_package(Python) sets stay local.
+# A function, so that the variables that find_package(Python) sets stay local; only the version of Eigen leaves it.
 function(equiprop_find_eigen_of_python)
   find_package(Python COMPONENTS Interpreter QUIET)
   if(Python_EXECUTABLE)
@@ -14,6 +14,7 @@ function(equiprop_find_eigen_of_python)
         "import sys, pathlib; print(';'.join(str(p) for p in (pathlib.Path(q) / 'cmeel.prefix' for q in sys.path) if p.is_dir()))"
       OUTPUT_VARIABLE prefixes OUTPUT_STRIP_TRAILING_WHITESPACE)
     find_package(Eigen3 3.4 CONFIG QUIET PATHS ${prefixes})
+    set(Eigen3_VERSION "${Eigen3_VERSION}" PARENT_SCOPE)
   endif()
 endfunction()
 

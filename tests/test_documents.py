@@ -18,7 +18,8 @@ from figures import NUMBER, agree
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 
 needs_results = pytest.mark.skipif(
@@ -168,3 +169,40 @@ def test_code_in_documents_prints_what_they_say(path: Path, monkeypatch: pytest.
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+# ---------------------------------------------------------------------------- promises and their tests
+
+PROMISES = (ROOT / "docs" / "reliability.md").read_text()
+TEST_NAME = re.compile(r"`([\w/]+\.(?:py|cpp))::([\w.]+)`")
+
+
+def is_a_test(path: str, name: str) -> bool:
+    """Return whether a file below tests/ defines a test of this name."""
+    file = ROOT / "tests" / path
+    if not file.exists():
+        return False
+    if file.suffix == ".py":
+        pattern = rf"^def {re.escape(name)}\("
+    else:
+        suite, _, case = name.partition(".")
+        pattern = rf"^(?:TYPED_)?TEST(?:_[FP])?\(\s*{re.escape(suite)},\s*{re.escape(case)}\)"
+    return re.search(pattern, file.read_text(), re.MULTILINE) is not None
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (?!promise)(.+) \| (.+) \|$", PROMISES, re.MULTILINE)
+    assert len(rows) > 25
+    for promise, tests in rows:
+        named = TEST_NAME.findall(tests)
+        assert named, promise
+        assert [test for test in named if not is_a_test(*test)] == [], promise
+        assert re.sub(r"[,\s]|\(slow\)", "", TEST_NAME.sub("", tests)) == "", tests
+
+
+def test_a_promise_with_a_test_that_does_not_exist_is_noticed() -> None:
+    assert is_a_test("test_documents.py", "test_every_promise_names_tests_that_exist")
+    assert not is_a_test("test_documents.py", "test_every_promise")
+    assert not is_a_test("test_absent.py", "test_every_promise_names_tests_that_exist")
+    assert is_a_test("cpp/base/test_json.cpp", "Json.FollowsNoNesting")
+    assert not is_a_test("cpp/base/test_json.cpp", "Json.FollowsNesting")

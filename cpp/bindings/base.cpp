@@ -67,6 +67,9 @@ py::dict build_info() {
   info["compiler"] = EQUIPROP_COMPILER;
   info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) +
                   "." + std::to_string(EIGEN_MINOR_VERSION);
+  info["pybind11"] = std::to_string(PYBIND11_VERSION_MAJOR) + "." +
+                     std::to_string(PYBIND11_VERSION_MINOR) + "." +
+                     std::to_string(PYBIND11_VERSION_MICRO);
   info["kernels"] = std::string(kernel_isa());
   info["simd"] = Eigen::SimdInstructionSetsInUse();
   return info;

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ _X_NAMES, _Y_NAMES = (
 )
 _TABLES = (".csv", ".tsv", ".txt")
 _KINDS = (".npz", *_TABLES)
+#: Errors that a damaged archive causes.
+_DAMAGE = (ValueError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, KeyError, OSError)
 _RULE = f"A data set is digits, {', '.join(IMAGE_SETS)}, a CSV or NPZ file, or a folder"
 
 
@@ -165,7 +169,9 @@ def _arrays(path: Path, where: str) -> Mapping[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name.lower(): content[name] for name in content.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place outside of the file
+            raise
         raise ValueError(f"[{where}] {rule}. Received '{path}': {str(error).rstrip('.')}.") from error
 
 
@@ -180,12 +186,12 @@ def _label_column(names: list[str]) -> int:
 
 def _table(path: Path, where: str) -> tuple[list[str], Array]:
     """Return the names of the columns, or empty ones, and the numbers (samples, columns) of a text file."""
-    with path.open(encoding="utf-8-sig") as stream:
-        first = stream.readline()
-    delimiter = next((mark for mark in ",;\t" if mark in first), None)
-    names = first.strip().split(delimiter)
-    header = not any(_is_number(name) for name in names)
     try:
+        with path.open(encoding="utf-8-sig") as stream:
+            first = stream.readline()
+        delimiter = next((mark for mark in ",;\t" if mark in first), None)
+        names = first.strip().split(delimiter)
+        header = not any(_is_number(name) for name in names)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # an error below says so
             table = np.loadtxt(
@@ -197,6 +203,9 @@ def _table(path: Path, where: str) -> tuple[list[str], Array]:
             f"[{where}] A CSV file holds numbers, and classes as 0, 1, ... Received '{path}': {text}."
         ) from error
     require(table.size > 0, where, "A CSV file has samples", f"none in '{path}'")
+    rule = "A CSV file has as many names as columns"
+    given = f"{len(names)} names and {table.shape[1]} columns in '{path}'"
+    require(len(names) == table.shape[1], where, rule, given)
     return (names if header else [""] * len(names)), table
 
 

@@ -1,65 +1,19 @@
 #include "fuzz_model_file.hpp"
 
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
-#include <optional>
-
-#include "equiprop/base/error.hpp"
 #include "equiprop/base/safetensors.hpp"
 #include "equiprop/model/checkpoint.hpp"
+#include "fuzzing.hpp"
 
 std::array<std::uint64_t, 3> accepted{};
 
 namespace equiprop {
 namespace {
 
-void must(bool holds, const char* law, const std::string& received = {}) {
-  if (holds) return;
-  std::fprintf(stderr, "%s %s\n", law, received.c_str());
-  std::abort();
-}
-
-/// In memory where there is such a folder; it goes with the process.
-class Scratch {
- public:
-  explicit Scratch(const char* name)
-      : path_((std::filesystem::exists("/dev/shm") ? "/dev/shm"
-                                                   : std::filesystem::temp_directory_path()) /
-              ("fuzz_model_file." + std::to_string(::getpid()) + name)) {}
-  ~Scratch() { std::filesystem::remove(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
-  std::string content() const {
-    std::ifstream stream(path_, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
-  void fill(const std::uint8_t* data, std::size_t size) const {
-    std::ofstream(path_, std::ios::binary)
-        .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
-  }
-
- private:
-  std::filesystem::path path_;
-};
+using fuzzing::must;
+using fuzzing::read_or_refuse;
+using fuzzing::Scratch;
 
 const Scratch given("given"), copy("copy");
-
-/// Returns the result of `read`, or nothing if it refuses the file with a sentence.
-template <class Read>
-auto read_or_refuse(const Read& read) -> std::optional<decltype(read())> {
-  try {
-    return read();
-  } catch (const InvalidArgument& refusal) {
-    const std::string text = refusal.what();
-    must(text.starts_with("[") && text.find(" Received ") != text.npos && text.ends_with("."),
-         "A refusal is a sentence.", text);
-    return {};
-  }
-}
 
 bool same(const Safetensors& a, const Safetensors& b) {
   const auto equal = [](const auto& left, const auto& right) {

@@ -1,15 +1,22 @@
-"""The wheel of `make wheel` works without a compiler or a repository, and on an old processor."""
+"""The files of `make wheel` can be built again, and name what they contain.
+
+The wheel works without a compiler or a repository, and on an old processor.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import venv
 import zipfile
 from collections.abc import Callable
@@ -48,10 +55,15 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
-    """Return the files of a wheel, without folders and without files that the repair of the wheel writes."""
-    written = re.compile(r"equiprop-[^/]+\.dist-info/(WHEEL|RECORD|sboms/.*)|.*/")
+    """Return the files of a wheel, without folders."""
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if not written.fullmatch(name)}
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+
+
+def described(wheel: Path) -> dict[str, bytes]:
+    """Return the files of the folder .dist-info of a wheel by their names in it."""
+    files = contents(wheel).items()
+    return {name.partition(".dist-info/")[2]: content for name, content in files if ".dist-info/" in name}
 
 
 # ---------------------------------------------------------------------------- contents
@@ -72,12 +84,45 @@ def test_the_wheel_is_small_and_complete(wheel: Path) -> None:
 
 
 def test_the_wheel_and_the_sources_are_of_one_version(wheel: Path, sources: Path) -> None:
-    (name,) = (name for name in contents(wheel) if name.endswith(".dist-info/METADATA"))
-    metadata = message_from_bytes(contents(wheel)[name])
+    metadata = message_from_bytes(described(wheel)["METADATA"])
     version = re.search(r'^version = "(.*)"', (sources / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
     assert metadata["Version"] == version[1]
-    assert metadata.get_all("License-File") == ["LICENSE"]
+
+
+def test_the_licences_of_all_code_in_the_wheel_are_in_it(wheel: Path, sources: Path) -> None:
+    """Eigen's (MPL-2.0, with the address of its source code, section 3.2) and pybind11's (BSD-3-Clause)."""
+    files = described(wheel)
+    metadata = message_from_bytes(files["METADATA"])
+    assert metadata["License-Expression"] == "MIT AND MPL-2.0 AND BSD-3-Clause"
+    texts = {name.partition("/")[2]: files[name].decode() for name in files if name.startswith("licenses/")}
+    assert set(metadata.get_all("License-File", [])) == texts.keys()
+    assert texts == {name: (sources / name).read_text() for name in texts}
+    opening = {name: text.splitlines()[0].partition(",")[0] for name, text in texts.items()}
+    assert opening == {
+        "LICENSE": "MIT License",
+        "licenses/MPL-2.0.txt": "Mozilla Public License Version 2.0",
+        "licenses/pybind11.txt": "Copyright (c) 2016 Wenzel Jakob <wenzel.jakob@epfl.ch>",
+        "licenses/THIRD-PARTY.txt": "Third-party code in the binary packages of equiprop",
+    }
+    assert "Source code: https://gitlab.com/libeigen/eigen" in texts["licenses/THIRD-PARTY.txt"]
+
+
+def test_no_code_of_eigen_under_another_licence_is_in_the_wheel(wheel: Path) -> None:
+    """Eigen's bfloat16 is under Apache-2.0, AlignedBox::transform under BSD; LAPACKE's functions need MKL."""
+    compiled = [content for name, content in contents(wheel).items() if name.endswith((".so", ".a"))]
+    assert len(compiled) == 2
+    for content in compiled:
+        assert b"Eigen" in content
+        for name in (b"8bfloat16", b"10AlignedBox", b"LAPACKE_", b"mkl_"):
+            assert name not in content
+
+
+def test_no_file_of_the_wheel_names_a_folder_of_its_build(wheel: Path) -> None:
+    folders = (str(ROOT), str(Path.home()), tempfile.gettempdir() + "/", "site-packages/", "cmeel.prefix/")
+    for name, content in contents(wheel).items():
+        if name.endswith((".so", ".a")):
+            assert [folder for folder in folders if folder.encode() in content] == [], name
 
 
 def test_the_sources_hold_no_data(sources: Path) -> None:
@@ -89,14 +134,25 @@ def test_the_sources_hold_no_data(sources: Path) -> None:
         path.read_text(encoding="utf-8")
 
 
-def test_the_tree_gives_the_wheel_of_the_sources(wheel: Path, tmp_path: Path) -> None:
-    """Both wheels are equal in every bit, including the extension and the static library."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
-    subprocess.run([*command, str(ROOT)], check=True)
-    (other,) = tmp_path.glob("*.whl")
-    here, there = contents(wheel), contents(other)
-    assert here.keys() == there.keys()
-    assert [name for name in here if here[name] != there[name]] == []
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the source distribution and of the wheel in a folder."""
+    files = [*folder.glob("*.tar.gz"), *folder.glob("*.whl")]
+    assert len(files) == 2
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_two_builds_give_one_hash(sources: Path, tmp_path: Path) -> None:
+    """The second build starts from the unpacked sources, in another folder, time zone, locale and umask."""
+    tree = tmp_path / "another folder" / "sources"
+    shutil.copytree(sources, tree)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EQUIPROP", "MAKE"))}
+    command = f"umask 077; exec make release VENV={shlex.quote(sys.prefix)}"
+    other = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONHASHSEED": "1"}
+    subprocess.run(["sh", "-c", command], cwd=tree, env={**kept, **other}, check=True)
+    first, second = digests(ROOT / str(DIST)), digests(tree / "dist")
+    for name, digest in first.items():
+        print(f"{name}\n  first  {digest}\n  second {second.get(name)}")
+    assert first == second
 
 
 # ---------------------------------------------------------------------------- without a compiler
@@ -132,6 +188,29 @@ def run(installed: Path, sources: Path) -> Run:
         return done
 
     return run
+
+
+def test_the_bill_of_materials_names_the_true_versions(wheel: Path, installed: Path, run: Run) -> None:
+    """The versions are those of the headers that the extension was compiled with."""
+    bill = json.loads(described(wheel)["sboms/equiprop.cdx.json"])
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    code = "import json; from equiprop.config import config; print(json.dumps(config()))"
+    built = json.loads(run(installed / "python", "-c", code).stdout)
+    own = bill["metadata"]["component"]
+    assert (own["name"], own["version"], own["purl"]) == (
+        "equiprop",
+        built["version"],
+        f"pkg:pypi/equiprop@{built['version']}",
+    )
+    parts = {part["name"]: part for part in bill["components"]}
+    assert {name: part["version"] for name, part in parts.items()} == {
+        name: built[name] for name in ("eigen", "pybind11")
+    }
+    licences = {name: part["licenses"][0]["license"]["id"] for name, part in parts.items()}
+    assert licences == {"eigen": "MPL-2.0", "pybind11": "BSD-3-Clause"}
+    assert f"eigen-{built['eigen']}.tar.gz" in parts["eigen"]["externalReferences"][0]["url"]
+    references = {own["bom-ref"], *(part["bom-ref"] for part in parts.values())}
+    assert references == {dependency["ref"] for dependency in bill["dependencies"]}
 
 
 def test_the_demo_runs_without_a_compiler(installed: Path, sources: Path, run: Run) -> None:

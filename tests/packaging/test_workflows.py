@@ -1,4 +1,4 @@
-"""The workflows call only targets of the Makefile, and all targets that .ci/run calls."""
+"""The workflows call only targets of the Makefile, and all targets that .ci/run calls; actions are pinned."""
 
 from __future__ import annotations
 
@@ -20,4 +20,13 @@ def test_workflows_and_ci_call_the_same_targets() -> None:
     assert set(called) == {"ci.yml", "wheels.yml"}
     assert called["ci.yml"] == {"test", "lint", "sanitize", "fuzz", "docs", "wheel"}
     assert set.union(*called.values()) <= set(phony.split())
-    assert {"test", "lint", "docs", "wheel"} == calls((ROOT / ".ci" / "run").read_text())
+    assert {"test", "lint", "docs", "wheel", "sanitize"} == calls((ROOT / ".ci" / "run").read_text())
+
+
+def test_actions_are_pinned_by_a_commit_and_one_version_each() -> None:
+    """A tag can be moved to other code; the hash of a commit cannot. The comment names its version."""
+    uses = [line for path in WORKFLOWS for line in path.read_text().splitlines() if "uses:" in line]
+    pinned = [re.fullmatch(r" *- uses: ([\w/-]+)@([0-9a-f]{40})  # v(\d+\.\d+\.\d+)", line) for line in uses]
+    assert [line for line, found in zip(uses, pinned, strict=True) if not found] == []
+    versions = {found.groups() for found in pinned if found}
+    assert len(versions) == len({action for action, _, _ in versions}) > 0

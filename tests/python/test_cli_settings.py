@@ -110,6 +110,13 @@ def test_files_that_hold_no_settings_are_refused(
     assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
 
 
+def test_settings_that_are_not_utf8_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "settings.json"
+    path.write_bytes('{"data": "größe"}'.encode("latin-1"))
+    (line,) = error_of(capsys, "train", "--config", path, "--output", tmp_path / "out")
+    assert "--config is a JSON or .toml file" in line
+
+
 @pytest.mark.parametrize("content", ['{"data": "digits", "unheard": 1}', '{"data": "digits", "seed": "x"}'])
 def test_unknown_settings_and_values_are_refused_as_on_the_command_line(
     content: str, tmp_path: Path, capsys: Capture

@@ -25,7 +25,7 @@ def test_the_description_names_what_results_may_depend_on(capsys: pytest.Capture
     facts = config()
     assert facts["numpy"] == np.__version__
     assert facts["threads"] == eq.num_threads()
-    assert {"compiler", "eigen", "simd", "python", "machine"} <= facts.keys()
+    assert {"compiler", "eigen", "pybind11", "simd", "python", "machine"} <= facts.keys()
     eq.show_config()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [

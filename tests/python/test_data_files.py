@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 from pathlib import Path
@@ -105,6 +106,7 @@ BAD = [
     ("a.csv", "1,2,0\n1,2\n", "a.csv"),
     ("a.csv", "1,nan,0\n1,2,1\n", "holds finite numbers"),
     ("a.csv", "1\n2\n", "one column"),
+    ("a.csv", "a,b,c,label\n1,2,0\n", "as many names as columns. Received 4 names and 3 columns"),
     ("a.csv", "a,b\n", "a.csv"),
     ("a.csv", "1,-1\n2,1\n", r"Received -1 to 1 for 2 samples .*Number the classes from 0"),
     ("a.csv", "1,100000\n2,300000\n", r"Received 100000 to 300000 for 2 samples"),
@@ -122,6 +124,27 @@ def test_files_that_are_no_data_are_refused_with_the_place(
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"(?s)^\[load_files\] .*{message}"):
         load_files(path)
+
+
+def test_a_text_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("größe,label\n1,0\n2,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^\[load_files\] A CSV file holds numbers.* 'utf-8' codec"):
+        load_files(path)
+
+
+@pytest.mark.parametrize("place", [0, 28, 60, 200])
+def test_a_damaged_archive_is_refused_or_read(place: int, tmp_path: Path) -> None:
+    """A changed byte causes errors of zipfile, zlib, NumPy or, for a place outside, of the system."""
+    whole = tmp_path / "whole.npz"
+    np.savez_compressed(whole, x=np.ones((10, 2)), y=np.arange(10) % 3)
+    content = bytearray(whole.read_bytes())
+    path = tmp_path / "a.npz"
+    for k in {place, len(content) - 1 - place}:
+        for value in (0, 1, 0x80, 0xFF):
+            path.write_bytes(content[:k] + bytes([value]) + content[k + 1 :])
+            with contextlib.suppress(ValueError):
+                load_files(path)
 
 
 def test_arrays_that_are_no_data_are_refused(tmp_path: Path) -> None:
