@@ -1,4 +1,4 @@
-"""The script for a machine with a GPU, tried on the emulated device; and the step of PyTorch that it times."""
+"""The script for a machine with a GPU, tried on the emulated device; and the step of PyTorch that it runs."""
 
 from __future__ import annotations
 
