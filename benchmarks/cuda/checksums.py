@@ -17,9 +17,10 @@ DIVISIONS = ("2 4 64", "1 8 512", "8 1 32", "3 8 96", "8 4 256", "0 0 0")
 
 
 def main(path: str, program: str, emulated: str, size: str = "") -> None:
-    expected = output_of(emulated, *DIVISIONS[0].split(), seconds=30)
+    seconds = 300 if size else 6
+    expected = output_of(emulated, *DIVISIONS[0].split(), seconds=300)
     divisions = DIVISIONS[:1] if size else DIVISIONS
-    found = {cut: [output_of(program, *cut.split(), seconds=10) for _ in range(2)] for cut in divisions}
+    found = {cut: [output_of(program, *cut.split(), seconds=seconds) for _ in range(2)] for cut in divisions}
     equal = all(number == expected for numbers in found.values() for number in numbers)
     write(path, {"emulated": expected, "device": found, "equal": equal})
 
