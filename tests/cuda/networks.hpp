@@ -84,6 +84,13 @@ std::vector<Case<T>> zoo() {
   return cases;
 }
 
+/// Networks whose bits are compared: of many layers, of smooth units, of a graph, and of a vector field.
+template <class T>
+std::vector<Case<T>> some_networks() {
+  const std::vector<Case<T>> all = zoo<T>();
+  return {all[1], all[4], all[9], all[12], all[13]};
+}
+
 /// Inputs in [0, 1] and one-hot targets.
 template <class T>
 struct Data {

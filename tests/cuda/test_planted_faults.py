@@ -1,7 +1,12 @@
-"""The emulator finds faults that are planted into the kernels: missing barriers, too little shared memory."""
+"""The kernels are clean under sanitizers, and faults that are planted into them are found and named.
+
+A missing barrier changes results for some order of threads, and is a data race for ThreadSanitizer, for which
+every CUDA thread is a thread. AddressSanitizer finds shared memory that is one number too short.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,6 +58,22 @@ FAULTS = {
         "",
     ),
     "a sample that stopped goes on": ("relax.cuh", "raise(change[j], value", "moving_[j] == 0", "false"),
+}
+
+#: Missing barriers, which ThreadSanitizer finds in a short run: cluster, tile, threads, order, steps.
+RACES = tuple(fault for fault in FAULTS if fault.startswith("no barrier"))
+SHORT = ("2", "8", "32", "0", "2")
+THREADS = ("-fsanitize=thread", "-g1")
+
+#: Shared memory that is one number too short.
+SHORT_MEMORY = {
+    "of a relaxation": ("tile.cuh", "return sizeof(T) * Tile * per_sample", "(3 * Tile + 1)", "(3 * Tile)"),
+    "of a product": (
+        "product.cuh",
+        "product_shared",
+        "tiles > sums ? tiles : sums",
+        "(tiles > sums ? tiles : sums) - 1",
+    ),
 }
 
 
@@ -108,11 +129,43 @@ def test_a_planted_fault_changes_a_result(fault: str, expected: str, tmp_path: P
     assert results(program(tmp_path, changed_kernels(tmp_path, *FAULTS[fault]))) != {expected}
 
 
-@pytest.mark.parametrize("missing", [0, 40])
-def test_the_address_sanitizer_finds_too_little_shared_memory(missing: int, tmp_path: Path) -> None:
-    where = ("tile.cuh", "return sizeof(T) * Tile * per_sample", "(3 * Tile + 1)")
-    kernels = changed_kernels(tmp_path, *where, f"(3 * Tile + 1) - {missing}")
-    built = program(tmp_path, kernels, "-fsanitize=address", "-g1")
-    done = subprocess.run([built, *RUNS[0]], capture_output=True, text=True, check=False, timeout=300)
-    assert (done.returncode != 0) == (missing > 0), done.stderr[-2000:]
-    assert ("heap-buffer-overflow" in done.stderr) == (missing > 0)
+def run(program: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the checksum of the kernels as they are in the short run."""
+    return run(program(tmp_path_factory.mktemp("short"), KERNELS), SHORT).stdout
+
+
+def test_the_thread_sanitizer_finds_no_race(short_run: str, tmp_path: Path) -> None:
+    done = run(program(tmp_path, KERNELS, *THREADS), SHORT)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", short_run)
+
+
+@pytest.mark.parametrize("fault", RACES)
+def test_the_thread_sanitizer_names_a_missing_barrier(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TSAN_OPTIONS", "halt_on_error=1")
+    done = run(program(tmp_path, changed_kernels(tmp_path, *FAULTS[fault]), *THREADS), SHORT)
+    assert "WARNING: ThreadSanitizer: data race" in done.stderr
+    assert re.search(rf"#\d+ .*{FAULTS[fault][0]}:\d+", done.stderr), done.stderr[-3000:]
+
+
+def test_addresses_and_arithmetic_are_clean(expected: str, tmp_path: Path) -> None:
+    done = run(program(tmp_path, KERNELS, "-fsanitize=address,undefined", "-g1"), RUNS[0])
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr[-2000:]
+    assert "runtime error" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", SHORT_MEMORY)
+def test_the_address_sanitizer_finds_one_number_too_little_of_shared_memory(
+    fault: str, tmp_path: Path
+) -> None:
+    kernels = changed_kernels(tmp_path, *SHORT_MEMORY[fault])
+    done = run(program(tmp_path, kernels, "-fsanitize=address", "-g1"), RUNS[0])
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr
+    assert re.search(rf"#\d+ .*{SHORT_MEMORY[fault][0]}:\d+", done.stderr), done.stderr[-3000:]

@@ -26,17 +26,6 @@ struct Probe {
   std::vector<State<double>> states;  // one state per slot
 };
 
-TEST(HostBatch, KeepsWhatIsWritten) {
-  Probe probe(zoo().back());
-  State<double> out(probe.states[0].rows(), Probe::samples);
-  for (const Slot slot : {0, 1, 2, 3}) {
-    probe.batch.read(slot, out);
-    expect_identical(out, probe.states[slot], "read");
-    expect_identical(probe.batch.state(slot), probe.states[slot], "state");
-  }
-  EXPECT_EQ(probe.batch.samples(), Probe::samples);
-}
-
 TEST(HostBatch, RelaxesAsTheFunctionDoes) {
   for_each<Probe>(is_any, [](Probe& probe) {
     const FixedPointIteration solver{{1e-10, 50}, 0.5};
@@ -55,19 +44,6 @@ TEST(HostBatch, RelaxesAsTheFunctionDoes) {
     probe.batch.relax_free(
         solver, [&](Index, StateRef<double> begin) { probe.network.rest(begin); }, 0);
     expect_identical(probe.batch.state(0), s, "the free phase");
-  });
-}
-
-TEST(HostBatch, SumsDisplacementsAndObjectives) {
-  for_each<Probe>(is_any, [](Probe& probe) {
-    const auto& s = probe.states;
-    const std::vector<double> weights{0.5, -2};
-    probe.batch.displacement(1, 2, 0, weights);
-    expect_close(probe.batch.state(1), 0.5 * (s[2] - s[0]) - 2 * (s[3] - s[0]), rounding,
-                 "displacement");
-    PerSample<double> values(Probe::samples);
-    probe.cost.value(s[2].bottomRows(probe.cost.num_rows()), values);
-    EXPECT_NEAR(probe.batch.objective(2), values.mean(), rounding);
   });
 }
 

@@ -6,7 +6,7 @@
 /// only. What this finds without a GPU:
 ///   wrong results         kernels run as they are written; a fixed order of sums gives the bits of the device
 ///   missing barriers      `order` of a launch: the fibers in ascending, descending or random order, same bits asked
-///   races                 -DEMULATED_THREADS: every CUDA thread is a real one, for ThreadSanitizer
+///   races                 -fsanitize=thread: every fiber is a thread for ThreadSanitizer, ordered by barriers only
 ///   wrong addresses       device memory is malloc's, shared memory has its exact size: AddressSanitizer sees both
 ///   unwritten memory      device and shared memory begin as NaN
 ///   divergent barriers    a thread that leaves while others wait is an error, so is a warp that shuffles in part
@@ -30,13 +30,11 @@
 #include <utility>
 #include <vector>
 
-#ifdef EMULATED_THREADS
-#include <barrier>
-#include <thread>
-#else
 #include <ucontext.h>
 
 #include <csetjmp>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
 #endif
 
 #define __global__
@@ -48,12 +46,17 @@
 #define __grid_constant__
 #define EQUIPROP_EMULATED 1
 
+/// A function of the emulator itself, whose own reads and writes are no races of the kernels.
+#define EMULATOR __attribute__((no_sanitize("thread")))
+
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
 namespace emulated {
+
+static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
 
 enum class Order { ascending, descending, random };
 
@@ -78,21 +81,46 @@ class Failure : public std::runtime_error {
 struct Block;
 struct Cluster;
 
-#ifndef EMULATED_THREADS
-/// A stack and a place in the program. Without AddressSanitizer, which wants to hear of changes of stacks,
-/// setjmp does what swapcontext does, without its two system calls.
+/// Order of accesses for ThreadSanitizer: what was done before `order_after` of a place happens before what is done after
+/// `order_before` of it.
+///@{
+#ifdef __SANITIZE_THREAD__
+inline void order_after(void* place) {
+  __tsan_release(place);
+}
+inline void order_before(void* place) {
+  __tsan_acquire(place);
+}
+#else
+inline void order_after(void*) {}
+inline void order_before(void*) {}
+#endif
+///@}
+
+/// A stack and a place in the program. Without a sanitizer, which wants to hear of changes of stacks, setjmp does what
+/// swapcontext does, without its two system calls.
 class Fiber {
  public:
-  void prepare(char* stack, std::size_t bytes, void (*enter)()) {
+  /// Begins at `enter`; `number` is its number among the fibers that live at a time.
+  void prepare(char* stack, std::size_t bytes, void (*enter)(), [[maybe_unused]] std::size_t number) {
     getcontext(&context_);
     context_.uc_stack.ss_sp = stack;
     context_.uc_stack.ss_size = bytes;
     context_.uc_link = nullptr;
     makecontext(&context_, enter, 0);
     begun_ = false;
+#ifdef __SANITIZE_THREAD__
+    static std::vector<void*> sanitized;  // a new one costs much
+    if (sanitized.size() <= number) sanitized.push_back(__tsan_create_fiber(0));
+    sanitized_ = sanitized[number];
+#endif
   }
-  void switch_to(Fiber& other) {
-#ifdef __SANITIZE_ADDRESS__
+  EMULATOR void switch_to(Fiber& other) {
+#if defined(__SANITIZE_THREAD__)
+    sanitized_ = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(other.sanitized_, __tsan_switch_to_fiber_no_sync);
+    swapcontext(&context_, &other.context_);
+#elif defined(__SANITIZE_ADDRESS__)
     swapcontext(&context_, &other.context_);
 #else
     if (_setjmp(place_) != 0) return;
@@ -106,8 +134,8 @@ class Fiber {
   ucontext_t context_{};
   jmp_buf place_;
   bool begun_ = false;
+  [[maybe_unused]] void* sanitized_ = nullptr;
 };
-#endif
 
 /// One CUDA thread.
 struct Barrier;
@@ -115,29 +143,17 @@ struct Thread {
   dim3 thread, block;
   unsigned linear = 0;
   Block* home = nullptr;
-#ifndef EMULATED_THREADS
   Fiber fiber;
   Barrier* waits_for = nullptr;
   unsigned long generation = 0;  // of that barrier, which is passed once it has another
   bool done = false;
-#endif
 };
 
-/// A barrier of fibers, or of threads.
 struct Barrier {
-  explicit Barrier(unsigned n)
-      : size(n)
-#ifdef EMULATED_THREADS
-        ,
-        barrier(n)
-#endif
-  {
-  }
+  explicit Barrier(unsigned n) : size(n) {}
   unsigned size, arrived = 0;
   unsigned long generation = 0;
-#ifdef EMULATED_THREADS
-  std::barrier<> barrier;
-#endif
+  char places[2] = {};  // of ordered accesses, by turns, as no fiber is two generations behind
 };
 
 struct Warp {
@@ -149,7 +165,7 @@ struct Warp {
 struct Block {
   Cluster* cluster;
   unsigned rank;
-  std::unique_ptr<std::max_align_t[]> memory;  // shared
+  std::unique_ptr<unsigned char[]> memory;  // shared, aligned to 16 bytes by new
   std::size_t bytes;
   Barrier all;
   std::vector<std::unique_ptr<Warp>> warps;
@@ -163,58 +179,47 @@ struct Cluster {
 
 inline thread_local Thread* self = nullptr;
 
-#ifdef EMULATED_THREADS
-inline void wait(Barrier& barrier) {
-  barrier.barrier.arrive_and_wait();
-}
-#else
 inline Fiber scheduler;
 inline std::exception_ptr thrown;
 
-inline void yield() {
+EMULATOR inline void yield() {
   ++settings.switches;
   self->fiber.switch_to(scheduler);
 }
 /// The last one to come opens the barrier and goes on.
-inline void wait(Barrier& barrier) {
+EMULATOR inline void wait(Barrier& barrier) {
+  char* const place = &barrier.places[barrier.generation % 2];
+  order_after(place);
   if (++barrier.arrived == barrier.size) {
     barrier.arrived = 0;
     ++barrier.generation;
-    return;
+  } else {
+    self->waits_for = &barrier;
+    self->generation = barrier.generation;
+    yield();
   }
-  self->waits_for = &barrier;
-  self->generation = barrier.generation;
-  yield();
+  order_before(place);
 }
-#endif
 
 inline std::function<void()> body;
 inline dim3 blockDimension;  // of the launch at work
 
-#ifdef EMULATED_THREADS
-/// Runs all threads of a cluster.
-inline void run(std::vector<Thread>& threads) {
-  std::vector<std::thread> workers;
-  for (Thread& t : threads)
-    workers.emplace_back([&t] {
-      self = &t;
-      body();
-    });
-  for (auto& w : workers) w.join();
-}
-#else
-inline void enter() {
+inline char begin_of_launch, end_of_launch;  // places of ordered accesses
+
+EMULATOR inline void enter() {
+  order_before(&begin_of_launch);
   try {
     body();
   } catch (...) {
     thrown = std::current_exception();
   }
+  order_after(&end_of_launch);
   self->done = true;
   for (;;) yield();
 }
 
 /// Runs all threads of a cluster, each until its next barrier, until all are done.
-inline void run(std::vector<Thread>& threads) {
+EMULATOR inline void run(std::vector<Thread>& threads) {
   constexpr std::size_t stack = 64 * 1024;
   static std::unique_ptr<char[]> stacks;
   static std::size_t held = 0;
@@ -224,10 +229,11 @@ inline void run(std::vector<Thread>& threads) {
   }
   std::vector<Thread*> order;
   for (Thread& t : threads) {
-    t.fiber.prepare(stacks.get() + stack * order.size(), stack, enter);
+    t.fiber.prepare(stacks.get() + stack * order.size(), stack, enter, order.size());
     order.push_back(&t);
   }
   if (settings.order == Order::descending) std::reverse(order.begin(), order.end());
+  order_after(&begin_of_launch);
   std::mt19937 random(settings.seed);
   for (std::size_t left = threads.size(); left > 0;) {
     if (settings.order == Order::random) std::shuffle(order.begin(), order.end(), random);
@@ -246,8 +252,8 @@ inline void run(std::vector<Thread>& threads) {
       throw Failure(
           "[emulated] A barrier waits for threads that have left the kernel or wait elsewhere.");
   }
+  order_before(&end_of_launch);
 }
-#endif
 
 /// Runs `kernel` on each cluster of the grid, one after the other.
 inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
@@ -266,10 +272,12 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
         Cluster here{grid, cluster, {}, std::make_unique<Barrier>(blocks * size)};
         std::vector<Thread> threads(blocks * size);
         for (unsigned b = 0; b < blocks; ++b) {
-          const std::size_t units =
-              (shared + sizeof(std::max_align_t) - 1) / sizeof(std::max_align_t);
-          here.blocks.emplace_back(new Block{
-              &here, b, std::make_unique<std::max_align_t[]>(units), shared, Barrier(size), {}});
+          here.blocks.emplace_back(new Block{&here,
+                                             b,
+                                             std::make_unique_for_overwrite<unsigned char[]>(shared),
+                                             shared,
+                                             Barrier(size),
+                                             {}});
           Block& home = *here.blocks.back();
           std::memset(home.memory.get(), 0xff, shared);  // NaN
           for (unsigned t = 0; t < size; t += 32)
