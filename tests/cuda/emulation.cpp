@@ -1,6 +1,6 @@
 #include "emulation.hpp"
 
-#include <cuda_runtime.h>
+#include "tensor.hpp"
 
 namespace equiprop::device_tests {
 
@@ -29,6 +29,12 @@ void Emulation::fail_launch(long number) {
 }
 void Emulation::set_free_memory(std::size_t bytes) {
   emulated::settings.free_memory = bytes;
+}
+float Emulation::rounded_to_tf32(float v) {
+  return cuda::from_bits(cuda::to_tf32(v));
+}
+float Emulation::rounded_to_bf16(float v) {
+  return cuda::from_bits(cuda::to_bf16(0, v));
 }
 std::size_t Emulation::living_allocations() {
   return emulated::allocations.size();

@@ -28,6 +28,11 @@ class Emulation {
   /// Sets the memory that the device says is free.
   void set_free_memory(std::size_t bytes);
 
+  /// Returns a factor as tensor cores read it, with 11 or 8 bits.
+  ///@{
+  static float rounded_to_tf32(float v);
+  static float rounded_to_bf16(float v);
+  ///@}
   /// Returns the number of allocations that were not freed.
   static std::size_t living_allocations();
 };

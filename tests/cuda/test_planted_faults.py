@@ -42,7 +42,7 @@ FAULTS = {
     ),
     "no barrier between load and use of a tile": (
         "product.cuh",
-        "load_tile(b, n0",
+        "write_tile(product_.b, b",
         "__syncthreads();",
         "",
     ),

@@ -144,6 +144,7 @@ struct Warp {
   explicit Warp(unsigned n) : all(n) {}
   Barrier all;
   std::uint64_t lanes[32] = {};
+  std::uint32_t words[32][6] = {};
 };
 
 struct Block {
@@ -316,6 +317,28 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
   __syncwarp();
   return out;
 }
+
+namespace emulated {
+
+/// What all lanes of a warp know of one another, as the hardware of a product on tensor cores; the whole warp takes part.
+class Lanes {
+ public:
+  template <int N>
+  explicit Lanes(const std::uint32_t (&mine)[N]) : warp_(*self->home->warps[self->linear / 32]) {
+    static_assert(N <= 6);
+    std::memcpy(warp_.words[self->linear % 32], mine, sizeof(mine));
+    __syncwarp();
+    std::memcpy(words_, warp_.words, sizeof(words_));
+    __syncwarp();
+  }
+  std::uint32_t word(int lane, int i) const { return words_[lane][i]; }
+
+ private:
+  Warp& warp_;
+  std::uint32_t words_[32][6];
+};
+
+}  // namespace emulated
 
 // --- the runtime ---------------------------------------------------------------------------------------------------
 
