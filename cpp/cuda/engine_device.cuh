@@ -50,19 +50,14 @@ struct Engine<T>::Device : Structure<T> {
 
   /// Returns the division of launches on a device that may have no clusters.
   static Cut possible(Cut cut) {
-    int device = 0, clusters = 0;
-    check(cudaGetDevice(&device), "the choice of a device");
-    check(cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device),
-          "a query of the device");
-    if (clusters == 0) cut.cluster = 1;
+    if (attribute(cudaDevAttrClusterLaunch) == 0) cut.cluster = 1;
     return cut;
   }
-  static std::size_t shared_limit() {
-    int device = 0, bytes = 0;
+  static int attribute(cudaDeviceAttr which) {
+    int device = 0, value = 0;
     check(cudaGetDevice(&device), "the choice of a device");
-    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-          "a query of the device");
-    return static_cast<std::size_t>(bytes);
+    check(cudaDeviceGetAttribute(&value, which, device), "a query of the device");
+    return value;
   }
 
   // ---- copies
@@ -154,7 +149,7 @@ struct Engine<T>::Device : Structure<T> {
                       : this->inner_weights() > weights_of_one_block ? 8
                                                                      : 1;
     int tile = cut.tile > 0 ? cut.tile : samples * static_cast<std::size_t>(ranks) <= 264 ? 1 : 8;
-    const std::size_t limit = shared_limit();
+    const auto limit = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     while (tile > 1 && bytes(tile, ranks) > limit) tile = tile == 8 ? 4 : 1;
     require(bytes(tile, ranks) <= limit, "cuda",
             "The state of one sample fits into the shared memory of a block, " +
@@ -162,9 +157,16 @@ struct Engine<T>::Device : Structure<T> {
             view.units, " units");
     return {tile, ranks};
   }
-  Shape tiles(std::size_t samples, int tile, int ranks, std::size_t bytes) const {
+  /// Returns the samples of a cluster: at least a tile, and so many that all clusters run at the same time. Samples that
+  /// stop then make room for others, and a tile does not wait for its slowest sample.
+  int share(std::size_t samples, int tile, int ranks) const {
+    if (tile == 1) return 1;
+    const int clusters = std::max(multiprocessors / ranks, 1);
+    return std::max(tile, ceiling(static_cast<std::ptrdiff_t>(samples), clusters));
+  }
+  Shape tiles(std::size_t samples, int share, int ranks, std::size_t bytes) const {
     const auto clusters =
-        static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), tile));
+        static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), share));
     return {dim3(clusters * static_cast<unsigned>(ranks)),
             static_cast<unsigned>(cut.threads > 0 ? cut.threads : most_threads),
             dim3(static_cast<unsigned>(ranks)), bytes};
@@ -191,7 +193,9 @@ struct Engine<T>::Device : Structure<T> {
     const auto kernel = tile == 1   ? &cuda::relax<T, 1>
                         : tile == 4 ? &cuda::relax<T, 4>
                                     : &cuda::relax<T, 8>;
-    run("a relaxation", kernel, tiles(samples, tile, ranks, bytes(tile, ranks)), view, phase);
+    phase.share = share(samples, tile, ranks);
+    run("a relaxation", kernel, tiles(samples, phase.share, ranks, bytes(tile, ranks)), view,
+        phase);
   }
   Outcome report(std::size_t nodes) const {
     const std::size_t count = nodes * batch;
@@ -291,6 +295,7 @@ struct Engine<T>::Device : Structure<T> {
 
   Cut cut;
   Precision precision;
+  int multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
   std::size_t most, batch = 0;
   Stream stream;  // before the memory in its order
   Array<T> theta, transposed, gradient, x, y, sample_weights, drive, states, left, right, sum;

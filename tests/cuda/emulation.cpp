@@ -30,6 +30,23 @@ void Emulation::fail_launch(long number) {
 void Emulation::set_free_memory(std::size_t bytes) {
   emulated::settings.free_memory = bytes;
 }
+void Emulation::set_multiprocessors(int count) {
+  emulated::settings.multiprocessors = count;
+}
+void Emulation::record(bool execute) {
+  emulated::settings.records = true;
+  emulated::settings.executes = execute;
+  emulated::launches.clear();
+}
+std::vector<Emulation::Launch> Emulation::launches() {
+  const auto count = [](const dim3& size) { return long{size.x} * size.y * size.z; };
+  std::vector<Launch> found;
+  for (const emulated::Launch& launch : emulated::launches)
+    found.push_back({count(launch.grid), count(launch.cluster), count(launch.block),
+                     static_cast<long>(launch.shared), launch.barriers});
+  emulated::launches.clear();
+  return found;
+}
 float Emulation::rounded_to_tf32(float v) {
   return cuda::from_bits(cuda::to_tf32(v));
 }

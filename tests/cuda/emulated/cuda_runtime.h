@@ -65,11 +65,23 @@ struct Settings {
   long fail_allocation = -1;  ///< this one from now on fails, 0 the next
   long fail_launch = -1;      ///< the same of launches; the error stays, as an illegal address does
   bool clusters = true;       ///< as from sm_90 on
+  int multiprocessors = 132;
+  bool records = false;  ///< keeps the shape of every launch
+  bool executes = true;  ///< otherwise kernels are not run: only their shapes are recorded
   std::size_t largest_shared = 227 * 1024;
   std::size_t free_memory = std::size_t{1} << 37;  ///< bytes, as cudaMemGetInfo says
   long switches = 0;
 };
 inline Settings settings;
+
+/// A launch, and the barriers at which the first thread of each of its clusters waited.
+struct Launch {
+  dim3 grid, block, cluster;
+  std::size_t shared = 0;
+  long barriers = 0;
+};
+inline std::vector<Launch> launches;
+inline long barriers = 0;
 
 class Failure : public std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -260,7 +272,12 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
     throw Failure("[emulated] A grid is whole clusters of at most 16 blocks of 1 to 1024 threads.");
   if (shared > settings.largest_shared)
     throw Failure("[emulated] Too much shared memory for a block.");
+  if (!settings.executes) {
+    if (settings.records) launches.push_back({grid, block, cluster, shared, 0});
+    return;
+  }
   body = std::move(kernel);
+  barriers = 0;
   for (unsigned z = 0; z < grid.z; z += cluster.z)
     for (unsigned y = 0; y < grid.y; y += cluster.y)
       for (unsigned x = 0; x < grid.x; x += cluster.x) {
@@ -287,6 +304,7 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
         blockDimension = block;
         run(threads);
       }
+  if (settings.records) launches.push_back({grid, block, cluster, shared, barriers});
 }
 
 }  // namespace emulated
@@ -296,7 +314,16 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
 #define blockDim (emulated::blockDimension)
 #define gridDim (emulated::self->home->cluster->grid)
 
+namespace emulated {
+
+inline void count_barrier() {
+  if (self->linear == 0 && self->home->rank == 0) ++barriers;
+}
+
+}  // namespace emulated
+
 inline void __syncthreads() {
+  emulated::count_barrier();
   emulated::wait(emulated::self->home->all);
 }
 
@@ -339,6 +366,15 @@ class Lanes {
 };
 
 }  // namespace emulated
+
+/// The lanes of the warp that say true; the whole warp takes part.
+inline unsigned __ballot_sync(unsigned, bool here) {
+  const std::uint32_t mine[1] = {here ? 1U : 0U};
+  const emulated::Lanes lanes(mine);
+  unsigned all = 0;
+  for (int lane = 0; lane < 32; ++lane) all |= lanes.word(lane, 0) << lane;
+  return all;
+}
 
 // --- the runtime ---------------------------------------------------------------------------------------------------
 
@@ -401,10 +437,15 @@ inline cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return emulated::sticky;
 }
-enum cudaDeviceAttr { cudaDevAttrClusterLaunch, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaDeviceAttr {
+  cudaDevAttrClusterLaunch,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrMultiProcessorCount
+};
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrClusterLaunch
-               ? (emulated::settings.clusters ? 1 : 0)
+  *value = attribute == cudaDevAttrClusterLaunch ? (emulated::settings.clusters ? 1 : 0)
+           : attribute == cudaDevAttrMultiProcessorCount
+               ? emulated::settings.multiprocessors
                : static_cast<int>(emulated::settings.largest_shared);
   return emulated::sticky;
 }
