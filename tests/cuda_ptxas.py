@@ -20,6 +20,9 @@ _TRIES, _SEGMENTATION_FAULT = 5, 11
 #: Options of the component; see cpp/cuda/CMakeLists.txt.
 OPTIONS = ("-std=c++20", "-O2", "--fmad=false", "--expt-relaxed-constexpr", "-Xptxas=-v")
 
+#: Names of the values of equiprop::cuda::Precision.
+PRECISIONS = ("exact", "tf32", "3xtf32", "bf16")
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -75,15 +78,17 @@ def kernels(text: str) -> list[Kernel]:
 
 
 def plain(symbol: str) -> str:
-    """Return name and template arguments of a mangled kernel, such as relax<float, 4>."""
+    """Return name and template arguments of a mangled kernel, such as multiply<float, 4, tf32>."""
     match = re.match(r"_ZN8equiprop4cuda(\d+)", symbol)
     assert match, symbol
     begin = match.end()
     name = symbol[begin : begin + int(match[1])]
-    arguments = re.match(r"I([fd])(?:Li(\d+)E)?", symbol[begin + int(match[1]) :])
+    arguments = re.match(r"I([fd])(?:Li(\d+)E)?(?:LNS0_9PrecisionE(\d)E)?", symbol[begin + int(match[1]) :])
     assert arguments, symbol
-    scalar = "float" if arguments[1] == "f" else "double"
-    return f"{name}<{scalar}, {arguments[2]}>" if arguments[2] else f"{name}<{scalar}>"
+    words = ["float" if arguments[1] == "f" else "double"]
+    words += [arguments[2]] if arguments[2] else []
+    words += [PRECISIONS[int(arguments[3])]] if arguments[3] else []
+    return f"{name}<{', '.join(words)}>"
 
 
 def main(architectures: list[int]) -> None:

@@ -92,9 +92,10 @@ template <class T>
 class Batch {
  public:
   Batch(const std::string& description, const Vector<T>& theta, Index most,
-        const DivisionFields& division)
+        const DivisionFields& division, const std::string& precision)
       : Batch(network_of(description, as_parameters<T>(theta)), most,
-              cuda::Division{division[0], division[1], division[2]}) {}
+              cuda::Division{division[0], division[1], division[2]},
+              cuda::precision_of(precision)) {}
 
   void upload(const Vector<T>& theta) {
     const auto numbers = as_parameters<T>(theta);
@@ -183,12 +184,13 @@ class Batch {
   Index samples() const { return batch_.samples(); }
 
  private:
-  Batch(const HopfieldNetwork<T>& network, Index most, const cuda::Division& division)
+  Batch(const HopfieldNetwork<T>& network, Index most, const cuda::Division& division,
+        cuda::Precision precision)
       : inputs_(network.topology().num_inputs()),
         outputs_(network.topology().num_outputs()),
         units_(network.topology().state().size()),
         parameters_(network.parameters().size()),
-        batch_(network, most, division) {}
+        batch_(network, most, division, precision) {}
 
   static HopfieldNetwork<T> network_of(const std::string& description,
                                        const Eigen::Map<const Parameters<T>>& theta) {
@@ -242,9 +244,10 @@ template <class T>
 void bind_batch(py::module_&& m) {
   using B = Batch<T>;
   py::class_<B>(m, "DeviceBatch", py::module_local())
-      .def(py::init<const std::string&, const Vector<T>&, Index, const DivisionFields&>(),
+      .def(py::init<const std::string&, const Vector<T>&, Index, const DivisionFields&,
+                    const std::string&>(),
            py::arg("description"), py::arg("parameters"), py::arg("most"),
-           py::arg("division") = DivisionFields{})
+           py::arg("division") = DivisionFields{}, py::arg("precision") = "exact")
       .def_property_readonly("samples", &B::samples)
       .def("upload", &B::upload, py::arg("parameters"))
       .def("download", &B::download)

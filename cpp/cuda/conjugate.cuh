@@ -23,18 +23,17 @@ struct SideNetwork {
 template <class T, int Tile>
 class ConjugateThread : TileThread<T, Tile> {
   using Base = TileThread<T, Tile>;
-  using Base::any_moves, Base::exists, Base::iterations_, Base::leads, Base::moving_,
-      Base::network_, Base::rank_, Base::ranks_, Base::report, Base::sample, Base::status_,
-      Base::store, Base::threads_;
-  static constexpr int shared_vectors = 8, shared_numbers = 9;
+  using Base::leads, Base::network_, Base::rank_, Base::ranks_, Base::store, Base::sync,
+      Base::threads_;
+  static constexpr int shared_vectors = 8, shared_numbers = 9, shared_integers = 4;
 
  public:
   static std::size_t bytes(const NetworkView<T>& network, int ranks) {
-    return Base::bytes(network, ranks, shared_vectors, shared_numbers);
+    return Base::bytes(network, ranks, shared_vectors, shared_numbers, shared_integers);
   }
 
   __device__ ConjugateThread(const NetworkView<T>& network, const SideNetwork<T>& side)
-      : Base(network, side.batch, shared_vectors, shared_numbers),
+      : Base(network, shared_vectors, shared_numbers),
         side_(side),
         bend_(this->vector(0)),
         slope_(this->vector(1)),
@@ -50,6 +49,11 @@ class ConjugateThread : TileThread<T, Tile> {
         unit_(this->number_of(6)),
         factor_(this->number_of(7)),
         size_(this->number_of(8)),
+        moving_(this->integer_of(0)),
+        status_(this->integer_of(1)),
+        iterations_(this->integer_of(2)),
+        any_(this->integer_of(3)),
+        first_(this->cluster() * Tile),
         cost_(side.cost, this->number_of(0)) {}
 
   __device__ void run() {
@@ -64,6 +68,23 @@ class ConjugateThread : TileThread<T, Tile> {
   }
 
  private:
+  /// The number of a sample in the batch. The last places of a tile repeat the last sample; they are not stored.
+  __device__ int sample(int j) const {
+    return first_ + j < side_.batch ? first_ + j : side_.batch - 1;
+  }
+  __device__ bool exists(int j) const { return first_ + j < side_.batch; }
+  /// Returns true if a sample of the tile moves; all threads of the cluster receive the same answer.
+  __device__ bool any_moves() {
+    if (threadIdx.x == 0) {
+      *any_ = 0;
+      for (int j = 0; j < Tile; ++j) *any_ |= moving_[j];
+    }
+    __syncthreads();
+    const bool any = *any_ != 0;
+    __syncthreads();
+    return any;
+  }
+
   /// Stores the Hessian in parts: A v = bend v - slope pull(slope v).
   __device__ void linearize() {
     this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
@@ -71,7 +92,7 @@ class ConjugateThread : TileThread<T, Tile> {
       x_[place] = side_.state[unit + std::ptrdiff_t(sample(j)) * network_.units];
       pulled_[place] = rho.signal(x_[place]);
     });
-    cluster_sync();
+    sync();
     for (int k = 0; k < network_.layers; ++k) {
       const LayerView<T>& layer = network_.layer[k];
       this->pull_on(k, pulled_, [&](int i, int j, T sum, bool everywhere) EQUIPROP_INLINED {
@@ -82,7 +103,7 @@ class ConjugateThread : TileThread<T, Tile> {
         store(diagonal_ + place, layer.rho.mobility(p), everywhere);
       });
     }
-    cluster_sync();
+    sync();
   }
 
   /// r = dC/ds / unit, with a power of two `unit` for which the squares of r neither overflow nor vanish.
@@ -116,7 +137,7 @@ class ConjugateThread : TileThread<T, Tile> {
     inner(r_, direction_, rho_);
     largest([&](int place) EQUIPROP_INLINED { return direction_[place]; }, size_);
     judge();
-    cluster_sync();
+    sync();
   }
 
   /// q = A direction.
@@ -128,7 +149,7 @@ class ConjugateThread : TileThread<T, Tile> {
         store(q_ + place, fused(-slope_[place], sum, bend_[place] * direction_[place]), everywhere);
       });
     }
-    cluster_sync();
+    sync();
   }
 
   /// Takes a step along the direction: updates x, r, and <r, D r>.
@@ -175,7 +196,7 @@ class ConjugateThread : TileThread<T, Tile> {
       pulled_[place] = slope_[place] * direction_[place];
     });
     judge();
-    cluster_sync();
+    sync();
   }
 
   /// Ends samples whose residual `size_` is small or not finite, or that have taken all steps.
@@ -204,14 +225,15 @@ class ConjugateThread : TileThread<T, Tile> {
     });
     if (leads()) {
       const int j = threadIdx.x;
-      report(j, side_.status, side_.iterations);
       if (rank_ == 0 && exists(j)) {
+        side_.status[sample(j)] = static_cast<signed char>(status_[j]);
+        side_.iterations[sample(j)] = iterations_[j];
         const T relative = scale_[j] > 0 ? size_[j] * unit_[j] / scale_[j] : T(0);
         side_.residual[sample(j)] = relative;
         side_.error[sample(j)] = relative;
       }
     }
-    cluster_sync();
+    sync();
   }
 
   // Every block computes sums over all units, one warp for each sample, in the order of lanes.
@@ -254,6 +276,8 @@ class ConjugateThread : TileThread<T, Tile> {
   const SideNetwork<T>& side_;
   T *bend_, *slope_, *diagonal_, *direction_, *pulled_, *x_, *r_, *q_;
   T *sum_, *rho_, *scale_, *unit_, *factor_, *size_;
+  int *moving_, *status_, *iterations_, *any_;
+  const int first_;  ///< sample of the tile
   CostThread<T, Tile> cost_;
 };
 

@@ -1,8 +1,8 @@
 #pragma once
 /// The functions in which the kernels are written. They mean the same on a GPU and in the emulator of the tests.
 ///
-/// Kernels use these CUDA built-ins only: threadIdx, blockIdx, gridDim, blockDim, __syncthreads(), __syncwarp() and
-/// __shfl_xor_sync(). They use no <<<>>> and no static __shared__ arrays. A fused a * b + c is written fused(a, b, c), and
+/// Kernels use these CUDA built-ins only: threadIdx, blockIdx, gridDim, blockDim, __syncthreads(), __syncwarp(),
+/// __shfl_xor_sync() and __ballot_sync(). They use no <<<>>> and no static __shared__ arrays. A fused a * b + c is written fused(a, b, c), and
 /// everything is compiled without contraction. So a sum has the same bits on a GPU and in the emulator, for any number of
 /// blocks in a cluster, and for any other samples in the batch.
 
@@ -57,6 +57,7 @@ inline unsigned cluster_size() {
 }
 /// Waits for all threads of the cluster; afterwards all of them read what any of them wrote to shared memory.
 inline void cluster_sync() {
+  emulated::count_barrier();
   emulated::wait(*emulated::self->home->cluster->all);
 }
 /// Returns the same place in the shared memory of another block of the cluster.

@@ -103,10 +103,11 @@ std::vector<RateFields> fields_of(const BlockRates<T>& rates) {
 }  // namespace
 
 template <std::floating_point T>
-DeviceBatch<T>::DeviceBatch(const HopfieldNetwork<T>& network, Index most, const Division& division)
-    : engine_(std::make_unique<Engine<T>>(fields_of(network.topology()),
-                                          static_cast<std::size_t>(std::max<Index>(most, 1)),
-                                          Cut{division.cluster, division.tile, division.threads})),
+DeviceBatch<T>::DeviceBatch(const HopfieldNetwork<T>& network, Index most, const Division& division,
+                            Precision precision)
+    : engine_(std::make_unique<Engine<T>>(
+          fields_of(network.topology()), static_cast<std::size_t>(std::max<Index>(most, 1)),
+          Cut{division.cluster, division.tile, division.threads, division.side}, precision)),
       topology_(network.topology()),
       phases_(slots) {
   upload(network.parameters());

@@ -49,11 +49,15 @@ void within_memory(const NetworkFields& network, std::size_t most, const Run& ru
 }  // namespace
 
 template <class T>
-Engine<T>::Engine(const NetworkFields& network, std::size_t most, const Cut& cut) {
+Engine<T>::Engine(const NetworkFields& network, std::size_t most, const Cut& cut,
+                  Precision precision) {
   check_supported(network);
+  require(std::same_as<T, float> || precision == Precision::exact, "cuda",
+          "A network in float64 has precision=\"exact\".", "another precision");
   const std::string reason = why_unavailable();
   if (!reason.empty()) throw DeviceError(reason);
-  within_memory<T>(network, most, [&] { device_ = std::make_unique<Device>(network, most, cut); });
+  within_memory<T>(network, most,
+                   [&] { device_ = std::make_unique<Device>(network, most, cut, precision); });
 }
 template <class T>
 Engine<T>::~Engine() = default;
@@ -218,12 +222,16 @@ void Engine<T>::read_input_gradient(T* out) {
   within_memory<T>(d.network, d.most, [&] { memory.emplace(d.sizes.inputs * d.batch, d.stream); });
   const Array<T>& result = *memory;
   check(cudaMemsetAsync(result.data(), 0, result.size() * sizeof(T), d.stream), "a reset");
-  for (const InputCoupling& c : d.from_input) {
+  for (const InputCoupling& c :
+       d.from_input) {  // one after the other, because they add to the same numbers
     const Strided<T> w = d.weights_by_layer(c), of_units = d.factor(d.sum, c.layer);
-    d.multiply("the derivative by the input", inputs, batch, d.view.layer[c.layer].units, 512,
-               false, Strided<T>{w.data, w.column, w.row},
-               Strided<T>{of_units.data, of_units.column, 1},
-               Target<T>{result.data(), inputs, T(-1), nullptr, true});
+    d.multiply("the derivative by the input", {{inputs,
+                                                batch,
+                                                d.view.layer[c.layer].units,
+                                                gradient_chunk,
+                                                {w.data, w.column, w.row},
+                                                {of_units.data, of_units.column, 1},
+                                                {result.data(), inputs, T(-1), nullptr, true}}});
   }
   d.fetch(out, result.data(), result.size());
 }

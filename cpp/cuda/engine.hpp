@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "equiprop/cuda/errors.hpp"
+#include "equiprop/cuda/precision.hpp"
 
 namespace equiprop::cuda {
 
@@ -70,6 +71,7 @@ struct Cut {
   int cluster = 0;  ///< blocks that relax a tile of samples together
   int tile = 0;     ///< samples of a tile: 1, 4 or 8
   int threads = 0;  ///< threads of a block that relaxes: a multiple of 32, at most 512
+  int side = 0;     ///< rows and columns of a tile of a product: 32, 64 or 128
 };
 
 /// Learning rate of the parameters from `begin` on.
@@ -108,9 +110,10 @@ std::size_t memory_of(const NetworkFields& network, std::size_t most);
 template <class T>
 class Engine {
  public:
-  /// Allocates the memory for batches of up to `most` samples. Throws InvalidArgument as check_supported, DeviceError if
-  /// there is no device, and OutOfDeviceMemory.
-  Engine(const NetworkFields& network, std::size_t most, const Cut& cut = {});
+  /// Allocates the memory for batches of up to `most` samples. Throws InvalidArgument as check_supported, or if float64 is
+  /// not exact, DeviceError if there is no device, and OutOfDeviceMemory.
+  Engine(const NetworkFields& network, std::size_t most, const Cut& cut = {},
+         Precision precision = Precision::exact);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

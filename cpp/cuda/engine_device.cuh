@@ -7,12 +7,14 @@
 #include "conjugate.cuh"
 #include "equiprop/base/error.hpp"
 #include "memory.hpp"
+#include "product_launch.cuh"
 #include "structure.cuh"
 #include "update.cuh"
 
 namespace equiprop::cuda {
 
 constexpr unsigned flag_blocks = 64;
+constexpr int gradient_chunk = 512;  ///< terms of a chunk of a sum over the batch
 
 inline int ceiling(std::ptrdiff_t a, int b) {
   return static_cast<int>((a + b - 1) / b);
@@ -22,9 +24,10 @@ template <class T>
 struct Engine<T>::Device : Structure<T> {
   using Structure<T>::from_input, Structure<T>::network, Structure<T>::sizes, Structure<T>::view;
 
-  Device(const NetworkFields& fields, std::size_t most_samples, const Cut& how)
+  Device(const NetworkFields& fields, std::size_t most_samples, const Cut& how, Precision rounding)
       : Structure<T>(fields),
         cut(possible(how)),
+        precision(rounding),
         most(most_samples),
         theta(sizes.parameters, stream),
         transposed(sizes.parameters, stream),
@@ -47,19 +50,14 @@ struct Engine<T>::Device : Structure<T> {
 
   /// Returns the division of launches on a device that may have no clusters.
   static Cut possible(Cut cut) {
-    int device = 0, clusters = 0;
-    check(cudaGetDevice(&device), "the choice of a device");
-    check(cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device),
-          "a query of the device");
-    if (clusters == 0) cut.cluster = 1;
+    if (attribute(cudaDevAttrClusterLaunch) == 0) cut.cluster = 1;
     return cut;
   }
-  static std::size_t shared_limit() {
-    int device = 0, bytes = 0;
+  static int attribute(cudaDeviceAttr which) {
+    int device = 0, value = 0;
     check(cudaGetDevice(&device), "the choice of a device");
-    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-          "a query of the device");
-    return static_cast<std::size_t>(bytes);
+    check(cudaDeviceGetAttribute(&value, which, device), "a query of the device");
+    return value;
   }
 
   // ---- copies
@@ -89,17 +87,15 @@ struct Engine<T>::Device : Structure<T> {
             elementwise_threads};
   }
 
-  /// out = sum over k of a b, for a depth that is divided into `chunk`s, by one block each if `split`.
-  void multiply(const char* what, int rows, int columns, int depth, int chunk, bool split,
-                const Strided<T>& a, const Strided<T>& b, const Target<T>& out) const {
-    const bool narrow = ceiling(rows, 64) * ceiling(columns, 64) < 66;
-    const int side = narrow ? 32 : 64;
-    const unsigned z = split ? static_cast<unsigned>(ceiling(depth, chunk)) : 1;
-    const Shape shape{dim3(static_cast<unsigned>(ceiling(rows, side)),
-                           static_cast<unsigned>(ceiling(columns, side)), z),
-                      product_threads, dim3(1, 1, z), product_shared<T>(side)};
-    run(what, narrow ? &product<T, 2> : &product<T, 4>, shape, rows, columns, depth, chunk, a, b,
-        out);
+  /// Computes products in one launch, or in several if there are more than `most_products`.
+  void multiply(const char* what, std::vector<Product<T>> products) const {
+    const Launcher<T> launcher{precision, cut.side, cut.cluster != 1};
+    for (std::size_t first = 0; first < products.size(); first += most_products) {
+      Products<T> together{};
+      for (std::size_t n = first; n < std::min(products.size(), first + most_products); ++n)
+        together.of[together.count++] = products[n];
+      check(launcher.launch(together, stream), what);
+    }
   }
 
   void transpose_weights() const {
@@ -115,28 +111,26 @@ struct Engine<T>::Device : Structure<T> {
         transposed.data() + at);
   }
 
-  /// drive = biases + W x. The sum is divided in four; if there are few tiles, four blocks compute one tile.
+  /// drive = biases + W x, with a sum that is divided in four.
   void compute_drive() const {
     const auto stride = static_cast<std::ptrdiff_t>(sizes.units);
     const int inputs = static_cast<int>(sizes.inputs), columns = static_cast<int>(batch);
+    const int chunk = ceiling(ceiling(inputs, 4), tile_depth) * tile_depth;
+    std::vector<Product<T>> products;
     for (int k = 0; k < view.layers; ++k) {
       const LayerView<T>& layer = view.layer[k];
-      const T* bias = theta.data() + network.biases[k];
-      T* out = drive.data() + layer.begin;
+      const Strided<T> of_input{x.data(), inputs, 1};
+      const Target<T> out{drive.data() + layer.begin, stride, T(1),
+                          theta.data() + network.biases[k], false};
       const auto driven = std::find_if(from_input.begin(), from_input.end(),
                                        [&](const InputCoupling& c) { return c.layer == k; });
-      if (driven == from_input.end()) {
-        run("the drive", &repeat<T>, elementwise(layer.units * batch), layer.units, columns, stride,
-            bias, out);
-        continue;
-      }
-      const int chunk = ceiling(ceiling(inputs, 4), tile_depth) * tile_depth;
-      const bool split = cut.cluster != 1 && ceiling(inputs, chunk) == 4 &&
-                         ceiling(layer.units, 64) * ceiling(columns, 64) < 66;
-      multiply("the drive by the input", layer.units, columns, inputs, chunk, split,
-               weights_by_layer(*driven), Strided<T>{x.data(), inputs, 1},
-               Target<T>{out, stride, T(1), bias, false});
+      if (driven == from_input.end())
+        products.push_back({layer.units, columns, 0, chunk, of_input, of_input, out});
+      else
+        products.push_back(
+            {layer.units, columns, inputs, chunk, weights_by_layer(*driven), of_input, out});
     }
+    multiply("the drive by the input", std::move(products));
   }
   /// The weights of a coupling with the input, (layer, input).
   Strided<T> weights_by_layer(const InputCoupling& c) const {
@@ -154,8 +148,12 @@ struct Engine<T>::Device : Structure<T> {
     const int ranks = cut.cluster > 0                                ? cut.cluster
                       : this->inner_weights() > weights_of_one_block ? 8
                                                                      : 1;
-    int tile = cut.tile > 0 ? cut.tile : samples * static_cast<std::size_t>(ranks) <= 264 ? 1 : 8;
-    const std::size_t limit = shared_limit();
+    const auto blocks = [&](std::size_t tile) {
+      return (samples + tile - 1) / tile * static_cast<std::size_t>(ranks);
+    };
+    // The smallest tile for which all blocks are resident at the same time, on 132 multiprocessors.
+    int tile = cut.tile > 0 ? cut.tile : blocks(1) <= 264 ? 1 : blocks(4) <= 132 ? 4 : 8;
+    const auto limit = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     while (tile > 1 && bytes(tile, ranks) > limit) tile = tile == 8 ? 4 : 1;
     require(bytes(tile, ranks) <= limit, "cuda",
             "The state of one sample fits into the shared memory of a block, " +
@@ -228,43 +226,53 @@ struct Engine<T>::Device : Structure<T> {
     return {of.data() + view.layer[k].begin + plane * sizes.units * batch, 1,
             static_cast<std::ptrdiff_t>(sizes.units)};
   }
-  /// Sums the outer products of `planes` planes, from `plane` on, into the gradient of weights at `at`.
-  void sum_weights(const CouplingFields& c, std::ptrdiff_t at, int plane, int planes) const {
-    const int target = c.target - 1, source = c.source - 1;
-    const int rows = view.layer[target].units;
-    multiply("the gradient of weights", rows, view.layer[source].units,
-             planes * static_cast<int>(batch), 512, false, factor(left, target, plane),
-             factor(right, source, plane),
-             Target<T>{gradient.data() + at, rows, T(-1), nullptr, false});
+  /// The sum of outer products of `planes` planes, from `plane` on: the gradient of weights at `at`.
+  Product<T> sum_weights(const CouplingFields& c, std::ptrdiff_t at, int plane, int planes) const {
+    const int target = c.target - 1, source = c.source - 1, rows = view.layer[target].units;
+    return {rows,
+            view.layer[source].units,
+            planes * static_cast<int>(batch),
+            gradient_chunk,
+            factor(left, target, plane),
+            factor(right, source, plane),
+            {gradient.data() + at, rows, T(-1), nullptr, false}};
   }
-  void sum_input_weights(const InputCoupling& c) const {
+  Product<T> sum_input_weights(const InputCoupling& c) const {
     const int units = view.layer[c.layer].units, inputs = static_cast<int>(sizes.inputs);
     const Strided<T> of_units = factor(sum, c.layer), of_input{x.data(), 1, inputs};
-    T* out = gradient.data() + c.weights;
-    const int depth = static_cast<int>(batch);
-    if (c.is_source)
-      multiply("the gradient of weights", units, inputs, depth, 512, false, of_units, of_input,
-               Target<T>{out, units, T(-1), nullptr, false});
-    else
-      multiply("the gradient of weights", inputs, units, depth, 512, false, of_input, of_units,
-               Target<T>{out, inputs, T(-1), nullptr, false});
+    const int rows = c.is_source ? units : inputs, columns = c.is_source ? inputs : units;
+    return {rows,
+            columns,
+            static_cast<int>(batch),
+            gradient_chunk,
+            c.is_source ? of_units : of_input,
+            c.is_source ? of_input : of_units,
+            {gradient.data() + c.weights, rows, T(-1), nullptr, false}};
   }
-  /// Computes the gradient from the factors: `planes` of a contrast, or the two planes of a mixed derivative.
+  Product<T> sum_biases(int k) const {
+    const Strided<T> of_units = factor(sum, k);
+    return {view.layer[k].units,
+            0,
+            static_cast<int>(batch),
+            gradient_chunk,
+            of_units,
+            of_units,
+            {gradient.data() + network.biases[k], 0, T(-1), nullptr, false}};
+  }
+  /// Computes the gradient from the factors: `planes` of a contrast, or the two planes of a mixed derivative. Feedback
+  /// weights B (target, source) pull on the source, whose part of a mixed derivative is the second factor of plane 1.
   void sum_gradient(int planes, bool mixed) const {
+    std::vector<Product<T>> products;
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0 || c.target == 0) continue;
-      const bool separate = c.feedback != c.weights;
-      sum_weights(c, c.weights, 0, mixed && separate ? 1 : planes);
-      if (mixed && separate) sum_feedback(c);
+      const bool two = mixed && c.feedback != c.weights;
+      products.push_back(sum_weights(c, c.weights, 0, two ? 1 : planes));
+      if (two) products.push_back(sum_weights(c, c.feedback, 1, 1));
     }
-    for (const InputCoupling& c : from_input) sum_input_weights(c);
-    for (int k = 0; k < view.layers; ++k)
-      run("the gradient of biases", &sum_rows<T>, elementwise(view.layer[k].units),
-          view.layer[k].units, static_cast<int>(batch), factor(sum, k),
-          gradient.data() + network.biases[k]);
+    for (const InputCoupling& c : from_input) products.push_back(sum_input_weights(c));
+    for (int k = 0; k < view.layers; ++k) products.push_back(sum_biases(k));
+    multiply("the gradient", std::move(products));
   }
-  /// The feedback weights B (target, source) pull on the source, whose part of v is the second factor of plane 1.
-  void sum_feedback(const CouplingFields& c) const { sum_weights(c, c.feedback, 1, 1); }
 
   // ---- updates
 
@@ -281,6 +289,7 @@ struct Engine<T>::Device : Structure<T> {
   }
 
   Cut cut;
+  Precision precision;
   std::size_t most, batch = 0;
   Stream stream;  // before the memory in its order
   Array<T> theta, transposed, gradient, x, y, sample_weights, drive, states, left, right, sum;

@@ -29,7 +29,7 @@ std::size_t memory_of(const NetworkFields&, std::size_t) {
 template <class T>
 struct Engine<T>::Device {};
 template <class T>
-Engine<T>::Engine(const NetworkFields&, std::size_t, const Cut&) {
+Engine<T>::Engine(const NetworkFields&, std::size_t, const Cut&, Precision) {
   refuse();
 }
 template <class T>

@@ -2,6 +2,7 @@
 /// A relaxation in one launch: the steps, the tests of convergence and the reports of solver/relax.hpp and
 /// base/iterate.hpp, for each sample by itself.
 
+#include "cost.cuh"
 #include "tile.cuh"
 
 namespace equiprop::cuda {
@@ -13,13 +14,6 @@ enum : signed char {
   max_iterations = 3,
   indefinite = 4,
   diverged = 5
-};
-
-/// The cost of the outputs of a batch; `y` is nullptr if there is none.
-template <class T>
-struct CostView {
-  const T* y;     ///< targets (outputs, batch)
-  T logit_scale;  ///< 0 for the squared error
 };
 
 /// One launch: `nodes` nudged phases of a batch side by side, or the free phase.
@@ -42,99 +36,79 @@ struct Phase {
   T *residual, *error;
 };
 
-/// The derivative dC/do of one output, from numbers that all outputs of a sample share.
-template <class T, int Tile>
-class CostThread {
- public:
-  /// `numbers` holds 3 numbers per sample.
-  __device__ __forceinline__ CostThread(const CostView<T>& cost, T* numbers)
-      : cost_(cost), numbers_(numbers) {}
-
-  __device__ __forceinline__ bool exists() const { return cost_.y != nullptr; }
-  __device__ __forceinline__ T stiffness() const {
-    return cost_.logit_scale == 0 ? T(1) : T(0.5) * cost_.logit_scale * cost_.logit_scale;
-  }
-  /// Prepares `gradient` for the outputs s (outputs, Tile); all threads of the block call it. `sample` is that in the batch.
-  template <class Sample>
-  __device__ __forceinline__ void prepare(const T* s, int outputs, const Sample& sample) {
-    if (!exists() || cost_.logit_scale == 0) return;
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < Tile) {
-      const int j = threadIdx.x;
-      const T* y = cost_.y + std::ptrdiff_t(sample(j)) * outputs;
-      T top = s[j], partition = 0, weight = 0;
-      for (int i = 1; i < outputs; ++i) top = larger(top, s[i * Tile + j]);
-      for (int i = 0; i < outputs; ++i) {
-        partition += scalar::exp<T>(cost_.logit_scale * (s[i * Tile + j] - top));
-        weight += y[i];
-      }
-      numbers_[j] = top;
-      numbers_[Tile + j] = partition;
-      numbers_[2 * Tile + j] = weight;
-    }
-    __syncthreads();
-  }
-  /// dC/do of output i of sample j of the tile, whose number in the batch is `sample`.
-  __device__ __forceinline__ T gradient(T s, int i, int j, int outputs, int sample) const {
-    const T y = cost_.y[i + std::ptrdiff_t(sample) * outputs], a = cost_.logit_scale;
-    if (a == 0) return s - y;
-    const T share = scalar::exp<T>(a * (s - numbers_[j])) / numbers_[Tile + j];
-    return a * fused(share, numbers_[2 * Tile + j], -y);
-  }
-
- private:
-  const CostView<T>& cost_;
-  T* numbers_;
+/// The progress of a sample. A lane of a warp holds that of sample lane % Tile: all warps of a cluster compute it from the same
+/// numbers, so that they need no barrier to agree on it.
+template <class T>
+struct Progress {
+  int iterations;
+  signed char status;
+  T before, ratio, amplification;  ///< see Iteration::estimate
 };
 
 template <class T, int Tile>
 class RelaxThread : TileThread<T, Tile> {
   using Base = TileThread<T, Tile>;
-  using Base::any_moves, Base::clear, Base::exists, Base::iterations_, Base::largest_, Base::leads,
-      Base::moving_, Base::network_, Base::rank_, Base::ranks_, Base::reduce, Base::report,
-      Base::sample, Base::samples_, Base::status_, Base::store, Base::threads_;
-  static constexpr int shared_numbers = 6;
+  using Base::clear, Base::network_, Base::rank_, Base::ranks_, Base::store, Base::sync,
+      Base::threads_;
+  static constexpr int own_numbers = 4, own_integers = 1;
+  static constexpr unsigned every_lane = 0xffffffffu, every_place = (1u << Tile) - 1;
 
  public:
   /// Number of vectors: the state, the signals if they differ from it, the next state unless blocks are updated in place.
   __device__ __host__ static int vectors(const NetworkView<T>& network, Method method) {
     return 1 + (network.own_signals ? 1 : 0) + (method != Method::block_update ? 1 : 0);
   }
+  /// Numbers per sample: three of the cost, beta, and two for each warp of the cluster.
+  __device__ __host__ static int numbers(int ranks) {
+    return own_numbers + 2 * ranks * (most_threads / warp);
+  }
   static std::size_t bytes(const NetworkView<T>& network, int ranks, Method method) {
-    return Base::bytes(network, ranks, vectors(network, method), shared_numbers);
+    return Base::bytes(network, ranks, vectors(network, method), numbers(ranks), own_integers);
   }
 
   __device__ __forceinline__ RelaxThread(const NetworkView<T>& network, const Phase<T>& phase)
-      : Base(network, phase.batch * phase.nodes, vectors(network, phase.method), shared_numbers),
+      : Base(network, vectors(network, phase.method), numbers(static_cast<int>(cluster_size()))),
         phase_(phase),
         state_(this->vector(0)),
         signals_(network.own_signals ? this->vector(1) : state_),
         next_(this->vector(network.own_signals ? 2 : 1)),
-        before_(this->number_of(3)),
-        ratio_(this->number_of(4)),
-        amplification_(this->number_of(5)),
+        beta_(this->number_of(3)),
+        changes_(this->number_of(own_numbers)),
+        in_batch_(this->integer_of(0)),
+        first_(this->cluster() * Tile),
         cost_(phase.cost, this->number_of(0)) {}
 
   __device__ __forceinline__ void run() {
     start();
-    if (phase_.limit == 0) confirm();
-    while (any_moves()) {
-      T change[Tile];
-      clear(change);
-      if (phase_.method == Method::block_update)
-        sweep(change);
-      else
-        step_together(change);
-      reduce(change);
-      if (end_step()) confirm();
+    while (moving_ != 0) {
+      unsigned slow = moving_;  // samples whose residual decides
+      if (phase_.limit > 0) {
+        T change[Tile];
+        clear(change);
+        if (phase_.method == Method::block_update)
+          sweep(change);
+        else
+          step_together(change);
+        slow = end_step(reduce(change));
+      }
+      if (slow != 0) confirm(slow);
+      if (ended_ != 0) store_samples();
     }
-    finish();
+    sync();  // no block leaves while others may write to it
   }
 
  private:
   /// The number of a sample of the tile in the batch.
-  __device__ __forceinline__ int in_batch(int j) const { return sample(j) % phase_.batch; }
-  __device__ __forceinline__ T beta(int j) const { return phase_.beta[sample(j) / phase_.batch]; }
+  __device__ __forceinline__ int in_batch(int j) const { return in_batch_[j]; }
+  __device__ __forceinline__ static bool is_in(unsigned set, int j) { return (set >> j & 1u) != 0; }
+  /// The place in the tile of the sample whose progress a lane holds.
+  __device__ __forceinline__ static int place_of_lane() {
+    return static_cast<int>(threadIdx.x) % Tile;
+  }
+  /// Returns the places of the tile whose lanes say true.
+  __device__ __forceinline__ static unsigned places(bool here) {
+    return __ballot_sync(every_lane, here) & every_place;
+  }
   __device__ __forceinline__ bool nudged(int k) const {
     return k + 1 == network_.layers && cost_.exists();
   }
@@ -153,19 +127,23 @@ class RelaxThread : TileThread<T, Tile> {
     if (phase_.start == nullptr) return rho.rest();
     return phase_.start[unit + std::ptrdiff_t(in_batch(j)) * network_.units];
   }
+  /// The number of a sample in the launch. The last places of a tile repeat the last sample; they are not stored.
+  __device__ __forceinline__ int sample(int j) const {
+    const int samples = phase_.batch * phase_.nodes;
+    return first_ + j < samples ? first_ + j : samples - 1;
+  }
   __device__ __forceinline__ void start() {
+    if (this->leads()) {
+      const int j = threadIdx.x;
+      in_batch_[j] = sample(j) % phase_.batch;
+      beta_[j] = phase_.beta[sample(j) / phase_.batch];
+    }
+    __syncthreads();
     this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       take(rho, unit * Tile + j, beginning(rho, unit, j));
     });
-    if (leads()) {
-      const int j = threadIdx.x;
-      moving_[j] = !exists(j) ? 0 : phase_.limit > 0 ? 1 : 2;
-      status_[j] = max_iterations;
-      iterations_[j] = 0;
-      before_[j] = 0;
-      ratio_[j] = amplification_[j] = 1;
-    }
-    cluster_sync();
+    moving_ = places(first_ + place_of_lane() < phase_.batch * phase_.nodes);
+    sync();
   }
   /// Stores the state and the signal of a unit in this block.
   __device__ __forceinline__ void take(const Units<T>& rho, int place, T value) {
@@ -183,7 +161,7 @@ class RelaxThread : TileThread<T, Tile> {
   }
   /// beta dC/ds of unit i of layer k.
   __device__ __forceinline__ T pull_of_cost(int k, int i, int j, T s) const {
-    return nudged(k) ? beta(j) * cost_.gradient(s, i, j, network_.outputs, in_batch(j)) : T(0);
+    return nudged(k) ? beta_[j] * cost_.gradient(s, i, j, network_.outputs, in_batch(j)) : T(0);
   }
   /// T(s) of a unit, the image of the map whose fixed points are those of the dynamics.
   __device__ __forceinline__ T image(int k, int i, int j, T p) const {
@@ -198,7 +176,7 @@ class RelaxThread : TileThread<T, Tile> {
     const int place = (layer.begin + i) * Tile + j;
     const T s = state_[place];
     if (!nudged(k)) return layer.rho.descend(p, signals_[place], s, T(0), T(0));
-    const T stiffness = beta(j) * cost_.stiffness();
+    const T stiffness = beta_[j] * cost_.stiffness();
     return layer.rho.descend(p, signals_[place], s, fused(stiffness, s, -pull_of_cost(k, i, j, s)),
                              stiffness);
   }
@@ -230,7 +208,7 @@ class RelaxThread : TileThread<T, Tile> {
 #pragma unroll 1
       for (int n = block_begin(b); n < network_.block_end[b]; ++n)
         update(network_.order[n], change);
-      if (turn + 1 < network_.blocks) cluster_sync();  // `reduce` waits after the last block
+      if (turn + 1 < network_.blocks) sync();  // `reduce` waits after the last block
     }
   }
   __device__ __forceinline__ void update(int k, T (&change)[Tile]) {
@@ -240,7 +218,7 @@ class RelaxThread : TileThread<T, Tile> {
       const int place = (layer.begin + i) * Tile + j;
       const T value = updated(k, i, j, drive(layer, i, j) + sum);
       raise(change[j], value - state_[place]);
-      if (moving_[j] == 0) return;
+      if (!is_in(moving_, j)) return;
       store(state_ + place, value, everywhere);
       if (network_.own_signals) store(signals_ + place, layer.rho.signal(value), everywhere);
     });
@@ -256,12 +234,12 @@ class RelaxThread : TileThread<T, Tile> {
               everywhere);
       });
     }
-    cluster_sync();
+    sync();
     T largest = 0;  // a thread meets one sample only, because Tile divides the number of threads
     this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       const int place = unit * Tile + j;
       raise(largest, next_[place] - state_[place]);
-      if (moving_[j] != 0) take(rho, place, next_[place]);
+      if (is_in(moving_, j)) take(rho, place, next_[place]);
     });
 #pragma unroll
     for (int j = 0; j < Tile; ++j)
@@ -271,53 +249,78 @@ class RelaxThread : TileThread<T, Tile> {
     largest = larger(largest, difference < 0 ? -difference : difference);
   }
 
-  /// Counts the step. Returns true if a sample may have come to its end.
-  __device__ __forceinline__ bool end_step() {
-    if (leads()) {
-      const int j = threadIdx.x;
-      if (moving_[j] != 0) {
-        estimate(j, largest_[j]);
-        ++iterations_[j];
-        const bool small = phase_.tolerance > 0 && largest_[j] <= rate() * phase_.tolerance;
-        if (!is_finite(largest_[j])) {
-          status_[j] = diverged;
-          moving_[j] = 0;
-        } else if (small || iterations_[j] >= phase_.limit) {
-          moving_[j] = 2;  // its residual decides
-        }
-      }
+  /// Returns the largest `change` in the cluster of the sample of this lane. Two sets of numbers take turns, so that one
+  /// barrier suffices.
+  __device__ __forceinline__ T reduce(const T (&change)[Tile]) {
+    T mine = 0;
+#pragma unroll
+    for (int j = 0; j < Tile; ++j) {
+      T most = change[j];
+      for (int mask = warp / 2; mask > 0; mask /= 2)
+        most = larger(most, __shfl_xor_sync(every_lane, most, mask));
+      if (place_of_lane() == j) mine = most;
     }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      *this->any_ = 0;
-      for (int j = 0; j < Tile; ++j) *this->any_ |= moving_[j] == 2 ? 1 : 0;
+    const int lane = static_cast<int>(threadIdx.x) % warp, warps = threads_ / warp;
+    T* const changes = changes_ + turn_ * ranks_ * warps * Tile;
+    const int place = (rank_ * warps + static_cast<int>(threadIdx.x) / warp) * Tile + lane % Tile;
+    for (int r = lane / Tile; r < ranks_; r += warp / Tile)
+      *of_rank(changes + place, static_cast<unsigned>(r)) = mine;
+    turn_ = 1 - turn_;
+    sync();
+    T most = 0;
+    for (int w = lane / Tile; w < ranks_ * warps; w += warp / Tile)
+      most = larger(most, changes[w * Tile + lane % Tile]);
+    for (int mask = warp / 2; mask >= Tile; mask /= 2)
+      most = larger(most, __shfl_xor_sync(every_lane, most, mask));
+    return most;
+  }
+
+  /// Counts the step. Returns the samples that may have come to their end.
+  __device__ __forceinline__ unsigned end_step(T change) {
+    const bool moves = is_in(moving_, place_of_lane()), finite = is_finite(change);
+    bool slow = false;
+    if (moves) {
+      estimate(change);
+      ++progress_.iterations;
+      const bool small = phase_.tolerance > 0 && change <= rate() * phase_.tolerance;
+      slow = finite && (small || progress_.iterations >= phase_.limit);
+      if (!finite) end(diverged, change);
     }
-    __syncthreads();
-    const bool any = *this->any_ != 0;
-    __syncthreads();
-    return any;
+    ended_ = places(moves && !finite);
+    return places(slow);
   }
   __device__ __forceinline__ static bool is_finite(T v) {
     return v - v == T(0);
   }
-
-  /// Estimates the amplification |s - s*| / |g(s) - s| of a sample from its last two changes; see Iteration::estimate.
-  __device__ __forceinline__ void estimate(int j, T change) {
-    if (phase_.tolerance == 0) return;
-    constexpr T most = 100, kept = T(0.8);
-    const T before = before_[j];
-    before_[j] = change;
-    if (iterations_[j] < 2 || !(before > 0) || !is_finite(change)) return;
-    const T noise = T(0.01) * phase_.tolerance * rate();
-    const T ratio = larger(change - noise, T(0)) / (before + noise);
-    const T growth = larger(ratio - ratio_[j], T(0));
-    ratio_[j] = ratio;
-    const T latest = T(1) / larger(T(1) - ratio - growth, T(1) / most);
-    amplification_[j] = larger(larger(T(1), latest), kept * amplification_[j]);
+  /// Ends the sample of this lane.
+  __device__ __forceinline__ void end(signed char status, T residual) {
+    progress_.status = status;
+    if (rank_ != 0 || static_cast<int>(threadIdx.x) >= Tile) return;
+    const int sample = first_ + static_cast<int>(threadIdx.x);
+    phase_.status[sample] = status;
+    phase_.iterations[sample] = progress_.iterations;
+    phase_.residual[sample] = residual;
+    phase_.error[sample] =
+        status == diverged ? residual : rate() * residual * progress_.amplification;
   }
 
-  /// Ends the samples whose residual is small: a small change does not prove convergence.
-  __device__ __forceinline__ void confirm() {
+  /// Estimates the amplification |s - s*| / |g(s) - s| of a sample from its last two changes; see Iteration::estimate.
+  __device__ __forceinline__ void estimate(T change) {
+    if (phase_.tolerance == 0) return;
+    constexpr T most = 100, kept = T(0.8);
+    const T before = progress_.before;
+    progress_.before = change;
+    if (progress_.iterations < 2 || !(before > 0) || !is_finite(change)) return;
+    const T noise = T(0.01) * phase_.tolerance * rate();
+    const T ratio = larger(change - noise, T(0)) / (before + noise);
+    const T growth = larger(ratio - progress_.ratio, T(0));
+    progress_.ratio = ratio;
+    const T latest = T(1) / larger(T(1) - ratio - growth, T(1) / most);
+    progress_.amplification = larger(larger(T(1), latest), kept * progress_.amplification);
+  }
+
+  /// Ends those of the samples `slow` whose residual is small: a small change does not prove convergence.
+  __device__ __forceinline__ void confirm(unsigned slow) {
     T change[Tile];
     clear(change);
     if (cost_.exists()) prepare_cost();
@@ -327,9 +330,8 @@ class RelaxThread : TileThread<T, Tile> {
 #pragma unroll 1
       for (int n = block_begin(b); n < network_.block_end[b]; ++n)
         if (b != last || !settled(network_.order[n])) measure(network_.order[n], change);
-    reduce(change);
-    if (leads() && moving_[threadIdx.x] == 2) conclude(threadIdx.x);
-    __syncthreads();
+    const T residual = reduce(change);
+    ended_ |= places(is_in(slow, place_of_lane()) && conclude(residual));
   }
   /// Returns true if the last update of a sweep made the residual of a layer 0.
   __device__ __forceinline__ bool settled(int k) const {
@@ -343,47 +345,42 @@ class RelaxThread : TileThread<T, Tile> {
             image(k, i, j, drive(layer, i, j) + sum) - state_[(layer.begin + i) * Tile + j]);
     });
   }
-  __device__ __forceinline__ void conclude(int j) {
-    const T residual = largest_[j];
-    const bool small = residual <= phase_.tolerance;
+  /// Returns true if the sample of this lane ends with this residual.
+  __device__ __forceinline__ bool conclude(T residual) {
     if (!is_finite(residual))
-      status_[j] = diverged;
+      end(diverged, residual);
     else if (phase_.tolerance == 0)
-      status_[j] = fixed_steps;
-    else if (small)
-      status_[j] = converged;
-    else if (iterations_[j] < phase_.limit) {
-      moving_[j] = 1;
-      return;
-    }
-    moving_[j] = 0;
-    if (rank_ != 0) return;
-    phase_.residual[sample(j)] = residual;
-    phase_.error[sample(j)] = rate() * residual * amplification_[j];
+      end(fixed_steps, residual);
+    else if (residual <= phase_.tolerance)
+      end(converged, residual);
+    else if (progress_.iterations >= phase_.limit)
+      end(max_iterations, residual);
+    else
+      return false;
+    return true;
   }
 
-  /// Stores the results. A sample that diverged gets its start state.
-  __device__ __forceinline__ void finish() {
+  /// Stores the states of the samples that ended. A sample that diverged gets its start state.
+  __device__ __forceinline__ void store_samples() {
+    const unsigned lost = places(is_in(ended_, place_of_lane()) && progress_.status == diverged);
     const int share = slice_of(network_.units, ranks_), begin = share * rank_;
     this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
-      if (unit < begin || unit >= begin + share || !exists(j)) return;
-      const T last = status_[j] == diverged ? beginning(rho, unit, j) : state_[unit * Tile + j];
-      phase_.state[unit + std::ptrdiff_t(sample(j)) * network_.units] = last;
+      if (unit < begin || unit >= begin + share || !is_in(ended_, j)) return;
+      const T last = is_in(lost, j) ? beginning(rho, unit, j) : state_[unit * Tile + j];
+      phase_.state[unit + std::ptrdiff_t(first_ + j) * network_.units] = last;
     });
-    if (leads()) {
-      const int j = threadIdx.x;
-      report(j, phase_.status, phase_.iterations);
-      if (rank_ == 0 && exists(j) && status_[j] == diverged) {
-        phase_.residual[sample(j)] = largest_[j];
-        phase_.error[sample(j)] = largest_[j];
-      }
-    }
-    cluster_sync();  // no block leaves while others may write to it
+    moving_ &= ~ended_;
+    ended_ = 0;
   }
 
   const Phase<T>& phase_;
   T *state_, *signals_, *next_;
-  T *before_, *ratio_, *amplification_;
+  T *beta_, *changes_;
+  int* in_batch_;
+  const int first_;                  ///< sample of the tile
+  unsigned moving_ = 0, ended_ = 0;  ///< places of samples that move, or came to their end
+  int turn_ = 0;
+  Progress<T> progress_{0, max_iterations, T(0), T(1), T(1)};
   CostThread<T, Tile> cost_;
 };
 

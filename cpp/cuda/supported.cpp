@@ -1,9 +1,18 @@
-/// Checks of a network and of the options of an engine that need no device.
+/// Checks of a network and of options that need no device.
 
 #include "engine.hpp"
 #include "equiprop/base/error.hpp"
 
 namespace equiprop::cuda {
+
+Precision precision_of(std::string_view name) {
+  if (name == "exact") return Precision::exact;
+  if (name == "tf32") return Precision::tf32;
+  if (name == "3xtf32") return Precision::tf32x3;
+  require(name == "bf16", "cuda", "A precision is \"exact\", \"tf32\", \"3xtf32\" or \"bf16\".",
+          name);
+  return Precision::bf16;
+}
 
 void check_supported(const NetworkFields& network) {
   const std::size_t layers = network.layers.size() - 1;

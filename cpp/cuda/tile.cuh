@@ -16,47 +16,47 @@ constexpr int depth_parts = 8, deep_from = 128;  ///< sums are divided into part
 template <class T, int Tile>
 class TileThread {
  public:
-  /// Returns the shared memory of a block that holds `vectors` vectors and `numbers` numbers per sample.
-  static std::size_t bytes(const NetworkView<T>& network, int ranks, int vectors, int numbers) {
-    const auto slice = static_cast<std::size_t>(largest_slice(network, ranks));
-    const std::size_t per_sample = static_cast<std::size_t>(vectors * network.units + numbers) +
-                                   most_threads / warp + most_ranks + 1 + depth_parts * slice;
-    return sizeof(T) * Tile * per_sample + sizeof(int) * (3 * Tile + 1);
+  /// Returns the shared memory of a block that holds `vectors` vectors, and for each sample `numbers` numbers and `integers`
+  /// integers.
+  static std::size_t bytes(const NetworkView<T>& network, int ranks, int vectors, int numbers,
+                           int integers) {
+    const int slice = largest_slice(network, ranks);
+    const auto per_sample =
+        static_cast<std::size_t>(vectors * network.units + numbers + depth_parts * slice);
+    return Tile * (sizeof(T) * per_sample + sizeof(int) * static_cast<std::size_t>(integers));
   }
 
  protected:
-  /// `samples` is the number of samples of the launch. `vectors` and `numbers` are those of `bytes`.
-  __device__ __forceinline__ TileThread(const NetworkView<T>& network, int samples, int vectors,
-                                        int numbers)
+  /// `vectors` and `numbers` are those of `bytes`.
+  __device__ __forceinline__ TileThread(const NetworkView<T>& network, int vectors, int numbers)
       : network_(network),
-        samples_(samples),
         ranks_(static_cast<int>(cluster_size())),
         rank_(static_cast<int>(cluster_rank())),
         threads_(static_cast<int>(blockDim.x)),
-        first_(static_cast<int>(blockIdx.x) / ranks_ * Tile),
         vectors_(shared_memory<T>()),
         numbers_(vectors_ + Tile * vectors * network.units),
-        of_warps_(numbers_ + Tile * numbers),
-        of_ranks_(of_warps_ + Tile * (most_threads / warp)),
-        largest_(of_ranks_ + Tile * most_ranks),
-        parts_(largest_ + Tile) {
-    moving_ = reinterpret_cast<int*>(parts_ + Tile * depth_parts * largest_slice(network, ranks_));
-    status_ = moving_ + Tile;
-    iterations_ = status_ + Tile;
-    any_ = iterations_ + Tile;
-  }
+        parts_(numbers_ + Tile * numbers),
+        integers_(
+            reinterpret_cast<int*>(parts_ + Tile * depth_parts * largest_slice(network, ranks_))) {}
 
   __device__ __forceinline__ T* vector(int number) const {
     return vectors_ + Tile * number * network_.units;
   }
   /// Number j of each sample.
   __device__ __forceinline__ T* number_of(int number) const { return numbers_ + Tile * number; }
-  /// The number of a sample in the launch. The last places of a tile repeat the last sample; they are not stored.
-  __device__ __forceinline__ int sample(int j) const {
-    return first_ + j < samples_ ? first_ + j : samples_ - 1;
-  }
-  __device__ __forceinline__ bool exists(int j) const { return first_ + j < samples_; }
+  /// Integer j of each sample.
+  __device__ __forceinline__ int* integer_of(int number) const { return integers_ + Tile * number; }
+  __device__ __forceinline__ int cluster() const { return static_cast<int>(blockIdx.x) / ranks_; }
   __device__ __forceinline__ bool leads() const { return static_cast<int>(threadIdx.x) < Tile; }
+
+  /// Waits for all threads of the cluster.
+  __device__ __forceinline__ void sync() {
+    if (ranks_ > 1)
+      cluster_sync();
+    else
+      __syncthreads();
+    parts_are_read_ = true;
+  }
 
   __device__ __forceinline__ static void clear(T (&sum)[Tile]) {
 #pragma unroll
@@ -96,54 +96,11 @@ class TileThread {
       pull_by_columns(network_.layer[k], signals, finish);
   }
 
-  /// largest_[j] = the largest `change` of sample j in the cluster.
-  __device__ __forceinline__ void reduce(const T (&change)[Tile]) {
-#pragma unroll
-    for (int j = 0; j < Tile; ++j) {
-      T most = change[j];
-      for (int mask = warp / 2; mask > 0; mask /= 2)
-        most = larger(most, __shfl_xor_sync(0xffffffffu, most, mask));
-      if (threadIdx.x % warp == 0) of_warps_[threadIdx.x / warp * Tile + j] = most;
-    }
-    __syncthreads();
-    if (leads()) {
-      T most = 0;
-      for (int w = 0; w < threads_ / warp; ++w)
-        most = larger(most, of_warps_[w * Tile + threadIdx.x]);
-      store(of_ranks_ + rank_ * Tile + threadIdx.x, most, true);
-    }
-    cluster_sync();
-    if (leads()) {
-      T most = 0;
-      for (int r = 0; r < ranks_; ++r) most = larger(most, of_ranks_[r * Tile + threadIdx.x]);
-      largest_[threadIdx.x] = most;
-    }
-    cluster_sync();
-  }
-
-  /// Returns true if a sample of the tile moves; all threads of the cluster receive the same answer.
-  __device__ __forceinline__ bool any_moves() {
-    if (threadIdx.x == 0) {
-      *any_ = 0;
-      for (int j = 0; j < Tile; ++j) *any_ |= moving_[j];
-    }
-    __syncthreads();
-    const bool any = *any_ != 0;
-    __syncthreads();
-    return any;
-  }
-
-  /// Stores the results of a sample; called by thread j of each block.
-  __device__ __forceinline__ void report(int j, signed char* status, int* iterations) const {
-    if (rank_ != 0 || !exists(j)) return;
-    status[first_ + j] = static_cast<signed char>(status_[j]);
-    iterations[first_ + j] = iterations_[j];
-  }
-
   const NetworkView<T>& network_;
-  const int samples_, ranks_, rank_, threads_, first_;
-  T *vectors_, *numbers_, *of_warps_, *of_ranks_, *largest_, *parts_;
-  int *moving_, *status_, *iterations_, *any_;
+  const int ranks_, rank_, threads_;
+  T *vectors_, *numbers_, *parts_;
+  int* integers_;
+  bool parts_are_read_ = true;  ///< no thread of the block still reads parts of a sum
 
  private:
   __device__ __forceinline__ static int least(int a, int b) {
@@ -154,7 +111,7 @@ class TileThread {
   __device__ __forceinline__ static void add_products(const T* w, std::ptrdiff_t stride,
                                                       const T* signals, int begin, int end, int by,
                                                       T (&sum)[Tile]) {
-#pragma unroll 4
+#pragma unroll 8
     for (int d = begin; d < end; d += by) {
       const T weight = w[d * stride];
 #pragma unroll
@@ -212,11 +169,12 @@ class TileThread {
 #pragma unroll
       for (int j = 0; j < Tile; ++j) finish(begin + i, j, total[j], ranks_ > 1);
     }
-    if (shared) __syncthreads();  // the parts of the next layer follow
+    if (shared) parts_are_read_ = false;
   }
   /// Stores the parts of the sums of a slice in parts_.
   __device__ __forceinline__ void sum_parts(const LayerView<T>& layer, const T* signals, int begin,
                                             int slice, int count, int parts) {
+    if (!parts_are_read_) __syncthreads();
     for (int e = threadIdx.x; e < slice * parts; e += threads_) {
       if (e % slice >= count) continue;
       T sum[Tile];

@@ -134,8 +134,10 @@ struct Units {
 
   /// T(s) under the drive p and the force `force` - stiffness s, given u = signal(s); see Units::respond.
   __device__ T respond(T p, T u, T s, T force, T stiffness) const {
-    if (clips())
-      return clamp(fused(force_gain, force, gain * p) / fused(force_gain, stiffness, T(1)));
+    if (clips()) {
+      const T driven = fused(force_gain, force, gain * p);
+      return clamp(stiffness == 0 ? driven : driven / fused(force_gain, stiffness, T(1)));
+    }
     const T outside = fused(-stiffness, s, force);
     return legendre ? value(p + outside) : fused(slope(u), p, outside);
   }

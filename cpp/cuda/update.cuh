@@ -2,7 +2,6 @@
 /// Functions of every number of an array: the factors of gradients, and the steps of optimisers (base/update.hpp).
 
 #include "network.cuh"
-#include "product.cuh"
 
 namespace equiprop::cuda {
 
@@ -63,23 +62,6 @@ __global__ void displace(const __grid_constant__ Terms<T> terms, const T* from, 
   for (int n = 0; n < terms.nodes; ++n)
     sum += terms.weight[n] * (terms.states[e + n * numbers] - from[e]);
   to[e] = sum;
-}
-
-/// out(m) = -sum over k of a(m, k): the gradient of biases. Each thread sums one row in order.
-template <class T>
-__global__ void sum_rows(int rows, int depth, const __grid_constant__ Strided<T> a, T* out) {
-  const int m = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (m >= rows) return;
-  T sum = 0;
-  for (int k = 0; k < depth; ++k) sum += a(m, k);
-  out[m] = -sum;
-}
-
-/// Drive of layers without an input: out(unit, sample) = bias(unit).
-template <class T>
-__global__ void repeat(int rows, int columns, std::ptrdiff_t stride, const T* bias, T* out) {
-  const int e = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (e < rows * columns) out[e % rows + e / rows * stride] = bias[e % rows];
 }
 
 /// out (columns, rows) = in (rows, columns)^T

@@ -67,7 +67,7 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(describe(model))}
     if model.device != "cpu":
-        metadata["device"] = model.device
+        metadata |= {"device": model.device, "precision": model.precision}
     scaling, required = scaling_fields(model.scaling)
     write_safetensors(path, {**arrays, **blocks, **scaling, "state": text}, {**metadata, **required})
 
@@ -155,7 +155,8 @@ def read_trainer(
         own["model"] = _model(json.loads(metadata["network"]), tensors)
         own["model"].scaling = read_scaling(tensors, metadata, own.pop("scale", None))
         if on_device:
-            own["model"] = own["model"].to(metadata.get("device", "cpu"))
+            device, precision = metadata.get("device", "cpu"), metadata.get("precision")
+            own["model"] = own["model"].to(device, precision=precision)
         return _built(kind, own)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(

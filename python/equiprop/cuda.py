@@ -56,6 +56,22 @@ class DeviceNetwork(HopfieldNetwork):
         """Name of the device, "cuda"."""
         return "cuda"
 
+    @property
+    def precision(self) -> str:
+        """How the drive by the input and the gradients of weights round their factors."""
+        return self.residence.precision
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for `pickle` and `copy`, with the precision."""
+        return {**super().__getstate__(), "precision": self.precision}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Construct a new network, which is put on the device at its first phase."""
+        own = dict(state)
+        precision = own.pop("precision")
+        super().__setstate__(own)
+        self.residence.precision = precision
+
     def _adopt(self, network: _core.HopfieldNetwork) -> None:
         super()._adopt(network)
         self.core: _core.Precision = _CORES[self.dtype.name]
@@ -71,18 +87,19 @@ class DeviceNetwork(HopfieldNetwork):
         return super().clamp(x)
 
     def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, cuda)"
+        rounding = "" if self.precision == "exact" else f", {self.precision}"
+        return f"{super().__repr__()[:-1]}, cuda{rounding})"
 
 
-def _on_device(net: HopfieldNetwork) -> DeviceNetwork:
+def _on_device(net: HopfieldNetwork, precision: str) -> DeviceNetwork:
     """Return a network with equal parameters on the device."""
-    if type(net) is not HopfieldNetwork:
+    if type(net) not in (HopfieldNetwork, DeviceNetwork):
         raise TypeError(
             "[HopfieldNetwork.to] A network on a device is a HopfieldNetwork, not of a subclass. Received "
             f"{type(net).__name__}."
         )
     device = DeviceNetwork.__new__(DeviceNetwork)
-    device.__setstate__(net.__getstate__())
+    device.__setstate__({**HopfieldNetwork.__getstate__(net), "precision": precision})
     device.residence.open()
     return device
 

@@ -85,9 +85,15 @@ class Residence:
     ----------
     network : core network
         The network in the memory of the host.
+
+    Attributes
+    ----------
+    precision : {"exact", "tf32", "3xtf32", "bf16"}
+        Rounding of the factors of large products, which is chosen before the first phase.
     """
 
     def __init__(self, network: _core.HopfieldNetwork) -> None:
+        self.precision = "exact"
         self.lock: AbstractContextManager[Any] = RLock()
         self._network = network
         self._parameters = network.parameters
@@ -104,7 +110,8 @@ class Residence:
         if samples > self._most:
             self._batch, self._most, self._uploaded = None, 0, None  # its memory is free before more is taken
             core = getattr(kernels(), "f32" if self._parameters.dtype == np.float32 else "f64")
-            self._batch = core.DeviceBatch(self._network.description(), self._parameters, samples, DIVISION)
+            network = self._network.description(), self._parameters
+            self._batch = core.DeviceBatch(*network, samples, DIVISION, self.precision)
             self._most, self._uploaded = samples, self._parameters.copy()
         elif not self._is_uploaded():
             self._batch.upload(self._parameters)

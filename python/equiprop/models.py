@@ -14,7 +14,7 @@ from equiprop import _core
 from equiprop.activations import Activation, activation_name
 from equiprop.array_arguments import as_flat, num_states
 from equiprop.arrays import Array, as_contiguous, as_states, flat_input, network_dtype
-from equiprop.checks import check_choice, check_type, enough_memory, real, whole
+from equiprop.checks import check_choice, check_type, enough_memory, real, require, whole
 from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
 from equiprop.network_table import network_table
@@ -23,7 +23,9 @@ from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
 #: Functions that put a network of the CPU on a device, by the name of the device.
-DEVICES: dict[str, Callable[[HopfieldNetwork], HopfieldNetwork]] = {}
+DEVICES: dict[str, Callable[[HopfieldNetwork, str], HopfieldNetwork]] = {}
+#: How products on a device round their factors; see docs/gpu.md.
+PRODUCT_PRECISIONS = ("exact", "tf32", "3xtf32", "bf16")
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
 
 
@@ -340,20 +342,42 @@ class HopfieldNetwork:
         """Name of the device on which phases run: "cpu"."""
         return "cpu"
 
-    def to(self, device: str) -> HopfieldNetwork:
+    @property
+    def precision(self) -> str:
+        """How large products round their factors; "exact", which is not at all, on the CPU."""
+        return "exact"
+
+    def to(self, device: str, *, precision: str | None = None) -> HopfieldNetwork:
         """Return a network on a device with equal parameters, or the network itself if it is there.
 
-        The device is "cpu", or "cuda", which needs the package equiprop-cuda and an NVIDIA GPU: docs/gpu.md
-        says what it supports. Raises ValueError if it does not support the network, and
-        `equiprop.cuda.DeviceError` if it cannot be used.
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+            "cuda" needs the package equiprop-cuda and an NVIDIA GPU: docs/gpu.md says what it supports.
+        precision : {"exact", "tf32", "3xtf32", "bf16"}, optional
+            Rounding of the factors of the large products on a device, for a network in float32. By default
+            "exact" for a network on the CPU, and that of the network on a device.
+
+        Raises
+        ------
+        ValueError
+            If the device does not support the network or the precision.
+        equiprop.cuda.DeviceError
+            If the device cannot be used.
         """
         check_choice(device, "HopfieldNetwork.to", "device", "cpu", *DEVICES)
-        if device == self.device:
+        if precision is None:
+            precision = "exact" if device == "cpu" else self.precision
+        check_choice(precision, "HopfieldNetwork.to", "precision", *PRODUCT_PRECISIONS)
+        possible = precision == "exact" or (device != "cpu" and self.dtype == np.float32)
+        rule = 'precision is "exact" on the CPU and for networks in float64'
+        require(possible, "HopfieldNetwork.to", rule, precision)
+        if (device, precision) == (self.device, self.precision):
             return self
         if device != "cpu":
-            return DEVICES[device](self)
+            return DEVICES[device](self, precision)
         net = HopfieldNetwork.__new__(HopfieldNetwork)
-        net.__setstate__(self.__getstate__())
+        net.__setstate__(HopfieldNetwork.__getstate__(self))
         return net
 
     def variant(

@@ -2,6 +2,7 @@
 /// Settings of the emulated device; see emulated/cuda_runtime.h.
 
 #include <cstddef>
+#include <vector>
 
 namespace equiprop::device_tests {
 
@@ -28,6 +29,21 @@ class Emulation {
   /// Sets the memory that the device says is free.
   void set_free_memory(std::size_t bytes);
 
+  /// Keeps the launches from now on; without `execute`, kernels are not run, and their results have no meaning.
+  void record(bool execute = true);
+  /// A launch: blocks, blocks of a cluster, threads of a block, bytes of shared memory of a block, and barriers that the first
+  /// threads of all clusters met.
+  struct Launch {
+    long blocks, cluster, threads, shared, barriers;
+  };
+  /// Returns the launches since `record` or the last call.
+  std::vector<Launch> launches();
+
+  /// Returns a factor as tensor cores read it, with 11 or 8 bits.
+  ///@{
+  static float rounded_to_tf32(float v);
+  static float rounded_to_bf16(float v);
+  ///@}
   /// Returns the number of allocations that were not freed.
   static std::size_t living_allocations();
 };

@@ -30,6 +30,7 @@ WITHOUT_EFFECT = [
     f"{TRAIN} --optimizer adam | --momentum 0.9",
     f"{TRAIN} --optimizer adam | --nesterov",
     f"{TRAIN} | --cycles 4",
+    f"{TRAIN} | --precision tf32",
     f"{TRAIN} | --patience 2",
     f"{TRAIN} | --data-dir nowhere",
     f"{TRAIN} | --overwrite",
@@ -146,7 +147,14 @@ def flags(name: str) -> Iterator[str]:
 
 def test_every_option_of_training_is_in_these_tests() -> None:
     elsewhere = {"--data-dir", "--output", "--plot", "--json", "--threads", "--config", "--resume"}
-    elsewhere |= {"--overwrite", "--checkpoint-steps", "--checkpoint-seconds", "--scaling", "--device"}
+    elsewhere |= {
+        "--overwrite",
+        "--checkpoint-steps",
+        "--checkpoint-seconds",
+        "--scaling",
+        "--device",
+        "--precision",
+    }
     assert set(flags("train")) == {option.split()[0] for option in WITH_EFFECT} | elsewhere
 
 

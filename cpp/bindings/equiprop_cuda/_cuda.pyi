@@ -18,7 +18,12 @@ _Rates = Sequence[tuple[int, float]]
 class DeviceBatch:
     samples: int
     def __init__(
-        self, description: str, parameters: _Array, most: int, division: Sequence[int] = (0, 0, 0)
+        self,
+        description: str,
+        parameters: _Array,
+        most: int,
+        division: Sequence[int] = (0, 0, 0),
+        precision: str = "exact",
     ) -> None: ...
     def upload(self, parameters: _Array) -> None: ...
     def download(self) -> _Array: ...

@@ -18,7 +18,7 @@ from equiprop.cost_defaults import training_beta, training_cost
 from equiprop.costs import Cost
 from equiprop.dataset import Dataset
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
-from equiprop.models import HopfieldNetwork
+from equiprop.models import PRODUCT_PRECISIONS, HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
 from equiprop.optimizers import SGD, Adam, Optimizer, Schedule, constant, cosine, cosine_restarts, warm_up
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
@@ -42,6 +42,7 @@ _RBP = Condition("with --second-phase rbp", lambda o: o.second_phase == "rbp")
 _FINITE_BETA = Condition("with a --nudging other than exact", lambda o: o.nudging != "exact")
 _SGD = Condition("with --optimizer sgd", lambda o: o.optimizer == "sgd")
 _RESTARTS = Condition("with --schedule restarts", lambda o: o.schedule == "restarts")
+_DEVICE = Condition("with --device cuda", lambda o: o.device == "cuda")
 _VALIDATION = Condition("with --validation", lambda o: o.validation is not None)
 
 
@@ -81,12 +82,19 @@ def _add_network(options: Options) -> None:
 
 
 def add_device(options: Options) -> None:
-    """Declare the option of the device."""
+    """Declare the options of the device."""
     options.add(
         "--device",
         default="cpu",
         choices=["cpu", "cuda"],
         help="device on which phases run; cuda needs the package equiprop-cuda and an NVIDIA GPU",
+    )
+    options.add(
+        "--precision",
+        _DEVICE,
+        default="exact",
+        choices=PRODUCT_PRECISIONS,
+        help="rounding of the factors of the large products of a network in float32",
     )
 
 
@@ -209,7 +217,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         potential=options.potential,
         dtype=options.dtype,
         seed=options.seed,
-    ).to(options.device)
+    ).to(options.device, precision=options.precision)
     cost = training_cost(model, COSTS[options.cost]())
     return Trainer(
         model,
@@ -259,18 +267,18 @@ def load_trainer(options: argparse.Namespace) -> Trainer:
     thing = load(options.model)
     trainer = thing if isinstance(thing, Trainer) else Trainer(thing)
     if options.device != "cpu":
-        _move(trainer, options.device)
+        _move(trainer, options.device, options.precision)
     assert trainer.solver is not None
     trainer.solver = build_solver(options, trainer.solver)
     return trainer
 
 
-def _move(trainer: Trainer, device: str) -> None:
+def _move(trainer: Trainer, device: str, precision: str) -> None:
     """Put the network with which a trainer predicts on a device; it takes no steps there."""
     model = trainer.averaged_model
     assert isinstance(model, HopfieldNetwork)
     assert trainer.solver is not None
-    trainer.model, trainer.averaging = model.to(device), None
+    trainer.model, trainer.averaging = model.to(device, precision=precision), None
     trainer.solver, trainer.second_phase = replace(trainer.solver, anderson=0), EquilibriumPropagation()
 
 

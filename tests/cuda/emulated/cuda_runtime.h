@@ -68,11 +68,22 @@ struct Settings {
   long fail_allocation = -1;  ///< this one from now on fails, 0 the next
   long fail_launch = -1;      ///< the same of launches; the error stays, as an illegal address does
   bool clusters = true;       ///< as from sm_90 on
+  bool records = false;       ///< keeps the shape of every launch
+  bool executes = true;       ///< otherwise kernels are not run: only their shapes are recorded
   std::size_t largest_shared = 227 * 1024;
   std::size_t free_memory = std::size_t{1} << 37;  ///< bytes, as cudaMemGetInfo says
   long switches = 0;
 };
 inline Settings settings;
+
+/// A launch, and the barriers at which the first thread of each of its clusters waited.
+struct Launch {
+  dim3 grid, block, cluster;
+  std::size_t shared = 0;
+  long barriers = 0;
+};
+inline std::vector<Launch> launches;
+inline long barriers = 0;
 
 class Failure : public std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -160,6 +171,7 @@ struct Warp {
   explicit Warp(unsigned n) : all(n) {}
   Barrier all;
   std::uint64_t lanes[32] = {};
+  std::uint32_t words[32][6] = {};
 };
 
 struct Block {
@@ -265,7 +277,12 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
     throw Failure("[emulated] A grid is whole clusters of at most 16 blocks of 1 to 1024 threads.");
   if (shared > settings.largest_shared)
     throw Failure("[emulated] Too much shared memory for a block.");
+  if (!settings.executes) {
+    if (settings.records) launches.push_back({grid, block, cluster, shared, 0});
+    return;
+  }
   body = std::move(kernel);
+  barriers = 0;
   for (unsigned z = 0; z < grid.z; z += cluster.z)
     for (unsigned y = 0; y < grid.y; y += cluster.y)
       for (unsigned x = 0; x < grid.x; x += cluster.x) {
@@ -294,6 +311,7 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
         blockDimension = block;
         run(threads);
       }
+  if (settings.records) launches.push_back({grid, block, cluster, shared, barriers});
 }
 
 }  // namespace emulated
@@ -303,7 +321,16 @@ inline void launch(dim3 grid, dim3 block, dim3 cluster, std::size_t shared,
 #define blockDim (emulated::blockDimension)
 #define gridDim (emulated::self->home->cluster->grid)
 
+namespace emulated {
+
+inline void count_barrier() {
+  if (self->linear == 0 && self->home->rank == 0) ++barriers;
+}
+
+}  // namespace emulated
+
 inline void __syncthreads() {
+  emulated::count_barrier();
   emulated::wait(emulated::self->home->all);
 }
 
@@ -323,6 +350,37 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
   std::memcpy(&out, &warp.lanes[lane ^ static_cast<unsigned>(mask)], sizeof(T));
   __syncwarp();
   return out;
+}
+
+namespace emulated {
+
+/// What all lanes of a warp know of one another, as the hardware of a product on tensor cores; the whole warp takes part.
+class Lanes {
+ public:
+  template <int N>
+  explicit Lanes(const std::uint32_t (&mine)[N]) : warp_(*self->home->warps[self->linear / 32]) {
+    static_assert(N <= 6);
+    std::memcpy(warp_.words[self->linear % 32], mine, sizeof(mine));
+    __syncwarp();
+    std::memcpy(words_, warp_.words, sizeof(words_));
+    __syncwarp();
+  }
+  std::uint32_t word(int lane, int i) const { return words_[lane][i]; }
+
+ private:
+  Warp& warp_;
+  std::uint32_t words_[32][6];
+};
+
+}  // namespace emulated
+
+/// The lanes of the warp that say true; the whole warp takes part.
+inline unsigned __ballot_sync(unsigned, bool here) {
+  const std::uint32_t mine[1] = {here ? 1U : 0U};
+  const emulated::Lanes lanes(mine);
+  unsigned all = 0;
+  for (int lane = 0; lane < 32; ++lane) all |= lanes.word(lane, 0) << lane;
+  return all;
 }
 
 // --- the runtime ---------------------------------------------------------------------------------------------------

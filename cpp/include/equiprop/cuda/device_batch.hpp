@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "equiprop/cuda/errors.hpp"
+#include "equiprop/cuda/precision.hpp"
 #include "equiprop/model/any_model.hpp"
 #include "equiprop/model/hopfield.hpp"
 #include "equiprop/second_phase/batch.hpp"
@@ -18,6 +19,7 @@ struct Division {
   int cluster = 0;  ///< blocks that relax a tile of samples together
   int tile = 0;     ///< samples of a tile: 1, 4 or 8
   int threads = 0;  ///< threads of a block that relaxes: a multiple of 32, at most 512
+  int side = 0;     ///< rows and columns of a tile of a product: 32, 64 or, in float32, 128
 };
 
 template <class T>
@@ -34,8 +36,10 @@ class EQUIPROP_EXPORT DeviceBatch {
   using Scalar = T;  ///< scalar of states
 
   /// Copies the parameters to the device and allocates memory for batches of up to `most` samples. Throws
-  /// InvalidArgument if the kernels do not support the network, DeviceError if there is no device, OutOfDeviceMemory.
-  DeviceBatch(const HopfieldNetwork<T>& network, Index most, const Division& division = {});
+  /// InvalidArgument if the kernels do not support the network, or for float64 with another precision than exact,
+  /// DeviceError if there is no device, OutOfDeviceMemory.
+  DeviceBatch(const HopfieldNetwork<T>& network, Index most, const Division& division = {},
+              Precision precision = Precision::exact);
   ~DeviceBatch();
   DeviceBatch(DeviceBatch&&) noexcept;             ///< takes the memory of another batch
   DeviceBatch& operator=(DeviceBatch&&) noexcept;  ///< takes the memory of another batch
