@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine.hpp"
+#include "run_fields.hpp"
 #include "second_phase/accuracy.hpp"
 
 namespace equiprop::cuda {
@@ -57,49 +58,6 @@ NetworkFields fields_of(const Topology& topology) {
   return fields;
 }
 
-template <class T>
-SolverFields fields_of(const Solver& solver) {
-  return std::visit(
-      [](const auto& chosen) {
-        using Chosen = std::decay_t<decltype(chosen)>;
-        chosen.check();
-        require(chosen.anderson == 0, "cuda", "The kernels relax without acceleration: anderson=0.",
-                chosen.anderson);
-        SolverFields fields;
-        if constexpr (std::same_as<Chosen, FixedPointIteration>) {
-          fields.method = Method::fixed_point;
-          fields.number = chosen.damping;
-        } else if constexpr (std::same_as<Chosen, Euler>) {
-          fields.method = Method::euler;
-          fields.number = chosen.step_size;
-        }
-        fields.tolerance = chosen.template tolerance_for<T>();
-        fields.limit = static_cast<int>(chosen.max_iterations);
-        return fields;
-      },
-      solver);
-}
-
-/// Returns the report of samples [begin, begin + count) of an outcome.
-Report report_of(const Outcome& outcome, Index begin, Index count) {
-  Report report(count);
-  for (Index j = 0; j < count; ++j) {
-    const auto at = static_cast<std::size_t>(begin + j);
-    report.status(j) = static_cast<Status>(outcome.status[at]);
-    report.iterations(j) = outcome.iterations[at];
-    report.residual(j) = outcome.residual[at];
-    report.error(j) = outcome.error[at];
-  }
-  return report;
-}
-
-template <class T>
-std::vector<RateFields> fields_of(const BlockRates<T>& rates) {
-  std::vector<RateFields> fields;
-  for (const auto& [begin, rate] : rates) fields.push_back({begin, static_cast<double>(rate)});
-  return fields;
-}
-
 }  // namespace
 
 template <std::floating_point T>
@@ -148,6 +106,7 @@ void DeviceBatch<T>::clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y,
     cost_.emplace(SquaredError<T>(targets));
   else
     cost_.emplace(CrossEntropy<T>(targets, logit_scale));
+  samples_ = inputs.cols();
   engine_->clamp(inputs.data(), static_cast<std::size_t>(inputs.cols()));
   engine_->set_targets({logit_scale}, targets.data());
   engine_->wait();  // the copies above end with this function

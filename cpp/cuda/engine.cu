@@ -2,6 +2,7 @@
 
 #include "engine.hpp"
 #include "engine_device.cuh"
+#include "run.hpp"
 
 namespace equiprop::cuda {
 
@@ -16,6 +17,12 @@ std::string why_unavailable() {
              "[cuda] This machine shows no CUDA device. Use the CPU, or check "
              "CUDA_VISIBLE_DEVICES. Received ") +
          cudaGetErrorName(error) + ".";
+}
+
+std::size_t free_memory() {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "a query of the memory");
+  return free;
 }
 
 template <class T>
@@ -107,18 +114,23 @@ void Engine<T>::read_outputs(std::size_t slot, T* outputs) const {
 }
 
 template <class T>
-Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
-                              std::optional<std::size_t> from) {
+void Engine<T>::start_free(const SolverFields& solver, std::size_t to,
+                           std::optional<std::size_t> from) {
   Phase<T> phase{};
   phase.nodes = 1;
   phase.start = from ? device_->slot(*from) : nullptr;
   phase.state = device_->slot(to);
   device_->relax_phase(phase, solver);
+}
+template <class T>
+Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
+                              std::optional<std::size_t> from) {
+  start_free(solver, to, from);
   return device_->report(1);
 }
 template <class T>
-Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> betas,
-                         std::size_t from, std::size_t to) {
+void Engine<T>::start_nudged(const SolverFields& solver, std::span<const double> betas,
+                             std::size_t from, std::size_t to) {
   require(!betas.empty() && betas.size() <= most_nodes && to + betas.size() <= slots, "cuda",
           "A nudging rule has 1 to 8 nodes.", betas.size());
   Phase<T> phase{};
@@ -129,11 +141,17 @@ Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> bet
   phase.state = device_->slot(to);
   phase.first_block = device_->output_block();
   device_->relax_phase(phase, solver);
+}
+template <class T>
+Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> betas,
+                         std::size_t from, std::size_t to) {
+  start_nudged(solver, betas, from, to);
   return device_->report(betas.size());
 }
 
 template <class T>
-Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_t lambda) {
+void Engine<T>::start_side_network(double tolerance, int limit, std::size_t at,
+                                   std::size_t lambda) {
   const Device& d = *device_;
   require(d.network.tied, "cuda", "Conjugate gradients need a symmetric Hessian: tied weights.",
           "separate feedback weights");
@@ -162,7 +180,11 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
                                   : &solve_side_network<T, 8>;
   d.run("the side network", kernel, d.tiles(d.batch, tile, ranks, bytes(tile, ranks)), d.view,
         side);
-  return d.report(1);
+}
+template <class T>
+Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_t lambda) {
+  start_side_network(tolerance, limit, at, lambda);
+  return device_->report(1);
 }
 
 template <class T>
@@ -231,9 +253,14 @@ void Engine<T>::read_input_gradient(T* out) {
 template <class T>
 void Engine<T>::update(const UpdateFields& step) {
   Device& d = *device_;
+  within_memory<T>(d.network, d.most, [&] { d.take_averages(step.adam, step.momentum != 0); });
+  descend(step, nullptr);
+}
+template <class T>
+void Engine<T>::descend(const UpdateFields& step, const RunState* run) {
+  const Device& d = *device_;
   require(!step.rates.empty() && step.rates.size() <= most_rates, "cuda",
           "An optimiser has 1 to 64 learning rates.", step.rates.size());
-  within_memory<T>(d.network, d.most, [&] { d.take_averages(step.adam, step.momentum != 0); });
   UpdateView<T> view{};
   view.count = static_cast<std::ptrdiff_t>(d.sizes.parameters);
   view.gradient = d.gradient.data();
@@ -252,7 +279,9 @@ void Engine<T>::update(const UpdateFields& step) {
   view.epsilon = T(step.epsilon);
   view.correction1 = T(step.correction1);
   view.inverse_root = T(1) / std::sqrt(T(step.correction2));
-  d.run("a step of the optimiser", &descend<T>, Device::elementwise(d.sizes.parameters), view);
+  view.run = run;
+  d.run("a step of the optimiser", &cuda::descend<T>, Device::elementwise(d.sizes.parameters),
+        view);
   d.transpose_weights();
 }
 
@@ -264,6 +293,12 @@ template <class T>
 void Engine<T>::wait() const {
   device_->wait();
 }
+
+}  // namespace equiprop::cuda
+
+#include "engine_run.cuh"
+
+namespace equiprop::cuda {
 
 template std::size_t memory_of<float>(const NetworkFields&, std::size_t);
 template std::size_t memory_of<double>(const NetworkFields&, std::size_t);

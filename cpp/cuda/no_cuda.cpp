@@ -1,6 +1,6 @@
 /// Linked in place of engine.cu if the component is built without CUDA: every engine is refused with one sentence.
 
-#include "engine.hpp"
+#include "run.hpp"
 
 namespace equiprop::cuda {
 namespace {
@@ -17,6 +17,10 @@ constexpr const char* sentence =
 
 std::string why_unavailable() {
   return sentence;
+}
+
+std::size_t free_memory() {
+  refuse();
 }
 
 template <class T>
@@ -104,6 +108,23 @@ void Engine<T>::read_input_gradient(T*) {
 }
 template <class T>
 void Engine<T>::update(const UpdateFields&) {
+  refuse();
+}
+template <class T>
+void Engine<T>::write_averages(const T*, const T*) {
+  refuse();
+}
+template <class T>
+void Engine<T>::hold(const DataFields<T>&) {
+  refuse();
+}
+template <class T>
+std::vector<StepRecord> Engine<T>::run(const RunFields&, std::span<const StepFields>,
+                                       std::span<const int>, RunState&, const RunArrays<T>&) {
+  refuse();
+}
+template <class T>
+StepReports Engine<T>::reports() const {
   refuse();
 }
 template <class T>

@@ -9,15 +9,8 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.costs import Cost, LayerCosts
-from equiprop.cuda_core import (
-    DeviceCore,
-    DeviceEnergy,
-    Residence,
-    nudged_fields,
-    refuse_layer_costs,
-    side_fields,
-    solver_fields,
-)
+from equiprop.cuda_core import DeviceCore, DeviceEnergy, Residence
+from equiprop.cuda_fields import nudged_fields, refuse_layer_costs, side_fields, solver_fields
 from equiprop.cuda_package import DeviceError as DeviceError
 from equiprop.cuda_package import OutOfDeviceMemory as OutOfDeviceMemory
 from equiprop.cuda_package import device_state as device_state

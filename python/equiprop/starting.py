@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Starter(Explainer):
     """The part of a `Trainer` that sets start values and rates, and compares the parameters with them."""
 
     seed: int
+    schedule: Callable[[float], float] | None
     _largest_at_start: float
     _started: bool
 
@@ -54,9 +56,11 @@ class Starter(Explainer):
         self._largest_at_start = largest_size(self.model.parameters)
         self._started = True
 
-    def _decay(self) -> float:
-        """Return the factor of the learning rate in a training without a schedule."""
-        return 1 / math.sqrt(1 + self.steps / _DECAY_STEPS) if self._automatic else 1.0
+    def rate_factor(self, progress: float, ahead: int = 0) -> float:
+        """Return the factor of the learning rate in the step that follows `ahead` others."""
+        if self.schedule is not None:
+            return self.schedule(progress)
+        return 1 / math.sqrt(1 + (self.steps + ahead) / _DECAY_STEPS) if self._automatic else 1.0
 
     def check_parameters(self) -> None:
         """Raise ConvergenceError if a parameter is not finite, or a million times as large as before."""

@@ -224,7 +224,7 @@ class Trainer(Starter):
             self._start(self.model.as_input(x, "Trainer.step"))
         if self._health.kept is None:
             self._health.begin(self.model, self.cost, y)
-        factor = self._decay() if self.schedule is None else self.schedule(progress)
+        factor = self.rate_factor(progress)
         settings = Settings(
             self.model,
             self.second_phase,
@@ -245,13 +245,17 @@ class Trainer(Starter):
                 raise overflow_error(self.growth_advice()) from None
             raise
         self._guard.apply()
-        mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
-        if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
-            raise runaway_error(mean_cost, self._health.start, self.growth_advice())
+        self.judge(metrics, y, sample_weight)
         self.steps += 1
         self._average.after_step(self.model.parameters)
         self._health.after_step(self.model, self.steps)
         return metrics
+
+    def judge(self, metrics: Metrics, y: Any, sample_weight: Any) -> None:
+        """Raise ConvergenceError if the objective of a step has run away."""
+        mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
+        if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
+            raise runaway_error(mean_cost, self._health.start, self.growth_advice())
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
         outcome = replace(outcome, advice=self.growth_advice() or outcome.advice)

@@ -68,6 +68,7 @@ struct Settings {
   std::size_t largest_shared = 227 * 1024;
   std::size_t free_memory = std::size_t{1} << 37;  ///< bytes, as cudaMemGetInfo says
   long switches = 0;
+  long waits = 0;  ///< times that the host has waited for a stream
 };
 inline Settings settings;
 
@@ -423,6 +424,7 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaS
   return emulated::sticky;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  ++emulated::settings.waits;
   return emulated::sticky;
 }
 enum { cudaStreamNonBlocking = 1 };

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "equiprop/cuda/errors.hpp"
+#include "equiprop/cuda/run.hpp"
 #include "equiprop/model/any_model.hpp"
 #include "equiprop/model/hopfield.hpp"
 #include "equiprop/second_phase/batch.hpp"
@@ -12,6 +13,9 @@ namespace equiprop::cuda {
 
 /// Returns why no kernel can run here, in one sentence, or an empty text if it can.
 EQUIPROP_EXPORT std::string why_unavailable();
+
+/// Returns the free memory of the device, in bytes. Throws DeviceError.
+EQUIPROP_EXPORT std::size_t free_memory();
 
 /// Division of launches among blocks; results do not depend on it. 0 chooses.
 struct Division {
@@ -62,8 +66,22 @@ class EQUIPROP_EXPORT DeviceBatch {
   void descend(const BlockRates<T>& rates, const AdamStep<T>& step);
   ///@}
 
-  Index samples() const { return static_cast<Index>(cost_->batch()); }  ///< number of samples
-  bool conservative() const;                                            ///< see EnergyInterface
+  /// Copies the averages of the optimiser (parameters,) to the device: the velocity, or mean and mean square; empty for
+  /// one that there is not.
+  void write_averages(const ConstParametersRef<T>& first, const ConstParametersRef<T>& second);
+  /// Copies samples to the device, in place of earlier ones; none frees the memory. Throws OutOfDeviceMemory.
+  void hold(const HeldSamples<T>& samples);
+  /// Takes training steps on samples that are held, by their numbers `samples`. The host waits once, at the end. A step that
+  /// is not taken changes nothing, nor do those after it; see Stop. `mean` (parameters,) is the average of the parameters
+  /// before the run, or empty. The batch is that of the last step afterwards.
+  RunResult<T> run(const RunSettings<T>& settings, std::span<const RunStep<T>> steps,
+                   std::span<const int> samples, RunState& state,
+                   const ConstParametersRef<T>& mean);
+  /// Returns the reports of the last step of a run.
+  RunReports reports() const;
+
+  Index samples() const { return samples_; }  ///< number of samples
+  bool conservative() const;                  ///< see EnergyInterface
 
   /// See Batch. `refine` estimates the error of the gradient from the states, and relaxes no phase further.
   ///@{
@@ -89,6 +107,7 @@ class EQUIPROP_EXPORT DeviceBatch {
 
   std::unique_ptr<Engine<T>> engine_;
   Topology topology_;
+  Index samples_ = 0, held_ = 0;  // of the batch, and of the data that are held
   std::optional<AnyCost<T>> cost_;
   PerSample<T> weights_;
   std::vector<Report> phases_;  // of the last relaxation into each slot
