@@ -28,6 +28,7 @@ PYTHON_FLOORS = [
         "augmentation",
         "activations",
         "cuda_package",
+        "cuda_arrays",
         "config",
         "idx",
         "finding",

@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "cuda_run.hpp"
+#include "dlpack.hpp"
 #include "equiprop/cuda/device_batch.hpp"
 #include "equiprop/model/checkpoint.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
@@ -114,6 +115,18 @@ class Batch {
     const auto targets = as_state<T>(y, outputs_, "cuda");
     const py::gil_scoped_release release;
     batch_.clamp(inputs, targets, logit_scale);
+  }
+  void clamp_there(std::uintptr_t x, const Array<T>& y, double logit_scale) {
+    const auto targets = as_state<T>(y, outputs_, "cuda");
+    const py::gil_scoped_release release;
+    batch_.clamp_there(reinterpret_cast<const T*>(x), targets.cols(), targets, logit_scale);
+  }
+  void follow(std::uintptr_t stream) { batch_.follow(reinterpret_cast<void*>(stream)); }
+  std::uintptr_t stream() const { return reinterpret_cast<std::uintptr_t>(batch_.stream()); }
+  void wait() const { batch_.wait(); }
+  bool finite(std::uintptr_t numbers, Index count) {
+    const py::gil_scoped_release release;
+    return batch_.all_finite(reinterpret_cast<const T*>(numbers), count);
   }
   void set_sample_weights(const std::optional<Vector<T>>& given) {
     PerSample<T> weights;
@@ -318,6 +331,11 @@ void bind_batch(py::module_&& m) {
       .def("upload", &B::upload, py::arg("parameters"))
       .def("download", &B::download)
       .def("clamp", &B::clamp, py::arg("x"), py::arg("y"), py::arg("logit_scale") = 0.0)
+      .def("clamp_there", &B::clamp_there, py::arg("x"), py::arg("y"), py::arg("logit_scale") = 0.0)
+      .def("follow", &B::follow, py::arg("stream"))
+      .def_property_readonly("stream", &B::stream)
+      .def("wait", &B::wait, py::call_guard<py::gil_scoped_release>())
+      .def("all_finite", &B::finite, py::arg("numbers"), py::arg("count"))
       .def("set_sample_weights", &B::set_sample_weights, py::arg("weights").none(true))
       .def("relax_free", &B::relax_free, py::arg("solver"), py::arg("start") = py::none())
       .def("equilibrium_propagation", &B::equilibrium_propagation, py::arg("nodes"),
@@ -346,6 +364,7 @@ PYBIND11_MODULE(_cuda, m) {
   m.attr("version") = EQUIPROP_VERSION;
   m.def("why_unavailable", &cuda::why_unavailable);
   m.def("free_memory", &cuda::free_memory);
+  dlpack::bind(m);
   py::register_local_exception_translator(&translate);
   bind_batch<float>(m.def_submodule("f32", "Single precision"));
   bind_batch<double>(m.def_submodule("f64", "Double precision"));

@@ -97,20 +97,42 @@ void DeviceBatch<T>::download(ParametersRef<T> theta) const {
 template <std::floating_point T>
 void DeviceBatch<T>::clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y,
                            double logit_scale) {
-  require(x.rows() == topology_.num_inputs() && y.rows() == topology_.num_outputs() &&
-              x.cols() == y.cols(),
-          "cuda", "Inputs are (inputs, batch) and targets (outputs, batch).", x.rows(), " x ",
-          x.cols(), " and ", y.rows(), " x ", y.cols());
-  const State<T> inputs = x, targets = y;  // without gaps between the samples
+  require(x.rows() == topology_.num_inputs(), "cuda", "Inputs are (inputs, batch).", x.rows(),
+          " x ", x.cols());
+  const State<T> inputs = x;  // without gaps between the samples
+  clamp_there(inputs.data(), inputs.cols(), y, logit_scale);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::clamp_there(const T* x, Index samples, const ConstStateRef<T>& y,
+                                 double logit_scale) {
+  require(y.rows() == topology_.num_outputs() && y.cols() == samples, "cuda",
+          "Targets are (outputs, batch).", y.rows(), " x ", y.cols(), " for ", samples, " samples");
+  const State<T> targets = y;
   if (logit_scale == 0)
     cost_.emplace(SquaredError<T>(targets));
   else
     cost_.emplace(CrossEntropy<T>(targets, logit_scale));
-  samples_ = inputs.cols();
-  engine_->clamp(inputs.data(), static_cast<std::size_t>(inputs.cols()));
+  samples_ = samples;
+  engine_->clamp(x, static_cast<std::size_t>(samples));
   engine_->set_targets({logit_scale}, targets.data());
   engine_->wait();  // the copies above end with this function
   weights_.resize(0);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::follow(void* stream) {
+  engine_->follow(stream);
+}
+template <std::floating_point T>
+void* DeviceBatch<T>::stream() const {
+  return engine_->stream();
+}
+template <std::floating_point T>
+void DeviceBatch<T>::wait() const {
+  engine_->wait();
+}
+template <std::floating_point T>
+bool DeviceBatch<T>::all_finite(const T* numbers, Index count) {
+  return engine_->all_finite(numbers, static_cast<std::size_t>(count));
 }
 template <std::floating_point T>
 void DeviceBatch<T>::set_sample_weights(const PerSample<T>& weights) {

@@ -218,17 +218,6 @@ void Engine<T>::mixed(std::size_t at, std::size_t v, double weight) {
 }
 
 template <class T>
-bool Engine<T>::gradient_is_finite() {
-  const Shape shape{dim3(flag_blocks), elementwise_threads, dim3(1),
-                    sizeof(int) * elementwise_threads};
-  device_->run("a test of the gradient", &find_not_finite<T>, shape,
-               static_cast<std::ptrdiff_t>(device_->sizes.parameters), device_->gradient.data(),
-               device_->flags.data());
-  int flags[flag_blocks];
-  device_->fetch(flags, device_->flags.data(), flag_blocks);
-  return std::all_of(flags, flags + flag_blocks, [](int flag) { return flag == 0; });
-}
-template <class T>
 void Engine<T>::read_gradient(T* gradient) const {
   device_->fetch(gradient, device_->gradient.data(), device_->sizes.parameters);
 }
@@ -296,6 +285,7 @@ void Engine<T>::wait() const {
 
 }  // namespace equiprop::cuda
 
+#include "engine_arrays.cuh"
 #include "engine_run.cuh"
 
 namespace equiprop::cuda {

@@ -188,6 +188,10 @@ class Engine {
   /// Returns the reports of the samples of the last step of a run.
   StepReports reports() const;
 
+  /// Lets all further work wait for the present work of another stream (cudaStream_t).
+  void follow(void* stream);
+  /// Returns true if all numbers of an array on the device are finite.
+  bool all_finite(const T* numbers, std::size_t count);
   /// The stream (cudaStream_t) of all work.
   void* stream() const;
   /// Waits for all work.

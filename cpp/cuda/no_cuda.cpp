@@ -1,5 +1,6 @@
 /// Linked in place of engine.cu if the component is built without CUDA: every engine is refused with one sentence.
 
+#include "equiprop/cuda/device_memory.hpp"
 #include "run.hpp"
 
 namespace equiprop::cuda {
@@ -128,11 +129,33 @@ StepReports Engine<T>::reports() const {
   refuse();
 }
 template <class T>
+void Engine<T>::follow(void*) {
+  refuse();
+}
+template <class T>
+bool Engine<T>::all_finite(const T*, std::size_t) {
+  refuse();
+}
+template <class T>
 void* Engine<T>::stream() const {
   refuse();
 }
 template <class T>
 void Engine<T>::wait() const {
+  refuse();
+}
+
+DeviceMemory::DeviceMemory(std::size_t) {
+  refuse();
+}
+DeviceMemory::~DeviceMemory() = default;
+void copy(void*, const void*, std::size_t) {
+  refuse();
+}
+int present_device() {
+  refuse();
+}
+int device_of(const void*) {
   refuse();
 }
 

@@ -19,6 +19,7 @@ from equiprop.cuda_fields import (
     FREE_SLOT,
     NUDGED_SLOT,
     DeviceCost,
+    clamp,
     refuse_layer_costs,
     refuse_symmetrize,
     relax_free,
@@ -137,7 +138,7 @@ class DeviceEnergy:
         """Return the residual of a state (batch, units), by a phase of no steps."""
         with self.network.residence.lock:
             batch = self.network.residence.batch(len(s))
-            batch.clamp(self.x, _no_targets(self.network, len(s)))
+            clamp(batch, self.x, _no_targets(self.network, len(s)))
             batch.write(NUDGED_SLOT, s)
             report = batch.relax_free(("BlockUpdate", 0.0, None, 0), NUDGED_SLOT)
             residual: Array = report[2]
@@ -201,7 +202,7 @@ class DeviceCore:
         at_rest = bool((start == network.initial_state(1)).all())
         with network.residence.lock:
             batch = network.residence.batch(count)
-            batch.clamp(energy.x, _no_targets(network, count))
+            clamp(batch, energy.x, _no_targets(network, count))
             whole = None if at_rest else np.broadcast_to(start, (count, start.shape[1]))
             report = relax_free(batch, fields, whole)
             return batch.read(FREE_SLOT), report, None, None
@@ -252,7 +253,7 @@ def _no_targets(network: Resident, samples: int) -> Array:
 def _at_state(energy: DeviceEnergy, cost: DeviceCost, state: Array) -> Any:
     """Return the batch of the device with input, targets and weights, at a free state."""
     batch = energy.network.residence.batch(len(state))
-    batch.clamp(energy.x, cost.targets, cost.logit_scale)
+    clamp(batch, energy.x, cost.targets, cost.logit_scale)
     batch.set_sample_weights(cost.host.sample_weight)
     batch.write(FREE_SLOT, state)
     return batch

@@ -8,6 +8,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array
+from equiprop.cuda_arrays import DeviceArray
 
 #: Slots of the states of a batch; see Slot in equiprop/second_phase/batch.hpp.
 FREE_SLOT, NUDGED_SLOT = 0, 2
@@ -81,3 +82,11 @@ def relax_free(batch: Any, solver: SolverFields, start: Array | None) -> Any:
         return batch.relax_free(solver)
     batch.write(NUDGED_SLOT, np.ascontiguousarray(start))
     return batch.relax_free(solver, NUDGED_SLOT)
+
+
+def clamp(batch: Any, x: Any, y: Array, logit_scale: float = 0.0) -> None:
+    """Start a mini-batch with inputs x in the memory of the host or of the device, and targets y."""
+    if isinstance(x, DeviceArray):
+        batch.clamp_there(x.address, y, logit_scale)
+    else:
+        batch.clamp(x, y, logit_scale)

@@ -13,6 +13,7 @@ from equiprop.cuda_fields import (
     FREE_SLOT,
     NUDGED_SLOT,
     DeviceCost,
+    clamp,
     nudged_fields,
     relax_free,
     side_fields,
@@ -99,7 +100,7 @@ class DeviceStep:
             sample_weight = cost.host.sample_weight
         with model.residence.lock:
             batch = model.residence.batch(len(x))
-            batch.clamp(x, targets, cost.logit_scale)
+            clamp(batch, x, targets, cost.logit_scale)
             batch.set_sample_weights(sample_weight)
             if sink is None:
                 return self._gradient(batch, y, solver, second_phase, largest_norm, sample_weight, start)

@@ -14,6 +14,7 @@ from equiprop.averaging import Average
 from equiprop.batches import ShuffledBatches, checked_parts, parts
 from equiprop.checkpointing import Checkpoint
 from equiprop.checks import require
+from equiprop.cuda import on_host
 from equiprop.cuda_epochs import DeviceEpoch, release, takes_runs
 from equiprop.dataset import Dataset
 from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
@@ -166,9 +167,10 @@ def _take_steps(
     x: Any = None
     y: Any = None
     for (x, y, weights), rows in zip(batches, numbers, strict=False):
+        y, weights = on_host(trainer.model, "Trainer.fit", y=y, sample_weight=weights)
         with trainer._kept.visit(rows):
             metrics = trainer.step(x, y, weights, progress=position.progress(count))
-        samples = num_samples(x)
+        samples = num_samples(y)
         total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
         position.add(metrics, samples, total, time.perf_counter() - start)
         for callback in trainer.step_callbacks:

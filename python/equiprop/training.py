@@ -20,7 +20,7 @@ from equiprop.clipping import Clipping
 from equiprop.cost_defaults import training_cost, training_phase
 from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
-from equiprop.cuda import check_supported
+from equiprop.cuda import check_supported, on_host
 from equiprop.dataset import Dataset
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
@@ -28,7 +28,7 @@ from equiprop.history import Epoch, Metrics
 from equiprop.kept_states import KeptStates, check_free_start
 from equiprop.model_interface import Model
 from equiprop.optimizers import Adam, Optimizer
-from equiprop.overflow import largest_size, overflow_error, runaway_error
+from equiprop.overflow import largest_size, overflow_error
 from equiprop.position import Position
 from equiprop.results import ConvergenceError, Outcome
 from equiprop.scaling import Scaling
@@ -38,7 +38,6 @@ from equiprop.starting import Starter
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
 from equiprop.trainable import check_callbacks, check_parts, check_targets, check_trainable
 from equiprop.training_data import fit_data
-from equiprop.weights import mean_weight
 
 #: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
 _SETTINGS = attrgetter(
@@ -220,6 +219,7 @@ class Trainer(Starter):
             parameter infinite or NaN, or if the objective is not finite or more than ten times its start.
         """
         self._check_changes()
+        y, sample_weight = on_host(self.model, "Trainer.step", y=y, sample_weight=sample_weight)
         if not self._started:
             self._start(self.model.as_input(x, "Trainer.step"))
         if self._health.kept is None:
@@ -250,12 +250,6 @@ class Trainer(Starter):
         self._average.after_step(self.model.parameters)
         self._health.after_step(self.model, self.steps)
         return metrics
-
-    def judge(self, metrics: Metrics, y: Any, sample_weight: Any) -> None:
-        """Raise ConvergenceError if the objective of a step has run away."""
-        mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
-        if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
-            raise runaway_error(mean_cost, self._health.start, self.growth_advice())
 
     def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
         outcome = replace(outcome, advice=self.growth_advice() or outcome.advice)
@@ -344,6 +338,8 @@ class Trainer(Starter):
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
+        data, y, weights = on_host(self.model, "Trainer.fit", x=data, y=y, sample_weight=given[1])
+        given = (given[0], weights, given[2])
         parts = fit_data(data, y, validation, given, epochs, self.model, self.classes, self.seed)
         if patience is not None:
             patience = whole(patience, "Trainer.fit", "patience", 1)

@@ -8,6 +8,10 @@ extern "C" {
 __attribute__((visibility("default"))) long emulated_waits() {
   return emulated::settings.waits;
 }
+/// Returns the stream on whose event another stream waited last.
+__attribute__((visibility("default"))) void* emulated_awaited() {
+  return emulated::settings.awaited;
+}
 /// Fails the launch that follows `number` others, and all later calls; a negative number mends the device.
 __attribute__((visibility("default"))) void emulated_fail_launch(long number) {
   emulated::settings.fail_launch = number;

@@ -52,6 +52,15 @@ class EQUIPROP_EXPORT DeviceBatch {
   /// Starts a mini-batch of inputs x (inputs, batch) with targets y (outputs, batch), in the order of the units. A logit
   /// scale of 0 is the squared error, another one the cross-entropy.
   void clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y, double logit_scale = 0);
+  /// Starts a mini-batch whose inputs x (inputs, samples) are in the memory of the device; see above. They are copied
+  /// there, after the work that `follow` names; the function returns when they are.
+  void clamp_there(const T* x, Index samples, const ConstStateRef<T>& y, double logit_scale = 0);
+  /// Lets all further work wait for the present work of another stream (cudaStream_t).
+  void follow(void* stream);
+  void* stream() const;  ///< the stream of all work
+  void wait() const;     ///< waits for all work
+  /// Returns true if all numbers of an array on the device are finite.
+  bool all_finite(const T* numbers, Index count);
   /// Sets the weights of the samples, (batch,); see AnyCost::weighted. Empty weights are 1.
   void set_sample_weights(const PerSample<T>& weights);
   /// Relaxes E into a slot, from rest or from the state in slot `from`. The report is valid until the next call.
