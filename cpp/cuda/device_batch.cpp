@@ -275,6 +275,8 @@ void DeviceBatch<T>::mixed_input(Slot at, Slot v, T weight, StateRef<T> out) {
 
 template <std::floating_point T>
 T DeviceBatch<T>::objective(Slot slot) const {
+  require(cost_.has_value(), "cuda", "The objective is that of a batch that was clamped.",
+          "samples that are held");
   State<T> outputs(topology_.num_outputs(), samples());
   engine_->read_outputs(slot, outputs.data());
   PerSample<T> values(samples());

@@ -114,10 +114,11 @@ RunResult<T> DeviceBatch<T>::run(const RunSettings<T>& settings, std::span<const
     require(sample >= 0 && sample < held_, "cuda",
             "Samples are numbers in 0 .. " + std::to_string(held_ - 1) + ".", sample);
   std::vector<StepFields> fields;
+  Index batch = samples_;
   for (const RunStep<T>& step : steps) {
-    check(step, settings, static_cast<Index>(samples.size()), samples_);
+    check(step, settings, static_cast<Index>(samples.size()), batch);
     fields.push_back(fields_of(settings, step));
-    if (step.first) samples_ = step.samples;
+    batch = step.samples;
   }
   const Index size = topology_.parameters().size();
   RunResult<T> result;
@@ -126,6 +127,8 @@ RunResult<T> DeviceBatch<T>::run(const RunSettings<T>& settings, std::span<const
                         memory_for(result.first, size, settings.adam || settings.momentum != T(0)),
                         memory_for(result.second, size, settings.adam), before,
                         memory_for(result.mean, size, before != nullptr)};
+  samples_ = batch;
+  if (steps.back().first) cost_.reset();  // its targets are on the device alone
   result.records = engine_->run(fields_of(settings), fields, samples, state, to);
   return result;
 }

@@ -200,7 +200,13 @@ def _found(value: Any, batch: Any, where: str, name: str) -> _Found:
     if isinstance(value, DeviceArray):
         found = _Found(value.address, value.shape, None, value.dtype.name, value)
     elif hasattr(value, "__dlpack__"):
-        found = _from_dlpack(value, batch)
+        try:
+            found = _from_dlpack(value, batch)
+        except BufferError as error:
+            raise TypeError(
+                f"[{where}] `{name}` is an array that its library gives by DLPack. "
+                f"Received {type(value).__name__}: {str(error).rstrip('.')}."
+            ) from error
     else:
         found = _from_interface(value, batch, where, name)
     _check_contiguous(found, where, name)

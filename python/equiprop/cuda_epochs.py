@@ -77,6 +77,8 @@ class DeviceEpoch:
         self.batches: ShuffledBatches = batches
         self.count: int = count
         self._options = CoreOptions()
+        self._made_of: Any = None
+        self._fields: PhaseFields
 
     def take(self, rows: Sequence[Array], position: Position, checkpoint: Checkpoint | None) -> int:
         """Take the first of the steps on samples `rows`, and return their number.
@@ -170,7 +172,10 @@ class DeviceEpoch:
         trainer = self.trainer
         options = self._options.of(trainer.second_phase, trainer.model, trainer.solver, step)
         assert options is not None
-        return PhaseFields.of(solver_fields(trainer.solver.core), options)
+        if options is not self._made_of:  # one of the two rules of a random sign, or always the same
+            self._made_of = options
+            self._fields = PhaseFields.of(solver_fields(trainer.solver.core), options)
+        return self._fields
 
     def _steps(self, run: Run, rows: Sequence[Array], position: Position) -> list[Step]:
         """Return what is different in each step."""
@@ -198,7 +203,9 @@ class DeviceEpoch:
         trainer, weights = self.trainer, self.batches.data.sample_weight
         seconds = time.perf_counter() - start
         for record, row, y in zip(records, rows, targets, strict=False):
-            metrics = Metrics(*record.metrics, self._advice(record))
+            metrics = Metrics(*record.metrics)
+            if metrics.unconverged:
+                metrics = metrics._replace(advice=self._advice(record))
             weight = None if weights is None else weights[row]
             trainer.judge(metrics, y, weight)
             trainer.steps += 1
@@ -212,8 +219,6 @@ class DeviceEpoch:
     def _advice(self, record: Record) -> tuple[str, ...]:
         """Return the advice for the samples of a step that failed."""
         trainer = self.trainer
-        if not record.metrics[5]:
-            return ()
         free, second = phase_cures(trainer.model, trainer.solver, trainer.second_phase)
         statuses, errors = record.statuses, np.array([record.largest_error])
         advice = advise(statuses[0], free), advise(statuses[1], lambda failure: second(failure, errors))

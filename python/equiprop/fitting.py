@@ -97,10 +97,10 @@ def run_epochs(
         text = f"{error} The model has its parameters after step {step} again."
         raise ConvergenceError(text, error.outcome) from None
     finally:
-        release(trainer.model)
         trainer.unfinished = None
         if checkpoint is not None:
             checkpoint.end()
+        release(trainer.model)
     if position.best.restore(trainer.model):
         trainer._average.restart(trainer.model.parameters)
     if records:

@@ -9,7 +9,17 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
-from emulated_cuda import SWEEPS, X, Y, close, emulate_few_threads, emulation, needs_emulated_device, network
+from emulated_cuda import (
+    SMOOTH,
+    SWEEPS,
+    X,
+    Y,
+    close,
+    emulate_few_threads,
+    emulation,
+    needs_emulated_device,
+    network,
+)
 from equiprop.cuda import DeviceArray, OutOfDeviceMemory, device_array
 
 pytestmark = needs_emulated_device
@@ -164,6 +174,14 @@ def test_images_on_the_device_are_flat_or_have_the_shape_of_the_input() -> None:
         eq.free_phase(net, Packed(np.zeros((3, 3, 2))))
 
 
+def test_a_free_phase_of_an_array_on_the_device_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for x in (X, Packed(X)):
+        eq.free_phase(network(**SMOOTH).to("cuda"), x).explain()
+        texts.append(capsys.readouterr().out)
+    assert texts[1] == texts[0]
+
+
 def test_a_stream_is_respected(device: Any) -> None:
     net = network().to("cuda")
     ours = net.residence.batch(1).stream
@@ -244,6 +262,18 @@ def test_addresses_and_masks_are_checked() -> None:
         eq.free_phase(net, Interface(X, mask=X))
     with pytest.raises(TypeError, match=r"`y` holds real numbers\. Received dtype complex128"):
         eq.Trainer(net).step(X, Interface(Y.astype(complex)))
+
+
+class Kept(Packed):
+    """An array that its library does not give away, such as a tensor that records its history."""
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+
+def test_the_reason_for_which_an_array_is_not_given_is_said() -> None:
+    with pytest.raises(TypeError, match=r"by DLPack\. Received Kept: Can't export .* tensor\.detach\(\)\."):
+        eq.free_phase(network().to("cuda"), Kept(X))
 
 
 def test_a_network_on_the_cpu_refuses_arrays_of_the_device() -> None:

@@ -82,7 +82,8 @@ class EQUIPROP_EXPORT DeviceBatch {
   void hold(const HeldSamples<T>& samples);
   /// Takes training steps on samples that are held, by their numbers `samples`. The host waits once, at the end. A step that
   /// is not taken changes nothing, nor do those after it; see Stop. `mean` (parameters,) is the average of the parameters
-  /// before the run, or empty. The batch is that of the last step afterwards.
+  /// before the run, or empty. The batch is that of the last step afterwards, without the
+  /// targets that `objective` needs.
   RunResult<T> run(const RunSettings<T>& settings, std::span<const RunStep<T>> steps,
                    std::span<const int> samples, RunState& state,
                    const ConstParametersRef<T>& mean);
