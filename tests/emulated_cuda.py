@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import sysconfig
@@ -40,6 +41,13 @@ def emulate_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the emulated device, and let launches have few threads, which are slow to emulate."""
     use_emulated_device()
     monkeypatch.setattr(cuda_core, "DIVISION", (1, 8, 64))
+
+
+def emulation() -> ctypes.CDLL:
+    """Return the functions that count waits of the host, and let calls of the device fail."""
+    from equiprop import cuda_package
+
+    return ctypes.CDLL(cuda_package.kernels().__file__)
 
 
 def network(dtype: str = "float64", **options: Any) -> eq.HopfieldNetwork:

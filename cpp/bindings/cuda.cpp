@@ -6,6 +6,8 @@
 #include <array>
 
 #include "arrays.hpp"
+#include "cuda_run.hpp"
+#include "dlpack.hpp"
 #include "equiprop/cuda/device_batch.hpp"
 #include "equiprop/model/checkpoint.hpp"
 #include "equiprop/second_phase/recurrent_backpropagation.hpp"
@@ -115,6 +117,18 @@ class Batch {
     const py::gil_scoped_release release;
     batch_.clamp(inputs, targets, logit_scale);
   }
+  void clamp_there(std::uintptr_t x, const Array<T>& y, double logit_scale) {
+    const auto targets = as_state<T>(y, outputs_, "cuda");
+    const py::gil_scoped_release release;
+    batch_.clamp_there(reinterpret_cast<const T*>(x), targets.cols(), targets, logit_scale);
+  }
+  void follow(std::uintptr_t stream) { batch_.follow(reinterpret_cast<void*>(stream)); }
+  std::uintptr_t stream() const { return reinterpret_cast<std::uintptr_t>(batch_.stream()); }
+  void wait() const { batch_.wait(); }
+  bool finite(std::uintptr_t numbers, Index count) {
+    const py::gil_scoped_release release;
+    return batch_.all_finite(reinterpret_cast<const T*>(numbers), count);
+  }
   void set_sample_weights(const std::optional<Vector<T>>& given) {
     PerSample<T> weights;
     if (given) weights = Eigen::Map<const PerSample<T>>(given->data(), given->size());
@@ -162,6 +176,74 @@ class Batch {
                            numbers[3], numbers[4], numbers[5]};
     const py::gil_scoped_release release;
     batch_.descend(rates, step);
+  }
+  /// Averages of an optimiser are rows: none, the velocity, or mean and mean square.
+  void write_averages(const Array<T>& rows) {
+    require(rows.ndim() == 2 && rows.shape(0) <= 2 && rows.shape(1) == parameters_, "cuda",
+            "Averages are up to two rows with one number for each parameter.", rows.size(),
+            " numbers");
+    const auto row = [&](Index k) {
+      const bool exists = rows.shape(0) > k;
+      return Eigen::Map<const Parameters<T>>(exists ? rows.data(k, 0) : nullptr,
+                                             exists ? parameters_ : 0);
+    };
+    const py::gil_scoped_release release;
+    batch_.write_averages(row(0), row(1));
+  }
+  /// Holds inputs (samples, inputs), labels (samples,) or targets (samples, outputs), and weights (samples,) or none.
+  void hold(const Array<T>& x, const std::optional<Vector<int>>& labels,
+            const std::optional<Array<T>>& y, const std::optional<Vector<T>>& weights) {
+    cuda::HeldSamples<T> held{as_state<T>(x, inputs_, "cuda").cols(), x.data()};
+    require(labels.has_value() != y.has_value(), "cuda", "Samples have labels or targets.",
+            labels ? "both" : "neither");
+    if (y) held.y = as_state<T>(*y, outputs_, "cuda").data();
+    if (labels) held.labels = labels->data();
+    if (weights) held.weights = weights->data();
+    const Index lengths[] = {y ? y->shape(0) : labels->size(),
+                             weights ? weights->size() : held.count};
+    for (const Index length : lengths)
+      require(length == held.count, "cuda", "Each sample has one target and one weight.", length,
+              " for ", held.count, " samples");
+    const py::gil_scoped_release release;
+    batch_.hold(held);
+  }
+  void release() { batch_.hold({}); }
+  /// Returns rows of metrics, the state of the run after it, the reason for which it stopped, and arrays; see RunResult.
+  py::tuple run(const SolverFields& free, const SolverFields& nudged,
+                const std::optional<std::pair<std::optional<double>, Index>>& side,
+                double logit_scale, bool classes, const std::vector<T>& optimizer,
+                const LimitFields& limits, const std::vector<StepTuple<T>>& steps,
+                const Vector<int>& samples, const StateFields& state, const Vector<T>& mean) {
+    auto settings = settings_of<T>(optimizer, limits);
+    settings.free = solver_of(free);
+    settings.nudged = solver_of(nudged);
+    settings.logit_scale = logit_scale;
+    settings.classes = classes;
+    if (side) {
+      settings.side_network.emplace();
+      settings.side_network->tolerance = side->first;
+      settings.side_network->max_iterations = side->second;
+    }
+    const auto fields = steps_of<T>(steps, rule_of<T>, rates_of<T>);
+    cuda::RunState numbers;
+    std::tie(numbers.steps, numbers.mean_norm, numbers.clipped, numbers.start, numbers.recent) =
+        state;
+    const Eigen::Map<const Parameters<T>> before(mean.data(), mean.size());
+    const std::span<const int> rows(samples.data(), static_cast<std::size_t>(samples.size()));
+    cuda::RunResult<T> result;
+    {
+      const py::gil_scoped_release release;
+      result = batch_.run(settings, fields, rows, numbers, before);
+    }
+    const StateFields after{numbers.steps, numbers.mean_norm, numbers.clipped, numbers.start,
+                            numbers.recent};
+    return py::make_tuple(rows_of(result.records), after, numbers.stopped,
+                          hand_over(std::move(result.theta)), hand_over(std::move(result.first)),
+                          hand_over(std::move(result.second)), hand_over(std::move(result.mean)));
+  }
+  py::tuple reports() const {
+    const cuda::RunReports reports = batch_.reports();
+    return py::make_tuple(as_tuple(reports.free), as_tuple(reports.second));
   }
   void write(Slot slot, const Array<T>& s) {
     check_slot(slot);
@@ -252,6 +334,11 @@ void bind_batch(py::module_&& m) {
       .def("upload", &B::upload, py::arg("parameters"))
       .def("download", &B::download)
       .def("clamp", &B::clamp, py::arg("x"), py::arg("y"), py::arg("logit_scale") = 0.0)
+      .def("clamp_there", &B::clamp_there, py::arg("x"), py::arg("y"), py::arg("logit_scale") = 0.0)
+      .def("follow", &B::follow, py::arg("stream"))
+      .def_property_readonly("stream", &B::stream)
+      .def("wait", &B::wait, py::call_guard<py::gil_scoped_release>())
+      .def("all_finite", &B::finite, py::arg("numbers"), py::arg("count"))
       .def("set_sample_weights", &B::set_sample_weights, py::arg("weights").none(true))
       .def("relax_free", &B::relax_free, py::arg("solver"), py::arg("start") = py::none())
       .def("equilibrium_propagation", &B::equilibrium_propagation, py::arg("nodes"),
@@ -260,6 +347,14 @@ void bind_batch(py::module_&& m) {
            py::arg("max_iterations"), py::arg("inputs") = false)
       .def("descend", &B::descend, py::arg("rates"), py::arg("momentum"), py::arg("decay"))
       .def("descend_adam", &B::descend_adam, py::arg("rates"), py::arg("numbers"))
+      .def("write_averages", &B::write_averages, py::arg("rows"))
+      .def("hold", &B::hold, py::arg("x"), py::arg("labels").none(true), py::arg("y").none(true),
+           py::arg("weights").none(true))
+      .def("release", &B::release)
+      .def("run", &B::run, py::arg("free"), py::arg("nudged"), py::arg("side").none(true),
+           py::arg("logit_scale"), py::arg("classes"), py::arg("optimizer"), py::arg("limits"),
+           py::arg("steps"), py::arg("samples"), py::arg("state"), py::arg("mean"))
+      .def("reports", &B::reports)
       .def("write", &B::write, py::arg("slot"), py::arg("state"))
       .def("read", &B::read, py::arg("slot"))
       .def("objective", &B::objective, py::arg("slot"));
@@ -271,6 +366,8 @@ PYBIND11_MODULE(_cuda, m) {
   m.doc() = "Batches on a CUDA device. Use `equiprop.cuda`; these names may change.";
   m.attr("version") = EQUIPROP_VERSION;
   m.def("why_unavailable", &cuda::why_unavailable);
+  m.def("free_memory", &cuda::free_memory);
+  dlpack::bind(m);
   py::register_local_exception_translator(&translate);
   bind_batch<float>(m.def_submodule("f32", "Single precision"));
   bind_batch<double>(m.def_submodule("f64", "Double precision"));

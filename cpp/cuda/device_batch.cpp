@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine.hpp"
+#include "run_fields.hpp"
 #include "second_phase/accuracy.hpp"
 
 namespace equiprop::cuda {
@@ -57,49 +58,6 @@ NetworkFields fields_of(const Topology& topology) {
   return fields;
 }
 
-template <class T>
-SolverFields fields_of(const Solver& solver) {
-  return std::visit(
-      [](const auto& chosen) {
-        using Chosen = std::decay_t<decltype(chosen)>;
-        chosen.check();
-        require(chosen.anderson == 0, "cuda", "The kernels relax without acceleration: anderson=0.",
-                chosen.anderson);
-        SolverFields fields;
-        if constexpr (std::same_as<Chosen, FixedPointIteration>) {
-          fields.method = Method::fixed_point;
-          fields.number = chosen.damping;
-        } else if constexpr (std::same_as<Chosen, Euler>) {
-          fields.method = Method::euler;
-          fields.number = chosen.step_size;
-        }
-        fields.tolerance = chosen.template tolerance_for<T>();
-        fields.limit = static_cast<int>(chosen.max_iterations);
-        return fields;
-      },
-      solver);
-}
-
-/// Returns the report of samples [begin, begin + count) of an outcome.
-Report report_of(const Outcome& outcome, Index begin, Index count) {
-  Report report(count);
-  for (Index j = 0; j < count; ++j) {
-    const auto at = static_cast<std::size_t>(begin + j);
-    report.status(j) = static_cast<Status>(outcome.status[at]);
-    report.iterations(j) = outcome.iterations[at];
-    report.residual(j) = outcome.residual[at];
-    report.error(j) = outcome.error[at];
-  }
-  return report;
-}
-
-template <class T>
-std::vector<RateFields> fields_of(const BlockRates<T>& rates) {
-  std::vector<RateFields> fields;
-  for (const auto& [begin, rate] : rates) fields.push_back({begin, static_cast<double>(rate)});
-  return fields;
-}
-
 }  // namespace
 
 template <std::floating_point T>
@@ -140,19 +98,42 @@ void DeviceBatch<T>::download(ParametersRef<T> theta) const {
 template <std::floating_point T>
 void DeviceBatch<T>::clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y,
                            double logit_scale) {
-  require(x.rows() == topology_.num_inputs() && y.rows() == topology_.num_outputs() &&
-              x.cols() == y.cols(),
-          "cuda", "Inputs are (inputs, batch) and targets (outputs, batch).", x.rows(), " x ",
-          x.cols(), " and ", y.rows(), " x ", y.cols());
-  const State<T> inputs = x, targets = y;  // without gaps between the samples
+  require(x.rows() == topology_.num_inputs(), "cuda", "Inputs are (inputs, batch).", x.rows(),
+          " x ", x.cols());
+  const State<T> inputs = x;  // without gaps between the samples
+  clamp_there(inputs.data(), inputs.cols(), y, logit_scale);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::clamp_there(const T* x, Index samples, const ConstStateRef<T>& y,
+                                 double logit_scale) {
+  require(y.rows() == topology_.num_outputs() && y.cols() == samples, "cuda",
+          "Targets are (outputs, batch).", y.rows(), " x ", y.cols(), " for ", samples, " samples");
+  const State<T> targets = y;
   if (logit_scale == 0)
     cost_.emplace(SquaredError<T>(targets));
   else
     cost_.emplace(CrossEntropy<T>(targets, logit_scale));
-  engine_->clamp(inputs.data(), static_cast<std::size_t>(inputs.cols()));
+  samples_ = samples;
+  engine_->clamp(x, static_cast<std::size_t>(samples));
   engine_->set_targets({logit_scale}, targets.data());
   engine_->wait();  // the copies above end with this function
   weights_.resize(0);
+}
+template <std::floating_point T>
+void DeviceBatch<T>::follow(void* stream) {
+  engine_->follow(stream);
+}
+template <std::floating_point T>
+void* DeviceBatch<T>::stream() const {
+  return engine_->stream();
+}
+template <std::floating_point T>
+void DeviceBatch<T>::wait() const {
+  engine_->wait();
+}
+template <std::floating_point T>
+bool DeviceBatch<T>::all_finite(const T* numbers, Index count) {
+  return engine_->all_finite(numbers, static_cast<std::size_t>(count));
 }
 template <std::floating_point T>
 void DeviceBatch<T>::set_sample_weights(const PerSample<T>& weights) {
@@ -295,6 +276,8 @@ void DeviceBatch<T>::mixed_input(Slot at, Slot v, T weight, StateRef<T> out) {
 
 template <std::floating_point T>
 T DeviceBatch<T>::objective(Slot slot) const {
+  require(cost_.has_value(), "cuda", "The objective is that of a batch that was clamped.",
+          "samples that are held");
   State<T> outputs(topology_.num_outputs(), samples());
   engine_->read_outputs(slot, outputs.data());
   PerSample<T> values(samples());

@@ -2,6 +2,7 @@
 
 #include "engine.hpp"
 #include "engine_device.cuh"
+#include "run.hpp"
 
 namespace equiprop::cuda {
 
@@ -16,6 +17,12 @@ std::string why_unavailable() {
              "[cuda] This machine shows no CUDA device. Use the CPU, or check "
              "CUDA_VISIBLE_DEVICES. Received ") +
          cudaGetErrorName(error) + ".";
+}
+
+std::size_t free_memory() {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "a query of the memory");
+  return free;
 }
 
 template <class T>
@@ -111,18 +118,23 @@ void Engine<T>::read_outputs(std::size_t slot, T* outputs) const {
 }
 
 template <class T>
-Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
-                              std::optional<std::size_t> from) {
+void Engine<T>::start_free(const SolverFields& solver, std::size_t to,
+                           std::optional<std::size_t> from) {
   Phase<T> phase{};
   phase.nodes = 1;
   phase.start = from ? device_->slot(*from) : nullptr;
   phase.state = device_->slot(to);
   device_->relax_phase(phase, solver);
+}
+template <class T>
+Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
+                              std::optional<std::size_t> from) {
+  start_free(solver, to, from);
   return device_->report(1);
 }
 template <class T>
-Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> betas,
-                         std::size_t from, std::size_t to) {
+void Engine<T>::start_nudged(const SolverFields& solver, std::span<const double> betas,
+                             std::size_t from, std::size_t to) {
   require(!betas.empty() && betas.size() <= most_nodes && to + betas.size() <= slots, "cuda",
           "A nudging rule has 1 to 8 nodes.", betas.size());
   Phase<T> phase{};
@@ -133,11 +145,17 @@ Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> bet
   phase.state = device_->slot(to);
   phase.first_block = device_->output_block();
   device_->relax_phase(phase, solver);
+}
+template <class T>
+Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> betas,
+                         std::size_t from, std::size_t to) {
+  start_nudged(solver, betas, from, to);
   return device_->report(betas.size());
 }
 
 template <class T>
-Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_t lambda) {
+void Engine<T>::start_side_network(double tolerance, int limit, std::size_t at,
+                                   std::size_t lambda) {
   const Device& d = *device_;
   require(d.network.tied, "cuda", "Conjugate gradients need a symmetric Hessian: tied weights.",
           "separate feedback weights");
@@ -166,7 +184,11 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
                                   : &solve_side_network<T, 8>;
   d.run("the side network", kernel, d.tiles(d.batch, tile, ranks, bytes(tile, ranks)), d.view,
         side);
-  return d.report(1);
+}
+template <class T>
+Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_t lambda) {
+  start_side_network(tolerance, limit, at, lambda);
+  return device_->report(1);
 }
 
 template <class T>
@@ -200,17 +222,6 @@ void Engine<T>::mixed(std::size_t at, std::size_t v, double weight) {
 }
 
 template <class T>
-bool Engine<T>::gradient_is_finite() {
-  const Shape shape{dim3(flag_blocks), elementwise_threads, dim3(1),
-                    sizeof(int) * elementwise_threads};
-  device_->run("a test of the gradient", &find_not_finite<T>, shape,
-               static_cast<std::ptrdiff_t>(device_->sizes.parameters), device_->gradient.data(),
-               device_->flags.data());
-  int flags[flag_blocks];
-  device_->fetch(flags, device_->flags.data(), flag_blocks);
-  return std::all_of(flags, flags + flag_blocks, [](int flag) { return flag == 0; });
-}
-template <class T>
 void Engine<T>::read_gradient(T* gradient) const {
   device_->fetch(gradient, device_->gradient.data(), device_->sizes.parameters);
 }
@@ -239,9 +250,14 @@ void Engine<T>::read_input_gradient(T* out) {
 template <class T>
 void Engine<T>::update(const UpdateFields& step) {
   Device& d = *device_;
+  within_memory<T>(d.network, d.most, [&] { d.take_averages(step.adam, step.momentum != 0); });
+  descend(step, nullptr);
+}
+template <class T>
+void Engine<T>::descend(const UpdateFields& step, const RunState* run) {
+  const Device& d = *device_;
   require(!step.rates.empty() && step.rates.size() <= most_rates, "cuda",
           "An optimiser has 1 to 64 learning rates.", step.rates.size());
-  within_memory<T>(d.network, d.most, [&] { d.take_averages(step.adam, step.momentum != 0); });
   UpdateView<T> view{};
   view.count = static_cast<std::ptrdiff_t>(d.sizes.parameters);
   view.gradient = d.gradient.data();
@@ -260,7 +276,9 @@ void Engine<T>::update(const UpdateFields& step) {
   view.epsilon = T(step.epsilon);
   view.correction1 = T(step.correction1);
   view.inverse_root = T(1) / std::sqrt(T(step.correction2));
-  d.run("a step of the optimiser", &descend<T>, Device::elementwise(d.sizes.parameters), view);
+  view.run = run;
+  d.run("a step of the optimiser", &cuda::descend<T>, Device::elementwise(d.sizes.parameters),
+        view);
   d.transpose_weights();
 }
 
@@ -272,6 +290,13 @@ template <class T>
 void Engine<T>::wait() const {
   device_->wait();
 }
+
+}  // namespace equiprop::cuda
+
+#include "engine_arrays.cuh"
+#include "engine_run.cuh"
+
+namespace equiprop::cuda {
 
 template std::size_t memory_of<float>(const NetworkFields&, std::size_t);
 template std::size_t memory_of<double>(const NetworkFields&, std::size_t);

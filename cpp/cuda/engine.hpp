@@ -96,6 +96,9 @@ inline constexpr int most_nodes = 8;
 /// Returns why no kernel can run here, in one sentence, or an empty text if it can.
 std::string why_unavailable();
 
+/// Returns the free memory of the device, in bytes. Throws DeviceError.
+std::size_t free_memory();
+
 /// Throws InvalidArgument, with the rule, unless the kernels support a network: dense couplings of different layers, at
 /// most 12 free layers, at most 32 pulls.
 void check_supported(const NetworkFields& network);
@@ -103,6 +106,16 @@ void check_supported(const NetworkFields& network);
 /// Returns the bytes of device memory that an engine allocates for batches of `most` samples.
 template <class T>
 std::size_t memory_of(const NetworkFields& network, std::size_t most);
+
+template <class T>
+struct DataFields;
+struct RunFields;
+template <class T>
+struct RunArrays;
+struct RunState;
+struct StepFields;
+struct StepRecord;
+struct StepReports;
 
 /// Parameters, one mini-batch and its states in the memory of a device. One thread at a time uses an engine. All work is
 /// in the order of one stream; functions that return numbers to the host wait for it. Every function throws DeviceError
@@ -165,13 +178,37 @@ class Engine {
   /// Takes a step along the gradient; averages begin as 0.
   void update(const UpdateFields& step);
 
+  /// Copies the averages of an optimiser (parameters,) to the device: the velocity, or mean and mean square; nullptr for
+  /// one that there is not.
+  void write_averages(const T* first, const T* second);
+  /// Copies samples to the device, from which steps of a run take theirs, in place of earlier ones; no samples free the
+  /// memory. Throws OutOfDeviceMemory.
+  void hold(const DataFields<T>& data);
+  /// Takes steps on the samples `rows` of the data that are held, without a wait before the end. Steps after a Stop change
+  /// nothing.
+  std::vector<StepRecord> run(const RunFields& fields, std::span<const StepFields> steps,
+                              std::span<const int> rows, RunState& state, const RunArrays<T>& to);
+  /// Returns the reports of the samples of the last step of a run.
+  StepReports reports() const;
+
+  /// Lets all further work wait for the present work of another stream (cudaStream_t).
+  void follow(void* stream);
+  /// Returns true if all numbers of an array on the device are finite.
+  bool all_finite(const T* numbers, std::size_t count);
   /// The stream (cudaStream_t) of all work.
   void* stream() const;
   /// Waits for all work.
   void wait() const;
 
  private:
+  class Runner;
   struct Device;
+  // The work of relax_free, relax, solve and update, without a wait.
+  void start_free(const SolverFields& solver, std::size_t to, std::optional<std::size_t> from);
+  void start_nudged(const SolverFields& solver, std::span<const double> betas, std::size_t from,
+                    std::size_t to);
+  void start_side_network(double tolerance, int limit, std::size_t at, std::size_t lambda);
+  void descend(const UpdateFields& step, const RunState* run);
   std::unique_ptr<Device> device_;
 };
 

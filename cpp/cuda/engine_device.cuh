@@ -8,6 +8,7 @@
 #include "equiprop/base/error.hpp"
 #include "memory.hpp"
 #include "product_launch.cuh"
+#include "run_memory.cuh"
 #include "structure.cuh"
 #include "update.cuh"
 
@@ -193,14 +194,17 @@ struct Engine<T>::Device : Structure<T> {
     run("a relaxation", kernel, tiles(samples, tile, ranks, bytes(tile, ranks)), view, phase);
   }
   Outcome report(std::size_t nodes) const {
+    return report({status.data(), iterations.data(), residual.data(), error.data()}, nodes);
+  }
+  Outcome report(const PhaseReport<T>& of, std::size_t nodes) const {
     const std::size_t count = nodes * batch;
     Outcome outcome{std::vector<signed char>(count), std::vector<int>(count),
                     std::vector<double>(count), std::vector<double>(count)};
     std::vector<T> residuals(count), errors(count);
-    send(outcome.status.data(), status.data(), count);
-    send(outcome.iterations.data(), iterations.data(), count);
-    send(residuals.data(), residual.data(), count);
-    send(errors.data(), error.data(), count);
+    send(outcome.status.data(), of.status, count);
+    send(outcome.iterations.data(), of.iterations, count);
+    send(residuals.data(), of.residual, count);
+    send(errors.data(), of.error, count);
     wait();
     std::copy(residuals.begin(), residuals.end(), outcome.residual.begin());
     std::copy(errors.begin(), errors.end(), outcome.error.begin());
@@ -288,6 +292,11 @@ struct Engine<T>::Device : Structure<T> {
     fresh(second, adam);
   }
 
+  RunMemory<T>& memory_of_runs() {
+    if (!run_memory) run_memory.emplace(most, stream);
+    return *run_memory;
+  }
+
   Cut cut;
   Precision precision;
   std::size_t most, batch = 0;
@@ -298,6 +307,7 @@ struct Engine<T>::Device : Structure<T> {
   Array<T> residual, error;
   Array<int> flags;
   std::optional<Array<T>> first, second;  // averages of an optimiser
+  std::optional<RunMemory<T>> run_memory;
   CostFields cost;
   bool weighted = false;
 };

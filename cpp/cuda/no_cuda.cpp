@@ -1,6 +1,7 @@
 /// Linked in place of engine.cu if the component is built without CUDA: every engine is refused with one sentence.
 
-#include "engine.hpp"
+#include "equiprop/cuda/device_memory.hpp"
+#include "run.hpp"
 
 namespace equiprop::cuda {
 namespace {
@@ -17,6 +18,10 @@ constexpr const char* sentence =
 
 std::string why_unavailable() {
   return sentence;
+}
+
+std::size_t free_memory() {
+  refuse();
 }
 
 template <class T>
@@ -107,11 +112,50 @@ void Engine<T>::update(const UpdateFields&) {
   refuse();
 }
 template <class T>
+void Engine<T>::write_averages(const T*, const T*) {
+  refuse();
+}
+template <class T>
+void Engine<T>::hold(const DataFields<T>&) {
+  refuse();
+}
+template <class T>
+std::vector<StepRecord> Engine<T>::run(const RunFields&, std::span<const StepFields>,
+                                       std::span<const int>, RunState&, const RunArrays<T>&) {
+  refuse();
+}
+template <class T>
+StepReports Engine<T>::reports() const {
+  refuse();
+}
+template <class T>
+void Engine<T>::follow(void*) {
+  refuse();
+}
+template <class T>
+bool Engine<T>::all_finite(const T*, std::size_t) {
+  refuse();
+}
+template <class T>
 void* Engine<T>::stream() const {
   refuse();
 }
 template <class T>
 void Engine<T>::wait() const {
+  refuse();
+}
+
+DeviceMemory::DeviceMemory(std::size_t) {
+  refuse();
+}
+DeviceMemory::~DeviceMemory() = default;
+void copy(void*, const void*, std::size_t) {
+  refuse();
+}
+int present_device() {
+  refuse();
+}
+int device_of(const void*) {
   refuse();
 }
 

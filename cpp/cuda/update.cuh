@@ -2,6 +2,7 @@
 /// Functions of every number of an array: the factors of gradients, and the steps of optimisers (base/update.hpp).
 
 #include "network.cuh"
+#include "run.hpp"
 
 namespace equiprop::cuda {
 
@@ -88,6 +89,7 @@ __global__ void find_not_finite(std::ptrdiff_t count, const T* numbers, int* fla
 }
 
 /// A step of an optimiser; see UpdateFields. `first` is the velocity or the mean, or nullptr, `second` the mean square.
+/// `run` scales the gradient, or lets nothing change; nullptr for a step by itself.
 template <class T>
 struct UpdateView {
   std::ptrdiff_t count;
@@ -97,15 +99,17 @@ struct UpdateView {
   std::ptrdiff_t begin[most_rates];
   T rate[most_rates];
   T momentum, decay, beta1, beta2, epsilon, correction1, inverse_root;
+  const RunState* run;
 };
 
 template <class T>
 __global__ void descend(const __grid_constant__ UpdateView<T> step) {
   const std::ptrdiff_t e = std::ptrdiff_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (e >= step.count) return;
+  if (e >= step.count || (step.run != nullptr && step.run->go == 0)) return;
   int r = 0;
   while (r + 1 < step.rates && e >= step.begin[r + 1]) ++r;
-  const T rate = step.rate[r], g = step.gradient[e];
+  const T rate = step.rate[r];
+  const T g = step.run != nullptr ? step.gradient[e] * T(step.run->scale) : step.gradient[e];
   T theta = step.theta[e];
   if (step.second != nullptr) {
     const T mean = fused(step.beta1, step.first[e], (T(1) - step.beta1) * g);

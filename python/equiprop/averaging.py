@@ -70,9 +70,29 @@ class Average:
         if self.mean is None:
             self.mean = parameters.copy()
         else:
-            decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-            _move(self.mean, parameters, 1 - decay)
-        self.steps += 1
+            _move(self.mean, parameters, self.next_change(0)[1])
+        self.count()
+
+    def next_change(self, ahead: int) -> tuple[int, float]:
+        """Return what the step after `ahead` others does, 0 nothing, 1 a copy or 2 a move, and its weight."""
+        if self.decay is None:
+            return 0, 0.0
+        steps = self.steps + ahead
+        if self.mean is None and ahead == 0:
+            return 1, 1.0
+        return 2, 1 - min(self.decay, (1 + steps) / (10 + steps))
+
+    def count(self) -> None:
+        """Count a step after which the parameters were added."""
+        if self.decay is not None:
+            self.steps += 1
+
+    def set(self, mean: Array) -> None:
+        """Replace the average by one that was computed elsewhere."""
+        if self.mean is None:
+            self.mean = mean
+        else:
+            self.mean[:] = mean
 
     def model_of(self, model: Model) -> Model:
         """Return a copy of a model that has the averaged parameters and the scaling of `model`.

@@ -51,16 +51,18 @@ class ShuffledBatches:
         return -(-len(self.order) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        return self._batches() if self.draws is None else ahead(self._batches())
+        batches = self.batches(self.rows())
+        return batches if self.draws is None else ahead(batches)
 
     def rows(self) -> Iterator[Array]:
         """Yield the numbers of the samples of each batch."""
         for begin in range(0, len(self.order), self.size):
             yield self.order[begin : begin + self.size]
 
-    def _batches(self) -> Iterator[tuple[Array, ...]]:
+    def batches(self, numbers: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
+        """Yield the batches of samples with these numbers."""
         weights = self.data.sample_weight
-        for rows in self.rows():
+        for rows in numbers:
             pair = self.data.batch(rows, self.dtype, self.draws)
             yield pair if weights is None else (*pair, weights[rows])
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from equiprop.arrays import Array
 from equiprop.checks import real, require
 
-_MEMORY = 0.95
+#: Part of the running mean that a step keeps.
+MEMORY = 0.95
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Clipping:
             return
         if norm > self.largest_norm:
             norm, self.count = self.largest_norm, self.count + 1
-        self.mean = norm if math.isnan(self.mean) else _MEMORY * self.mean + (1 - _MEMORY) * norm
+        self.mean = norm if math.isnan(self.mean) else MEMORY * self.mean + (1 - MEMORY) * norm
 
     def cut(self, gradient: Array, norm: float) -> Array:
         """Return a gradient of this norm, scaled if it is too large."""

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import is_
-from typing import Any
+from typing import Any, TypeGuard
 
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.optimizers import SGD, Adam, Blocks, FusedOptimizer, Optimizer
+
+
+def is_fused(optimizer: Optimizer) -> TypeGuard[SGD | Adam]:
+    """Return True if the step of an optimizer, with its settings, is one that kernels take."""
+    if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
+        return False
+    assert isinstance(optimizer, FusedOptimizer)
+    return optimizer.is_fused
 
 
 class CoreSinks:
@@ -27,10 +35,7 @@ class CoreSinks:
         The core takes the steps of `SGD`, `Adam` and their subclasses, unless a subclass overrides `step`, or
         the settings need more than the core does; see `FusedOptimizer.is_fused`.
         """
-        if getattr(type(optimizer), "step", None) not in (SGD.step, Adam.step):
-            return None
-        assert isinstance(optimizer, FusedOptimizer)
-        if not optimizer.is_fused:
+        if not is_fused(optimizer):
             return None
         rate, kept = optimizer.learning_rate, self._made_of
         if not isinstance(rate, float) and isinstance(rate, Mapping):
@@ -42,3 +47,8 @@ class CoreSinks:
         self._kept = optimizer.sink(parameters, blocks, factor) if parameters.flags.c_contiguous else None
         self._made_of, self._settings = (optimizer, parameters, blocks, optimizer._buffers), settings
         return self._kept
+
+    def finish(self, optimizer: Optimizer) -> None:
+        """Count a step that the core took."""
+        assert isinstance(optimizer, FusedOptimizer)
+        optimizer.finish()

@@ -145,7 +145,7 @@ class LayerCosts:
             object.__setattr__(self, name, {int(key): value for key, value in given.items()})
         require(len(self.costs) > 0, where, "At least one layer has a cost", "none")
         for cost in self.costs.values():
-            if _kind(cost) is None:
+            if kind_of(cost) is None:
                 rule = "The cost of a layer is a SquaredError() or CrossEntropy()"
                 raise TypeError(f"[{where}] {rule}. Received {cost!r}.")
         for scale in self.scales.values():
@@ -165,7 +165,7 @@ class LayerCosts:
             targets = term.full_targets(model, y, where)
             if isinstance(term.cost, CrossEntropy):
                 _check_probabilities(targets, where)
-            kind = _kind(term.cost)
+            kind = kind_of(term.cost)
             assert kind is not None
             layers.append((kind, targets, starts[term.position] - first, term.scale))
         return model.core.bind_layer_costs(model.num_units - first, layers)
@@ -285,7 +285,7 @@ def _cross_entropy(scale: float) -> _core.CostKind:
     return _core.CostKind(scale)
 
 
-def _kind(cost: Cost) -> _core.CostKind | None:
+def kind_of(cost: Cost) -> _core.CostKind | None:
     """Return the core's kind of a cost that the core itself can bind to targets, or None."""
     bind = getattr(type(cost), "bind", None)
     if bind is SquaredError.bind:
@@ -304,7 +304,7 @@ def core_cost(cost: Cost, model: Model, y: Any, samples: int, where: str) -> tup
         A cost that the core can bind to targets itself, otherwise a bound one.
     """
     targets = as_codes_or_targets(y, model.num_outputs, model.dtype, where)
-    kind = _kind(cost)
+    kind = kind_of(cost)
     if kind is None:
         return targets, bind_cost(cost, model, y, samples, where)
     if targets.ndim == 2 and isinstance(cost, CrossEntropy):

@@ -49,9 +49,14 @@ class CouplingGuard:
                         if name in model.block_slices:
                             self._weights[name] = coupling, weight
 
+    @property
+    def acts(self) -> bool:
+        """True if there are couplings with a bound."""
+        return bool(self._weights)
+
     def apply(self) -> None:
         """Scale the couplings that are too large, in place."""
-        if not self._weights:
+        if not self.acts:
             return
         blocks = self.model.blocks
         for name, (coupling, weight) in self._weights.items():

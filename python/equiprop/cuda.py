@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from equiprop import _core
-from equiprop.arrays import Array
+from equiprop.arrays import Array, check_image_shape
 from equiprop.costs import Cost, LayerCosts
-from equiprop.cuda_core import (
-    DeviceCore,
-    DeviceEnergy,
-    Residence,
-    nudged_fields,
-    refuse_layer_costs,
-    side_fields,
-    solver_fields,
-)
+from equiprop.cuda_arrays import DeviceArray as DeviceArray
+from equiprop.cuda_arrays import copied, is_on_device, taken
+from equiprop.cuda_arrays import device_array as device_array
+from equiprop.cuda_core import DeviceCore, DeviceEnergy, Residence
+from equiprop.cuda_fields import nudged_fields, refuse_layer_costs, side_fields, solver_fields
 from equiprop.cuda_package import DeviceError as DeviceError
 from equiprop.cuda_package import OutOfDeviceMemory as OutOfDeviceMemory
 from equiprop.cuda_package import device_state as device_state
@@ -77,18 +74,49 @@ class DeviceNetwork(HopfieldNetwork):
         self.core: _core.Precision = _CORES[self.dtype.name]
         self.residence: Residence = Residence(network)
 
-    def clamp(self, x: Array) -> _core.Energy:
+    def as_input(self, x: Any, where: str) -> Array:
+        """Return x as a checked array (batch, inputs); one on the device stays there, as a DeviceArray."""
+        return self._taken(x, where) if is_on_device(x) else super().as_input(x, where)
+
+    def _taken(self, x: Any, where: str) -> Any:
+        """Return an array of another library on the device, in place; see `as_input`."""
+        with self.residence.lock:
+            batch = self.residence.batch(1)
+            array = taken(x, batch, self.dtype, where, "x")
+            if array.ndim > 2:
+                check_image_shape(array.shape[1:], self.input_shape, where)
+                array = array.reshape(len(array), math.prod(array.shape[1:]))
+            if array.ndim != 2 or array.shape[1] != self.num_inputs or len(array) == 0:
+                shape = f"(batch, {self.num_inputs}), with at least one sample"
+                raise ValueError(f"[{where}] `x` has shape {shape}. Received shape {array.shape}.")
+            if not batch.all_finite(array.address, array.size):
+                raise ValueError(f"[{where}] `x` holds finite numbers. Received NaN or infinity.")
+            return array
+
+    def clamp(self, x: Any) -> _core.Energy:
         """Return the energy with x (batch, inputs) clamped, whose phases run on the device."""
-        energy: Any = DeviceEnergy(self, np.ascontiguousarray(x, self.dtype))
+        x = x if isinstance(x, DeviceArray) else np.ascontiguousarray(x, self.dtype)
+        energy: Any = DeviceEnergy(self, x)
         return energy  # type: ignore[no-any-return]
 
-    def clamp_on_cpu(self, x: Array) -> _core.Energy:
+    def clamp_on_cpu(self, x: Any) -> _core.Energy:
         """Return the core's energy on the CPU with x (batch, inputs) clamped."""
-        return super().clamp(x)
+        return super().clamp(np.asarray(x))
 
     def __repr__(self) -> str:
         rounding = "" if self.precision == "exact" else f", {self.precision}"
         return f"{super().__repr__()[:-1]}, cuda{rounding})"
+
+
+def on_host(model: Model, where: str, **values: Any) -> tuple[Any, ...]:
+    """Return arguments of a function by name; those on the device of a model are copied to the host."""
+    if not isinstance(model, DeviceNetwork):
+        return tuple(values.values())
+    with model.residence.lock:
+        return tuple(
+            copied(value, model.residence.batch(1), where, name) if is_on_device(value) else value
+            for name, value in values.items()
+        )
 
 
 def _on_device(net: HopfieldNetwork, precision: str) -> DeviceNetwork:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from operator import length_hint
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ from equiprop.averaging import Average
 from equiprop.batches import ShuffledBatches, checked_parts, parts
 from equiprop.checkpointing import Checkpoint
 from equiprop.checks import require
+from equiprop.cuda import on_host
+from equiprop.cuda_epochs import DeviceEpoch, release, takes_runs
 from equiprop.dataset import Dataset
 from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
 from equiprop.history import Epoch, Evaluation, Metrics
@@ -97,6 +100,7 @@ def run_epochs(
         trainer.unfinished = None
         if checkpoint is not None:
             checkpoint.end()
+        release(trainer.model)
     if position.best.restore(trainer.model):
         trainer._average.restart(trainer.model.parameters)
     if records:
@@ -114,39 +118,29 @@ def _run_epoch(
 ) -> Epoch:
     trainer.check_settings()  # a callback may have changed them
     trainer._kept.prepare(trainer.free_start, data, trainer.model)
-    done, title = len(position.metrics), f"epoch {position.epoch}/{position.epochs}"
-    batches: Iterator[tuple[Any, Any, Any]]
-    numbers: Iterable[Array | None] = repeat(None)
-    if isinstance(data, Dataset):
+    title, last = f"epoch {position.epoch}/{position.epochs}", None
+    if not isinstance(data, Dataset):
+        batches = checked_parts(progress_bar(data, title, progress))
+        last = _take_steps(trainer, batches, repeat(None), length_hint(data), position, checkpoint)
+    else:
+        done = len(position.metrics)
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
         rest = ShuffledBatches(data, *order, first=done)
-        count, batches = done + len(rest), map(parts, progress_bar(rest, title, progress))
-        numbers = rest.rows() if trainer._kept.states is not None else numbers
-    else:
-        count, batches = length_hint(data), checked_parts(progress_bar(data, title, progress))
-    start = time.perf_counter() - position.seconds
-    x: Any = None
-    y: Any = None
-    for (x, y, weights), rows in zip(batches, numbers, strict=False):
-        with trainer._kept.visit(rows):
-            metrics = trainer.step(x, y, weights, progress=position.progress(count))
-        samples = num_samples(x)
-        total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
-        position.add(metrics, samples, total, time.perf_counter() - start)
-        for callback in trainer.step_callbacks:
-            callback(trainer, metrics)
-        if checkpoint is not None:
-            checkpoint.after_step(trainer)
-        if trainer._stopping:
-            break
+        count = done + len(rest)
+        if takes_runs(trainer, data):
+            _take_runs(trainer, rest, count, position, title if progress else "", checkpoint)
+        else:
+            numbers = rest.rows() if trainer._kept.states is not None else repeat(None)
+            batches = map(parts, progress_bar(rest, title, progress))
+            _take_steps(trainer, batches, numbers, count, position, checkpoint)
     _watch_phases(trainer, position)
     trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
     record = position.summary(error)
     trainer.history.append(record)
     trainer._health.keep(trainer.model, trainer.steps)
-    if not isinstance(data, Dataset):
-        trainer._health.probe = rows_of_batch(x, y, trainer.model)
+    if last is not None:
+        trainer._health.probe = rows_of_batch(*last, trainer.model)
     position.stopped = position.best.should_stop(record, trainer.averaged_model)
     position.next_epoch()
     if not position.done:
@@ -155,6 +149,63 @@ def _run_epoch(
         callback(trainer, record)
     position.stopped |= trainer._stopping
     return record
+
+
+def _take_steps(
+    trainer: Fitting,
+    batches: Iterator[tuple[Any, Any, Any]],
+    numbers: Iterable[Array | None],
+    count: int,
+    position: Position,
+    checkpoint: Checkpoint | None,
+) -> tuple[Any, Any]:
+    """Take the steps of an epoch of `count` steps one by one, and return inputs and targets of the last one.
+
+    `numbers` are those of the samples of each batch, or None.
+    """
+    start = time.perf_counter() - position.seconds
+    x: Any = None
+    y: Any = None
+    for (x, y, weights), rows in zip(batches, numbers, strict=False):
+        y, weights = on_host(trainer.model, "Trainer.fit", y=y, sample_weight=weights)
+        with trainer._kept.visit(rows):
+            metrics = trainer.step(x, y, weights, progress=position.progress(count))
+        samples = num_samples(y)
+        total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
+        position.add(metrics, samples, total, time.perf_counter() - start)
+        for callback in trainer.step_callbacks:
+            callback(trainer, metrics)
+        if checkpoint is not None:
+            checkpoint.after_step(trainer)
+        if trainer._stopping:
+            break
+    return x, y
+
+
+def _take_runs(
+    trainer: Fitting,
+    rest: ShuffledBatches,
+    count: int,
+    position: Position,
+    title: str,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Take the steps `rest` of an epoch of `count` steps on a device, with a progress bar if it has a title.
+
+    A step that the device refuses is taken by itself, which says why.
+    """
+    left, epoch = list(rest.rows()), DeviceEpoch(trainer, rest, count)
+    bar = progress_bar(range(len(left)), title, bool(title))
+    while left and not trainer._stopping:
+        taken = epoch.take(left, position, checkpoint)
+        if taken and checkpoint is not None:
+            checkpoint.after_step(trainer)
+        if not taken:
+            batch = map(parts, rest.batches(left[:1]))
+            _take_steps(trainer, batch, repeat(None), count, position, checkpoint)
+            taken = 1
+        del left[:taken]
+        deque(islice(bar, taken), maxlen=0)
 
 
 def _watch_phases(trainer: Fitting, position: Position) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
+from equiprop.cuda import on_host
 from equiprop.linear_solvers import ConjugateGradient, LinearSolver
 from equiprop.model_interface import Model, check_model
 from equiprop.nudging import Nudging, centered
@@ -44,6 +45,7 @@ def _second_phase(
     step = whole(step, where, "step", 0)
     with reading(model, where):
         energy = _clamp_again(where, model, free)
+        y, sample_weight = on_host(model, where, y=y, sample_weight=sample_weight)
         bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
         start = FreeState(model, energy, free.x, free.state, bound, free.solver, step, True)
         gradient = phase.gradient(start)

@@ -13,11 +13,11 @@ from equiprop.costs import Cost, CrossEntropy, terms_of
 from equiprop.model_interface import Model
 
 #: An objective beyond this multiple of its start has run away.
-_RUNAWAY = 10.0
+RUNAWAY = 10.0
 #: Number of samples whose mean objective tells whether it has run away.
-_JUDGED = 20
+JUDGED = 20
 #: Objective of one output that is wrong by 1. Outputs are of size 1, so a smaller start counts as this large.
-_SMALL = 0.5
+SMALL = 0.5
 #: Parameters are kept every so many steps.
 _INTERVAL = 100
 #: The update of a step is measured again after so many times the steps of the last time.
@@ -103,14 +103,14 @@ class Health:
         20 counts. Larger targets y than those of the first step raise the start.
         """
         if step == 0 and math.isfinite(objective):
-            self.start = max(self.start, objective, _SMALL)
-        whole = step == 0 or len(y) >= _JUDGED or not math.isfinite(objective)
-        self.recent = objective if whole else self.recent + (objective - self.recent) * len(y) / _JUDGED
-        if self.recent <= _RUNAWAY * self.start:
+            self.start = max(self.start, objective, SMALL)
+        whole = step == 0 or len(y) >= JUDGED or not math.isfinite(objective)
+        self.recent = objective if whole else self.recent + (objective - self.recent) * len(y) / JUDGED
+        if self.recent <= RUNAWAY * self.start:
             return False
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         self.start = max(self.start, objective_of_zero(cost, model, targets))
-        if self.recent <= _RUNAWAY * self.start:
+        if self.recent <= RUNAWAY * self.start:
             return False
         self.recent = self.start  # the parameters may be restored
         return True
@@ -121,6 +121,12 @@ class Health:
             self._measure(model, step)
         if step % _INTERVAL == 0:
             self.keep(model, step)
+
+    def next_look(self, step: int) -> int:
+        """Return the number of the step after `step` at which `after_step` does something."""
+        if step == self.step and step + 1 >= _AGAIN * self.moved:
+            return step + 1
+        return step - step % _INTERVAL + _INTERVAL
 
     def keep(self, model: Model, step: int) -> None:
         """Copy the parameters after `step` steps."""

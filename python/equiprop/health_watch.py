@@ -141,4 +141,4 @@ def rows_of_batch(x: Any, y: Any, model: Model) -> tuple[Array, Array]:
     """Return at most 100 samples of a batch, copied, as `rows_of` does."""
     where = "Trainer.fit"
     targets = as_codes_or_targets(y, model.num_outputs, model.dtype, where)
-    return model.as_input(x, where)[:PROBED].copy(), targets[:PROBED].copy()
+    return np.asarray(model.as_input(x, where))[:PROBED].copy(), targets[:PROBED].copy()

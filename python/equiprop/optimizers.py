@@ -138,8 +138,12 @@ class FusedOptimizer:
         Needs `is_fused`. Call `finish` after the step. Arguments and errors are those of :meth:`SGD.step`
         without the gradient; `blocks` are the block slices of a model.
         """
+        return self._new_sink(parameters, self.rates(parameters, blocks, factor))
+
+    def rates(self, parameters: _Array, blocks: Blocks, factor: float = 1.0) -> tuple[tuple[int, float], ...]:
+        """Return the first parameter and the learning rate of each piece; arguments are those of `sink`."""
         pieces = self._prepare(f"{type(self).__name__}.step", parameters, blocks, factor)
-        return self._new_sink(parameters, tuple((piece.begin, piece.rate) for piece in pieces))
+        return tuple((piece.begin, piece.rate) for piece in pieces)
 
     def _new_sink(self, parameters: _Array, rates: tuple[tuple[int, float], ...]) -> _core.OptimizerSink:
         raise NotImplementedError
@@ -358,10 +362,12 @@ class Adam(FusedOptimizer):
         return self.weight_decay
 
     def _numbers(self, decay: Decay | None = None) -> tuple[Any, ...]:
-        step = self._steps + 1
-        corrections = (1 - self.beta1**step, 1 - self.beta2**step)
         decay = self.weight_decay if decay is None else decay
-        return (self.beta1, self.beta2, self.epsilon, decay, *corrections)
+        return (self.beta1, self.beta2, self.epsilon, decay, *self.corrections(self._steps + 1))
+
+    def corrections(self, step: int) -> tuple[float, float]:
+        """Return the divisors of m and v at a step, which is 1 or more."""
+        return 1 - self.beta1**step, 1 - self.beta2**step
 
 
 def _core_of(parameters: _Array) -> _core.Precision:

@@ -80,9 +80,12 @@ class Position:
         """True if no epoch is left."""
         return self.stopped or self.epoch > self.epochs
 
-    def progress(self, count: int) -> float:
-        """Return the progress of the training in [0, 1] if an epoch has `count` steps; 0 steps: not known."""
-        steps = len(self.metrics) / count if count else 0.0
+    def progress(self, count: int, ahead: int = 0) -> float:
+        """Return the progress of the training in [0, 1] if an epoch has `count` steps; 0 steps: not known.
+
+        It is that of the step which follows `ahead` others.
+        """
+        steps = (len(self.metrics) + ahead) / count if count else 0.0
         return (self.epoch - 1 + steps) / self.epochs
 
     def add(self, metrics: Metrics, samples: int, weight: float, seconds: float) -> None:

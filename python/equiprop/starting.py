@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from equiprop.arrays import Array
 from equiprop.dataset import Dataset
 from equiprop.defaults import start
 from equiprop.explaining import Explainer
-from equiprop.overflow import growth_advice, largest_size, overflow_error
+from equiprop.history import Metrics
+from equiprop.overflow import growth_advice, largest_size, overflow_error, runaway_error
 from equiprop.overlap import updating
 from equiprop.scaling import Scaling
 from equiprop.training_data import as_dataset, chosen_scaling
+from equiprop.weights import mean_weight
 
 #: Stream of random numbers for the samples from which start values are computed, and their largest number.
 _START_STREAM, _START_SAMPLES = 2**40 + 1, 500
@@ -29,6 +32,7 @@ class Starter(Explainer):
     """The part of a `Trainer` that sets start values and rates, and compares the parameters with them."""
 
     seed: int
+    schedule: Callable[[float], float] | None
     _largest_at_start: float
     _started: bool
 
@@ -52,13 +56,21 @@ class Starter(Explainer):
     def _start(self, x: Array) -> None:
         """Set start values and rates that fit inputs x (samples, inputs); see `defaults.start`."""
         self._health.fitted = getattr(self.model, "fresh_seed", None) is not None
-        self._automatic = start(self.model, self.optimizer, self.cost, x)
+        self._automatic = start(self.model, self.optimizer, self.cost, np.asarray(x))
         self._largest_at_start = largest_size(self.model.parameters)
         self._started = True
 
-    def _decay(self) -> float:
-        """Return the factor of the learning rate in a training without a schedule."""
-        return 1 / math.sqrt(1 + self.steps / _DECAY_STEPS) if self._automatic else 1.0
+    def rate_factor(self, progress: float, ahead: int = 0) -> float:
+        """Return the factor of the learning rate in the step that follows `ahead` others."""
+        if self.schedule is not None:
+            return self.schedule(progress)
+        return 1 / math.sqrt(1 + (self.steps + ahead) / _DECAY_STEPS) if self._automatic else 1.0
+
+    def judge(self, metrics: Metrics, y: Any, sample_weight: Any) -> None:
+        """Raise ConvergenceError if the objective of a step has run away."""
+        mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
+        if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
+            raise runaway_error(mean_cost, self._health.start, self.growth_advice())
 
     def check_parameters(self) -> None:
         """Raise ConvergenceError if a parameter is not finite, or a million times as large as before."""

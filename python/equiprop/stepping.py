@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.arrays import as_codes_or_targets, as_contiguous
@@ -25,6 +27,8 @@ from equiprop.solvers import FreeSolver, start_of
 from equiprop.weights import as_sample_weight
 
 _WHERE = "Trainer.step"
+#: Advice for a failure of samples with these estimated errors.
+Cure = Callable[[Status, NDArray[np.float64]], str]
 _DIVERGED, _FIXED_STEPS = int(Status.DIVERGED), int(Status.FIXED_STEPS)
 
 
@@ -90,7 +94,8 @@ class Stepper:
         targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
         weights = core_weights(sample_weight, model, len(x), _WHERE)
         parameters = model.parameters
-        sink = self._sinks.of(optimizer, parameters, model.block_slices, s.factor)
+        sinks = getattr(step, "sinks", self._sinks)
+        sink = sinks.of(optimizer, parameters, model.block_slices, s.factor)
         norm = s.clipping.largest_norm
         start = s.kept.starts(model)
         result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights, start)
@@ -102,7 +107,7 @@ class Stepper:
         objective, error, free_steps, second_steps, residual, failed = result[:6]
         norm, inexact, inaccurate, gradient = result[6:]
         if gradient is None:
-            optimizer.finish()  # type: ignore[attr-defined]
+            sinks.finish(optimizer)
         else:
             optimizer.step(parameters, gradient, model.block_slices, s.factor)
         s.clipping.record(norm)
@@ -177,11 +182,16 @@ def _clamped_by_core(model: Model) -> _core.HopfieldNetwork | None:
 
 def _outcomes(s: Settings, step: _core.TrainingStep) -> tuple[Outcome, Outcome | None]:
     """Return the outcomes of the phases of the core's last step; None for a second phase that was not run."""
-    free = Outcome(*step.free, advice=advise(step.free[0], partial(s.solver.cure, model=s.model)))
+    of_free, of_second = phase_cures(s.model, s.solver, s.second_phase)
+    free = Outcome(*step.free, advice=advise(step.free[0], of_free))
     if not len(step.second[0]):
         return free, None
-    cure = partial(s.second_phase.cure, s.model, s.solver)  # type: ignore[attr-defined]
-    return free, Outcome(*step.second, advice=advise(step.second[0], judged(step.second, cure)))
+    return free, Outcome(*step.second, advice=advise(step.second[0], judged(step.second, of_second)))
+
+
+def phase_cures(model: Model, solver: FreeSolver, phase: SecondPhase) -> tuple[Callable[[Status], str], Cure]:
+    """Return the functions that give advice for failures of the free phase, and of the second phase."""
+    return partial(solver.cure, model=model), partial(phase.cure, model, solver)  # type: ignore[attr-defined]
 
 
 def _refuse_divergence(phase: str, outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ from equiprop.clipping import Clipping
 from equiprop.cost_defaults import training_cost, training_phase
 from equiprop.costs import Cost, SquaredError
 from equiprop.coupling_guard import CouplingGuard
-from equiprop.cuda import check_supported
+from equiprop.cuda import check_supported, on_host
 from equiprop.dataset import Dataset
 from equiprop.device_training import check_device
 from equiprop.fitting import run_epochs
@@ -29,7 +29,7 @@ from equiprop.history import Epoch, Metrics
 from equiprop.kept_states import KeptStates, check_free_start
 from equiprop.model_interface import Model, check_model
 from equiprop.optimizers import Adam, Optimizer
-from equiprop.overflow import largest_size, overflow_error, runaway_error
+from equiprop.overflow import largest_size, overflow_error
 from equiprop.overlap import OverlapError, updating
 from equiprop.position import Position
 from equiprop.results import ConvergenceError, Outcome
@@ -40,7 +40,6 @@ from equiprop.starting import Starter
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
 from equiprop.trainable import check_callbacks, check_parts, check_targets, check_trainable
 from equiprop.training_data import fit_data
-from equiprop.weights import mean_weight
 
 #: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
 _SETTINGS = attrgetter(
@@ -225,13 +224,13 @@ class Trainer(Starter):
         """
         with updating(self.model, "Trainer.step", self):
             self._check_changes()
+            y, sample_weight = on_host(self.model, "Trainer.step", y=y, sample_weight=sample_weight)
             if not self._started:
                 self._start(self.model.as_input(x, "Trainer.step"))
             if self._health.kept is None:
                 self._health.begin(self.model, self.cost, y)
-            factor = self._decay() if self.schedule is None else self.schedule(progress)
             parts = (self.model, self.second_phase, self.optimizer, self.cost, self._solver, self._clipping)
-            settings = Settings(*parts, self.steps, factor, self._kept)
+            settings = Settings(*parts, self.steps, self.rate_factor(progress), self._kept)
             try:
                 metrics = self._stepper.take(settings, x, y, sample_weight)
             except PhaseDivergence as failure:
@@ -241,9 +240,7 @@ class Trainer(Starter):
                     raise overflow_error(self.growth_advice()) from None
                 raise
             self._guard.apply()
-            mean_cost = metrics.objective / mean_weight(sample_weight, "Trainer.step")
-            if self._health.has_run_away(mean_cost, self.steps, self.cost, self.model, y):
-                raise runaway_error(mean_cost, self._health.start, self.growth_advice())
+            self.judge(metrics, y, sample_weight)
             self.steps += 1
             self._average.after_step(self.model.parameters)
             self._health.after_step(self.model, self.steps)
@@ -334,6 +331,8 @@ class Trainer(Starter):
         check_type(checkpoint, Checkpoint | None, "Trainer.fit", "checkpoint is a Checkpoint(path)")
         self.check_settings()
         epochs = whole(epochs, "Trainer.fit", "epochs", 1)
+        data, y, weights = on_host(self.model, "Trainer.fit", x=data, y=y, sample_weight=given[1])
+        given = (given[0], weights, given[2])
         given_data = (data, y, validation, given, epochs)
         data, training, held_out = fit_data(*given_data, self.model, self.classes, self.seed)
         if patience is not None:

@@ -124,19 +124,6 @@ def test_functions_refuse_what_the_device_does_not_support() -> None:
         eq.equilibrium_propagation(device, free, Y, cost=layers)
 
 
-class OnDevice:
-    """An array that exposes memory of a CUDA device, and nothing else."""
-
-    __cuda_array_interface__ = {"shape": (2, 5), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
-
-
-def test_arrays_of_a_device_are_refused() -> None:
-    with pytest.raises(
-        TypeError, match=r"`x` is in the memory of the host\. Received OnDevice in the memory"
-    ):
-        eq.free_phase(network().to("cuda"), OnDevice())
-
-
 def test_a_batch_that_does_not_fit_is_refused_and_smaller_ones_still_run() -> None:
     net = network().to("cuda")
     expected = eq.free_phase(net, X, solver=SWEEPS).state

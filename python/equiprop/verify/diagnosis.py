@@ -203,7 +203,7 @@ def _gentle(spectrum: Spectrum, fraction: float = 1.0) -> Euler:
 def _trial(
     free: FixedPoint, model: Model, samples: NDArray[np.bool_], start: Array, solver: FreeSolver
 ) -> FixedPoint:
-    x = np.ascontiguousarray(free.x[samples], dtype=model.dtype)
+    x = np.ascontiguousarray(np.asarray(free.x)[samples], dtype=model.dtype)
     return relaxed(model, x, solver, initial=start[samples])
 
 

@@ -73,6 +73,8 @@ struct Settings {
   std::size_t largest_shared = 227 * 1024;
   std::size_t free_memory = std::size_t{1} << 37;  ///< bytes, as cudaMemGetInfo says
   long switches = 0;
+  long waits = 0;           ///< times that the host has waited for a stream
+  void* awaited = nullptr;  ///< stream on whose event another stream waited last
 };
 inline Settings settings;
 
@@ -489,12 +491,53 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaS
   return emulated::sticky;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  ++emulated::settings.waits;
   return emulated::sticky;
 }
 enum { cudaStreamNonBlocking = 1 };
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned) {
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  static std::uintptr_t streams = 0;
+  *stream = reinterpret_cast<cudaStream_t>(16 * ++streams);
   return emulated::sticky;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) {
   return cudaSuccess;
+}
+
+// All work is done when a call returns, so an event need only tell on which stream it was recorded.
+using cudaEvent_t = cudaStream_t*;
+enum { cudaEventDisableTiming = 2 };
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new cudaStream_t(nullptr);
+  return emulated::sticky;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = stream;
+  return emulated::sticky;
+}
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
+  emulated::settings.awaited = *event;
+  return emulated::sticky;
+}
+
+inline cudaError_t cudaMalloc(void** p, std::size_t bytes) {
+  return cudaMallocAsync(p, bytes, nullptr);
+}
+inline cudaError_t cudaFree(void* p) {
+  return cudaFreeAsync(p, nullptr);
+}
+enum cudaMemoryType { cudaMemoryTypeHost = 1, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+  int device;
+};
+/// The first page of addresses is no memory of the device; all others are, so that tests can use arrays of their own.
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  const bool on_device = reinterpret_cast<std::uintptr_t>(p) >= 4096;
+  *attributes = {on_device ? cudaMemoryTypeDevice : cudaMemoryTypeHost, 0};
+  return emulated::sticky;
 }

@@ -5,6 +5,7 @@
 
 #include "equiprop/cuda/errors.hpp"
 #include "equiprop/cuda/precision.hpp"
+#include "equiprop/cuda/run.hpp"
 #include "equiprop/model/any_model.hpp"
 #include "equiprop/model/hopfield.hpp"
 #include "equiprop/second_phase/batch.hpp"
@@ -13,6 +14,9 @@ namespace equiprop::cuda {
 
 /// Returns why no kernel can run here, in one sentence, or an empty text if it can.
 EQUIPROP_EXPORT std::string why_unavailable();
+
+/// Returns the free memory of the device, in bytes. Throws DeviceError.
+EQUIPROP_EXPORT std::size_t free_memory();
 
 /// Division of launches among blocks; results do not depend on it. 0 chooses.
 struct Division {
@@ -52,6 +56,15 @@ class EQUIPROP_EXPORT DeviceBatch {
   /// Starts a mini-batch of inputs x (inputs, batch) with targets y (outputs, batch), in the order of the units. A logit
   /// scale of 0 is the squared error, another one the cross-entropy.
   void clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y, double logit_scale = 0);
+  /// Starts a mini-batch whose inputs x (inputs, samples) are in the memory of the device; see above. They are copied
+  /// there, after the work that `follow` names; the function returns when they are.
+  void clamp_there(const T* x, Index samples, const ConstStateRef<T>& y, double logit_scale = 0);
+  /// Lets all further work wait for the present work of another stream (cudaStream_t).
+  void follow(void* stream);
+  void* stream() const;  ///< the stream of all work
+  void wait() const;     ///< waits for all work
+  /// Returns true if all numbers of an array on the device are finite.
+  bool all_finite(const T* numbers, Index count);
   /// Sets the weights of the samples, (batch,); see AnyCost::weighted. Empty weights are 1.
   void set_sample_weights(const PerSample<T>& weights);
   /// Relaxes E into a slot, from rest or from the state in slot `from`. The report is valid until the next call.
@@ -66,8 +79,23 @@ class EQUIPROP_EXPORT DeviceBatch {
   void descend(const BlockRates<T>& rates, const AdamStep<T>& step);
   ///@}
 
-  Index samples() const { return static_cast<Index>(cost_->batch()); }  ///< number of samples
-  bool conservative() const;                                            ///< see EnergyInterface
+  /// Copies the averages of the optimiser (parameters,) to the device: the velocity, or mean and mean square; empty for
+  /// one that there is not.
+  void write_averages(const ConstParametersRef<T>& first, const ConstParametersRef<T>& second);
+  /// Copies samples to the device, in place of earlier ones; none frees the memory. Throws OutOfDeviceMemory.
+  void hold(const HeldSamples<T>& samples);
+  /// Takes training steps on samples that are held, by their numbers `samples`. The host waits once, at the end. A step that
+  /// is not taken changes nothing, nor do those after it; see Stop. `mean` (parameters,) is the average of the parameters
+  /// before the run, or empty. The batch is that of the last step afterwards, without the
+  /// targets that `objective` needs.
+  RunResult<T> run(const RunSettings<T>& settings, std::span<const RunStep<T>> steps,
+                   std::span<const int> samples, RunState& state,
+                   const ConstParametersRef<T>& mean);
+  /// Returns the reports of the last step of a run.
+  RunReports reports() const;
+
+  Index samples() const { return samples_; }  ///< number of samples
+  bool conservative() const;                  ///< see EnergyInterface
 
   /// See Batch. `refine` estimates the error of the gradient from the states, and relaxes no phase further.
   ///@{
@@ -93,6 +121,7 @@ class EQUIPROP_EXPORT DeviceBatch {
 
   std::unique_ptr<Engine<T>> engine_;
   Topology topology_;
+  Index samples_ = 0, held_ = 0;  // of the batch, and of the data that are held
   std::optional<AnyCost<T>> cost_;
   PerSample<T> weights_;
   std::vector<Report> phases_;  // of the last relaxation into each slot

@@ -1,0 +1,41 @@
+#pragma once
+/// What a run of training steps on a device changes and reports.
+
+namespace equiprop::cuda {
+
+/// Why a run takes no further steps.
+enum class Stop {
+  none,
+  free_phase,    ///< a sample diverged in the free phase
+  second_phase,  ///< a sample diverged in the second phase
+  gradient,      ///< a number of the gradient is not finite
+  objective      ///< the objective grew beyond its limit; the step was taken
+};
+
+/// How a step changes the average of the parameters.
+enum class Averaging { none, first, later };
+
+/// The numbers that a run changes with each step.
+struct RunState {
+  int stopped = 0;       ///< a Stop
+  int steps = 0;         ///< number of steps of the training so far
+  double mean_norm = 0;  ///< running mean of the norms of gradients; NaN before the first one
+  double clipped = 0;    ///< number of gradients that were cut
+  double start = 0, recent = 0;  ///< objective of the first step, and of the last samples
+  double scale = 1;              ///< factor of the gradient of the present step
+  int go = 0;                    ///< 1 if the present step changes parameters
+};
+
+constexpr int statuses = 6;
+
+/// Metrics of a step; see Metrics in equiprop/history.py.
+struct StepRecord {
+  double objective, error, free_iterations, second_iterations, residual, failed, norm,
+      gradient_error;
+  double free[statuses];    ///< number of samples with each status of the free phase
+  double second[statuses];  ///< the same of the second phase, judged together
+  double largest_error;     ///< of a sample whose gradient is inaccurate
+  double stop;              ///< a Stop; -1 if the run had stopped before
+};
+
+}  // namespace equiprop::cuda
