@@ -22,7 +22,8 @@ template <class T>
 std::size_t memory_of(const NetworkFields& network, std::size_t most) {
   const Sizes sizes(network);
   const std::size_t report = most_nodes * (1 + sizeof(int) + 2 * sizeof(T));
-  return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample()) + most * report;
+  const std::size_t images = network.has_images() ? ImagePlan<T>(network).bytes(most) : 0;
+  return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample()) + most * report + images;
 }
 
 namespace {
@@ -137,6 +138,8 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
   const Device& d = *device_;
   require(d.network.tied, "cuda", "Conjugate gradients need a symmetric Hessian: tied weights.",
           "separate feedback weights");
+  require(!d.images, "cuda",
+          "Conjugate gradients run on networks of dense couplings.", "a network of images");
   const double vanishing =
       std::sqrt(double{std::numeric_limits<T>::min()}) / std::numeric_limits<T>::epsilon();
   const SideNetwork<T> side{static_cast<int>(d.batch),
@@ -217,6 +220,10 @@ void Engine<T>::read_input_gradient(T* out) {
   std::optional<Array<T>> memory;
   within_memory<T>(d.network, d.most, [&] { memory.emplace(d.sizes.inputs * d.batch, d.stream); });
   const Array<T>& result = *memory;
+  if (device_->images) {
+    device_->images->derive_by_input(d.batch, result.data());
+    return d.fetch(out, result.data(), result.size());
+  }
   check(cudaMemsetAsync(result.data(), 0, result.size() * sizeof(T), d.stream), "a reset");
   for (const InputCoupling& c : d.from_input) {
     const Strided<T> w = d.weights_by_layer(c), of_units = d.factor(d.sum, c.layer);

@@ -6,6 +6,7 @@
 
 #include "conjugate.cuh"
 #include "equiprop/base/error.hpp"
+#include "image_device.cuh"
 #include "memory.hpp"
 #include "structure.cuh"
 #include "update.cuh"
@@ -42,7 +43,16 @@ struct Engine<T>::Device : Structure<T> {
         residual(most * most_nodes, stream),
         error(most * most_nodes, stream),
         flags(flag_blocks, stream) {
-    this->describe(theta.data(), transposed.data());
+    if (!network.has_images()) {
+      this->describe(theta.data(), transposed.data());
+      return;
+    }
+    this->describe_layers();
+    images.emplace(network, most, cut, stream, image_places());
+  }
+  ImagePlaces<T> image_places() const {
+    return {theta.data(), x.data(),      y.data(),        gradient.data(), drive.data(), left.data(), right.data(),
+            sum.data(),   status.data(), iterations.data(), residual.data(), error.data()};
   }
 
   /// Returns the division of launches on a device that may have no clusters.
@@ -103,6 +113,7 @@ struct Engine<T>::Device : Structure<T> {
   }
 
   void transpose_weights() const {
+    if (images) return images->pack();
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0 || c.target == 0) continue;
       turn(c, c.weights);
@@ -117,6 +128,7 @@ struct Engine<T>::Device : Structure<T> {
 
   /// drive = biases + W x. The sum is divided in four; if there are few tiles, four blocks compute one tile.
   void compute_drive() const {
+    if (images) return images->compute_drive(batch);
     const auto stride = static_cast<std::ptrdiff_t>(sizes.units);
     const int inputs = static_cast<int>(sizes.inputs), columns = static_cast<int>(batch);
     for (int k = 0; k < view.layers; ++k) {
@@ -171,7 +183,7 @@ struct Engine<T>::Device : Structure<T> {
             dim3(static_cast<unsigned>(ranks)), bytes};
   }
 
-  void relax_phase(Phase<T>& phase, const SolverFields& solver) const {
+  void relax_phase(Phase<T>& phase, const SolverFields& solver) {
     phase.batch = static_cast<int>(batch);
     phase.drive = drive.data();
     phase.method = solver.method;
@@ -182,6 +194,7 @@ struct Engine<T>::Device : Structure<T> {
     phase.iterations = iterations.data();
     phase.residual = residual.data();
     phase.error = error.data();
+    if (images) return images->relax(phase, solver);
     const std::size_t samples = batch * static_cast<std::size_t>(phase.nodes);
     const auto bytes = [&](int tile, int ranks) {
       return tile == 1   ? RelaxThread<T, 1>::bytes(view, ranks, solver.method)
@@ -251,6 +264,7 @@ struct Engine<T>::Device : Structure<T> {
   }
   /// Computes the gradient from the factors: `planes` of a contrast, or the two planes of a mixed derivative.
   void sum_gradient(int planes, bool mixed) const {
+    if (images) return images->sum_gradient(planes, mixed, batch);
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0 || c.target == 0) continue;
       const bool separate = c.feedback != c.weights;
@@ -289,6 +303,7 @@ struct Engine<T>::Device : Structure<T> {
   Array<T> residual, error;
   Array<int> flags;
   std::optional<Array<T>> first, second;  // averages of an optimiser
+  std::optional<ImageDevice<T>> images;
   CostFields cost;
   bool weighted = false;
 };

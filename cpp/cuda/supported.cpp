@@ -1,9 +1,19 @@
 /// Checks of a network and of the options of an engine that need no device.
 
+#include <algorithm>
+
 #include "engine.hpp"
 #include "equiprop/base/error.hpp"
 
 namespace equiprop::cuda {
+
+bool NetworkFields::has_images() const {
+  return std::any_of(layers.begin() + 1, layers.end(),
+                     [](const LayerFields& layer) { return layer.height * layer.width > 1; }) ||
+         std::any_of(couplings.begin(), couplings.end(), [](const CouplingFields& c) {
+           return c.kind != CouplingKind::dense;
+         });
+}
 
 void check_supported(const NetworkFields& network) {
   const std::size_t layers = network.layers.size() - 1;
@@ -12,6 +22,9 @@ void check_supported(const NetworkFields& network) {
   for (const CouplingFields& c : network.couplings) {
     require(c.source != c.target, "cuda", "The kernels support no couplings within a layer.",
             c.source, " -> ", c.target);
+    require(c.windows.max_pool <= 8, "cuda",
+            "The kernels support windows of a maximum of up to 8 x 8 positions.",
+            c.windows.max_pool);
     if (c.source != 0 && c.target != 0) pulls += 2;
   }
   require(pulls <= 32, "cuda", "The kernels support at most 16 couplings of free layers.",
