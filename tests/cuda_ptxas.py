@@ -80,10 +80,10 @@ def plain(symbol: str) -> str:
     assert match, symbol
     begin = match.end()
     name = symbol[begin : begin + int(match[1])]
-    arguments = re.match(r"I([fd])(?:Li(\d+)E)?", symbol[begin + int(match[1]) :])
+    arguments = re.match(r"I([fd])((?:Li\d+E)*)", symbol[begin + int(match[1]) :])
     assert arguments, symbol
     scalar = "float" if arguments[1] == "f" else "double"
-    return f"{name}<{scalar}, {arguments[2]}>" if arguments[2] else f"{name}<{scalar}>"
+    return f"{name}<{', '.join([scalar, *re.findall(r'[0-9]+', arguments[2])])}>"
 
 
 def main(architectures: list[int]) -> None:

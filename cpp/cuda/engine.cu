@@ -23,7 +23,9 @@ std::size_t memory_of(const NetworkFields& network, std::size_t most) {
   const Sizes sizes(network);
   const std::size_t report = most_nodes * (1 + sizeof(int) + 2 * sizeof(T));
   const std::size_t images = network.has_images() ? ImagePlan<T>(network).bytes(most) : 0;
-  return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample()) + most * report + images;
+  const std::size_t arrived = network.channels_first ? sizes.inputs * most : 0;
+  return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample() + arrived) + most * report +
+         images;
 }
 
 namespace {
@@ -76,7 +78,7 @@ void Engine<T>::clamp(const T* x, std::size_t batch) {
           "A batch has 1 to " + std::to_string(device_->most) + " samples.", batch);
   device_->batch = batch;
   device_->weighted = false;
-  device_->send(device_->x.data(), x, device_->sizes.inputs * batch);
+  device_->send_input(x);
   device_->compute_drive();
 }
 template <class T>
@@ -222,7 +224,7 @@ void Engine<T>::read_input_gradient(T* out) {
   const Array<T>& result = *memory;
   if (device_->images) {
     device_->images->derive_by_input(d.batch, result.data());
-    return d.fetch(out, result.data(), result.size());
+    return d.fetch_input(out, result.data());
   }
   check(cudaMemsetAsync(result.data(), 0, result.size() * sizeof(T), d.stream), "a reset");
   for (const InputCoupling& c : d.from_input) {
@@ -232,7 +234,7 @@ void Engine<T>::read_input_gradient(T* out) {
                Strided<T>{of_units.data, of_units.column, 1},
                Target<T>{result.data(), inputs, T(-1), nullptr, true});
   }
-  d.fetch(out, result.data(), result.size());
+  d.fetch_input(out, result.data());
 }
 
 template <class T>

@@ -43,6 +43,7 @@ struct Engine<T>::Device : Structure<T> {
         residual(most * most_nodes, stream),
         error(most * most_nodes, stream),
         flags(flag_blocks, stream) {
+    if (network.channels_first) arrived.emplace(sizes.inputs * most, stream);
     if (!network.has_images()) {
       this->describe(theta.data(), transposed.data());
       return;
@@ -83,6 +84,24 @@ struct Engine<T>::Device : Structure<T> {
   void fetch(U* to, const U* from, std::size_t count) const {
     send(to, from, count);
     wait();
+  }
+  /// Copies an input, and puts it in the order of the units.
+  void send_input(const T* from) const {
+    const std::size_t count = sizes.inputs * batch;
+    send(arrived ? arrived->data() : x.data(), from, count);
+    if (arrived) order_input(arrived->data(), x.data(), false);
+  }
+  /// Copies an array (inputs, batch) in the order of the units to the host, in the order of inputs.
+  void fetch_input(T* to, const T* from) const {
+    if (arrived) order_input(from, arrived->data(), true);
+    fetch(to, arrived ? arrived->data() : from, sizes.inputs * batch);
+  }
+  void order_input(const T* from, T* to, bool back) const {
+    const LayerFields& input = network.layers.front();
+    const int positions = input.height * input.width;
+    const std::size_t count = sizes.inputs * batch;
+    run("the order of an input", &reorder<T>, elementwise(count), input.units / positions,
+        positions, static_cast<std::ptrdiff_t>(count), from, to, back);
   }
   T* slot(std::size_t number) const { return states.data() + number * sizes.units * batch; }
 
@@ -303,6 +322,7 @@ struct Engine<T>::Device : Structure<T> {
   Array<T> residual, error;
   Array<int> flags;
   std::optional<Array<T>> first, second;  // averages of an optimiser
+  std::optional<Array<T>> arrived;  // inputs in the order in which they arrive
   std::optional<ImageDevice<T>> images;
   CostFields cost;
   bool weighted = false;

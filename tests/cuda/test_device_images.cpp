@@ -161,5 +161,201 @@ TYPED_TEST(DeviceImages, EquilibriumPropagationGivesTheGradientOfTheHost) {
     }
 }
 
+TYPED_TEST(DeviceImages, AnImageWithTheChannelsFirstEntersAsOnTheHost) {
+  using T = TypeParam;
+  for (const bool dense : {false, true}) {
+    const Coupling first = dense ? Coupling(Dense{0, 1}) : Coupling(Convolution{0, 1, windows(3)});
+    const HopfieldNetwork<T> units = drawn<T>(
+        {image(3, 4, 5), dense ? vector_of(6) : image(2, 2, 3), vector_of(3)}, {first, Dense{1, 2}});
+    const Topology& topology = units.topology();
+    Case<T> of{"channels first",
+               HopfieldNetwork<T>(Topology(topology.layers(), topology.couplings(),
+                                           topology.potential(), topology.feedback(),
+                                           ImageFormat::channels_first))};
+    of.network.parameters() = units.parameters();
+    const Solver solver = with(BlockUpdate{}, 0, 5);
+    Both<T> both(of);
+    both.relax_free(solver);
+    EXPECT_LT(both.difference(free_slot), rounding<T>());
+    both.copy_free_state();
+    State<T> of_host = State<T>::Zero(both.data.x.rows(), samples), of_device = of_host;
+    const std::vector<T> weight{T(1)};
+    both.host.input_contrast(free_slot, weight, of_host);
+    both.device.input_contrast(free_slot, weight, of_device);
+    EXPECT_LT((of_device - of_host).array().abs().maxCoeff(), rounding<T>());
+  }
+}
+
+// ---- bits and failures
+
+bool same_bits(const auto& a, const auto& b) {
+  return a.size() == b.size() &&
+         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(a(0))) == 0;
+}
+/// The results of one training step.
+struct Step {
+  State<float> free, nudged;
+  PerSample<Status> status;
+  Parameters<float> contrast;
+};
+bool same_bits(const Step& a, const Step& b) {
+  return same_bits(a.free, b.free) && same_bits(a.nudged, b.nudged) &&
+         same_bits(a.status, b.status) && same_bits(a.contrast, b.contrast);
+}
+
+BlockUpdate stopping() {
+  BlockUpdate solver;
+  solver.tolerance = 1e-2;
+  solver.max_iterations = 10;
+  return solver;
+}
+Step step_of(DeviceBatch<float>& batch, const Case<float>& of, const Data<float>& data) {
+  batch.clamp(data.x, data.y, of.logit_scale);
+  Step step;
+  step.status = batch.relax_free(stopping(), free_slot).status;
+  step.free.resize(of.network.topology().state().size(), data.x.cols());
+  step.nudged = step.free;
+  batch.read(free_slot, step.free);
+  step.contrast = Parameters<float>::Zero(of.network.parameters().size());
+  AddTo<float> contrast(step.contrast);
+  Report report;
+  std::vector<float> weights;
+  equilibrium_propagation(batch, centered<float>(0.25F), stopping(), contrast, report, weights);
+  batch.read(nudged_slot, step.nudged);
+  return step;
+}
+Step step_of(const Case<float>& of, const Division& division, const Data<float>& data) {
+  DeviceBatch<float> batch(of.network, data.x.cols(), division);
+  return step_of(batch, of, data);
+}
+
+/// Networks with all kinds of couplings.
+std::vector<Case<float>> some_images() {
+  std::vector<Case<float>> all = image_zoo<float>();
+  return {all[1], all[5], all[7]};
+}
+
+TEST(Images, BitsDoNotDependOnTheDivisionOfLaunches) {
+  for (const Case<float>& of : some_images()) {
+    SCOPED_TRACE(of.name);
+    const Data<float> data = data_of(of.network, 4);
+    const Step expected = step_of(of, {.tile = 1}, data);
+    for (const int tile : {4, 8, 0})
+      EXPECT_TRUE(same_bits(step_of(of, {.tile = tile}, data), expected)) << tile;
+  }
+}
+
+TEST(Images, BitsDoNotDependOnTheOrderOfThreads) {
+  for (const Case<float>& of : some_images()) {
+    SCOPED_TRACE(of.name);
+    const Data<float> data = data_of(of.network, 3);
+    const Step expected = step_of(of, {}, data);
+    Emulation emulation;
+    emulation.set_order(Emulation::Order::descending);
+    EXPECT_TRUE(same_bits(step_of(of, {}, data), expected)) << "descending";
+    emulation.set_order(Emulation::Order::random, 1);
+    EXPECT_TRUE(same_bits(step_of(of, {}, data), expected)) << "random";
+  }
+}
+
+TEST(Images, BitsOfASampleDoNotDependOnItsBatchMates) {
+  for (const Case<float>& of : some_images()) {
+    SCOPED_TRACE(of.name);
+    const Data<float> data = data_of(of.network, 7);
+    const Step all = step_of(of, {.tile = 8}, data);
+    for (const Index j : {0, 6}) {
+      const Step one =
+          step_of(of, {.tile = 4}, {data.x.middleCols(j, 1), data.y.middleCols(j, 1)});
+      EXPECT_TRUE(same_bits(one.free, State<float>(all.free.col(j))));
+      EXPECT_TRUE(same_bits(one.nudged, State<float>(all.nudged.col(j))));
+    }
+  }
+}
+
+TEST(Images, AGraphServesLaterBatches) {
+  const Case<float> of = image_zoo<float>()[1];
+  DeviceBatch<float> batch(of.network, 4);
+  for (const Index count : {4, 2, 4}) {
+    const Data<float> data = data_of(of.network, count, 5 + static_cast<unsigned>(count));
+    const Step expected = step_of(of, {}, data);
+    EXPECT_TRUE(same_bits(step_of(batch, of, data), expected)) << count << " samples";
+    EXPECT_TRUE(same_bits(step_of(batch, of, data), expected)) << count << " samples again";
+  }
+}
+
+TEST(Images, ASampleThatDivergesIsLeftWhereItBeganAndItsMatesKeepTheirBits) {
+  for (const Case<float>& of : some_images()) {
+    SCOPED_TRACE(of.name);
+    Data<float> data = data_of(of.network, 5);
+    const Step expected = step_of(of, {}, data);
+    data.x(3, 2) = std::numeric_limits<float>::quiet_NaN();
+    const Step step = step_of(of, {}, data);
+    for (Index j = 0; j < 5; ++j) {
+      EXPECT_EQ(step.status(j) == Status::diverged, j == 2);
+      const State<float> mate = step.free.col(j);
+      const State<float> free =
+          j == 2 ? of.network.initial_state(1) : State<float>(expected.free.col(j));
+      EXPECT_TRUE(same_bits(mate, free)) << j;
+    }
+  }
+}
+
+TEST(Images, EveryAllocationMayFailWithoutALeak) {
+  const Case<float> of = image_zoo<float>()[1];
+  const Data<float> data = data_of(of.network, 2);
+  const std::size_t before = Emulation::living_allocations();
+  const Step expected = step_of(of, {}, data);
+  long failures = 0;
+  for (long n = 0;; ++n) {
+    Emulation emulation;
+    emulation.set_free_memory(1 << 24);
+    emulation.fail_allocation(n);
+    try {
+      EXPECT_TRUE(same_bits(step_of(of, {}, data), expected));
+      break;
+    } catch (const OutOfDeviceMemory& error) {
+      EXPECT_GT(error.samples_that_fit(), 10U);
+      ++failures;
+    }
+    EXPECT_EQ(Emulation::living_allocations(), before);
+  }
+  EXPECT_GT(failures, 30);
+}
+
+TEST(Images, AFailedLaunchIsSaidInEveryLaterCall) {
+  const Case<float> of = image_zoo<float>()[1];
+  const Data<float> data = data_of(of.network, 2);
+  const std::size_t before = Emulation::living_allocations();
+  long failures = 0;
+  for (const long n : {0, 2, 5, 8, 11, 14, 17, 20, 40, 60}) {
+    Emulation emulation;
+    emulation.fail_launch(n);
+    try {
+      step_of(of, {}, data);
+      ADD_FAILURE() << n;
+    } catch (const DeviceError& error) {
+      EXPECT_NE(std::string(error.what()).find("lost to this process"), std::string::npos);
+      EXPECT_THROW(step_of(of, {}, data), DeviceError);
+      ++failures;
+    }
+    EXPECT_EQ(Emulation::living_allocations(), before);
+  }
+  EXPECT_EQ(failures, 10);
+}
+
+TEST(Images, WhatTheKernelsLackIsRefused) {
+  const auto refused = [](const HopfieldNetwork<float>& network) {
+    EXPECT_THROW(DeviceBatch<float>(network, 1), InvalidArgument);
+  };
+  const Layer input = image(1, 10, 10), outputs = vector_of(2);
+  refused(drawn<float>({input, image(2, 4, 4), outputs},
+                       {SoftPooled{0, 1, windows(3)}, Dense{1, 2}}));
+  refused(drawn<float>({input, image(2, 1, 1), outputs},
+                       {MaxPooled{0, 1, windows(1), 9}, Dense{1, 2}}));
+  refused(drawn<float>({input, image(2, 10, 10), outputs},
+                       {Convolution{0, 1, windows(1)}, Convolution{1, 1, windows(3, 1, 1)},
+                        Dense{1, 2}}));
+}
+
 }  // namespace
 }  // namespace equiprop::device_tests
