@@ -140,10 +140,14 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
   const Device& d = *device_;
   require(d.network.tied, "cuda", "Conjugate gradients need a symmetric Hessian: tied weights.",
           "separate feedback weights");
-  require(!d.images, "cuda",
-          "Conjugate gradients run on networks of dense couplings.", "a network of images");
   const double vanishing =
       std::sqrt(double{std::numeric_limits<T>::min()}) / std::numeric_limits<T>::epsilon();
+  if (d.images) {
+    const SolverFields solver{Method::block_update, 0, tolerance, limit};
+    device_->images->solve(d.cost_view(), solver, T(vanishing), d.slot(at), d.slot(lambda),
+                           d.batch);
+    return d.report(1);
+  }
   const SideNetwork<T> side{static_cast<int>(d.batch),
                             d.drive.data(),
                             d.cost_view(),

@@ -52,13 +52,9 @@ class ImageDevice {
   void relax(const Phase<T>& phase, const SolverFields& solver) {
     const int samples = phase.batch * phase.nodes;
     const bool nudged = phase.cost.y != nullptr;
-    const ImageSettings<T> settings = settings_of(phase, solver);
-    check(cudaMemcpyAsync(memory_.settings.data(), &settings, sizeof(settings), cudaMemcpyDefault,
-                          stream_),
-          "a copy");
+    send(settings_of(phase, solver));
     const ImagePhase<T> images = phase_of(samples);
-    const std::size_t numbers = std::size_t(samples) * plan().units;
-    run("the start of a relaxation", &begin_images<T>, flat(numbers), images);
+    begin(images);
     const Steps steps{images, solver.method, phase.first_block, nudged,
                       nudged && phase.cost.logit_scale != 0};
     find_winners(memory_.signals_or_state(), samples);
@@ -67,8 +63,31 @@ class ImageDevice {
       confirm(steps, {}, false);
     else
       loop(steps, phase).launch();
-    run("the end of a relaxation", &end_images<T>, flat(numbers), images, phase.state,
-        places_.status, places_.iterations);
+    run("the end of a relaxation", &end_images<T>, flat(std::size_t(samples) * plan().units),
+        images, phase.state, places_.status, places_.iterations);
+  }
+
+  /// Solves A lambda = dC/ds at the state `at`, (units, batch). `vanishing` is the residual that counts as 0.
+  void solve(const CostView<T>& cost, const SolverFields& solver, T vanishing, const T* at,
+             T* lambda, std::size_t batch) {
+    Phase<T> phase{};
+    phase.batch = static_cast<int>(batch);
+    phase.nodes = 1;
+    phase.cost = cost;
+    phase.start = at;
+    ImageSettings<T> settings = settings_of(phase, solver);
+    settings.number = vanishing;
+    send(settings);
+    const ImageSide<T> side = side_of(phase.batch, lambda);
+    begin(side.phase);
+    const bool shares = cost.logit_scale != 0;
+    if (shares) share(side.phase);
+    ImagePass<T> pass = solving(side, side.phase.signals, Finish::linearize);
+    update(pass, all_layers(memory_.of_inner));
+    const Shape blocks = block_for_each(phase.batch);
+    run("the start of conjugate gradients", &begin_side<T>, blocks, side);
+    if (solver.limit > 0) side_loop(side).launch();
+    run("the end of conjugate gradients", &end_side<T>, blocks, side);
   }
 
   /// Computes the gradient from the factors; see Terms. `planes` is the number of nodes, or 2 of a mixed derivative.
@@ -108,6 +127,7 @@ class ImageDevice {
 
  private:
   using Layers = std::vector<int>;
+  static constexpr std::size_t most_loops = 16;  ///< graphs that are kept
   /// What the kernels of a loop depend on.
   struct Steps {
     ImagePhase<T> phase;
@@ -181,6 +201,15 @@ class ImageDevice {
 
   // ---- relaxation
 
+  void send(const ImageSettings<T>& settings) const {
+    check(cudaMemcpyAsync(memory_.settings.data(), &settings, sizeof(settings), cudaMemcpyDefault,
+                          stream_),
+          "a copy");
+  }
+  void begin(const ImagePhase<T>& phase) const {
+    run("the start of a relaxation", &begin_images<T>,
+        flat(std::size_t(phase.samples) * plan().units), phase);
+  }
   ImagePhase<T> phase_of(int samples) const {
     return {memory_.inner.data(),
             memory_.settings.data(),
@@ -216,7 +245,6 @@ class ImageDevice {
 
   /// Returns the graph of a relaxation, which depends on the batch, the nodes and the kind of solver and cost.
   const Loop& loop(const Steps& steps, const Phase<T>& phase) {
-    constexpr std::size_t most_loops = 16;
     const std::array<int, 6> key{phase.batch,          phase.nodes,  static_cast<int>(steps.method),
                                  steps.first_block,    steps.nudged, steps.shares};
     if (loops_.size() >= most_loops && loops_.count(key) == 0) loops_.clear();
@@ -286,6 +314,52 @@ class ImageDevice {
   }
   static Shape one_block() {
     return {dim3(1), image_threads, dim3(1), sizeof(int) * image_threads / warp};
+  }
+
+  // ---- conjugate gradients
+
+  /// The vectors of a solution lie in the memory of `next`.
+  ImageSide<T> side_of(int samples, T* lambda) const {
+    const std::size_t size = std::size_t(samples) * plan().units;
+    const auto vector = [&](std::size_t number) { return memory_.next.data() + number * size; };
+    static_assert(most_nodes >= 8);
+    return {phase_of(samples),
+            {vector(0), vector(1), vector(2), vector(3), vector(4)},
+            vector(5),
+            vector(6),
+            vector(7),
+            memory_.numbers.data(),
+            lambda,
+            places_.status,
+            places_.iterations};
+  }
+  ImagePass<T> solving(const ImageSide<T>& side, const T* signals, Finish finish) const {
+    ImagePass<T> pass = pass_of(memory_.inner, signals, side.phase.samples);
+    pass.phase = side.phase;
+    pass.side = side.vectors;
+    pass.finish = finish;
+    return pass;
+  }
+  const Loop& side_loop(const ImageSide<T>& side) {
+    if (side_loops_.size() >= most_loops && side_loops_.count(side.phase.samples) == 0)
+      side_loops_.clear();
+    return side_loops_
+        .try_emplace(side.phase.samples, stream_,
+                     [&](const LoopHandles& handles) {
+                       ImagePass<T> pass = solving(side, side.pulled, Finish::hessian);
+                       pass.wanted = stepping;
+                       pass.keeps_winners = true;
+                       update(pass, all_layers(memory_.of_inner));
+                       run("a conjugate gradient", &step_side<T>,
+                           block_for_each(side.phase.samples), side);
+                       run("the end of a step", &find_stepping<T>, one_block(), side.phase,
+                           handles);
+                     })
+        .first->second;
+  }
+  static Shape block_for_each(int samples) {
+    return {dim3(static_cast<unsigned>(samples)), image_threads, dim3(1),
+            sizeof(T) * image_threads / warp};
   }
 
   // ---- gradients
@@ -358,6 +432,7 @@ class ImageDevice {
   cudaStream_t stream_;
   ImagePlaces<T> places_;
   std::map<std::array<int, 6>, Loop> loops_;
+  std::map<int, Loop> side_loops_;  // of each number of samples
 };
 
 }  // namespace equiprop::cuda

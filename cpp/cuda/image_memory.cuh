@@ -26,6 +26,7 @@ class ImageMemory {
         shares(3 * most * most_nodes, stream),
         progress(most * most_nodes, stream),
         change(most * most_nodes, stream),
+        numbers(most, stream),
         settings(1, stream),
         inner(1, stream),
         from_input(1, stream),
@@ -61,6 +62,7 @@ class ImageMemory {
   Array<T> packed, parts, state, signals, next, shares;
   Array<Progress<T>> progress;
   Array<Ordered<T>> change;
+  Array<SideNumbers<T>> numbers;
   Array<ImageSettings<T>> settings;
   Array<ImageView<T>> inner, from_input, to_input;
   ImageView<T> of_inner{}, of_input{}, of_layers{};  ///< copies in the memory of the host

@@ -4,8 +4,8 @@
 
 #include <vector>
 
+#include "image_conjugate.cuh"
 #include "image_gradient.cuh"
-#include "image_relax.cuh"
 #include "structure.cuh"
 
 namespace equiprop::cuda {
@@ -136,7 +136,7 @@ struct ImagePlan {
     const std::size_t samples = most_nodes * most;
     numbers += 3 * std::size_t(units) * samples + 3 * samples;
     return sizeof(T) * (numbers + samples) + winners + samples * sizeof(Progress<T>) +
-           3 * sizeof(ImageView<T>) + sizeof(ImageSettings<T>);
+           most * sizeof(SideNumbers<T>) + 3 * sizeof(ImageView<T>) + sizeof(ImageSettings<T>);
   }
 
   NetworkFields network;

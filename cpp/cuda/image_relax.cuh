@@ -71,7 +71,14 @@ struct ImagePhase {
 };
 
 /// What a launch does with the sums of its products.
-enum class Finish { store, drive, update, step, measure };
+enum class Finish { drive, update, step, measure, linearize, hessian };
+
+/// Vectors (units, samples) of a linear system: A v = bend v - slope pull(slope v); `diagonal` is 0 for units that a bound
+/// holds, and `image` is A times `direction`.
+template <class T>
+struct SideVectors {
+  T *bend, *slope, *diagonal, *direction, *image;
+};
 
 /// One launch: the tiles of some jobs of a view.
 template <class T>
@@ -86,6 +93,8 @@ struct ImagePass {
   T factor;         ///< of a drive
   T* out;           ///< drive, or derivative by the input
   std::ptrdiff_t out_stride;
+  SideVectors<T> side;
+  bool keeps_winners;       ///< a maximum is the number at the winner of an earlier launch
   int count;                ///< of jobs
   int job[most_jobs], end[most_jobs];  ///< numbers of jobs in the view, and ends of their tiles
   std::ptrdiff_t bias[most_layers];    ///< index of the biases of a layer in theta, or -1
@@ -118,7 +127,9 @@ class ImageUnits {
         }
       }
     }
-    if (pass_.finish != Finish::drive) raise_changes(change);
+    const bool moves = pass_.finish == Finish::update || pass_.finish == Finish::step ||
+                       pass_.finish == Finish::measure;
+    if (moves) raise_changes(change);
   }
   __device__ __forceinline__ bool is_wanted(int sample) const {
     return pass_.wanted == 0 || phase_.progress[sample].state == pass_.wanted;
@@ -138,14 +149,23 @@ class ImageUnits {
       pass_.out[layer_.begin + unit + sample * pass_.out_stride] = pass_.factor * sum;
       return T(0);
     }
-    return move(unit, sample, sum);
+    const std::ptrdiff_t at = layer_.begin + unit + std::ptrdiff_t(sample) * pass_.view->units;
+    if (pass_.finish != Finish::hessian) return move(unit, sample, at, sum);
+    const SideVectors<T>& side = pass_.side;
+    side.image[at] = fused(-side.slope[at], sum, side.bend[at] * side.direction[at]);
+    return T(0);
   }
-  __device__ __forceinline__ T move(int unit, int sample, T sum) const {
+  __device__ __forceinline__ T move(int unit, int sample, std::ptrdiff_t at, T sum) const {
     const int units = pass_.view->units;
-    const std::ptrdiff_t at = layer_.begin + unit + std::ptrdiff_t(sample) * units;
     const T p = phase_.drive[layer_.begin + unit +
                              std::ptrdiff_t(phase_.in_batch(sample)) * units] + sum;
     const T s = phase_.state[at], u = phase_.own_signals() ? phase_.signals[at] : s;
+    if (pass_.finish == Finish::linearize) {
+      pass_.side.bend[at] = layer_.rho.curvature_at(s, layer_.rho.signal(s), p);
+      pass_.side.slope[at] = layer_.rho.signal_slope(layer_.rho.signal(s));
+      pass_.side.diagonal[at] = layer_.rho.mobility(p);
+      return T(0);
+    }
     const T nudge = nudged() ? beta(sample) * phase_.cost_gradient(s, unit, sample) : T(0);
     T to = s;
     if (pass_.finish == Finish::update) {
@@ -222,7 +242,7 @@ __global__ void __launch_bounds__(image_threads, 2)
   if (job.out == nullptr)
     units.run();
   else if (job.pool > 1)
-    tile.store_maxima();
+    tile.store_maxima(pass.keeps_winners);
   else
     tile.store_sums();
 }

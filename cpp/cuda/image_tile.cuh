@@ -98,8 +98,9 @@ class ImageTile {
           job_.out[std::ptrdiff_t(window) * job_.channels + channel(i)] = sum_[i][j];
     }
   }
-  /// Stores the maximum of each window and its winner; every thread of the block calls it.
-  __device__ __forceinline__ void store_maxima() {
+  /// Stores the maximum of each window and its winner, or the number at the winner that was stored before; every thread of
+  /// the block calls it.
+  __device__ __forceinline__ void store_maxima(bool keeps_winners) {
     constexpr int apart = columns + 1;
     T* const sums = weights_;
     __syncthreads();
@@ -115,11 +116,10 @@ class ImageTile {
       const int sample = (first_window_ + window) / job_.positions;
       if (channel >= job_.channels || sample >= samples_) continue;
       const T* a = sums + row * apart + window * size;
-      int winner = 0;
-      for (int m = 1; m < size; ++m)
+      const std::ptrdiff_t at = std::ptrdiff_t(first_window_ + window) * job_.channels + channel;
+      int winner = keeps_winners ? job_.winners[at] : 0;
+      for (int m = 1; m < size && !keeps_winners; ++m)
         if (!(a[m] <= a[winner]) && a[winner] == a[winner]) winner = m;
-      const std::ptrdiff_t at =
-          std::ptrdiff_t(first_window_ + window) * job_.channels + channel;
       job_.out[at] = a[winner];
       job_.winners[at] = static_cast<unsigned char>(winner);
     }

@@ -19,25 +19,21 @@ struct LoopHandles {
 /// that name is set.
 class Loop {
  public:
-  /// `sweep` and `confirm` launch kernels on the stream, which captures them; they receive the handles.
+  /// `sweep` launches kernels on the stream, which captures them; it receives the handles.
+  template <class Sweep>
+  Loop(cudaStream_t stream, const Sweep& sweep) : stream_(stream) {
+    build([&](const LoopHandles& handles) { repeat(handles, sweep); });
+  }
+  /// `confirm` launches the kernels that follow a sweep where its condition is set.
   template <class Sweep, class Confirm>
   Loop(cudaStream_t stream, const Sweep& sweep, const Confirm& confirm) : stream_(stream) {
-    try {
-      check(cudaGraphCreate(&graph_, 0), "creating a graph");
-      LoopHandles handles;
-      check(cudaGraphConditionalHandleCreate(&handles.again, graph_, 1, cudaGraphCondAssignDefault),
-            "creating a condition");
+    build([&](LoopHandles& handles) {
       check(cudaGraphConditionalHandleCreate(&handles.confirm, graph_, 0, 0),
             "creating a condition");
-      const cudaGraph_t body = add(graph_, {}, cudaGraphCondTypeWhile, handles.again);
-      const auto last = capture(body, [&] { sweep(handles); });
+      const auto [body, last] = repeat(handles, sweep);
       const cudaGraph_t end = add(body, last, cudaGraphCondTypeIf, handles.confirm);
       capture(end, [&] { confirm(handles); });
-      check(cudaGraphInstantiate(&executable_, graph_, 0), "building a graph");
-    } catch (...) {
-      destroy();
-      throw;
-    }
+    });
   }
   ~Loop() { destroy(); }
   Loop(const Loop&) = delete;
@@ -46,6 +42,27 @@ class Loop {
   void launch() const { check(cudaGraphLaunch(executable_, stream_), "a relaxation"); }
 
  private:
+  template <class Fill>
+  void build(const Fill& fill) {
+    try {
+      check(cudaGraphCreate(&graph_, 0), "creating a graph");
+      LoopHandles handles;
+      check(cudaGraphConditionalHandleCreate(&handles.again, graph_, 1, cudaGraphCondAssignDefault),
+            "creating a condition");
+      fill(handles);
+      check(cudaGraphInstantiate(&executable_, graph_, 0), "building a graph");
+    } catch (...) {
+      destroy();
+      throw;
+    }
+  }
+  /// Adds the WHILE node. Returns its body with the nodes that end the sweep.
+  template <class Sweep>
+  std::pair<cudaGraph_t, std::vector<cudaGraphNode_t>> repeat(const LoopHandles& handles,
+                                                              const Sweep& sweep) const {
+    const cudaGraph_t body = add(graph_, {}, cudaGraphCondTypeWhile, handles.again);
+    return {body, capture(body, [&] { sweep(handles); })};
+  }
   /// Adds a node that runs a body under a condition, and returns the body.
   static cudaGraph_t add(cudaGraph_t graph, const std::vector<cudaGraphNode_t>& after,
                          cudaGraphConditionalNodeType type, cudaGraphConditionalHandle handle) {

@@ -161,6 +161,32 @@ TYPED_TEST(DeviceImages, EquilibriumPropagationGivesTheGradientOfTheHost) {
     }
 }
 
+TYPED_TEST(DeviceImages, RecurrentBackpropagationGivesTheGradientOfTheHost) {
+  using T = TypeParam;
+  const Solver solver = with(BlockUpdate{}, std::same_as<T, float> ? 1e-5 : 1e-11, 300);
+  ConjugateGradient linear;
+  linear.tolerance = std::same_as<T, float> ? 1e-6 : 1e-13;
+  for (const Case<T>& of : image_zoo<T>()) {
+    SCOPED_TRACE(of.name);
+    Both<T> both(of);
+    both.relax_free(solver);
+    both.copy_free_state();
+    if (!both.device.conservative()) {
+      EXPECT_THROW(both.device.solve(linear, free_slot, adjoint_slot), InvalidArgument);
+      continue;
+    }
+    const Index size = of.network.parameters().size();
+    Parameters<T> host = Parameters<T>::Zero(size), device = host;
+    AddTo<T> to_host(host), to_device(device);
+    Report of_host, of_device;
+    recurrent_backpropagation(both.host, linear, to_host, of_host);
+    recurrent_backpropagation(both.device, linear, to_device, of_device);
+    EXPECT_TRUE((of_device.status == of_host.status).all());
+    EXPECT_LT(both.difference(adjoint_slot), 100 * rounding<T>());
+    EXPECT_LT(relative<T>(device, host), 100 * rounding<T>());
+  }
+}
+
 TYPED_TEST(DeviceImages, AnImageWithTheChannelsFirstEntersAsOnTheHost) {
   using T = TypeParam;
   for (const bool dense : {false, true}) {
