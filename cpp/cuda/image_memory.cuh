@@ -90,12 +90,13 @@ class ImageMemory {
     void add(const LayerFields& fields, int begin_of_layer, const std::vector<CouplingEnd>& ends,
              const Begin& begin) {
       const int k = view.layers++;
-      const int positions = fields.height * fields.width, channels = fields.units / positions;
-      view.layer[k] = {units_of<T>(fields, memory.plan.network.legendre), begin_of_layer,
-                       fields.units, channels};
+      const int positions = fields.height * fields.width;
+      ImageLayer<T>& layer = view.layer[k];
+      layer = {units_of<T>(fields, memory.plan.network.legendre), begin_of_layer, fields.units,
+               fields.units / positions};
       jobs.emplace_back();
       ImageJob<T>& job = view.job[k];
-      job = {k, channels, positions, fields.width, 1, pulls, 0, addends, 0, nullptr, nullptr};
+      job = {k, layer.channels, positions, fields.width, 1, pulls, 0, addends, 0, nullptr, nullptr};
       for (const CouplingEnd& end : ends)
         if (!memory.plan.is_product(end) && !is_identity(end)) {
           add_pull(end, begin(end));
