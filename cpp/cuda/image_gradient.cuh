@@ -64,9 +64,18 @@ struct ImageFactors {
 /// tap and a channel below. Launched on the tiles of both along x and y, the parts along z.
 template <class T, int M, int N>
 class ImageGradient {
+  /// A position above, and where its numbers lie; `above` is nullptr for none.
+  struct Place {
+    const T *above, *below;        ///< the channels of the position above, the first number of the image below
+    const unsigned char* winners;  ///< of these channels, or nullptr
+    int member, y, x;              ///< number of the position in its window; place below of the first tap
+  };
+
  public:
   static constexpr int rows = 16 * M, columns = 16 * N;
-  static constexpr std::size_t bytes() { return sizeof(T) * image_depth * (rows + columns); }
+  static constexpr std::size_t bytes() {
+    return image_depth * (sizeof(T) * (rows + columns) + 2 * sizeof(Place));
+  }
 
   __device__ __forceinline__ explicit ImageGradient(const ImageFactors<T>& factors)
       : factors_(factors),
@@ -74,33 +83,37 @@ class ImageGradient {
         first_row_(static_cast<int>(blockIdx.x) * rows),
         first_column_(static_cast<int>(blockIdx.y) * columns),
         above_(shared_memory<T>()),
-        below_(above_ + image_depth * rows) {}
+        below_(above_ + image_depth * rows),
+        places_(reinterpret_cast<Place*>(below_ + image_depth * columns)) {
+    const int column = first_column_ + static_cast<int>(threadIdx.x) % columns;
+    const int tap = column / of_.channels;
+    channel_ = tap < of_.taps() ? column % of_.channels : -1;
+    tap_y_ = tap / of_.kernel.x * of_.dilation.y;
+    tap_x_ = tap % of_.kernel.x * of_.dilation.x;
+  }
 
   __device__ __forceinline__ void run() {
-    const int m = static_cast<int>(threadIdx.x) % 16 * M;
-    const int n = static_cast<int>(threadIdx.x) / 16 * N;
     T sum[M][N] = {};
     const int depth = factors_.samples * of_.out_height * of_.out_width;
     const int first = static_cast<int>(blockIdx.z) * factors_.chunk;
     const int end = first + factors_.chunk < depth ? first + factors_.chunk : depth;
+    Loaded next;
+    find_places(first, end, places_);
+    __syncthreads();
+    fetch(places_, next);
+    find_places(first + image_depth, end, places_ + image_depth);
+    int turn = 1;
 #pragma unroll 1
-    for (int begin = first; begin < end; begin += image_depth) {
+    for (int begin = first; begin < end; begin += image_depth, turn ^= 1) {
       __syncthreads();
-      load(begin, end);
+      put(next);
       __syncthreads();
-#pragma unroll
-      for (int d = 0; d < image_depth; ++d) {
-        T left[M], right[N];
-#pragma unroll
-        for (int i = 0; i < M; ++i) left[i] = above_[d * rows + m + i];
-#pragma unroll
-        for (int j = 0; j < N; ++j) right[j] = below_[d * columns + n + j];
-#pragma unroll
-        for (int i = 0; i < M; ++i)
-#pragma unroll
-          for (int j = 0; j < N; ++j) sum[i][j] = fused(left[i], right[j], sum[i][j]);
-      }
+      fetch(places_ + turn * image_depth, next);
+      find_places(begin + 2 * image_depth, end, places_ + (turn ^ 1) * image_depth);
+      add_products(sum);
     }
+    const int m = static_cast<int>(threadIdx.x) % 16 * M;
+    const int n = static_cast<int>(threadIdx.x) / 16 * N;
     const int taps = of_.taps() * of_.channels;
 #pragma unroll
     for (int i = 0; i < M; ++i)
@@ -113,50 +126,82 @@ class ImageGradient {
   }
 
  private:
-  __device__ __forceinline__ void load(int begin, int end) const {
+  /// The numbers that a thread loads for the next step while the present one is computed.
+  struct Loaded {
+    T above[M], below[N];
+  };
+
+  /// Finds the positions of a step, one by each of the first threads.
+  __device__ __forceinline__ void find_places(int begin, int end, Place* places) const {
+    const int d = static_cast<int>(threadIdx.x), k = begin + d;
+    if (d >= image_depth) return;
+    Place& place = places[d];
+    place = {nullptr, nullptr, nullptr, 0, 0, 0};
+    if (k >= end) return;
     const int positions = of_.out_height * of_.out_width;
+    const int sample = k / positions, position = k % positions;
+    const int y = position / of_.out_width, x = position % of_.out_width;
+    const int Y = y / of_.pool, X = x / of_.pool;
+    if (Y >= of_.pooled_height() || X >= of_.pooled_width()) return;
+    const int unit = (Y * of_.pooled_width() + X) * of_.out_channels;
+    place.above = factors_.above + sample * factors_.above_stride + unit;
+    place.below = factors_.below + sample * factors_.below_stride;
+    if (factors_.winners != nullptr)
+      place.winners = factors_.winners + unit +
+                      std::ptrdiff_t(sample % factors_.winner_samples) * of_.pooled_units();
+    place.member = y % of_.pool * of_.pool + x % of_.pool;
+    place.y = y * of_.stride.y - of_.padding.y;
+    place.x = x * of_.stride.x - of_.padding.x;
+  }
+  /// Loads the numbers of a step at its places. A thread loads one channel above, and one pair of a tap and a channel.
+  __device__ __forceinline__ void fetch(const Place* places, Loaded& next) const {
+    const int o = first_row_ + static_cast<int>(threadIdx.x) % rows;
 #pragma unroll
     for (int q = 0; q < M; ++q) {
-      const int e = static_cast<int>(threadIdx.x) + image_threads * q;
-      const int k = begin + e / rows, o = first_row_ + e % rows;
-      above_[e] = k < end && o < of_.out_channels ? signal_above(k / positions, k % positions, o)
-                                                  : T(0);
+      const Place& at = places[static_cast<int>(threadIdx.x) / rows + image_threads / rows * q];
+      const bool exists = at.above != nullptr && o < of_.out_channels &&
+                          (at.winners == nullptr || at.winners[o] == at.member);
+      next.above[q] = exists ? at.above[o] : T(0);
     }
 #pragma unroll
     for (int q = 0; q < N; ++q) {
-      const int e = static_cast<int>(threadIdx.x) + image_threads * q;
-      const int k = begin + e / columns, column = first_column_ + e % columns;
-      below_[e] = k < end && column < of_.taps() * of_.channels
-                      ? signal_below(k / positions, k % positions, column)
-                      : T(0);
+      const Place& at =
+          places[static_cast<int>(threadIdx.x) / columns + image_threads / columns * q];
+      const int y = at.y + tap_y_, x = at.x + tap_x_;
+      const bool exists = at.above != nullptr && channel_ >= 0 && y >= 0 && y < of_.height &&
+                          x >= 0 && x < of_.width;
+      next.below[q] = exists ? at.below[(y * of_.width + x) * of_.channels + channel_] : T(0);
     }
   }
-  __device__ __forceinline__ T signal_above(int sample, int position, int o) const {
-    const int y = position / of_.out_width, x = position % of_.out_width;
-    const int Y = y / of_.pool, X = x / of_.pool;
-    if (Y >= of_.pooled_height() || X >= of_.pooled_width()) return 0;
-    const int unit = (Y * of_.pooled_width() + X) * of_.out_channels + o;
-    if (factors_.winners != nullptr) {
-      const std::ptrdiff_t at =
-          std::ptrdiff_t(sample % factors_.winner_samples) * of_.pooled_units() + unit;
-      if (factors_.winners[at] != y % of_.pool * of_.pool + x % of_.pool) return 0;
-    }
-    return factors_.above[sample * factors_.above_stride + unit];
+  __device__ __forceinline__ void put(const Loaded& next) const {
+#pragma unroll
+    for (int q = 0; q < M; ++q) above_[threadIdx.x + image_threads * q] = next.above[q];
+#pragma unroll
+    for (int q = 0; q < N; ++q) below_[threadIdx.x + image_threads * q] = next.below[q];
   }
-  __device__ __forceinline__ T signal_below(int sample, int position, int column) const {
-    const int tap = column / of_.channels, c = column % of_.channels;
-    const int y = position / of_.out_width * of_.stride.y - of_.padding.y +
-                  tap / of_.kernel.x * of_.dilation.y;
-    const int x = position % of_.out_width * of_.stride.x - of_.padding.x +
-                  tap % of_.kernel.x * of_.dilation.x;
-    if (y < 0 || y >= of_.height || x < 0 || x >= of_.width) return 0;
-    return factors_.below[sample * factors_.below_stride + (y * of_.width + x) * of_.channels + c];
+  __device__ __forceinline__ void add_products(T (&sum)[M][N]) const {
+    const int m = static_cast<int>(threadIdx.x) % 16 * M;
+    const int n = static_cast<int>(threadIdx.x) / 16 * N;
+#pragma unroll
+    for (int d = 0; d < image_depth; ++d) {
+      T left[M], right[N];
+#pragma unroll
+      for (int i = 0; i < M; ++i) left[i] = above_[d * rows + m + i];
+#pragma unroll
+      for (int j = 0; j < N; ++j) right[j] = below_[d * columns + n + j];
+#pragma unroll
+      for (int i = 0; i < M; ++i)
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum[i][j] = fused(left[i], right[j], sum[i][j]);
+    }
   }
 
   const ImageFactors<T>& factors_;
   const Geometry& of_;
   const int first_row_, first_column_;
   T *above_, *below_;
+  Place* places_;  ///< of two steps
+  int channel_, tap_y_, tap_x_;  ///< of the column that this thread loads; channel -1 is none
 };
 
 template <class T, int M, int N>

@@ -29,7 +29,14 @@ class ImageTile {
         first_channel_(tile % row_tiles_ * rows),
         first_window_(tile / row_tiles_ * windows_),
         weights_(shared_memory<T>()),
-        signals_(weights_ + image_depth * rows) {}
+        signals_(weights_ + image_depth * rows) {
+    const int across = job.width / job.pool, high = job.positions / across;
+    const bool one = first_sample() == last_sample();
+    const int first = one ? first_window_ % job.positions / across : 0;
+    const int last = one ? (last_window() % job.positions) / across : high - 1;
+    first_row_ = first * job.pool;
+    last_row_ = last * job.pool + job.pool - 1;
+  }
 
   /// Returns the number of tiles of a job.
   __host__ static int tiles(const ImageJob<T>& job, int samples) {
@@ -38,10 +45,10 @@ class ImageTile {
   }
 
   __device__ __forceinline__ int first_sample() const { return first_window_ / job_.positions; }
-  __device__ __forceinline__ int last_sample() const {
-    const int last = first_window_ + windows_ - 1;
-    const int most = job_.positions * samples_ - 1;
-    return (last < most ? last : most) / job_.positions;
+  __device__ __forceinline__ int last_sample() const { return last_window() / job_.positions; }
+  __device__ __forceinline__ int last_window() const {
+    const int last = first_window_ + windows_ - 1, most = job_.positions * samples_ - 1;
+    return last < most ? last : most;
   }
 
   /// A position of a sample before the maximum; sample -1 is none.
@@ -59,7 +66,7 @@ class ImageTile {
             position % across * job_.pool + member % job_.pool};
   }
 
-  /// Computes all sums; every thread of the block calls it. `base` holds the signals, `apart` numbers between samples.
+  /// Computes all sums; every thread of the block calls it. `base` holds the signals.
   __device__ __forceinline__ void multiply(const ImageView<T>& view, const T* base) {
 #pragma unroll
     for (int i = 0; i < M; ++i)
@@ -67,8 +74,7 @@ class ImageTile {
       for (int j = 0; j < N; ++j) sum_[i][j] = 0;
     Place at[N];
 #pragma unroll
-    for (int q = 0; q < N; ++q)
-      at[q] = place(static_cast<int>(threadIdx.x) / image_depth + image_threads / image_depth * q);
+    for (int q = 0; q < N; ++q) at[q] = place(loaded_column(q));
 #pragma unroll 1
     for (int n = 0; n < job_.pulls; ++n)
       add_pull(view.pull[job_.first_pull + n], base, view.signals, at);
@@ -126,87 +132,168 @@ class ImageTile {
   }
 
  private:
+  /// Where a column reads the channels of a neighbour at one tap: nowhere if `signal` is nullptr.
+  struct Source {
+    const T* signal;
+    const unsigned char* winner;  ///< of the windows above, or nullptr
+    int member;                   ///< the winner for which the window hands down its signal
+
+    __device__ __forceinline__ T operator()(int c) const {
+      return signal == nullptr || (winner != nullptr && winner[c] != member) ? T(0) : signal[c];
+    }
+  };
+  /// The numbers that a thread loads for the next step of a product while the present one is computed.
+  struct Loaded {
+    T weight[M], signal[N];
+  };
+
+  /// The thread loads row loaded_row() of the signals.
+  __device__ __forceinline__ static int loaded_row() {
+    return static_cast<int>(threadIdx.x) % image_depth;
+  }
+  __device__ __forceinline__ static int loaded_column(int q) {
+    return static_cast<int>(threadIdx.x) / image_depth + image_threads / image_depth * q;
+  }
+
   /// Adds one product to the sums.
   __device__ __forceinline__ void add_pull(const ImagePull<T>& pull, const T* base,
                                            std::ptrdiff_t apart, const Place (&at)[N]) {
-    const int depth = pull.depth;
-#pragma unroll 1
-    for (int begin = 0; begin < depth; begin += image_depth) {
-      __syncthreads();
-      load_weights(pull.weights, begin, depth);
-      load_signals(pull, base, apart, begin, at);
-      __syncthreads();
-#pragma unroll
-      for (int d = 0; d < image_depth; ++d) {
-        T left[M], right[N];
-#pragma unroll
-        for (int i = 0; i < M; ++i) left[i] = weights_[d * rows + channel_of_thread() + i];
-#pragma unroll
-        for (int j = 0; j < N; ++j) right[j] = signals_[d * stride + column_of_thread() + j];
-#pragma unroll
-        for (int i = 0; i < M; ++i)
-#pragma unroll
-          for (int j = 0; j < N; ++j) sum_[i][j] = fused(left[i], right[j], sum_[i][j]);
+    const int depth = pull.depth, channels = pull.channels;
+    int tap = loaded_row() / channels, c = loaded_row() % channels;
+    Source from[N];
+    locate(pull, base, apart, tap, at, from);
+    Loaded next;
+    int located = 0;
+    const auto load = [&](int to) EQUIPROP_INLINED {
+      c += to - located;
+      located = to;
+      if (c >= channels) {
+        tap += c / channels;
+        c %= channels;
+        locate(pull, base, apart, tap, at, from);
       }
+      fetch(pull, to, c, from, next);
+    };
+    int begin = reached(pull, 0);
+    if (begin < depth) load(begin);
+#pragma unroll 1
+    while (begin < depth) {
+      __syncthreads();
+      put(next);
+      __syncthreads();
+      begin = reached(pull, begin + image_depth);
+      if (begin < depth) load(begin);
+      add_products();
     }
   }
-  __device__ __forceinline__ void load_weights(const T* weights, int begin, int depth) {
+  /// Returns the first depth from `begin` on at which a position of the tile may read the image of the neighbour; steps of
+  /// one tap that reads beyond its rows are left out, because they add zeros.
+  __device__ __forceinline__ int reached(const ImagePull<T>& pull, int begin) const {
+    if (pull.of.kernel.y == 1 || pull.channels % image_depth != 0) return begin;
+#pragma unroll 1
+    while (begin < pull.depth) {
+      const int tap = begin / pull.channels;
+      if (reaches(pull, tap / pull.of.kernel.x * pull.of.dilation.y)) break;
+      begin = (tap + 1) * pull.channels;
+    }
+    return begin;
+  }
+  __device__ __forceinline__ bool reaches(const ImagePull<T>& pull, int distance) const {
+    const Geometry& of = pull.of;
+    if (pull.transposed) {
+      const int shift = of.padding.y - distance;
+      return last_row_ + shift >= 0 && first_row_ + shift < of.out_height * of.stride.y;
+    }
+    const int shift = distance - of.padding.y;
+    return last_row_ * of.stride.y + shift >= 0 && first_row_ * of.stride.y + shift < of.height;
+  }
+
+  __device__ __forceinline__ void fetch(const ImagePull<T>& pull, int begin, int c,
+                                        const Source (&from)[N], Loaded& next) const {
 #pragma unroll
-    for (int q = 0; q < image_depth * rows / image_threads; ++q) {
+    for (int q = 0; q < M; ++q) {
       const int e = static_cast<int>(threadIdx.x) + image_threads * q;
-      const int d = e / rows, channel = first_channel_ + e % rows;
-      const bool exists = begin + d < depth && channel < job_.channels;
-      weights_[e] = exists ? weights[std::ptrdiff_t(begin + d) * job_.channels + channel] : T(0);
+      const int d = begin + e / rows, channel = first_channel_ + e % rows;
+      next.weight[q] = d < pull.depth && channel < job_.channels
+                           ? pull.weights[std::ptrdiff_t(d) * job_.channels + channel]
+                           : T(0);
+    }
+    const bool exists = begin + loaded_row() < pull.depth;
+#pragma unroll
+    for (int q = 0; q < N; ++q) next.signal[q] = exists ? from[q](c) : T(0);
+  }
+  __device__ __forceinline__ void put(const Loaded& next) const {
+#pragma unroll
+    for (int q = 0; q < M; ++q) weights_[threadIdx.x + image_threads * q] = next.weight[q];
+#pragma unroll
+    for (int q = 0; q < N; ++q) signals_[loaded_row() * stride + loaded_column(q)] = next.signal[q];
+  }
+  __device__ __forceinline__ void add_products() {
+#pragma unroll
+    for (int d = 0; d < image_depth; ++d) {
+      T left[M], right[N];
+#pragma unroll
+      for (int i = 0; i < M; ++i) left[i] = weights_[d * rows + channel_of_thread() + i];
+#pragma unroll
+      for (int j = 0; j < N; ++j) right[j] = signals_[d * stride + column_of_thread() + j];
+#pragma unroll
+      for (int i = 0; i < M; ++i)
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum_[i][j] = fused(left[i], right[j], sum_[i][j]);
     }
   }
-  __device__ __forceinline__ void load_signals(const ImagePull<T>& pull, const T* base,
-                                               std::ptrdiff_t apart, int begin,
-                                               const Place (&at)[N]) {
-    const int d = static_cast<int>(threadIdx.x) % image_depth, k = begin + d;
-    const int tap = k / pull.channels, c = k % pull.channels;
+
+  /// Finds where the columns of this thread read at a tap.
+  __device__ __forceinline__ static void locate(const ImagePull<T>& pull, const T* base,
+                                                std::ptrdiff_t apart, int tap,
+                                                const Place (&at)[N], Source (&from)[N]) {
     const int i = tap / pull.of.kernel.x * pull.of.dilation.y;
     const int j = tap % pull.of.kernel.x * pull.of.dilation.x;
 #pragma unroll
     for (int q = 0; q < N; ++q) {
-      const int column =
-          static_cast<int>(threadIdx.x) / image_depth + image_threads / image_depth * q;
-      T value = 0;
-      if (k < pull.depth && at[q].sample >= 0)
-        value = pull.transposed ? from_above(pull, base, apart, at[q], i, j, c)
-                                : from_below(pull, base, apart, at[q], i, j, c);
-      signals_[d * stride + column] = value;
+      from[q] = {nullptr, nullptr, 0};
+      if (at[q].sample < 0) continue;
+      const T* signals = base + at[q].sample * apart + pull.begin;
+      if (pull.transposed)
+        from[q] = above(pull, signals, at[q], i, j);
+      else
+        from[q] = below(pull, signals, at[q], i, j);
     }
   }
-  /// The signal of channel c of the image below that a place above reads at the distance (i, j).
-  __device__ __forceinline__ static T from_below(const ImagePull<T>& pull, const T* base,
-                                                 std::ptrdiff_t apart, const Place& at, int i,
-                                                 int j, int c) {
+  /// The place of the image below that a place above reads at the distance (i, j).
+  __device__ __forceinline__ static Source below(const ImagePull<T>& pull, const T* signals,
+                                                 const Place& at, int i, int j) {
     const Geometry& of = pull.of;
     const int y = at.y * of.stride.y - of.padding.y + i, x = at.x * of.stride.x - of.padding.x + j;
-    if (y < 0 || y >= of.height || x < 0 || x >= of.width) return 0;
-    return base[at.sample * apart + pull.begin + (y * of.width + x) * of.channels + c];
+    const bool exists = y >= 0 && y < of.height && x >= 0 && x < of.width;
+    return {exists ? signals + (y * of.width + x) * of.channels : nullptr, nullptr, 0};
   }
-  /// The signal of channel c of the image above whose window reads the place below at the distance (i, j); of a maximum,
-  /// 0 unless that position is the winner.
-  __device__ __forceinline__ static T from_above(const ImagePull<T>& pull, const T* base,
-                                                 std::ptrdiff_t apart, const Place& at, int i,
-                                                 int j, int c) {
+  /// The place of the image above whose window reads the place below at the distance (i, j).
+  __device__ __forceinline__ static Source above(const ImagePull<T>& pull, const T* signals,
+                                                 const Place& at, int i, int j) {
     const Geometry& of = pull.of;
-    const int above = at.y + of.padding.y - i, left = at.x + of.padding.x - j;
-    if (above < 0 || left < 0 || above % of.stride.y != 0 || left % of.stride.x != 0) return 0;
-    const int y = above / of.stride.y, x = left / of.stride.x;
+    int y = at.y + of.padding.y - i, x = at.x + of.padding.x - j;
+    if (y < 0 || x < 0 || !divides(of.stride.y, y) || !divides(of.stride.x, x))
+      return {nullptr, nullptr, 0};
     const int Y = y / of.pool, X = x / of.pool;
-    if (Y >= of.pooled_height() || X >= of.pooled_width()) return 0;
-    const int unit = (Y * of.pooled_width() + X) * of.out_channels + c;
-    if (pull.winners != nullptr) {
-      const int member = y % of.pool * of.pool + x % of.pool;
-      if (pull.winners[std::ptrdiff_t(at.sample) * of.pooled_units() + unit] != member) return 0;
-    }
-    return base[at.sample * apart + pull.begin + unit];
+    if (Y >= of.pooled_height() || X >= of.pooled_width()) return {nullptr, nullptr, 0};
+    const int unit = (Y * of.pooled_width() + X) * of.out_channels;
+    if (pull.winners == nullptr) return {signals + unit, nullptr, 0};
+    return {signals + unit,
+            pull.winners + std::ptrdiff_t(at.sample) * of.pooled_units() + unit,
+            (y - Y * of.pool) * of.pool + x - X * of.pool};
+  }
+  /// Divides a number by a stride. Returns false if a rest is left.
+  __device__ __forceinline__ static bool divides(int stride, int& number) {
+    if (stride == 1) return true;
+    const int all = number;
+    number /= stride;
+    return number * stride == all;
   }
 
   const ImageJob<T>& job_;
   const int samples_, windows_, row_tiles_, first_channel_, first_window_;
+  int first_row_, last_row_;  ///< of all positions in the tile, before the maximum
   T *weights_, *signals_;
   T sum_[M][N];
 };
