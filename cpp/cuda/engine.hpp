@@ -53,12 +53,14 @@ struct CouplingFields {
 
 /// A network as plain data.
 struct NetworkFields {
-  bool legendre = true;             ///< potential; see model/units.hpp
-  bool tied = true;                 ///< the dynamics have an energy
-  bool channels_first = false;  ///< inputs arrive as (channels, height, width), and are put in the order of the units
+  bool legendre = true;  ///< potential; see model/units.hpp
+  bool tied = true;      ///< the dynamics have an energy
+  bool channels_first =
+      false;  ///< inputs arrive as (channels, height, width), and are put in the order of the units
   std::vector<LayerFields> layers;  ///< the input, then the free layers in the order of a state
-  std::vector<CouplingFields> couplings;  ///< at most one dense one between two layers, none within a layer
-  std::vector<std::ptrdiff_t> biases;     ///< index in theta of the biases of each free layer
+  std::vector<CouplingFields>
+      couplings;  ///< at most one dense one between two layers, none within a layer
+  std::vector<std::ptrdiff_t> biases;  ///< index in theta of the biases of each free layer
   std::vector<std::vector<int>>
       blocks;                     ///< free layers, numbered from 0, that are updated together
   std::ptrdiff_t parameters = 0;  ///< number of all parameters
@@ -92,7 +94,8 @@ struct Outcome {
 /// Division of launches; results do not depend on it. 0 chooses.
 struct Cut {
   int cluster = 0;  ///< blocks that relax a tile of samples together
-  int tile = 0;     ///< samples of a tile: 1, 4 or 8
+  int tile =
+      0;  ///< samples of a tile: 1, 4 or 8; with images, small, middle or large tiles of products
   int threads = 0;  ///< threads of a block that relaxes: a multiple of 32, at most 512
 };
 
@@ -118,8 +121,8 @@ inline constexpr int most_nodes = 8;
 /// Returns why no kernel can run here, in one sentence, or an empty text if it can.
 std::string why_unavailable();
 
-/// Throws InvalidArgument, with the rule, unless the kernels support a network: dense couplings of different layers, at
-/// most 12 free layers, at most 32 pulls.
+/// Throws InvalidArgument, with the rule, unless the kernels support a network: couplings of different layers, maxima over
+/// windows of at most 8 x 8 positions, at most 12 free layers, 16 couplings of free layers and 32 with the input.
 void check_supported(const NetworkFields& network);
 
 /// Returns the bytes of device memory that an engine allocates for batches of `most` samples.

@@ -52,8 +52,9 @@ struct Engine<T>::Device : Structure<T> {
     images.emplace(network, most, cut, stream, image_places());
   }
   ImagePlaces<T> image_places() const {
-    return {theta.data(), x.data(),      y.data(),        gradient.data(), drive.data(), left.data(), right.data(),
-            sum.data(),   status.data(), iterations.data(), residual.data(), error.data()};
+    return {theta.data(),  x.data(),          y.data(),        gradient.data(),
+            drive.data(),  left.data(),       right.data(),    sum.data(),
+            status.data(), iterations.data(), residual.data(), error.data()};
   }
 
   /// Returns the division of launches on a device that may have no clusters.
@@ -322,7 +323,7 @@ struct Engine<T>::Device : Structure<T> {
   Array<T> residual, error;
   Array<int> flags;
   std::optional<Array<T>> first, second;  // averages of an optimiser
-  std::optional<Array<T>> arrived;  // inputs in the order in which they arrive
+  std::optional<Array<T>> arrived;        // inputs in the order in which they arrive
   std::optional<ImageDevice<T>> images;
   CostFields cost;
   bool weighted = false;

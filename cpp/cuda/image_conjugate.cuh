@@ -16,7 +16,8 @@ struct SideNumbers {
 /// The vectors (units, samples) of the solution, and the result `lambda`.
 template <class T>
 struct ImageSide {
-  ImagePhase<T> phase;  ///< its stopping rule is that of the solver; `number` is the size that counts as 0
+  ImagePhase<T>
+      phase;  ///< its stopping rule is that of the solver; `number` is the size that counts as 0
   SideVectors<T> vectors;
   T *pulled, *x, *r;  ///< slope times direction, solution, residual
   SideNumbers<T>* numbers;
@@ -47,7 +48,8 @@ class SideSample {
                         : side_.phase.cost_gradient(side_.phase.state[at], unit - begin, sample_);
       side_.x[at] = 0;
     });
-    const T scale = largest([&](std::ptrdiff_t at) { return side_.vectors.diagonal[at] * side_.r[at]; });
+    const T scale =
+        largest([&](std::ptrdiff_t at) { return side_.vectors.diagonal[at] * side_.r[at]; });
     const bool usable = scale > 0 && scale - scale == T(0);
     const T unit = usable ? std::ldexp(T(1), std::ilogb(scale)) : T(1);
     each([&](int, std::ptrdiff_t at) {
@@ -75,7 +77,8 @@ class SideSample {
       side_.x[at] = fused(length, side_.vectors.direction[at], side_.x[at]);
       side_.r[at] = fused(-length, side_.vectors.image[at], side_.r[at]);
     });
-    const T size = largest([&](std::ptrdiff_t at) { return side_.vectors.diagonal[at] * side_.r[at]; });
+    const T size =
+        largest([&](std::ptrdiff_t at) { return side_.vectors.diagonal[at] * side_.r[at]; });
     if (!convex) {
       if (threadIdx.x == 0) numbers_.size = size;
       return end_indefinite();
@@ -87,7 +90,8 @@ class SideSample {
         false);
     const T turn = rho / numbers_.rho;
     each([&](int, std::ptrdiff_t at) {
-      side_.vectors.direction[at] = fused(turn, side_.vectors.direction[at], side_.vectors.diagonal[at] * side_.r[at]);
+      side_.vectors.direction[at] =
+          fused(turn, side_.vectors.direction[at], side_.vectors.diagonal[at] * side_.r[at]);
       side_.pulled[at] = side_.vectors.slope[at] * side_.vectors.direction[at];
     });
     __syncthreads();  // all threads have read the numbers

@@ -4,8 +4,7 @@
 #include <array>
 #include <map>
 
-#include "image_memory.cuh"
-#include "update.cuh"
+#include "image_launch.cuh"
 
 namespace equiprop::cuda {
 
@@ -20,11 +19,17 @@ struct ImagePlaces {
 };
 
 template <class T>
-class ImageDevice {
+class ImageDevice : ImageLauncher<T> {
+  using Base = ImageLauncher<T>;
+  using Base::all_layers, Base::block_for_each, Base::cut_, Base::flat, Base::memory_,
+      Base::one_block, Base::pass_of, Base::plan, Base::run, Base::run_before, Base::run_jobs,
+      Base::stream_;
+  using typename Base::Layers;
+
  public:
   ImageDevice(const NetworkFields& network, std::size_t most, const Cut& cut, cudaStream_t stream,
               const ImagePlaces<T>& places)
-      : memory_(network, most, stream), cut_(cut), stream_(stream), places_(places) {}
+      : Base(network, most, cut, stream), places_(places) {}
 
   /// Packs the weights in theta; to be called after each change of them.
   void pack() const {
@@ -126,8 +131,8 @@ class ImageDevice {
   }
 
  private:
-  using Layers = std::vector<int>;
   static constexpr std::size_t most_loops = 16;  ///< graphs that are kept
+
   /// What the kernels of a loop depend on.
   struct Steps {
     ImagePhase<T> phase;
@@ -135,69 +140,6 @@ class ImageDevice {
     int first_block;
     bool nudged, shares;
   };
-
-  const ImagePlan<T>& plan() const { return memory_.plan; }
-  template <class... Parameters, class... Arguments>
-  void run(const char* what, void (*kernel)(Parameters...), const Shape& shape,
-           const Arguments&... arguments) const {
-    check(cuda::launch(kernel, shape, stream_, arguments...), what);
-  }
-  static Shape flat(std::size_t count) {
-    return {dim3(static_cast<unsigned>((count + elementwise_threads - 1) / elementwise_threads)),
-            elementwise_threads};
-  }
-  static Layers all_layers(const ImageView<T>& view) {
-    Layers layers;
-    for (int k = 0; k < view.layers; ++k) layers.push_back(k);
-    return layers;
-  }
-
-  // ---- launches of jobs
-
-  ImagePass<T> pass_of(const Array<ImageView<T>>& view, const T* signals, int samples) const {
-    ImagePass<T> pass{};
-    pass.view = view.data();
-    pass.signals = signals;
-    pass.samples = samples;
-    return pass;
-  }
-  /// Runs the jobs that are computed before some layers.
-  void run_before(const ImagePass<T>& pass, const ImageView<T>& view, const JobNumbers& before,
-                  const Layers& layers) const {
-    std::vector<int> jobs;
-    for (const int k : layers) jobs.insert(jobs.end(), before[k].begin(), before[k].end());
-    run_jobs("the products of images", pass, view, jobs);
-  }
-  void run_jobs(const char* what, ImagePass<T> pass, const ImageView<T>& view,
-                const std::vector<int>& jobs) const {
-    if (jobs.empty()) return;
-    int channels = 0, pool = 1, tiles = 0;
-    for (const int n : jobs) {
-      channels = std::max(channels, view.job[n].channels);
-      pool = std::max(pool, view.job[n].pool);
-      tiles += ImageTile<T, 4, 4>::tiles(view.job[n], pass.samples);
-    }
-    constexpr int processors = 132, largest_pool_of_narrow = 5;
-    const bool few = cut_.tile == 1 || (cut_.tile == 0 && tiles < processors);
-    if (few && pool <= largest_pool_of_narrow)
-      run_tiles<2, 2>(what, pass, view, jobs);
-    else if (few || cut_.tile == 4 || (cut_.tile == 0 && channels <= 32))
-      run_tiles<2, 4>(what, pass, view, jobs);
-    else
-      run_tiles<4, 4>(what, pass, view, jobs);
-  }
-  template <int M, int N>
-  void run_tiles(const char* what, ImagePass<T>& pass, const ImageView<T>& view,
-                 const std::vector<int>& jobs) const {
-    using Tile = ImageTile<T, M, N>;
-    int end = 0;
-    for (const int n : jobs) {
-      pass.job[pass.count] = n;
-      pass.end[pass.count++] = end += Tile::tiles(view.job[n], pass.samples);
-    }
-    run(what, &image_pass<T, M, N>,
-        Shape{dim3(static_cast<unsigned>(end)), image_threads, dim3(1), Tile::bytes()}, pass);
-  }
 
   // ---- relaxation
 
@@ -245,8 +187,8 @@ class ImageDevice {
 
   /// Returns the graph of a relaxation, which depends on the batch, the nodes and the kind of solver and cost.
   const Loop& loop(const Steps& steps, const Phase<T>& phase) {
-    const std::array<int, 6> key{phase.batch,          phase.nodes,  static_cast<int>(steps.method),
-                                 steps.first_block,    steps.nudged, steps.shares};
+    const std::array<int, 6> key{phase.batch,       phase.nodes,  static_cast<int>(steps.method),
+                                 steps.first_block, steps.nudged, steps.shares};
     if (loops_.size() >= most_loops && loops_.count(key) == 0) loops_.clear();
     return loops_
         .try_emplace(
@@ -312,9 +254,6 @@ class ImageDevice {
   void share(const ImagePhase<T>& phase) const {
     run("the shares of the logits", &share_logits<T>, flat(phase.samples), phase);
   }
-  static Shape one_block() {
-    return {dim3(1), image_threads, dim3(1), sizeof(int) * image_threads / warp};
-  }
 
   // ---- conjugate gradients
 
@@ -344,22 +283,17 @@ class ImageDevice {
     if (side_loops_.size() >= most_loops && side_loops_.count(side.phase.samples) == 0)
       side_loops_.clear();
     return side_loops_
-        .try_emplace(side.phase.samples, stream_,
-                     [&](const LoopHandles& handles) {
-                       ImagePass<T> pass = solving(side, side.pulled, Finish::hessian);
-                       pass.wanted = stepping;
-                       pass.keeps_winners = true;
-                       update(pass, all_layers(memory_.of_inner));
-                       run("a conjugate gradient", &step_side<T>,
-                           block_for_each(side.phase.samples), side);
-                       run("the end of a step", &find_stepping<T>, one_block(), side.phase,
-                           handles);
-                     })
+        .try_emplace(
+            side.phase.samples, stream_,
+            [&](const LoopHandles& handles) {
+              ImagePass<T> pass = solving(side, side.pulled, Finish::hessian);
+              pass.wanted = stepping;
+              pass.keeps_winners = true;
+              update(pass, all_layers(memory_.of_inner));
+              run("a conjugate gradient", &step_side<T>, block_for_each(side.phase.samples), side);
+              run("the end of a step", &find_stepping<T>, one_block(), side.phase, handles);
+            })
         .first->second;
-  }
-  static Shape block_for_each(int samples) {
-    return {dim3(static_cast<unsigned>(samples)), image_threads, dim3(1),
-            sizeof(T) * image_threads / warp};
   }
 
   // ---- gradients
@@ -371,12 +305,12 @@ class ImageDevice {
     const bool inner = c.inner();
     ImageFactors<T> factors{};
     factors.of = c.weights.of;
-    factors.above = fields.target == 0 ? places_.x
-                                       : (inner ? places_.left : places_.sum) +
-                                             plan().begins[fields.target - 1];
-    factors.below = fields.source == 0 ? places_.x
-                                       : (inner ? places_.right : places_.sum) +
-                                             plan().begins[fields.source - 1];
+    factors.above = fields.target == 0
+                        ? places_.x
+                        : (inner ? places_.left : places_.sum) + plan().begins[fields.target - 1];
+    factors.below = fields.source == 0
+                        ? places_.x
+                        : (inner ? places_.right : places_.sum) + plan().begins[fields.source - 1];
     factors.above_stride = fields.target == 0 ? inputs : units;
     factors.below_stride = fields.source == 0 ? inputs : units;
     if (c.has_maximum()) factors.winners = memory_.product({number, true}).winners;
@@ -427,9 +361,6 @@ class ImageDevice {
         places_.gradient + plan().network.biases[k]);
   }
 
-  ImageMemory<T> memory_;
-  Cut cut_;
-  cudaStream_t stream_;
   ImagePlaces<T> places_;
   std::map<std::array<int, 6>, Loop> loops_;
   std::map<int, Loop> side_loops_;  // of each number of samples

@@ -52,7 +52,7 @@ __global__ void pack_weights(const __grid_constant__ Weights<T> weights, const T
 template <class T>
 struct ImageFactors {
   Geometry of;
-  const T *above, *below;                   ///< first unit of the layers
+  const T *above, *below;                     ///< first unit of the layers
   std::ptrdiff_t above_stride, below_stride;  ///< between samples
   const unsigned char* winners;  ///< (pooled units, winner_samples) of a maximum, or nullptr
   int samples, winner_samples;   ///< sample j has the winners of sample j % winner_samples
@@ -66,9 +66,10 @@ template <class T, int M, int N>
 class ImageGradient {
   /// A position above, and where its numbers lie; `above` is nullptr for none.
   struct Place {
-    const T *above, *below;        ///< the channels of the position above, the first number of the image below
+    const T *above,
+        *below;  ///< the channels of the position above, the first number of the image below
     const unsigned char* winners;  ///< of these channels, or nullptr
-    int member, y, x;              ///< number of the position in its window; place below of the first tap
+    int member, y, x;  ///< number of the position in its window; place below of the first tap
   };
 
  public:
@@ -121,7 +122,8 @@ class ImageGradient {
       for (int j = 0; j < N; ++j) {
         const int o = first_row_ + m + i, k = first_column_ + n + j;
         if (o < of_.out_channels && k < taps)
-          factors_.parts[(std::ptrdiff_t(blockIdx.z) * of_.out_channels + o) * taps + k] = sum[i][j];
+          factors_.parts[(std::ptrdiff_t(blockIdx.z) * of_.out_channels + o) * taps + k] =
+              sum[i][j];
       }
   }
 
@@ -200,7 +202,7 @@ class ImageGradient {
   const Geometry& of_;
   const int first_row_, first_column_;
   T *above_, *below_;
-  Place* places_;  ///< of two steps
+  Place* places_;                ///< of two steps
   int channel_, tap_y_, tap_x_;  ///< of the column that this thread loads; channel -1 is none
 };
 

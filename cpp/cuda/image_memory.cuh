@@ -126,8 +126,7 @@ class ImageMemory {
                             channels,
                             of.taps() * channels,
                             end.target ? memory.up(c) : memory.down(c),
-                            end.target ? nullptr
-                                       : memory.product({end.coupling, true}).winners};
+                            end.target ? nullptr : memory.product({end.coupling, true}).winners};
     }
     void add_product(int k, const CouplingEnd& end, int begin, const LayerFields& fields) {
       const ImageCoupling<T>& c = memory.plan.couplings[end.coupling];
@@ -138,9 +137,17 @@ class ImageMemory {
       if (c.fields.kind == CouplingKind::dense)
         view.job[number] = {k, fields.units, 1, 1, 1, pulls, 1, 0, 0, product.numbers, nullptr};
       else
-        view.job[number] = {k,       of.out_channels, of.pooled_positions(),
-                            of.pooled_width() * of.pool, of.pool, pulls, 1, 0, 0,
-                            product.numbers, product.winners};
+        view.job[number] = {k,
+                            of.out_channels,
+                            of.pooled_positions(),
+                            of.pooled_width() * of.pool,
+                            of.pool,
+                            pulls,
+                            1,
+                            0,
+                            0,
+                            product.numbers,
+                            product.winners};
       add_pull(end, begin);
       view.addend[addends++] = {product.numbers, 0, fields.units, T(1)};
     }

@@ -54,8 +54,8 @@ struct ImageJob {
   int pool;                   ///< windows of the maximum, or 1
   int first_pull, pulls;      ///< products
   int first_addend, addends;  ///< of the units of a layer
-  T* out;                     ///< (channels * positions, samples) of a sum that is stored, otherwise nullptr
-  unsigned char* winners;     ///< (channels * positions, samples)
+  T* out;  ///< (channels * positions, samples) of a sum that is stored, otherwise nullptr
+  unsigned char* winners;  ///< (channels * positions, samples)
 };
 
 /// A free layer. `begin` is its first unit in a state.

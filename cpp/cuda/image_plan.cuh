@@ -37,8 +37,7 @@ Weights<T> weights_of(const NetworkFields& network, const CouplingFields& c) {
   of.out_channels = above.units / (above.height * above.width);
   of.padding = w.padding;
   of.pool = w.max_pool;
-  of.out_height =
-      extent_above(of.height, w.kernel.y, w.stride.y, w.padding.y, w.dilation.y) / mean;
+  of.out_height = extent_above(of.height, w.kernel.y, w.stride.y, w.padding.y, w.dilation.y) / mean;
   of.out_width = extent_above(of.width, w.kernel.x, w.stride.x, w.padding.x, w.dilation.x) / mean;
   of.stride = {w.stride.y * mean, w.stride.x * mean};
   of.dilation = mean == 1 ? w.dilation : Pair{1, 1};
@@ -62,8 +61,8 @@ template <class T>
 struct ImageCoupling {
   CouplingFields fields;
   Weights<T> weights;
-  std::size_t size;        ///< numbers of the folded weights
-  std::size_t up, down;    ///< places of the packed weights of both directions
+  std::size_t size;      ///< numbers of the folded weights
+  std::size_t up, down;  ///< places of the packed weights of both directions
 
   bool inner() const { return fields.source != 0 && fields.target != 0; }
   bool separate() const { return fields.feedback != fields.weights; }

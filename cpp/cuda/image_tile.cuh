@@ -12,7 +12,8 @@ template <class T, int M, int N>
 class ImageTile {
  public:
   static constexpr int rows = 16 * M, columns = 16 * N;
-  static constexpr int stride = columns + 4;  ///< of a row of signals: few bank conflicts, vectors stay aligned
+  static constexpr int stride =
+      columns + 4;  ///< of a row of signals: few bank conflicts, vectors stay aligned
 
   /// Returns the bytes of shared memory of a block: two tiles, or later the sums.
   static constexpr std::size_t bytes() {
@@ -90,7 +91,9 @@ class ImageTile {
   __device__ __forceinline__ int channel(int i) const {
     return first_channel_ + channel_of_thread() + i;
   }
-  __device__ __forceinline__ T sum(int i, int j) const { return sum_[i][j]; }
+  __device__ __forceinline__ T sum(int i, int j) const {
+    return sum_[i][j];
+  }
 
   /// Stores the sums.
   __device__ __forceinline__ void store_sums() const {
@@ -245,8 +248,8 @@ class ImageTile {
 
   /// Finds where the columns of this thread read at a tap.
   __device__ __forceinline__ static void locate(const ImagePull<T>& pull, const T* base,
-                                                std::ptrdiff_t apart, int tap,
-                                                const Place (&at)[N], Source (&from)[N]) {
+                                                std::ptrdiff_t apart, int tap, const Place (&at)[N],
+                                                Source (&from)[N]) {
     const int i = tap / pull.of.kernel.x * pull.of.dilation.y;
     const int j = tap % pull.of.kernel.x * pull.of.dilation.x;
 #pragma unroll
@@ -279,8 +282,7 @@ class ImageTile {
     if (Y >= of.pooled_height() || X >= of.pooled_width()) return {nullptr, nullptr, 0};
     const int unit = (Y * of.pooled_width() + X) * of.out_channels;
     if (pull.winners == nullptr) return {signals + unit, nullptr, 0};
-    return {signals + unit,
-            pull.winners + std::ptrdiff_t(at.sample) * of.pooled_units() + unit,
+    return {signals + unit, pull.winners + std::ptrdiff_t(at.sample) * of.pooled_units() + unit,
             (y - Y * of.pool) * of.pool + x - X * of.pool};
   }
   /// Divides a number by a stride. Returns false if a rest is left.

@@ -92,8 +92,8 @@ class Loop {
     cudaStreamCaptureStatus status{};
     const cudaGraphNode_t* nodes = nullptr;
     std::size_t count = 0;
-    const cudaError_t error = cudaStreamGetCaptureInfo(stream_, &status, nullptr, nullptr, &nodes,
-                                                       nullptr, &count);
+    const cudaError_t error =
+        cudaStreamGetCaptureInfo(stream_, &status, nullptr, nullptr, &nodes, nullptr, &count);
     std::vector<cudaGraphNode_t> last(nodes, nodes + count);
     check(cudaStreamEndCapture(stream_, &captured), "capturing launches");
     check(error, "capturing launches");

@@ -17,7 +17,8 @@ struct Stopping {
 
 template <class T>
 struct Progress {
-  T before, ratio, amplification;  ///< last change, its ratio to the one before, |s - s*| / |g(s) - s|
+  T before, ratio,
+      amplification;  ///< last change, its ratio to the one before, |s - s*| / |g(s) - s|
   int state, status, iterations;
 
   __device__ static bool is_finite(T v) { return v - v == T(0); }

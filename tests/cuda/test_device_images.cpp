@@ -46,7 +46,8 @@ struct Both {
     State<T> s(host.energy().num_units(), samples);
     device.read(slot, s);
     const double size = static_cast<double>(host.state(slot).array().abs().maxCoeff());
-    return static_cast<double>((s - host.state(slot)).array().abs().maxCoeff()) / std::max(1.0, size);
+    return static_cast<double>((s - host.state(slot)).array().abs().maxCoeff()) /
+           std::max(1.0, size);
   }
   /// Relaxes on both sides, and gives the device the bits of the host's state.
   const Report& relax_free(const Solver& solver) {
@@ -193,13 +194,13 @@ TYPED_TEST(DeviceImages, AnImageWithTheChannelsFirstEntersAsOnTheHost) {
   using T = TypeParam;
   for (const bool dense : {false, true}) {
     const Coupling first = dense ? Coupling(Dense{0, 1}) : Coupling(Convolution{0, 1, windows(3)});
-    const HopfieldNetwork<T> units = drawn<T>(
-        {image(3, 4, 5), dense ? vector_of(6) : image(2, 2, 3), vector_of(3)}, {first, Dense{1, 2}});
+    const HopfieldNetwork<T> units =
+        drawn<T>({image(3, 4, 5), dense ? vector_of(6) : image(2, 2, 3), vector_of(3)},
+                 {first, Dense{1, 2}});
     const Topology& topology = units.topology();
-    Case<T> of{"channels first",
-               HopfieldNetwork<T>(Topology(topology.layers(), topology.couplings(),
-                                           topology.potential(), topology.feedback(),
-                                           ImageFormat::channels_first))};
+    Case<T> of{"channels first", HopfieldNetwork<T>(Topology(
+                                     topology.layers(), topology.couplings(), topology.potential(),
+                                     topology.feedback(), ImageFormat::channels_first))};
     of.network.parameters() = units.parameters();
     const Solver solver = with(BlockUpdate{}, 0, 5);
     Both<T> both(of);
@@ -292,8 +293,7 @@ TEST(Images, BitsOfASampleDoNotDependOnItsBatchMates) {
     const Data<float> data = data_of(of.network, 7);
     const Step all = step_of(of, {.tile = 8}, data);
     for (const Index j : {0, 6}) {
-      const Step one =
-          step_of(of, {.tile = 4}, {data.x.middleCols(j, 1), data.y.middleCols(j, 1)});
+      const Step one = step_of(of, {.tile = 4}, {data.x.middleCols(j, 1), data.y.middleCols(j, 1)});
       EXPECT_TRUE(same_bits(one.free, State<float>(all.free.col(j))));
       EXPECT_TRUE(same_bits(one.nudged, State<float>(all.nudged.col(j))));
     }
@@ -376,13 +376,13 @@ TEST(Images, WhatTheKernelsLackIsRefused) {
     EXPECT_THROW(DeviceBatch<float>(network, 1), InvalidArgument);
   };
   const Layer input = image(1, 10, 10), outputs = vector_of(2);
-  refused(drawn<float>({input, image(2, 4, 4), outputs},
-                       {SoftPooled{0, 1, windows(3)}, Dense{1, 2}}));
+  refused(
+      drawn<float>({input, image(2, 4, 4), outputs}, {SoftPooled{0, 1, windows(3)}, Dense{1, 2}}));
   refused(drawn<float>({input, image(2, 1, 1), outputs},
                        {MaxPooled{0, 1, windows(1), 9}, Dense{1, 2}}));
-  refused(drawn<float>({input, image(2, 10, 10), outputs},
-                       {Convolution{0, 1, windows(1)}, Convolution{1, 1, windows(3, 1, 1)},
-                        Dense{1, 2}}));
+  refused(drawn<float>(
+      {input, image(2, 10, 10), outputs},
+      {Convolution{0, 1, windows(1)}, Convolution{1, 1, windows(3, 1, 1)}, Dense{1, 2}}));
 }
 
 }  // namespace

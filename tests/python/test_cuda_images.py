@@ -122,9 +122,16 @@ def within() -> eq.HopfieldNetwork:
     return eq.HopfieldNetwork(layers=layers, couplings=couplings)
 
 
+def many_from_the_input() -> eq.HopfieldNetwork:
+    layers = [eq.Layer((1, 4, 4)), eq.Layer((1, 4, 4)), eq.Layer(3)]
+    couplings = [eq.Convolution(0, 1, kernel=1) for _ in range(33)]
+    return eq.HopfieldNetwork(layers=layers, couplings=[*couplings, eq.Dense(1, 2)])
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (many_from_the_input, "The kernels support at most 32 couplings with the input. Received 33."),
         (
             soft,
             "The kernels support dense couplings, convolutions with mean or maximum pooling, and identities. "

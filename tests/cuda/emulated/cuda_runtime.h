@@ -484,7 +484,7 @@ struct cudaGraphNodeParams {
 
 namespace emulated {
 
-inline cudaGraph_t captured = nullptr;  // graph that receives launches, or nullptr
+inline cudaGraph_t captured = nullptr;     // graph that receives launches, or nullptr
 inline std::vector<cudaGraphNode_t> ends;  // of the last capture
 inline std::set<cudaGraph_t> graphs;
 
@@ -565,7 +565,8 @@ inline cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatu
                                             const cudaGraphEdgeData**, std::size_t* count) {
   *status = cudaStreamCaptureStatusActive;
   emulated::ends.clear();
-  if (!emulated::captured->nodes.empty()) emulated::ends.push_back(&emulated::captured->nodes.back());
+  if (!emulated::captured->nodes.empty())
+    emulated::ends.push_back(&emulated::captured->nodes.back());
   *nodes = emulated::ends.data();
   *count = emulated::ends.size();
   return emulated::sticky;
