@@ -42,8 +42,10 @@ void within_memory(const NetworkFields& network, std::size_t most, const Run& ru
     const std::size_t fit = free > fixed ? (free - fixed) / sample : 0;
     throw OutOfDeviceMemory(
         "[cuda] The device has too little memory for batches of " + std::to_string(most) +
-            " samples: an allocation of " + std::to_string(failure.bytes) +
-            " bytes failed. Use a batch of at most " + std::to_string(fit) + " samples. Received " +
+            " samples: " +
+            (failure.bytes > 0 ? "an allocation of " + std::to_string(failure.bytes) + " bytes"
+                               : std::string("building a graph")) +
+            " failed. Use a batch of at most " + std::to_string(fit) + " samples. Received " +
             std::to_string(free) + " free bytes of " + std::to_string(total) + ".",
         fit);
   }
@@ -116,7 +118,7 @@ Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
   phase.nodes = 1;
   phase.start = from ? device_->slot(*from) : nullptr;
   phase.state = device_->slot(to);
-  device_->relax_phase(phase, solver);
+  within_memory<T>(device_->network, device_->most, [&] { device_->relax_phase(phase, solver); });
   return device_->report(1);
 }
 template <class T>
@@ -131,7 +133,7 @@ Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> bet
   phase.start = device_->slot(from);
   phase.state = device_->slot(to);
   phase.first_block = device_->output_block();
-  device_->relax_phase(phase, solver);
+  within_memory<T>(device_->network, device_->most, [&] { device_->relax_phase(phase, solver); });
   return device_->report(betas.size());
 }
 
@@ -144,8 +146,10 @@ Outcome Engine<T>::solve(double tolerance, int limit, std::size_t at, std::size_
       std::sqrt(double{std::numeric_limits<T>::min()}) / std::numeric_limits<T>::epsilon();
   if (d.images) {
     const SolverFields solver{Method::block_update, 0, tolerance, limit};
-    device_->images->solve(d.cost_view(), solver, T(vanishing), d.slot(at), d.slot(lambda),
-                           d.batch);
+    within_memory<T>(d.network, d.most, [&] {
+      device_->images->solve(d.cost_view(), solver, T(vanishing), d.slot(at), d.slot(lambda),
+                             d.batch);
+    });
     return d.report(1);
   }
   const SideNetwork<T> side{static_cast<int>(d.batch),

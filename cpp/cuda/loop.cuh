@@ -50,7 +50,7 @@ class Loop {
       check(cudaGraphConditionalHandleCreate(&handles.again, graph_, 1, cudaGraphCondAssignDefault),
             "creating a condition");
       fill(handles);
-      check(cudaGraphInstantiate(&executable_, graph_, 0), "building a graph");
+      check_memory(cudaGraphInstantiate(&executable_, graph_, 0), 0, "building a graph");
     } catch (...) {
       destroy();
       throw;

@@ -333,7 +333,7 @@ TEST(Images, EveryAllocationMayFailWithoutALeak) {
   const Data<float> data = data_of(of.network, 2);
   const std::size_t before = Emulation::living_allocations();
   const Step expected = step_of(of, {}, data);
-  long failures = 0;
+  long failures = 0, graphs = 0;
   for (long n = 0;; ++n) {
     Emulation emulation;
     emulation.set_free_memory(1 << 24);
@@ -343,11 +343,13 @@ TEST(Images, EveryAllocationMayFailWithoutALeak) {
       break;
     } catch (const OutOfDeviceMemory& error) {
       EXPECT_GT(error.samples_that_fit(), 10U);
+      graphs += std::string(error.what()).find("building a graph failed") != std::string::npos;
       ++failures;
     }
     EXPECT_EQ(Emulation::living_allocations(), before);
   }
   EXPECT_GT(failures, 30);
+  EXPECT_EQ(graphs, 2) << "of the free phase and of the nudged phases";
 }
 
 TEST(Images, AFailedLaunchIsSaidInEveryLaterCall) {

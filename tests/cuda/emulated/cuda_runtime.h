@@ -578,6 +578,7 @@ inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
 /// The graph itself is executed, and must outlive what this returns.
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                         unsigned long long) {
+  if (emulated::strikes(emulated::settings.fail_allocation)) return cudaErrorMemoryAllocation;
   *executable = graph;
   return emulated::sticky;
 }
