@@ -74,6 +74,9 @@ std::vector<Case<T>> image_zoo() {
                                                {Convolution{0, 1, windows(3, 1, 1)},
                                                 MaxPooled{1, 2, windows(3, 1, 1), 2}, Dense{2, 3}},
                                                Potential::legendre, Feedback::separate)});
+  cases.push_back({"identity of vectors",
+                   drawn<T>({vector_of(6), vector_of(7), vector_of(7), vector_of(3, linear())},
+                            {Dense{0, 1}, Dense{1, 2}, Identity{1, 2, 0.5}, Dense{2, 3}})});
   cases.push_back({"only outputs are an image", drawn<T>({image(1, 6, 6), image(2, 3, 3)},
                                                          {MaxPooled{0, 1, windows(3, 1, 1)}})});
   return cases;
