@@ -83,10 +83,9 @@ def plain(symbol: str) -> str:
     assert match, symbol
     begin = match.end()
     name = symbol[begin : begin + int(match[1])]
-    arguments = re.match(r"I([fd])(?:Li(\d+)E)?(?:LNS0_9PrecisionE(\d)E)?", symbol[begin + int(match[1]) :])
+    arguments = re.match(r"I([fd])((?:Li\d+E)*)(?:LNS0_9PrecisionE(\d)E)?", symbol[begin + int(match[1]) :])
     assert arguments, symbol
-    words = ["float" if arguments[1] == "f" else "double"]
-    words += [arguments[2]] if arguments[2] else []
+    words = ["float" if arguments[1] == "f" else "double", *re.findall(r"[0-9]+", arguments[2])]
     words += [PRECISIONS[int(arguments[3])]] if arguments[3] else []
     return f"{name}<{', '.join(words)}>"
 

@@ -2,7 +2,8 @@
 /// The functions in which the kernels are written. They mean the same on a GPU and in the emulator of the tests.
 ///
 /// Kernels use these CUDA built-ins only: threadIdx, blockIdx, gridDim, blockDim, __syncthreads(), __syncwarp(),
-/// __shfl_xor_sync() and __ballot_sync(). They use no <<<>>> and no static __shared__ arrays. A fused a * b + c is written fused(a, b, c), and
+/// __shfl_xor_sync(), __ballot_sync(), atomicMax() of integers, and cudaGraphSetConditional(). They use no <<<>>> and no
+/// static __shared__ arrays. A fused a * b + c is written fused(a, b, c), and
 /// everything is compiled without contraction. So a sum has the same bits on a GPU and in the emulator, for any number of
 /// blocks in a cluster, and for any other samples in the batch.
 
@@ -68,16 +69,14 @@ T* of_rank(T* place, unsigned rank) {
   return reinterpret_cast<T*>(other + (reinterpret_cast<char*>(place) - mine));
 }
 
-/// Launches a kernel on a stream.
+/// Launches a kernel on a stream, or adds it to the graph that is captured.
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), const Shape& shape, cudaStream_t,
                    const Arguments&... arguments) {
-  if (emulated::sticky != cudaSuccess) return emulated::sticky;
-  if (emulated::strikes(emulated::settings.fail_launch))
-    return emulated::sticky = cudaErrorIllegalAddress;
-  emulated::launch(shape.grid, shape.block, shape.cluster, shape.shared,
-                   [&] { kernel(Parameters(arguments)...); });
-  return cudaSuccess;
+  return emulated::submit([=] {
+    emulated::launch(shape.grid, shape.block, shape.cluster, shape.shared,
+                     [&] { kernel(Parameters(arguments)...); });
+  });
 }
 
 #else

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine.hpp"
+#include "equiprop/model/convolution.hpp"
 #include "run_fields.hpp"
 #include "second_phase/accuracy.hpp"
 
@@ -11,6 +12,8 @@ namespace {
 
 LayerFields fields_of(const Layer& layer) {
   LayerFields fields{static_cast<int>(layer.shape.units())};
+  fields.height = static_cast<int>(layer.shape.height);
+  fields.width = static_cast<int>(layer.shape.width);
   if (const auto* clip = std::get_if<Clip>(&layer.activation)) {
     fields.gain = clip->gain;
     fields.lower = clip->lower;
@@ -28,27 +31,52 @@ LayerFields fields_of(const Layer& layer) {
   return fields;
 }
 
+Pair pair_of(const Extent& extent) {
+  return {static_cast<int>(extent.y), static_cast<int>(extent.x)};
+}
+WindowFields fields_of(const Windows& windows) {
+  return {pair_of(windows.kernel), pair_of(windows.stride), pair_of(windows.padding),
+          pair_of(windows.dilation), static_cast<int>(windows.groups)};
+}
+
+/// Stores the kind of a coupling. Throws InvalidArgument if the kernels have no such kind.
+void describe(const Coupling& coupling, CouplingFields& fields) {
+  if (coupling.as<Dense>() != nullptr) return;
+  fields.kind = CouplingKind::convolution;
+  if (const auto* convolution = coupling.as<Convolution>()) {
+    fields.windows = fields_of(convolution->windows);
+    fields.windows.mean_pool = static_cast<int>(convolution->mean_pool);
+  } else if (const auto* pooled = coupling.as<MaxPooled>()) {
+    fields.windows = fields_of(pooled->windows);
+    fields.windows.max_pool = static_cast<int>(pooled->pool);
+  } else if (const auto* identity = coupling.as<Identity>()) {
+    fields.kind = CouplingKind::identity;
+    fields.gain = identity->gain;
+  } else {
+    require(false, "cuda",
+            "The kernels support dense couplings, convolutions with mean or maximum pooling, and "
+            "identities.",
+            coupling.kind());
+  }
+}
+
 NetworkFields fields_of(const Topology& topology) {
   NetworkFields fields;
   fields.legendre = topology.potential() == Potential::legendre;
   fields.tied = topology.feedback() == Feedback::tied;
-  for (std::size_t k = 0; k < topology.layers().size(); ++k) {
-    const Shape& shape = topology.layers()[k].shape;
-    require(k == 0 || shape.positions() == 1, "cuda",
-            "The kernels support no free layers of images.", shape.channels, " x ", shape.height,
-            " x ", shape.width);
-    fields.layers.push_back(fields_of(topology.layers()[k]));
-  }
+  fields.channels_first = topology.converts_input();
+  for (const Layer& layer : topology.layers()) fields.layers.push_back(fields_of(layer));
   for (std::size_t c = 0; c < topology.couplings().size(); ++c) {
     const Coupling& coupling = topology.couplings()[c];
-    require(coupling.kind() == "dense", "cuda", "The kernels support dense couplings.",
-            coupling.kind());
     const bool inner = coupling.source() != 0 && coupling.target() != 0;
     const std::ptrdiff_t weights = topology.weights(c).offset;
     const bool separate = inner && topology.feedback() == Feedback::separate;
-    fields.couplings.push_back({static_cast<int>(coupling.source()),
-                                static_cast<int>(coupling.target()), weights,
-                                separate ? topology.feedback_weights(c).offset : weights});
+    CouplingFields& added = fields.couplings.emplace_back();
+    added.source = static_cast<int>(coupling.source());
+    added.target = static_cast<int>(coupling.target());
+    added.weights = weights;
+    added.feedback = separate ? topology.feedback_weights(c).offset : weights;
+    describe(coupling, added);
   }
   for (std::size_t k = 0; k < topology.num_free(); ++k)
     fields.biases.push_back(topology.bias(k).offset);

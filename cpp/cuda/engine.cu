@@ -29,7 +29,10 @@ template <class T>
 std::size_t memory_of(const NetworkFields& network, std::size_t most) {
   const Sizes sizes(network);
   const std::size_t report = most_nodes * (1 + sizeof(int) + 2 * sizeof(T));
-  return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample()) + most * report;
+  const std::size_t images = network.has_images() ? ImagePlan<T>(network).bytes(most) : 0;
+  const std::size_t arrived = network.channels_first ? sizes.inputs * most : 0;
+  return sizeof(T) * (3 * sizes.parameters + most * sizes.per_sample() + arrived) + most * report +
+         images;
 }
 
 namespace {
@@ -46,8 +49,10 @@ void within_memory(const NetworkFields& network, std::size_t most, const Run& ru
     const std::size_t fit = free > fixed ? (free - fixed) / sample : 0;
     throw OutOfDeviceMemory(
         "[cuda] The device has too little memory for batches of " + std::to_string(most) +
-            " samples: an allocation of " + std::to_string(failure.bytes) +
-            " bytes failed. Use a batch of at most " + std::to_string(fit) + " samples. Received " +
+            " samples: " +
+            (failure.bytes > 0 ? "an allocation of " + std::to_string(failure.bytes) + " bytes"
+                               : std::string("building a graph")) +
+            " failed. Use a batch of at most " + std::to_string(fit) + " samples. Received " +
             std::to_string(free) + " free bytes of " + std::to_string(total) + ".",
         fit);
   }
@@ -61,6 +66,8 @@ Engine<T>::Engine(const NetworkFields& network, std::size_t most, const Cut& cut
   check_supported(network);
   require(std::same_as<T, float> || precision == Precision::exact, "cuda",
           "A network in float64 has precision=\"exact\".", "another precision");
+  require(!network.has_images() || precision == Precision::exact, "cuda",
+          "A network of images has precision=\"exact\".", "another precision");
   const std::string reason = why_unavailable();
   if (!reason.empty()) throw DeviceError(reason);
   within_memory<T>(network, most,
@@ -86,7 +93,7 @@ void Engine<T>::clamp(const T* x, std::size_t batch) {
           "A batch has 1 to " + std::to_string(device_->most) + " samples.", batch);
   device_->batch = batch;
   device_->weighted = false;
-  device_->send(device_->x.data(), x, device_->sizes.inputs * batch);
+  device_->send_input(x);
   device_->compute_drive();
 }
 template <class T>
@@ -124,7 +131,7 @@ void Engine<T>::start_free(const SolverFields& solver, std::size_t to,
   phase.nodes = 1;
   phase.start = from ? device_->slot(*from) : nullptr;
   phase.state = device_->slot(to);
-  device_->relax_phase(phase, solver);
+  within_memory<T>(device_->network, device_->most, [&] { device_->relax_phase(phase, solver); });
 }
 template <class T>
 Outcome Engine<T>::relax_free(const SolverFields& solver, std::size_t to,
@@ -144,7 +151,7 @@ void Engine<T>::start_nudged(const SolverFields& solver, std::span<const double>
   phase.start = device_->slot(from);
   phase.state = device_->slot(to);
   phase.first_block = device_->output_block();
-  device_->relax_phase(phase, solver);
+  within_memory<T>(device_->network, device_->most, [&] { device_->relax_phase(phase, solver); });
 }
 template <class T>
 Outcome Engine<T>::relax(const SolverFields& solver, std::span<const double> betas,
@@ -161,6 +168,14 @@ void Engine<T>::start_side_network(double tolerance, int limit, std::size_t at,
           "separate feedback weights");
   const double vanishing =
       std::sqrt(double{std::numeric_limits<T>::min()}) / std::numeric_limits<T>::epsilon();
+  if (d.images) {
+    const SolverFields solver{Method::block_update, 0, tolerance, limit};
+    within_memory<T>(d.network, d.most, [&] {
+      device_->images->solve(d.cost_view(), solver, T(vanishing), d.slot(at), d.slot(lambda),
+                             d.batch);
+    });
+    return d.report(1);
+  }
   const SideNetwork<T> side{static_cast<int>(d.batch),
                             d.drive.data(),
                             d.cost_view(),
@@ -232,6 +247,10 @@ void Engine<T>::read_input_gradient(T* out) {
   std::optional<Array<T>> memory;
   within_memory<T>(d.network, d.most, [&] { memory.emplace(d.sizes.inputs * d.batch, d.stream); });
   const Array<T>& result = *memory;
+  if (device_->images) {
+    device_->images->derive_by_input(d.batch, result.data());
+    return d.fetch_input(out, result.data());
+  }
   check(cudaMemsetAsync(result.data(), 0, result.size() * sizeof(T), d.stream), "a reset");
   for (const InputCoupling& c :
        d.from_input) {  // one after the other, because they add to the same numbers
@@ -244,7 +263,7 @@ void Engine<T>::read_input_gradient(T* out) {
                                                 {of_units.data, of_units.column, 1},
                                                 {result.data(), inputs, T(-1), nullptr, true}}});
   }
-  d.fetch(out, result.data(), result.size());
+  d.fetch_input(out, result.data());
 }
 
 template <class T>

@@ -17,31 +17,57 @@ namespace equiprop::cuda {
 /// The activation functions of model/activation.hpp.
 enum class Rho { clip, tanh, logistic, softplus };
 
-/// The units of a layer: their number and their activation function.
+/// The units of a layer: their number and their activation function. An image has several positions; its channels are
+/// units / (height * width), and those of a position lie side by side.
 struct LayerFields {
   int units = 0;
   Rho rho = Rho::clip;
   double gain = 1, shift = 0, lower = 0, upper = 0;
+  int height = 1, width = 1;
 };
 
-/// A dense coupling of two layers; layer 0 is the input. `weights` is the index in theta of W (target, source), with the
-/// numbers of one source side by side, and `feedback` that of the weights of the pull on the source: `weights` again if
-/// they are tied.
+/// A vertical and a horizontal number.
+struct Pair {
+  int y = 1, x = 1;
+};
+
+/// The windows of a convolution, and the pooling of its result: the mean over windows of mean_pool x mean_pool positions,
+/// or the maximum over windows of max_pool x max_pool.
+struct WindowFields {
+  Pair kernel, stride, padding{0, 0}, dilation;
+  int groups = 1, mean_pool = 1, max_pool = 1;
+};
+
+enum class CouplingKind { dense, convolution, identity };
+
+/// A coupling of two layers; layer 0 is the input. `weights` is the index in theta of its weights, and `feedback` that of
+/// the weights of the pull on the source: `weights` again if they are tied. Dense weights W (target, source) have the
+/// numbers of one source side by side; those of a convolution are in C order (target channels, source channels / groups,
+/// kernel height, kernel width). An identity has a gain in place of weights.
 struct CouplingFields {
   int source = 0, target = 0;
   std::ptrdiff_t weights = 0, feedback = 0;
+  CouplingKind kind = CouplingKind::dense;
+  WindowFields windows;
+  double gain = 1;
 };
 
 /// A network as plain data.
 struct NetworkFields {
-  bool legendre = true;             ///< potential; see model/units.hpp
-  bool tied = true;                 ///< the dynamics have an energy
+  bool legendre = true;  ///< potential; see model/units.hpp
+  bool tied = true;      ///< the dynamics have an energy
+  bool channels_first =
+      false;  ///< inputs arrive as (channels, height, width), and are put in the order of the units
   std::vector<LayerFields> layers;  ///< the input, then the free layers in the order of a state
-  std::vector<CouplingFields> couplings;  ///< at most one between two layers, none within a layer
-  std::vector<std::ptrdiff_t> biases;     ///< index in theta of the biases of each free layer
+  std::vector<CouplingFields>
+      couplings;  ///< at most one dense one between two layers, none within a layer
+  std::vector<std::ptrdiff_t> biases;  ///< index in theta of the biases of each free layer
   std::vector<std::vector<int>>
       blocks;                     ///< free layers, numbered from 0, that are updated together
   std::ptrdiff_t parameters = 0;  ///< number of all parameters
+
+  /// Returns true if a free layer is an image, or a coupling is not dense.
+  bool has_images() const;
 };
 
 /// The cost of the outputs, with a logit scale of 0 for the squared error.
@@ -69,7 +95,8 @@ struct Outcome {
 /// Division of launches; results do not depend on it. 0 chooses.
 struct Cut {
   int cluster = 0;  ///< blocks that relax a tile of samples together
-  int tile = 0;     ///< samples of a tile: 1, 4 or 8
+  int tile =
+      0;  ///< samples of a tile: 1, 4 or 8; with images, small, middle or large tiles of products
   int threads = 0;  ///< threads of a block that relaxes: a multiple of 32, at most 512
   int side = 0;     ///< rows and columns of a tile of a product: 32, 64 or 128
 };
@@ -99,8 +126,8 @@ std::string why_unavailable();
 /// Returns the free memory of the device, in bytes. Throws DeviceError.
 std::size_t free_memory();
 
-/// Throws InvalidArgument, with the rule, unless the kernels support a network: dense couplings of different layers, at
-/// most 12 free layers, at most 32 pulls.
+/// Throws InvalidArgument, with the rule, unless the kernels support a network: couplings of different layers, maxima over
+/// windows of at most 8 x 8 positions, at most 12 free layers, 16 couplings of free layers and 32 with the input.
 void check_supported(const NetworkFields& network);
 
 /// Returns the bytes of device memory that an engine allocates for batches of `most` samples.

@@ -6,6 +6,7 @@
 
 #include "conjugate.cuh"
 #include "equiprop/base/error.hpp"
+#include "image_device.cuh"
 #include "memory.hpp"
 #include "product_launch.cuh"
 #include "run_memory.cuh"
@@ -46,7 +47,18 @@ struct Engine<T>::Device : Structure<T> {
         residual(most * most_nodes, stream),
         error(most * most_nodes, stream),
         flags(flag_blocks, stream) {
-    this->describe(theta.data(), transposed.data());
+    if (network.channels_first) arrived.emplace(sizes.inputs * most, stream);
+    if (!network.has_images()) {
+      this->describe(theta.data(), transposed.data());
+      return;
+    }
+    this->describe_layers();
+    images.emplace(network, most, cut, stream, image_places());
+  }
+  ImagePlaces<T> image_places() const {
+    return {theta.data(),  x.data(),          y.data(),        gradient.data(),
+            drive.data(),  left.data(),       right.data(),    sum.data(),
+            status.data(), iterations.data(), residual.data(), error.data()};
   }
 
   /// Returns the division of launches on a device that may have no clusters.
@@ -72,6 +84,24 @@ struct Engine<T>::Device : Structure<T> {
   void fetch(U* to, const U* from, std::size_t count) const {
     send(to, from, count);
     wait();
+  }
+  /// Copies an input, and puts it in the order of the units.
+  void send_input(const T* from) const {
+    const std::size_t count = sizes.inputs * batch;
+    send(arrived ? arrived->data() : x.data(), from, count);
+    if (arrived) order_input(arrived->data(), x.data(), false);
+  }
+  /// Copies an array (inputs, batch) in the order of the units to the host, in the order of inputs.
+  void fetch_input(T* to, const T* from) const {
+    if (arrived) order_input(from, arrived->data(), true);
+    fetch(to, arrived ? arrived->data() : from, sizes.inputs * batch);
+  }
+  void order_input(const T* from, T* to, bool back) const {
+    const LayerFields& input = network.layers.front();
+    const int positions = input.height * input.width;
+    const std::size_t count = sizes.inputs * batch;
+    run("the order of an input", &reorder<T>, elementwise(count), input.units / positions,
+        positions, static_cast<std::ptrdiff_t>(count), from, to, back);
   }
   T* slot(std::size_t number) const { return states.data() + number * sizes.units * batch; }
 
@@ -100,6 +130,7 @@ struct Engine<T>::Device : Structure<T> {
   }
 
   void transpose_weights() const {
+    if (images) return images->pack();
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0 || c.target == 0) continue;
       turn(c, c.weights);
@@ -114,6 +145,7 @@ struct Engine<T>::Device : Structure<T> {
 
   /// drive = biases + W x, with a sum that is divided in four.
   void compute_drive() const {
+    if (images) return images->compute_drive(batch);
     const auto stride = static_cast<std::ptrdiff_t>(sizes.units);
     const int inputs = static_cast<int>(sizes.inputs), columns = static_cast<int>(batch);
     const int chunk = ceiling(ceiling(inputs, 4), tile_depth) * tile_depth;
@@ -170,7 +202,7 @@ struct Engine<T>::Device : Structure<T> {
             dim3(static_cast<unsigned>(ranks)), bytes};
   }
 
-  void relax_phase(Phase<T>& phase, const SolverFields& solver) const {
+  void relax_phase(Phase<T>& phase, const SolverFields& solver) {
     phase.batch = static_cast<int>(batch);
     phase.drive = drive.data();
     phase.method = solver.method;
@@ -181,6 +213,7 @@ struct Engine<T>::Device : Structure<T> {
     phase.iterations = iterations.data();
     phase.residual = residual.data();
     phase.error = error.data();
+    if (images) return images->relax(phase, solver);
     const std::size_t samples = batch * static_cast<std::size_t>(phase.nodes);
     const auto bytes = [&](int tile, int ranks) {
       return tile == 1   ? RelaxThread<T, 1>::bytes(view, ranks, solver.method)
@@ -266,6 +299,7 @@ struct Engine<T>::Device : Structure<T> {
   /// Computes the gradient from the factors: `planes` of a contrast, or the two planes of a mixed derivative. Feedback
   /// weights B (target, source) pull on the source, whose part of a mixed derivative is the second factor of plane 1.
   void sum_gradient(int planes, bool mixed) const {
+    if (images) return images->sum_gradient(planes, mixed, batch);
     std::vector<Product<T>> products;
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0 || c.target == 0) continue;
@@ -308,6 +342,8 @@ struct Engine<T>::Device : Structure<T> {
   Array<int> flags;
   std::optional<Array<T>> first, second;  // averages of an optimiser
   std::optional<RunMemory<T>> run_memory;
+  std::optional<Array<T>> arrived;        // inputs in the order in which they arrive
+  std::optional<ImageDevice<T>> images;
   CostFields cost;
   bool weighted = false;
 };

@@ -32,10 +32,19 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
-/// An allocation that failed; the engine adds the batch that would fit.
+/// An allocation that failed; the engine adds the batch that would fit. 0 bytes are those of a graph.
 struct AllocationFailure {
   std::size_t bytes;
 };
+
+/// Throws AllocationFailure if the memory did not suffice, and DeviceError as `check` for another failure.
+inline void check_memory(cudaError_t error, std::size_t bytes, const char* what) {
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // this failure does not affect later calls
+    throw AllocationFailure{bytes};
+  }
+  check(error, what);
+}
 
 /// Device memory in the order of a stream. Its content is not initialised.
 template <class T>
@@ -43,12 +52,8 @@ class Array {
  public:
   Array(std::size_t size, cudaStream_t stream) : size_(size), stream_(stream) {
     void* data = nullptr;
-    const cudaError_t error = cudaMallocAsync(&data, size * sizeof(T), stream);
-    if (error == cudaErrorMemoryAllocation) {
-      cudaGetLastError();  // this failure does not affect later calls
-      throw AllocationFailure{size * sizeof(T)};
-    }
-    check(error, "an allocation");
+    const std::size_t bytes = size * sizeof(T);
+    check_memory(cudaMallocAsync(&data, bytes, stream), bytes, "an allocation");
     data_ = static_cast<T*>(data);
   }
   ~Array() { cudaFreeAsync(data_, stream_); }

@@ -61,11 +61,9 @@ template <class T>
 struct Structure {
   explicit Structure(const NetworkFields& fields) : network(fields), sizes(fields) {}
 
-  /// Fills in the view and the couplings with the input, for weights at these places.
-  void describe(const T* theta, const T* transposed) {
+  /// Fills in the layers of the view.
+  void describe_layers() {
     view.layers = static_cast<int>(network.layers.size()) - 1;
-    view.units = static_cast<int>(sizes.units);
-    view.outputs = static_cast<int>(sizes.outputs);
     int begin = 0;
     for (int k = 0; k < view.layers; ++k) {
       LayerView<T>& layer = view.layer[k];
@@ -76,12 +74,18 @@ struct Structure {
       if (!network.legendre && (layer.rho.rho != Rho::clip || network.layers[k + 1].gain != 1))
         view.own_signals = true;
     }
-    int pulls = 0;
-    for (int k = 0; k < view.layers; ++k) pulls = add_pulls(k, pulls, theta, transposed);
+    view.units = begin;
+    view.outputs = static_cast<int>(sizes.outputs);
     for (const auto& block : network.blocks) {
       for (const int k : block) view.order[ordered++] = k;
       view.block_end[view.blocks++] = ordered;
     }
+  }
+  /// Fills in the view and the couplings with the input, for dense weights at these places.
+  void describe(const T* theta, const T* transposed) {
+    describe_layers();
+    int pulls = 0;
+    for (int k = 0; k < view.layers; ++k) pulls = add_pulls(k, pulls, theta, transposed);
     for (const CouplingFields& c : network.couplings) {
       if (c.source == 0) from_input.push_back({c.target - 1, c.weights, true});
       if (c.target == 0) from_input.push_back({c.source - 1, c.weights, false});

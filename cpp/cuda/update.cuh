@@ -72,6 +72,18 @@ __global__ void transpose(int rows, int columns, const T* in, T* out) {
   if (e < rows * columns) out[e / rows + (e % rows) * columns] = in[e];
 }
 
+/// to (units, samples) has the channels of a position side by side, from (positions of a channel side by side), or the
+/// other way if `back`.
+template <class T>
+__global__ void reorder(int channels, int positions, std::ptrdiff_t count, const T* from, T* to,
+                        bool back) {
+  const std::ptrdiff_t e = std::ptrdiff_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (e >= count) return;
+  const int units = channels * positions, unit = static_cast<int>(e % units);
+  const std::ptrdiff_t other = e - unit + unit % channels * positions + unit / channels;
+  to[back ? other : e] = from[back ? e : other];
+}
+
 /// flags[block] is 1 if a number is not finite, otherwise 0; launched on any number of blocks.
 template <class T>
 __global__ void find_not_finite(std::ptrdiff_t count, const T* numbers, int* flags) {

@@ -70,7 +70,6 @@ TEST(Device, WhatTheKernelsLackIsRefused) {
     EXPECT_THROW(DeviceBatch<float>(network, 1), InvalidArgument);
   };
   refused(drawn<float>({layer(4), layer(5), layer(2)}, {{0, 1}, {1, 1}, {1, 2}}));
-  refused(drawn<float>({layer(4), layer(4), layer(2)}, {{0, 1}, Identity{0, 1, 0.5}, {1, 2}}));
   std::vector<Layer> many(15, layer(3));
   refused(drawn<float>(many, chain(15)));
 

@@ -35,11 +35,6 @@ def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     emulate_few_threads(monkeypatch)
 
 
-def images() -> eq.HopfieldNetwork:
-    layers = [eq.Layer((1, 6, 6)), eq.Layer((2, 4, 4)), eq.Layer(3)]
-    return eq.HopfieldNetwork(layers=layers, couplings=[eq.Convolution(0, 1, kernel=3), eq.Dense(1, 2)])
-
-
 def lateral() -> eq.HopfieldNetwork:
     couplings = [eq.Dense(0, 1), eq.Dense(1, 1), eq.Dense(1, 2)]
     return eq.HopfieldNetwork(layers=[eq.Layer(4), eq.Layer(6), eq.Layer(2)], couplings=couplings)
@@ -50,7 +45,6 @@ class Own(eq.HopfieldNetwork):
 
 
 REFUSED_NETWORKS = [
-    (images, "The kernels support no free layers of images. Received 2 x 4 x 4."),
     (lateral, "The kernels support no couplings within a layer. Received 1 -> 1."),
     (lambda: eq.HopfieldNetwork([2] * 14), "The kernels support at most 12 free layers. Received 13."),
     (lambda: Own([2, 3]), "A network on a device is a HopfieldNetwork, not of a subclass. Received Own."),

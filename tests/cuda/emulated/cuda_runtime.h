@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -385,6 +386,16 @@ inline unsigned __ballot_sync(unsigned, bool here) {
   return all;
 }
 
+/// Raises a number of the device's memory to at least `value`, and returns what it was.
+template <class T>
+T atomicMax(T* at, T value) {
+  T old = __atomic_load_n(at, __ATOMIC_RELAXED);
+  while (old < value &&
+         !__atomic_compare_exchange_n(at, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+
 // --- the runtime ---------------------------------------------------------------------------------------------------
 
 enum cudaError_t {
@@ -540,4 +551,152 @@ inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, c
   const bool on_device = reinterpret_cast<std::uintptr_t>(p) >= 4096;
   *attributes = {on_device ? cudaMemoryTypeDevice : cudaMemoryTypeHost, 0};
   return emulated::sticky;
+}
+
+// --- graphs: kernels and conditional nodes, one after the other ------------------------------------------------------
+
+using cudaGraphNode_t = struct CUgraphNode_st*;
+using cudaGraphConditionalHandle = unsigned long long;
+enum { cudaGraphCondAssignDefault = 1 };
+enum cudaGraphConditionalNodeType { cudaGraphCondTypeIf, cudaGraphCondTypeWhile };
+enum cudaGraphNodeType { cudaGraphNodeTypeKernel, cudaGraphNodeTypeConditional };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
+struct cudaGraphEdgeData;
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = cudaGraph_t;
+
+/// A kernel, or a body under a condition.
+struct CUgraphNode_st {
+  std::function<void()> kernel;
+  unsigned* condition = nullptr;
+  bool repeats = false;
+  std::unique_ptr<CUgraph_st> body;
+};
+struct CUgraph_st {
+  struct Condition {
+    unsigned value, at_start;
+    bool resets;
+  };
+  std::deque<CUgraphNode_st> nodes;
+  std::deque<Condition> conditions;
+};
+struct cudaGraphNodeParams {
+  cudaGraphNodeType type;
+  struct {
+    cudaGraphConditionalHandle handle;
+    cudaGraphConditionalNodeType type;
+    unsigned size;
+    cudaGraph_t* phGraph_out;
+  } conditional;
+};
+
+namespace emulated {
+
+inline cudaGraph_t captured = nullptr;     // graph that receives launches, or nullptr
+inline std::vector<cudaGraphNode_t> ends;  // of the last capture
+inline std::set<cudaGraph_t> graphs;
+
+inline cudaError_t execute(const std::function<void()>& kernel) {
+  if (sticky != cudaSuccess) return sticky;
+  if (strikes(settings.fail_launch)) return sticky = cudaErrorIllegalAddress;
+  kernel();
+  return cudaSuccess;
+}
+inline cudaError_t submit(std::function<void()> kernel) {
+  if (captured == nullptr) return execute(kernel);
+  captured->nodes.push_back({std::move(kernel), nullptr, false, nullptr});
+  return sticky;
+}
+inline cudaError_t execute(const CUgraph_st& graph) {
+  for (const CUgraphNode_st& node : graph.nodes) {
+    if (node.condition == nullptr) {
+      if (execute(node.kernel) != cudaSuccess) return sticky;
+      continue;
+    }
+    while (*node.condition != 0) {
+      if (execute(*node.body) != cudaSuccess) return sticky;
+      if (!node.repeats) break;
+    }
+  }
+  return sticky;
+}
+
+}  // namespace emulated
+
+inline void cudaGraphSetConditional(cudaGraphConditionalHandle handle, unsigned value) {
+  reinterpret_cast<CUgraph_st::Condition*>(handle)->value = value;
+}
+inline cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned) {
+  if (emulated::sticky != cudaSuccess) return emulated::sticky;
+  emulated::graphs.insert(*graph = new CUgraph_st);
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  if (emulated::graphs.erase(graph) == 0) return cudaErrorInvalidValue;
+  delete graph;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphConditionalHandleCreate(cudaGraphConditionalHandle* handle,
+                                                    cudaGraph_t graph, unsigned at_start,
+                                                    unsigned flags) {
+  graph->conditions.push_back({at_start, at_start, flags == cudaGraphCondAssignDefault});
+  *handle = reinterpret_cast<cudaGraphConditionalHandle>(&graph->conditions.back());
+  return emulated::sticky;
+}
+/// Adds a conditional node at the end of a graph: it follows all nodes that are there, so `after` is the last of them.
+inline cudaError_t cudaGraphAddNode(cudaGraphNode_t* node, cudaGraph_t graph,
+                                    const cudaGraphNode_t* after, const cudaGraphEdgeData*,
+                                    std::size_t count, cudaGraphNodeParams* parameters) {
+  if (parameters->type != cudaGraphNodeTypeConditional || count != (graph->nodes.empty() ? 0 : 1) ||
+      (count == 1 && after[0] != &graph->nodes.back()))
+    return cudaErrorInvalidValue;
+  auto& under = *reinterpret_cast<CUgraph_st::Condition*>(parameters->conditional.handle);
+  graph->nodes.push_back({{},
+                          &under.value,
+                          parameters->conditional.type == cudaGraphCondTypeWhile,
+                          std::make_unique<CUgraph_st>()});
+  *node = &graph->nodes.back();
+  static thread_local cudaGraph_t body;
+  body = (*node)->body.get();
+  parameters->conditional.phGraph_out = &body;
+  return emulated::sticky;
+}
+inline cudaError_t cudaStreamBeginCaptureToGraph(cudaStream_t, cudaGraph_t graph,
+                                                 const cudaGraphNode_t*, const cudaGraphEdgeData*,
+                                                 std::size_t, cudaStreamCaptureMode) {
+  emulated::captured = graph;
+  return emulated::sticky;
+}
+inline cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* status,
+                                            unsigned long long*, cudaGraph_t*,
+                                            const cudaGraphNode_t** nodes,
+                                            const cudaGraphEdgeData**, std::size_t* count) {
+  *status = cudaStreamCaptureStatusActive;
+  emulated::ends.clear();
+  if (!emulated::captured->nodes.empty())
+    emulated::ends.push_back(&emulated::captured->nodes.back());
+  *nodes = emulated::ends.data();
+  *count = emulated::ends.size();
+  return emulated::sticky;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = std::exchange(emulated::captured, nullptr);
+  return emulated::sticky;
+}
+/// The graph itself is executed, and must outlive what this returns.
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                        unsigned long long) {
+  if (emulated::strikes(emulated::settings.fail_allocation)) return cudaErrorMemoryAllocation;
+  *executable = graph;
+  return emulated::sticky;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) {
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
+  if (emulated::sticky != cudaSuccess) return emulated::sticky;
+  for (auto& condition : graph->conditions)
+    if (condition.resets) condition.value = condition.at_start;
+  return emulated::execute(*graph);
 }

@@ -1,5 +1,5 @@
 #pragma once
-/// A mini-batch in the memory of a CUDA device: the Batch of second_phase/batch.hpp for networks of dense couplings.
+/// A mini-batch in the memory of a CUDA device: the Batch of second_phase/batch.hpp.
 
 #include <memory>
 
@@ -32,8 +32,8 @@ class Engine;
 /// Parameters and one mini-batch of a network on a device. All phases run there; states stay there unless they are read.
 /// One thread at a time uses an object. Every function throws DeviceError if the device fails.
 ///
-/// Supported are dense couplings of different layers, all activations, both potentials and separate feedback weights;
-/// solvers without acceleration; ConjugateGradient for RBP. Other choices throw InvalidArgument.
+/// Supported are dense couplings of different layers, convolutions with mean pooling or the maximum over windows of up to
+/// 8 x 8 positions, identities, all activations, both potentials and separate feedback weights; solvers without acceleration; ConjugateGradient for RBP. Other choices throw InvalidArgument.
 template <std::floating_point T>
 class EQUIPROP_EXPORT DeviceBatch {
  public:
@@ -53,7 +53,7 @@ class EQUIPROP_EXPORT DeviceBatch {
   void upload(const ConstParametersRef<T>& theta);
   void download(ParametersRef<T> theta) const;
   ///@}
-  /// Starts a mini-batch of inputs x (inputs, batch) with targets y (outputs, batch), in the order of the units. A logit
+  /// Starts a mini-batch of inputs x (inputs, batch) in the image format of the network, with targets y (outputs, batch). A logit
   /// scale of 0 is the squared error, another one the cross-entropy.
   void clamp(const ConstStateRef<T>& x, const ConstStateRef<T>& y, double logit_scale = 0);
   /// Starts a mini-batch whose inputs x (inputs, samples) are in the memory of the device; see above. They are copied
