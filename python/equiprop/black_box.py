@@ -19,7 +19,7 @@ from equiprop import _core
 from equiprop.array_arguments import check_slices, check_vector
 from equiprop.arrays import Array, as_array, as_states
 from equiprop.checks import require, whole
-from equiprop.cuda_core import DeviceCost
+from equiprop.cuda_fields import DeviceCost
 from equiprop.results import Status
 from equiprop.scaling import Scaling
 

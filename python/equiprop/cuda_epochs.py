@@ -19,12 +19,21 @@ from equiprop.arrays import Array
 from equiprop.batches import ShuffledBatches
 from equiprop.checkpointing import Checkpoint
 from equiprop.clipping import MEMORY
-from equiprop.core_sinks import is_fused
 from equiprop.costs import core_cost, core_weights, kind_of
 from equiprop.cuda import DeviceNetwork
 from equiprop.cuda_fields import solver_fields
 from equiprop.cuda_package import OutOfDeviceMemory, kernels
-from equiprop.cuda_run import Limits, PhaseFields, Record, Run, RunState, Step, take_run
+from equiprop.cuda_run import (
+    DeviceSink,
+    DeviceSinks,
+    Limits,
+    PhaseFields,
+    Record,
+    Run,
+    RunState,
+    Step,
+    take_run,
+)
 from equiprop.dataset import Dataset
 from equiprop.health import JUDGED, RUNAWAY, SMALL
 from equiprop.history import Metrics
@@ -46,18 +55,23 @@ _SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 def takes_runs(trainer: Any, data: Any) -> bool:
     """Return True if a device takes the steps of `Trainer.fit` in runs, which need the host at their ends."""
-    options = CoreOptions().of(trainer.second_phase, trainer.model, trainer.solver, 0)
     return (
         isinstance(trainer.model, DeviceNetwork)
         and isinstance(data, Dataset)
         and not trainer.step_callbacks
         and trainer.free_start == "rest"
         and not trainer._guard.acts
-        and options is not None
-        and is_fused(trainer.optimizer)
+        and CoreOptions().of(trainer.second_phase, trainer.model, trainer.solver, 0) is not None
         and kind_of(trainer.cost) is not None
-        and type(trainer).step.__module__ == "equiprop.training"  # a step of one's own is called
+        and trainer.step.__module__ == "equiprop.training"  # a step of one's own is called
+        and _sink(trainer) is not None
     )
+
+
+def _sink(trainer: Any) -> DeviceSink | None:
+    """Return the optimizer's steps for the factor 1 of the schedule, or None if the host takes them."""
+    model = trainer.model
+    return DeviceSinks().of(trainer.optimizer, model.parameters, model.block_slices, 1.0)
 
 
 class DeviceEpoch:
@@ -162,9 +176,8 @@ class DeviceEpoch:
         trainer, model = self.trainer, self.trainer.model
         targets, kind = core_cost(trainer.cost, model, y, len(y), _WHERE)
         phases = self._phases(trainer.steps)
-        sink = trainer._stepper.core_step(model)[0].sinks.of(
-            trainer.optimizer, model.parameters, model.block_slices, 1.0
-        )
+        sink = _sink(trainer)
+        assert sink is not None
         limits = Limits(trainer._clipping.factor, MEMORY, RUNAWAY, SMALL, JUDGED)
         return Run(phases, kind.logit_scale, targets.ndim == 1, sink, limits)
 

@@ -57,6 +57,24 @@ FAULTS = {
         "sync();",
         "",
     ),
+    "no barrier before the largest response is searched": (
+        "judge.cuh",
+        "shared[threadIdx.x] = mine;",
+        "__syncthreads();",
+        "",
+    ),
+    "no barrier before the squares of a gradient are added": (
+        "run.cuh",
+        "sums[t + threads] = finite",
+        "__syncthreads();",
+        "",
+    ),
+    "no barrier before the sums over samples are added": (
+        "run.cuh",
+        "sums[t + not_finite_sum",
+        "__syncthreads();",
+        "",
+    ),
     "a sample that stopped goes on": ("relax.cuh", "raise(change[j], value", "!is_in(moving_, j)", "false"),
 }
 
