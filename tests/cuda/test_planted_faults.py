@@ -65,6 +65,14 @@ RACES = tuple(fault for fault in FAULTS if fault.startswith("no barrier"))
 SHORT = ("2", "8", "32", "0", "2")
 THREADS = ("-fsanitize=thread", "-g1")
 
+#: The kernel that a report names if the fault is in a file.
+KERNEL = {
+    "relax.cuh": r"equiprop::cuda::relax<",
+    "tile.cuh": r"equiprop::cuda::(relax|solve_side_network)<",
+    "product.cuh": r"equiprop::cuda::product<",
+    "conjugate.cuh": r"equiprop::cuda::solve_side_network<",
+}
+
 #: Shared memory that is one number too short.
 SHORT_MEMORY = {
     "of a relaxation": ("tile.cuh", "return sizeof(T) * Tile * per_sample", "(3 * Tile + 1)", "(3 * Tile)"),
@@ -151,7 +159,7 @@ def test_the_thread_sanitizer_names_a_missing_barrier(
     monkeypatch.setenv("TSAN_OPTIONS", "halt_on_error=1")
     done = run(program(tmp_path, changed_kernels(tmp_path, *FAULTS[fault]), *THREADS), SHORT)
     assert "WARNING: ThreadSanitizer: data race" in done.stderr
-    assert re.search(rf"#\d+ .*{FAULTS[fault][0]}:\d+", done.stderr), done.stderr[-3000:]
+    assert re.search(KERNEL[FAULTS[fault][0]], done.stderr), done.stderr[:3000]
 
 
 def test_addresses_and_arithmetic_are_clean(expected: str, tmp_path: Path) -> None:
@@ -168,4 +176,4 @@ def test_the_address_sanitizer_finds_one_number_too_little_of_shared_memory(
     done = run(program(tmp_path, kernels, "-fsanitize=address", "-g1"), RUNS[0])
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
-    assert re.search(rf"#\d+ .*{SHORT_MEMORY[fault][0]}:\d+", done.stderr), done.stderr[-3000:]
+    assert re.search(KERNEL[SHORT_MEMORY[fault][0]], done.stderr), done.stderr[:3000]
