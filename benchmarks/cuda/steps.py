@@ -143,15 +143,14 @@ def run_of(step: Step, batches: list[Batch], tf32: bool) -> Callable[[], None]:
 
 def ours(net: eq.HopfieldNetwork, case: Case, data: eq.Dataset) -> dict[str, Callable[[], object]]:
     """Return epochs with the defaults of `Trainer`, and with the sweeps of the rivals."""
-    device = net.to("cuda")
     free, nudged = (eq.BlockUpdate(tolerance=0, max_iterations=n) for n in case.sweeps)
     centered = eq.EquilibriumPropagation(eq.centered(BETA))
     equal = eq.EquilibriumPropagation(eq.centered(BETA), solver=nudged)
-    options = {"optimizer": eq.SGD(RATE), "batch_size": case.batch, "clip": np.inf}
+    options = {"batch_size": case.batch, "clip": np.inf}
     trainers = {
-        "ours": eq.Trainer(device, centered, **options),
+        "ours": eq.Trainer(net.to("cuda"), centered, eq.SGD(RATE), **options),
         f"ours, {case.sweeps[0]} + 2 x {case.sweeps[1]}": eq.Trainer(
-            net.variant().to("cuda"), equal, solver=free, **options
+            net.variant().to("cuda"), equal, eq.SGD(RATE), solver=free, **options
         ),
     }
     return {name: lambda t=t: t.fit(data, epochs=1) for name, t in trainers.items()}

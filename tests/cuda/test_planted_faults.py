@@ -83,6 +83,16 @@ RACES = tuple(fault for fault in FAULTS if fault.startswith("no barrier"))
 SHORT = ("2", "8", "32", "0", "2")
 THREADS = ("-fsanitize=thread", "-g1")
 
+#: The kernel that a report names if the fault is in a file.
+KERNEL = {
+    "relax.cuh": r"equiprop::cuda::relax<",
+    "tile.cuh": r"equiprop::cuda::(relax|solve_side_network)<",
+    "product.cuh": r"equiprop::cuda::multiply<",
+    "conjugate.cuh": r"equiprop::cuda::solve_side_network<",
+    "judge.cuh": r"equiprop::cuda::",
+    "run.cuh": r"equiprop::cuda::",
+}
+
 #: Shared memory that is a few bytes too short.
 SHORT_MEMORY = {
     "of a relaxation": ("tile.cuh", "return Tile * (sizeof(T) * per_sample", ";", " - 40;"),
@@ -169,7 +179,7 @@ def test_the_thread_sanitizer_names_a_missing_barrier(
     monkeypatch.setenv("TSAN_OPTIONS", "halt_on_error=1")
     done = run(program(tmp_path, changed_kernels(tmp_path, *FAULTS[fault]), *THREADS), SHORT)
     assert "WARNING: ThreadSanitizer: data race" in done.stderr
-    assert re.search(rf"#\d+ .*{FAULTS[fault][0]}:\d+", done.stderr), done.stderr[-3000:]
+    assert re.search(KERNEL[FAULTS[fault][0]], done.stderr), done.stderr[:3000]
 
 
 def test_addresses_and_arithmetic_are_clean(expected: str, tmp_path: Path) -> None:
@@ -184,4 +194,4 @@ def test_the_address_sanitizer_finds_too_little_shared_memory(fault: str, tmp_pa
     done = run(program(tmp_path, kernels, "-fsanitize=address", "-g1"), RUNS[0])
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
-    assert re.search(rf"#\d+ .*{SHORT_MEMORY[fault][0]}:\d+", done.stderr), done.stderr[-3000:]
+    assert re.search(KERNEL[SHORT_MEMORY[fault][0]], done.stderr), done.stderr[:3000]
