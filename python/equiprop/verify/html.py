@@ -76,8 +76,9 @@ def _troubles(certificate: Certificate, most: int = 4) -> Iterator[str]:
         return
     yield '<h2>What does not hold</h2><ul class="advice">'
     for number, report in failed[:most]:
-        text = next(iter(report.all_advice()), report.statement)
-        yield f'<li><a href="#{_anchor(number, report.name)}">{escape(report.name)}</a>: {escape(text)}</li>'
+        text = next(iter(report.all_advice()), _telling(report))
+        link = f'<a href="#{_anchor(number, report.name)}">{escape(report.name)}</a>'
+        yield f"<li>{link} of model {number}: {escape(text)}</li>"
     if len(failed) > most:
         yield f"<li>and {len(failed) - most} more, which the table shows</li>"
     yield "</ul>"
