@@ -1,4 +1,4 @@
-/// Solvers against an oracle: the fixed point that each solver reaches is that of damped iteration by dense algebra.
+/// Solvers against an oracle: what a solver calls converged is a fixed point by dense algebra.
 
 #include "fuzzing.hpp"
 #include "reference.hpp"
@@ -28,30 +28,40 @@ HopfieldNetwork<double> network_of(const Case& c, Bytes& bytes) {
   return network;
 }
 
-State<double> oracle(const ReferenceNetwork<double>& reference, State<double> s) {
+/// Returns max |T(s) - s| by dense algebra.
+double residual(const ReferenceNetwork<double>& reference, const State<double>& s) {
   State<double> image(s.rows(), s.cols());
-  for (int k = 0; k < 5000; ++k) {
-    reference.fixed_point_map(s, {}, image);
-    if ((image - s).cwiseAbs().maxCoeff() < 1e-14) break;
-    s = 0.7 * s + 0.3 * image;
-  }
-  return s;
+  reference.fixed_point_map(s, {}, image);
+  return (image - s).cwiseAbs().maxCoeff();
 }
 
+/// Returns true if no state can grow without bound, so that the energy has a minimum.
+bool is_bounded(const Case& c) {
+  return std::all_of(c.layers.begin() + 1, c.layers.end(), [](const Layer& layer) {
+    const auto* clip = std::get_if<Clip>(&layer.activation);
+    return clip != nullptr ? clip->bounded() : !std::holds_alternative<Softplus>(layer.activation);
+  });
+}
+
+/// Block updates descend the energy and converge if it has a minimum. Where the step of another solver is too large, its report says so.
 void check(const Case& c, Bytes& bytes) {
   const HopfieldNetwork<double> network = network_of(c, bytes);
   State<double> x(network.topology().num_inputs(), 1 + bytes.next() % 3);
   for (auto& value : x.reshaped()) value = bytes.number();
-  const ReferenceNetwork<double> reference(network.topology(), network.parameters(), x);
-  const State<double> start = network.initial_state(x.cols()), expected = oracle(reference, start);
   const StoppingRule rule{1e-11, 20000};
   for (const Solver& solver :
-       std::vector<Solver>{FixedPointIteration{rule, 0.3}, Euler{rule, 0.08}, BlockUpdate{rule}}) {
-    State<double> s = start;
+       std::vector<Solver>{BlockUpdate{rule}, FixedPointIteration{rule, 0.3}, Euler{rule, 0.08}}) {
+    const std::string which = c.name + ", solver " + std::to_string(solver.index());
+    State<double> s = network.initial_state(x.cols());
     const Report report = relax<double>(network.clamp(x), solver, s);
-    must((report.status == Status::converged).all(), "The solver converges.", c.name);
-    must((s - expected).cwiseAbs().maxCoeff() < 1e-8 * (1 + expected.cwiseAbs().maxCoeff()),
-         "The solver reaches the fixed point of the oracle.", c.name);
+    for (Index j = 0; j < s.cols(); ++j) {
+      const ReferenceNetwork<double> reference(network.topology(), network.parameters(), x.col(j));
+      const bool converged = report.status(j) == Status::converged;
+      must(converged || !is_bounded(c) || !std::holds_alternative<BlockUpdate>(solver),
+           "Blocks converge.", which);
+      must(!converged || residual(reference, s.col(j)) < 1e-10,
+           "What has converged is a fixed point of the oracle.", which);
+    }
   }
 }
 
