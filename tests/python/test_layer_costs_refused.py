@@ -36,6 +36,9 @@ class Bowl(eq.Energy):
         return s
 
 
+DEVICE = eq.verify.BlackBox(lambda x, *_: x[None], lambda *_: np.zeros(1), np.zeros(1), num_outputs=2)
+
+
 NET = chain(4, 6, 5, 3)
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "no costs": (lambda: LayerCosts({}), ValueError, r"\[LayerCosts\] At least one layer has a cost"),
@@ -126,7 +129,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         r"\[f\] LayerCosts needs the layers of a HopfieldNetwork. Received Bowl",
     ),
     "a device": (
-        lambda: eq.verify.black_box(Bowl(), np.ones((1, 2)), [0], cost=LayerCosts({1: CE()})),
+        lambda: eq.verify.black_box(DEVICE, np.ones((1, 2)), [0], cost=LayerCosts({1: CE()})),
         TypeError,
         r"\[black_box\] LayerCosts needs the layers of a HopfieldNetwork",
     ),

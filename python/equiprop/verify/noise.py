@@ -62,7 +62,8 @@ def checked_size(noise: Any, units: int) -> float | _Floats:
     if sizes.shape not in ((), (units,)) or not (usual or (sizes.ndim == 0 and sizes == 0)):
         received = noise if sizes.size < 10 else f"shape {sizes.shape}"
         raise ValueError(
-            f"[traces] noise is 0, a number from 1e-100 to 1e100, or one for each of the {units} units. "
+            f"[traces] noise is 0, a positive number, or one positive number for each of the {units} units, "
+            "from 1e-100 to 1e100. "
             f"Received {received}."
         )
     return float(sizes) if sizes.ndim == 0 else sizes
