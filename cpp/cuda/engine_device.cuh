@@ -157,16 +157,9 @@ struct Engine<T>::Device : Structure<T> {
             view.units, " units");
     return {tile, ranks};
   }
-  /// Returns the samples of a cluster: at least a tile, and so many that all clusters run at the same time. Samples that
-  /// stop then make room for others, and a tile does not wait for its slowest sample.
-  int share(std::size_t samples, int tile, int ranks) const {
-    if (tile == 1) return 1;
-    const int clusters = std::max(multiprocessors / ranks, 1);
-    return std::max(tile, ceiling(static_cast<std::ptrdiff_t>(samples), clusters));
-  }
-  Shape tiles(std::size_t samples, int share, int ranks, std::size_t bytes) const {
+  Shape tiles(std::size_t samples, int tile, int ranks, std::size_t bytes) const {
     const auto clusters =
-        static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), share));
+        static_cast<unsigned>(ceiling(static_cast<std::ptrdiff_t>(samples), tile));
     return {dim3(clusters * static_cast<unsigned>(ranks)),
             static_cast<unsigned>(cut.threads > 0 ? cut.threads : most_threads),
             dim3(static_cast<unsigned>(ranks)), bytes};
@@ -193,9 +186,7 @@ struct Engine<T>::Device : Structure<T> {
     const auto kernel = tile == 1   ? &cuda::relax<T, 1>
                         : tile == 4 ? &cuda::relax<T, 4>
                                     : &cuda::relax<T, 8>;
-    phase.share = share(samples, tile, ranks);
-    run("a relaxation", kernel, tiles(samples, phase.share, ranks, bytes(tile, ranks)), view,
-        phase);
+    run("a relaxation", kernel, tiles(samples, tile, ranks, bytes(tile, ranks)), view, phase);
   }
   Outcome report(std::size_t nodes) const {
     const std::size_t count = nodes * batch;
@@ -295,7 +286,6 @@ struct Engine<T>::Device : Structure<T> {
 
   Cut cut;
   Precision precision;
-  int multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
   std::size_t most, batch = 0;
   Stream stream;  // before the memory in its order
   Array<T> theta, transposed, gradient, x, y, sample_weights, drive, states, left, right, sum;

@@ -2,6 +2,7 @@
 /// A relaxation in one launch: the steps, the tests of convergence and the reports of solver/relax.hpp and
 /// base/iterate.hpp, for each sample by itself.
 
+#include "cost.cuh"
 #include "tile.cuh"
 
 namespace equiprop::cuda {
@@ -13,13 +14,6 @@ enum : signed char {
   max_iterations = 3,
   indefinite = 4,
   diverged = 5
-};
-
-/// The cost of the outputs of a batch; `y` is nullptr if there is none.
-template <class T>
-struct CostView {
-  const T* y;     ///< targets (outputs, batch)
-  T logit_scale;  ///< 0 for the squared error
 };
 
 /// One launch: `nodes` nudged phases of a batch side by side, or the free phase.
@@ -36,56 +30,10 @@ struct Phase {
   T tolerance;
   int limit;
   int first_block;  ///< block that a sweep updates first
-  int share;        ///< samples of a cluster, one after the other in the places of its tile
   // Reports, (nodes * batch,).
   signed char* status;
   int* iterations;
   T *residual, *error;
-};
-
-/// The derivative dC/do of one output, from numbers that all outputs of a sample share.
-template <class T, int Tile>
-class CostThread {
- public:
-  /// `numbers` holds 3 numbers per sample.
-  __device__ __forceinline__ CostThread(const CostView<T>& cost, T* numbers)
-      : cost_(cost), numbers_(numbers) {}
-
-  __device__ __forceinline__ bool exists() const { return cost_.y != nullptr; }
-  __device__ __forceinline__ T stiffness() const {
-    return cost_.logit_scale == 0 ? T(1) : T(0.5) * cost_.logit_scale * cost_.logit_scale;
-  }
-  /// Prepares `gradient` for the outputs s (outputs, Tile); all threads of the block call it, after a barrier that follows
-  /// the last use of `gradient` and the computation of s. `sample` is that in the batch.
-  template <class Sample>
-  __device__ __forceinline__ void prepare(const T* s, int outputs, const Sample& sample) {
-    if (!exists() || cost_.logit_scale == 0) return;
-    if (static_cast<int>(threadIdx.x) < Tile) {
-      const int j = threadIdx.x;
-      const T* y = cost_.y + std::ptrdiff_t(sample(j)) * outputs;
-      T top = s[j], partition = 0, weight = 0;
-      for (int i = 1; i < outputs; ++i) top = larger(top, s[i * Tile + j]);
-      for (int i = 0; i < outputs; ++i) {
-        partition += scalar::exp<T>(cost_.logit_scale * (s[i * Tile + j] - top));
-        weight += y[i];
-      }
-      numbers_[j] = top;
-      numbers_[Tile + j] = partition;
-      numbers_[2 * Tile + j] = weight;
-    }
-    __syncthreads();
-  }
-  /// dC/do of output i of sample j of the tile, whose number in the batch is `sample`.
-  __device__ __forceinline__ T gradient(T s, int i, int j, int outputs, int sample) const {
-    const T y = cost_.y[i + std::ptrdiff_t(sample) * outputs], a = cost_.logit_scale;
-    if (a == 0) return s - y;
-    const T share = scalar::exp<T>(a * (s - numbers_[j])) / numbers_[Tile + j];
-    return a * fused(share, numbers_[2 * Tile + j], -y);
-  }
-
- private:
-  const CostView<T>& cost_;
-  T* numbers_;
 };
 
 /// The progress of a sample. A lane of a warp holds that of sample lane % Tile: all warps of a cluster compute it from the same
@@ -102,7 +50,7 @@ class RelaxThread : TileThread<T, Tile> {
   using Base = TileThread<T, Tile>;
   using Base::clear, Base::network_, Base::rank_, Base::ranks_, Base::store, Base::sync,
       Base::threads_;
-  static constexpr int own_numbers = 4, own_integers = 2;
+  static constexpr int own_numbers = 4, own_integers = 1;
   static constexpr unsigned every_lane = 0xffffffffu, every_place = (1u << Tile) - 1;
 
  public:
@@ -126,15 +74,13 @@ class RelaxThread : TileThread<T, Tile> {
         next_(this->vector(network.own_signals ? 2 : 1)),
         beta_(this->number_of(3)),
         changes_(this->number_of(own_numbers)),
-        sample_(this->integer_of(0)),
-        in_batch_(this->integer_of(1)),
-        waiting_(this->cluster() * phase.share),
-        end_(waiting_ + phase.share < phase.batch * phase.nodes ? waiting_ + phase.share
-                                                                : phase.batch * phase.nodes),
+        in_batch_(this->integer_of(0)),
+        first_(this->cluster() * Tile),
         cost_(phase.cost, this->number_of(0)) {}
 
   __device__ __forceinline__ void run() {
-    while (take_samples(), moving_ != 0) {
+    start();
+    while (moving_ != 0) {
       unsigned slow = moving_;  // samples whose residual decides
       if (phase_.limit > 0) {
         T change[Tile];
@@ -181,31 +127,22 @@ class RelaxThread : TileThread<T, Tile> {
     if (phase_.start == nullptr) return rho.rest();
     return phase_.start[unit + std::ptrdiff_t(in_batch(j)) * network_.units];
   }
-  /// Lets samples that wait begin, once half of the places of the tile are free: it costs about a sweep. A place without a
-  /// sample computes the last one, unseen.
-  __device__ __forceinline__ void take_samples() {
-    const unsigned free = every_place & ~moving_;
-    int count = 0;
-    for (int j = 0; j < Tile; ++j) count += is_in(free, j) ? 1 : 0;
-    if (waiting_ == end_ || 2 * count < Tile) return;
-    __syncthreads();  // the numbers of the samples before were read
-    int at = waiting_;
-    for (int j = 0; j < Tile; ++j) {
-      if (!is_in(free, j)) continue;
-      if (at < end_) moving_ |= 1u << j;
-      if (threadIdx.x == 0) {
-        sample_[j] = at < end_ ? at : end_ - 1;
-        in_batch_[j] = sample_[j] % phase_.batch;
-        beta_[j] = phase_.beta[sample_[j] / phase_.batch];
-      }
-      ++at;
+  /// The number of a sample in the launch. The last places of a tile repeat the last sample; they are not stored.
+  __device__ __forceinline__ int sample(int j) const {
+    const int samples = phase_.batch * phase_.nodes;
+    return first_ + j < samples ? first_ + j : samples - 1;
+  }
+  __device__ __forceinline__ void start() {
+    if (this->leads()) {
+      const int j = threadIdx.x;
+      in_batch_[j] = sample(j) % phase_.batch;
+      beta_[j] = phase_.beta[sample(j) / phase_.batch];
     }
-    waiting_ = at < end_ ? at : end_;
-    if (is_in(free, place_of_lane())) progress_ = {0, max_iterations, T(0), T(1), T(1)};
     __syncthreads();
     this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
-      if (is_in(free, j)) take(rho, unit * Tile + j, beginning(rho, unit, j));
+      take(rho, unit * Tile + j, beginning(rho, unit, j));
     });
+    moving_ = places(first_ + place_of_lane() < phase_.batch * phase_.nodes);
     sync();
   }
   /// Stores the state and the signal of a unit in this block.
@@ -359,7 +296,7 @@ class RelaxThread : TileThread<T, Tile> {
   __device__ __forceinline__ void end(signed char status, T residual) {
     progress_.status = status;
     if (rank_ != 0 || static_cast<int>(threadIdx.x) >= Tile) return;
-    const int sample = sample_[threadIdx.x];
+    const int sample = first_ + static_cast<int>(threadIdx.x);
     phase_.status[sample] = status;
     phase_.iterations[sample] = progress_.iterations;
     phase_.residual[sample] = residual;
@@ -430,7 +367,7 @@ class RelaxThread : TileThread<T, Tile> {
     this->for_each_unit([&](const Units<T>& rho, int unit, int j) EQUIPROP_INLINED {
       if (unit < begin || unit >= begin + share || !is_in(ended_, j)) return;
       const T last = is_in(lost, j) ? beginning(rho, unit, j) : state_[unit * Tile + j];
-      phase_.state[unit + std::ptrdiff_t(sample_[j]) * network_.units] = last;
+      phase_.state[unit + std::ptrdiff_t(first_ + j) * network_.units] = last;
     });
     moving_ &= ~ended_;
     ended_ = 0;
@@ -439,15 +376,15 @@ class RelaxThread : TileThread<T, Tile> {
   const Phase<T>& phase_;
   T *state_, *signals_, *next_;
   T *beta_, *changes_;
-  int *sample_, *in_batch_;
-  int waiting_, end_;                ///< the samples [waiting_, end_) of the launch have not begun
+  int* in_batch_;
+  const int first_;                  ///< sample of the tile
   unsigned moving_ = 0, ended_ = 0;  ///< places of samples that move, or came to their end
   int turn_ = 0;
-  Progress<T> progress_{};
+  Progress<T> progress_{0, max_iterations, T(0), T(1), T(1)};
   CostThread<T, Tile> cost_;
 };
 
-/// Launched on ceil(nodes * batch / share) clusters along x.
+/// Launched on ceil(nodes * batch / Tile) clusters along x.
 template <class T, int Tile>
 __global__ void __launch_bounds__(most_threads, 1)
     relax(const __grid_constant__ NetworkView<T> network, const __grid_constant__ Phase<T> phase) {

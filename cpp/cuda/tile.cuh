@@ -111,7 +111,7 @@ class TileThread {
   __device__ __forceinline__ static void add_products(const T* w, std::ptrdiff_t stride,
                                                       const T* signals, int begin, int end, int by,
                                                       T (&sum)[Tile]) {
-#pragma unroll 4
+#pragma unroll 8
     for (int d = begin; d < end; d += by) {
       const T weight = w[d * stride];
 #pragma unroll

@@ -30,9 +30,6 @@ void Emulation::fail_launch(long number) {
 void Emulation::set_free_memory(std::size_t bytes) {
   emulated::settings.free_memory = bytes;
 }
-void Emulation::set_multiprocessors(int count) {
-  emulated::settings.multiprocessors = count;
-}
 void Emulation::record(bool execute) {
   emulated::settings.records = true;
   emulated::settings.executes = execute;

@@ -29,8 +29,6 @@ class Emulation {
   /// Sets the memory that the device says is free.
   void set_free_memory(std::size_t bytes);
 
-  /// Sets the number of multiprocessors of the device, 132 otherwise.
-  void set_multiprocessors(int count);
   /// Keeps the launches from now on; without `execute`, kernels are not run, and their results have no meaning.
   void record(bool execute = true);
   /// A launch: blocks, blocks of a cluster, threads of a block, bytes of shared memory of a block, and barriers that the first

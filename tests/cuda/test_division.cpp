@@ -59,17 +59,15 @@ std::vector<Case<float>> some() {
   return {all[0], all[1], all[4], all[7], all[12]};
 }
 
-TEST(CudaDivision, SamplesThatFollowOthersInATileHaveTheSameBits) {
+TEST(CudaDivision, SamplesOfATileHaveTheBitsOfOneAlone) {
   const Index samples = 21;
   for (const Case<float>& of : some()) {
     for (const Solver& solver : {sweeps(1e-3, 60), sweeps<FixedPointIteration>(1e-3, 30)}) {
       SCOPED_TRACE(of.name + ", solver " + std::to_string(solver.index()));
-      Emulation emulation;
       const Step<float> alone(of, samples, solver, {.cluster = 1, .tile = 1, .threads = 64});
       if (solver.index() == 0) {
         EXPECT_GT(alone.free.iterations.maxCoeff(), alone.free.iterations.minCoeff());
       }
-      emulation.set_multiprocessors(2);
       Step<float>(of, samples, solver, {.cluster = 1, .tile = 4, .threads = 64})
           .expect_bits_of(alone);
       Step<float>(of, samples, solver, {.cluster = 2, .tile = 8, .threads = 32})
@@ -78,10 +76,8 @@ TEST(CudaDivision, SamplesThatFollowOthersInATileHaveTheSameBits) {
   }
 }
 
-TEST(CudaDivision, ASampleThatDivergesMakesRoomForTheNextOne) {
+TEST(CudaDivision, ASampleThatDivergesChangesNoOther) {
   const Case<float> of = zoo<float>()[0];
-  Emulation emulation;
-  emulation.set_multiprocessors(1);
   const Index samples = 19;
   Data<float> data = data_of(of.network, samples);
   const auto states = [&](const Division& division) {
@@ -103,10 +99,8 @@ TEST(CudaDivision, ASampleThatDivergesMakesRoomForTheNextOne) {
   EXPECT_EQ(of_one, of_four);
 }
 
-TEST(CudaDivision, NoSampleAfterZeroStepsIsLost) {
+TEST(CudaDivision, NoStepsGiveTheStartInEveryTile) {
   const Case<float> of = zoo<float>()[1];
-  Emulation emulation;
-  emulation.set_multiprocessors(1);
   const Step<float> one(of, 9, sweeps(1e-3, 0), {.cluster = 1, .tile = 1, .threads = 64});
   const Step<float> four(of, 9, sweeps(1e-3, 0), {.cluster = 1, .tile = 4, .threads = 64});
   four.expect_bits_of(one);
@@ -166,33 +160,6 @@ TEST(CudaDivision, AGradientIsOneLaunch) {
     batch.contrast(free_slot, weights, sum);
     EXPECT_EQ(emulation.launches().size(), 2U);  // its factors, and all products and sums
   }
-}
-
-TEST(CudaDivision, SamplesThatStopSaveSweeps) {
-  // One tile after the other takes the largest number of sweeps of each four samples; four places that are filled again
-  // take about the mean of all.
-  const Case<float> of = zoo<float>()[1];
-  const Index samples = 48;
-  const Division division{.cluster = 1, .tile = 4, .threads = 64};
-  Emulation emulation;
-  const Data<float> data = data_of(of.network, samples);
-  const auto count = [&](int multiprocessors) {
-    emulation.set_multiprocessors(multiprocessors);
-    DeviceBatch<float> batch(of.network, samples, division);
-    batch.clamp(data.x, data.y, of.logit_scale);
-    emulation.record();
-    const Report report = batch.relax_free(sweeps(1e-4, 200), free_slot);
-    return std::pair(emulation.launches()[0].barriers, report.iterations);
-  };
-  const auto [apart, iterations] = count(1000);
-  const auto [together, same] = count(1);
-  EXPECT_TRUE((iterations == same).all());
-  Index of_tiles = 0;
-  for (Index j = 0; j < samples; j += 4) of_tiles += iterations.segment(j, 4).maxCoeff();
-  const double saved = static_cast<double>(of_tiles) / (static_cast<double>(iterations.sum()) / 4);
-  EXPECT_GT(saved, 1.05);
-  std::printf("%ld %ld saved %g sum %g tiles %d\n", together, apart, saved, double(iterations.sum()), int(of_tiles));
-  EXPECT_LT(together, apart);
 }
 
 }  // namespace

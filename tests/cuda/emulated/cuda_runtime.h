@@ -65,9 +65,8 @@ struct Settings {
   long fail_allocation = -1;  ///< this one from now on fails, 0 the next
   long fail_launch = -1;      ///< the same of launches; the error stays, as an illegal address does
   bool clusters = true;       ///< as from sm_90 on
-  int multiprocessors = 132;
-  bool records = false;  ///< keeps the shape of every launch
-  bool executes = true;  ///< otherwise kernels are not run: only their shapes are recorded
+  bool records = false;       ///< keeps the shape of every launch
+  bool executes = true;       ///< otherwise kernels are not run: only their shapes are recorded
   std::size_t largest_shared = 227 * 1024;
   std::size_t free_memory = std::size_t{1} << 37;  ///< bytes, as cudaMemGetInfo says
   long switches = 0;
@@ -437,15 +436,10 @@ inline cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return emulated::sticky;
 }
-enum cudaDeviceAttr {
-  cudaDevAttrClusterLaunch,
-  cudaDevAttrMaxSharedMemoryPerBlockOptin,
-  cudaDevAttrMultiProcessorCount
-};
+enum cudaDeviceAttr { cudaDevAttrClusterLaunch, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrClusterLaunch ? (emulated::settings.clusters ? 1 : 0)
-           : attribute == cudaDevAttrMultiProcessorCount
-               ? emulated::settings.multiprocessors
+  *value = attribute == cudaDevAttrClusterLaunch
+               ? (emulated::settings.clusters ? 1 : 0)
                : static_cast<int>(emulated::settings.largest_shared);
   return emulated::sticky;
 }
