@@ -1,9 +1,10 @@
-"""Predict microseconds of a training step of dense networks on one H200, from counted work and named assumptions.
+"""Predict the time of a training step of dense networks on one H200 from counts and named assumptions.
 
 python benchmarks/cuda/model.py
 
-Launches, blocks, clusters and shared memory are those that the engine chooses, and barriers those of its kernels: the program
-counts.cpp, which needs a C++ compiler, asks the emulated device. No number is measured on a GPU.
+Launches, blocks, clusters and shared memory are those that the engine chooses, and barriers those of its
+kernels: the program counts.cpp, which needs a C++ compiler, asks the emulated device. No number is measured
+on a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +47,13 @@ class Assumptions:
 
 
 A = Assumptions()
-#: Networks with the sweeps of a free and of a nudged phase at tolerance 1e-4: those of the slowest of 8 samples, in the mean,
-#: after an epoch of Fashion-MNIST on the CPU. The mean of all samples is 5.3 and 5.1, or 11.9 and 10.0.
-NETWORKS: tuple[tuple[tuple[int, ...], int, int], ...] = (((784, 512, 10), 6, 6), ((784, 512, 512, 10), 13, 12))
+#: Networks with the sweeps of a free and of a nudged phase at tolerance 1e-4: those of the slowest of 8
+#: samples, in the mean, after an epoch of Fashion-MNIST on the CPU. The mean of all is 5.3 and 5.1 for
+#: the first network, and 11.9 and 10.0 for the second one.
+NETWORKS: tuple[tuple[tuple[int, ...], int, int], ...] = (
+    ((784, 512, 10), 6, 6),
+    ((784, 512, 512, 10), 13, 12),
+)
 BATCHES = (50, 256, 1024, 4096)
 
 
@@ -60,7 +66,7 @@ def program(folder: Path) -> Path:
     sources = [ROOT / "cpp" / "cuda" / name for name in ("engine.cu", "supported.cpp")]
     sources += [ROOT / "cpp" / "src" / "base" / "error.cpp", emulated / "emulation.cpp"]
     sources += [Path(__file__).with_name("counts.cpp")]
-    include = [emulated / "emulated", ROOT / "cpp" / "cuda", emulated, ROOT / "cpp" / "include", ROOT / "cpp" / "src"]
+    include = [emulated / "emulated", emulated, *(ROOT / "cpp" / name for name in ("cuda", "include", "src"))]
     command = [compiler, "-std=c++20", "-O1", "-ffp-contract=off", "-w", *(f"-I{path}" for path in include)]
     subprocess.run([*command, "-x", "c++", *map(str, sources), "-pthread", "-o", str(out)], check=True)
     return out
@@ -70,6 +76,11 @@ def counts(program: Path, sizes: tuple[int, ...], batch: int) -> Any:
     """Return launches of a step, and barriers of a sweep."""
     words = [str(program), str(batch), *map(str, sizes)]
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
+def weights_of(sizes: tuple[int, ...]) -> int:
+    """Return the number of weights of a chain of layers."""
+    return sum(a * b for a, b in pairwise(sizes))
 
 
 def side_of(launch: dict[str, int]) -> int:
@@ -85,7 +96,7 @@ def step_cycles(side: int, precision: str) -> float:
     if precision == "exact":  # 8 warps, 4 of them at a time; loads of 8 or 16 bytes
         loads = 2 * max(part // 4, 1)
         wavefronts = loads // 2 * (2 if part > 2 else 1) + loads // 2
-        cycles = 16 * max(2 * (part * part + loads), 8 * wavefronts)
+        cycles: float = 16 * max(2 * (part * part + loads), 8 * wavefronts)
     else:  # tiles of 16 x 8 x 8 on tensor cores; loads of 4 bytes
         down, across = max(part // 4, 1), {2: 1, 4: 4, 8: 8}[part]
         products = {"tf32": 1, "3xtf32": 3}[precision]
@@ -114,7 +125,7 @@ def product_time(launch: dict[str, int], products: list[tuple[int, int, int]], p
 def sweep_time(launch: dict[str, int], sizes: tuple[int, ...], tile: int, barriers: int) -> float:
     """Return the time of one sweep of a tile of samples by its cluster."""
     ranks, threads, free = launch["cluster"], launch["threads"], (0, *sizes[1:], 0)
-    weights = sum(a * b for a, b in zip(free[1:-1], free[2:-1], strict=False))
+    weights = weights_of(sizes[1:])
     own = 2 * weights / ranks * 4  # bytes of both orders
     rate = A.l1_bytes if own <= A.l1_size else A.l2_bytes
     group = A.group_cycles if own <= A.l1_size else A.l2_cycles
@@ -129,8 +140,10 @@ def sweep_time(launch: dict[str, int], sizes: tuple[int, ...], tile: int, barrie
     return cycles / A.clock + barriers * (A.cluster_barrier if ranks > 1 else A.block_barrier)
 
 
-def relax_time(launch: dict[str, int], sizes: tuple[int, ...], samples: int, sweeps: int, barriers: int) -> float:
-    """Return the time of a phase: its tiles in turns on the device, and half a sweep more for the residual."""
+def relax_time(
+    launch: dict[str, int], sizes: tuple[int, ...], samples: int, sweeps: int, barriers: int
+) -> float:
+    """Return the time of a phase: its tiles in turns, and half a sweep more for the residual."""
     clusters = launch["blocks"] // launch["cluster"]
     tile = math.ceil(samples / clusters)
     turns = math.ceil(clusters / (A.multiprocessors // launch["cluster"]))
@@ -154,7 +167,9 @@ class Prediction:
         return self.drive + self.relax + self.gradient + self.update + self.launches * A.gap
 
 
-def predict(found: Any, sizes: tuple[int, ...], batch: int, sweeps: tuple[int, int], precision: str) -> Prediction:
+def predict(
+    found: Any, sizes: tuple[int, ...], batch: int, sweeps: tuple[int, int], precision: str
+) -> Prediction:
     """Return the times of one step of centered Equilibrium Propagation and of plain gradient descent."""
     parts: dict[str, list[dict[str, int]]] = {}
     for launch in found["launches"]:
@@ -163,9 +178,10 @@ def predict(found: Any, sizes: tuple[int, ...], batch: int, sweeps: tuple[int, i
         relax_time(parts[name][0], sizes, samples, count, found["barriers"][name])
         for name, samples, count in (("free", batch, sweeps[0]), ("nudged", 2 * batch, sweeps[1]))
     ]
-    units, parameters = sum(sizes[1:]), sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+    units, parameters = sum(sizes[1:]), weights_of(sizes)
     factors = 4 * 7 * units * batch / A.bandwidth  # two states are read, five arrays written
-    products = [(a, b, 2 * batch) for a, b in zip(sizes[1:], sizes[2:], strict=False)] + [(sizes[1], sizes[0], batch)]
+    products = [(a, b, 2 * batch) for a, b in pairwise(sizes[1:])]
+    products.append((sizes[1], sizes[0], batch))
     gradient = factors + product_time(parts["gradient"][1], products, precision)
     update = 4 * 3 * parameters / A.bandwidth + 4 * 2 * (parameters - sizes[0] * sizes[1]) / A.bandwidth
     drive = product_time(parts["drive"][0], [(sizes[1], batch, sizes[0])], precision)
@@ -174,17 +190,34 @@ def predict(found: Any, sizes: tuple[int, ...], batch: int, sweeps: tuple[int, i
 
 def backprop(sizes: tuple[int, ...], batch: int) -> float:
     """Return the time of a step of backpropagation in eager PyTorch, in float32."""
-    flop = 2 * batch * (3 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)) - sizes[0] * sizes[1])
+    weights = weights_of(sizes)
+    flop = 2 * batch * (3 * weights - sizes[0] * sizes[1])
     rate = 2 * A.lanes * A.multiprocessors * A.clock * A.library
     return max((8 * (len(sizes) - 1) + 8) * A.eager_operator, flop / rate)
 
 
 def eqprop(sizes: tuple[int, ...], batch: int, steps: int) -> float:
     """Return the time of a step of Equilibrium Propagation in eager PyTorch, with few operators per sweep."""
-    inner = sum(a * b for a, b in zip(sizes[1:], sizes[2:], strict=False))
+    inner = weights_of(sizes[1:])
     flop = 2 * batch * (2 * sizes[0] * sizes[1] + 2 * inner * (steps + 1))
     rate = 2 * A.lanes * A.multiprocessors * A.clock * A.library
     return max((steps * (1.5 * (len(sizes) - 1) + 1) + 20) * A.eager_operator, flop / rate)
+
+
+HEADING = (
+    "batch  launches  barriers    tiles  precision",
+    *("drive", "relax", "gradient", "update", "step", "backprop", "eqprop"),
+)
+
+
+def row(found: Any, sizes: tuple[int, ...], batch: int, sweeps: tuple[int, int], precision: str) -> str:
+    """Return one line of the table; eqprop takes 40 steps with one hidden layer, otherwise 65."""
+    p = predict(found, sizes, batch, sweeps, precision)
+    others = (backprop(sizes, batch), eqprop(sizes, batch, 40 if len(sizes) == 3 else 65))
+    numbers = [f"{1e6 * t:10.1f}" for t in (p.drive, p.relax, p.gradient, p.update, p.step, *others)]
+    barriers = "/".join(str(found["barriers"][phase]) for phase in ("free", "nudged"))
+    tiles = "/".join(str(side_of(found["launches"][i])) for i in (0, 4))
+    return f"{batch:5d} {p.launches:9d} {barriers:>9s} {tiles:>8s} {precision:>10s}" + "".join(numbers)
 
 
 def main() -> None:
@@ -194,20 +227,12 @@ def main() -> None:
         counter = program(Path(folder))
         for sizes, free, nudged in NETWORKS:
             name = "-".join(map(str, sizes))
-            print(f"\n{name}: {free} free sweeps, {nudged} nudged ones; microseconds")
-            print("batch  launches  barriers  tiles  precision   drive   relax  gradient  update    step  backprop  eqprop")
+            print(f"\n{name}: {free} free sweeps, {nudged} nudged ones; predicted microseconds")
+            print(HEADING[0] + "".join(f"{word:>10s}" for word in HEADING[1:]))
             for batch in BATCHES:
                 found = counts(counter, sizes, batch)
-                sides = [side_of(found["launches"][i]) for i in (0, 4)]
                 for precision in ("exact", "3xtf32", "tf32"):
-                    p = predict(found, sizes, batch, (free, nudged), precision)
-                    numbers = [1e6 * t for t in (p.drive, p.relax, p.gradient, p.update, p.step)]
-                    others = [1e6 * backprop(sizes, batch), 1e6 * eqprop(sizes, batch, 40 if len(sizes) == 3 else 65)]
-                    barriers = "/".join(str(found["barriers"][phase]) for phase in ("free", "nudged"))
-                    print(
-                        f"{batch:5d} {p.launches:9d} {barriers:>9s} {sides[0]:3d}/{sides[1]:<3d} {precision:>8s}"
-                        + "".join(f"{number:9.1f}" for number in (*numbers, *others))
-                    )
+                    print(row(found, sizes, batch, (free, nudged), precision))
 
 
 if __name__ == "__main__":

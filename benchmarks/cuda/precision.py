@@ -3,7 +3,8 @@
 python benchmarks/cuda/precision.py [FOLDER]
 
 FOLDER holds the package equiprop_cuda: that on the emulated device by default, or that of a build with CUDA.
-The gradient is that of centered Equilibrium Propagation after 12 sweeps of each phase, on uniform random inputs.
+The gradient is that of centered Equilibrium Propagation after 12 sweeps of each phase, on uniform random
+inputs.
 """
 
 from __future__ import annotations

@@ -148,7 +148,11 @@ struct Engine<T>::Device : Structure<T> {
     const int ranks = cut.cluster > 0                                ? cut.cluster
                       : this->inner_weights() > weights_of_one_block ? 8
                                                                      : 1;
-    int tile = cut.tile > 0 ? cut.tile : samples * static_cast<std::size_t>(ranks) <= 264 ? 1 : 8;
+    const auto blocks = [&](std::size_t tile) {
+      return (samples + tile - 1) / tile * static_cast<std::size_t>(ranks);
+    };
+    // The smallest tile for which all blocks are resident at the same time, on 132 multiprocessors.
+    int tile = cut.tile > 0 ? cut.tile : blocks(1) <= 264 ? 1 : blocks(4) <= 132 ? 4 : 8;
     const auto limit = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     while (tile > 1 && bytes(tile, ranks) > limit) tile = tile == 8 ? 4 : 1;
     require(bytes(tile, ranks) <= limit, "cuda",
