@@ -39,7 +39,6 @@ FAULTS = {
         "__syncthreads();",
         "",
     ),
-    "a sample that stopped goes on": ("image_pass.cuh", "run() const", "!is_wanted(place.sample)", "false"),
     "winners of another state": (
         "image_device.cuh",
         "sum_gradient(int planes",
