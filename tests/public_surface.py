@@ -12,6 +12,7 @@ from typing import Any
 #: Public modules. The names of a package are those that it imports from its own modules.
 MODULES = [
     "equiprop",
+    "equiprop.contrasts",
     "equiprop.data",
     "equiprop.download",
     "equiprop.estimator",

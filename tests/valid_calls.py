@@ -52,6 +52,7 @@ from valid_parts import (
 #: Results, which the library alone constructs.
 RESULTS = {
     "AsymmetryReport",
+    "BestBeta",
     "BlackBoxReport",
     "BoundedReport",
     "Case",
@@ -65,6 +66,7 @@ RESULTS = {
     "Gradient",
     "GradientRow",
     "GradientsReport",
+    "ImperfectDevice",
     "LimitReport",
     "OrdersReport",
     "Problem",
@@ -82,7 +84,9 @@ RESULTS = {
 }
 #: Methods of interfaces between parts, which the library calls with objects and arrays that it has checked.
 INTERFACES = {
-    "BlackBox.trajectory",
+    "Adam.corrections",
+    *(f"BlackBox.{name}" for name in ("as_input", "block_views", "clamp", "clamp_complex", "clamp_dual")),
+    *(f"BlackBox.{name}" for name in ("contrast_of", "initial_state", "trajectory")),
     "Checkpoint.after_step",
     "Checkpoint.begin",
     "Checkpoint.write",
@@ -91,6 +95,7 @@ INTERFACES = {
     "EquilibriumPropagation.gradient",
     "EquilibriumPropagation.options",
     "FusedOptimizer.needs_rates",
+    "FusedOptimizer.rates",
     "FusedOptimizer.set_automatic",
     "FusedOptimizer.sink",
     "HopfieldNetwork.from_core",
@@ -103,6 +108,8 @@ INTERFACES = {
     "Scaling.check_features",
     "Solver.more_steps",
     "SquaredError.bind",
+    "Starter.judge",
+    "Starter.rate_factor",
     "plotting.require_matplotlib",
     *(f"{kind}.change" for kind in ("BlockUpdate", "Euler", "FixedPointIteration")),
     *(f"{kind}.change" for kind in ("Linear", "Neumann", "Richardson")),
@@ -249,7 +256,23 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "HopfieldNetwork.clamp_dual": lambda _: (net().clamp_dual, {"x": X}),
     "HopfieldNetwork.initial_state": lambda _: (net().initial_state, {"batch": 2}),
     "HopfieldNetwork.initialize": lambda _: (net().initialize, {"seed": 1, "gain": 0.4}),
-    "HopfieldNetwork.to": lambda _: (net().to, {"device": "cpu"}),
+    "HopfieldNetwork.to": lambda _: (net().to, {"device": "cpu", "precision": "exact"}),
+    "imperfect": lambda _: (
+        eq.imperfect,
+        {
+            "model": net(),
+            "noise": 0.1,
+            "bits": 4,
+            "rounding": "nearest",
+            "limits": (-1.0, 1.0),
+            "mismatch": 0.1,
+            "seed": 1,
+            "cost": eq.SquaredError(),
+            "solver": eq.Euler(),
+        },
+    ),
+    "products": lambda _: (eq.contrasts.products, {"pairs": np.array([[0, 1], [1, 2]])}),
+    "resistors": lambda _: (eq.contrasts.resistors, {"pairs": np.array([[0, 1], [1, -1]])}),
     "HopfieldNetwork.variant": lambda _: (
         net().variant,
         {"potential": "quadratic", "feedback": "separate", "dtype": "float32"},

@@ -35,6 +35,13 @@ from valid_parts import (
     trained,
 )
 
+
+def recordings(folder: Path) -> Path:
+    path = folder / "recordings.npz"
+    verify.write_recordings(path, {0.1: np.ones((3, 1, 2))}, step_size=0.1)
+    return path
+
+
 CHECKS: dict[str, Callable[[Path], Call]] = {
     "plotting.graph": lambda _: (plotting.graph, {"net": net(), "axes": axes()}),
     "plotting.learning_curve": lambda _: (
@@ -102,6 +109,7 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
         num_outputs=2,
         parameters_changed=lambda _: None,
         block_slices={"w": slice(0, 3)},
+        num_inputs=X.shape[1],
     ),
     "Problem.bind": lambda _: (problem().bind, {"y": LABELS}),
     "Problem.difference_step": lambda _: (problem().difference_step, {"betas": (0.0, 0.1)}),
@@ -128,9 +136,38 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
             "max_differences": 3,
         },
     ),
+    "verify.black_box with repeats": lambda _: (
+        verify.black_box,
+        {"box": box(), "x": X, "y": TARGETS, "repeats": 4, "significance": 0.01},
+    ),
+    "verify.best_beta": lambda _: (
+        verify.best_beta,
+        {
+            "box": box(),
+            "x": X,
+            "y": TARGETS,
+            "beta": 0.1,
+            "cost": eq.SquaredError(),
+            "repeats": 4,
+            "averages": 2,
+        },
+    ),
+    "verify.read_recordings": lambda to: (
+        verify.read_recordings,
+        {"path": recordings(to), "step_size": 0.1},
+    ),
+    "verify.write_recordings": lambda to: (
+        verify.write_recordings,
+        {
+            "path": to / "written.npz",
+            "trajectories": {0.0: np.zeros((3, 1, 2)), 0.1: np.ones((3, 1, 2))},
+            "step_size": 0.1,
+            "outputs": False,
+        },
+    ),
     "verify.bounded": lambda _: claim(verify.bounded, betas=(0.01, 0.1), solver=eq.BlockUpdate()),
     "verify.certify": lambda _: claim(
-        verify.certify, claims=("equality",), solver=eq.Euler(), progress=False
+        verify.certify, claims=("equality",), solver=eq.Euler(), progress=False, time_limit=60.0
     ),
     "verify.derivatives": lambda _: claim(verify.derivatives, state=STATE, max_parameters=20, seed=1),
     "verify.diagnose": lambda _: (verify.diagnose, {"free": free()}),

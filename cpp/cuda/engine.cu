@@ -174,7 +174,7 @@ void Engine<T>::start_side_network(double tolerance, int limit, std::size_t at,
       device_->images->solve(d.cost_view(), solver, T(vanishing), d.slot(at), d.slot(lambda),
                              d.batch);
     });
-    return d.report(1);
+    return;
   }
   const SideNetwork<T> side{static_cast<int>(d.batch),
                             d.drive.data(),

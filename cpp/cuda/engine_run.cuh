@@ -37,16 +37,18 @@ class Engine<T>::Runner {
     const Sizes& sizes = device_.sizes;
     device_.batch = step.samples;
     device_.weighted = memory_.data.weights != nullptr;
+    const Array<T>& arriving = device_.arrived ? *device_.arrived : device_.x;
     const Gathering<T> to{memory_.data,
                           rows,
                           static_cast<int>(sizes.inputs),
                           static_cast<int>(sizes.outputs),
                           static_cast<int>(step.samples),
-                          device_.x.data(),
+                          arriving.data(),
                           device_.y.data(),
                           device_.sample_weights.data()};
     device_.run("the choice of samples", &gather<T>,
                 Device::elementwise((sizes.inputs + sizes.outputs + 1) * step.samples), to);
+    if (device_.arrived) device_.order_input(arriving.data(), device_.x.data(), false);
     device_.compute_drive();
   }
   PhaseReport<T> report_of_phases() const {

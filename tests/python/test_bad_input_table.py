@@ -23,7 +23,7 @@ SHARE = 7
 #: Arguments that are not tried: the name of the caller for errors, and options of another function.
 _APART = {"self", "cls", "where", "options"}
 #: Arguments that are integers of NumPy, which are not read from objects; scikit-learn reads none either.
-INDICES = {"indices", "order", "chosen", "draws"}
+INDICES = {"indices", "order", "chosen", "draws", "pairs"}
 
 
 @pytest.fixture(autouse=True)

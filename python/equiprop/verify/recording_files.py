@@ -8,6 +8,7 @@ states (rows, units) or outputs (rows, outputs). An empty field, or NaN, is a nu
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import zipfile
@@ -19,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import as_array
-from equiprop.checks import check_type, real, require
+from equiprop.checks import check_flag, check_type, positive, real, require
+from equiprop.files import write_bytes
+from equiprop.paths import file_errors, path_of
 
 _Floats = NDArray[np.float64]
 _WHERE = "read_recordings"
@@ -71,11 +74,12 @@ def read_recordings(path: str | os.PathLike[str], *, step_size: float | None = N
     >>> recorded["trajectories"][0.1].shape, recorded["trajectories"][0.1].ravel().tolist()
     ((1, 3, 1, 1), [0.5, nan, 0.7])
     """
-    file = Path(path)
+    file = path_of(path, _WHERE)
     readers = {".csv": _read_csv, ".npz": _read_npz}
     rule = "A file of recordings ends in .csv or .npz"
     require(file.suffix in readers, _WHERE, rule, repr(file.name))
-    keys, states, own = readers[file.suffix](file)
+    with file_errors(file, _WHERE):
+        keys, states, own = readers[file.suffix](file)
     step = own if step_size is None else real(step_size, _WHERE, "step_size")
     rule = "step_size is a positive number, given or in an NPZ file"
     require(step is not None and 0 < step < np.inf, _WHERE, rule, step)
@@ -103,29 +107,46 @@ def write_recordings(
         True if the units are the outputs only.
     """
     check_type(trajectories, Mapping, "write_recordings", "trajectories is a mapping of beta to states")
-    file, tables = Path(path), []
+    file, tables = path_of(path, "write_recordings"), []
     require(file.suffix in (".csv", ".npz"), "write_recordings", "A file ends in .csv or .npz", file.name)
+    require(len(trajectories) > 0, "write_recordings", "There is a recording or more", "none")
+    step_size = positive(step_size, "write_recordings", "step_size")
+    check_flag(outputs, "write_recordings", "outputs")
     for beta, states in trajectories.items():
-        array = as_array(states, "write_recordings", "a trajectory").astype(np.float64)
-        array = array[None] if array.ndim == 3 else array
-        rule = "A trajectory has shape (steps + 1, batch, units), or one more dimension before these"
-        require(array.ndim == 4, "write_recordings", rule, array.shape)
-        repeat, step, sample = np.indices(array.shape[:3]).reshape(3, -1)
-        table = np.column_stack(
-            [np.full(repeat.size, beta), step * step_size, repeat, sample, array.reshape(repeat.size, -1)]
-        )
-        tables.append(table[~np.isnan(table[:, 4:]).all(axis=1)])
-    whole = np.concatenate(tables)
-    if file.suffix == ".npz":
-        arrays: dict[str, Any] = {name: whole[:, k] for k, name in enumerate(_KEYS)}
-        arrays["outputs" if outputs else "states"] = whole[:, 4:]
-        np.savez(file, step_size=step_size, **arrays)
-        return
-    names = [f"{'o' if outputs else 's'}{k}" for k in range(whole.shape[1] - 4)]
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*_KEYS, *names])
-        writer.writerows([["" if np.isnan(v) else repr(float(v)) for v in row] for row in whole])
+        tables.append(_table(real(beta, "write_recordings", "beta"), states, step_size))
+    units = {table.shape[1] for table in tables}
+    require(len(units) == 1, "write_recordings", "All recordings have as many units", sorted(units))
+    encode = _csv_of if file.suffix == ".csv" else _npz_of
+    write_bytes(file, encode(np.concatenate(tables), step_size, outputs), "write_recordings")
+
+
+def _table(beta: float, states: Any, step_size: float) -> _Floats:
+    """Return the rows of one beta: the keys, then the states."""
+    array = as_array(states, "write_recordings", "a trajectory").astype(np.float64)
+    array = array[None] if array.ndim == 3 else array
+    rule = "A trajectory has shape (steps + 1, batch, units), or one more dimension before these"
+    require(array.ndim == 4 and array.size > 0, "write_recordings", rule, array.shape)
+    repeat, step, sample = np.indices(array.shape[:3]).reshape(3, -1)
+    keys = [np.full(repeat.size, beta), step * step_size, repeat, sample]
+    table = np.column_stack([*keys, array.reshape(repeat.size, -1)])
+    return np.asarray(table[~np.isnan(table[:, len(keys) :]).all(axis=1)])
+
+
+def _npz_of(table: _Floats, step_size: float, outputs: bool) -> bytes:
+    arrays: dict[str, Any] = {name: table[:, k] for k, name in enumerate(_KEYS)}
+    arrays["outputs" if outputs else "states"] = table[:, len(_KEYS) :]
+    stream = io.BytesIO()
+    np.savez(stream, step_size=step_size, **arrays)
+    return stream.getvalue()
+
+
+def _csv_of(table: _Floats, step_size: float, outputs: bool) -> bytes:  # noqa: ARG001
+    names = [f"{'o' if outputs else 's'}{k}" for k in range(table.shape[1] - len(_KEYS))]
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow([*_KEYS, *names])
+    writer.writerows([["" if np.isnan(v) else repr(float(v)) for v in row] for row in table])
+    return stream.getvalue().encode()
 
 
 def _read_csv(file: Path) -> tuple[_Floats, _Floats, None]:
