@@ -173,7 +173,7 @@ class SideSample {
   const ImageSide<T>& side_;
   const int sample_, units_;
   const std::ptrdiff_t first_;
-  Progress<T>& progress_;
+  SampleProgress<T>& progress_;
   SideNumbers<T>& numbers_;
   T* folded_;
 };

@@ -60,7 +60,7 @@ class ImageMemory {
   ImagePlan<T> plan;
   cudaStream_t stream;
   Array<T> packed, parts, state, signals, next, shares;
-  Array<Progress<T>> progress;
+  Array<SampleProgress<T>> progress;
   Array<Ordered<T>> change;
   Array<SideNumbers<T>> numbers;
   Array<ImageSettings<T>> settings;

@@ -46,13 +46,13 @@ struct ImagePhase {
   const ImageView<T>* view;
   const ImageSettings<T>* settings;
   int samples, outputs;
-  const T *drive, *y;     ///< (units, batch), (outputs, batch)
-  T *state, *signals;     ///< (units, samples); one array if each signal is a multiple of its state
-  T* next;                ///< (units, samples) of steps that move all units
-  T* shares;              ///< (3, samples): largest logit, partition, sum of the targets
-  Progress<T>* progress;  ///< (samples,)
-  Ordered<T>* change;     ///< (samples,)
-  T *residual, *error;    ///< (samples,)
+  const T *drive, *y;  ///< (units, batch), (outputs, batch)
+  T *state, *signals;  ///< (units, samples); one array if each signal is a multiple of its state
+  T* next;             ///< (units, samples) of steps that move all units
+  T* shares;           ///< (3, samples): largest logit, partition, sum of the targets
+  SampleProgress<T>* progress;  ///< (samples,)
+  Ordered<T>* change;           ///< (samples,)
+  T *residual, *error;          ///< (samples,)
 
   __device__ int in_batch(int sample) const { return sample % settings->batch; }
   __device__ bool own_signals() const { return signals != state; }

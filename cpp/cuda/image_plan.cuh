@@ -134,7 +134,7 @@ struct ImagePlan {
       }
     const std::size_t samples = most_nodes * most;
     numbers += 3 * std::size_t(units) * samples + 3 * samples;
-    return sizeof(T) * (numbers + samples) + winners + samples * sizeof(Progress<T>) +
+    return sizeof(T) * (numbers + samples) + winners + samples * sizeof(SampleProgress<T>) +
            most * sizeof(SideNumbers<T>) + 3 * sizeof(ImageView<T>) + sizeof(ImageSettings<T>);
   }
 

@@ -90,7 +90,7 @@ template <class T>
 __global__ void end_step(const __grid_constant__ ImagePhase<T> phase, LoopHandles handles) {
   bool moves = false, asks = false;
   for (int sample = threadIdx.x; sample < phase.samples; sample += blockDim.x) {
-    Progress<T>& progress = phase.progress[sample];
+    SampleProgress<T>& progress = phase.progress[sample];
     if (progress.state == stepping) {
       const T change = number_of<T>(phase.change[sample]);
       progress.count(change, phase.settings->stopping);
@@ -114,7 +114,7 @@ __global__ void conclude_step(const __grid_constant__ ImagePhase<T> phase, LoopH
   bool moves = false;
   const Stopping<T>& stopping = phase.settings->stopping;
   for (int sample = threadIdx.x; sample < phase.samples; sample += blockDim.x) {
-    Progress<T>& progress = phase.progress[sample];
+    SampleProgress<T>& progress = phase.progress[sample];
     if (progress.state == to_confirm) {
       const T residual = number_of<T>(phase.change[sample]);
       progress.conclude(residual, stopping);
@@ -136,7 +136,7 @@ __global__ void end_images(const __grid_constant__ ImagePhase<T> phase, T* state
   const int units = phase.view->units;
   const int unit = static_cast<int>(e % units), sample = static_cast<int>(e / units);
   if (sample >= phase.samples) return;
-  const Progress<T>& progress = phase.progress[sample];
+  const SampleProgress<T>& progress = phase.progress[sample];
   state[e] = progress.status == diverged
                  ? beginning(phase, units_at(*phase.view, unit), unit, sample)
                  : phase.state[e];

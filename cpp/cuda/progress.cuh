@@ -16,7 +16,7 @@ struct Stopping {
 };
 
 template <class T>
-struct Progress {
+struct SampleProgress {
   T before, ratio,
       amplification;  ///< last change, its ratio to the one before, |s - s*| / |g(s) - s|
   int state, status, iterations;

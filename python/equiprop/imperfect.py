@@ -26,6 +26,8 @@ _Floats = NDArray[np.float64]
 _WHERE = "imperfect"
 #: Largest number of bits of a parameter that is rounded: float64 has a mantissa of 53.
 _MOST_BITS = 52
+#: Largest noise and mismatch.
+_LARGEST = 100
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -60,7 +62,7 @@ class _Flaws:
     def __post_init__(self) -> None:
         for name in ("noise", "mismatch"):
             size = real(getattr(self, name), _WHERE, name)
-            require(0 <= size < np.inf, _WHERE, f"{name} is a number of at least 0", size)
+            require(0 <= size <= _LARGEST, _WHERE, f"{name} is a number from 0 to {_LARGEST}", size)
         if self.bits is not None:
             whole(self.bits, _WHERE, "bits", 1, _MOST_BITS)
         check_choice(self.rounding, _WHERE, "rounding", "nearest", "stochastic")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.black_box import BlackBox
-from equiprop.checks import real, require, whole
+from equiprop.checks import check_type, of_normal_size, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.verify.device import Measured, bind
+from equiprop.verify.device import MOST_REPEATS, Measured, bind
 
 _Floats = NDArray[np.float64]
 _WHERE = "best_beta"
@@ -99,9 +99,9 @@ def best_beta(
     >>> bool(best.beta > 0.1)
     True
     """
-    beta = real(beta, _WHERE, "beta")
-    require(0 < beta < np.inf, _WHERE, "beta is a positive number", beta)
-    repeats = whole(repeats, _WHERE, "repeats", 2)
+    check_type(box, BlackBox, _WHERE, "box is a BlackBox")
+    beta = of_normal_size(beta, _WHERE, "beta")
+    repeats = whole(repeats, _WHERE, "repeats", 2, MOST_REPEATS)
     averages = whole(averages, _WHERE, "averages", 1)
     return recommended(bind(box, x, y, cost), beta, repeats, averages)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from equiprop.black_box import BlackBox
 from equiprop.checks import check_type, real, require, whole
 from equiprop.costs import Cost, SquaredError
-from equiprop.verify.device import Compared, Measured, bind
+from equiprop.verify.device import MOST_REPEATS, Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
 from equiprop.verify.noisy_black_box import POWER, judge_device
 from equiprop.verify.reference import spread
@@ -122,7 +122,7 @@ def _judge(
     settings: Mapping[str, Any],
 ) -> BlackBoxReport:
     """Return the report on a device with noise."""
-    repeats = whole(repeats, "black_box", "repeats", 3)
+    repeats = whole(repeats, "black_box", "repeats", 3, MOST_REPEATS)
     significance = real(significance, "black_box", "significance")
     require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
     judged = judge_device(measured, beta, step, repeats, significance, directions)

@@ -17,6 +17,8 @@ from equiprop.verify.reference import extrapolated_differences
 from equiprop.verify.verdict import Row
 
 _Floats = NDArray[np.float64]
+#: Largest number of repeats of a measurement.
+MOST_REPEATS = 10**6
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> Measured:
     """Return the device with checked samples and a cost."""
     x = np.atleast_2d(as_array(x, "black_box", "x"))
     x = as_states(x, x.shape[1], box.dtype, "black_box", "x")
+    require(x.shape[1] > 0, "black_box", "There is an input or more", f"shape {x.shape}")
     bound = bind_cost(cost, box, y, len(x), "black_box")
     y = as_targets(y, box.num_outputs, box.dtype, "black_box")
     largest = max(float(np.abs(numbers).max(initial=0.0)) for numbers in (x, y, box.parameters))

@@ -31,6 +31,8 @@ _STEPS, _ACCURACY = (1e-4, 0.02), 0.03
 _FLOOR = 1e-3
 #: Step of the random differences, which give a direction only.
 _RANDOM_STEP = 0.02
+#: Largest number of repeats that is advised.
+_MANY = 1e9
 #: Part by which an advised number of repeats exceeds the estimated one.
 _MARGIN = 1.3
 
@@ -276,7 +278,7 @@ def _missing(slope: Slope, seen: float) -> str:
 
 def _more(slope: Slope, seen: float, best: BestBeta) -> str:
     """Return a sentence on what would tell EqProp of the model from that of a dead device."""
-    repeats = math.ceil(_MARGIN * len(slope.measured) * seen**2)
+    repeats = math.ceil(min(_MARGIN * len(slope.measured) * seen**2, _MANY))
     of_device = float(slope.predicted.std()) > float(slope.measured.std())
     noisy, larger = ("EqProp", "beta") if of_device else ("the differences", "step")
     if of_device and 0 < best.beta < math.inf:

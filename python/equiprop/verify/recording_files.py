@@ -81,8 +81,8 @@ def read_recordings(path: str | os.PathLike[str], *, step_size: float | None = N
     with file_errors(file, _WHERE):
         keys, states, own = readers[file.suffix](file)
     step = own if step_size is None else real(step_size, _WHERE, "step_size")
-    rule = "step_size is a positive number, given or in an NPZ file"
-    require(step is not None and 0 < step < np.inf, _WHERE, rule, step)
+    rule = "step_size is a number in [1e-100, 1e100], given or in an NPZ file"
+    require(step is not None and 1e-100 <= step <= 1e100, _WHERE, rule, step)
     assert step is not None
     return {"trajectories": _trajectories(keys, states, step), "step_size": step}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +23,8 @@ from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import Report
 from equiprop.verify.watch import Clock, TimeUp, progress_lines
 
+#: Largest limit of time in seconds, about three years.
+_LONGEST = 1e8
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
 
@@ -161,7 +162,8 @@ def seconds(time_limit: float | None, where: str) -> float | None:
     if time_limit is None:
         return None
     limit = real(time_limit, where, "time_limit")
-    require(0 < limit < math.inf, where, "time_limit is a positive number of seconds", time_limit)
+    rule = f"time_limit is a positive number of seconds, at most {_LONGEST:g}"
+    require(0 < limit <= _LONGEST, where, rule, time_limit)
     return limit
 
 
