@@ -80,7 +80,7 @@ FAULTS = {
 
 #: Missing barriers, which ThreadSanitizer finds in a short run: cluster, tile, threads, order, steps.
 RACES = tuple(fault for fault in FAULTS if fault.startswith("no barrier"))
-SHORT = ("2", "8", "32", "0", "2")
+SHORT = ("2", "4", "64", "0", "2")
 THREADS = ("-fsanitize=thread", "-g1")
 
 #: The kernel that a report names if the fault is in a file.
