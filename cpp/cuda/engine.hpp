@@ -48,7 +48,7 @@ struct CouplingFields {
   int source = 0, target = 0;
   std::ptrdiff_t weights = 0, feedback = 0;
   CouplingKind kind = CouplingKind::dense;
-  WindowFields windows;
+  WindowFields windows{};
   double gain = 1;
 };
 

@@ -200,16 +200,20 @@ def test_gradients_that_need_the_model_are_refused(function: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((None, lambda x, s: s, np.zeros(2), 1), TypeError, "relax is a function"),
-        ((lambda x, b, y: x, None, np.zeros(2), 1), TypeError, "contrast is a function"),
-        ((lambda x, b, y: x, lambda x, s: s, [0.0, 1.0], 1), TypeError, "parameters is an array"),
-        ((lambda x, b, y: x, lambda x, s: s, np.zeros((2, 1)), 1), ValueError, "parameters is an array"),
+        ((None, lambda x, s: s, np.zeros(2), 1), TypeError, "`relax` is a function"),
+        ((lambda x, b, y: x, None, np.zeros(2), 1), TypeError, "`contrast` is a function"),
+        ((lambda x, b, y: x, lambda x, s: s, [0.0, 1.0], 1), TypeError, "`parameters` is a NumPy array"),
+        (
+            (lambda x, b, y: x, lambda x, s: s, np.zeros((2, 1)), 1),
+            ValueError,
+            "`parameters` is a NumPy array",
+        ),
         ((lambda x, b, y: x, lambda x, s: s, np.zeros(2, np.float32), 1), ValueError, "of float64"),
         ((lambda x, b, y: x, lambda x, s: s, np.zeros(2), 0), ValueError, "num_outputs is at least 1"),
         (
             (lambda x, b, y: x, lambda x, s: s, np.zeros(2), 1, 3),
             TypeError,
-            "parameters_changed is a function",
+            "`parameters_changed` is a function",
         ),
     ],
 )
@@ -317,8 +321,8 @@ def test_a_wrapped_black_box_is_the_black_box() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"noise": -0.1}, "noise is a number of at least 0"),
-        ({"mismatch": np.inf}, "mismatch is a number of at least 0"),
+        ({"noise": -0.1}, "noise is a number from 0 to 100"),
+        ({"mismatch": np.inf}, "mismatch is a number from 0 to 100"),
         ({"bits": 0}, "bits is 1 to 52"),
         ({"rounding": "up"}, "rounding is 'nearest' or 'stochastic'"),
         ({"limits": (1.0, 0.0)}, "limits is a pair of numbers"),
