@@ -14,13 +14,17 @@ namespace {
 constexpr std::string_view prefix = ".equiprop-", suffix = ".part";
 constexpr std::size_t digits = 16;
 
+/// Returns a new name in the folder of a file. It is put together as text: if an allocation fails, libstdc++'s
+/// path::replace_filename frees memory that it does not own.
 std::filesystem::path temporary_beside(const std::filesystem::path& path) {
   std::random_device random;
   char number[digits + 1];
   std::snprintf(number, sizeof number, "%08x%08x", random(), random());
-  auto temporary = path;
-  temporary.replace_filename(std::string(prefix) + number + std::string(suffix));
-  return temporary;
+  auto name = path.native();
+  name.resize(name.size() - path.filename().native().size());
+  for (const std::string_view part : {prefix, std::string_view(number), suffix})
+    name.append(part.begin(), part.end());
+  return name;
 }
 
 bool is_temporary(std::string_view name) {

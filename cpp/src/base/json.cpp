@@ -146,6 +146,7 @@ double Reader::number(std::string_view rule) {
   double value = 0;
   // A stream, because libc++ has from_chars for double only since version 20.
   std::istringstream stream{std::string(text_.substr(0, length))};
+  stream.exceptions(std::ios::badbit);  // a failing allocation is no wrong number
   stream.imbue(std::locale::classic());
   if (!(stream >> value)) refuse(rule);
   text_.remove_prefix(length);

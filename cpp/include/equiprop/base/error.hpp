@@ -25,6 +25,7 @@ void require(bool condition, std::string_view where, std::string_view rule,
              const Received&... received) {
   if (condition) return;
   std::ostringstream message;
+  message.exceptions(std::ios::badbit);  // a failing allocation does not cut the text
   message.imbue(std::locale::classic());
   message << '[' << where << "] " << rule << " Received ";
   (message << ... << received);
