@@ -156,7 +156,9 @@ def test_a_gradient_that_overflows_changes_nothing() -> None:
         before = net.parameters.copy()
         with pytest.raises(eq.ConvergenceError) as failure:
             trainer.step(x, [[0, 0, 3e38]] * 3)
-        outcomes.append((str(failure.value).split("; largest residual")[0], failure.value.outcome.status.tolist()))
+        outcomes.append(
+            (str(failure.value).split("; largest residual")[0], failure.value.outcome.status.tolist())
+        )
         np.testing.assert_array_equal(net.parameters, before)
     assert outcomes[1] == outcomes[0]
 
