@@ -19,7 +19,7 @@ def program(main: str, folder: Path, kernels: Path, *flags: str) -> Path:
     sources = [kernels / "engine.cu", kernels / "supported.cpp", ROOT / "cpp" / "src" / "base" / "error.cpp"]
     sources += [TESTS / "emulation.cpp", TESTS / main]
     include = [TESTS / "emulated", kernels, TESTS, ROOT / "cpp" / "include", ROOT / "cpp" / "src"]
-    command = [str(COMPILER), "-std=c++20", "-O1", "-ffp-contract=off", *flags]
+    command = [str(COMPILER), "-std=c++20", "-O1", "-ffp-contract=off", "-DEQUIPROP_EMULATION", *flags]
     command += [f"-I{path}" for path in include]
     command += ["-x", "c++", *map(str, sources), "-pthread", "-o", str(out)]
     subprocess.run(command, check=True, capture_output=True)
@@ -28,7 +28,7 @@ def program(main: str, folder: Path, kernels: Path, *flags: str) -> Path:
 
 def run(program: Path, arguments: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, whether it fails or not."""
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=600)
 
 
 def results(program: Path, runs: Iterable[Iterable[str]]) -> set[str]:

@@ -7,15 +7,11 @@ every CUDA thread is a thread. AddressSanitizer finds shared memory that is one 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from planted_faults import COMPILER, KERNELS, changed_kernels, program, results, run
 
-ROOT = Path(__file__).parents[2]
-KERNELS = ROOT / "cpp" / "cuda"
-COMPILER = shutil.which("g++") or shutil.which("clang++")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler"),
@@ -105,70 +101,31 @@ SHORT_MEMORY = {
 }
 
 
-def program(folder: Path, kernels: Path, *flags: str) -> Path:
-    """Compile the program of the checksum with these kernels."""
-    out = folder / "checksum"
-    sources = [kernels / "engine.cu", kernels / "supported.cpp", ROOT / "cpp" / "src" / "base" / "error.cpp"]
-    sources += [ROOT / "tests" / "cuda" / "emulation.cpp", ROOT / "tests" / "cuda" / "checksum.cpp"]
-    include = [ROOT / "tests" / "cuda" / "emulated", kernels, ROOT / "tests" / "cuda"]
-    include += [ROOT / "cpp" / "include", ROOT / "cpp" / "src"]
-    command = [str(COMPILER), "-std=c++20", "-O1", "-ffp-contract=off", "-DEQUIPROP_EMULATION", *flags]
-    command += [f"-I{path}" for path in include] + [
-        "-x",
-        "c++",
-        *map(str, sources),
-        "-pthread",
-        "-o",
-        str(out),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    return out
-
-
-def results(program: Path) -> set[str]:
-    """Return the different outputs of all runs."""
-    found = set()
-    for arguments in RUNS:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=300)
-        found.add(done.stdout.strip() or done.stderr.strip())
-    return found
+MAIN = "checksum.cpp"
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the checksum of the kernels as they are, which all runs give."""
-    (checksum,) = results(program(tmp_path_factory.mktemp("kernels"), KERNELS))
+    (checksum,) = results(program(MAIN, tmp_path_factory.mktemp("kernels"), KERNELS), RUNS)
     assert len(checksum) == 16
     return checksum
 
 
-def changed_kernels(folder: Path, file: str, after: str, old: str, new: str) -> Path:
-    """Copy the kernels, and replace the first `old` that follows `after` in one file."""
-    kernels = folder / "cuda"
-    shutil.copytree(KERNELS, kernels)
-    text = (kernels / file).read_text()
-    place = text.index(old, text.index(after))
-    (kernels / file).write_text(text[:place] + new + text[place + len(old) :])
-    return kernels
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_changes_a_result(fault: str, expected: str, tmp_path: Path) -> None:
-    assert results(program(tmp_path, changed_kernels(tmp_path, *FAULTS[fault]))) != {expected}
-
-
-def run(program: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=600)
+    built = program(MAIN, tmp_path, changed_kernels(tmp_path, *FAULTS[fault]))
+    assert results(built, RUNS) != {expected}
 
 
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the checksum of the kernels as they are in the short run."""
-    return run(program(tmp_path_factory.mktemp("short"), KERNELS), SHORT).stdout
+    return run(program(MAIN, tmp_path_factory.mktemp("short"), KERNELS), SHORT).stdout
 
 
 def test_the_thread_sanitizer_finds_no_race(short_run: str, tmp_path: Path) -> None:
-    done = run(program(tmp_path, KERNELS, *THREADS), SHORT)
+    done = run(program(MAIN, tmp_path, KERNELS, *THREADS), SHORT)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", short_run)
 
 
@@ -177,13 +134,13 @@ def test_the_thread_sanitizer_names_a_missing_barrier(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TSAN_OPTIONS", "halt_on_error=1")
-    done = run(program(tmp_path, changed_kernels(tmp_path, *FAULTS[fault]), *THREADS), SHORT)
+    done = run(program(MAIN, tmp_path, changed_kernels(tmp_path, *FAULTS[fault]), *THREADS), SHORT)
     assert "WARNING: ThreadSanitizer: data race" in done.stderr
     assert re.search(KERNEL[FAULTS[fault][0]], done.stderr), done.stderr[:3000]
 
 
 def test_addresses_and_arithmetic_are_clean(expected: str, tmp_path: Path) -> None:
-    done = run(program(tmp_path, KERNELS, "-fsanitize=address,undefined", "-g1"), RUNS[0])
+    done = run(program(MAIN, tmp_path, KERNELS, "-fsanitize=address,undefined", "-g1"), RUNS[0])
     assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr[-2000:]
     assert "runtime error" not in done.stderr
 
@@ -191,7 +148,7 @@ def test_addresses_and_arithmetic_are_clean(expected: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("fault", SHORT_MEMORY)
 def test_the_address_sanitizer_finds_too_little_shared_memory(fault: str, tmp_path: Path) -> None:
     kernels = changed_kernels(tmp_path, *SHORT_MEMORY[fault])
-    done = run(program(tmp_path, kernels, "-fsanitize=address", "-g1"), RUNS[0])
+    done = run(program(MAIN, tmp_path, kernels, "-fsanitize=address", "-g1"), RUNS[0])
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
     assert re.search(KERNEL[SHORT_MEMORY[fault][0]], done.stderr), done.stderr[:3000]
