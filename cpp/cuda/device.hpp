@@ -37,6 +37,11 @@ __device__ __forceinline__ double fused(double a, double b, double c) {
   return __builtin_fma(a, b, c);
 }
 ///@}
+/// Returns false for infinity and NaN.
+template <class T>
+__device__ __forceinline__ bool is_finite(T v) {
+  return v - v == T(0);
+}
 /// Returns the larger number; a NaN counts as larger than any number.
 template <class T>
 __device__ __forceinline__ T larger(T a, T b) {

@@ -342,7 +342,7 @@ struct Engine<T>::Device : Structure<T> {
   Array<int> flags;
   std::optional<Array<T>> first, second;  // averages of an optimiser
   std::optional<RunMemory<T>> run_memory;
-  std::optional<Array<T>> arrived;        // inputs in the order in which they arrive
+  std::optional<Array<T>> arrived;  // inputs in the order in which they arrive
   std::optional<ImageDevice<T>> images;
   CostFields cost;
   bool weighted = false;

@@ -119,7 +119,7 @@ __global__ void conclude_step(const __grid_constant__ ImagePhase<T> phase, LoopH
       const T residual = number_of<T>(phase.change[sample]);
       progress.conclude(residual, stopping);
       phase.residual[sample] = residual;
-      phase.error[sample] = stopping.rate * residual * progress.amplification;
+      phase.error[sample] = stopping.rate * residual * progress.amplification.value;
     }
     phase.change[sample] = 0;
     moves = moves || progress.state != stopped;

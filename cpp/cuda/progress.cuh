@@ -1,6 +1,7 @@
 #pragma once
 /// The progress of one sample in a relaxation: the tests of convergence and the reports of base/iterate.hpp.
 
+#include "amplification.cuh"
 #include "relax.cuh"
 
 namespace equiprop::cuda {
@@ -17,22 +18,18 @@ struct Stopping {
 
 template <class T>
 struct SampleProgress {
-  T before, ratio,
-      amplification;  ///< last change, its ratio to the one before, |s - s*| / |g(s) - s|
+  Amplification<T> amplification;
   int state, status, iterations;
 
-  __device__ static bool is_finite(T v) { return v - v == T(0); }
-
   __device__ void begin(const Stopping<T>& stopping) {
-    before = 0;
-    ratio = amplification = 1;
+    amplification = {};
     state = stopping.limit > 0 ? stepping : to_confirm;
     status = max_iterations;
     iterations = 0;
   }
   /// Counts a step that changed the sample by `change`.
   __device__ void count(T change, const Stopping<T>& stopping) {
-    estimate(change, stopping);
+    amplification.take(change, iterations, stopping.tolerance, stopping.rate);
     ++iterations;
     const bool small = stopping.tolerance > 0 && change <= stopping.rate * stopping.tolerance;
     if (!is_finite(change)) {
@@ -53,22 +50,6 @@ struct SampleProgress {
       status = converged;
     else if (iterations < stopping.limit)
       state = stepping;
-  }
-
- private:
-  /// Estimates the amplification from the last two changes; see Iteration::estimate.
-  __device__ void estimate(T change, const Stopping<T>& stopping) {
-    if (stopping.tolerance == 0) return;
-    constexpr T most = 100, kept = T(0.8);
-    const T last = before;
-    before = change;
-    if (iterations < 2 || !(last > 0) || !is_finite(change)) return;
-    const T noise = T(0.01) * stopping.tolerance * stopping.rate;
-    const T now = larger(change - noise, T(0)) / (last + noise);
-    const T growth = larger(now - ratio, T(0));
-    ratio = now;
-    const T latest = T(1) / larger(T(1) - now - growth, T(1) / most);
-    amplification = larger(larger(T(1), latest), kept * amplification);
   }
 };
 

@@ -2,6 +2,7 @@
 /// A relaxation in one launch: the steps, the tests of convergence and the reports of solver/relax.hpp and
 /// base/iterate.hpp, for each sample by itself.
 
+#include "amplification.cuh"
 #include "cost.cuh"
 #include "tile.cuh"
 
@@ -42,7 +43,7 @@ template <class T>
 struct Progress {
   int iterations;
   signed char status;
-  T before, ratio, amplification;  ///< see Iteration::estimate
+  Amplification<T> amplification;
 };
 
 template <class T, int Tile>
@@ -280,7 +281,7 @@ class RelaxThread : TileThread<T, Tile> {
     const bool moves = is_in(moving_, place_of_lane()), finite = is_finite(change);
     bool slow = false;
     if (moves) {
-      estimate(change);
+      progress_.amplification.take(change, progress_.iterations, phase_.tolerance, rate());
       ++progress_.iterations;
       const bool small = phase_.tolerance > 0 && change <= rate() * phase_.tolerance;
       slow = finite && (small || progress_.iterations >= phase_.limit);
@@ -288,9 +289,6 @@ class RelaxThread : TileThread<T, Tile> {
     }
     ended_ = places(moves && !finite);
     return places(slow);
-  }
-  __device__ __forceinline__ static bool is_finite(T v) {
-    return v - v == T(0);
   }
   /// Ends the sample of this lane.
   __device__ __forceinline__ void end(signed char status, T residual) {
@@ -301,22 +299,7 @@ class RelaxThread : TileThread<T, Tile> {
     phase_.iterations[sample] = progress_.iterations;
     phase_.residual[sample] = residual;
     phase_.error[sample] =
-        status == diverged ? residual : rate() * residual * progress_.amplification;
-  }
-
-  /// Estimates the amplification |s - s*| / |g(s) - s| of a sample from its last two changes; see Iteration::estimate.
-  __device__ __forceinline__ void estimate(T change) {
-    if (phase_.tolerance == 0) return;
-    constexpr T most = 100, kept = T(0.8);
-    const T before = progress_.before;
-    progress_.before = change;
-    if (progress_.iterations < 2 || !(before > 0) || !is_finite(change)) return;
-    const T noise = T(0.01) * phase_.tolerance * rate();
-    const T ratio = larger(change - noise, T(0)) / (before + noise);
-    const T growth = larger(ratio - progress_.ratio, T(0));
-    progress_.ratio = ratio;
-    const T latest = T(1) / larger(T(1) - ratio - growth, T(1) / most);
-    progress_.amplification = larger(larger(T(1), latest), kept * progress_.amplification);
+        status == diverged ? residual : rate() * residual * progress_.amplification.value;
   }
 
   /// Ends those of the samples `slow` whose residual is small: a small change does not prove convergence.
@@ -380,7 +363,7 @@ class RelaxThread : TileThread<T, Tile> {
   const int first_;                  ///< sample of the tile
   unsigned moving_ = 0, ended_ = 0;  ///< places of samples that move, or came to their end
   int turn_ = 0;
-  Progress<T> progress_{0, max_iterations, T(0), T(1), T(1)};
+  Progress<T> progress_{0, max_iterations, {}};
   CostThread<T, Tile> cost_;
 };
 
