@@ -1,11 +1,15 @@
-"""Exclusion of doctests that need an extra, or the C++ library of an installed package."""
+"""Exclusion of modules that need an extra, or the C++ library of an installed package."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-_NEEDS = {"torch": "python/equiprop/torch.py", "sklearn": "python/equiprop/estimator"}
+_NEEDS = {
+    "atheris": "tests/fuzz/atheris_readers.py",
+    "sklearn": "python/equiprop/estimator",
+    "torch": "python/equiprop/torch.py",
+}
 
 collect_ignore = [path for package, path in _NEEDS.items() if not find_spec(package)]
 
