@@ -10,7 +10,7 @@ import reprlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,12 +80,6 @@ class BlackBox:
     scaling: Scaling | None = field(default=None, init=False)
     _units: int = field(default=0, init=False)
 
-    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
-    core: ClassVar[Any]
-    conservative: ClassVar[bool] = False  # nothing is known of its Hessian
-    holomorphic: ClassVar[bool] = False
-    has_block_update: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         for name in ("relax", "contrast", "parameters_changed"):
             function = getattr(self, name)
@@ -99,6 +93,31 @@ class BlackBox:
         self.num_outputs = whole(self.num_outputs, _WHERE, "num_outputs", 1)
         check_slices(self.block_slices, _WHERE, "block_slices")
         self.block_slices = dict(self.block_slices) or {"theta": slice(0, len(theta))}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of parameters and states, float64."""
+        return np.dtype(np.float64)
+
+    @property
+    def core(self) -> Any:
+        """The functions that phases call."""
+        return _CORE
+
+    @property
+    def conservative(self) -> bool:
+        """False: nothing is known of the Hessian of a device."""
+        return False
+
+    @property
+    def holomorphic(self) -> bool:
+        """False: a device has no complex states."""
+        return False
+
+    @property
+    def has_block_update(self) -> bool:
+        """False: a device relaxes by itself."""
+        return False
 
     def trajectory(self, x: Array, beta: float, y: Array) -> _Floats:
         """Return the checked states of one relaxation, (steps + 1, batch, units)."""
@@ -289,7 +308,7 @@ class MeasuredCore:
         _refuse("backpropagation_through_time", "equilibrium_propagation")
 
 
-BlackBox.core = MeasuredCore()
+_CORE = MeasuredCore()
 
 
 def _contrast(box: BlackBox, x: Array, state: Array, weights: Array | None) -> _Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class DeviceStep:
 
     def __init__(self, host: _core.Precision, model: Any, network: object) -> None:  # noqa: ARG002
         self._host, self._model = host, model
-        self.sinks = DeviceSinks()
+        self.sinks: DeviceSinks = DeviceSinks()
         self._reports: tuple[_Report, _Report] | None = (((),), ((),))
         self._free_state: Array | None = np.empty((0, 0), model.dtype)
 
@@ -66,9 +66,10 @@ class DeviceStep:
     @property
     def free_state(self) -> Array:
         """Free states (batch, units) of the last step, until the device is used for something else."""
-        if self._free_state is None:
-            self._free_state = self._model.residence.batch(1).read(FREE_SLOT)
-        return self._free_state
+        states = self._free_state
+        if states is None:
+            states = self._free_state = cast(Array, self._model.residence.batch(1).read(FREE_SLOT))
+        return states
 
     @property
     def _both(self) -> tuple[_Report, _Report]:

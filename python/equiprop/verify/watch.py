@@ -35,7 +35,8 @@ class Clock:
     """
 
     def __init__(self, limit: float | None) -> None:
-        self.limit, self._start = limit, time.monotonic()
+        self.limit: float | None = limit
+        self._start = time.monotonic()
         self._lock = threading.Lock()
         self._running = self._sent = self._received = False
 
