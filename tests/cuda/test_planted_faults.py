@@ -96,7 +96,7 @@ SHORT_MEMORY = {
         "product.cuh",
         "product_shared",
         "tiles > sums ? tiles : sums",
-        "(tiles > sums ? tiles : sums) - 1",
+        "(tiles > sums ? tiles : sums) / 2 - tile_gap - 1",  # one of two buffers is used
     ),
 }
 
