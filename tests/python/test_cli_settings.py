@@ -48,6 +48,7 @@ def test_settings_are_complete(tmp_path: Path, capsys: Capture) -> None:
         "--data-dir",
         "--linear-solver",
         "--patience",
+        "--precision",
         "--momentum",
         "--nesterov",
         "--cycles",

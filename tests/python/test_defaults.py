@@ -254,10 +254,10 @@ def test_automatic_rates_fall_with_the_steps_and_others_stay() -> None:
     one = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]))
     for _ in range(3):
         one.step(data.x, data.y)
-    assert one._decay() == pytest.approx(1 / math.sqrt(1 + 3 / 200))
+    assert one.rate_factor(0.0) == pytest.approx(1 / math.sqrt(1 + 3 / 200))
     other = eq.Trainer(eq.HopfieldNetwork([4, 6, 3]), optimizer=eq.Adam(1e-3))
     other.step(data.x, data.y)
-    assert other._decay() == 1
+    assert other.rate_factor(0.0) == 1
 
 
 def test_without_clipping_the_core_updates_while_it_sums() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 import warnings
 from typing import Any
 
@@ -217,28 +216,6 @@ def test_raw_arrays_get_the_scale_of_the_training_data() -> None:
     assert last.validation_error == pytest.approx(wrong)
     assert trainer.evaluate(x.astype(float), data.y).error == pytest.approx(wrong)
     assert trainer.evaluate(eq.Dataset(x / 255.0, data.y, scale=1)).error == pytest.approx(wrong)
-
-
-def test_two_threads_cannot_train_with_one_trainer() -> None:
-    x, y = np.random.default_rng(0).random((500, 64)), np.arange(500) % 10
-    trainer = eq.Trainer(eq.HopfieldNetwork([64, 300, 10]))
-    trainer.prepare(x, y)
-    errors: list[Exception] = []
-
-    def train() -> None:
-        try:
-            for _ in range(30):
-                trainer.step(x, y)
-        except ValueError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=train) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors  # the steps of three threads overlap at least once
-    assert all("One thread at a time" in str(error) for error in errors)
 
 
 def test_a_gradient_that_no_precision_resolves_is_said_and_the_cure_works() -> None:
