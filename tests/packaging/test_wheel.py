@@ -226,11 +226,14 @@ def test_the_demo_runs_without_a_compiler(installed: Path, sources: Path, run: R
         assert (sources / "demo" / picture).stat().st_size > 10_000
 
 
-def test_the_tests_pass_without_a_compiler(installed: Path, run: Run) -> None:
-    """Only the tests of the package are run, not those that build programs."""
+def test_the_tests_pass_without_a_compiler(installed: Path, sources: Path, run: Run) -> None:
+    """A third of the tests of the package is run, none that builds programs or needs PyTorch."""
+    files = sorted(
+        set(sources.glob("tests/python/test_[a-d]*.py")) - set(sources.rglob("test_bad_input_table.py"))
+    )
     code = "import equiprop; print(equiprop.__file__)"
     assert str(installed.parent) in run(installed / "python", "-c", code).stdout
-    done = run(installed / "python", "-m", "pytest", "-q", "--ignore", "tests/packaging")
+    done = run(installed / "python", "-m", "pytest", "-q", *files)
     assert re.search(r"\d{3,} passed", done.stdout)
 
 
