@@ -23,6 +23,10 @@ needs_emulated_device = pytest.mark.skipif(
 )
 
 
+#: Marks of a module of tests on the emulated device: it is needed, and launches have few threads.
+ON_EMULATED_DEVICE = [needs_emulated_device, pytest.mark.usefixtures("few_threads")]
+
+
 def use_emulated_device() -> None:
     """Make the package importable in this process."""
     if str(FOLDER) not in sys.path:

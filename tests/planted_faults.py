@@ -40,6 +40,13 @@ def results(program: Path, runs: Iterable[Iterable[str]]) -> set[str]:
     return {each.stdout.strip() or each.stderr.strip() for each in done}
 
 
+def checksum(main: str, folder: Path, runs: Iterable[Iterable[str]]) -> str:
+    """Return the checksum of the kernels as they are, which all runs give."""
+    (number,) = results(program(main, folder, KERNELS), runs)
+    assert len(number) == 16
+    return number
+
+
 def changed_kernels(folder: Path, file: str, after: str, old: str, new: str) -> Path:
     """Copy the kernels, and replace the first `old` that follows `after` in one file."""
     kernels = folder / "cuda"

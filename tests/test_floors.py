@@ -54,7 +54,7 @@ PYTHON_FLOORS = [
     ],
     ["couplings"],
     ["layers"],
-    ["network_table"],
+    ["network_table", "devices"],
     ["labels", "row_selection", "weights"],
     ["scaling"],
     ["dataset"],

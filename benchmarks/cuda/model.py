@@ -43,7 +43,7 @@ class Assumptions:
     cluster_barrier: float = 250e-9
     gap: float = 1e-6  # between dependent launches
     eager_operator: float = 5e-6  # of PyTorch
-    library: float = 0.8  # of float32's rate that PyTorch's products reach
+    of_peak: float = 0.8  # of float32's rate that PyTorch's products reach
 
 
 A = Assumptions()
@@ -192,7 +192,7 @@ def backprop(sizes: tuple[int, ...], batch: int) -> float:
     """Return the time of a step of backpropagation in eager PyTorch, in float32."""
     weights = weights_of(sizes)
     flop = 2 * batch * (3 * weights - sizes[0] * sizes[1])
-    rate = 2 * A.lanes * A.multiprocessors * A.clock * A.library
+    rate = 2 * A.lanes * A.multiprocessors * A.clock * A.of_peak
     return max((8 * (len(sizes) - 1) + 8) * A.eager_operator, flop / rate)
 
 
@@ -200,7 +200,7 @@ def eqprop(sizes: tuple[int, ...], batch: int, steps: int) -> float:
     """Return the time of a step of Equilibrium Propagation in eager PyTorch, with few operators per sweep."""
     inner = weights_of(sizes[1:])
     flop = 2 * batch * (2 * sizes[0] * sizes[1] + 2 * inner * (steps + 1))
-    rate = 2 * A.lanes * A.multiprocessors * A.clock * A.library
+    rate = 2 * A.lanes * A.multiprocessors * A.clock * A.of_peak
     return max((steps * (1.5 * (len(sizes) - 1) + 1) + 20) * A.eager_operator, flop / rate)
 
 

@@ -330,21 +330,11 @@ void DeviceBatch<T>::read(Slot slot, StateRef<T> s) const {
 
 template <std::floating_point T>
 void DeviceBatch<T>::descend(const BlockRates<T>& rates, T momentum, T decay) {
-  UpdateFields step{.rates = fields_of(rates)};
-  step.momentum = static_cast<double>(momentum);
-  step.decay = static_cast<double>(decay);
-  engine_->update(step);
+  engine_->update(momentum_fields(rates, momentum, decay));
 }
 template <std::floating_point T>
 void DeviceBatch<T>::descend(const BlockRates<T>& rates, const AdamStep<T>& adam) {
-  UpdateFields step{.adam = true, .rates = fields_of(rates)};
-  step.decay = static_cast<double>(adam.decay);
-  step.beta1 = static_cast<double>(adam.beta1);
-  step.beta2 = static_cast<double>(adam.beta2);
-  step.epsilon = static_cast<double>(adam.epsilon);
-  step.correction1 = static_cast<double>(adam.correction1);
-  step.correction2 = static_cast<double>(adam.correction2);
-  engine_->update(step);
+  engine_->update(adam_fields(rates, adam));
 }
 
 template class DeviceBatch<float>;

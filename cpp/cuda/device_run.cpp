@@ -33,15 +33,9 @@ RunFields fields_of(const RunSettings<T>& settings) {
 
 template <class T>
 UpdateFields update_of(const RunSettings<T>& settings, const RunStep<T>& step) {
-  UpdateFields update{.adam = settings.adam, .rates = cuda::fields_of<T>(step.rates)};
-  update.momentum = static_cast<double>(settings.momentum);
-  update.decay = static_cast<double>(settings.decay);
-  update.beta1 = static_cast<double>(settings.beta1);
-  update.beta2 = static_cast<double>(settings.beta2);
-  update.epsilon = static_cast<double>(settings.epsilon);
-  update.correction1 = static_cast<double>(step.correction1);
-  update.correction2 = static_cast<double>(step.correction2);
-  return update;
+  if (!settings.adam) return momentum_fields(step.rates, settings.momentum, settings.decay);
+  return adam_fields(step.rates, AdamStep<T>{T(0), settings.beta1, settings.beta2, settings.epsilon,
+                                             settings.decay, step.correction1, step.correction2});
 }
 
 /// Throws InvalidArgument unless a step has samples of the list, or those of the batch that is clamped.

@@ -133,7 +133,7 @@ class ImageDevice : ImageLauncher<T> {
  private:
   static constexpr std::size_t most_loops = 16;  ///< graphs that are kept
 
-  /// What the kernels of a loop depend on.
+  /// Arguments on which the kernels of a loop depend.
   struct Steps {
     ImagePhase<T> phase;
     Method method;

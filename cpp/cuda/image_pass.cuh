@@ -69,7 +69,7 @@ struct ImagePhase {
   }
 };
 
-/// What a launch does with the sums of its products.
+/// Use of the sums of products in a launch.
 enum class Finish { drive, update, step, measure, linearize, hessian };
 
 /// Vectors (units, samples) of a linear system: A v = bend v - slope pull(slope v); `diagonal` is 0 for units that a bound

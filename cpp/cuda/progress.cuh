@@ -6,7 +6,7 @@
 
 namespace equiprop::cuda {
 
-/// What a sample does: it has stopped, it takes steps, or its last change was small and its residual decides.
+/// States of a sample: it has stopped, it takes steps, or its last change was small and its residual decides.
 enum : int { stopped = 0, stepping = 1, to_confirm = 2 };
 
 template <class T>

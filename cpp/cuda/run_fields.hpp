@@ -52,4 +52,25 @@ std::vector<RateFields> fields_of(const BlockRates<T>& rates) {
   return fields;
 }
 
+/// Returns a step of SGD as plain data.
+template <class T>
+UpdateFields momentum_fields(const BlockRates<T>& rates, T momentum, T decay) {
+  UpdateFields fields{.rates = fields_of(rates)};
+  fields.momentum = static_cast<double>(momentum);
+  fields.decay = static_cast<double>(decay);
+  return fields;
+}
+/// Returns a step of Adam as plain data; its rate is that of each block in `rates`.
+template <class T>
+UpdateFields adam_fields(const BlockRates<T>& rates, const AdamStep<T>& adam) {
+  UpdateFields fields{.adam = true, .rates = fields_of(rates)};
+  fields.decay = static_cast<double>(adam.decay);
+  fields.beta1 = static_cast<double>(adam.beta1);
+  fields.beta2 = static_cast<double>(adam.beta2);
+  fields.epsilon = static_cast<double>(adam.epsilon);
+  fields.correction1 = static_cast<double>(adam.correction1);
+  fields.correction2 = static_cast<double>(adam.correction2);
+  return fields;
+}
+
 }  // namespace equiprop::cuda

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -283,6 +283,23 @@ def driven_by_input(coupling: Coupling) -> int:
     """Return the position of the layer that a coupling joins with the input; 0 if it joins free layers."""
     ends = coupling.source, coupling.target
     return max(ends) if 0 in ends else 0
+
+
+def copy_weights(
+    couplings: Sequence[Coupling],
+    source: Mapping[str, NDArray[Any]],
+    target: Mapping[str, NDArray[Any]],
+    symmetric: bool,
+) -> None:
+    """Copy blocks of parameters by name; feedback weights B that the source lacks are its weights W.
+
+    With `symmetric`, weights within a layer become their symmetric part, which alone has an energy.
+    """
+    for name, block in target.items():
+        block[...] = source[name] if name in source else source["W" + name[1:]]
+    for i, coupling in enumerate(couplings, start=1):
+        if symmetric and is_lateral(coupling):
+            symmetrize(coupling, target[f"W{i}"])
 
 
 def symmetrize(coupling: Coupling, weights: NDArray[Any]) -> None:

@@ -18,8 +18,9 @@ from equiprop.cuda_fields import nudged_fields, refuse_layer_costs, side_fields,
 from equiprop.cuda_package import DeviceError as DeviceError
 from equiprop.cuda_package import OutOfDeviceMemory as OutOfDeviceMemory
 from equiprop.cuda_package import device_state as device_state
+from equiprop.devices import DEVICES
 from equiprop.model_interface import Model
-from equiprop.models import DEVICES, HopfieldNetwork
+from equiprop.models import HopfieldNetwork
 from equiprop.second_phase import CoreOptions, SecondPhase
 from equiprop.solvers import FreeSolver
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,6 +137,11 @@ def graph_of(
     couplings: Iterable[Coupling] | None,
 ) -> tuple[list[Layer], list[Coupling]]:
     """Return layers and couplings of a chain with the given sizes, or those of a graph as lists."""
+    if (sizes is None) == (layers is None) or (layers is None) != (couplings is None):
+        raise ValueError(
+            "[HopfieldNetwork] Give either `sizes` of a chain, or `layers` and `couplings` of a graph. "
+            f"Received sizes={sizes}, layers={layers}, couplings={couplings}."
+        )
     if sizes is not None:
         chain = chain_layers(
             sizes,
@@ -154,6 +160,11 @@ def graph_of(
     assert layers is not None
     assert couplings is not None
     return list(layers), list(couplings)
+
+
+def slices_of(blocks: Iterable[tuple[str, int, Sequence[int]]]) -> dict[str, slice]:
+    """Return the slice of each block (name, offset, shape) in a flat array."""
+    return {name: slice(offset, offset + math.prod(shape)) for name, offset, shape in blocks}
 
 
 def count_parameters(layers: Sequence[Layer], couplings: Sequence[Coupling], separate: bool) -> int:

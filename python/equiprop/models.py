@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,18 +14,15 @@ from equiprop import _core
 from equiprop.activations import Activation, activation_name
 from equiprop.array_arguments import as_flat, num_states
 from equiprop.arrays import Array, as_contiguous, as_states, flat_input, network_dtype
-from equiprop.checks import check_choice, check_type, enough_memory, real, require, whole
-from equiprop.couplings import Coupling, Dense, coupling_fields, coupling_of, is_lateral, symmetrize
-from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers
-from equiprop.network_table import network_table
+from equiprop.checks import check_choice, check_type, enough_memory, real, whole
+from equiprop.couplings import Coupling, copy_weights, coupling_fields, coupling_of
+from equiprop.devices import DEVICES, checked_precision
+from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers, slices_of
+from equiprop.network_table import is_plain, network_table
 from equiprop.overlap import updating
 from equiprop.scaling import Scaling
 
 _CORES: Mapping[str, _core.Precision] = {"float32": _core.f32, "float64": _core.f64}
-#: Functions that put a network of the CPU on a device, by the name of the device.
-DEVICES: dict[str, Callable[[HopfieldNetwork, str], HopfieldNetwork]] = {}
-#: How products on a device round their factors; see docs/gpu.md.
-PRODUCT_PRECISIONS = ("exact", "tf32", "3xtf32", "bf16")
 _POTENTIALS = {"legendre": _core.Potential.LEGENDRE, "quadratic": _core.Potential.QUADRATIC}
 
 
@@ -114,11 +111,6 @@ class HopfieldNetwork:
         seed: int = 0,
         gain: float | None = None,
     ) -> None:
-        if (sizes is None) == (layers is None) or (layers is None) != (couplings is None):
-            raise ValueError(
-                "[HopfieldNetwork] Give either `sizes` of a chain, or `layers` and `couplings` of a graph. "
-                f"Received sizes={sizes}, layers={layers}, couplings={couplings}."
-            )
         layers, couplings = graph_of(sizes, activation, output_activation, layers, couplings)
         check_choice(potential, "HopfieldNetwork", "potential", *_POTENTIALS)
         check_choice(feedback, "HopfieldNetwork", "feedback", "tied", "separate")
@@ -156,12 +148,7 @@ class HopfieldNetwork:
         self._drawn = None
         self.dtype: np.dtype[Any] = self._parameters.dtype
         self.core: _core.Precision = _CORES[self.dtype.name]
-        self._block_slices = MappingProxyType(
-            {
-                name: slice(offset, offset + math.prod(shape))
-                for name, offset, shape in network.parameter_blocks
-            }
-        )
+        self._block_slices = MappingProxyType(slices_of(network.parameter_blocks))
 
     @classmethod
     def from_core(cls, network: _core.HopfieldNetwork) -> HopfieldNetwork:
@@ -246,8 +233,7 @@ class HopfieldNetwork:
     @property
     def layer_slices(self) -> dict[str, slice]:
         """Slice of a state for each layer but the input."""
-        blocks = self._network.state_blocks
-        return {name: slice(offset, offset + math.prod(shape)) for name, offset, shape in blocks}
+        return slices_of(self._network.state_blocks)
 
     @property
     def num_inputs(self) -> int:
@@ -365,17 +351,12 @@ class HopfieldNetwork:
         equiprop.cuda.DeviceError
             If the device cannot be used.
         """
-        check_choice(device, "HopfieldNetwork.to", "device", "cpu", *DEVICES)
-        if precision is None:
-            precision = "exact" if device == "cpu" else self.precision
-        check_choice(precision, "HopfieldNetwork.to", "precision", *PRODUCT_PRECISIONS)
-        possible = precision == "exact" or (device != "cpu" and self.dtype == np.float32)
-        rule = 'precision is "exact" on the CPU and for networks in float64'
-        require(possible, "HopfieldNetwork.to", rule, precision)
+        where = "HopfieldNetwork.to"
+        precision = checked_precision(device, precision, self.precision, self.dtype, where)
         if (device, precision) == (self.device, self.precision):
             return self
         if device != "cpu":
-            return DEVICES[device](self, precision)
+            return cast(HopfieldNetwork, DEVICES[device](self, precision))
         net = HopfieldNetwork.__new__(HopfieldNetwork)
         net.__setstate__(HopfieldNetwork.__getstate__(self))
         return net
@@ -397,23 +378,16 @@ class HopfieldNetwork:
             image_format=self.image_format,
         )
         other.scaling = self.scaling
-        mine, seed = self.blocks, self.fresh_seed
-        for name, block in other.blocks.items():
-            block[...] = mine[name] if name in mine else mine["W" + name[1:]]
-        if self.conservative and not other.conservative:
-            for i, coupling in enumerate(self.couplings, start=1):
-                if is_lateral(coupling):
-                    symmetrize(coupling, other.blocks[f"W{i}"])  # only the symmetric part has an energy
+        seed = self.fresh_seed
+        copy_weights(self.couplings, self.blocks, other.blocks, self.conservative and not other.conservative)
         other._drawn = None if seed is None else (seed, other._checksum())
         return other
 
     def __str__(self) -> str:
         """Return `repr` for a chain of dense layers; otherwise a table of layers and couplings, too."""
-        colors = self._network.colors
-        plain = all(isinstance(c, Dense) and not is_lateral(c) for c in self.couplings)
-        if plain and not any(layer.is_image for layer in self.layers) and len(colors) <= 2:
+        colors, shapes = self._network.colors, {name: block.shape for name, block in self.blocks.items()}
+        if is_plain(self.layers, self.couplings, colors):
             return repr(self)
-        shapes = {name: block.shape for name, block in self.blocks.items()}
         total = f"{self.num_parameters} parameters; block updates in {len(colors)} colours"
         return "\n\n".join([repr(self), network_table(self.layers, self.couplings, shapes, colors), total])
 

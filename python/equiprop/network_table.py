@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from equiprop.couplings import Coupling, Dense, Identity
+from equiprop.couplings import Coupling, Dense, Identity, is_lateral
 from equiprop.layers import Layer
 
 
@@ -42,6 +42,12 @@ def network_table(
             size = "x".join(map(str, shapes[f"B{i}"]))
             blocks.append([f"B{i}", "feedback of it", *reversed(ends), size])
     return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
+
+
+def is_plain(layers: Sequence[Layer], couplings: Sequence[Coupling], colors: Sequence[Sequence[int]]) -> bool:
+    """Return True for a chain of dense layers, of which `repr` says all."""
+    dense = all(isinstance(c, Dense) and not is_lateral(c) for c in couplings)
+    return dense and not any(layer.is_image for layer in layers) and len(colors) <= 2
 
 
 def coupling_text(coupling: Coupling) -> str:

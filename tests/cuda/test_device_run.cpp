@@ -44,7 +44,7 @@ RunStep<float> step_at(Index first) {
   return step;
 }
 
-/// What a run of three steps leaves.
+/// Results of a run of three steps.
 struct Left {
   std::vector<cuda::StepRecord> records;
   Parameters<float> theta, velocity, mean;

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from emulated_cuda import emulate_few_threads, emulation
 from equiprop import training
 from equiprop.cli import main
 from runs import DIGITS, Files, contents
@@ -49,3 +50,18 @@ def end_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Any], No
         monkeypatch.setattr(training.Trainer, "step", stepped)
 
     return end_at
+
+
+@pytest.fixture
+def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the emulated CUDA device, with launches of few threads."""
+    emulate_few_threads(monkeypatch)
+
+
+@pytest.fixture
+def device(few_threads: None) -> Iterator[Any]:
+    """Return the functions that make calls of the emulated device fail, and let none fail afterwards."""
+    calls = emulation()
+    yield calls
+    calls.emulated_fail_launch(-1)
+    calls.emulated_fail_allocation(-1)

@@ -13,6 +13,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from emulated_cuda import (
+    ON_EMULATED_DEVICE,
     PRECISIONS,
     ROUNDING,
     SMOOTH,
@@ -20,19 +21,12 @@ from emulated_cuda import (
     X,
     Y,
     close,
-    emulate_few_threads,
-    needs_emulated_device,
     network,
 )
 from equiprop.cuda import DeviceNetwork
 from equiprop.optimizers import cosine
 
-pytestmark = needs_emulated_device
-
-
-@pytest.fixture(autouse=True)
-def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    emulate_few_threads(monkeypatch)
+pytestmark = ON_EMULATED_DEVICE
 
 
 OPTIONS = [{}, SMOOTH, {"feedback": "separate"}, {"activation": "relu", "output_activation": "sigmoid"}]

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from typing import Any
 
 import equiprop as eq
 import numpy as np
 import pytest
 from emulated_cuda import (
+    ON_EMULATED_DEVICE,
     SMOOTH,
     SWEEPS,
     X,
     Y,
     close,
-    emulate_few_threads,
-    emulation,
-    needs_emulated_device,
     network,
 )
 from equiprop.cuda import DeviceArray, OutOfDeviceMemory, device_array
 
-pytestmark = needs_emulated_device
-
-
-@pytest.fixture(autouse=True)
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    emulate_few_threads(monkeypatch)
-    calls = emulation()
-    calls.emulated_awaited.restype = ctypes.c_void_p
-    yield calls
-    calls.emulated_fail_allocation(-1)
+pytestmark = ON_EMULATED_DEVICE
 
 
 _address = ctypes.pythonapi.PyCapsule_GetPointer
@@ -40,6 +28,13 @@ _name = ctypes.pythonapi.PyCapsule_GetName
 _name.restype, _name.argtypes = ctypes.c_char_p, [ctypes.py_object]
 #: Position of the device type in the structure of a capsule.
 _DEVICE = {b"dltensor": 8, b"dltensor_versioned": 40}
+
+
+@pytest.fixture
+def awaited(device: Any) -> Any:
+    """Return the function that names the stream that was awaited last."""
+    device.emulated_awaited.restype = ctypes.c_void_p
+    return device.emulated_awaited
 
 
 def moved(capsule: Any, device_type: int) -> Any:

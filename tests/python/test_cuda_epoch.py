@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,12 @@ import equiprop as eq
 import numpy as np
 import pytest
 from emulated_cuda import (
+    ON_EMULATED_DEVICE,
     PRECISIONS,
     ROUNDING,
     SWEEPS,
     X,
     Y,
-    emulate_few_threads,
-    emulation,
-    needs_emulated_device,
     network,
 )
 from equiprop import cuda_epochs
@@ -27,15 +25,7 @@ from equiprop.augmentation import Augmentation
 from equiprop.cuda import DeviceError
 from equiprop.optimizers import FusedOptimizer
 
-pytestmark = needs_emulated_device
-
-
-@pytest.fixture(autouse=True)
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    emulate_few_threads(monkeypatch)
-    calls = emulation()
-    yield calls
-    calls.emulated_fail_launch(-1)
+pytestmark = ON_EMULATED_DEVICE
 
 
 BLOCKS = {"W1": 0.1, "W2": 0.2, "W3": 0.0, "b1": 0.1, "b2": 0.05, "b3": 0.1}

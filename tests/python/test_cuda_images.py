@@ -8,18 +8,13 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
-from emulated_cuda import PRECISIONS, ROUNDING, SWEEPS, close, emulate_few_threads, needs_emulated_device
+from emulated_cuda import ON_EMULATED_DEVICE, PRECISIONS, ROUNDING, SWEEPS, close
 from equiprop import cuda_package
 
-pytestmark = needs_emulated_device
+pytestmark = ON_EMULATED_DEVICE
 
 _RANDOM = np.random.default_rng(0)
 X, Y = _RANDOM.random((6, 2, 8, 8)), _RANDOM.integers(0, 3, 6)
-
-
-@pytest.fixture(autouse=True)
-def _emulated_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    emulate_few_threads(monkeypatch)
 
 
 def maxima(dtype: str) -> eq.HopfieldNetwork:

@@ -11,20 +11,15 @@ from typing import Any
 import equiprop as eq
 import numpy as np
 import pytest
-from emulated_cuda import SWEEPS, X, Y, emulate_few_threads, needs_emulated_device, network
+from emulated_cuda import ON_EMULATED_DEVICE, SWEEPS, X, Y, network
 from equiprop.cli import main
 
-pytestmark = needs_emulated_device
+pytestmark = ON_EMULATED_DEVICE
 
 #: Largest error of a product of two rounded factors, relative to its size: twice the unit roundoff of 11 or 8
 #: bits; for three products, the parts that are left out, and the rounding of float32.
 BOUNDS = {"tf32": 2.0**-10, "3xtf32": 2.0**-20, "bf16": 2.0**-7}
 ROUNDED = pytest.mark.parametrize("precision", BOUNDS)
-
-
-@pytest.fixture(autouse=True)
-def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    emulate_few_threads(monkeypatch)
 
 
 def on_device(precision: str = "tf32", **options: Any) -> eq.HopfieldNetwork:

@@ -13,13 +13,12 @@ import equiprop as eq
 import numpy as np
 import pytest
 from emulated_cuda import (
+    ON_EMULATED_DEVICE,
     PRECISIONS,
     ROUNDING,
     SWEEPS,
     X,
     Y,
-    emulate_few_threads,
-    needs_emulated_device,
     network,
 )
 from equiprop import cuda_package
@@ -27,12 +26,7 @@ from equiprop.cli import main
 from equiprop.cuda import DeviceError, DeviceNetwork, OutOfDeviceMemory, device_state
 from runs import ctrl_c
 
-pytestmark = needs_emulated_device
-
-
-@pytest.fixture(autouse=True)
-def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    emulate_few_threads(monkeypatch)
+pytestmark = ON_EMULATED_DEVICE
 
 
 def lateral() -> eq.HopfieldNetwork:

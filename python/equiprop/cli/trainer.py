@@ -17,8 +17,9 @@ from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.cost_defaults import training_beta, training_cost
 from equiprop.costs import Cost
 from equiprop.dataset import Dataset
+from equiprop.devices import PRODUCT_PRECISIONS
 from equiprop.linear_solvers import GMRES, ConjugateGradient, LinearSolver, Neumann, Richardson
-from equiprop.models import PRODUCT_PRECISIONS, HopfieldNetwork
+from equiprop.models import HopfieldNetwork
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided, random_sign
 from equiprop.optimizers import SGD, Adam, Optimizer, Schedule, constant, cosine, cosine_restarts, warm_up
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase

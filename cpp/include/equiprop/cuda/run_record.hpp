@@ -1,5 +1,5 @@
 #pragma once
-/// What a run of training steps on a device changes and reports.
+/// Numbers that a run of training steps on a device changes, and its reports.
 
 namespace equiprop::cuda {
 
