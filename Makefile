@@ -124,7 +124,7 @@ cuda-programs: $(TEST)
 # Builds for sanitizers: $(call SANITIZED,FOLDER,SANITIZERS). Less optimisation than in a release takes less time to compile.
 SANITIZED = $(call CONFIGURE,$(1)) -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DEQUIPROP_SANITIZE=$(2)
 
-# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, about ten minutes on two cores.
+# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(TEST)
 	$(call SANITIZED,build/asan,address$(comma)undefined) >/dev/null
 	$(BIN)/cmake --build build/asan

@@ -1,5 +1,5 @@
-# Long checks. .ci/run does not run them; run those that concern a change. On two cores each target ends within 45 minutes,
-# except deep-order, which takes 20 times the time of the Python tests. Corpora are kept in the folder CORPUS (.corpus).
+# Long checks. .ci/run does not run them; run those that concern a change. The sizes are meant for 45 minutes on two
+# cores, but for deep-order, which takes 20 times the time of the Python tests. Corpora are kept in the folder CORPUS (.corpus).
 #
 # make deep-asan          C++ and Python tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make deep-tsan          tests with threads, and eight Python threads on one network, under ThreadSanitizer
