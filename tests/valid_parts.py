@@ -24,7 +24,7 @@ STATE = np.full((4, 6), 0.2)
 V = np.linspace(-1, 1, 24).reshape(4, 6)
 NOWHERE = "http://127.0.0.1:9/"
 
-torch.func.vjp(torch.sin, torch.ones(1))  # the first call imports much of PyTorch
+torch.func.grad(torch.sin)(torch.ones(()))  # the first call imports much of PyTorch, which takes seconds
 
 #: A call: the function, and its arguments by name.
 Call = tuple[Callable[..., Any], dict[str, Any]]
