@@ -302,6 +302,7 @@ ESTIMATOR: dict[str, Any] = {
     "warm_start": False,
     "random_state": 1,
     "verbose": False,
+    "device": "cpu",
 }
 
 

@@ -14,7 +14,7 @@ from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.core_sinks import is_fused
 from equiprop.cuda_fields import SolverFields, nudged_fields, side_fields
-from equiprop.optimizers import SGD, Adam, Blocks, Optimizer
+from equiprop.optimizers import SGD, Adam, Blocks, FusedOptimizer, Optimizer
 from equiprop.results import Status
 
 #: Largest number of learning rates of a kernel.
@@ -67,12 +67,18 @@ class DeviceSink(NamedTuple):
         return buffers
 
 
+def _acts_around_steps(optimizer: FusedOptimizer) -> bool:
+    """Return True if a subclass computes before or after a step, with the parameters in host memory."""
+    kind = type(optimizer)
+    return kind._prepare is not FusedOptimizer._prepare or kind.finish is not FusedOptimizer.finish
+
+
 class DeviceSinks:
     """Steps of optimizers for a device, with the interface of `CoreSinks`."""
 
     def of(self, optimizer: Optimizer, parameters: Array, blocks: Blocks, factor: float) -> DeviceSink | None:
         """Return the optimizer's step for the device, or None if Python must call its `step`."""
-        if not is_fused(optimizer):
+        if not is_fused(optimizer) or _acts_around_steps(optimizer):
             return None
         rates = optimizer.rates(parameters, blocks)
         return DeviceSink(optimizer, rates, factor) if len(rates) <= _MOST_RATES else None

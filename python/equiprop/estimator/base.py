@@ -78,6 +78,7 @@ class EquilibriumEstimator(BaseEstimator):
         warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -93,6 +94,7 @@ class EquilibriumEstimator(BaseEstimator):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+        self.device = device
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -192,6 +194,7 @@ class EquilibriumEstimator(BaseEstimator):
             alpha=alpha,
             batch_size=self.batch_size,
             seed=seed,
+            device=self.device,
         )
         check_type(self.verbose, (bool, int), type(self).__name__, "verbose is True or False")
         trainer.callbacks = (_print_epoch,) if self.verbose else ()

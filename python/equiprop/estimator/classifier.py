@@ -62,6 +62,9 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         Seed of the initial weights, of the order of samples and of the validation data.
     verbose : bool
         Print one line after each epoch.
+    device : {"cpu", "cuda"}
+        Device on which phases run; see `HopfieldNetwork.to`. With `alpha` above 0 the host decays the weights
+        after each step, so they are copied twice a step.
 
     Attributes
     ----------
@@ -110,6 +113,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
+        device: str = "cpu",
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -126,6 +130,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
             warm_start=warm_start,
             random_state=random_state,
             verbose=verbose,
+            device=device,
         )
         self.class_weight = class_weight
 

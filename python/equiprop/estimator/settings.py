@@ -14,6 +14,7 @@ from equiprop.checks import check_choice
 from equiprop.costs import Cost, CrossEntropy, SquaredError
 from equiprop.dataset import Dataset
 from equiprop.defaults import RATE, block_rates
+from equiprop.devices import DEVICES
 from equiprop.evaluation import dataset_batches
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizer_arguments import Piece
@@ -68,6 +69,7 @@ def make_trainer(
     alpha: float,
     batch_size: int,
     seed: int,
+    device: str,
 ) -> Trainer:
     """Return the trainer of a new chain for `data`.
 
@@ -86,11 +88,15 @@ def make_trainer(
         Weight decay; see `_decays`.
     batch_size, seed : int
         See `Trainer`.
+    device : {"cpu", "cuda"}
+        See `HopfieldNetwork.to`.
     """
+    check_choice(device, "estimator", "device", "cpu", *DEVICES)
     network = HopfieldNetwork(
         [data.num_features, *hidden, data.num_outputs], activation=activation, seed=seed
-    )
-    adam = _DecayedAdam("auto" if learning_rate is None else learning_rate)
+    ).to(device)
+    rate: Any = "auto" if learning_rate is None else learning_rate
+    adam = _DecayedAdam(rate) if alpha else Adam(rate)
     trainer = Trainer(
         network,
         _second_phase(second_phase),
@@ -101,7 +107,8 @@ def make_trainer(
         seed=seed,
     )
     trainer.prepare(data)
-    adam.decays = _decays(network, _mean_size(data), trainer.cost, adam.learning_rate, alpha)
+    if isinstance(adam, _DecayedAdam):
+        adam.decays = _decays(network, _mean_size(data), trainer.cost, adam.learning_rate, alpha)
     return trainer
 
 
