@@ -12,6 +12,7 @@ from typing import Any
 #: Public modules. The names of a package are those that it imports from its own modules.
 MODULES = [
     "equiprop",
+    "equiprop.analysis",
     "equiprop.contrasts",
     "equiprop.data",
     "equiprop.download",
@@ -64,9 +65,9 @@ def _of(thing: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _floor(function: Any) -> str:
-    """Return the package of a function of `verify` or `plotting`, whose names other modules have, too."""
+    """Return the package of a function of `analysis`, `plotting` or `verify`, whose names others have, too."""
     parts = function.__module__.split(".")
-    return f"{parts[1]}." if parts[1:2] in (["verify"], ["plotting"]) else ""
+    return f"{parts[1]}." if parts[1:2] in (["analysis"], ["verify"], ["plotting"]) else ""
 
 
 def _is_own(function: FunctionType) -> bool:

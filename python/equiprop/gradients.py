@@ -44,7 +44,7 @@ def _second_phase(
     _check_phase(where, model, free)
     step = whole(step, where, "step", 0)
     with reading(model, where):
-        energy = _clamp_again(where, model, free)
+        energy = clamp_again(where, model, free)
         y, sample_weight = on_host(model, where, y=y, sample_weight=sample_weight)
         bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
         start = FreeState(model, energy, free.x, free.state, bound, free.solver, step, True)
@@ -73,7 +73,7 @@ def _judged_by_its_start(gradient: Gradient, free: FixedPoint) -> Gradient:
     return replace(gradient, status=status, advice=(*gradient.advice, advice))
 
 
-def _clamp_again(where: str, model: Model, free: FixedPoint) -> _core.Energy:
+def clamp_again(where: str, model: Model, free: FixedPoint) -> _core.Energy:
     """Clamp the input of a free phase again; raise ValueError if parameters or state changed since then."""
     energy = model.clamp(free.x)
     now = energy.residual(free.state)
@@ -258,7 +258,7 @@ def backpropagation_through_time(
             f"Received {free.solver}, {'not ' if free.trajectory is None else ''}recorded."
         )
     with reading(model, where):
-        energy = _clamp_again(where, model, free)
+        energy = clamp_again(where, model, free)
         bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
         steps = (energy, bound, free.trajectory, free.solver.core)
         result, _, _ = model.core.backpropagation_through_time(*steps, True, False)

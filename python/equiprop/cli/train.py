@@ -184,7 +184,8 @@ def _plot(trainer: Trainer, log: RunLog, test: Dataset, folder: Path) -> None:
         replace(epoch, validation_error=record["test_error"])
         for epoch, record in zip(trainer.history, log.records, strict=True)
     ]
-    plotting.save(plotting.learning_curve(history), folder / CURVE)
+    curve = plotting.learning_curve(history, classification=test.is_classification)
+    plotting.save(curve, folder / CURVE)
     x, _ = test.batch(np.arange(min(100, len(test))), trainer.model.dtype)
     model = trainer.averaged_model
     assert isinstance(model, HopfieldNetwork)

@@ -9,15 +9,6 @@ from typing import Any
 
 from equiprop.verify.verdict import Picture
 
-#: Colours of the pictures, which the page replaces by its variables.
-SERIES = [f"#a0b0c{k:x}" for k in range(8)]
-_COLOURS = {
-    **{colour: f"var(--series{k})" for k, colour in enumerate(SERIES)},
-    "#000000": "var(--ink)",
-    "#b3b3b3": "var(--faint)",
-    "#cccccc": "var(--faint)",
-}
-
 
 def figure(picture: Picture, prefix: str) -> str:
     """Return a picture with its caption as an HTML figure (extra ``plot``).
@@ -36,7 +27,6 @@ def figure(picture: Picture, prefix: str) -> str:
 
 def _svg(draw: Any, prefix: str) -> str:
     try:
-        import cycler
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -47,7 +37,6 @@ def _svg(draw: Any, prefix: str) -> str:
     style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "equiprop",
-        "axes.prop_cycle": cycler.cycler(color=SERIES),
         "font.family": "sans-serif",
         "legend.framealpha": 0,
         "savefig.transparent": True,
@@ -67,6 +56,14 @@ def _svg(draw: Any, prefix: str) -> str:
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'href="#', f'href="#{prefix}', svg)
     svg = svg.replace("url(#", f"url(#{prefix}")
-    for colour, variable in _COLOURS.items():
+    for colour, variable in _variables().items():
         svg = svg.replace(colour, variable)
     return svg
+
+
+def _variables() -> dict[str, str]:
+    """Return the variable of the page for each colour of the house style."""
+    from equiprop.plotting import style  # not at the top, because plots need analysis, which needs verify
+
+    series = {colour: f"var(--series{k})" for k, colour in enumerate(style.COLOURS)}
+    return {**series, style.INK: "var(--ink)", style.FAINT: "var(--faint)", style.GRID: "var(--faint)"}
