@@ -57,7 +57,7 @@ def gradient_cosines(
     y: Any = None,
     *,
     rules: Sequence[str] = ("one_sided", "centered", "exact_limit"),
-    betas: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+    betas: Sequence[float] = (0.5, 0.2, 0.1, 0.03, 0.01, 0.003, 0.001),
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> GradientCosines:

@@ -62,7 +62,7 @@ def phase_portrait(
     beta: float = 0.5,
     *,
     bounds: Sequence[Sequence[float]] | None = None,
-    points: int = 15,
+    points: int = 11,
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
 ) -> PhasePortrait:
@@ -96,7 +96,7 @@ def phase_portrait(
     >>> net = eq.HopfieldNetwork([1, 1, 1], activation="tanh", potential="quadratic", dtype="float64")
     >>> portrait = eq.analysis.phase_portrait(net, [[1.0]], [[0.5]], beta=1.0)
     >>> portrait.units, portrait.nudged_flow.shape
-    (('hidden1[0]', 'output[0]'), (15, 15, 2))
+    (('hidden1[0]', 'output[0]'), (11, 11, 2))
     """
     where = "phase_portrait"
     beta, points = real(beta, where, "beta"), whole(points, where, "points", 2, _MOST_POINTS)

@@ -40,7 +40,7 @@ def gradient_cosines(
     >>> net = eq.HopfieldNetwork([4, 6, 3], activation="tanh", dtype="float64")
     >>> found = eq.analysis.gradient_cosines(net, [[0.1, 0.5, 0.9, 0.3]], [2], betas=[0.1, 0.01])
     >>> eq.plotting.gradient_cosines(found, ["W1"]).get_ylabel()
-    '$1 - \\cos$ of the angle to the gradient of RBP'
+    '$1 - \\cos(\\hat{g}, g)$'
     """
     where = "gradient_cosines"
     rule = "cosines is a result of equiprop.analysis.gradient_cosines"
@@ -48,14 +48,23 @@ def gradient_cosines(
     known = list(next(iter(cosines.angles.values())))
     chosen = _weights(known) if blocks is None else several(blocks, where, "blocks", _known_by(known))
     axes = axes_of(axes, where)
-    for n, (name, of) in enumerate(cosines.angles.items()):
+    for n, of in enumerate(cosines.angles.values()):
         for k, block in enumerate(chosen):
             look = {**style.dotted_line(k), "linestyle": style.LINES[n % len(style.LINES)]}
-            axes.loglog(cosines.betas, np.maximum(of[block], _EQUAL), **look, label=f"{name}, {block}")
-    ylabel = r"$1 - \cos$ of the angle to the gradient of RBP"
+            axes.loglog(cosines.betas, np.maximum(of[block], _EQUAL), **look)
+    ylabel = r"$1 - \cos(\hat{g}, g)$"
     style.dress(axes, "Direction of gradients of EqProp", r"nudging factor $\beta$", ylabel)
-    style.legend(axes, outside=True)
+    _legend(axes, list(cosines.angles), chosen)
     return axes
+
+
+def _legend(axes: Any, rules: Sequence[str], blocks: Sequence[str]) -> None:
+    """Draw a legend of blocks, by colour and marker, and of rules, by kind of line."""
+    from matplotlib.lines import Line2D
+
+    lines = [{**style.line(n), "color": style.INK} for n in range(len(rules))]
+    handles = [Line2D([], [], **look) for look in (*map(style.dots, range(len(blocks))), *lines)]
+    style.legend(axes, handles=handles, labels=[*blocks, *rules])
 
 
 def _weights(known: Sequence[str]) -> Sequence[str]:

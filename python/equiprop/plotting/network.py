@@ -44,15 +44,17 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
     labels = [_label(net, i) for i in range(len(net.couplings))]
     rises = list(_rises(net.couplings, labels))
     height = max(rise + (0.5 if rise else 0.36) for rise in rises)
-    axes = axes_of(axes, "graph", (_SPACING * (count - 0.4), _SPACING * (height + 0.2)))
+    width = _SPACING * (count - 0.4)
+    axes = axes_of(axes, "graph", (width, _SPACING * (height + 0.2)))
+    scale = min(1.0, round(style.width_of(axes) / width, 3))  # letters of small axes are smaller
     color_of = {layer: color for color, members in enumerate(net.core_network.colors) for layer in members}
     for k, layer in enumerate(net.layers):
         about = activation_name(layer.activation) if k else "clamped"
         text = f"{layer.name}\n{layer.size}\n{about}"
         frame = _frame(color_of[k - 1] if k else None)
-        axes.text(k, 0, text, ha="center", va="center", fontsize=7, bbox=frame)
+        axes.text(k, 0, text, ha="center", va="center", fontsize=7 * scale, bbox=frame)
     for coupling, label, rise in zip(net.couplings, labels, rises, strict=True):
-        _arrow(axes, coupling, label, rise)
+        _arrow(axes, coupling, label, rise, scale)
     axes.set(xlim=(-0.3, count - 0.7), ylim=(-0.2, height), aspect="equal")
     axes.set_axis_off()
     return axes
@@ -88,8 +90,8 @@ def _rises(couplings: Sequence[Coupling], labels: Sequence[str]) -> Iterator[flo
         yield _STOREY * storey
 
 
-def _arrow(axes: Any, coupling: Coupling, label: str, rise: float) -> None:
-    """Draw the arrow of a coupling and its text. The input, which is clamped, is at its tail."""
+def _arrow(axes: Any, coupling: Coupling, label: str, rise: float, scale: float) -> None:
+    """Draw the arrow of a coupling and its text in letters of this scale. The input, which is clamped, is at its tail."""
     source, target = coupling.source, coupling.target
     if target == 0:
         source, target = target, source
@@ -105,4 +107,4 @@ def _arrow(axes: Any, coupling: Coupling, label: str, rise: float) -> None:
     }
     axes.annotate("", (end, y), (start, y), arrowprops=style)
     place = ((start + end) / 2, y + rise + 0.03)
-    axes.text(*place, label, ha="center", va="bottom", fontsize=6, linespacing=1.1)
+    axes.text(*place, label, ha="center", va="bottom", fontsize=6 * scale, linespacing=1.1)

@@ -40,7 +40,7 @@ def phase_portrait(portrait: PhasePortrait, axes: Any = None) -> Any:
     check_type(portrait, PhasePortrait, "phase_portrait", rule)
     axes = axes_of(axes, "phase_portrait")
     scale = _scale(portrait)
-    _arrows(axes, portrait, portrait.free_flow, scale, style.FAINT, r"free flow $-dE/ds$")
+    _arrows(axes, portrait, portrait.free_flow, scale, style.colour(6), r"free flow $-dE/ds$")
     _arrows(axes, portrait, portrait.nudged_flow, scale, style.colour(5), r"nudged flow $-dF/ds$")
     path = {**style.line(1), "linestyle": "-", "zorder": 3}
     axes.plot(*portrait.path.T, **path, label="nudged phase")
@@ -53,7 +53,7 @@ def phase_portrait(portrait: PhasePortrait, axes: Any = None) -> Any:
     names = [f"state of {name}" for name in portrait.units]
     style.dress(axes, title, *names, grid=False)
     axes.set(xlim=_wider(portrait.first), ylim=_wider(portrait.second))
-    style.legend(axes, outside=True)
+    style.legend(axes)
     return axes
 
 

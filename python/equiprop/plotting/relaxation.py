@@ -46,7 +46,7 @@ def relaxation(free: FixedPoint, axes: Any = None) -> Any:
     axes.semilogy(trace.max(axis=1), **style.line(1), label="largest")
     title = f"Relaxation by {type(free.solver).__name__}"
     style.dress(axes, title, "iteration $t$", r"residual $\max\,|T(s_t) - s_t|$")
-    style.legend(axes)
+    _legend(axes)
     return axes
 
 
@@ -79,12 +79,12 @@ def energy(free: FixedPoint, axes: Any = None) -> Any:
     _traces(axes, np.where(excess > rounding, excess, np.nan))
     style.dress(
         axes,
-        f"Energy during relaxation by {type(free.solver).__name__}",
+        f"Energy by {type(free.solver).__name__}",
         "iteration $t$",
-        "energy above the last one $E(s_t) - E(s_T)$",
+        "energy $E(s_t) - E(s_T)$",
     )
     axes.set_yscale("log")
-    style.legend(axes)
+    _legend(axes)
     return axes
 
 
@@ -122,8 +122,15 @@ def sweep_histogram(outcome: Outcome, axes: Any = None) -> Any:
 
 
 def _traces(axes: Any, values: Any) -> None:
-    """Draw a faint line for each sample, (iterations, samples); all of them are one entry of the legend."""
+    """Draw a faint line for each sample, (iterations, samples)."""
     faint = {**style.line(0), "alpha": min(1.0, max(0.15, 4 / values.shape[1])), "linewidth": 0.8}
-    lines = axes.plot(values, **faint)
-    if lines:
-        lines[0].set_label("a sample")
+    axes.plot(values, **faint)
+
+
+def _legend(axes: Any) -> None:
+    """Draw a legend with one entry for all samples, whose line is not faint, and those of other lines."""
+    from matplotlib.lines import Line2D
+
+    handles, labels = axes.get_legend_handles_labels()
+    sample = Line2D([], [], **style.line(0))
+    style.legend(axes, handles=[sample, *handles], labels=["a sample", *labels])

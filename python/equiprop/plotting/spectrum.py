@@ -12,8 +12,8 @@ from equiprop.plotting import style
 from equiprop.plotting.figures import axes_of
 
 _LABELS = {
-    "flow": (r"Spectrum of the Jacobian $A = d\mu/ds$", r"\lambda", "edge of stability"),
-    "map": (r"Spectrum of the Jacobian $dT/ds$", r"\lambda", "unit circle"),
+    "flow": (r"Spectrum of $A = d\mu/ds$", r"\lambda", "edge of stability"),
+    "map": (r"Spectrum of $dT/ds$", r"\lambda", "unit circle"),
 }
 
 
@@ -58,7 +58,7 @@ def spectrum(eigenvalues: Eigenvalues, step_size: float | None = None, axes: Any
         _circle(axes, -1 / h, 1 / h, f"Euler, step {h:g}", 1)
     style.dress(axes, title, f"real part of ${symbol}$", f"imaginary part of ${symbol}$")
     axes.margins(0.08)
-    style.legend(axes, outside=True)
+    style.legend(axes)
     return axes
 
 

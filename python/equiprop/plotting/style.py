@@ -7,6 +7,8 @@ artists that it receives, and never the global settings of matplotlib.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 #: Blue, vermillion, bluish green, reddish purple, orange, sky blue, and a dark grey.
@@ -18,7 +20,7 @@ INK, FAINT, GRID = "#000000", "#b3b3b3", "#cccccc"
 #: Map of signed numbers: its brightness rises with the number, also in print without colours.
 SIGNED = "cividis"
 #: Width and height of a figure in inches.
-SIZE = (4.8, 3.2)
+SIZE = (4.8, 3.4)
 #: Sizes of text in points.
 TITLE, LABEL, SMALL = 10, 9, 8
 #: Width of a line, and size of a marker, in points.
@@ -63,7 +65,42 @@ def dress(axes: Any, title: str, xlabel: str, ylabel: str, grid: bool = True) ->
         axes.grid(color=GRID, linewidth=0.5, alpha=0.7)
 
 
-def legend(axes: Any, outside: bool = False, **options: Any) -> None:
-    """Draw the legend; with `outside`, on the right of the data, because it would cover them."""
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0} if outside else {}
-    axes.legend(fontsize=SMALL, framealpha=0.9, handlelength=2.6, **{**place, **options})
+#: Height of the labels below the axes, and width of a character and of the line of an entry, in inches.
+_BELOW, _CHARACTER, _ENTRY = 0.46, 0.06, 0.45
+
+
+def legend(axes: Any, handles: Any = None, labels: Any = None) -> None:
+    """Draw a legend below the labels of the axes, where it covers no data, in as many columns as fit.
+
+    `handles` and `labels` are those of the entries, by default those of the artists that have a label.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    if handles is None:
+        handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles,
+        labels,
+        fontsize=SMALL,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=axes.transAxes + ScaledTranslation(0, -_BELOW, axes.figure.dpi_scale_trans),
+        borderaxespad=0.0,
+        handlelength=2.2,
+        labelspacing=0.3,
+        columnspacing=1.2,
+        ncols=_columns(labels, width_of(axes)),
+    )
+
+
+def width_of(axes: Any) -> float:
+    """Return the width of axes with their labels in inches, before a layout has been computed."""
+    return float(axes.bbox.width / axes.figure.dpi / 0.775)  # matplotlib's default margins take the rest
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """Return the number of columns of a legend of this width, so that its rows are filled evenly."""
+    longest = max((len(re.sub(r"\\\w+|[${}_^]", "", label)) for label in labels), default=0)
+    most = max(1, int(0.9 * width / (_ENTRY + _CHARACTER * longest)))
+    rows = -(-len(labels) // most)
+    return max(1, -(-len(labels) // max(1, rows)))

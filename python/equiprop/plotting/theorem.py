@@ -15,7 +15,7 @@ from equiprop.verify.model_parts import unit_name
 #: Value that stands for 0 on a logarithmic axis.
 INVISIBLE = 1e-18
 _RULE = "report is a result of equiprop.verify.equivalence"
-_TIME = "time $t$ in the second phase (dimensionless)"
+_TIME = "time $t$ (dimensionless)"
 
 
 def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
@@ -58,8 +58,8 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     axes.plot([], [], "-", color=style.INK, label=r"$\bar{S}_t$: RBP")
     axes.plot([], [], "o", color=style.INK, markersize=style.MARKER, label=r"$-\tilde{S}_t$: EqProp")
     axes.axhline(0, color=style.FAINT, linewidth=0.8, zorder=0)
-    title = f"EqProp and RBP at every step (largest difference {report.max_relative_error:.1e})"
-    style.dress(axes, title, _TIME, "derivative of the cost by a state")
+    title = f"EqProp and RBP differ by {report.max_relative_error:.1e}"
+    style.dress(axes, title, _TIME, "derivative of the cost")
     _mark_as_their_legend(axes)
     return axes
 
@@ -75,7 +75,7 @@ def _mark_as_their_legend(axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     markers = [line for line in axes.lines if line.get_label().startswith("_") and len(line.get_xdata()) > 2]
     handles = [(line, marker) for line, marker in zip(handles, markers, strict=False)] + handles[len(markers) :]
-    style.legend(axes, outside=True, handles=handles, labels=labels)
+    style.legend(axes, handles=handles, labels=labels)
 
 
 def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
@@ -104,6 +104,6 @@ def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
     for k, (name, errors) in enumerate(errors_of.items()):
         axes.semilogy(times, np.maximum(errors, INVISIBLE), **style.line(k), label=name)
     axes.axhline(report.tolerance, **style.limit(), label="tolerance")
-    style.dress(axes, "Difference of EqProp and RBP at every step", _TIME, "relative difference")
-    style.legend(axes, outside=True)
+    style.dress(axes, "Difference of EqProp and RBP", _TIME, "relative difference")
+    style.legend(axes)
     return axes

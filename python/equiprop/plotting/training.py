@@ -83,7 +83,7 @@ def sweeps(history: Histories, axes: Any = None) -> Any:
         for n, phase in enumerate(("free", "second")):
             numbers = [getattr(record, f"{phase}_iterations") for record in records]
             axes.plot(epochs, numbers, **style.dotted_line(2 * k + n), label=f"{prefix}{phase} phase")
-    style.dress(axes, "Sweeps of the phases", "epoch", "sweeps per sample (mean)")
+    style.dress(axes, "Sweeps of the phases", "epoch", "sweeps per sample")
     _by_epoch(axes)
     return axes
 
@@ -108,4 +108,4 @@ def _by_epoch(axes: Any) -> None:
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if len(axes.lines):
-        style.legend(axes, outside=len(axes.lines) > 4)
+        style.legend(axes)

@@ -43,9 +43,8 @@ def orders(report: OrdersReport, axes: Any = None) -> Any:
         axes.loglog(report.betas[shown], errors[shown], **style.dotted_line(k), label=name + order)
     if np.isfinite(report.radius):
         axes.axvline(report.radius, **style.limit(), label=f"radius {report.radius:.2g}")
-    ylabel = r"relative error of the gradient"
-    style.dress(axes, "Bias of a finite nudging", r"nudging factor $\beta$", ylabel)
-    style.legend(axes, outside=True)
+    style.dress(axes, "Bias of a finite nudging", r"nudging factor $\beta$", "relative error")
+    style.legend(axes)
     return axes
 
 
@@ -81,7 +80,7 @@ def margins(verdict: Verdict, axes: Any = None) -> Any:
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(-0.6, max(len(rows), 1) - 0.4)
     title = f"{verdict.claim}: {'holds' if verdict.passed else 'fails'}"
-    style.dress(axes, title, "value (dot, or cross if it failed) and limit (bar)", "")
+    style.dress(axes, title, "value (dot) and limit (bar)", "")
     return axes
 
 
