@@ -60,15 +60,18 @@ RESULTS = {
     "DerivativesReport",
     "Diagnosis",
     "DiscreteTimeReport",
+    "Eigenvalues",
     "Epoch",
     "EquivalenceReport",
     "FixedPoint",
     "Gradient",
+    "GradientCosines",
     "GradientRow",
     "GradientsReport",
     "ImperfectDevice",
     "LimitReport",
     "OrdersReport",
+    "PhasePortrait",
     "Problem",
     "Process",
     "ProjectedCostReport",
@@ -132,12 +135,9 @@ IN_PLACE = {
 #: Inputs that are valid, and begin what takes a long time or leaves the machine.
 UNBOUNDED = {
     *(
-        (f"fetch_{name}", "mirror", "None")
+        (f"fetch_{name}", argument, "None")
         for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "svhn")
-    ),
-    *(
-        (f"fetch_{name}", "directory", "None")
-        for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "svhn")
+        for argument in ("mirror", "directory")
     ),
     ("Trainer.fit", "epochs", "2^40"),
     ("EquilibriumClassifier", "max_iter", "2^40"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import equiprop as eq
 import numpy as np
 import torch
-from equiprop import plotting, verify
+from equiprop import analysis, plotting, verify
 from equiprop.torch import TorchEnergy, TorchVectorField
+from networks import chain
 from valid_parts import (
     LABELS,
     STATE,
@@ -42,12 +44,61 @@ def recordings(folder: Path) -> Path:
     return path
 
 
+def flow() -> Call:
+    """Return a phase portrait of a network of two free units."""
+    arguments = {"model": chain(1, 1, 1), "x": np.array([[0.5]]), "y": np.array([[0.8]]), "beta": 0.5}
+    more = {"bounds": ((-0.5, 0.5), (0.0, 1.0)), "points": 3, "cost": eq.SquaredError()}
+    return analysis.phase_portrait, {**arguments, **more, "solver": eq.BlockUpdate()}
+
+
+@cache
+def portrait() -> analysis.PhasePortrait:
+    function, arguments = flow()
+    found: analysis.PhasePortrait = function(**arguments)
+    return found
+
+
+@cache
+def cosines() -> analysis.GradientCosines:
+    return analysis.gradient_cosines(net(), X, LABELS, betas=[0.1])
+
+
 CHECKS: dict[str, Callable[[Path], Call]] = {
     "plotting.graph": lambda _: (plotting.graph, {"net": net(), "axes": axes()}),
     "plotting.learning_curve": lambda _: (
         plotting.learning_curve,
-        {"history": trained().history, "axes": axes()},
+        {"history": trained().history, "axes": axes(), "classification": False},
     ),
+    "plotting.learning_curve of several": lambda _: (
+        plotting.learning_curve,
+        {"history": {"first": trained().history, "second": trained().history}},
+    ),
+    "plotting.sweeps": lambda _: (plotting.sweeps, {"history": trained().history, "axes": axes()}),
+    "plotting.energy": lambda _: (plotting.energy, {"free": free(record=True), "axes": axes()}),
+    "plotting.sweep_histogram": lambda _: (plotting.sweep_histogram, {"outcome": free(), "axes": axes()}),
+    "plotting.spectrum": lambda _: (
+        plotting.spectrum,
+        {"eigenvalues": analysis.eigenvalues(free()), "step_size": 0.5, "axes": axes()},
+    ),
+    "plotting.filters": lambda _: (
+        plotting.filters,
+        {"net": net(), "block": "W2", "count": 2, "shape": (2, 2), "axes": axes()},
+    ),
+    "plotting.gradient_cosines": lambda _: (
+        plotting.gradient_cosines,
+        {"cosines": cosines(), "blocks": ["W1", "b2"], "axes": axes()},
+    ),
+    "plotting.phase_portrait": lambda _: (
+        plotting.phase_portrait,
+        {"portrait": portrait(), "axes": axes()},
+    ),
+    "analysis.energies": lambda _: (analysis.energies, {"free": free(record=True)}),
+    "analysis.eigenvalues": lambda _: (analysis.eigenvalues, {"free": free(), "of": "map"}),
+    "analysis.filters": lambda _: (analysis.filters, {"net": net(), "block": "W2", "shape": (2, 2)}),
+    "analysis.gradient_cosines": lambda _: claim(
+        analysis.gradient_cosines, rules=("centered",), betas=(0.1,), solver=eq.BlockUpdate()
+    ),
+    "analysis.phase_portrait": lambda _: flow(),
     "plotting.margins": lambda _: (plotting.margins, {"verdict": equivalence(), "axes": axes()}),
     "plotting.orders": lambda _: (
         plotting.orders,

@@ -21,6 +21,8 @@ from equiprop.verify.spectrum import stable_step
 _Floats = NDArray[np.float64]
 #: Largest number of grid points in each direction, and of steps of a path.
 _MOST_POINTS, _PATH = 500, 2000
+#: Largest nudging factor and bound.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def phase_portrait(
     """
     where = "phase_portrait"
     beta, points = real(beta, where, "beta"), whole(points, where, "points", 2, _MOST_POINTS)
-    require(bool(np.isfinite(beta)), where, "beta is finite", beta)
+    require(abs(beta) <= _LARGEST, where, f"beta lies in -{_LARGEST:g} .. {_LARGEST:g}", beta)
     ranges = None if bounds is None else _ranges(bounds, where)
     problem = prepare(where, model, x, y, cost, solver)
     shape = problem.state.shape
@@ -132,7 +134,7 @@ def _ranges(bounds: Any, where: str) -> list[tuple[float, float]]:
     rule = "bounds are ((low, high), (low, high)), finite, each low below its high"
     pairs = several(bounds, where, "bounds", lambda pair, at, name: several(pair, at, name, real))
     shaped = len(pairs) == 2 and all(len(pair) == 2 for pair in pairs)
-    require(shaped and all(-1e100 <= a < b <= 1e100 for a, b in pairs), where, rule, bounds)
+    require(shaped and all(-_LARGEST <= a < b <= _LARGEST for a, b in pairs), where, rule, bounds)
     return [(pair[0], pair[1]) for pair in pairs]
 
 
@@ -155,7 +157,7 @@ def _around(free: _Floats, nudged: _Floats, path: _Floats) -> list[tuple[float, 
     states = np.vstack([free, nudged, path])
     states = states[np.isfinite(states).all(axis=1)]
     middle, size = (states.max(axis=0) + states.min(axis=0)) / 2, np.ptp(states, axis=0).max()
-    half = 1.5 * size if 0 < size < 1e100 else 1.0
+    half = 1.5 * size if 0 < size < _LARGEST else 1.0
     return [(float(m) - half, float(m) + half) for m in middle]
 
 

@@ -77,13 +77,13 @@ def energy(free: FixedPoint, axes: Any = None) -> Any:
     excess = values - values[-1]
     rounding = 10 * np.finfo(free.state.dtype).eps * np.abs(values[-1])
     _traces(axes, np.where(excess > rounding, excess, np.nan))
+    axes.set_yscale("log")
     style.dress(
         axes,
         f"Energy by {type(free.solver).__name__}",
         "iteration $t$",
         "energy $E(s_t) - E(s_T)$",
     )
-    axes.set_yscale("log")
     _legend(axes)
     return axes
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from equiprop.analysis.eigenvalues import Eigenvalues
-from equiprop.checks import check_type, positive
+from equiprop.checks import check_type, of_normal_size
 from equiprop.plotting import style
 from equiprop.plotting.figures import axes_of
 
@@ -43,7 +43,7 @@ def spectrum(eigenvalues: Eigenvalues, step_size: float | None = None, axes: Any
     """
     where = "spectrum"
     check_type(eigenvalues, Eigenvalues, where, "eigenvalues is a result of equiprop.analysis.eigenvalues")
-    h = None if step_size is None else positive(step_size, where, "step_size")
+    h = None if step_size is None else of_normal_size(step_size, where, "step_size")
     if h is not None and eigenvalues.of != "flow":
         raise ValueError(f"[{where}] step_size is a step of the flow. Received {h:g} for the map.")
     axes = axes_of(axes, where)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 #: Blue, vermillion, bluish green, reddish purple, orange, sky blue, and a dark grey.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 2)))
@@ -54,7 +56,10 @@ def limit() -> dict[str, Any]:
 
 
 def dress(axes: Any, title: str, xlabel: str, ylabel: str, grid: bool = True) -> None:
-    """Give axes a title and labels, a faint grid behind the data, and no frame above and on the right."""
+    """Give axes a title and labels, a faint grid behind the data, and no frame above and on the right.
+
+    The data have been drawn, and the scales of the axes been chosen.
+    """
     axes.set_title(title, fontsize=TITLE)
     axes.set_xlabel(xlabel, fontsize=LABEL)
     axes.set_ylabel(ylabel, fontsize=LABEL)
@@ -63,6 +68,24 @@ def dress(axes: Any, title: str, xlabel: str, ylabel: str, grid: bool = True) ->
     axes.set_axisbelow(True)
     if grid:
         axes.grid(color=GRID, linewidth=0.5, alpha=0.7)
+    for name in "xy":
+        _to_powers_of_ten(axes, name)
+
+
+def _to_powers_of_ten(axes: Any, name: str) -> None:
+    """Widen a logarithmic axis of less than two decades to powers of ten, and label no other numbers.
+
+    matplotlib would write numbers such as 3 x 10^0 into each other, or none at all.
+    """
+    axis = getattr(axes, f"{name}axis")
+    if axis.get_scale() != "log":
+        return
+    from matplotlib.ticker import NullFormatter
+
+    axis.set_minor_formatter(NullFormatter())
+    low, high = np.log10(getattr(axes, f"get_{name}lim")())
+    if high - low < 2:
+        axes.set(**{f"{name}lim": (10.0 ** np.floor(low), 10.0 ** np.ceil(high))})
 
 
 #: Height of the labels below the axes, and width of a character and of the line of an entry, in inches.
