@@ -77,7 +77,9 @@ def drawn(name: str, inches: float | None) -> Any:
     """Return the axes of a plot, on a figure of this width or of its own size, after it has been drawn."""
     from matplotlib.figure import Figure
 
-    axes = None if inches is None else Figure(figsize=(inches, 0.85 * inches), layout="constrained").subplots()
+    axes = (
+        None if inches is None else Figure(figsize=(inches, 0.85 * inches), layout="constrained").subplots()
+    )
     axes = PLOTS[name](axes)
     axes.figure.draw_without_rendering()
     return axes

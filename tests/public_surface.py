@@ -65,7 +65,7 @@ def _of(thing: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _floor(function: Any) -> str:
-    """Return the package of a function of `analysis`, `plotting` or `verify`, whose names others have, too."""
+    """Return the package of a function of `analysis`, `plotting` or `verify`: others have equal names."""
     parts = function.__module__.split(".")
     return f"{parts[1]}." if parts[1:2] in (["analysis"], ["verify"], ["plotting"]) else ""
 

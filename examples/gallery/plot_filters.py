@@ -2,8 +2,8 @@
 Filters
 =======
 
-The weights of the first layer after a training on handwritten digits, one image for each hidden unit. Small
-initial weights and a weight decay keep what the network did not learn near zero.
+The weights of the first layer after a training on handwritten digits, one image for each hidden
+unit. Small initial weights and a weight decay keep what the network did not learn near zero.
 """
 
 import equiprop as eq

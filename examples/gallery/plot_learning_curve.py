@@ -2,8 +2,9 @@
 Learning curves
 ===============
 
-Training and held-out error of two trainings by epoch: Equilibrium Propagation and Recurrent Backpropagation.
-Both compute the gradient of the same objective, so the curves lie close to each other.
+Training and held-out error of two trainings by epoch: Equilibrium Propagation and Recurrent
+Backpropagation. Both compute the gradient of the same objective, so the curves lie close to each
+other.
 """
 
 import equiprop as eq
@@ -13,7 +14,8 @@ train, test = eq.load_digits()
 phases = {"EqProp": eq.EquilibriumPropagation(), "RBP": eq.RecurrentBackpropagation()}
 
 # %%
-# `Trainer.fit` returns a record of each epoch. With ``validation`` it also measures the error on other samples.
+# `Trainer.fit` returns a record of each epoch. With ``validation`` it also measures the error on
+# other samples.
 
 histories = {}
 for name, second_phase in phases.items():

@@ -2,7 +2,8 @@
 The graph of a network
 ======================
 
-Layers are boxes and couplings are arrows. Layers of one colour are relaxed together by a block update.
+Layers are boxes and couplings are arrows. Layers of one colour are relaxed together by a block
+update.
 """
 
 import equiprop as eq

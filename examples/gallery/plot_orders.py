@@ -2,8 +2,8 @@
 Bias of a finite nudging
 ========================
 
-The error of the gradient of Equilibrium Propagation against beta: of first order for one-sided, of second order
-for centered nudging, and of order N for N points on a circle.
+The error of the gradient of Equilibrium Propagation against beta: of first order for one-sided, of
+second order for centered nudging, and of order N for N points on a circle.
 """
 
 import equiprop as eq

@@ -2,8 +2,8 @@
 Phase portrait of two units
 ===========================
 
-A network with one hidden unit and one output has a flow in a plane. A nudge bends the flow towards the target, and
-moves the fixed point.
+A network with one hidden unit and one output has a flow in a plane. A nudge bends the flow towards
+the target, and moves the fixed point.
 """
 
 import equiprop as eq

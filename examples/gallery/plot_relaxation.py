@@ -2,8 +2,8 @@
 Residual and energy during relaxation
 =====================================
 
-A free phase lowers the energy until the residual is below the tolerance. On a logarithmic axis a straight line
-is convergence at a linear rate.
+A free phase lowers the energy until the residual is below the tolerance. On a logarithmic axis a
+straight line is convergence at a linear rate.
 """
 
 import equiprop as eq

@@ -2,7 +2,8 @@
 Spectrum of the Jacobian
 ========================
 
-The eigenvalues of the Jacobian at a fixed point tell whether it is stable, and which steps a solver may take.
+The eigenvalues of the Jacobian at a fixed point tell whether it is stable, and which steps a solver
+may take.
 """
 
 import equiprop as eq
@@ -15,15 +16,17 @@ x = np.random.default_rng(1).uniform(size=(3, 20))
 free = eq.free_phase(net, x, solver=eq.Euler(step_size=0.3))
 
 # %%
-# The flow ds/dt = mu(s) is stable if all eigenvalues of dmu/ds are on the left of the imaginary axis. Without an
-# energy (here the feedback weights differ) they are complex. A step of Euler is stable inside its circle.
+# The flow ds/dt = mu(s) is stable if all eigenvalues of dmu/ds are on the left of the imaginary
+# axis. Without an energy (here the feedback weights differ) they are complex. A step of Euler is
+# stable inside its circle.
 
 fig, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 eq.plotting.spectrum(eq.analysis.eigenvalues(free), step_size=0.8, axes=ax)
 plt.show()
 
 # %%
-# The fixed-point iteration s <- T(s) is stable if all eigenvalues of dT/ds are inside the unit circle.
+# The fixed-point iteration s <- T(s) is stable if all eigenvalues of dT/ds are inside the unit
+# circle.
 
 fig, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 eq.plotting.spectrum(eq.analysis.eigenvalues(free, of="map"), axes=ax)

@@ -2,7 +2,8 @@
 Sweeps per sample
 =================
 
-How many sweeps the two phases take while a network learns, and how they are spread over the samples.
+How many sweeps the two phases take while a network learns, and how they are spread over the
+samples.
 """
 
 import equiprop as eq
@@ -14,8 +15,8 @@ trainer = eq.Trainer(net)
 history = trainer.fit(train, epochs=6)
 
 # %%
-# A record of an epoch holds the mean number of sweeps of a sample. The second phase counts the sweeps of both
-# nudged phases.
+# A record of an epoch holds the mean number of sweeps of a sample. The second phase counts the
+# sweeps of both nudged phases.
 
 fig, ax = plt.subplots(figsize=(4.8, 3.2), layout="constrained")
 eq.plotting.sweeps(history, axes=ax)

@@ -1,4 +1,4 @@
-"""Figures of a model at its fixed points, compared with the independent NumPy implementation of the energy."""
+"""Figures of a model at its fixed points, compared with the independent implementation of the energy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_energies_need_a_recording_and_an_energy() -> None:
         analysis.energies(eq.free_phase(net, inputs(net)))
     field = net.variant(feedback="separate")
     free = eq.free_phase(field, inputs(net), record=True)
-    with pytest.raises(ValueError, match="has an energy. Received a vector field"):
+    with pytest.raises(ValueError, match=r"has an energy\. Received a vector field"):
         analysis.energies(free)
 
 
@@ -137,7 +137,7 @@ def test_stability_is_judged_by_every_sample() -> None:
 
 def test_a_jacobian_of_many_units_is_refused() -> None:
     net = eq.networks.dense([2, 520, 1])
-    with pytest.raises(ValueError, match="at most 512 units.* Received 521"):
+    with pytest.raises(ValueError, match=r"at most 512 units.* Received 521"):
         analysis.eigenvalues(eq.free_phase(net, [[0.1, 0.2]]))
 
 
@@ -242,7 +242,7 @@ def test_a_rule_that_does_not_apply_is_refused() -> None:
     net = chain(activation="hard_sigmoid")
     with pytest.raises(ValueError, match="'holomorphic' needs a holomorphic model"):
         analysis.gradient_cosines(net, inputs(net), labels(net), rules=["holomorphic"])
-    with pytest.raises(ValueError, match="an entry of rules is 'one_sided' or .* Received 'two_sided'"):
+    with pytest.raises(ValueError, match=r"an entry of rules is 'one_sided' or .* Received 'two_sided'"):
         analysis.gradient_cosines(net, inputs(net), labels(net), rules=["two_sided"])
     with pytest.raises(ValueError, match="at least one rule and one beta"):
         analysis.gradient_cosines(net, inputs(net), labels(net), betas=[])

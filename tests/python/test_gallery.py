@@ -21,7 +21,7 @@ SCRIPTS = sorted(GALLERY.glob("*.py"))
 
 
 @pytest.fixture
-def _without_screen() -> Iterator[None]:
+def without_screen() -> Iterator[None]:
     from matplotlib import pyplot
 
     kept = matplotlib.get_backend()
@@ -31,8 +31,9 @@ def _without_screen() -> Iterator[None]:
     pyplot.switch_backend(kept)
 
 
+@pytest.mark.usefixtures("without_screen")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_programs_of_the_gallery_draw_figures(script: Path, _without_screen: None) -> None:
+def test_programs_of_the_gallery_draw_figures(script: Path) -> None:
     from matplotlib import pyplot
 
     begin = time.process_time()

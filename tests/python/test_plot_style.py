@@ -1,4 +1,4 @@
-"""The house style: texts are whole and apart, also in a narrow column; series differ without their colours."""
+"""The house style: texts are whole and apart, also in a narrow column; series differ without colours."""
 
 from __future__ import annotations
 
@@ -92,9 +92,21 @@ def seen_by_dichromats(colour: str) -> list[np.ndarray]:
     """A colour as people without red, green or blue cones see it (Machado et al. 2009), in linear RGB."""
     parts = np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    protan = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    deutan = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
-    tritan = [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    protan = [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ]
+    deutan = [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+    tritan = [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ]
     return [np.asarray(matrix) @ linear for matrix in (protan, deutan, tritan)]
 
 

@@ -140,8 +140,11 @@ def test_cosines_are_drawn_by_rule_and_block() -> None:
 
 
 def test_chosen_blocks_of_cosines_are_drawn() -> None:
-    assert legend(plotting.gradient_cosines(cosines(), ["b1", "all parameters"]))[:2] == ["b1", "all parameters"]
-    with pytest.raises(ValueError, match="an entry of blocks is one of W1, .* Received 'W7'"):
+    assert legend(plotting.gradient_cosines(cosines(), ["b1", "all parameters"]))[:2] == [
+        "b1",
+        "all parameters",
+    ]
+    with pytest.raises(ValueError, match=r"an entry of blocks is one of W1, .* Received 'W7'"):
         plotting.gradient_cosines(cosines(), ["W7"])
 
 

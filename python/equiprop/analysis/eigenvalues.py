@@ -74,16 +74,15 @@ def eigenvalues(free: FixedPoint, of: str = "flow") -> Eigenvalues:
     check_type(free, FixedPoint, where, "free is a result of free_phase")
     check_choice(of, where, "of", "flow", "map")
     units = free.state.shape[1]
-    require(units <= DENSE, where, f"The model has at most {DENSE} units, of which the Jacobian is dense", units)
+    require(
+        units <= DENSE, where, f"The model has at most {DENSE} units, of which the Jacobian is dense", units
+    )
     require(bool(np.isfinite(free.state).all()), where, "The states are finite", "a phase that diverged")
     clamp_again(where, free.model, free)
     energy = in_double(free.model, where).clamp(np.ascontiguousarray(free.x, np.float64))
     state = np.array(free.state, np.float64, order="C")
     hessian, mobility = dense_hessian(energy, state), energy.mobility(state)
-    if of == "flow":
-        jacobians = -hessian
-    else:
-        jacobians = np.eye(units) - mobility[:, :, None] * hessian
+    jacobians = -hessian if of == "flow" else np.eye(units) - mobility[:, :, None] * hessian
     found = (_sorted(a[np.ix_(d != 0, d != 0)]) for a, d in zip(jacobians, mobility, strict=True))
     return Eigenvalues(tuple(found), of)
 

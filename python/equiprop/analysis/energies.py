@@ -43,7 +43,9 @@ def energies(free: FixedPoint) -> NDArray[np.float64]:
     """
     where = "energies"
     check_type(free, FixedPoint, where, "free is a result of free_phase(..., record=True)")
-    require(free.trajectory is not None, where, "free is a result of free_phase(..., record=True)", free.solver)
+    require(
+        free.trajectory is not None, where, "free is a result of free_phase(..., record=True)", free.solver
+    )
     require(free.model.conservative, where, "The model has an energy", "a vector field")
     clamp_again(where, free.model, free)
     energy = in_double(free.model, where).clamp(np.ascontiguousarray(free.x, np.float64))

@@ -16,9 +16,7 @@ from equiprop.plotting.figures import axes_of
 _EQUAL = 1e-17
 
 
-def gradient_cosines(
-    cosines: GradientCosines, blocks: Sequence[str] | None = None, axes: Any = None
-) -> Any:
+def gradient_cosines(cosines: GradientCosines, blocks: Sequence[str] | None = None, axes: Any = None) -> Any:
     r"""Draw 1 - cosine of the gradients of EqProp and RBP against beta, by rule and block; return the axes.
 
     .. math:: 1 - \cos(\hat g, g) = O(\beta^{2 n})

@@ -24,7 +24,8 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
 
     A box has the name, the shape and the activation of its layer; layers that one block update relaxes have
     one colour and one kind of edge. An arrow has the block of weights, the coupling and the shape of the
-    weights. Couplings of free layers act in both directions; the input is clamped, and no coupling acts on it.
+    weights. Couplings of free layers act in both directions; the input is clamped, and no coupling acts on
+    it. Letters are smaller if the given axes are narrower than two inches for each layer.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ def graph(net: HopfieldNetwork, axes: Any = None) -> Any:
 
 def _frame(group: int | None) -> dict[str, Any]:
     """Return the box of a layer of this group of layers, which are relaxed together; None is the input."""
-    colour, edge = (style.FAINT, "-") if group is None else (style.colour(group), style.line(group)["linestyle"])
+    colour, edge = (
+        (style.FAINT, "-") if group is None else (style.colour(group), style.line(group)["linestyle"])
+    )
     return {"boxstyle": "round", "facecolor": f"{colour}4d", "edgecolor": style.INK, "linestyle": edge}
 
 
@@ -91,7 +94,7 @@ def _rises(couplings: Sequence[Coupling], labels: Sequence[str]) -> Iterator[flo
 
 
 def _arrow(axes: Any, coupling: Coupling, label: str, rise: float, scale: float) -> None:
-    """Draw the arrow of a coupling and its text in letters of this scale. The input, which is clamped, is at its tail."""
+    """Draw the arrow of a coupling, with the clamped input at its tail, and its text in letters of a scale."""
     source, target = coupling.source, coupling.target
     if target == 0:
         source, target = target, source

@@ -50,8 +50,8 @@ def phase_portrait(portrait: PhasePortrait, axes: Any = None) -> Any:
         face = "white" if marker == "o" else style.colour(1)
         axes.plot(*state[:, None], marker, markerfacecolor=face, **look, label=label)
     title = rf"Flow of two units, $\beta = {portrait.beta:g}$"
-    names = [f"state of {name}" for name in portrait.units]
-    style.dress(axes, title, *names, grid=False)
+    first, second = (f"state of {name}" for name in portrait.units)
+    style.dress(axes, title, first, second, grid=False)
     axes.set(xlim=_wider(portrait.first), ylim=_wider(portrait.second))
     style.legend(axes)
     return axes

@@ -20,8 +20,8 @@ _LABELS = {
 def spectrum(eigenvalues: Eigenvalues, step_size: float | None = None, axes: Any = None) -> Any:
     r"""Draw the eigenvalues of a Jacobian in the complex plane, with the edge of stability; return the axes.
 
-    A fixed point of the flow is stable if every eigenvalue is on the left of the imaginary axis, and one of the
-    fixed-point map if every eigenvalue is in the unit circle. Euler steps h are stable in the circle
+    A fixed point of the flow is stable if every eigenvalue is on the left of the imaginary axis, and one of
+    the fixed-point map if every eigenvalue is in the unit circle. Euler steps h are stable in the circle
 
     .. math:: |1 + h \lambda| \le 1
 

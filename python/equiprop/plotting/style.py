@@ -1,8 +1,8 @@
 """The house style of all plots: colours, line styles, markers, sizes of text, grid and legend.
 
-The colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart. A series also has a line
-style and a marker of its own, so that it can be recognised in print without colours. Each function changes the
-artists that it receives, and never the global settings of matplotlib.
+The colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart. A series also has a
+line style and a marker of its own, so that it can be recognised in print without colours. A function changes
+the artists that it receives, and never the global settings of matplotlib.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def _to_powers_of_ten(axes: Any, name: str) -> None:
     from matplotlib.ticker import NullFormatter
 
     axis.set_minor_formatter(NullFormatter())
-    low, high = np.log10(getattr(axes, f"get_{name}lim")())
-    if high - low < 2:
-        axes.set(**{f"{name}lim": (10.0 ** np.floor(low), 10.0 ** np.ceil(high))})
+    low, high = sorted(getattr(axes, f"get_{name}lim")())
+    if 0 < low < high < 100 * low:
+        axes.set(**{f"{name}lim": (10.0 ** np.floor(np.log10(low)), 10.0 ** np.ceil(np.log10(high)))})
 
 
 #: Height of the labels below the axes, and width of a character and of the line of an entry, in inches.

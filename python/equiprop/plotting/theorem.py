@@ -74,7 +74,9 @@ def _mark_as_their_legend(axes: Any) -> None:
     """Draw a legend that shows each unit by its line and its marker."""
     handles, labels = axes.get_legend_handles_labels()
     markers = [line for line in axes.lines if line.get_label().startswith("_") and len(line.get_xdata()) > 2]
-    handles = [(line, marker) for line, marker in zip(handles, markers, strict=False)] + handles[len(markers) :]
+    handles = [(line, marker) for line, marker in zip(handles, markers, strict=False)] + handles[
+        len(markers) :
+    ]
     style.legend(axes, handles=handles, labels=labels)
 
 

@@ -31,7 +31,7 @@ def orders(report: OrdersReport, axes: Any = None) -> Any:
     --------
     >>> import equiprop as eq
     >>> net = eq.HopfieldNetwork([4, 6, 3], dtype="float64")
-    >>> report = eq.verify.orders(net, [[0.1, 0.5, 0.9, 0.3]], [2], betas=[2e-3, 1e-3, 5e-4])
+    >>> report = eq.verify.orders(net, [[0.1, 0.5, 0.9, 0.3]], [2], betas=[1e-4, 5e-5])
     >>> print(eq.plotting.orders(report).lines[0].get_label())
     one_sided, order 1.00
     """
@@ -120,4 +120,3 @@ def _(report: OrdersReport) -> Iterator[Picture]:
         "for one-sided and 2 for centered nudging, until they reach rounding errors. Beyond the radius of "
         "convergence, the dashed line, there is no expansion in beta.",
     )
-
