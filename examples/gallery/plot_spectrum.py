@@ -26,7 +26,7 @@ plt.show()
 
 # %%
 # The fixed-point iteration s <- T(s) is stable if all eigenvalues of dT/ds are inside the unit
-# circle.
+# circle. Here some are outside, so it needs damping.
 
 fig, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 eq.plotting.spectrum(eq.analysis.eigenvalues(free, of="map"), axes=ax)

@@ -94,7 +94,7 @@ def _rises(couplings: Sequence[Coupling], labels: Sequence[str]) -> Iterator[flo
 
 
 def _arrow(axes: Any, coupling: Coupling, label: str, rise: float, scale: float) -> None:
-    """Draw the arrow of a coupling, with the clamped input at its tail, and its text in letters of a scale."""
+    """Draw the arrow of a coupling, with the clamped input at its tail, and its text in scaled letters."""
     source, target = coupling.source, coupling.target
     if target == 0:
         source, target = target, source

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiprop.analysis.eigenvalues import Eigenvalues
 from equiprop.checks import check_type, of_normal_size
@@ -47,7 +48,7 @@ def spectrum(eigenvalues: Eigenvalues, step_size: float | None = None, axes: Any
     if h is not None and eigenvalues.of != "flow":
         raise ValueError(f"[{where}] step_size is a step of the flow. Received {h:g} for the map.")
     axes = axes_of(axes, where)
-    values = np.concatenate([np.zeros(0, complex), *eigenvalues.values])
+    values: NDArray[np.complex128] = np.concatenate(eigenvalues.values)
     axes.plot(values.real, values.imag, **{**style.dots(0), "alpha": 0.7}, label="eigenvalue", zorder=3)
     title, symbol, edge = _LABELS[eigenvalues.of]
     if eigenvalues.of == "flow":
