@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import subprocess
 import sys
@@ -138,3 +139,17 @@ def test_plots_do_not_import_pyplot() -> None:
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_without_matplotlib_the_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def without_matplotlib(module: str, *rest: Any) -> Any:
+        if module.startswith("matplotlib"):
+            raise ImportError(module)
+        return original(module, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    with pytest.raises(ImportError, match=rf"^\[{name}\] .*equiprop\[plot\]"):
+        PLOTS[name](None)

@@ -72,6 +72,8 @@ def test_a_histogram_counts_every_sample(most: int) -> None:
     assert sum(height for *_, height in bars) == 200
     for low, high, height in bars:
         assert height == ((low < counts) & (counts < high)).sum()
+    ticks = np.concatenate([axes.get_xticks(), axes.get_yticks()])
+    assert_array_equal(ticks, np.round(ticks))
     (mean,) = axes.lines
     assert list(mean.get_xdata()) == [counts.mean()] * 2
 
@@ -185,6 +187,14 @@ def test_arrows_where_the_energy_is_not_defined_are_left_out() -> None:
     outside = ~np.isfinite(found.free_flow).all(axis=-1)
     assert outside[:, [0, 4]].all()
     assert not outside[:, 2].any()
+
+
+def test_a_second_theorem_on_axes_has_a_legend_of_its_own() -> None:
+    axes = plotting.theorem(equivalence(), units=3)
+    assert legend(plotting.theorem(equivalence(), units=2, axes=axes))[2:] == [
+        r"$\bar{S}_t$: RBP",
+        r"$-\tilde{S}_t$: EqProp",
+    ]
 
 
 def test_units_of_the_theorem_are_named_once() -> None:

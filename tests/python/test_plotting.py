@@ -240,24 +240,3 @@ def test_no_screen_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     monkeypatch.setattr(builtins, "__import__", without_pyplot)
     plotting.save(plotting.learning_curve(history(0.1)), tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("plot", ["graph", "learning_curve", "relaxation", "theorem"])
-def test_without_matplotlib_the_extra_is_named(plot: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = chain()
-    given = {
-        "graph": net,
-        "learning_curve": history(0.1),
-        "relaxation": eq.free_phase(net, inputs(net), trace=True),
-        "theorem": eq.verify.equivalence(net, inputs(net), labels(net), steps=3),
-    }
-    original = builtins.__import__
-
-    def without_matplotlib(name: str, *rest: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return original(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
-    with pytest.raises(ImportError, match=rf"^\[{plot}\] .*equiprop\[plot\]"):
-        getattr(plotting, plot)(given[plot])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import check_choice, check_type, require
+from equiprop.checks import check_choice, check_type, enough_memory, require
 from equiprop.gradients import clamp_again
 from equiprop.results import FixedPoint
 from equiprop.verify.model_parts import in_double
@@ -81,8 +81,10 @@ def eigenvalues(free: FixedPoint, of: str = "flow") -> Eigenvalues:
     clamp_again(where, free.model, free)
     energy = in_double(free.model, where).clamp(np.ascontiguousarray(free.x, np.float64))
     state = np.array(free.state, np.float64, order="C")
-    hessian, mobility = dense_hessian(energy, state), energy.mobility(state)
-    jacobians = -hessian if of == "flow" else np.eye(units) - mobility[:, :, None] * hessian
+    memory = 24 * len(state) * units**2
+    with enough_memory(memory, where, f"{len(state)} Jacobians", cure="Pass fewer samples"):
+        hessian, mobility = dense_hessian(energy, state), energy.mobility(state)
+        jacobians = -hessian if of == "flow" else np.eye(units) - mobility[:, :, None] * hessian
     found = (_sorted(a[np.ix_(d != 0, d != 0)]) for a, d in zip(jacobians, mobility, strict=True))
     return Eigenvalues(tuple(found), of)
 

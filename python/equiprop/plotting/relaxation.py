@@ -115,6 +115,7 @@ def sweep_histogram(outcome: Outcome, axes: Any = None) -> Any:
     mean = float(outcome.iterations.mean())
     axes.axvline(mean, **style.limit(), label=f"mean {mean:.1f}")
     style.dress(axes, "Sweeps of the samples", "sweeps (iterations) of a sample", "number of samples")
+    axes.set_xlim(edges[0] - 2, edges[-1] + 2)  # also if all samples take one number of iterations
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(integer=True)
     style.legend(axes)

@@ -51,16 +51,18 @@ def theorem(report: EquivalenceReport, units: int = 6, axes: Any = None) -> Any:
     steps = _visible_steps(error)
     times = np.arange(len(error))[:steps] * report.step_size
     every = max(1, steps // 25)
-    for k, unit in enumerate(report.traced.units[chosen]):
-        name = unit_name(report.problem.model, int(unit))
-        axes.plot(times, error[:steps, k], **{**style.line(k), "linestyle": "-"}, label=name)
-        axes.plot(times[::every], -temporal[:steps:every, k], **style.dots(k))
-    axes.plot([], [], "-", color=style.INK, label=r"$\bar{S}_t$: RBP")
-    axes.plot([], [], "o", color=style.INK, markersize=style.MARKER, label=r"$-\tilde{S}_t$: EqProp")
+    names = [unit_name(report.problem.model, int(unit)) for unit in report.traced.units[chosen]]
+    handles: list[Any] = []
+    for k in range(len(names)):
+        (line,) = axes.plot(times, error[:steps, k], **{**style.line(k), "linestyle": "-"})
+        (dots,) = axes.plot(times[::every], -temporal[:steps:every, k], **style.dots(k))
+        handles.append((line, dots))
+    handles += axes.plot([], [], "-", color=style.INK)
+    handles += axes.plot([], [], "o", color=style.INK, markersize=style.MARKER)
     axes.axhline(0, color=style.FAINT, linewidth=0.8, zorder=0)
     title = f"EqProp and RBP differ by {report.max_relative_error:.1e}"
     style.dress(axes, title, _TIME, "derivative of the cost")
-    _mark_as_their_legend(axes)
+    style.legend(axes, handles, [*names, r"$\bar{S}_t$: RBP", r"$-\tilde{S}_t$: EqProp"])
     return axes
 
 
@@ -68,16 +70,6 @@ def _visible_steps(error: Any) -> int:
     """Return the number of steps until all derivatives have fallen to 1 % of the largest one."""
     sizes = np.abs(error).max(axis=1)
     return int(2 + np.flatnonzero(sizes >= 0.01 * sizes.max()).max(initial=0))
-
-
-def _mark_as_their_legend(axes: Any) -> None:
-    """Draw a legend that shows each unit by its line and its marker."""
-    handles, labels = axes.get_legend_handles_labels()
-    markers = [line for line in axes.lines if line.get_label().startswith("_") and len(line.get_xdata()) > 2]
-    handles = [(line, marker) for line, marker in zip(handles, markers, strict=False)] + handles[
-        len(markers) :
-    ]
-    style.legend(axes, handles=handles, labels=labels)
 
 
 def step_errors(report: EquivalenceReport, axes: Any = None) -> Any:
