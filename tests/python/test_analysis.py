@@ -233,9 +233,9 @@ def test_small_angles_have_the_order_of_the_rule() -> None:
     rules = ("one_sided", "centered", "holomorphic")
     found = analysis.gradient_cosines(net, inputs(net), labels(net), rules=rules, betas=betas)
     for rule, order in (("one_sided", 2), ("centered", 4)):
-        large, small = found.angles[rule]["W1"]
+        large, small = found.gaps[rule]["W1"]
         assert np.log2(large / small) == pytest.approx(order, abs=0.1)
-    assert (found.angles["holomorphic"]["W1"] < 1e-24).all()  # (0.02 / R)^16
+    assert (found.gaps["holomorphic"]["W1"] < 1e-24).all()  # (0.02 / R)^16
 
 
 def test_a_rule_that_does_not_apply_is_refused() -> None:
@@ -289,8 +289,7 @@ def test_the_nudged_phase_leads_from_one_fixed_point_to_the_other(activation: st
     np.testing.assert_array_equal(portrait.path[0], portrait.free_state)
     distance = np.abs(portrait.free_state - portrait.nudged_state).max()
     assert np.abs(portrait.path[-1] - portrait.nudged_state).max() <= 2e-3 * distance
-    for states in (portrait.path[:, 0], portrait.path[:, 1]):
-        assert len(states) > 5
+    assert len(portrait.path) > 5
     inside = (portrait.first[0] < portrait.path[:, 0]) & (portrait.path[:, 0] < portrait.first[-1])
     assert inside.all()
 

@@ -37,18 +37,18 @@ class GradientCosines:
     ----------
     betas : (betas,)
         Nudging factors, in descending order.
-    angles : dict of dict of (betas,)
+    gaps : dict of dict of (betas,)
         1 - cosine of each rule and each block, computed without cancellation: |g / |g| - h / |h||^2 / 2. NaN
         where a phase did not converge or a gradient is 0. The key of all parameters is "all parameters".
     """
 
     betas: NDArray[np.float64]
-    angles: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    gaps: Mapping[str, Mapping[str, NDArray[np.float64]]]
 
     @property
     def cosines(self) -> dict[str, dict[str, NDArray[np.float64]]]:
         """The cosine of each rule and each block, (betas,); 1 if the gradients have one direction."""
-        return {rule: {name: 1 - gap for name, gap in of.items()} for rule, of in self.angles.items()}
+        return {rule: {name: 1 - gap for name, gap in of.items()} for rule, of in self.gaps.items()}
 
 
 def gradient_cosines(
@@ -101,8 +101,8 @@ def gradient_cosines(
     if "holomorphic" in names:
         require(problem.model.holomorphic, where, "'holomorphic' needs a holomorphic model", problem.model)
     reference = implicit_gradient(problem)
-    angles = {name: _angles(problem, _RULES[name], steps, reference) for name in names}
-    return GradientCosines(np.array(steps), angles)
+    gaps = {name: _gaps(problem, _RULES[name], steps, reference) for name in names}
+    return GradientCosines(np.array(steps), gaps)
 
 
 def _rule(value: Any, where: str, name: str) -> str:
@@ -110,14 +110,14 @@ def _rule(value: Any, where: str, name: str) -> str:
     return str(value)
 
 
-def _angles(
+def _gaps(
     problem: Problem, rule: Callable[[float], Nudging], betas: Sequence[float], reference: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
     """Return 1 - cosine for each block and each beta."""
     blocks = {**problem.model.block_slices, ALL: slice(None)}
     gradients = [_gradient(problem, rule(beta)) for beta in betas]
     return {
-        name: np.array([_angle(gradient[where], reference[where]) for gradient in gradients])
+        name: np.array([_gap(gradient[where], reference[where]) for gradient in gradients])
         for name, where in blocks.items()
     }
 
@@ -131,7 +131,7 @@ def _gradient(problem: Problem, rule: Nudging) -> NDArray[np.float64]:
     return result.parameters if result.converged else np.full(len(result.parameters), np.nan)
 
 
-def _angle(g: NDArray[np.float64], h: NDArray[np.float64]) -> float:
+def _gap(g: NDArray[np.float64], h: NDArray[np.float64]) -> float:
     lengths = float(np.linalg.norm(g)), float(np.linalg.norm(h))
     if not all(0 < length < np.inf for length in lengths):
         return float("nan")

@@ -43,16 +43,16 @@ def gradient_cosines(cosines: GradientCosines, blocks: Sequence[str] | None = No
     where = "gradient_cosines"
     rule = "cosines is a result of equiprop.analysis.gradient_cosines"
     check_type(cosines, GradientCosines, where, rule)
-    known = list(next(iter(cosines.angles.values())))
+    known = list(next(iter(cosines.gaps.values())))
     chosen = _weights(known) if blocks is None else several(blocks, where, "blocks", _known_by(known))
     axes = axes_of(axes, where)
-    for n, of in enumerate(cosines.angles.values()):
+    for n, of in enumerate(cosines.gaps.values()):
         for k, block in enumerate(chosen):
             look = {**style.dotted_line(k), "linestyle": style.LINES[n % len(style.LINES)]}
             axes.loglog(cosines.betas, np.maximum(of[block], _EQUAL), **look)
     ylabel = r"$1 - \cos(\hat{g}, g)$"
     style.dress(axes, "Direction of gradients of EqProp", r"nudging factor $\beta$", ylabel)
-    _legend(axes, list(cosines.angles), chosen)
+    _legend(axes, list(cosines.gaps), chosen)
     return axes
 
 
