@@ -86,6 +86,8 @@ PYTHON_FLOORS = [
     ["gradients", "defaults"],
     ["cost_defaults"],
     ["coupling_guard", "stepping", "trainable", "health_probe", "overflow", "device_training"],
+    ["implicit"],
+    ["jax"],
     ["run_faults"],
     ["health_watch"],
     ["encoding"],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
+from equiprop.arrays import Array
 from equiprop.checks import check_type, whole
 from equiprop.costs import Cost, SquaredError, bind_cost
 from equiprop.cuda import on_host
@@ -49,7 +50,7 @@ def _second_phase(
         bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
         start = FreeState(model, energy, free.x, free.state, bound, free.solver, step, True)
         gradient = phase.gradient(start)
-    gradient = _judged_by_its_start(gradient, free)
+    gradient = judged_by_its_start(gradient, free.state, free.status, free.error_estimate)
     gradient.report_failure(where, on_failure)
     return gradient
 
@@ -59,17 +60,21 @@ def _check_phase(where: str, model: Any, free: Any) -> None:
     check_type(free, FixedPoint, where, "`free` is a result of free_phase")
 
 
-def _judged_by_its_start(gradient: Gradient, free: FixedPoint) -> Gradient:
-    """Mark the samples whose free phase stopped too far from the fixed point to start from there."""
-    size = np.abs(free.state).max(axis=1)
-    far = (free.status == Status.CONVERGED) & (free.error_estimate > _FARTHEST_START * size)
+def judged_by_its_start(gradient: Gradient, state: Array, status: Array, error: Array) -> Gradient:
+    """Mark the samples whose free phase stopped too far from the fixed point to start from there.
+
+    Parameters
+    ----------
+    gradient : Gradient
+    state, status, error : arrays
+        States, status and estimated errors of the free phase of its samples; see `FixedPoint`.
+    """
+    far = (status == Status.CONVERGED) & (error > _FARTHEST_START * np.abs(state).max(axis=1))
     far &= gradient.status == Status.CONVERGED
     if not far.any():
         return gradient
     status = np.where(far, np.int8(Status.INACCURATE), gradient.status)
-    advice = (
-        f"Lower the tolerance of the free phase: its error is about {free.error_estimate[far].max():.1g}."
-    )
+    advice = f"Lower the tolerance of the free phase: its error is about {error[far].max():.1g}."
     return replace(gradient, status=status, advice=(*gradient.advice, advice))
 
 

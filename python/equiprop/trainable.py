@@ -50,7 +50,7 @@ def output_range(rho: Activation) -> tuple[float, float]:
     return bounds.get(rho.kind, (rho.lower, rho.upper))
 
 
-def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
+def check_trainable(model: Model, cost: Cost, phase: SecondPhase, where: str = "Trainer") -> None:
     """Raise ValueError if no training of `model` with this cost and second phase can succeed.
 
     The cross-entropy needs logits that differ by log(classes - 1) + 3 for a probability of 95 %. A nudge by a
@@ -60,7 +60,7 @@ def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
     if not isinstance(model, HopfieldNetwork):
         return
     limit = math.inf
-    for term in terms_of(cost, model, "Trainer"):
+    for term in terms_of(cost, model, where):
         low, high = output_range(activation(model.layers[term.position].activation))
         if isinstance(term.cost, CrossEntropy):
             _check_logits(term, high - low, _is_output(term, model))
@@ -70,7 +70,7 @@ def check_trainable(model: Model, cost: Cost, phase: SecondPhase) -> None:
             if curvature > 0:  # without a minimum at beta = 0, the free phase says so
                 limit = min(limit, curvature / (term.scale * bound))
     if isinstance(phase, EquilibriumPropagation):
-        _check_negative_beta(limit, phase)
+        _check_negative_beta(limit, phase, where)
 
 
 def _is_output(term: Term, model: HopfieldNetwork) -> bool:
@@ -95,11 +95,11 @@ def _check_logits(term: Term, width: float, is_output: bool) -> None:
         )
 
 
-def _check_negative_beta(limit: float, phase: EquilibriumPropagation) -> None:
+def _check_negative_beta(limit: float, phase: EquilibriumPropagation, where: str) -> None:
     lowest = min((beta for rule in phase.rule.rules for beta, _ in rule), default=0.0)
     if -lowest >= limit:
         raise ValueError(
-            f"[Trainer] A nudge by -beta has a minimum only if beta < {limit:.3g} for this cost and these "
+            f"[{where}] A nudge by -beta has a minimum only if beta < {limit:.3g} for this cost and these "
             f"outputs; use {phase.rule.name}({limit / 4:.3g}). Received {phase.rule!r}."
         )
 
