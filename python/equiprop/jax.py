@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from equiprop.arrays import Array, as_contiguous
+from equiprop.arrays import Array
 from equiprop.checks import check_type, require
 from equiprop.energies import OwnModel
 from equiprop.implicit import ImplicitFunction, States
@@ -111,8 +112,9 @@ def parameters_of(network: Network) -> dict[str, jax.Array]:
     >>> eq.jax.parameters_of(eq.HopfieldNetwork([2, 5, 1]))["W1"].shape
     (2, 5)
     """
-    _check_network(network, "parameters_of")
-    _check_precision(network)
+    where = "parameters_of"
+    _check_network(network, where)
+    _check_precision(network, where)
     return {name: jnp.array(block, copy=True) for name, block in network.blocks.items()}
 
 
@@ -143,7 +145,8 @@ def assign(network: Network, params: Params) -> None:
     """
     where = "assign"
     _check_network(network, where)
-    flat = as_contiguous(np.asarray(_flat(network, params, where)), network.dtype, where, "params")
+    _check_precision(network, where)
+    flat = np.asarray(_flat(network, params, where))
     require(bool(np.isfinite(flat).all()), where, "params are finite", "NaN or infinity")
     with updating(network, where):
         network.parameters[:] = flat
@@ -154,11 +157,11 @@ def _check_network(network: Any, where: str) -> None:
     check_type(network, Network, where, rule)
 
 
-def _check_precision(network: Network) -> None:
-    if network.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+def _check_precision(network: Network, where: str = _WHERE) -> None:
+    if jax.dtypes.canonicalize_dtype(network.dtype) != network.dtype:
         cure = " or use network.astype('float32')" if isinstance(network, HopfieldNetwork) else ""
         raise ValueError(
-            f"[{_WHERE}] A network in float64 needs arrays of this type. Received JAX without them: call "
+            f"[{where}] A network in float64 needs arrays of this type. Received JAX without them: call "
             f"jax.config.update('jax_enable_x64', True){cure}."
         )
 
@@ -213,9 +216,11 @@ def _flat(network: Network, params: Params, where: str) -> jax.Array:
 def _differentiable(function: ImplicitFunction) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """Return (theta, x) -> outputs, for theta (parameters,) and x (batch, inputs), with its derivatives."""
     count = function.model.num_outputs
+    relaxed = _without_derivative(partial(_relaxed, function))
+    pulled_back = _without_derivative(partial(_pulled_back, function))
 
     def outputs(theta: jax.Array, x: jax.Array) -> jax.Array:
-        return _relaxed(function, theta, x).state[:, -count:]
+        return relaxed(theta, x).state[:, -count:]
 
     def forward(theta: Any, x: Any) -> tuple[jax.Array, tuple[Any, ...]]:
         if x.perturbed and not function.has_input_derivative:
@@ -223,27 +228,28 @@ def _differentiable(function: ImplicitFunction) -> Callable[[jax.Array, jax.Arra
                 f"[{_WHERE}] Derivatives with respect to x need a HopfieldNetwork: pass "
                 f"jax.lax.stop_gradient(x). Received {function.model!r}."
             )
-        states = _relaxed(function, theta.value, x.value)
+        states = relaxed(theta.value, x.value)
         return states.state[:, -count:], (theta.value, x.value, *states)
 
-    def products(*arguments: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _pulled_back(function, *arguments)
-
-    once = jax.custom_jvp(products)
-    once.defjvp(_refuse_second_order)
-
-    def backward(saved: tuple[Any, ...], vector: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return once(*saved, vector)
+    def backward(saved: tuple[Any, ...], vector: jax.Array) -> Any:
+        return pulled_back(*saved, vector)
 
     differentiable = jax.custom_vjp(outputs)
     differentiable.defvjp(forward, backward, symbolic_zeros=True)
     return differentiable
 
 
-def _refuse_second_order(*_: Any) -> NoReturn:
-    raise TypeError(
-        f"[{_WHERE}] Derivatives have order one, in reverse mode. Received a derivative of a derivative."
-    )
+def _without_derivative(function: Callable[..., Any]) -> Any:
+    """Return a function of JAX that raises a TypeError when it is differentiated."""
+
+    def refuse(*_: Any) -> NoReturn:
+        raise TypeError(
+            f"[{_WHERE}] Derivatives have order one, in reverse mode. Received a derivative of a derivative."
+        )
+
+    guarded = jax.custom_jvp(function)
+    guarded.defjvp(refuse)
+    return guarded
 
 
 def _relaxed(function: ImplicitFunction, theta: jax.Array, x: jax.Array) -> States:
