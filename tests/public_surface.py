@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from enum import Enum
+from importlib.util import find_spec
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ MODULES = [
     "equiprop.plotting",
     "equiprop.torch",
     "equiprop.verify",
+    *(["equiprop.jax"] if find_spec("jax") else []),
 ]
 
 

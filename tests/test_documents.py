@@ -146,7 +146,9 @@ def test_the_readme_has_an_example_with_its_output() -> None:
 
 
 def executed(path: Path) -> object:
-    marks = [needs_emulated_device] if path.name == "gpu.md" else []
+    absent = find_spec("jax") is None
+    needs_jax = pytest.mark.skipif(absent, reason="the document needs the extra 'jax'")
+    marks = {"gpu.md": [needs_emulated_device], "jax.md": [needs_jax]}.get(path.name, [])
     return pytest.param(path, id=path.name, marks=marks)
 
 

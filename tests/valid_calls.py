@@ -11,6 +11,7 @@ import numpy as np
 from equiprop import data, download, networks, optimizers
 from equiprop.estimator import EquilibriumClassifier, EquilibriumRegressor
 from valid_checks import CHECKS
+from valid_jax import calls as calls_of_jax
 from valid_parts import (
     ESTIMATOR,
     IMAGES,
@@ -393,7 +394,11 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "exponential": scheduled(optimizers.exponential, final=0.1),
     "warm_up": scheduled(optimizers.warm_up, part=0.1, then=optimizers.cosine(), start=0.1),
 }
-CALLS |= CHECKS | {
-    f"fetch_{name}": fetched(name)
-    for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "mnist", "svhn")
-}
+CALLS |= (
+    CHECKS
+    | calls_of_jax()
+    | {
+        f"fetch_{name}": fetched(name)
+        for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "mnist", "svhn")
+    }
+)

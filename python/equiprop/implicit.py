@@ -23,7 +23,7 @@ from equiprop.energies import OwnModel
 from equiprop.gradients import judged_by_its_start
 from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
-from equiprop.results import Gradient, Outcome, Status
+from equiprop.results import Gradient, Outcome, Status, judged_together
 from equiprop.second_phase import EquilibriumPropagation, FreeState, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, default_solver, relaxed
 from equiprop.trainable import check_trainable
@@ -88,9 +88,9 @@ class ImplicitFunction:
         require(model.num_outputs > 0, where, "The model has outputs", model.num_outputs)
         check_type(solver, FreeSolver | None, where, FREE_SOLVER_RULE)
         check_choice(on_failure, where, "on_failure", "warn", "nan")
-        self.model = _independent(model)
-        self.phase = _checked_phase(model, second_phase, where)
-        self.solver = default_solver(model) if solver is None else solver
+        self.model: Any = _independent(model)
+        self.phase = _checked_phase(self.model, second_phase, where)
+        self.solver = default_solver(self.model) if solver is None else solver
         self._warns, self._where, self._lock = on_failure == "warn", where, threading.Lock()
         self.has_input_derivative = self._trial().inputs.size > 0
 
@@ -145,6 +145,7 @@ class ImplicitFunction:
         cost = bind_cost(SquaredError(), model, target, len(x), self._where, weights)
         start = FreeState(model, model.clamp(x), x, states.state, cost, self.solver, 0, True)
         mean = judged_by_its_start(self.phase.gradient(start), *states)
+        mean = replace(mean, status=judged_together(mean)[1])  # as in a training step: the sum counts
         with np.errstate(over="ignore"):
             factor = model.dtype.type(len(x)) * size.max()
             return replace(mean, parameters=mean.parameters * factor, inputs=mean.inputs * factor)
@@ -152,9 +153,8 @@ class ImplicitFunction:
     def _trial(self) -> Gradient:
         """Return the products of one sample; raise ValueError if the phases do not support the model."""
         model = self.model
-        assert model.num_inputs is not None
         x = np.zeros((1, model.num_inputs), model.dtype)
-        states = States(*(part[None] for part in (model.initial_state(1)[0], np.int8(0), np.zeros(()))))
+        states = States(model.initial_state(1), np.zeros(1, np.int8), np.zeros(1))
         relaxed(model, x, self.solver)
         return self._products(x, states, np.ones((1, model.num_outputs), model.dtype))
 
@@ -180,9 +180,7 @@ def _independent(model: Any) -> Any:
 
 
 def _checked_phase(
-    model: HopfieldNetwork | OwnModel,
-    phase: EquilibriumPropagation | RecurrentBackpropagation | None,
-    where: str,
+    model: Any, phase: EquilibriumPropagation | RecurrentBackpropagation | None, where: str
 ) -> SecondPhase:
     """Return the second phase, or its default; raise TypeError or ValueError if it is none of a function."""
     if phase is None:

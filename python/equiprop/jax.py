@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from equiprop.arrays import Array
+from equiprop.arrays import Array, as_array
 from equiprop.checks import check_type, require
 from equiprop.energies import OwnModel
 from equiprop.implicit import ImplicitFunction, States
@@ -39,21 +38,12 @@ def fixed_point_layer(
     solver: FreeSolver | None = None,
     on_failure: str = "warn",
 ) -> Callable[[Params, Any], jax.Array]:
-    """Return a pure function ``apply(params, x)`` that returns the outputs of a network at its fixed point.
+    """Return a pure function ``apply(params, x)``: the outputs of a network at its fixed point.
 
-    The C++ core relaxes the network, and computes derivatives with respect to params and x by a second phase.
-    ``jax.jit``, ``jax.vmap``, ``jax.grad`` and ``jax.vjp`` transform the function; derivatives of second
-    order and in forward mode do not exist. The function uses a copy of the network.
-
-    The function takes
-
-    - params, a dictionary with the names and shapes of ``network.blocks``, or a flat array in the layout of
-      ``network.parameters``; `parameters_of` returns those of a network;
-    - x, an array (..., inputs), or images (..., *network.input_shape), and returns (..., outputs).
-
-    Arrays of other real types are converted to the type of the network. All samples of x are computed in one
-    call of the core, also those of ``vmap`` over x alone; under ``vmap`` over params, and for one derivative
-    by params per sample, each element is a call.
+    The function can be transformed by ``jit``, ``vmap``, ``grad`` and ``vjp``; docs/jax.md has more. params
+    is a dictionary with the names and shapes of ``network.blocks``, or a flat array as ``network.parameters``. x
+    is (..., inputs), or images (..., *network.input_shape); the outputs are (..., outputs). The function has
+    a copy of the network.
 
     Parameters
     ----------
@@ -65,16 +55,15 @@ def fixed_point_layer(
     solver : BlockUpdate, FixedPointIteration or Euler, optional
         Solver of the free phase, by default that of `free_phase`.
     on_failure : {"warn", "nan"}
-        Result of a sample that does not converge: with "warn" what the solver reached, and a
-        ConvergenceWarning at each computation; with "nan", NaN without a warning. A sample that diverges, and
-        one with inputs or params that are not finite, is always NaN.
+        Result of a sample that does not converge: what the solver reached, and a ConvergenceWarning at each
+        computation; or NaN. A sample that diverges, or has numbers that are not finite, is always NaN.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type, or network, solver and second phase do not fit together. By the
-        function: if params or x have wrong names, types or shapes, if a network in float64 is used without
-        ``jax_enable_x64``, or if x is differentiated and the model has no derivative with respect to x.
+        If arguments are of wrong types or do not fit together. By the function, while it is traced: if params
+        or x do not fit the network, a network in float64 is used without ``jax_enable_x64``, or a derivative
+        does not exist.
 
     Examples
     --------
@@ -167,14 +156,13 @@ def _check_precision(network: Network, where: str = _WHERE) -> None:
 
 
 def _converted(value: Any, network: Network, name: str, where: str = _WHERE) -> jax.Array:
-    """Return an argument as an array of the type of the network; raise TypeError if it holds no real numbers."""
-    rule = f"[{where}] `{name}` is an array of real numbers"
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{rule}. Received {reprlib.repr(value)}.") from error
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.iscomplexobj(array):
-        raise TypeError(f"{rule}. Received {array.dtype}.")
+    """Return an argument as an array of the type of the network; raise TypeError for other than reals."""
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+        with np.errstate(over="ignore"):
+            return jnp.asarray(as_array(value, where, name).astype(network.dtype))
+    array = jnp.asarray(value)
+    if jnp.iscomplexobj(array):
+        raise TypeError(f"[{where}] `{name}` holds real numbers. Received dtype {array.dtype}.")
     return array.astype(network.dtype)
 
 
@@ -219,7 +207,7 @@ def _differentiable(function: ImplicitFunction) -> Callable[[jax.Array, jax.Arra
     relaxed = _without_derivative(partial(_relaxed, function))
     pulled_back = _without_derivative(partial(_pulled_back, function))
 
-    def outputs(theta: jax.Array, x: jax.Array) -> jax.Array:
+    def outputs(theta: jax.Array, x: jax.Array) -> Any:
         return relaxed(theta, x).state[:, -count:]
 
     def forward(theta: Any, x: Any) -> tuple[jax.Array, tuple[Any, ...]]:
@@ -252,32 +240,31 @@ def _without_derivative(function: Callable[..., Any]) -> Any:
     return guarded
 
 
-def _relaxed(function: ImplicitFunction, theta: jax.Array, x: jax.Array) -> States:
-    """Return the states of a batch as arrays of JAX."""
+def _relaxed(function: ImplicitFunction, theta: jax.Array, x: jax.Array) -> Any:
+    """Return the `States` of a batch as arrays of JAX."""
     model, batch = function.model, len(x)
-    shapes = States(
-        jax.ShapeDtypeStruct((batch, model.num_units), model.dtype),
-        jax.ShapeDtypeStruct((batch,), np.int8),
-        jax.ShapeDtypeStruct((batch,), model.dtype),
+    shapes = (
+        _shape((batch, model.num_units), model.dtype),
+        _shape((batch,), np.int8),
+        _shape((batch,), model.dtype),
     )
 
     def relax(theta: Array, x: Array) -> States:
         return function.relax(theta, x)
 
-    def together(theta: Any, x: Any) -> Any:
+    def together(theta: Any, x: Any) -> tuple[Array, ...]:
         theta, x = np.asarray(theta), np.asarray(x)
         if math.prod(theta.shape[:-1]) != 1:
             return _one_by_one(relax, shapes, (theta, 1), (x, 2))
         states = relax(theta.ravel(), x.reshape(-1, x.shape[-1]))
-        return States(*(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in states))
+        return tuple(part.reshape(*x.shape[:-1], *part.shape[1:]) for part in states)
 
-    states: States = jax.pure_callback(together, shapes, theta, x, vmap_method="expand_dims")
-    return states
+    return States(*jax.pure_callback(together, shapes, theta, x, vmap_method="expand_dims"))
 
 
-def _pulled_back(function: ImplicitFunction, *arguments: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _pulled_back(function: ImplicitFunction, *arguments: jax.Array) -> Any:
     """Return the products of `ImplicitFunction.pull_back` as arrays of JAX."""
-    shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments[:2])
+    shapes = tuple(_shape(a.shape, a.dtype) for a in arguments[:2])
 
     def pull_back(theta: Array, x: Array, *rest: Array) -> tuple[Array, Array]:
         return function.pull_back(theta, x, States(*rest[:-1]), rest[-1])
@@ -286,12 +273,18 @@ def _pulled_back(function: ImplicitFunction, *arguments: jax.Array) -> tuple[jax
         pairs = zip(given, arguments, strict=True)
         return _one_by_one(pull_back, shapes, *((np.asarray(a), b.ndim) for a, b in pairs))
 
-    products: tuple[jax.Array, jax.Array]
-    products = jax.pure_callback(each, shapes, *arguments, vmap_method="expand_dims")
-    return products
+    return jax.pure_callback(each, shapes, *arguments, vmap_method="expand_dims")
 
 
-def _one_by_one(function: Callable[..., Any], shapes: Any, *arguments: tuple[Array, int]) -> tuple[Array, ...]:
+def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return the shape and the type of a result of a callback."""
+    kind: Any = jax.ShapeDtypeStruct
+    return kind(shape, dtype)
+
+
+def _one_by_one(
+    function: Callable[..., Any], shapes: Any, *arguments: tuple[Array, int]
+) -> tuple[Array, ...]:
     """Return the results of `function` for each element of the leading axes, which ``vmap`` has added.
 
     Parameters
