@@ -21,7 +21,7 @@ CPP_FLOORS += ["verification", "umbrella", "outside"]
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
-    ["checks", "files", "overlap", "paths"],
+    ["checks", "files", "overlap", "paths", "markup"],
     ["schedules"],
     [
         "arrays",
@@ -138,7 +138,7 @@ PYTHON_FLOORS = [
         "verify.noisy_black_box",
         "verify.black_box",
     ],
-    ["verify.claims", "verify.encoding"],
+    ["verify.claims", "verify.encoding", "notebook"],
     [
         "analysis.energies",
         "analysis.eigenvalues",

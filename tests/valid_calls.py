@@ -69,6 +69,7 @@ RESULTS = {
     "GradientCosines",
     "GradientRow",
     "GradientsReport",
+    "History",
     "ImperfectDevice",
     "LimitReport",
     "OrdersReport",

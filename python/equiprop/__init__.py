@@ -12,6 +12,7 @@ from equiprop import analysis as analysis
 from equiprop import contrasts as contrasts
 from equiprop import data as data
 from equiprop import networks as networks
+from equiprop import notebook as notebook
 from equiprop import optimizers as optimizers
 from equiprop import plotting as plotting
 from equiprop import verify as verify
@@ -51,6 +52,7 @@ from equiprop.gradients import backpropagation_through_time as backpropagation_t
 from equiprop.gradients import equilibrium_propagation as equilibrium_propagation
 from equiprop.gradients import recurrent_backpropagation as recurrent_backpropagation
 from equiprop.history import Epoch as Epoch
+from equiprop.history import History as History
 from equiprop.imperfect import ImperfectDevice as ImperfectDevice
 from equiprop.imperfect import imperfect as imperfect
 from equiprop.layers import Layer as Layer

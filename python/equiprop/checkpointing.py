@@ -24,6 +24,7 @@ from equiprop.cuda import DeviceNetwork
 from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import Lock
 from equiprop.health import Health
+from equiprop.history import History
 from equiprop.kept_states import KeptStates
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, read_scaling, rebuild, scaling_fields
@@ -195,7 +196,7 @@ def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
     trainer = kind(**{name: value for name, value in own.items() if places[name]})
     for name, value in own.items():
         if not places[name]:
-            setattr(trainer, name, value)
+            setattr(trainer, name, History(value) if name == "history" else value)
     return trainer
 
 

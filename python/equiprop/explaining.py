@@ -16,7 +16,7 @@ from equiprop.costs import bind_cost
 from equiprop.health import Health
 from equiprop.health_probe import PROBED, Probe, probe
 from equiprop.health_watch import CHANCE, NO_CAUSE, rows_of, run_of
-from equiprop.history import Epoch
+from equiprop.history import History
 from equiprop.optimizers import Optimizer
 from equiprop.prediction import Predictor
 from equiprop.results import Gradient
@@ -35,7 +35,7 @@ class Explainer(Predictor):
 
     second_phase: SecondPhase
     optimizer: Optimizer
-    history: list[Epoch]
+    history: History
     steps: int
     _automatic: bool
     _clipping: Clipping

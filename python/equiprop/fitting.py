@@ -18,7 +18,7 @@ from equiprop.cuda import on_host
 from equiprop.cuda_epochs import DeviceEpoch, release, takes_runs
 from equiprop.dataset import Dataset
 from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, watch_epoch
-from equiprop.history import Epoch, Evaluation, Metrics
+from equiprop.history import Epoch, Evaluation, History, Metrics
 from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
 from equiprop.position import Position, resumed, state_of
@@ -58,7 +58,7 @@ def run_epochs(
     patience: int | None,
     progress: bool,
     checkpoint: Checkpoint | None,
-) -> list[Epoch]:
+) -> History:
     """Train for the epochs of a call of `Trainer.fit`, and return their records; see there for arguments.
 
     If the trainer has an unfinished position, the call continues there.
@@ -79,7 +79,7 @@ def run_epochs(
     trainer._kept.prepare(trainer.free_start, data, trainer.model)
     if isinstance(data, Dataset):
         trainer._health.probe = rows_of(data, trainer.model, "Trainer.fit")
-    records, model = trainer.history[position.first :], trainer.model
+    records, model = History(trainer.history[position.first :]), trainer.model
     try:
         if kept:
             trainer.unfinished = position

@@ -13,7 +13,7 @@ from equiprop.costs import Cost, cost_of_outputs
 from equiprop.dataset import Dataset
 from equiprop.health import Health
 from equiprop.health_probe import MARGINS, PROBED, Probe, probe
-from equiprop.history import Epoch
+from equiprop.history import Epoch, History
 from equiprop.model_interface import Model
 from equiprop.optimizers import Optimizer
 from equiprop.results import TrainingWarning
@@ -36,7 +36,7 @@ class Watched(Protocol):
     optimizer: Optimizer
     cost: Cost
     solver: FreeSolver | None
-    history: list[Epoch]
+    history: History
     steps: int
     _automatic: bool
     _health: Health

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.markup import html
+
 
 class Metrics(NamedTuple):
     """Metrics of one training step, under the parameters before its update.
@@ -84,6 +86,13 @@ class Epoch:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
         return asdict(self)
+
+
+class History(list[Epoch]):
+    """The list of the epochs of a training, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,9 @@ def fixed_point_layer(
     """Return a pure function ``apply(params, x)``: the outputs of a network at its fixed point.
 
     The function can be transformed by ``jit``, ``vmap``, ``grad`` and ``vjp``; docs/jax.md has more. params
-    is a dictionary with the names and shapes of ``network.blocks``, or a flat array as ``network.parameters``. x
-    is (..., inputs), or images (..., *network.input_shape); the outputs are (..., outputs). The function has
-    a copy of the network.
+    is a dictionary with the names and shapes of ``network.blocks``, or a flat array in the layout of
+    ``network.parameters``; x is (..., inputs), or images (..., *network.input_shape); the outputs are
+    (..., outputs). The function has a copy of the network.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, copy_weights, coupling_fields, coupling_of
 from equiprop.devices import DEVICES, checked_precision
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers, slices_of
+from equiprop.markup import html
 from equiprop.network_table import is_plain, network_table
 from equiprop.overlap import updating
 from equiprop.scaling import Scaling
@@ -390,6 +391,9 @@ class HopfieldNetwork:
             return repr(self)
         total = f"{self.num_parameters} parameters; block updates in {len(colors)} colours"
         return "\n\n".join([repr(self), network_table(self.layers, self.couplings, shapes, colors), total])
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
     def __repr__(self) -> str:
         sizes = "-".join(layer.size for layer in self.layers)

@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 from equiprop.couplings import Coupling, Dense, Identity, is_lateral
 from equiprop.layers import Layer
 
+#: The header of a table, and its rows.
+Table = tuple[list[str], list[list[str]]]
+_LAYERS = ["layer", "shape", "units", "biases", "colour"]
+_BLOCKS = ["block", "coupling", "from", "to", "weights"]
+
 
 def network_table(
     layers: Sequence[Layer],
@@ -14,6 +19,23 @@ def network_table(
     shapes: Mapping[str, tuple[int, ...]],
     colors: Sequence[Sequence[int]],
 ) -> str:
+    """Return the two tables of `network_rows` as text.
+
+    Parameters
+    ----------
+    layers, couplings, shapes, colors
+        See `network_rows`.
+    """
+    tables = network_rows(layers, couplings, shapes, colors)
+    return "\n\n".join("\n".join(_aligned([header, *rows])) for header, rows in tables)
+
+
+def network_rows(
+    layers: Sequence[Layer],
+    couplings: Sequence[Coupling],
+    shapes: Mapping[str, tuple[int, ...]],
+    colors: Sequence[Sequence[int]],
+) -> tuple[Table, Table]:
     """Return layers with their shapes, biases and colours, and couplings with the shapes of their weights.
 
     Layers of one colour are not coupled to each other, so one block update relaxes all of them. An identity
@@ -29,11 +51,11 @@ def network_table(
         The free layers of each colour, counted from 0.
     """
     color_of = {layer: color for color, members in enumerate(colors) for layer in members}
-    rows = [["layer", "shape", "units", "biases", "colour"]]
+    rows = []
     for k, layer in enumerate(layers):
         own = [str(layer.shape[0]), str(color_of[k - 1])] if k else ["", ""]
         rows.append([layer.name, layer.size, str(layer.units), *own])
-    blocks = [["block", "coupling", "from", "to", "weights"]]
+    blocks = []
     for i, coupling in enumerate(couplings, start=1):
         ends = [layers[coupling.source].name, layers[coupling.target].name]
         name = f"W{i}" if f"W{i}" in shapes else ""
@@ -41,7 +63,7 @@ def network_table(
         if f"B{i}" in shapes:
             size = "x".join(map(str, shapes[f"B{i}"]))
             blocks.append([f"B{i}", "feedback of it", *reversed(ends), size])
-    return "\n".join([*_aligned(rows), "", *_aligned(blocks)])
+    return (_LAYERS, rows), (_BLOCKS, blocks)
 
 
 def is_plain(layers: Sequence[Layer], couplings: Sequence[Coupling], colors: Sequence[Sequence[int]]) -> bool:

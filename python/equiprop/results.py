@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop._core import Status as Status
 from equiprop.arrays import Array
+from equiprop.markup import html
 
 if TYPE_CHECKING:
     from equiprop.model_interface import Model
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 #: Largest estimated relative error of a sample's term of the gradient that counts as accurate.
 MOST_GRADIENT_ERROR = _core.MOST_GRADIENT_ERROR
 
-_MEANING: Mapping[Status, str] = {
+#: What each status says of a sample.
+MEANING: Mapping[Status, str] = {
     Status.CONVERGED: "converged",
     Status.FIXED_STEPS: "ran the requested steps",
     Status.INACCURATE: "converged, but too loosely for an accurate gradient",
@@ -114,10 +116,13 @@ class Outcome:
         """True if every sample converged, or took the fixed number of steps of ``tolerance=0``."""
         return bool((self.status <= Status.FIXED_STEPS).all())
 
+    def _repr_html_(self) -> str:
+        return html(self)
+
     def summary(self) -> str:
         """Return a line with counts, iterations and residual, and one line for each sentence of advice."""
         counts = {s: int((self.status == s).sum()) for s in Status}
-        parts = [f"{n} {_MEANING[s]}" for s, n in counts.items() if n]
+        parts = [f"{n} {MEANING[s]}" for s, n in counts.items() if n]
         counted = (
             f"{len(self.status)} samples: {', '.join(parts)}; "
             f"iterations {self.iterations.mean():.1f} on average, {self.iterations.max()} at most; "

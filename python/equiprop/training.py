@@ -25,7 +25,7 @@ from equiprop.dataset import Dataset
 from equiprop.device_training import check_device
 from equiprop.fitting import run_epochs
 from equiprop.health import Health
-from equiprop.history import Epoch, Metrics
+from equiprop.history import Epoch, History, Metrics
 from equiprop.kept_states import KeptStates, check_free_start
 from equiprop.model_interface import Model, check_model
 from equiprop.optimizers import Adam, Optimizer
@@ -94,7 +94,7 @@ class Trainer(Starter):
 
     Attributes
     ----------
-    history : list of Epoch
+    history : History
         Records of all epochs so far.
     steps : int
         Number of training steps so far.
@@ -129,7 +129,7 @@ class Trainer(Starter):
     averaging: float | None = None
     step_callbacks: Sequence[StepCallback] = ()
     free_start: str = "rest"
-    history: list[Epoch] = field(default_factory=list, init=False)
+    history: History = field(default_factory=History, init=False)
     steps: int = field(default=0, init=False)
     classes: Array | None = field(default=None, init=False)
     _has_classes: bool = field(default=True, init=False, repr=False)
@@ -266,7 +266,7 @@ class Trainer(Starter):
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
         scaling: Scaling | float | str | None = None,
-    ) -> list[Epoch]:
+    ) -> History:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
         Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid. A call emits each

@@ -18,7 +18,7 @@ from equiprop.checks import check_flag, check_type, real, require, whole
 from equiprop.data import Dataset
 from equiprop.estimator.inputs import fitted, readable, refuse_beyond_float32
 from equiprop.estimator.settings import make_trainer
-from equiprop.history import Epoch
+from equiprop.history import Epoch, History
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Rate, constant
 from equiprop.scaling import Scaling
@@ -252,7 +252,7 @@ def _continue(trainer: Trainer, earlier: Trainer, where: str) -> None:
     rule = f"warm_start continues with equal layers, here {previous}"
     require(network.layers == previous.layers, where, rule, network)
     network.parameters[:] = previous.parameters
-    trainer.history = list(earlier.history)
+    trainer.history = History(earlier.history)
 
 
 def _print_epoch(trainer: Trainer, epoch: Epoch) -> None:

@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from equiprop.checks import whole
+from equiprop.markup import html
 from equiprop.verify.causes import sentences
 from equiprop.verify.problem import Problem
 
@@ -180,6 +181,9 @@ class Verdict:
         lines = [self.summary, *(f"    {row.text(width)}" for row in self.rows)]
         lines += [f"    -> {sentence}" for sentence in self.all_advice()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
     def pictures(self) -> Iterator[Picture]:
         """Yield the pictures of this check (extra ``plot``)."""
