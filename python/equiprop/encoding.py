@@ -128,7 +128,7 @@ class Encoder:
             return {"mapping": {key: self.encode(v, f"{part}.{key}") for key, v in value.items()}}
         if kind is dict and all(type(key) is int for key in value):
             return {"numbered": [[key, self.encode(v, f"{part}.{key}")] for key, v in value.items()]}
-        if isinstance(value, list) and kind is list:
+        if isinstance(value, list) and kind in (list, history.History):
             records = {type(v) for v in value}
             if len(records) == 1 and _CLASSES.get((record := records.pop()).__name__) is record:
                 columns = {name: self._column(value, name, part) for name in _names(record)}

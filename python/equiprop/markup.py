@@ -10,11 +10,13 @@ from functools import singledispatch
 from html import escape
 
 #: Number of rows of a table; the middle ones of more are left out.
-ROWS = 20
+ROWS = 14
 #: Number of characters of a cell.
 CHARACTERS = 80
+#: Number of characters of a title and of a sentence.
+TEXT = 500
 _LINE = "1px solid color-mix(in srgb, currentColor 25%, transparent)"
-_CELL = "padding:.15em .7em;background:transparent;color:inherit"
+_SIDES = {False: "text-align:left", True: "text-align:right;white-space:nowrap"}
 
 
 @singledispatch
@@ -25,13 +27,13 @@ def html(thing: object) -> str:
 
 def panel(title: str, *parts: str) -> str:
     """Return parts of HTML below a title, which is plain text."""
-    heading = f"<div style='font-weight:bold'>{escape(_short(title))}</div>"
+    heading = f"<div style='font-weight:bold'>{escape(_short(title, TEXT))}</div>"
     return f"<div style='color:inherit'>{heading}{''.join(parts)}</div>"
 
 
 def lines(texts: Iterable[str]) -> str:
     """Return sentences as paragraphs."""
-    return "".join(f"<p style='margin:.3em 0'>{escape(text)}</p>" for text in texts)
+    return "".join(f"<p style='margin:.3em 0'>{escape(_short(text, TEXT))}</p>" for text in texts)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int] = ()) -> str:
@@ -44,20 +46,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterabl
         left_out = [f"… {len(rows) - 2 * half} more", *[""] * (len(header) - 1)]
         rows = [*rows[:half], left_out, *rows[-half:]]
     right = set(numbers)
-    sides = ["right" if k in right else "left" for k in range(len(header))]
+    sides = [_SIDES[k in right] for k in range(len(header))]
     head = _row("th", header, sides, f";border-bottom:{_LINE}")
     body = "".join(_row("td", row, sides) for row in rows)
-    style = "border-collapse:collapse;border:none;margin:.5em 0;color:inherit"
+    style = "border-collapse:collapse;border:none;margin:.5em 0;color:inherit;font-size:inherit"
     return f"<table style='{style}'><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def _row(tag: str, cells: Sequence[str], sides: Sequence[str], extra: str = "") -> str:
     shown = (
-        f"<{tag} style='text-align:{side};{_CELL}{extra}'>{escape(_short(cell))}</{tag}>"
+        f"<{tag} style='{side};padding:.15em .7em{extra}'>{escape(_short(cell))}</{tag}>"
         for cell, side in zip(cells, sides, strict=True)
     )
     return f"<tr style='background:transparent'>{''.join(shown)}</tr>"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"
+def _short(text: str, most: int = CHARACTERS) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
