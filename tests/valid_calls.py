@@ -134,13 +134,10 @@ IN_PLACE = {
     ("SGD.step", "gradient"),
     ("VectorField", "parameters"),
 }
+FETCHED = ("cifar10", "cifar100", "fashion_mnist", "kmnist", "svhn")
 #: Inputs that are valid, and begin what takes a long time or leaves the machine.
 UNBOUNDED = {
-    *(
-        (f"fetch_{name}", argument, "None")
-        for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "svhn")
-        for argument in ("mirror", "directory")
-    ),
+    *((f"fetch_{name}", argument, "None") for name in FETCHED for argument in ("mirror", "directory")),
     ("Trainer.fit", "epochs", "2^40"),
     ("EquilibriumClassifier", "max_iter", "2^40"),
     ("EquilibriumRegressor", "max_iter", "2^40"),
@@ -395,11 +392,5 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "exponential": scheduled(optimizers.exponential, final=0.1),
     "warm_up": scheduled(optimizers.warm_up, part=0.1, then=optimizers.cosine(), start=0.1),
 }
-CALLS |= (
-    CHECKS
-    | calls_of_jax()
-    | {
-        f"fetch_{name}": fetched(name)
-        for name in ("cifar10", "cifar100", "fashion_mnist", "kmnist", "mnist", "svhn")
-    }
-)
+CALLS |= CHECKS | calls_of_jax()
+CALLS |= {f"fetch_{name}": fetched(name) for name in (*FETCHED, "mnist")}

@@ -274,10 +274,8 @@ class HopfieldNetwork:
     def block_views(self, flat: Array) -> dict[str, Array]:
         """Return named views of an array with the layout of `parameters`."""
         flat = as_flat(flat, len(self.parameters), "block_views")
-        return {
-            name: flat[offset : offset + math.prod(shape)].reshape(shape)
-            for name, offset, shape in self._network.parameter_blocks
-        }
+        places = self._network.parameter_blocks
+        return {name: flat[at : at + math.prod(shape)].reshape(shape) for name, at, shape in places}
 
     def as_input(self, x: Any, where: str) -> Array:
         """Return x as a checked array (batch, inputs) of the network's dtype; `where` names the caller."""
