@@ -7,6 +7,7 @@ import pytest
 
 _NEEDS = {
     "atheris": ["tests/fuzz/atheris_readers.py"],
+    "jax": ["python/equiprop/jax.py", "tests/jax_functions.py"],
     "sklearn": ["python/equiprop/estimator"],
     "torch": [
         "python/equiprop/torch.py",

@@ -89,10 +89,10 @@ class ImplicitFunction:
         check_type(solver, FreeSolver | None, where, FREE_SOLVER_RULE)
         check_choice(on_failure, where, "on_failure", "warn", "nan")
         self.model: Any = _independent(model)
-        self.phase = _checked_phase(self.model, second_phase, where)
-        self.solver = default_solver(self.model) if solver is None else solver
+        self.phase: SecondPhase = _checked_phase(self.model, second_phase, where)
+        self.solver: FreeSolver = default_solver(self.model) if solver is None else solver
         self._warns, self._where, self._lock = on_failure == "warn", where, threading.Lock()
-        self.has_input_derivative = self._trial().inputs.size > 0
+        self.has_input_derivative: bool = self._trial().inputs.size > 0
 
     def relax(self, parameters: Array, x: Array) -> States:
         """Return the free states of inputs (batch, inputs) under `parameters`, (parameters,)."""
