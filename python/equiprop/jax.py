@@ -74,7 +74,8 @@ def fixed_point_layer(
     >>> apply, params = eq.jax.fixed_point_layer(net), eq.jax.parameters_of(net)
     >>> def loss(params, x, y):
     ...     return ((apply(params, x) - y) ** 2).mean()
-    >>> slopes = jax.jit(jax.grad(loss))(params, [[0.5, 1.0]], [[1.0]])
+    >>> x, y = jax.numpy.array([[0.5, 1.0]]), jax.numpy.array([[1.0]])
+    >>> slopes = jax.jit(jax.grad(loss))(params, x, y)
     >>> {name: slope.shape for name, slope in slopes.items()}
     {'W1': (2, 5), 'W2': (5, 1), 'b1': (5,), 'b2': (1,)}
     """
