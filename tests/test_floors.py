@@ -106,6 +106,7 @@ PYTHON_FLOORS = [
     ["verify.diagnosis"],
     ["verify.problem"],
     ["verify.verdict"],
+    ["verify.timed"],
     [
         "verify.reference",
         "verify.processes",

@@ -16,6 +16,7 @@ from equiprop.verify.device import MOST_REPEATS, Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
 from equiprop.verify.noisy_black_box import POWER, judge_device
 from equiprop.verify.reference import spread
+from equiprop.verify.timed import Timed, Work
 from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
@@ -63,6 +64,8 @@ def black_box(
     max_differences: int = 16,
     repeats: int | None = None,
     significance: float = 0.01,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> BlackBoxReport:
     """Check EqProp on a device of which only relaxations and contrasts are known.
 
@@ -90,6 +93,8 @@ def black_box(
         Number of measurements of each kind, from which standard errors are computed.
     significance : float
         With `repeats`, largest probability that noise makes a right device fail, or a dead one pass.
+    time_limit, progress
+        See `equivalence`.
 
     Examples
     --------
@@ -104,12 +109,32 @@ def black_box(
     check_type(box, BlackBox, "black_box", "box is a BlackBox")
     tolerance = real(tolerance, "black_box", "tolerance")
     beta, most = _checked(beta, step, max_differences)
-    settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
+    settings: dict[str, Any] = {
+        "beta": beta,
+        "step": step,
+        "tolerance": tolerance,
+        "max_differences": max_differences,
+    }
+    timed = Timed("black_box", time_limit, progress)
     measured = bind(box, x, y, cost)
+    work: Work
     if repeats is None:
-        fixed = _STEP if step is None else step
-        return _compare(measured, spread(len(box.parameters), most), beta, fixed, tolerance, settings)
-    return _judge(measured, beta, step, most, repeats, significance, settings)
+        fixed, chosen = _STEP if step is None else step, spread(len(box.parameters), most)
+        work = lambda rows: _compare(measured, chosen, beta, fixed, tolerance, rows)  # noqa: E731
+    else:
+        noisy = _noisy(repeats, significance)
+        settings |= noisy
+        work = lambda rows: _judge(measured, beta, step, most, noisy, rows)  # noqa: E731
+    unknown = {"estimate": np.zeros(0), "differences": np.zeros(0)}
+    return timed.verdict(BlackBoxReport, box.parameters, {"settings": settings}, work, unknown)
+
+
+def _noisy(repeats: Any, significance: Any) -> dict[str, Any]:
+    """Return the checked settings of a device with noise."""
+    repeats = whole(repeats, "black_box", "repeats", 3, MOST_REPEATS)
+    significance = real(significance, "black_box", "significance")
+    require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
+    return {"repeats": repeats, "significance": significance}
 
 
 def _judge(
@@ -117,22 +142,17 @@ def _judge(
     beta: float,
     step: float | None,
     directions: int,
-    repeats: int,
-    significance: float,
-    settings: Mapping[str, Any],
-) -> BlackBoxReport:
-    """Return the report on a device with noise."""
-    repeats = whole(repeats, "black_box", "repeats", 3, MOST_REPEATS)
-    significance = real(significance, "black_box", "significance")
-    require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
-    judged = judge_device(measured, beta, step, repeats, significance, directions)
-    return BlackBoxReport(
-        settings={**settings, "repeats": repeats, "significance": significance},
-        rows=judged.rows,
-        advice=judged.advice,
-        estimate=np.array([slope.predicted.mean() for slope in judged.slopes]),
-        differences=np.array([slope.measured.mean() for slope in judged.slopes]),
-    )
+    noisy: Mapping[str, Any],
+    rows: list[Row],
+) -> dict[str, Any]:
+    """Append the rows on a device with noise, and return the other fields of the report."""
+    judged = judge_device(measured, beta, step, noisy["repeats"], noisy["significance"], directions)
+    rows += judged.rows
+    return {
+        "advice": judged.advice,
+        "estimate": np.array([slope.predicted.mean() for slope in judged.slopes]),
+        "differences": np.array([slope.measured.mean() for slope in judged.slopes]),
+    }
 
 
 def _compare(
@@ -141,18 +161,17 @@ def _compare(
     beta: float,
     step: float,
     tolerance: float,
-    settings: Mapping[str, Any],
-) -> BlackBoxReport:
+    rows: list[Row],
+) -> dict[str, Any]:
+    """Append the rows on a device without noise, and return the other fields of the report."""
     estimate, differences, objective = measured.derivatives(beta, chosen, step)
-    rows = _rows(measured, estimate, differences, objective, beta, tolerance)
-    compared = Compared(chosen, estimate, differences, rows, beta, step, tolerance)
-    return BlackBoxReport(
-        settings=settings,
-        rows=rows,
-        advice=advice_on(measured, compared),
-        estimate=estimate,
-        differences=differences,
-    )
+    rows += _rows(measured, estimate, differences, objective, beta, tolerance)
+    compared = Compared(chosen, estimate, differences, tuple(rows), beta, step, tolerance)
+    return {
+        "advice": advice_on(measured, compared),
+        "estimate": estimate,
+        "differences": differences,
+    }
 
 
 def _checked(beta: float, step: float | None, max_differences: int) -> tuple[float, int]:

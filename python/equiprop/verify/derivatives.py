@@ -15,7 +15,8 @@ from equiprop.model_interface import Model
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
 from equiprop.verify.model_parts import in_double
 from equiprop.verify.problem import Problem, at_rest
-from equiprop.verify.verdict import Report
+from equiprop.verify.timed import Timed
+from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
 
@@ -32,8 +33,8 @@ class DerivativesReport(Report):
 
     @property
     def passed(self) -> bool:
-        """True if every row is within its limits; the claim does not need a fixed point."""
-        return all(row.passed for row in self.rows)
+        """True if every row is within its limits and nothing was left out; a fixed point is not needed."""
+        return self.within_limits and not self.left_out
 
 
 def derivatives(
@@ -45,6 +46,8 @@ def derivatives(
     cost: Cost = SquaredError(),  # noqa: B008
     max_parameters: int = 200,
     seed: int = 0,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> DerivativesReport:
     """Check every derivative that a model supplies at a random state, and name those that are wrong.
 
@@ -68,6 +71,8 @@ def derivatives(
         Largest number of parameters for which differences are computed; they are spread over all.
     seed : int
         Seed of the random input, state and directions.
+    time_limit, progress
+        See `equivalence`.
 
     Returns
     -------
@@ -86,16 +91,21 @@ def derivatives(
     """
     seed = whole(seed, "derivatives", "seed", 0)
     random = np.random.default_rng(seed)
-    problem = _prepare(model, x, y, cost, seed)
+    most = whole(max_parameters, "derivatives", "max_parameters", 1)
+    timed = Timed("derivatives", time_limit, progress)
+    with timed.begun():
+        problem = _prepare(model, x, y, cost, seed)
     if state is not None:
         state = _checked_state(state, problem)
     at = interior_state(problem, random) if state is None else state
-    checks = DerivativeChecks(problem, at, whole(max_parameters, "derivatives", "max_parameters", 1), random)
-    checks.run(np.random.default_rng([seed, 2]))
+
+    def check(rows: list[Row]) -> dict[str, Any]:
+        checks = DerivativeChecks(problem, at, most, random, rows)
+        checks.run(np.random.default_rng([seed, 2]))
+        return {"advice": tuple(checks.advice)}
+
     settings = {"state": state, "max_parameters": max_parameters, "seed": seed}
-    return DerivativesReport(
-        problem=problem, settings=settings, rows=tuple(checks.rows), advice=tuple(checks.advice)
-    )
+    return timed.report(DerivativesReport, problem, settings, check)
 
 
 def _checked_state(state: Any, problem: Problem) -> _Floats:

@@ -16,10 +16,11 @@ from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.model_parts import unit_name
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.processes import Gaps, Process, Processes, Traced, run_processes
 from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import skewness, symmetry
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import JSON, Report, Row
 
 #: Limit of the rounding error of two inner products of states.
@@ -113,6 +114,8 @@ class EquivalenceReport(Report):
     @property
     def summary(self) -> str:
         """The verdict in one sentence."""
+        if self.left_out:
+            return super().summary
         verdict = "holds" if self.passed else "DOES NOT HOLD"
         scheme = "" if self.settings["integrator"] == "euler" else ", classic Runge-Kutta"
         return (
@@ -124,7 +127,7 @@ class EquivalenceReport(Report):
         )
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *(f"    -> {sentence}" for sentence in self.all_advice())])
+        return "\n".join([self.summary, *self.remarks()])
 
 
 def equivalence(
@@ -140,6 +143,8 @@ def equivalence(
     symmetrize: bool = False,
     solver: FreeSolver | None = None,
     tolerance: float = 1e-12,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> EquivalenceReport:
     r"""Compare both second phases at every step (Scellier & Bengio 2019, eq. 8).
 
@@ -166,6 +171,12 @@ def equivalence(
         Solver of the free phase; by default one that reaches a residual of 1e-14.
     tolerance : float
         Largest relative difference that passes.
+    time_limit : float, positive, optional
+        Seconds, with the free phase. At the limit the check ends, in the main thread at once, otherwise at
+        the next of its parts. The report has the rows that were finished, does not pass, and says in
+        `left_out` what was left out.
+    progress : bool
+        Show on stderr that the check runs, and the remaining time of its loops.
 
     Returns
     -------
@@ -175,6 +186,10 @@ def equivalence(
     ------
     ValueError, TypeError
         If an argument has a wrong type or shape, or is out of range.
+    TimeoutError
+        If the time is up before the free phase has ended.
+    KeyboardInterrupt
+        After Ctrl-C; the parameters are as they were, and its text names the figures that were finished.
 
     Examples
     --------
@@ -185,7 +200,12 @@ def equivalence(
     (True, True)
     """
     settings = _checked(steps, step_size, integrator, nudging, symmetrize, tolerance)
-    return _compare(prepare("equivalence", model, x, y, cost, solver), settings)
+    timed = Timed("equivalence", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    given = dict(vars(settings))
+    return timed.report(
+        EquivalenceReport, problem, given, lambda rows: _compare(problem, settings, rows), _unknown(settings)
+    )
 
 
 @dataclass(frozen=True)
@@ -222,29 +242,45 @@ def _checked(
     return _Settings(steps, step_size, integrator, nudging, symmetrize, tolerance)
 
 
-def _compare(problem: Problem, settings: _Settings) -> EquivalenceReport:
-    """Run both processes from the fixed point, and compare them."""
+def _unknown(settings: _Settings) -> dict[str, Any]:
+    """Return the fields of a report whose processes did not end."""
+    none, nothing = np.zeros(0, np.int64), Process(np.zeros((1, 1, 0)), np.zeros((1, 0)))
+    return {
+        "error_derivatives": nothing,
+        "temporal_derivatives": nothing,
+        "traced": Traced(none, none, none),
+        "free_units": np.ones((1, 0), np.bool_),
+        "state_errors": np.full(1, np.nan),
+        "parameter_errors": np.full(1, np.nan),
+        "layer_errors": {},
+        "block_errors": {},
+        "nudging": settings.nudging,
+        "step_size": np.nan if settings.step_size is None else settings.step_size,
+        "tolerance": settings.tolerance,
+    }
+
+
+def _compare(problem: Problem, settings: _Settings, rows: list[Row]) -> dict[str, Any]:
+    """Run both processes from the fixed point, compare them, and return the fields of the report."""
     nudging, symmetrize, tolerance = settings.nudging, settings.symmetrize, settings.tolerance
     step = problem.step_size(settings.step_size)
     processes = run_processes(problem, settings.steps, step, settings.integrator, nudging, symmetrize)
     state_errors, parameter_errors = _largest(processes.layers), _largest(processes.blocks)
-    return EquivalenceReport(
-        problem=problem,
-        settings=dict(vars(settings)),
-        rows=_rows(problem, state_errors, parameter_errors, tolerance),
-        advice=(*_asymmetry(problem), *_advice(problem, processes, step, symmetrize, tolerance)),
-        error_derivatives=processes.error_derivatives,
-        temporal_derivatives=processes.temporal_derivatives,
-        traced=processes.traced,
-        free_units=problem.free_units,
-        state_errors=state_errors,
-        parameter_errors=parameter_errors,
-        layer_errors={name: gaps.errors for name, gaps in processes.layers.items()},
-        block_errors={name: gaps.errors for name, gaps in processes.blocks.items()},
-        nudging=nudging,
-        step_size=step,
-        tolerance=tolerance,
-    )
+    rows += _rows(problem, state_errors, parameter_errors, tolerance)
+    return {
+        "advice": (*_asymmetry(problem), *_advice(problem, processes, step, symmetrize, tolerance)),
+        "error_derivatives": processes.error_derivatives,
+        "temporal_derivatives": processes.temporal_derivatives,
+        "traced": processes.traced,
+        "free_units": problem.free_units,
+        "state_errors": state_errors,
+        "parameter_errors": parameter_errors,
+        "layer_errors": {name: gaps.errors for name, gaps in processes.layers.items()},
+        "block_errors": {name: gaps.errors for name, gaps in processes.blocks.items()},
+        "nudging": nudging,
+        "step_size": step,
+        "tolerance": tolerance,
+    }
 
 
 def _largest(groups: Mapping[str, Gaps]) -> NDArray[np.float64]:

@@ -172,7 +172,7 @@ def _repeat(case: Mapping[str, Any]) -> Case:
     problem = None if case["problem"] is None else decode_problem(case["problem"], case["network"])
     reports = tuple(_checked_again(claim, problem, case["network"]) for claim in case["claims"])
     if problem is None:
-        return Case(None, reports)
+        return Case(None, reports, left_out=case["left_out"])
     reasons = {name: CLAIMS[name].excluded(problem) for name in case["not_claimed"]}
     skipped = {name: reason for name, reason in reasons.items() if reason is not None}
     checked = {claim["claim"] for claim in case["claims"]} | set(skipped)
@@ -181,7 +181,8 @@ def _repeat(case: Mapping[str, Any]) -> Case:
 
 
 def _refuse_unknown_claims(case: Mapping[str, Any]) -> None:
-    known = {"claims": MEASURED if case["problem"] is None else REPEATED}
+    checked = MEASURED if case["problem"] is None else REPEATED
+    known = {"claims": checked, "left_out": checked}
     names = {
         "claims": [claim["claim"] for claim in case["claims"]],
         "not_claimed": list(case["not_claimed"]),
