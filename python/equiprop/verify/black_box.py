@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,8 @@ from equiprop.verify.verdict import Row, Verdict
 _Floats = NDArray[np.float64]
 #: Smallest derivative that counts as an effect.
 _TINY = float(np.finfo(np.float64).tiny)
+#: Fields of a report whose check did not end.
+_UNKNOWN = MappingProxyType({"estimate": np.zeros(0), "differences": np.zeros(0)})
 #: Default step of differences without repeats.
 _STEP = 1e-3
 
@@ -83,18 +86,16 @@ def black_box(
     step : float, positive, optional
         Step of the differences in units of the parameters; by default 1e-3. With `repeats`, root mean square
         of the changes of all parameters, by default that at which noise gives a slope to 3 %.
-    cost : SquaredError or CrossEntropy
-        The cost in the nudge of the device.
+    cost : SquaredError or CrossEntropy, in the nudge of the device
     tolerance : float
         Limit of the errors, relative to the largest entry of the gradient, without `repeats`.
     max_differences : int
-        Largest number of parameters, spread over all, or of random directions, for differences.
+        Largest number of parameters, or of random directions, for differences.
     repeats : int, at least 3, optional
-        Number of measurements of each kind, from which standard errors are computed.
+        Number of measurements of each kind, for standard errors.
     significance : float
         With `repeats`, largest probability that noise makes a right device fail, or a dead one pass.
-    time_limit, progress
-        See `equivalence`.
+    time_limit, progress : see `equivalence`
 
     Examples
     --------
@@ -107,26 +108,22 @@ def black_box(
     True
     """
     check_type(box, BlackBox, "black_box", "box is a BlackBox")
+    timed = Timed("black_box", time_limit, progress)
     tolerance = real(tolerance, "black_box", "tolerance")
     beta, most = _checked(beta, step, max_differences)
-    settings: dict[str, Any] = {
-        "beta": beta,
-        "step": step,
-        "tolerance": tolerance,
-        "max_differences": max_differences,
-    }
-    timed = Timed("black_box", time_limit, progress)
-    measured = bind(box, x, y, cost)
-    work: Work
-    if repeats is None:
-        fixed, chosen = _STEP if step is None else step, spread(len(box.parameters), most)
-        work = lambda rows: _compare(measured, chosen, beta, fixed, tolerance, rows)  # noqa: E731
-    else:
-        noisy = _noisy(repeats, significance)
-        settings |= noisy
-        work = lambda rows: _judge(measured, beta, step, most, noisy, rows)  # noqa: E731
-    unknown = {"estimate": np.zeros(0), "differences": np.zeros(0)}
-    return timed.verdict(BlackBoxReport, box.parameters, {"settings": settings}, work, unknown)
+    measured, noisy = bind(box, x, y, cost), {} if repeats is None else _noisy(repeats, significance)
+    settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
+    given, work = {"settings": settings | noisy}, _work(measured, settings, most, noisy)
+    return timed.verdict(BlackBoxReport, box.parameters, given, work, _UNKNOWN)
+
+
+def _work(measured: Measured, settings: Mapping[str, Any], most: int, noisy: Mapping[str, Any]) -> Work:
+    """Return the check of a device, with noise if `noisy` has settings."""
+    beta, step, tolerance = (settings[name] for name in ("beta", "step", "tolerance"))
+    if noisy:
+        return lambda rows: _judge(measured, beta, step, most, noisy, rows)
+    fixed, chosen = _STEP if step is None else step, spread(len(measured.box.parameters), most)
+    return lambda rows: _compare(measured, chosen, beta, fixed, tolerance, rows)
 
 
 def _noisy(repeats: Any, significance: Any) -> dict[str, Any]:

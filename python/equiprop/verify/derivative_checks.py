@@ -12,6 +12,7 @@ from equiprop import _core
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.diagnosis import of_symmetry
+from equiprop.verify.directions import original
 from equiprop.verify.far_states import far_error
 from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name
@@ -70,13 +71,15 @@ class DerivativeChecks:
         self.u, self.v = random.standard_normal((2, *state.shape))
         self.rows: list[Row] = rows
         self.advice: list[str] = []
+        self.most: int = most
         self.chosen: NDArray[np.int64] = spread(len(self.model.parameters), most)
 
     def run(self, random: np.random.Generator) -> None:
         """Check all derivatives that the model supplies, those of lowest order first."""
         points = [(self.x, self.state), *(self._point(random) for _ in range(_POINTS))]
-        inert = find_inert(self.model, points, self.chosen)
-        some_act = inert.count < len(self.model.parameters)
+        model = original(self.model)
+        inert = find_inert(model, points, spread(len(model.parameters), self.most))
+        some_act = inert.count < len(model.parameters)
         parts = {
             "dE/ds": (self._gradient, self.model.conservative),
             "dE/ds at far states": (lambda: self._far_from_rest(random), self.model.conservative),
@@ -91,7 +94,7 @@ class DerivativeChecks:
             parts[name][0]()
         if len(self.chosen):
             self.rows.append(Row("parameters without effect", float(inert.count), high=0.0))
-        self.advice = [*inert.advice(self.model), *self.advice]  # causes stand before their effects
+        self.advice = [*inert.advice(model), *self.advice]  # causes stand before their effects
 
     def _point(self, random: np.random.Generator) -> tuple[_Floats, _Floats]:
         """Return random inputs in the range of the given ones and of [0, 1], and a state of the model."""

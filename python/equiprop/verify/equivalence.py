@@ -20,7 +20,7 @@ from equiprop.verify.problem import Problem
 from equiprop.verify.processes import Gaps, Process, Processes, Traced, run_processes
 from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import skewness, symmetry
-from equiprop.verify.timed import Timed
+from equiprop.verify.timed import Timed, Work
 from equiprop.verify.verdict import JSON, Report, Row
 
 #: Limit of the rounding error of two inner products of states.
@@ -157,39 +157,26 @@ def equivalence(
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
     steps : int
-        Number of steps of both processes.
     step_size : float, optional
         Step of both processes, in units of time; by default 0.3, or less if that is not stable.
     integrator : {"euler", "runge-kutta"}
-        With classic Runge-Kutta, S-tilde is the value of the vector field; no bound may hold a unit.
+        With Runge-Kutta, S-tilde is the value of the vector field; no bound may hold a unit.
     cost : SquaredError, CrossEntropy or LayerCosts
-    nudging : Nudging
-        Any nudging except `holomorphic`.
+    nudging : Nudging, but not `holomorphic`
     symmetrize : bool
         Add the antisymmetric term of `EquilibriumPropagation` to the nudged dynamics.
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
     tolerance : float
         Largest relative difference that passes.
-    time_limit : float, positive, optional
-        Seconds, with the free phase. At the limit the check ends, in the main thread at once, otherwise at
-        the next of its parts. The report has the rows that were finished, does not pass, and says in
-        `left_out` what was left out.
-    progress : bool
-        Show on stderr that the check runs, and the remaining time of its loops.
-
-    Returns
-    -------
-    EquivalenceReport
+    time_limit : float, optional
+        Seconds, after which a report with the finished rows is returned; `left_out` says what is missing.
+    progress : bool, on stderr
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument has a wrong type or shape, or is out of range.
-    TimeoutError
-        If the time is up before the free phase has ended.
-    KeyboardInterrupt
-        After Ctrl-C; the parameters are as they were, and its text names the figures that were finished.
+    ValueError, TypeError, TimeoutError
+        If an argument has a wrong type or shape, or is out of range; if the time is up in the free phase.
 
     Examples
     --------
@@ -202,10 +189,7 @@ def equivalence(
     settings = _checked(steps, step_size, integrator, nudging, symmetrize, tolerance)
     timed = Timed("equivalence", time_limit, progress)
     problem = timed.prepared(model, x, y, cost, solver)
-    given = dict(vars(settings))
-    return timed.report(
-        EquivalenceReport, problem, given, lambda rows: _compare(problem, settings, rows), _unknown(settings)
-    )
+    return timed.report(EquivalenceReport, problem, vars(settings), *_work(problem, settings))
 
 
 @dataclass(frozen=True)
@@ -240,6 +224,11 @@ def _checked(
             f"Received {integrator!r} and {nudging!r}."
         )
     return _Settings(steps, step_size, integrator, nudging, symmetrize, tolerance)
+
+
+def _work(problem: Problem, settings: _Settings) -> tuple[Work, Mapping[str, Any]]:
+    """Return the check, and the fields of its report if it did not end."""
+    return lambda rows: _compare(problem, settings, rows), _unknown(settings)
 
 
 def _unknown(settings: _Settings) -> dict[str, Any]:

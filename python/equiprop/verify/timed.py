@@ -14,6 +14,7 @@ from equiprop.checks import check_flag
 from equiprop.costs import Cost
 from equiprop.model_interface import Model
 from equiprop.solvers import FreeSolver
+from equiprop.verify.directions import Along
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import Report, Row, Verdict
 from equiprop.verify.watch import Clock, Parts, TimeUp, parts_of_check, progress_lines, seconds
@@ -78,9 +79,14 @@ class Timed:
         unknown: Mapping[str, Any] = MappingProxyType({}),
     ) -> _R:
         """Return the report of a check of a problem; see `verdict`."""
-        return self.verdict(
-            kind, problem.model.parameters, {"problem": problem, "settings": settings}, work, unknown
-        )
+
+        def whole(rows: list[Row]) -> Mapping[str, Any]:
+            fields = work(rows)
+            rows += _directions(problem)
+            return fields
+
+        given = {"problem": problem, "settings": settings}
+        return self.verdict(kind, problem.model.parameters, given, whole, unknown)
 
     def verdict(
         self,
@@ -136,6 +142,14 @@ class Timed:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             left = f"{', '.join(names[:_SHOWN])}{more}"
         return f"The time limit of {self.clock.limit:g} s was reached, and this was left out: {left}."
+
+
+def _directions(problem: Problem) -> list[Row]:
+    """Return a row on the random directions of the parameters, if there are any."""
+    model = problem.model
+    if not isinstance(model, Along):
+        return []
+    return [Row("random directions of the parameters", len(model.directions), note=model.note)]
 
 
 @contextmanager

@@ -84,10 +84,6 @@ def traces(
     significance : float
         Largest probability that a device like the model fails the tests, or that one without response passes.
 
-    Returns
-    -------
-    TracesReport
-
     Raises
     ------
     TypeError, ValueError
