@@ -154,6 +154,7 @@ PYTHON_FLOORS = [
     ["plotting.verdicts"],
     ["plotting"],
     ["verify.problem_records", "verify.recorded", "verify.frugal"],
+    ["verify.remeasured"],
     ["verify.certificate"],
     ["verify.style", "verify.svg"],
     ["verify.html", "verify.suite", "verify.replay"],

@@ -38,6 +38,8 @@ class BlackBoxReport(Verdict):
     estimate, differences : (chosen,)
         Centered EqProp, and finite differences of its surrogate, for the chosen parameters; with `repeats`,
         along the direction of EqProp and along that of random differences.
+    measured : Measured, optional
+        The device with the samples.
     """
 
     claim: ClassVar[str] = "black-box"
@@ -48,6 +50,7 @@ class BlackBoxReport(Verdict):
 
     estimate: _Floats = field(repr=False)
     differences: _Floats = field(repr=False)
+    measured: Measured | None = field(repr=False, default=None)
 
     @property
     def inconclusive(self) -> bool:
@@ -113,7 +116,8 @@ def black_box(
     beta, most = _checked(beta, step, max_differences)
     measured, noisy = bind(box, x, y, cost), {} if repeats is None else _noisy(repeats, significance)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
-    given, work = {"settings": settings | noisy}, _work(measured, settings, most, noisy)
+    given = {"settings": settings | noisy, "measured": measured}
+    work = _work(measured, settings, most, noisy)
     return timed.verdict(BlackBoxReport, box.parameters, given, work, _UNKNOWN)
 
 

@@ -16,6 +16,7 @@ from equiprop.verify.encoding import encode
 from equiprop.verify.fingerprints import fingerprints
 from equiprop.verify.problem import Problem
 from equiprop.verify.problem_records import ProblemRecord, encode_problem
+from equiprop.verify.remeasured import encode_device
 from equiprop.verify.verdict import JSON, Verdict, VerdictRecord, write
 
 #: Name and version of the JSON form.
@@ -220,4 +221,4 @@ class Certificate:
 
 def _claim(report: Verdict) -> ClaimRecord:
     settings = {name: encode(value) for name, value in report.settings.items()}
-    return {**report.as_dict(), "settings": settings}
+    return {**report.as_dict(), "settings": settings | encode_device(report)}
