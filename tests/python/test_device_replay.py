@@ -24,7 +24,7 @@ gain, noise, random = 1.0, 0.0, np.random.default_rng(5)
 
 def relax(x, beta, y):
     s = (gain * x + beta * y) / (theta + beta)
-    return np.stack([np.zeros_like(x), s + noise * random.standard_normal(s.shape)])
+    return (s + noise * random.standard_normal(s.shape))[None]
 
 
 def contrast(x, s):
@@ -110,26 +110,21 @@ def test_a_device_with_noise_is_compared_by_statistics(device: Any, tmp_path: Pa
     path = saved(tmp_path, box, repeats=12)
     replayed = verify.replay(path)
     assert replayed.identical, str(replayed)
-    assert "a device with noise was measured again: the verdicts were compared, and the slopes" in str(
-        replayed
-    )
-    device.contrast.__globals__["relax"].__globals__["gain"] = -1.0
-    assert verify.replay(path).identical  # a right device of another gain is right
-    device.theta.flags.writeable = True
-    wrong = device.contrast.__code__
+    assert "a device with noise was measured again: the verdicts were compared, and" in str(replayed)
+    device.gain = 1.1
+    assert verify.replay(path).identical  # another gain changes the gradient, not the claim
     device.contrast.__code__ = (lambda x, s: -(s**2 / 2).sum(axis=0)).__code__
     replayed = verify.replay(path)
     assert not replayed.identical
     assert "black-box was holds, is fails" in replayed.differences
     assert any("the noise of both explains a difference of" in text for text in replayed.differences)
-    device.contrast.__code__ = wrong
 
 
 def test_noise_alone_makes_few_replays_differ(device: Any, tmp_path: Path) -> None:
     device.noise = 1e-4
     path = saved(tmp_path, boxes(device)["array of the module"], repeats=6, significance=0.05)
-    found = [verify.replay(path).identical for _ in range(40)]
-    assert found.count(False) <= 7  # 2 are expected at most; more than 7 have a probability below 0.2 %
+    found = [verify.replay(path).identical for _ in range(25)]
+    assert found.count(False) <= 6  # 1.25 are expected at most; more than 6 have a probability below 0.1 %
 
 
 def test_a_device_that_cannot_be_imported_is_judged_by_its_figures(device: Any, tmp_path: Path) -> None:
@@ -138,14 +133,6 @@ def test_a_device_that_cannot_be_imported_is_judged_by_its_figures(device: Any, 
     replayed = verify.replay(saved(tmp_path, box, tolerance=1e-3))
     assert replayed.identical
     assert "judged again by its figures: relax is not a function or a method of a module" in str(replayed)
-    box = eq.BlackBox(device.relax, device.contrast, theta, 2)
-    device.theta = theta.copy()
-    replayed = verify.replay(
-        saved(tmp_path, eq.BlackBox(box.relax, box.contrast, device.theta, 2), tolerance=1e-3)
-    )
-    assert replayed.identical
-    with pytest.raises(AssertionError):  # the device reads another array than that of its parameters
-        saved(tmp_path, box, tolerance=1e-3)
 
 
 def test_a_source_that_changed_is_refused(device: ModuleType, tmp_path: Path) -> None:
