@@ -138,5 +138,5 @@ def test_a_device_that_cannot_be_imported_is_judged_by_its_figures(device: Any, 
 def test_a_source_that_changed_is_refused(device: ModuleType, tmp_path: Path) -> None:
     path = saved(tmp_path, boxes(device)["array of the module"], tolerance=1e-3)
     (tmp_path / "linear_device.py").write_text(SOURCE + "\n")
-    with pytest.raises(ValueError, match=r"\[replay\] the source of linear_device:relax differs"):
+    with pytest.raises(ValueError, match=r"\[replay\] the source of linear_device:.* differs"):
         verify.replay(path)
