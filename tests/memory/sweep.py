@@ -1,7 +1,7 @@
 """Sweep of the package's entries: each allocation fails in turn; LD_PRELOAD names the shim.
 
-Usage: python sweep.py SHIM ONCE|ALWAYS STRIDE [ENTRY ...]; prints a line of JSON for each entry: its name, the
-number of allocations that failed, and sentences on crashes, wrong errors, changed results and leaks.
+Usage: python sweep.py SHIM STRIDE [ENTRY ...]; prints lines of JSON for each entry: its name, then the number of
+allocations that failed, one at a time, and sentences on wrong errors, changed results and leaks.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.random((6, 4)), np.arange(6) % 3
 #: Bytes that a sweep may leave in use: caches of the interpreter, and the free list of large states.
 LEFT = 40_000
+TWENTY = eq.Euler(tolerance=0, max_iterations=20)
 
 
 @dataclass
@@ -110,7 +111,7 @@ ENTRIES: dict[str, Entry] = {
     "backpropagation_through_time": Entry(
         lambda: (
             made := net(),
-            eq.free_phase(made, X, solver=eq.Euler(tolerance=0, max_iterations=20), record=True),
+            eq.free_phase(made, X, solver=TWENTY, record=True),
         ),
         lambda made: eq.backpropagation_through_time(*made, Y).parameters,
     ),
@@ -128,9 +129,7 @@ ENTRIES: dict[str, Entry] = {
     "save a trainer": Entry(trained, lambda made: saved(made).stat().st_size),
     "load a trainer": Entry(lambda: saved(trained()), lambda path: eq.load(path).model.parameters),
     "Dataset": Entry(lambda: None, lambda _: eq.Dataset(X, Y).batch(np.arange(3), "float64")[0]),
-    "Certificate": Entry(
-        lambda: None, lambda _: verify.certify(net(), X[:1], Y[:1], claims=["limit"]).verdict
-    ),
+    "verify.certify": Entry(net, lambda made: verify.certify(made, X[:1], Y[:1], claims=["limit"]).verdict),
     "verify.derivatives": on_problem(verify.derivatives, max_parameters=2),
     "verify.equivalence": on_problem(verify.equivalence, steps=10),
     "verify.limit": on_problem(verify.limit),
@@ -153,12 +152,10 @@ class Shim:
                 ends = (ctypes.c_size_t(int(end, 16)) for end in found.groups()[:2])
                 self.library.failing_allocations_of(*ends)
 
-    def failing(
-        self, first: int, number: int, call: Callable[[], Any]
-    ) -> tuple[int, Any, BaseException | None]:
+    def failing(self, first: int, call: Callable[[], Any]) -> tuple[int, Any, BaseException | None]:
         """Return the number of allocations of a call, its result, and its error."""
         result, error = None, None
-        self.library.failing_allocations_start(ctypes.c_long(first), ctypes.c_long(number))
+        self.library.failing_allocations_start(ctypes.c_long(first), ctypes.c_long(1))
         try:
             result = call()
         except BaseException as raised:
@@ -191,13 +188,13 @@ def fault_of(error: BaseException | None, result: Any, expected: str) -> str | N
     return f"{type(error).__name__}: {error}"
 
 
-def swept(shim: Shim, entry: Entry, number: int, stride: int) -> tuple[int, list[str]]:
+def swept(shim: Shim, entry: Entry, stride: int) -> tuple[int, list[str]]:
     """Return the number of failed allocations of an entry, and faults."""
     expected, faults, first = digest(entry.call(entry.prepare())), [], 1
     failures = 0
     while True:
         made = entry.prepare()
-        calls, result, error = shim.failing(first, number, lambda made=made: entry.call(made))
+        calls, result, error = shim.failing(first, lambda made=made: entry.call(made))
         if calls < first and error is None:
             break
         failures += 1
@@ -212,16 +209,16 @@ def swept(shim: Shim, entry: Entry, number: int, stride: int) -> tuple[int, list
     return failures, faults
 
 
-def main(path: str, number: int, stride: int, names: list[str]) -> None:
+def main(path: str, stride: int, names: list[str]) -> None:
     warnings.simplefilter("ignore")
     eq.set_num_threads(1)
     shim = Shim(path)
     for name in names or ENTRIES:
         print(json.dumps({"entry": name}), flush=True)  # the entry in which the process ends, if it does
         entry = ENTRIES[name]
-        failures, faults = swept(shim, entry, number, stride)
+        failures, faults = swept(shim, entry, stride)
         before = shim.in_use()
-        swept(shim, entry, number, stride)
+        swept(shim, entry, stride)
         left = shim.in_use() - before
         if left > LEFT:
             faults.append(f"{left} bytes in use after {failures} failures")
@@ -229,4 +226,4 @@ def main(path: str, number: int, stride: int, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], 1 if sys.argv[2] == "ONCE" else 2**40, int(sys.argv[3]), sys.argv[4:])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
