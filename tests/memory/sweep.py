@@ -1,7 +1,7 @@
 """Sweep of the package's entries: each allocation fails in turn; LD_PRELOAD names the shim.
 
-Usage: python sweep.py SHIM STRIDE [ENTRY ...]; prints lines of JSON for each entry: its name, then the number of
-allocations that failed, one at a time, and sentences on wrong errors, changed results and leaks.
+Usage: python sweep.py SHIM STRIDE [ENTRY ...]; prints lines of JSON for each entry: its name, then the number
+of allocations that failed, one at a time, and sentences on wrong errors, changed results and leaks.
 """
 
 from __future__ import annotations
@@ -218,10 +218,10 @@ def main(path: str, stride: int, names: list[str]) -> None:
         entry = ENTRIES[name]
         failures, faults = swept(shim, entry, stride)
         before = shim.in_use()
-        swept(shim, entry, stride)
+        swept(shim, entry, 7 * stride)
         left = shim.in_use() - before
         if left > LEFT:
-            faults.append(f"{left} bytes in use after {failures} failures")
+            faults.append(f"{left} more bytes in use after {failures // 7} failures")
         print(json.dumps({"entry": name, "failures": failures, "left": left, "faults": faults}), flush=True)
 
 
