@@ -27,6 +27,17 @@ std::unique_ptr<char[]>& reserve() {
   return block;
 }
 
+/// Rethrows the present exception if the object is registered: then its holder, a shared pointer, could not be
+/// allocated and has deleted the object, which pybind11 would delete again.
+void forget_if_registered(py::detail::instance* self, PyTypeObject* type) {
+  py::detail::value_and_holder found = self->get_value_and_holder(py::detail::get_type_info(type));
+  if (!found.instance_registered()) return;
+  py::detail::deregister_instance(self, found.value_ptr(), found.type);
+  found.set_instance_registered(false);
+  found.value_ptr() = nullptr;
+  throw;
+}
+
 /// Registers an object; if there is no memory for it, the reserve is freed, and the registration repeated.
 void initialize(py::detail::instance* self, const void* holder) {
   PyTypeObject* type = Py_TYPE(self);
@@ -35,6 +46,7 @@ void initialize(py::detail::instance* self, const void* holder) {
   try {
     original(self, holder);
   } catch (const std::bad_alloc&) {
+    forget_if_registered(self, type);
     reserve().reset();
     original(self, holder);
     reserve().reset(new (std::nothrow) char[kReserve]);
@@ -46,7 +58,8 @@ void initialize(py::detail::instance* self, const void* holder) {
 void keep_memory_for_registration(const py::module_& m) {
   reserve();
   for (const auto& [name, value] : py::reinterpret_borrow<py::dict>(m.attr("__dict__"))) {
-    if (py::isinstance<py::module_>(value)) keep_memory_for_registration(py::reinterpret_borrow<py::module_>(value));
+    if (py::isinstance<py::module_>(value))
+      keep_memory_for_registration(py::reinterpret_borrow<py::module_>(value));
     if (!py::isinstance<py::type>(value)) continue;
     auto* type = reinterpret_cast<PyTypeObject*>(value.ptr());
     py::detail::type_info* const info = py::detail::get_type_info(type);

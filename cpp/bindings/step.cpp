@@ -337,9 +337,10 @@ template <class T>
 py::tuple TrainingStep<T>::metrics(double norm, double objective, py::object gradient) const {
   const Index failed =
       (free_.status > Status::fixed_steps || second_.status > Status::fixed_steps).count();
-  return py::make_tuple(
-      objective, error(), mean(free_.iterations), mean(second_.iterations), free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed,
-      norm, gradient_error(), (second_.status == Status::inaccurate).count(), std::move(gradient));
+  return py::make_tuple(objective, error(), mean(free_.iterations), mean(second_.iterations),
+                        free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed, norm,
+                        gradient_error(), (second_.status == Status::inaccurate).count(),
+                        std::move(gradient));
 }
 
 template <class T>
@@ -368,10 +369,12 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   ParameterSink<T>& to = sink == nullptr ? sum : sink->of_size(size);
   ClipTo<T> clipped(to, largest_norm);
   ParameterSink<T>& first = std::isnan(largest_norm) ? to : static_cast<ParameterSink<T>&>(clipped);
-  auto aside = std::make_unique<char[]>(static_cast<std::size_t>(x.shape(0)) * sizeof(T) + least_aside);
+  auto aside =
+      std::make_unique<char[]>(static_cast<std::size_t>(x.shape(0)) * sizeof(T) + least_aside);
   std::visit([&](const auto* way) { run(*way, first); }, second_phase);
   if (any_diverged(second_)) return py::none();
-  return metrics(std::isnan(largest_norm) ? largest_norm : clipped.norm(), objective_in(std::move(aside)),
+  return metrics(std::isnan(largest_norm) ? largest_norm : clipped.norm(),
+                 objective_in(std::move(aside)),
                  sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
 }
 
