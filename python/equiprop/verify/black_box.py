@@ -90,8 +90,7 @@ def black_box(
         Step of the differences in units of the parameters; by default 1e-3. With `repeats`, root mean square
         of the changes of all parameters, by default that at which noise gives a slope to 3 %.
     cost : SquaredError or CrossEntropy, in the nudge of the device
-    tolerance : float
-        Limit of the errors, relative to the largest entry of the gradient, without `repeats`.
+    tolerance : float, without `repeats` the limit of the errors over the largest entry of the gradient
     max_differences : int
         Largest number of parameters, or of random directions, for differences.
     repeats : int, at least 3, optional
@@ -117,8 +116,8 @@ def black_box(
     measured, noisy = bind(box, x, y, cost), {} if repeats is None else _noisy(repeats, significance)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
     given = {"settings": settings | noisy, "measured": measured}
-    work = _work(measured, settings, most, noisy)
-    return timed.verdict(BlackBoxReport, box.parameters, given, work, _UNKNOWN)
+    check = _work(measured, settings, most, noisy)
+    return timed.verdict(BlackBoxReport, box.parameters, given, check, _UNKNOWN)
 
 
 def _work(measured: Measured, settings: Mapping[str, Any], most: int, noisy: Mapping[str, Any]) -> Work:
