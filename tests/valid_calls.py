@@ -305,7 +305,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     ),
     "Trainer.fit": lambda _: fit(),
     "Trainer.step": lambda _: step(),
-    "Trainer.resume": lambda to: (eq.Trainer.resume, {"path": unfinished(to)}),
+    "Trainer.resume": lambda to: (eq.Trainer.resume, {"path": unfinished(to), "model": None}),
     "Starter.prepare": lambda _: (trainer().prepare, {"data": X, "y": LABELS, "scaling": "min_max"}),
     "Predictor.evaluate": lambda _: (trained().evaluate, {"data": X, "y": LABELS, "sample_weight": WEIGHTS}),
     "Predictor.predict": lambda _: (trained().predict, {"x": X, "scale": 0.5}),
@@ -340,7 +340,7 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "recurrent_backpropagation": lambda _: phase(
         eq.recurrent_backpropagation, cost=eq.SquaredError(), linear_solver=eq.GMRES(), on_failure="warn"
     ),
-    "load": lambda to: (eq.load, {"path": saved(to)}),
+    "load": lambda to: (eq.load, {"path": saved(to), "model": None}),
     "save": lambda to: (eq.save, {"thing": net(), "path": to / "written.safetensors"}),
     "set_num_threads": construct(eq.set_num_threads, count=1),
     "load_cifar10": lambda to: (eq.load_cifar10, {"directory": written(to, "cifar10")}),

@@ -185,6 +185,8 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
             "cost": eq.SquaredError(),
             "tolerance": 1e-5,
             "max_differences": 3,
+            "time_limit": 60.0,
+            "progress": False,
         },
     ),
     "verify.black_box with repeats": lambda _: (
@@ -217,9 +219,7 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
         },
     ),
     "verify.bounded": lambda _: claim(verify.bounded, betas=(0.01, 0.1), solver=eq.BlockUpdate()),
-    "verify.certify": lambda _: claim(
-        verify.certify, claims=("equality",), solver=eq.Euler(), progress=False, time_limit=60.0
-    ),
+    "verify.certify": lambda _: claim(verify.certify, claims=("equality",), solver=eq.Euler()),
     "verify.derivatives": lambda _: claim(verify.derivatives, state=STATE, max_parameters=20, seed=1),
     "verify.diagnose": lambda _: (verify.diagnose, {"free": free()}),
     "verify.discrete_time": lambda _: claim(verify.discrete_time, steps=20, solver=eq.Euler()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -107,7 +108,13 @@ def phase(function: Callable[..., Any], **more: Any) -> Call:
 
 
 def claim(function: Callable[..., Any], **more: Any) -> Call:
-    return function, {"model": net(), "x": X, "y": LABELS, "cost": eq.SquaredError(), **more}
+    """Return a call of a claim; one that has a limit of time gets one."""
+    timed = {"time_limit": 60.0, "progress": False} if has_limit(function) else {}
+    return function, {"model": net(), "x": X, "y": LABELS, "cost": eq.SquaredError(), **timed, **more}
+
+
+def has_limit(function: Callable[..., Any]) -> bool:
+    return "time_limit" in inspect.signature(function).parameters
 
 
 def images() -> eq.HopfieldNetwork:

@@ -3,6 +3,9 @@
 #include <pybind11/complex.h>
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <new>
+
 #include "bindings.hpp"
 #include "equiprop/model/symmetrized.hpp"
 
@@ -10,6 +13,8 @@ namespace equiprop::bindings {
 namespace {
 
 constexpr const char* where = "Trainer.step";
+/// Bytes that are put aside for what a step computes after its update, more than the numbers of the samples.
+constexpr std::size_t least_aside = 4096;
 
 /// Returns a view of the array (size,), without a copy. Throws InvalidArgument if that is not possible.
 template <class T>
@@ -316,14 +321,26 @@ void TrainingStep<T>::judge_together() {
     if (status == Status::inaccurate) status = Status::converged;
 }
 
+/// Returns the objective of the free states after the update of the parameters, when the step must not fail: if there
+/// is no other memory, `aside` is freed for it.
 template <class T>
-py::tuple TrainingStep<T>::metrics(double norm, py::object gradient) const {
+double TrainingStep<T>::objective_in(std::unique_ptr<char[]> aside) const {
+  try {
+    return static_cast<double>(batch_->objective(free_slot));
+  } catch (const std::bad_alloc&) {
+    aside.reset();
+    return static_cast<double>(batch_->objective(free_slot));
+  }
+}
+
+template <class T>
+py::tuple TrainingStep<T>::metrics(double norm, double objective, py::object gradient) const {
   const Index failed =
       (free_.status > Status::fixed_steps || second_.status > Status::fixed_steps).count();
-  return py::make_tuple(
-      static_cast<double>(batch_->objective(free_slot)), error(), mean(free_.iterations),
-      mean(second_.iterations), free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed,
-      norm, gradient_error(), (second_.status == Status::inaccurate).count(), std::move(gradient));
+  return py::make_tuple(objective, error(), mean(free_.iterations), mean(second_.iterations),
+                        free_.residual.template maxCoeff<Eigen::PropagateNaN>(), failed, norm,
+                        gradient_error(), (second_.status == Status::inaccurate).count(),
+                        std::move(gradient));
 }
 
 template <class T>
@@ -352,9 +369,12 @@ py::object TrainingStep<T>::take(const Array<T>& x, const py::object& y, const p
   ParameterSink<T>& to = sink == nullptr ? sum : sink->of_size(size);
   ClipTo<T> clipped(to, largest_norm);
   ParameterSink<T>& first = std::isnan(largest_norm) ? to : static_cast<ParameterSink<T>&>(clipped);
+  auto aside =
+      std::make_unique<char[]>(static_cast<std::size_t>(x.shape(0)) * sizeof(T) + least_aside);
   std::visit([&](const auto* way) { run(*way, first); }, second_phase);
   if (any_diverged(second_)) return py::none();
   return metrics(std::isnan(largest_norm) ? largest_norm : clipped.norm(),
+                 objective_in(std::move(aside)),
                  sink == nullptr ? py::object(hand_over(std::move(gradient))) : py::none());
 }
 

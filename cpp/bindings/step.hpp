@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <variant>
 
@@ -114,7 +115,8 @@ class TrainingStep {
   double error() const;
   double gradient_error() const;
   void judge_together();
-  py::tuple metrics(double norm, py::object gradient) const;
+  double objective_in(std::unique_ptr<char[]> aside) const;
+  py::tuple metrics(double norm, double objective, py::object gradient) const;
 
   std::atomic<bool> busy_ = false;  // true during take, which runs without Python's lock
   bool relaxed_ = false;            // true if the free phase of the last step has ended

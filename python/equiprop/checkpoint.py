@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from equiprop import _core
+from equiprop.black_box import BlackBox
 from equiprop.checkpointing import TRAINER_FORMATS, read_trainer, write_trainer
+from equiprop.checks import check_type
 from equiprop.models import HopfieldNetwork
 from equiprop.overlap import reading
 from equiprop.paths import path_of
@@ -27,8 +29,9 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     Parameters
     ----------
     thing : HopfieldNetwork or Trainer
-        A trainer has a HopfieldNetwork; its optimizer, cost, second phase, solver and schedule are of this
-        library.
+        A trainer has a HopfieldNetwork or a BlackBox, of which the parameters and the scaling are saved, and
+        no functions; `load` receives the device. Its optimizer, cost, second phase, solver and schedule are
+        of this library.
     path : path-like
         File to create or replace.
 
@@ -71,7 +74,7 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     return path
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], model: BlackBox | None = None) -> Any:
     """Read a network or a trainer from a file that `save` wrote, or ``equiprop::save`` of the C++ library.
 
     A trainer that a `Checkpoint` saved is returned without its position in the data: its next `fit` starts
@@ -80,6 +83,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : path-like
+    model : BlackBox, optional
+        The device of a trainer of a BlackBox, whose functions no file holds. It gets the parameters and the
+        scaling of the file, once the file is known to be right.
 
     Returns
     -------
@@ -87,6 +93,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises
     ------
+    TypeError
+        If the file is that of a trainer of a BlackBox and `model` is missing, or of another and it is given.
     ValueError
         If the file is not of a saved network or trainer, is damaged, or has arrays that do not fit.
     OSError
@@ -101,8 +109,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     path = path_of(path, "load")
     if not _is_trainer(path):
+        rule = "model is given for the file of the Trainer of a BlackBox alone"
+        check_type(model, type(None), "load", rule)
         return HopfieldNetwork.from_core(_core.load(os.fsencode(path)))
-    trainer = read_trainer(path, Trainer, "load")
+    trainer = read_trainer(path, Trainer, "load", box=model)
     trainer.unfinished = None
     return trainer
 

@@ -16,6 +16,7 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.averaging import Average
 from equiprop.black_box import BlackBox
+from equiprop.black_box_files import check_box, describe_box
 from equiprop.checks import real, require, whole
 from equiprop.clipping import Clipping
 from equiprop.config import __version__
@@ -46,8 +47,8 @@ _Trainer = TypeVar("_Trainer")
 def write_trainer(path: Path, trainer: Any, where: str) -> None:
     """Write a trainer to a safetensors file; an existing file is replaced only when the new one is complete.
 
-    Metadata: format, version, network, the structure of the network, the fields that a reader must know, and
-    the device of a network that is not on the CPU.
+    Metadata: format, version, network, the structure of the network or the blocks and the outputs of a
+    BlackBox, the fields that a reader must know, and the device of a network that is not on the CPU.
     Tensors: ``model.`` and the name of each block; those of the scaling; ``state``, the other fields of the
     trainer as JSON in UTF-8; and the arrays of these fields.
 
@@ -66,8 +67,9 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     require(finite, where, "Parameters are finite", "NaN or infinity")
     blocks = {f"model.{name}": block for name, block in model.blocks.items()}
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(describe(model))}
-    if model.device != "cpu":
+    described = describe_box(model) if isinstance(model, BlackBox) else describe(model)
+    metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(described)}
+    if getattr(model, "device", "cpu") != "cpu":
         metadata |= {"device": model.device, "precision": model.precision}
     scaling, required = scaling_fields(model.scaling)
     write_safetensors(path, {**arrays, **blocks, **scaling, "state": text}, {**metadata, **required})
@@ -81,16 +83,11 @@ def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[s
     TypeError
         If a part of the trainer, which may be the model, is not of this library.
     """
-    if isinstance(trainer.model, BlackBox):
+    of_device = isinstance(trainer.model, BlackBox)
+    if not of_device and type(trainer.model) not in (HopfieldNetwork, DeviceNetwork):
         raise TypeError(
-            f"[{where}] The model of a saved Trainer is a HopfieldNetwork. Received a BlackBox, whose "
-            "functions no file holds. Use numpy.save(path, box.parameters), and box.parameters[:] = "
-            "numpy.load(path)."
-        )
-    if type(trainer.model) not in (HopfieldNetwork, DeviceNetwork):
-        raise TypeError(
-            f"[{where}] The model of a saved Trainer is a HopfieldNetwork. Received model of class "
-            f"{type(trainer.model).__name__}. Use pickle.dump(trainer, file) to keep this Trainer."
+            f"[{where}] The model of a saved Trainer is a HopfieldNetwork or a BlackBox. Received model of "
+            f"class {type(trainer.model).__name__}. Use pickle.dump(trainer, file) to keep this Trainer."
         )
     encoder = Encoder()
     names = [field.name for field in fields(trainer) if is_saved(field) and field.name not in _APART]
@@ -130,16 +127,24 @@ _CURES = {
 
 
 def read_trainer(
-    path: str | os.PathLike[str], kind: Callable[..., _Trainer], where: str, *, on_device: bool = False
+    path: str | os.PathLike[str],
+    kind: Callable[..., _Trainer],
+    where: str,
+    *,
+    box: Any = None,
+    on_device: bool = False,
 ) -> _Trainer:
     """Return the trainer of a file that `write_trainer` wrote; `kind` constructs it.
 
-    Its network is on the CPU, or with `on_device` on the device of the training.
+    Its network is on the CPU, or with `on_device` on the device of the training. If the file is that of a
+    BlackBox, `box` is the device, whose parameters are changed in place once the file is known to be right.
 
     Raises
     ------
     ValueError
         If the file is not that of a trainer, or is damaged.
+    TypeError
+        If the file is that of a BlackBox and `box` is not one, or is given for the file of a network.
     DeviceError
         If the device of the training cannot be used here.
     OSError
@@ -150,6 +155,8 @@ def read_trainer(
     found = metadata.get("format", "none")
     rule = f"The file holds a Trainer ({TRAINER_FORMAT})"
     require(found in TRAINER_FORMATS, where, rule, f"{found} in '{path}'")
+    if _of_box(metadata) or box is not None:
+        return _read_with_box(path, kind, where, box)
     try:
         state = json.loads(tensors.pop("state").tobytes())
         own = decode({"mapping": state}, tensors)
@@ -160,9 +167,44 @@ def read_trainer(
             own["model"] = own["model"].to(device, precision=precision)
         return _built(kind, own)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"[{where}] The file holds a complete Trainer. Received {_reason(error)} in '{path}'."
-        ) from error
+        raise _incomplete(path, where, error) from error
+
+
+def _of_box(metadata: Mapping[str, str]) -> bool:
+    """Return True if the metadata are those of the trainer of a BlackBox."""
+    try:
+        return "black_box" in json.loads(metadata["network"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _read_with_box(path: Path, kind: Callable[..., _Trainer], where: str, box: Any) -> _Trainer:
+    """Return the trainer of a BlackBox."""
+    tensors, metadata = read_safetensors(path)
+    rule = "model is given for the file of the Trainer of a BlackBox alone"
+    if not _of_box(metadata):
+        raise TypeError(f"[{where}] {rule}. Received that of a network, '{path}'.")
+    check_box(box, json.loads(metadata["network"]), where)
+    try:
+        state = json.loads(tensors.pop("state").tobytes())
+        own = decode({"mapping": state}, tensors)
+        blocks = {name: tensors[f"model.{name}"] for name in box.blocks}
+        for name, block in box.blocks.items():
+            fits = (blocks[name].shape, blocks[name].dtype) == (block.shape, block.dtype)
+            require(fits, where, "The arrays fit the device", f"another type or shape of {name}")
+            require(bool(np.isfinite(blocks[name]).all()), where, "Parameters are finite", "NaN or infinity")
+        scaling = read_scaling(tensors, metadata, None)
+        trainer = _built(kind, {**own, "model": box})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _incomplete(path, where, error) from error
+    for name, block in box.blocks.items():
+        block[...] = blocks[name]
+    box.scaling = scaling
+    return trainer
+
+
+def _incomplete(path: Path, where: str, error: Exception) -> ValueError:
+    return ValueError(f"[{where}] The file holds a complete Trainer. Received {_reason(error)} in '{path}'.")
 
 
 def _reason(error: Exception) -> str:
@@ -200,10 +242,10 @@ def _built(kind: Callable[..., _Trainer], own: dict[str, Any]) -> _Trainer:
     return trainer
 
 
-def read_unfinished(path: str | os.PathLike[str], kind: Callable[..., _Trainer]) -> _Trainer:
+def read_unfinished(path: str | os.PathLike[str], kind: Callable[..., _Trainer], box: Any = None) -> _Trainer:
     """Return the trainer of a checkpoint of an unfinished training; see `Trainer.resume`."""
     where = "Trainer.resume"
-    trainer = read_trainer(path, kind, where, on_device=True)
+    trainer = read_trainer(path, kind, where, box=box, on_device=True)
     version = read_safetensors(path)[1].get("version", "none")
     if version != __version__:
         raise ValueError(

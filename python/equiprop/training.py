@@ -14,6 +14,7 @@ import numpy as np
 
 from equiprop.arrays import Array
 from equiprop.averaging import Average
+from equiprop.black_box import BlackBox
 from equiprop.checkpointing import Checkpoint, read_unfinished
 from equiprop.checks import check_type, whole
 from equiprop.clipping import Clipping
@@ -366,15 +367,18 @@ class Trainer(Starter):
             self._fitting = self._stopping = False
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str]) -> Trainer:
+    def resume(cls, path: str | os.PathLike[str], model: BlackBox | None = None) -> Trainer:
         """Return a trainer that continues the training which wrote a checkpoint.
 
         Call `fit` with the same data and settings: it takes the remaining steps, and ends with the bits of an
         uninterrupted training. `fit` refuses other data or settings, and a trainer that was changed or has
-        taken a step since. Callbacks are not part of a checkpoint.
+        taken a step since. Callbacks are not part of a checkpoint. A `BlackBox`, whose functions are in no
+        file, is passed as `model`, and gets the parameters of the file.
 
         Raises
         ------
+        TypeError
+            If the training is that of a BlackBox and `model` is missing, or of a network and it is given.
         ValueError
             If the file is not a checkpoint of an unfinished training, was written by another version of
             equiprop, or is damaged.
@@ -391,4 +395,4 @@ class Trainer(Starter):
         >>> len(eq.Trainer.resume(path).fit(data, epochs=3))
         3
         """
-        return read_unfinished(path, cls)
+        return read_unfinished(path, cls, model)

@@ -23,9 +23,9 @@ from equiprop.models import HopfieldNetwork
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.problem import prepare
 from equiprop.verify.replay import replay
-from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples, seconds
+from equiprop.verify.suite import CLAIMS, check_claims, examine, networks, random_samples
 from equiprop.verify.verdict import Report
-from equiprop.verify.watch import Clock
+from equiprop.verify.watch import Clock, seconds
 
 #: The claims that have the settings --steps and --step-size.
 _PROCESSES = ("equality", "runge-kutta")

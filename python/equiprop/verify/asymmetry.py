@@ -16,10 +16,12 @@ from equiprop.models import HopfieldNetwork
 from equiprop.nudging import exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.problem import Problem, at_rest, prepare
+from equiprop.verify.problem import Problem, at_rest
 from equiprop.verify.reference import implicit_gradient, relative_error
 from equiprop.verify.spectrum import symmetry
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 _TOLERANCE = 1e-10
 
@@ -44,6 +46,8 @@ def asymmetry(
     seed: int = 0,
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> AsymmetryReport:
     """Measure the error of EqProp with asymmetric feedback, without and with the antisymmetric term.
 
@@ -53,7 +57,7 @@ def asymmetry(
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`; the model is a HopfieldNetwork or a vector field.
     deltas : sequence of float
         Relative sizes of the noise; the order of the error comes from the two smallest ones.
@@ -78,23 +82,32 @@ def asymmetry(
     """
     sizes = several(deltas, "asymmetry", "deltas", _noise)
     seed = whole(seed, "asymmetry", "seed", 0, 2**64 - 1)
-    problem = prepare("asymmetry", model, x, y, cost, solver)
+    timed = Timed("asymmetry", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
     base = problem.model
-    settings = {"deltas": sizes, "seed": seed}
-    if not base.conservative:
-        return AsymmetryReport(problem=problem, settings=settings, rows=tuple(_measure(problem, "")[0]))
-    if not isinstance(base, HopfieldNetwork):
+    if base.conservative and not isinstance(base, HopfieldNetwork):
         raise ValueError(
             f"[asymmetry] The model is a HopfieldNetwork or a vector field. Received {type(base).__name__}."
         )
-    rows: list[Row] = []
+    settings = {"deltas": sizes, "seed": seed}
+    return timed.report(AsymmetryReport, problem, settings, lambda rows: _check(problem, sizes, seed, rows))
+
+
+def _check(problem: Problem, sizes: Sequence[float], seed: int, rows: list[Row]) -> dict[str, Any]:
+    """Append the rows of a vector field, or those of a network for each size of the noise."""
+    base = problem.model
+    if not isinstance(base, HopfieldNetwork) or not base.conservative:
+        rows += _measure(problem, "")[0]
+        return {}
     curve: list[tuple[float, float]] = []
-    for delta in sorted(set(sizes)):
+    for delta in tracked(sorted(set(sizes)), lambda delta: f"delta = {delta:g}"):
         noisy = _with_noise(base, delta, seed)
         field = at_rest("asymmetry", noisy, problem.x, problem.y, problem.cost)
         more, figures = _measure(field, f", delta = {delta:g}")
-        rows, curve = [*rows, *more], [*curve, figures]
-    return AsymmetryReport(problem=problem, settings=settings, rows=(*rows, *_order(curve)))
+        rows += more
+        curve.append(figures)
+    rows += _order(curve)
+    return {}
 
 
 def _noise(value: Any, where: str, name: str) -> float:

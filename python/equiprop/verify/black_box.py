@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,11 +17,14 @@ from equiprop.verify.device import MOST_REPEATS, Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
 from equiprop.verify.noisy_black_box import POWER, judge_device
 from equiprop.verify.reference import spread
+from equiprop.verify.timed import Timed, Work
 from equiprop.verify.verdict import Row, Verdict
 
 _Floats = NDArray[np.float64]
 #: Smallest derivative that counts as an effect.
 _TINY = float(np.finfo(np.float64).tiny)
+#: Fields of a report whose check did not end.
+_UNKNOWN = MappingProxyType({"estimate": np.zeros(0), "differences": np.zeros(0)})
 #: Default step of differences without repeats.
 _STEP = 1e-3
 
@@ -34,6 +38,8 @@ class BlackBoxReport(Verdict):
     estimate, differences : (chosen,)
         Centered EqProp, and finite differences of its surrogate, for the chosen parameters; with `repeats`,
         along the direction of EqProp and along that of random differences.
+    measured : Measured, optional
+        The device with the samples.
     """
 
     claim: ClassVar[str] = "black-box"
@@ -44,6 +50,7 @@ class BlackBoxReport(Verdict):
 
     estimate: _Floats = field(repr=False)
     differences: _Floats = field(repr=False)
+    measured: Measured | None = field(repr=False, default=None)
 
     @property
     def inconclusive(self) -> bool:
@@ -63,6 +70,8 @@ def black_box(
     max_differences: int = 16,
     repeats: int | None = None,
     significance: float = 0.01,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> BlackBoxReport:
     """Check EqProp on a device of which only relaxations and contrasts are known.
 
@@ -80,16 +89,15 @@ def black_box(
     step : float, positive, optional
         Step of the differences in units of the parameters; by default 1e-3. With `repeats`, root mean square
         of the changes of all parameters, by default that at which noise gives a slope to 3 %.
-    cost : SquaredError or CrossEntropy
-        The cost in the nudge of the device.
-    tolerance : float
-        Limit of the errors, relative to the largest entry of the gradient, without `repeats`.
+    cost : SquaredError or CrossEntropy, in the nudge of the device
+    tolerance : float, without `repeats` the limit of the errors over the largest entry of the gradient
     max_differences : int
-        Largest number of parameters, spread over all, or of random directions, for differences.
+        Largest number of parameters, or of random directions, for differences.
     repeats : int, at least 3, optional
-        Number of measurements of each kind, from which standard errors are computed.
+        Number of measurements of each kind, for standard errors.
     significance : float
         With `repeats`, largest probability that noise makes a right device fail, or a dead one pass.
+    time_limit, progress : see `equivalence`
 
     Examples
     --------
@@ -102,14 +110,31 @@ def black_box(
     True
     """
     check_type(box, BlackBox, "black_box", "box is a BlackBox")
+    timed = Timed("black_box", time_limit, progress)
     tolerance = real(tolerance, "black_box", "tolerance")
     beta, most = _checked(beta, step, max_differences)
+    measured, noisy = bind(box, x, y, cost), {} if repeats is None else _noisy(repeats, significance)
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
-    measured = bind(box, x, y, cost)
-    if repeats is None:
-        fixed = _STEP if step is None else step
-        return _compare(measured, spread(len(box.parameters), most), beta, fixed, tolerance, settings)
-    return _judge(measured, beta, step, most, repeats, significance, settings)
+    given = {"settings": settings | noisy, "measured": measured}
+    check = _work(measured, settings, most, noisy)
+    return timed.verdict(BlackBoxReport, box.parameters, given, check, _UNKNOWN)
+
+
+def _work(measured: Measured, settings: Mapping[str, Any], most: int, noisy: Mapping[str, Any]) -> Work:
+    """Return the check of a device, with noise if `noisy` has settings."""
+    beta, step, tolerance = (settings[name] for name in ("beta", "step", "tolerance"))
+    if noisy:
+        return lambda rows: _judge(measured, beta, step, most, noisy, rows)
+    fixed, chosen = _STEP if step is None else step, spread(len(measured.box.parameters), most)
+    return lambda rows: _compare(measured, chosen, beta, fixed, tolerance, rows)
+
+
+def _noisy(repeats: Any, significance: Any) -> dict[str, Any]:
+    """Return the checked settings of a device with noise."""
+    repeats = whole(repeats, "black_box", "repeats", 3, MOST_REPEATS)
+    significance = real(significance, "black_box", "significance")
+    require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
+    return {"repeats": repeats, "significance": significance}
 
 
 def _judge(
@@ -117,22 +142,17 @@ def _judge(
     beta: float,
     step: float | None,
     directions: int,
-    repeats: int,
-    significance: float,
-    settings: Mapping[str, Any],
-) -> BlackBoxReport:
-    """Return the report on a device with noise."""
-    repeats = whole(repeats, "black_box", "repeats", 3, MOST_REPEATS)
-    significance = real(significance, "black_box", "significance")
-    require(0 < significance < 0.5, "black_box", "significance is between 0 and 0.5", significance)
-    judged = judge_device(measured, beta, step, repeats, significance, directions)
-    return BlackBoxReport(
-        settings={**settings, "repeats": repeats, "significance": significance},
-        rows=judged.rows,
-        advice=judged.advice,
-        estimate=np.array([slope.predicted.mean() for slope in judged.slopes]),
-        differences=np.array([slope.measured.mean() for slope in judged.slopes]),
-    )
+    noisy: Mapping[str, Any],
+    rows: list[Row],
+) -> dict[str, Any]:
+    """Append the rows on a device with noise, and return the other fields of the report."""
+    judged = judge_device(measured, beta, step, noisy["repeats"], noisy["significance"], directions)
+    rows += judged.rows
+    return {
+        "advice": judged.advice,
+        "estimate": np.array([slope.predicted.mean() for slope in judged.slopes]),
+        "differences": np.array([slope.measured.mean() for slope in judged.slopes]),
+    }
 
 
 def _compare(
@@ -141,18 +161,17 @@ def _compare(
     beta: float,
     step: float,
     tolerance: float,
-    settings: Mapping[str, Any],
-) -> BlackBoxReport:
+    rows: list[Row],
+) -> dict[str, Any]:
+    """Append the rows on a device without noise, and return the other fields of the report."""
     estimate, differences, objective = measured.derivatives(beta, chosen, step)
-    rows = _rows(measured, estimate, differences, objective, beta, tolerance)
-    compared = Compared(chosen, estimate, differences, rows, beta, step, tolerance)
-    return BlackBoxReport(
-        settings=settings,
-        rows=rows,
-        advice=advice_on(measured, compared),
-        estimate=estimate,
-        differences=differences,
-    )
+    rows += _rows(measured, estimate, differences, objective, beta, tolerance)
+    compared = Compared(chosen, estimate, differences, tuple(rows), beta, step, tolerance)
+    return {
+        "advice": advice_on(measured, compared),
+        "estimate": estimate,
+        "differences": differences,
+    }
 
 
 def _checked(beta: float, step: float | None, max_differences: int) -> tuple[float, int]:

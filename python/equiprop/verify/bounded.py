@@ -17,9 +17,11 @@ from equiprop.nudging import one_sided
 from equiprop.solvers import FreeSolver
 from equiprop.verify.equivalence import EquivalenceReport, equivalence
 from equiprop.verify.model_parts import kink_margins, unit_name
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ def bounded(
     betas: Sequence[float] = (1e-4, 1e-3, 1e-2, 0.1, 0.5),
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> BoundedReport:
     """Check the theorem with held units, and name the units that a finite beta releases or holds.
 
@@ -57,7 +61,7 @@ def bounded(
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`.
     betas : sequence of float
         Positive nudging factors.
@@ -75,12 +79,22 @@ def bounded(
     True
     """
     sizes = several(betas, "bounded", "betas", positive)
-    problem = prepare("bounded", model, x, y, cost, solver)
+    timed = Timed("bounded", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    settings = {"betas": sizes}
+    return timed.report(
+        BoundedReport, problem, settings, lambda rows: _check(problem, sizes, rows), {"changes": {}}
+    )
+
+
+def _check(problem: Problem, sizes: Sequence[float], rows: list[Row]) -> dict[str, Any]:
+    """Append the rows of the theorem and those of each beta; return advice and changes."""
     theorem = equivalence(problem, steps=100)
-    rows = _theorem_rows(problem, theorem)
+    rows += _theorem_rows(problem, theorem)
     reference = implicit_gradient(problem)
-    changes, slopes, advice = {}, [], []
-    for beta in sorted(set(sizes)):
+    changes: dict[float, tuple[str, ...]] = {}
+    slopes, advice = [], []
+    for beta in tracked(sorted(set(sizes)), lambda beta: f"beta = {beta:g}"):
         changes[beta] = _changes(problem, beta)
         error = _error(problem, beta, reference)
         if changes[beta]:
@@ -94,13 +108,7 @@ def bounded(
         (low, small), (high, large) = slopes[0], slopes[1]
         order = float(np.log(large / small) / np.log(high / low))
         rows.append(Row("order in beta before the first change", order, 0.9, 1.1))
-    return BoundedReport(
-        problem=problem,
-        settings={"betas": sizes},
-        rows=tuple(rows),
-        advice=(*theorem.advice, *advice),
-        changes=changes,
-    )
+    return {"advice": (*theorem.advice, *advice), "changes": changes}
 
 
 def _theorem_rows(problem: Problem, theorem: EquivalenceReport) -> list[Row]:

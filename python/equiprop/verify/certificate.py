@@ -11,10 +11,12 @@ from typing import Any, TypedDict
 
 from equiprop.config import config
 from equiprop.verify.claims import CLAIMS
+from equiprop.verify.directions import Along
 from equiprop.verify.encoding import encode
 from equiprop.verify.fingerprints import fingerprints
 from equiprop.verify.problem import Problem
 from equiprop.verify.problem_records import ProblemRecord, encode_problem
+from equiprop.verify.remeasured import encode_device
 from equiprop.verify.verdict import JSON, Verdict, VerdictRecord, write
 
 #: Name and version of the JSON form.
@@ -76,6 +78,15 @@ class Case:
     def name(self) -> str:
         """The model in words."""
         return "black box" if self.problem is None else repr(self.problem.model)
+
+    @property
+    def directions(self) -> str:
+        """A sentence on the random directions of the parameters, if there are any, with a space before it."""
+        model = None if self.problem is None else self.problem.model
+        if not isinstance(model, Along):
+            return ""
+        count = len(model.directions)
+        return f" Derivatives by parameters were checked along {count} random directions, {model.note}."
 
     @property
     def passed(self) -> bool:
@@ -163,6 +174,7 @@ class Certificate:
         if not reports:
             return f"No claim was checked, on {models}.{rest}"
         number = f"All {len(reports)}" if held == len(reports) else f"{held} of {len(reports)}"
+        rest += "".join(case.directions for case in self.cases)
         return f"{number} claims{' that were checked' if omitted else ''} hold, on {models}.{rest}"
 
     def explain(self) -> None:
@@ -209,4 +221,4 @@ class Certificate:
 
 def _claim(report: Verdict) -> ClaimRecord:
     settings = {name: encode(value) for name, value in report.settings.items()}
-    return {**report.as_dict(), "settings": settings}
+    return {**report.as_dict(), "settings": settings | encode_device(report)}

@@ -12,6 +12,7 @@ from equiprop import _core
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.diagnosis import of_symmetry
+from equiprop.verify.directions import original
 from equiprop.verify.far_states import far_error
 from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name
@@ -20,6 +21,7 @@ from equiprop.verify.reference import spread
 from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import symmetry
 from equiprop.verify.verdict import Row
+from equiprop.verify.watch import tracked
 
 _Floats = NDArray[np.float64]
 
@@ -52,9 +54,13 @@ class DerivativeChecks:
         Largest number of parameters for which differences are computed.
     random : numpy.random.Generator
         Generator of the directions.
+    rows : list of Row
+        The list to which the rows are appended.
     """
 
-    def __init__(self, problem: Problem, state: _Floats, most: int, random: np.random.Generator) -> None:
+    def __init__(
+        self, problem: Problem, state: _Floats, most: int, random: np.random.Generator, rows: list[Row]
+    ) -> None:
         self.problem: Problem = problem
         self.model: Model = problem.model
         self.energy: _core.Energy = problem.energy
@@ -63,29 +69,32 @@ class DerivativeChecks:
         self.u: _Floats
         self.v: _Floats
         self.u, self.v = random.standard_normal((2, *state.shape))
-        self.rows: list[Row] = []
+        self.rows: list[Row] = rows
         self.advice: list[str] = []
+        self.most: int = most
         self.chosen: NDArray[np.int64] = spread(len(self.model.parameters), most)
 
     def run(self, random: np.random.Generator) -> None:
         """Check all derivatives that the model supplies, those of lowest order first."""
         points = [(self.x, self.state), *(self._point(random) for _ in range(_POINTS))]
-        inert = find_inert(self.model, points, self.chosen)
-        if self.model.conservative:
-            self._gradient()
-            self._far_from_rest(random)
-        self._hessian()
-        self._symmetry()
-        some_act = inert.count < len(self.model.parameters)
-        if some_act:
-            self._by_parameters()
-        self._by_inputs()
-        self._batch()
-        if some_act:
-            self._batch_of_parameters()
+        model = original(self.model)
+        inert = find_inert(model, points, spread(len(model.parameters), self.most))
+        some_act = inert.count < len(model.parameters)
+        parts = {
+            "dE/ds": (self._gradient, self.model.conservative),
+            "dE/ds at far states": (lambda: self._far_from_rest(random), self.model.conservative),
+            "products with the Hessian": (self._hessian, True),
+            "symmetry of the Hessian": (self._symmetry, True),
+            "derivatives by parameters": (self._by_parameters, some_act),
+            "derivatives by inputs": (self._by_inputs, True),
+            "batches": (self._batch, True),
+            "batches of derivatives by parameters": (self._batch_of_parameters, some_act),
+        }
+        for name in tracked([name for name, (_, applies) in parts.items() if applies], str):
+            parts[name][0]()
         if len(self.chosen):
             self.rows.append(Row("parameters without effect", float(inert.count), high=0.0))
-        self.advice = [*inert.advice(self.model), *self.advice]  # causes stand before their effects
+        self.advice = [*inert.advice(model), *self.advice]  # causes stand before their effects
 
     def _point(self, random: np.random.Generator) -> tuple[_Floats, _Floats]:
         """Return random inputs in the range of the given ones and of [0, 1], and a state of the model."""

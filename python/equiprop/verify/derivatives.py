@@ -13,9 +13,11 @@ from equiprop.checks import require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
+from equiprop.verify.directions import along_directions
 from equiprop.verify.model_parts import in_double
 from equiprop.verify.problem import Problem, at_rest
-from equiprop.verify.verdict import Report
+from equiprop.verify.timed import Timed, Work
+from equiprop.verify.verdict import Report, Row
 
 _Floats = NDArray[np.float64]
 
@@ -32,8 +34,8 @@ class DerivativesReport(Report):
 
     @property
     def passed(self) -> bool:
-        """True if every row is within its limits; the claim does not need a fixed point."""
-        return all(row.passed for row in self.rows)
+        """True if every row is within its limits and nothing was left out; a fixed point is not needed."""
+        return self.within_limits and not self.left_out
 
 
 def derivatives(
@@ -45,6 +47,8 @@ def derivatives(
     cost: Cost = SquaredError(),  # noqa: B008
     max_parameters: int = 200,
     seed: int = 0,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> DerivativesReport:
     """Check every derivative that a model supplies at a random state, and name those that are wrong.
 
@@ -60,18 +64,15 @@ def derivatives(
     model : HopfieldNetwork, Energy, VectorField, or a prepared Problem
     x : (batch, inputs) array, optional
         By default random numbers.
-    y : optional
-        Not used.
+    y : not used
     state : (batch, units) array, optional
         State at which the derivatives are checked; by default one near the fixed point.
     max_parameters : int
         Largest number of parameters for which differences are computed; they are spread over all.
     seed : int
         Seed of the random input, state and directions.
-
-    Returns
-    -------
-    DerivativesReport
+    time_limit, progress
+        See `equivalence`.
 
     Raises
     ------
@@ -86,16 +87,25 @@ def derivatives(
     """
     seed = whole(seed, "derivatives", "seed", 0)
     random = np.random.default_rng(seed)
-    problem = _prepare(model, x, y, cost, seed)
-    if state is not None:
-        state = _checked_state(state, problem)
+    most = whole(max_parameters, "derivatives", "max_parameters", 1)
+    timed = Timed("derivatives", time_limit, progress)
+    with timed.begun():
+        problem = _prepare(model, x, y, cost, seed)
+    state = None if state is None else _checked_state(state, problem)
     at = interior_state(problem, random) if state is None else state
-    checks = DerivativeChecks(problem, at, whole(max_parameters, "derivatives", "max_parameters", 1), random)
-    checks.run(np.random.default_rng([seed, 2]))
     settings = {"state": state, "max_parameters": max_parameters, "seed": seed}
-    return DerivativesReport(
-        problem=problem, settings=settings, rows=tuple(checks.rows), advice=tuple(checks.advice)
-    )
+    return timed.report(DerivativesReport, problem, settings, _work(problem, at, most, seed, random))
+
+
+def _work(problem: Problem, at: _Floats, most: int, seed: int, random: np.random.Generator) -> Work:
+    """Return the check at the state `at`."""
+
+    def check(rows: list[Row]) -> dict[str, Any]:
+        checks = DerivativeChecks(problem, at, most, random, rows)
+        checks.run(np.random.default_rng([seed, 2]))
+        return {"advice": tuple(checks.advice)}
+
+    return check
 
 
 def _checked_state(state: Any, problem: Problem) -> _Floats:
@@ -110,7 +120,7 @@ def _prepare(model: Model | Problem, x: Any, y: Any, cost: Cost, seed: int) -> P
     """Return the problem, with random numbers for an input and zeros for targets that are missing."""
     if isinstance(model, Problem):
         return model
-    model = in_double(model)
+    model = along_directions(in_double(model))
     x = model.as_input(_invented(model, np.random.default_rng([seed, 1])) if x is None else x, "derivatives")
     y = np.zeros((len(x), model.num_outputs)) if y is None else y
     return at_rest("derivatives", model, x, y, cost)

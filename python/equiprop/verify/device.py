@@ -29,6 +29,7 @@ class Measured:
     x: Array
     y: Array
     bound: _core.Cost
+    given: Cost
 
     def trajectory(self, beta: float) -> _Floats:
         """Return the states of a relaxation at beta, (steps + 1, batch, units)."""
@@ -80,7 +81,7 @@ def bind(box: BlackBox, x: Any, y: Any, cost: Cost) -> Measured:
     y = as_targets(y, box.num_outputs, box.dtype, "black_box")
     largest = max(float(np.abs(numbers).max(initial=0.0)) for numbers in (x, y, box.parameters))
     require(largest <= 1e100, "black_box", "Inputs, targets and parameters are at most 1e100", largest)
-    return Measured(box, x, y, bound)
+    return Measured(box, x, y, bound, cost)
 
 
 def unrest(path: _Floats) -> float:

@@ -14,8 +14,10 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.solvers import Euler, FixedPointIteration, FreeSolver
-from equiprop.verify.problem import Problem, at_rest, prepare
+from equiprop.verify.problem import Problem, at_rest
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 _Floats = NDArray[np.float64]
 _TOLERANCE = 1e-12
@@ -40,6 +42,8 @@ def discrete_time(
     steps: int = 30,
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> DiscreteTimeReport:
     """Compare Delta_s(t) and Delta_theta(t) of EqProp with N_s(t) and N_theta(t) of BPTT, at every step t.
 
@@ -51,7 +55,7 @@ def discrete_time(
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`; the model has an energy.
     steps : int
         Number of steps, at least 1.
@@ -68,38 +72,54 @@ def discrete_time(
     True
     """
     steps = whole(steps, "discrete_time", "steps", 1)
-    problem = prepare("discrete_time", model, x, y, cost, solver)
+    timed = Timed("discrete_time", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[discrete_time] The model has an energy. Received {problem.model!r}.")
     size = 24 * (steps + 2) * (problem.state.size + len(problem.model.parameters))
     with enough_memory(size, "discrete_time", f"the states of {steps} steps", cure="Choose fewer steps"):
-        rows = _rows(problem, steps)
-    return DiscreteTimeReport(problem=problem, settings={"steps": steps}, rows=tuple(rows))
+        return timed.report(
+            DiscreteTimeReport, problem, {"steps": steps}, lambda rows: _check(problem, steps, rows)
+        )
 
 
-def _rows(problem: Problem, steps: int) -> list[Row]:
-    """Return the differences in the energy-based setting, and in the prototypical one if there is one."""
+def _check(problem: Problem, steps: int, rows: list[Row]) -> dict[str, Any]:
+    """Append the differences in the energy-based setting, and in the prototypical one if there is one."""
+    twin = _prototypical(problem)
+    settings = {"energy-based": lambda: _energy_based(problem, steps)}
+    if twin is not None:
+        settings["prototypical, nudge inside"] = lambda: _prototypical_rows(twin, steps, False)
+        settings["prototypical, nudge outside"] = lambda: _prototypical_rows(twin, steps, True)
+    for name in tracked(list(settings), str):
+        rows += settings[name]()
+    return {}
+
+
+def _energy_based(problem: Problem, steps: int) -> list[Row]:
+    """Return the differences with Euler steps."""
     euler = Euler(tolerance=0, max_iterations=steps, step_size=problem.step_size(None))
     states, thetas = _compare(problem, euler, steps, False, problem.free_units.astype(np.float64))
-    rows = [
+    return [
         Row("energy-based: states", states, high=_TOLERANCE),
         Row("energy-based: parameters", thetas, high=_TOLERANCE),
     ]
-    twin = _prototypical(problem)
-    if twin is not None:
-        iteration = FixedPointIteration(tolerance=0, max_iterations=steps)
-        mobility = twin.energy.mobility(twin.state)
-        states, thetas = _compare(twin, iteration, steps, False, mobility)
-        rows += [
-            Row("prototypical, nudge inside: states up to D", states, high=_TOLERANCE),
-            Row("prototypical, nudge inside: parameters", thetas, high=_TOLERANCE),
-        ]
-        states, thetas = _compare(twin, iteration, steps, True, np.ones_like(mobility))
-        rows += [
+
+
+def _prototypical_rows(twin: Problem, steps: int, outside: bool) -> list[Row]:
+    """Return the differences with the map sigma(M s + c), with the nudge inside or outside of sigma."""
+    iteration = FixedPointIteration(tolerance=0, max_iterations=steps)
+    mobility = twin.energy.mobility(twin.state)
+    factor = np.ones_like(mobility) if outside else mobility
+    states, thetas = _compare(twin, iteration, steps, outside, factor)
+    if outside:
+        return [
             Row("prototypical, nudge outside: states", states, note="not claimed"),
             Row("prototypical, nudge outside: parameters", thetas, note="not claimed"),
         ]
-    return rows
+    return [
+        Row("prototypical, nudge inside: states up to D", states, high=_TOLERANCE),
+        Row("prototypical, nudge inside: parameters", thetas, high=_TOLERANCE),
+    ]
 
 
 def _prototypical(problem: Problem) -> Problem | None:

@@ -16,10 +16,11 @@ from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.model_parts import unit_name
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.processes import Gaps, Process, Processes, Traced, run_processes
 from equiprop.verify.relation import relation
 from equiprop.verify.spectrum import skewness, symmetry
+from equiprop.verify.timed import Timed, Work
 from equiprop.verify.verdict import JSON, Report, Row
 
 #: Limit of the rounding error of two inner products of states.
@@ -113,6 +114,8 @@ class EquivalenceReport(Report):
     @property
     def summary(self) -> str:
         """The verdict in one sentence."""
+        if self.left_out:
+            return super().summary
         verdict = "holds" if self.passed else "DOES NOT HOLD"
         scheme = "" if self.settings["integrator"] == "euler" else ", classic Runge-Kutta"
         return (
@@ -124,7 +127,7 @@ class EquivalenceReport(Report):
         )
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *(f"    -> {sentence}" for sentence in self.all_advice())])
+        return "\n".join([self.summary, *self.remarks()])
 
 
 def equivalence(
@@ -140,6 +143,8 @@ def equivalence(
     symmetrize: bool = False,
     solver: FreeSolver | None = None,
     tolerance: float = 1e-12,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> EquivalenceReport:
     r"""Compare both second phases at every step (Scellier & Bengio 2019, eq. 8).
 
@@ -152,29 +157,26 @@ def equivalence(
     x : (batch, inputs) array
     y : (batch, outputs) array, or (batch,) integer labels
     steps : int
-        Number of steps of both processes.
     step_size : float, optional
         Step of both processes, in units of time; by default 0.3, or less if that is not stable.
     integrator : {"euler", "runge-kutta"}
-        With classic Runge-Kutta, S-tilde is the value of the vector field; no bound may hold a unit.
+        With Runge-Kutta, S-tilde is the value of the vector field; no bound may hold a unit.
     cost : SquaredError, CrossEntropy or LayerCosts
-    nudging : Nudging
-        Any nudging except `holomorphic`.
+    nudging : Nudging, but not `holomorphic`
     symmetrize : bool
         Add the antisymmetric term of `EquilibriumPropagation` to the nudged dynamics.
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
     tolerance : float
         Largest relative difference that passes.
-
-    Returns
-    -------
-    EquivalenceReport
+    time_limit : float, optional
+        Seconds, after which a report with the finished rows is returned; `left_out` says what is missing.
+    progress : bool, on stderr
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument has a wrong type or shape, or is out of range.
+    ValueError, TypeError, TimeoutError
+        If an argument has a wrong type or shape, or is out of range; if the time is up in the free phase.
 
     Examples
     --------
@@ -185,7 +187,9 @@ def equivalence(
     (True, True)
     """
     settings = _checked(steps, step_size, integrator, nudging, symmetrize, tolerance)
-    return _compare(prepare("equivalence", model, x, y, cost, solver), settings)
+    timed = Timed("equivalence", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    return timed.report(EquivalenceReport, problem, vars(settings), *_work(problem, settings))
 
 
 @dataclass(frozen=True)
@@ -222,29 +226,50 @@ def _checked(
     return _Settings(steps, step_size, integrator, nudging, symmetrize, tolerance)
 
 
-def _compare(problem: Problem, settings: _Settings) -> EquivalenceReport:
-    """Run both processes from the fixed point, and compare them."""
+def _work(problem: Problem, settings: _Settings) -> tuple[Work, Mapping[str, Any]]:
+    """Return the check, and the fields of its report if it did not end."""
+    return lambda rows: _compare(problem, settings, rows), _unknown(settings)
+
+
+def _unknown(settings: _Settings) -> dict[str, Any]:
+    """Return the fields of a report whose processes did not end."""
+    none, nothing = np.zeros(0, np.int64), Process(np.zeros((1, 1, 0)), np.zeros((1, 0)))
+    return {
+        "error_derivatives": nothing,
+        "temporal_derivatives": nothing,
+        "traced": Traced(none, none, none),
+        "free_units": np.ones((1, 0), np.bool_),
+        "state_errors": np.full(1, np.nan),
+        "parameter_errors": np.full(1, np.nan),
+        "layer_errors": {},
+        "block_errors": {},
+        "nudging": settings.nudging,
+        "step_size": np.nan if settings.step_size is None else settings.step_size,
+        "tolerance": settings.tolerance,
+    }
+
+
+def _compare(problem: Problem, settings: _Settings, rows: list[Row]) -> dict[str, Any]:
+    """Run both processes from the fixed point, compare them, and return the fields of the report."""
     nudging, symmetrize, tolerance = settings.nudging, settings.symmetrize, settings.tolerance
     step = problem.step_size(settings.step_size)
     processes = run_processes(problem, settings.steps, step, settings.integrator, nudging, symmetrize)
     state_errors, parameter_errors = _largest(processes.layers), _largest(processes.blocks)
-    return EquivalenceReport(
-        problem=problem,
-        settings=dict(vars(settings)),
-        rows=_rows(problem, state_errors, parameter_errors, tolerance),
-        advice=(*_asymmetry(problem), *_advice(problem, processes, step, symmetrize, tolerance)),
-        error_derivatives=processes.error_derivatives,
-        temporal_derivatives=processes.temporal_derivatives,
-        traced=processes.traced,
-        free_units=problem.free_units,
-        state_errors=state_errors,
-        parameter_errors=parameter_errors,
-        layer_errors={name: gaps.errors for name, gaps in processes.layers.items()},
-        block_errors={name: gaps.errors for name, gaps in processes.blocks.items()},
-        nudging=nudging,
-        step_size=step,
-        tolerance=tolerance,
-    )
+    rows += _rows(problem, state_errors, parameter_errors, tolerance)
+    return {
+        "advice": (*_asymmetry(problem), *_advice(problem, processes, step, symmetrize, tolerance)),
+        "error_derivatives": processes.error_derivatives,
+        "temporal_derivatives": processes.temporal_derivatives,
+        "traced": processes.traced,
+        "free_units": problem.free_units,
+        "state_errors": state_errors,
+        "parameter_errors": parameter_errors,
+        "layer_errors": {name: gaps.errors for name, gaps in processes.layers.items()},
+        "block_errors": {name: gaps.errors for name, gaps in processes.blocks.items()},
+        "nudging": nudging,
+        "step_size": step,
+        "tolerance": tolerance,
+    }
 
 
 def _largest(groups: Mapping[str, Gaps]) -> NDArray[np.float64]:

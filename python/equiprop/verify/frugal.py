@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from equiprop.energies import Energy, OwnModel
+from equiprop.energies import OwnModel
+from equiprop.verify.directions import by_complex_steps, original
 from equiprop.verify.problem import Problem
 
 #: Largest number of floating-point numbers that a derivative by parameters may touch with full settings.
@@ -32,15 +33,11 @@ def frugal(problem: Problem) -> Mapping[str, Mapping[str, Any]]:
 
     A model of the library is never slow. For a model in Python the measure is the number of floating-point
     numbers that one derivative by the parameters touches: all parameters and units, once if the model
-    computes that derivative, and once for each parameter if complex steps do.
+    computes that derivative, and once for each parameter or direction if complex steps do.
     """
     model = problem.model
     if not isinstance(model, OwnModel):
         return {}
-    evaluations = len(model.parameters) if _by_complex_steps(model) else 1
-    work = evaluations * (len(model.parameters) + problem.state.size)
+    evaluations = len(model.parameters) if by_complex_steps(model) else 1
+    work = evaluations * (len(original(model).parameters) + problem.state.size)
     return _FRUGAL if work > _CHEAP else {}
-
-
-def _by_complex_steps(model: OwnModel) -> bool:
-    return isinstance(model, Energy) and type(model).parameter_gradient is Energy.parameter_gradient

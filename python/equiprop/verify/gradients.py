@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,13 +26,15 @@ from equiprop.linear_solvers import (
 )
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
-from equiprop.nudging import centered, exact_limit, one_sided
+from equiprop.nudging import Nudging, centered, exact_limit, one_sided
 from equiprop.results import Gradient
 from equiprop.solvers import Euler, FreeSolver, relaxed
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import finite_differences, implicit_gradient, relative_error, spread
 from equiprop.verify.spectrum import stable_step
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class GradientsReport(Report):
     objective: float
 
 
+#: A method in words, and a function that compares its gradients.
+_Method = tuple[str, Callable[[], list[GradientRow]]]
 #: A residual of 1e-14 and a condition number of 100 give errors of 1e-12; the limit is 100 times larger.
 #: Central differences of step 1e-5 have a truncation error of about 1e-10 and a rounding error of 1e-11.
 _EXACT, _DIFFERENCES = 1e-10, 1e-7
@@ -103,6 +108,8 @@ def gradients(
     linear_solvers: Sequence[LinearSolver] | None = None,
     solver: FreeSolver | None = None,
     max_differences: int = 400,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> GradientsReport:
     """Compare the gradients of EqProp, RBP, BPTT and finite differences with implicit differentiation.
 
@@ -123,6 +130,8 @@ def gradients(
         Solver of the free phase; by default one that reaches a residual of 1e-14.
     max_differences : int
         Largest number of parameters for which differences are computed; they are spread over all.
+    time_limit, progress
+        See `equivalence`.
 
     Returns
     -------
@@ -137,22 +146,40 @@ def gradients(
     """
     max_differences = whole(max_differences, "gradients", "max_differences", 1)
     betas, linear_solvers = several(betas, "gradients", "betas", real), _solvers(linear_solvers)
-    problem = prepare("gradients", model, x, y, cost, solver)
-    reference = implicit_gradient(problem)
-    ways = [
-        *_by_nudging(problem, reference, betas),
-        *_by_linear_solvers(problem, reference, linear_solvers),
-        *_by_time(problem, reference),
-        _by_differences(problem, reference, max_differences),
-    ]
+    timed = Timed("gradients", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
     settings = {"betas": betas, "linear_solvers": linear_solvers, "max_differences": max_differences}
-    return GradientsReport(
-        problem=problem,
-        settings=settings,
-        rows=tuple(way.row for way in ways),
-        ways=tuple(ways),
-        objective=problem.objective(problem.state),
+    unknown = {"ways": (), "objective": np.nan}
+    return timed.report(
+        GradientsReport,
+        problem,
+        settings,
+        lambda rows: _check(problem, betas, linear_solvers, max_differences, rows),
+        unknown,
     )
+
+
+def _check(
+    problem: Problem,
+    betas: Sequence[float],
+    solvers: Sequence[LinearSolver] | None,
+    most: int,
+    rows: list[Row],
+) -> dict[str, Any]:
+    """Append a row for each method, and return the other fields of the report."""
+    reference = implicit_gradient(problem)
+    methods: list[_Method] = [
+        *_nudgings(problem, reference, betas),
+        *_linear_solvers(problem, reference, solvers or _precise_linear_solvers(problem)),
+        ("BPTT", lambda: _by_time(problem, reference)),
+        ("central finite differences", lambda: [_by_differences(problem, reference, most)]),
+    ]
+    ways = []
+    for _, method in tracked(methods, lambda method: method[0]):
+        found = method()
+        ways += found
+        rows += [way.row for way in found]
+    return {"ways": tuple(ways), "objective": problem.objective(problem.state)}
 
 
 def _solvers(given: Sequence[LinearSolver] | None) -> list[LinearSolver] | None:
@@ -164,20 +191,21 @@ def _compared(name: str, result: Gradient, reference: Array, judged: bool = True
     return GradientRow(name, error, _EXACT if judged else None, result.converged)
 
 
-def _by_nudging(problem: Problem, reference: Array, betas: Sequence[float]) -> list[GradientRow]:
-    symmetrize = not problem.model.conservative
-    rows = []
-    for nudging in [exact_limit(), *(rule(beta) for beta in betas for rule in (one_sided, centered))]:
-        result = problem.nudged(nudging, symmetrize=symmetrize)
-        rows.append(_compared(f"EqProp, {nudging!r}", result, reference, nudging.exact))
-    return rows
+def _nudgings(problem: Problem, reference: Array, betas: Sequence[float]) -> list[_Method]:
+    """Return the name of each nudging, and a function that compares its gradient."""
+
+    def compared(nudging: Nudging) -> list[GradientRow]:
+        result = problem.nudged(nudging, symmetrize=not problem.model.conservative)
+        return [_compared(f"EqProp, {nudging!r}", result, reference, nudging.exact)]
+
+    rules = [exact_limit(), *(rule(beta) for beta in betas for rule in (one_sided, centered))]
+    return [(f"EqProp, {rule!r}", partial(compared, rule)) for rule in rules]
 
 
-def _by_linear_solvers(
-    problem: Problem, reference: Array, solvers: Sequence[LinearSolver] | None
-) -> list[GradientRow]:
-    rows = []
-    for linear in solvers or _precise_linear_solvers(problem):
+def _linear_solvers(problem: Problem, reference: Array, solvers: Sequence[LinearSolver]) -> list[_Method]:
+    """Return the name of each linear solver, and a function that compares its gradient."""
+
+    def compared(linear: LinearSolver) -> list[GradientRow]:
         result = recurrent_backpropagation(
             problem.model,
             problem.free,
@@ -188,8 +216,9 @@ def _by_linear_solvers(
         )
         # Stationary iterations need a spectral radius below 1; one that reports divergence has no limit.
         judged = result.converged or isinstance(linear, ConjugateGradient | GMRES)
-        rows.append(_compared(f"RBP, {type(linear).__name__}", result, reference, judged))
-    return rows
+        return [_compared(f"RBP, {type(linear).__name__}", result, reference, judged)]
+
+    return [(f"RBP, {type(linear).__name__}", partial(compared, linear)) for linear in solvers]
 
 
 def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:

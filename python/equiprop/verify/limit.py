@@ -9,10 +9,13 @@ from equiprop.checks import check_flag
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
+from equiprop.results import Gradient
 from equiprop.solvers import FreeSolver
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 _STEP = 1e-100
 #: The fixed point has a residual of 1e-14, and the solution of the linear system loses two to three digits.
@@ -37,6 +40,8 @@ def limit(
     cost: Cost = SquaredError(),  # noqa: B008
     symmetrize: bool = False,
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> LimitReport:
     """Compare EqProp in the limit beta -> 0 with implicit differentiation.
 
@@ -45,7 +50,7 @@ def limit(
 
     Parameters
     ----------
-    model, x, y, cost, symmetrize, solver
+    model, x, y, cost, symmetrize, solver, time_limit, progress
         See `equivalence`.
 
     Returns
@@ -60,20 +65,29 @@ def limit(
     True
     """
     check_flag(symmetrize, "limit", "symmetrize")
-    problem = prepare("limit", model, x, y, cost, solver)
-    reference = implicit_gradient(problem)
-    dual = problem.nudged(exact_limit(), symmetrize=symmetrize)
-    found = {"dual numbers": dual}
-    if problem.model.holomorphic:
-        # Changes of 1e-100 do not affect the residual, so the number of steps is that of the dual numbers.
-        steps = replace(
-            problem.nudged_solver(symmetrize), tolerance=0.0, max_iterations=2 * int(dual.iterations.max())
-        )
-        h = 1j * _STEP
-        rule = Nudging("complex_step", _STEP, circle=((h, 1 / h),))
-        found["complex step"] = problem.nudged(rule, steps, symmetrize)
-    rows = [
-        Row(f"gradient by {name}", relative_error(result.parameters, reference), high=_TOLERANCE)
-        for name, result in found.items()
-    ]
-    return LimitReport(problem=problem, settings={"symmetrize": symmetrize}, rows=tuple(rows))
+    timed = Timed("limit", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    settings = {"symmetrize": symmetrize}
+    return timed.report(LimitReport, problem, settings, lambda rows: _check(problem, symmetrize, rows))
+
+
+def _check(problem: Problem, symmetrize: bool, rows: list[Row]) -> dict[str, Any]:
+    """Append a row for each method."""
+    reference, iterations = implicit_gradient(problem), 0
+    names = ["dual numbers", *(["complex step"] if problem.model.holomorphic else [])]
+    for name in tracked(names, str):
+        if name == "dual numbers":
+            result = problem.nudged(exact_limit(), symmetrize=symmetrize)
+            iterations = int(result.iterations.max())
+        else:
+            result = _by_complex_step(problem, symmetrize, iterations)
+        error = relative_error(result.parameters, reference)
+        rows.append(Row(f"gradient by {name}", error, high=_TOLERANCE))
+    return {}
+
+
+def _by_complex_step(problem: Problem, symmetrize: bool, iterations: int) -> Gradient:
+    """Return EqProp at beta = 1e-100 i; its changes do not affect the residual, so the steps are given."""
+    steps = replace(problem.nudged_solver(symmetrize), tolerance=0.0, max_iterations=2 * iterations)
+    h = 1j * _STEP
+    return problem.nudged(Nudging("complex_step", _STEP, circle=((h, 1 / h),)), steps, symmetrize)

@@ -11,6 +11,7 @@ from equiprop import _core
 from equiprop.activations import activation
 from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
+from equiprop.verify.directions import Along
 
 
 def in_double(model: Model, where: str = "verify") -> Model:
@@ -29,7 +30,9 @@ def unit_name(model: Model, index: int) -> str:
 
 
 def parameter_name(model: Model, index: int) -> str:
-    """Return the name of a parameter, such as W1[2, 3]."""
+    """Return the name of a parameter, such as W1[2, 3], or that of a random direction of parameters."""
+    if isinstance(model, Along):
+        return f"random direction {index % model.each} of {_position(model.block_slices, index)[0]}"
     block, at = _position(model.block_slices, index)
     position = np.unravel_index(at, model.blocks[block].shape) if block in model.blocks else (at,)
     return f"{block}[{', '.join(str(i) for i in position)}]"

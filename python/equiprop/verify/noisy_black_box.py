@@ -17,6 +17,7 @@ from equiprop.verify.best_beta import BestBeta, recommended
 from equiprop.verify.device import Measured
 from equiprop.verify.significance import one_sided, survival, two_sided
 from equiprop.verify.verdict import Row
+from equiprop.verify.watch import tracked
 
 _Floats = NDArray[np.float64]
 #: Label of the row on what the measurements can tell.
@@ -137,7 +138,7 @@ def judge_device(
 
 def _estimates(measured: Measured, beta: float, repeats: int) -> _Floats:
     """Return gradients of centered EqProp, (repeats, parameters)."""
-    return np.array([measured.centered(beta) for _ in range(repeats)])
+    return np.array([measured.centered(beta) for _ in tracked(range(repeats))])
 
 
 def _scaled(direction: _Floats) -> _Floats:
@@ -150,7 +151,7 @@ def _random_gradient(measured: Measured, step: float, directions: int) -> _Float
     """Return an estimate of the gradient from central differences along random signs (Spall 1992)."""
     theta, random = measured.box.parameters, np.random.default_rng(0)
     total = np.zeros(len(theta))
-    for _ in range(directions):
+    for _ in tracked(range(directions)):
         signs = random.choice([-1.0, 1.0], len(theta))
         above, below = (_at(theta, k * step * signs, lambda: measured.cost(0.0)) for k in (1, -1))
         total += (above - below) * signs
@@ -191,7 +192,9 @@ def _slope(
         )
         return (above - below) / (2 * size)
 
-    fine, middle, coarse = (np.array([difference(k * step) for _ in predicted]) for k in (1, 2, 4))
+    fine, middle, coarse = (
+        np.array([difference(k * step) for _ in tracked(predicted.tolist())]) for k in (1, 2, 4)
+    )
     better, worse = (4 * fine - middle) / 3, (4 * middle - coarse) / 3
     last = (better - worse) / 15
     return Slope(name, step, predicted, better + last, better + last - fine, abs(float(last.mean())))

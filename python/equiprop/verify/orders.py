@@ -14,8 +14,9 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, holomorphic, one_sided
 from equiprop.solvers import FreeSolver
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import JSON, Report, Row
 from equiprop.verify.watch import tracked
 
@@ -81,12 +82,14 @@ def orders(
     points: Sequence[int] = _POINTS,
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> OrdersReport:
     """Measure the order in beta of one-sided, centered and holomorphic Equilibrium Propagation.
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`.
     betas : sequence of float
         At least two different, positive nudging factors.
@@ -108,27 +111,34 @@ def orders(
     betas = sorted(set(several(betas, "orders", "betas", of_normal_size)), reverse=True)
     numbers = several(points, "orders", "points", _even)
     require(len(betas) > 1, "orders", "An order needs at least two different, positive betas", betas)
-    problem = prepare("orders", model, x, y, cost, solver)
+    timed = Timed("orders", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    unknown = {"betas": np.array(betas), "errors": {}, "slopes": {}, "radius": np.nan}
+    settings = {"betas": list(betas), "points": numbers}
+    return timed.report(
+        OrdersReport, problem, settings, lambda rows: _measure(problem, betas, numbers, rows), unknown
+    )
+
+
+def _measure(
+    problem: Problem, betas: Sequence[float], numbers: Sequence[int], rows: list[Row]
+) -> dict[str, Any]:
+    """Append the rows of all rules, and return the other fields of the report."""
     reference = implicit_gradient(problem)
     circles = numbers if problem.model.holomorphic else []
     expected: dict[str, float] = {"one_sided": 1, "centered": 2, **{f"holomorphic {n}": n for n in circles}}
     pairs = [(name, beta) for name in expected for beta in betas]
-    found = [_error(problem, reference, _rule(name, beta)) for name, beta in tracked(pairs)]
+    found = [
+        _error(problem, reference, _rule(name, beta))
+        for name, beta in tracked(pairs, lambda pair: f"{pair[0]} at beta = {pair[1]:.3g}")
+    ]
     errors = dict(zip(expected, np.reshape(found, (len(expected), len(betas))), strict=True))
     noise = _NOISE / np.array(betas)
     slopes = {name: slope for name, e in errors.items() if (slope := _slope(betas, e, noise)) is not None}
-    rows = [_row(name, order, slopes) for name, order in expected.items()]
+    rows += [_row(name, order, slopes) for name, order in expected.items()]
     radius = _radius(betas, errors, noise, circles)
     rows += _circle_rows(betas, errors, noise, radius)
-    return OrdersReport(
-        problem=problem,
-        settings={"betas": list(betas), "points": numbers},
-        rows=tuple(rows),
-        betas=np.array(betas),
-        errors=errors,
-        slopes=slopes,
-        radius=radius,
-    )
+    return {"betas": np.array(betas), "errors": errors, "slopes": slopes, "radius": radius}
 
 
 def _even(value: Any, where: str, name: str) -> int:

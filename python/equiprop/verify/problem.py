@@ -21,6 +21,7 @@ from equiprop.results import FixedPoint, Gradient
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, relaxed
 from equiprop.verify.causes import Cause, find_causes
 from equiprop.verify.diagnosis import Diagnosis, diagnosis
+from equiprop.verify.directions import along_directions
 from equiprop.verify.model_parts import in_double, kink_margins
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
@@ -150,6 +151,9 @@ def prepare(
 ) -> Problem:
     """Return a `Problem` with a model at its fixed point; a `Problem` is returned unchanged.
 
+    A model that a user wrote with more than 300 parameters, and without the derivative by them, is checked
+    along random directions of the parameters (`equiprop.verify.directions`).
+
     Parameters
     ----------
     where : str
@@ -163,7 +167,7 @@ def prepare(
     """
     if isinstance(model, Problem):
         return model
-    model = in_double(model, where)
+    model = along_directions(in_double(model, where))
     return at_rest(where, model, model.as_input(x, where), y, cost, solver)
 
 

@@ -16,6 +16,7 @@ from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, rebuild
 from equiprop.solvers import FreeSolver
+from equiprop.verify.directions import original
 from equiprop.verify.encoding import (
     COSTS,
     ArrayRecord,
@@ -77,7 +78,7 @@ def encode_problem(problem: Problem) -> ProblemRecord:
     A model that the user wrote is stored by the import path and the source hash of its class, and by its
     attributes; arrays that are views of its parameters stay views.
     """
-    return _encode(_Inputs(problem.model, problem.x, problem.y, problem.cost, problem.solver))
+    return _encode(_Inputs(original(problem.model), problem.x, problem.y, problem.cost, problem.solver))
 
 
 def _encode(inputs: _Inputs) -> ProblemRecord:

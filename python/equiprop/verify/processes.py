@@ -13,6 +13,7 @@ from equiprop import _core
 from equiprop.checks import enough_memory
 from equiprop.nudging import Nudging
 from equiprop.verify.problem import Problem
+from equiprop.verify.watch import tracked
 
 #: Largest memory in bytes for all steps of all units and parameters; above it, only _TRACES of them are kept.
 _EVERYTHING = 2**26
@@ -127,10 +128,10 @@ def _run(
 ) -> list[_Part]:
     model, (batch, _), size = problem.model, problem.state.shape, _samples_per_run(problem)
     y, parts = np.asarray(problem.y), []
-    for begin in range(0, batch, size):
-        some = slice(begin, min(begin + size, batch))
+    pieces = [slice(begin, min(begin + size, batch)) for begin in range(0, batch, size)]
+    for some in tracked(pieces, lambda some: f"samples {some.start} to {some.stop - 1}"):
         state, x = problem.state[some], problem.x[some]
-        request.samples = [int(j) - begin for j in traced.samples if some.start <= j < some.stop]
+        request.samples = [int(j) - some.start for j in traced.samples if some.start <= j < some.stop]
         energy, bound = model.clamp(x), problem.bind(y[some])
         if nudging.exact:
             dual = model.clamp_dual(x)

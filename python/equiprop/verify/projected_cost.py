@@ -15,9 +15,11 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import extrapolated_differences, spread
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 #: Limits of the truncation error of extrapolated differences, and of their rounding error times the step.
 _TOLERANCE, _ROUNDING = 1e-9, 1e-13
@@ -43,6 +45,8 @@ def projected_cost(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
     max_differences: int = 24,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> ProjectedCostReport:
     """Compare S-bar and Theta-bar with finite differences of L(s*, t), from relaxations of displaced states.
 
@@ -50,7 +54,7 @@ def projected_cost(
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`.
     steps : sequence of int
         Times t as numbers of Euler steps.
@@ -72,7 +76,16 @@ def projected_cost(
     times = sorted(set(several(steps, "projected_cost", "steps", partial(whole, low=0))))
     require(len(times) > 0, "projected_cost", "steps has at least one time", "none")
     most = whole(max_differences, "projected_cost", "max_differences", 1)
-    problem = prepare("projected_cost", model, x, y, cost, solver)
+    timed = Timed("projected_cost", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    settings = {"steps": times, "max_differences": max_differences}
+    return timed.report(
+        ProjectedCostReport, problem, settings, lambda rows: _check(problem, times, most, rows)
+    )
+
+
+def _check(problem: Problem, times: Sequence[int], most: int, rows: list[Row]) -> dict[str, Any]:
+    """Append the rows for each time."""
     report = equivalence(problem, steps=times[-1])
     traced, step_size = report.traced, report.step_size
     free = traced.units[problem.free_units[0, traced.units]]
@@ -81,8 +94,8 @@ def projected_cost(
     s_bar, theta_bar = report.error_derivatives.states, report.error_derivatives.parameters
     at_units = np.searchsorted(traced.units, units)
     at_parameters = np.searchsorted(traced.parameters, parameters)
-    rows, limit = [], _TOLERANCE + _ROUNDING / step
-    for t in times:
+    limit = _TOLERANCE + _ROUNDING / step
+    for t in tracked(times, lambda t: f"step {t}"):
         by_state, by_theta = _differences(problem, t, step_size, step, units, parameters)
         state_error = _error(s_bar, s_bar[t, 0, at_units], by_state)
         theta_error = _error(theta_bar, theta_bar[t, at_parameters], by_theta)
@@ -90,9 +103,7 @@ def projected_cost(
             Row(f"S-bar at step {t} = dL/ds", state_error, high=limit),
             Row(f"Theta-bar at step {t} = dL/dtheta", theta_error, high=limit),
         ]
-    return ProjectedCostReport(
-        problem=problem, settings={"steps": times, "max_differences": max_differences}, rows=tuple(rows)
-    )
+    return {}
 
 
 def _error(process: NDArray[np.float64], value: NDArray[np.float64], expected: NDArray[np.float64]) -> float:

@@ -57,7 +57,7 @@ def rebuilt(claim: Mapping[str, Any]) -> RecordedReport:
     """Return the report of a claim in a file."""
     return RecordedReport(
         kind=MEASURED[claim["claim"]],
-        settings={name: decode(value) for name, value in claim["settings"].items()},
+        settings={name: decode(value) for name, value in claim["settings"].items() if name != "device"},
         rows=tuple(map(_row, claim["rows"])),
         advice=tuple(claim["advice"]),
         undecided="IS INCONCLUSIVE" in claim["summary"],

@@ -64,7 +64,7 @@ def central_differences(
 ) -> NDArray[np.float64]:
     """Return (f(theta_i + step) - f(theta_i - step)) / (2 step) for i in `chosen`; theta is restored."""
     slopes = np.empty(len(chosen))
-    for k, i in tracked(list(enumerate(chosen))):
+    for k, i in tracked(list(enumerate(chosen)), lambda entry: f"differences of parameter {entry[1]}"):
         kept = theta[i]
         try:
             theta[i] = kept + step

@@ -11,14 +11,15 @@ from typing import Any
 
 from equiprop.config import config
 from equiprop.paths import file_errors, path_of
-from equiprop.verify.certificate import FORMAT, Case, Certificate, CertificateRecord
+from equiprop.verify.certificate import FORMAT, Case, CaseRecord, Certificate, CertificateRecord
 from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
 from equiprop.verify.encoding import decode
 from equiprop.verify.fingerprints import KEY, Alteration, alterations
 from equiprop.verify.problem import Problem
 from equiprop.verify.problem_records import decode_problem, encoded_again, reading
-from equiprop.verify.recorded import MEASURED, rebuilt
+from equiprop.verify.recorded import MEASURED
+from equiprop.verify.remeasured import DEVICE, Again, checked_again
 from equiprop.verify.schema import faults
 from equiprop.verify.verdict import Verdict
 
@@ -47,8 +48,8 @@ class Replay:
         Number of figures in the file, which are the values of all rows.
     changed_figures : int
         Number of figures that are not equal in every bit.
-    measured : int
-        Number of claims on devices, whose verdicts were computed again from the figures in the file.
+    measured : tuple of str
+        A sentence for each claim on a device: how it was compared, or why it was not measured again.
     """
 
     certificate: Certificate
@@ -57,7 +58,7 @@ class Replay:
     environment: Mapping[str, tuple[Any, Any]]
     compared: int
     changed_figures: int
-    measured: int = 0
+    measured: tuple[str, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -72,10 +73,7 @@ class Replay:
             counts = [f"{self.changed_figures} of {self.compared} figures differ"]
             counts += [f"{others} other entries differ"] if others else []
             lines = [f"replayed: {', '.join(counts)}", *_first(self.differences)]
-        if self.measured:
-            lines.append(
-                f"{self.measured} claims on devices: not measured again, but judged again by their figures"
-            )
+        lines += self.measured
         if self.alterations:
             lines += [f"{len(self.alterations)} entries were changed in the file", *_first(self.alterations)]
         if not self.identical:
@@ -94,8 +92,9 @@ def replay(path: str | PathLike[str]) -> Replay:
 
     A model, cost or function that the user wrote is imported by the path in the file, after a comparison of
     its source files with the hashes in the file. This runs the code of those modules: replay only
-    certificates that you trust. Claims on devices cannot be measured again: their verdicts are computed from
-    their figures, and the digests in the file show whether these were changed.
+    certificates that you trust. A device whose functions can be imported is measured again. If its
+    relaxations repeat, all bits are compared; otherwise verdicts and slopes are, within the limits of both
+    measurements. The verdicts on other devices are computed from their figures.
 
     Parameters
     ----------
@@ -126,24 +125,45 @@ def replay(path: str | PathLike[str]) -> Replay:
     recorded = _read(path)
     altered = tuple(alterations(recorded))
     _refuse_other_inputs(altered, path)
-    cases = tuple(map(_repeat, recorded["cases"]))
+    devices: list[Again] = []
+    cases = tuple(_repeat(case, devices) for case in recorded["cases"])
     certificate = Certificate(cases, recorded["repeat_with"])
     content = certificate.as_dict()
     for case, old in zip(content["cases"], recorded["cases"], strict=True):
         if old["problem"] is not None:
             case["problem"] = encoded_again(old["problem"], old["network"])
+        _keep_devices(case, old)
     repeated = json.loads(json.dumps(content))
     found = tuple(differences(_findings(recorded), _findings(repeated)))
+    noisy = tuple(text for again in devices for text in again.differences)
     claims = [claim for case in recorded["cases"] for claim in case["claims"]]
     return Replay(
         certificate,
         tuple(alteration.text for alteration in altered),
-        tuple(difference.text for difference in found),
+        (*(difference.text for difference in found), *noisy),
         _changes(recorded["environment"], config()),
         compared=sum(len(claim["rows"]) for claim in claims),
         changed_figures=sum(difference.is_figure for difference in found),
-        measured=sum(claim["claim"] in MEASURED for claim in claims),
+        measured=tuple(_how(again) for again in devices),
     )
+
+
+def _keep_devices(case: CaseRecord, old: Mapping[str, Any]) -> None:
+    """Give claims on devices those of the file, whose attributes the measurements may have changed."""
+    for claim, stored in zip(case["claims"], old["claims"], strict=True):
+        if DEVICE in stored["settings"]:
+            claim["settings"][DEVICE] = stored["settings"][DEVICE]
+
+
+def _how(again: Again) -> str:
+    if again.how == "bits":
+        return "a device was measured again, and its relaxations repeat: all bits were compared"
+    if again.how == "statistics":
+        return (
+            "a device with noise was measured again: the verdicts were compared, and the slopes within the "
+            "limits of both measurements"
+        )
+    return f"a device was not measured again, but judged again by its figures: {again.how}"
 
 
 def _refuse_other_inputs(altered: Sequence[Alteration], path: str | PathLike[str]) -> None:
@@ -166,13 +186,13 @@ def _changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> dict[st
     return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
 
 
-def _repeat(case: Mapping[str, Any]) -> Case:
+def _repeat(case: Mapping[str, Any], devices: list[Again]) -> Case:
     """Run the claims of a stored case again, with its problem and settings."""
     _refuse_unknown_claims(case)
     problem = None if case["problem"] is None else decode_problem(case["problem"], case["network"])
-    reports = tuple(_checked_again(claim, problem, case["network"]) for claim in case["claims"])
+    reports = tuple(_checked_again(claim, problem, case["network"], devices) for claim in case["claims"])
     if problem is None:
-        return Case(None, reports)
+        return Case(None, reports, left_out=case["left_out"])
     reasons = {name: CLAIMS[name].excluded(problem) for name in case["not_claimed"]}
     skipped = {name: reason for name, reason in reasons.items() if reason is not None}
     checked = {claim["claim"] for claim in case["claims"]} | set(skipped)
@@ -181,7 +201,8 @@ def _repeat(case: Mapping[str, Any]) -> Case:
 
 
 def _refuse_unknown_claims(case: Mapping[str, Any]) -> None:
-    known = {"claims": MEASURED if case["problem"] is None else REPEATED}
+    checked = MEASURED if case["problem"] is None else REPEATED
+    known = {"claims": checked, "left_out": checked}
     names = {
         "claims": [claim["claim"] for claim in case["claims"]],
         "not_claimed": list(case["not_claimed"]),
@@ -197,10 +218,13 @@ def _refuse_unknown_claims(case: Mapping[str, Any]) -> None:
                 )
 
 
-def _checked_again(claim: Mapping[str, Any], problem: Problem | None, network: str) -> Verdict:
+def _checked_again(
+    claim: Mapping[str, Any], problem: Problem | None, network: str, devices: list[Again]
+) -> Verdict:
     with reading(f"{network}, {claim['claim']}"):
         if problem is None:
-            return rebuilt(claim)
+            devices.append(checked_again(claim))
+            return devices[-1].report
     settings = {}
     for name, value in claim["settings"].items():
         with reading(f"{network}, {claim['claim']}, settings, {name}"):

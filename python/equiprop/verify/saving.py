@@ -9,6 +9,7 @@ from equiprop.files import write_text
 from equiprop.paths import path_of
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.html import page
+from equiprop.verify.problem import Problem
 from equiprop.verify.verdict import Report, Verdict, write
 
 
@@ -27,9 +28,17 @@ def _(certificate: Certificate, path: str | PathLike[str]) -> None:
 
 @write.register
 def _(verdict: Verdict, path: str | PathLike[str]) -> None:
-    write(Certificate((Case(None, (verdict,)),)), path)
+    write(Certificate((_case(None, verdict),)), path)
 
 
 @write.register
 def _(report: Report, path: str | PathLike[str]) -> None:
-    write(Certificate((Case(report.problem, (report,)),)), path)
+    write(Certificate((_case(report.problem, report),)), path)
+
+
+def _case(problem: Problem | None, report: Verdict) -> Case:
+    """Return a case with one report; a check that was ended early is a claim that was left out."""
+    if not report.left_out:
+        return Case(problem, (report,))
+    reason = f"because {report.left_out[0].lower()}{report.left_out[1:].rstrip('.')}"
+    return Case(problem, (), left_out={report.name: reason})

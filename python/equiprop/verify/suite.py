@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from equiprop import _core
-from equiprop.checks import check_flag, enough_memory, real, require, several, whole
+from equiprop.checks import enough_memory, several, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
@@ -19,12 +19,11 @@ from equiprop.verify.claims import CLAIMS as CLAIMS
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.frugal import frugal
 from equiprop.verify.limit import limit
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report
-from equiprop.verify.watch import Clock, TimeUp, progress_lines
+from equiprop.verify.watch import Clock, TimeUp, parts_of_check, progress_lines
 
-#: Largest limit of time in seconds, about three years.
-_LONGEST = 1e8
 _LAYERS = ([4, 6, 3], [4, 6, 5, 3], [4, 6, 5, 4, 3])
 _ACTIVATIONS = ("tanh", "sigmoid", "hard_sigmoid")
 
@@ -73,7 +72,7 @@ def examine(
         else:
             options = {**cheap.get(name, {}), **settings.get(name, {})}
             try:
-                with progress_lines(name, progress) as end, clock.running():
+                with parts_of_check(), progress_lines(name, progress) as end, clock.running():
                     reports.append(_check(problem, name, options))
                     end(reports[-1].outcome)
             except TimeUp:
@@ -128,8 +127,8 @@ def certify(
     solver : FreeSolver, optional
         Solver of the free phase; by default one that reaches a residual of 1e-14.
     time_limit : float, positive, optional
-        Seconds for all claims, after the free phase. A claim that runs at the limit is stopped, in the main
-        thread, and left out with those that follow. The certificate names them, and has not passed.
+        Seconds for the free phase and all claims. A claim that runs at the limit is stopped, in the main
+        thread at once, and left out with those that follow. The certificate names them, and has not passed.
     progress : bool
         Show on stderr a line for each claim, and the remaining time of its loops.
 
@@ -141,6 +140,8 @@ def certify(
     ------
     TypeError, ValueError
         If an argument has a wrong type or shape, or a claim is unknown.
+    TimeoutError
+        If the time is up before the free phase has ended.
 
     Examples
     --------
@@ -151,20 +152,9 @@ def certify(
     True
     """
     check_claims(claims)
-    check_flag(progress, "certify", "progress")
-    limit = seconds(time_limit, "certify")
-    problem = prepare("certify", model, x, y, cost, solver)
-    return Certificate((examine(problem, claims, progress=progress, clock=Clock(limit)),))
-
-
-def seconds(time_limit: float | None, where: str) -> float | None:
-    """Return a limit of time; raise ValueError if it is not positive."""
-    if time_limit is None:
-        return None
-    limit = real(time_limit, where, "time_limit")
-    rule = f"time_limit is a positive number of seconds, at most {_LONGEST:g}"
-    require(0 < limit <= _LONGEST, where, rule, time_limit)
-    return limit
+    timed = Timed("certify", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
+    return Certificate((examine(problem, claims, progress=progress, clock=timed.clock),))
 
 
 def check_claims(claims: Sequence[str]) -> None:

@@ -15,9 +15,11 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import FreeSolver
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import extrapolated_differences, spread
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 #: Extrapolated differences with steps h and 2 h have a truncation error of h^4 f^(5) / 30, about 1e-16 f^(5)
 #: for h = 3e-4. Their rounding error is that of F*, divided by h and by the interval of beta.
@@ -45,6 +47,8 @@ def surrogate(
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
     max_differences: int = 24,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> SurrogateReport:
     """Check that EqProp at a finite beta is the exact gradient of its surrogate, and that P <= J <= N.
 
@@ -52,7 +56,7 @@ def surrogate(
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`; the model has an energy.
     beta : float, positive
         Nudging factor; it must be so small that E - beta C has a minimum.
@@ -72,25 +76,31 @@ def surrogate(
     """
     beta = of_normal_size(beta, "surrogate", "beta")
     most = whole(max_differences, "surrogate", "max_differences", 1)
-    problem = prepare("surrogate", model, x, y, cost, solver)
+    timed = Timed("surrogate", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[surrogate] The model has an energy. Received {problem.model!r}.")
+    settings = {"beta": beta, "max_differences": max_differences}
+    return timed.report(SurrogateReport, problem, settings, lambda rows: _check(problem, beta, most, rows))
+
+
+def _check(problem: Problem, beta: float, most: int, rows: list[Row]) -> dict[str, Any]:
+    """Append a row for each surrogate, and those on their values."""
     chosen = spread(len(problem.model.parameters), most)
     step = problem.difference_step((-beta, 0.0, beta))
-    values, rows = {}, []
+    values = {}
     rules = {
         "P": (0.0, beta, one_sided(beta)),
         "N": (-beta, 0.0, one_sided(-beta)),
         "C": (-beta, beta, centered(beta)),
     }
-    for name, (low, high, rule) in rules.items():
+    for name in tracked(list(rules), lambda name: f"gradient of {name}"):
+        low, high, rule = rules[name]
         values[name] = _value(problem, low, high)
         label = f"EqProp on ({low:g}, {high:g}) = gradient of {name}"
         rows.append(_against_differences(label, problem, low, high, rule, chosen, step))
     rows += _bounds(problem.objective(problem.state), values)
-    return SurrogateReport(
-        problem=problem, settings={"beta": beta, "max_differences": max_differences}, rows=tuple(rows)
-    )
+    return {}
 
 
 def _value(problem: Problem, low: float, high: float) -> float:

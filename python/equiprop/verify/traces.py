@@ -18,10 +18,12 @@ from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.measured_traces import POWER, judge
 from equiprop.verify.noise import Noise, checked_size, found
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.recordings import Recordings, read
 from equiprop.verify.relation import relation
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 _Floats = NDArray[np.float64]
 #: Largest difference from the flow of the model of a recording without noise.
@@ -57,6 +59,8 @@ def traces(
     tolerance: float | None = None,
     noise: float | Any | None = None,
     significance: float = 0.01,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> TracesReport:
     """Compare recorded nudged phases, exact or with measurement noise, with the flow of the model.
 
@@ -65,7 +69,7 @@ def traces(
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`.
     trajectories : mapping of float to array
         States (steps + 1, batch, units), or (repeats, steps + 1, batch, units), by beta. State 0 is the fixed
@@ -79,10 +83,6 @@ def traces(
         repeats, or from at least 40 second differences in the second half; smooth recordings are exact.
     significance : float
         Largest probability that a device like the model fails the tests, or that one without response passes.
-
-    Returns
-    -------
-    TracesReport
 
     Raises
     ------
@@ -102,9 +102,11 @@ def traces(
     >>> eq.verify.traces(net, x, y, trajectories={0.05: s}, step_size=0.2).passed
     True
     """
-    problem = prepare("traces", model, x, y, cost, solver)
+    timed = Timed("traces", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
     step_size = of_normal_size(step_size, "traces", "step_size")
-    return _Compared(problem, read(problem, trajectories), step_size).report(tolerance, noise, significance)
+    compared = _Compared(problem, read(problem, trajectories), step_size)
+    return compared.report(timed, tolerance, noise, significance)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class _Compared:
     recordings: Recordings
     step_size: float
 
-    def report(self, tolerance: float | None, noise: Any, significance: float) -> TracesReport:
+    def report(self, timed: Timed, tolerance: float | None, noise: Any, significance: float) -> TracesReport:
         """Return the report on recordings with a noise that is stated or estimated, or without noise."""
         significance = real(significance, "traces", "significance")
         require(0 < significance < 0.5, "traces", "significance is between 0 and 0.5", significance)
@@ -131,9 +133,13 @@ class _Compared:
         whole = size
         if first and isinstance(size, np.ndarray):  # units that were not recorded do not count
             whole = np.concatenate([np.full(first, np.sqrt(np.mean(size**2))), size])
-        rows, advice = self.judged(tolerance, whole, significance)
-        if self.recordings.outputs_only:
-            rows = (_outputs(self.problem), *rows)
+
+        def check(rows: list[Row]) -> dict[str, Any]:
+            found, advice = self.judged(tolerance, whole, significance)
+            rows += [_outputs(self.problem)] if self.recordings.outputs_only else []
+            rows += found
+            return {"advice": advice}
+
         settings = {
             "trajectories": dict(self.recordings.given),
             "step_size": self.step_size,
@@ -141,7 +147,7 @@ class _Compared:
             "noise": size,
             "significance": significance,
         }
-        return TracesReport(problem=self.problem, settings=settings, rows=rows, advice=advice)
+        return timed.report(TracesReport, self.problem, settings, check)
 
     def judged(
         self, tolerance: float | None, size: float | _Floats | None, significance: float
@@ -183,8 +189,8 @@ class _Compared:
         """Return the rows and the advice for recordings that a tolerance judges."""
         recorded = self.completed()
         rows, advice = [], []
-        for beta, path in recorded.items():
-            own = self.flow(beta)
+        for beta in tracked(list(recorded), lambda beta: f"beta = {beta:g}"):
+            path, own = recorded[beta], self.flow(beta)
             start, distance = _distances(self.problem, beta, path, own, tolerance)
             rows += [start, distance]
             if not distance.passed:

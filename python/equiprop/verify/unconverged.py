@@ -17,9 +17,11 @@ from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, exact_limit, one_sided
 from equiprop.results import FixedPoint
 from equiprop.solvers import Euler, FreeSolver, relaxed
-from equiprop.verify.problem import Problem, prepare
+from equiprop.verify.problem import Problem
 from equiprop.verify.reference import implicit_gradient, relative_error
+from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
+from equiprop.verify.watch import tracked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +45,14 @@ def unconverged(
     beta: float = 1e-3,
     cost: Cost = SquaredError(),  # noqa: B008
     solver: FreeSolver | None = None,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> UnconvergedReport:
     """Stop the free phase after a number of Euler steps, and measure the error of each nudging.
 
     Parameters
     ----------
-    model, x, y, cost, solver
+    model, x, y, cost, solver, time_limit, progress
         See `equivalence`; the model has an energy.
     steps : sequence of int
         Numbers of steps of the free phase.
@@ -68,9 +72,18 @@ def unconverged(
     """
     beta = positive(beta, "unconverged", "beta")
     lengths = sorted(set(several(steps, "unconverged", "steps", partial(whole, low=1, high=10**7))))
-    problem = prepare("unconverged", model, x, y, cost, solver)
+    timed = Timed("unconverged", time_limit, progress)
+    problem = timed.prepared(model, x, y, cost, solver)
     if not problem.model.conservative:
         raise ValueError(f"[unconverged] The model has an energy. Received {problem.model!r}.")
+    settings = {"steps": lengths, "beta": beta}
+    return timed.report(
+        UnconvergedReport, problem, settings, lambda rows: _check(problem, lengths, beta, rows)
+    )
+
+
+def _check(problem: Problem, lengths: Sequence[int], beta: float, rows: list[Row]) -> dict[str, Any]:
+    """Append the rows for each number of steps."""
     reference, step_size = implicit_gradient(problem), problem.step_size(None)
     nudged = _long_phase(problem, step_size)
 
@@ -78,8 +91,7 @@ def unconverged(
         return relative_error(replace(problem, free=free).nudged(rule, nudged).parameters, reference)
 
     bias = {rule: error(problem.free, rule) for rule in (one_sided(beta), centered(beta))}
-    rows = []
-    for length in lengths:
+    for length in tracked(lengths, lambda length: f"{length} steps"):
         short = Euler(tolerance=0, max_iterations=length, step_size=step_size)
         free = relaxed(problem.model, problem.x, short)
         stored = _against_stored(problem, free, one_sided(beta), nudged)
@@ -92,7 +104,7 @@ def unconverged(
             limit = 1.01 * floor + 1e-13 / beta
             rows.append(Row(f"{rule!r}, {after}", error(free, rule), high=limit))
         rows.append(Row(f"exact limit, {after}", error(free, exact_limit()), high=1e-10))
-    return UnconvergedReport(problem=problem, settings={"steps": lengths, "beta": beta}, rows=tuple(rows))
+    return {}
 
 
 def _long_phase(problem: Problem, step_size: float) -> Euler:

@@ -129,6 +129,8 @@ class Verdict:
         The figures.
     advice : tuple of str
         Sentences on where and why the claim does not hold, with cures; empty if it holds.
+    left_out : str
+        Sentence on what was not checked because the time was up; empty if the check is complete.
     """
 
     claim: ClassVar[str]
@@ -137,9 +139,15 @@ class Verdict:
     settings: Mapping[str, Any] = field(repr=False, default_factory=dict)
     rows: tuple[Row, ...] = ()
     advice: tuple[str, ...] = ()
+    left_out: str = ""
 
     @property
     def passed(self) -> bool:
+        """True if every row is within its limits, and nothing was left out."""
+        return self.within_limits and not self.left_out
+
+    @property
+    def within_limits(self) -> bool:
         """True if every row is within its limits."""
         return all(row.passed for row in self.rows)
 
@@ -150,7 +158,9 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """The verdict in one word: holds, fails or inconclusive."""
+        """The verdict in one word: holds, fails, inconclusive or incomplete."""
+        if self.left_out and self.within_limits:
+            return "incomplete"
         return "holds" if self.passed else "inconclusive" if self.inconclusive else "fails"
 
     def __getitem__(self, label: str) -> float:
@@ -165,7 +175,8 @@ class Verdict:
     @property
     def summary(self) -> str:
         """The verdict in one sentence."""
-        verdict = {"holds": "holds", "fails": "DOES NOT HOLD"}.get(self.outcome, "IS INCONCLUSIVE")
+        words = {"holds": "holds", "fails": "DOES NOT HOLD", "incomplete": "IS INCOMPLETE"}
+        verdict = words.get(self.outcome, "IS INCONCLUSIVE")
         return f"{self.name}: {verdict}. {self.statement}"
 
     def all_advice(self) -> tuple[str, ...]:
@@ -179,14 +190,28 @@ class Verdict:
     def __str__(self) -> str:
         width = max((len(row.label) for row in self.rows), default=0)
         lines = [self.summary, *(f"    {row.text(width)}" for row in self.rows)]
-        lines += [f"    -> {sentence}" for sentence in self.all_advice()]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """Return the lines of text below the figures: the advice, and what was left out."""
+        lines = [f"    -> {sentence}" for sentence in self.all_advice()]
+        return [*lines, f"    {self.left_out}"] if self.left_out else lines
 
     def _repr_html_(self) -> str:
         return html(self)
 
     def pictures(self) -> Iterator[Picture]:
-        """Yield the pictures of this check (extra ``plot``)."""
+        """Yield the pictures of this check (extra ``plot``); a check that was ended early has none.
+
+        Raises
+        ------
+        ValueError
+            If the time was up before the check was complete.
+        """
+        if self.left_out:
+            raise ValueError(
+                f"[plot] A picture needs a complete check. Received {self.name}. {self.left_out}"
+            )
         return pictures(self)
 
     def plot(self, axes: Any = None) -> Any:
@@ -206,11 +231,15 @@ class Verdict:
             "summary": self.summary,
             "rows": [row.as_dict() for row in self.rows],
             "advice": list(self.all_advice()),
-            "series": finite_only(self.series()),
+            "series": {} if self.left_out else finite_only(self.series()),
         }
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a certificate of this check to a .html or .json file; see `Certificate.save`."""
+        """Write a certificate of this check to a .html or .json file; see `Certificate.save`.
+
+        A check that was ended by its time limit is a claim that the certificate left out, without figures,
+        because a replay could not repeat them.
+        """
         write(self, path)
 
 
@@ -230,15 +259,15 @@ class Report(Verdict):
 
     @property
     def passed(self) -> bool:
-        """True if the free phase converged and every row is within its limits."""
-        return self.problem.free.converged and all(row.passed for row in self.rows)
+        """True if the free phase converged, every row is within its limits, and nothing was left out."""
+        return self.problem.free.converged and super().passed
 
     def all_advice(self) -> tuple[str, ...]:
         """Return causes inside the model, advice on a free phase that did not converge, and on the check.
 
         Causes are looked for only if the check failed.
         """
-        if self.passed:
+        if self.passed or self.outcome == "incomplete":
             return self.advice
         phase = () if self.problem.free.converged else self.problem.diagnosis.advice
         return sentences(self.problem.causes, (*phase, *self.advice))

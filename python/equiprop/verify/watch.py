@@ -12,8 +12,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from equiprop.checks import real, require
+
 T = TypeVar("T")
 
+#: Largest limit of time in seconds, about three years.
+_LONGEST = 1e8
 #: Seconds between two texts on the progress of a loop.
 _PAUSE = 0.5
 
@@ -22,11 +26,21 @@ class TimeUp(BaseException):
     """Raised in a computation when its time is up."""
 
 
+def seconds(time_limit: float | None, where: str) -> float | None:
+    """Return a limit of time; raise ValueError if it is not positive."""
+    if time_limit is None:
+        return None
+    limit = real(time_limit, where, "time_limit")
+    rule = f"time_limit is a positive number of seconds, at most {_LONGEST:g}"
+    require(0 < limit <= _LONGEST, where, rule, time_limit)
+    return limit
+
+
 class Clock:
     """A limit of the time from now on.
 
     In the main thread a computation ends at the limit, like at Ctrl-C, by `TimeUp`. In other threads, to
-    which Python delivers no signals, `up` is the only sign.
+    which Python delivers no signals, `tracked` raises it before the next entry of a loop.
 
     Parameters
     ----------
@@ -48,6 +62,19 @@ class Clock:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Raise `TimeUp` in the block at the limit."""
+        if self.limit is None:
+            yield
+            return
+        token = _clock.set(self)
+        try:
+            with self._interrupting():
+                yield
+        finally:
+            _clock.reset(token)
+
+    @contextmanager
+    def _interrupting(self) -> Iterator[None]:
+        """Raise `TimeUp` in a block of the main thread at the limit."""
         if self.limit is None or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -73,7 +100,7 @@ class Clock:
         with self._lock:
             if self._running:
                 self._sent = True
-                _thread.interrupt_main()
+                _signal_main()
 
     def _receive(self, kept: Any, number: int, frame: Any) -> None:
         """Raise `TimeUp` for the signal of the timer; treat any other as it was treated before."""
@@ -87,17 +114,65 @@ class Clock:
             raise KeyboardInterrupt
 
 
+def _signal_main() -> None:
+    """Send SIGINT to the main thread; a real signal ends its waits, such as those for a device."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
+class Parts:
+    """The named parts of a check, of which the outermost named loop of `tracked` says which are left."""
+
+    def __init__(self) -> None:
+        #: Function that returns the names of the parts that are not finished; None before the first part.
+        self.left: Callable[[], list[str]] | None = None
+        self.counted: bool = False
+
+
+#: The limit of time of the innermost block that has one.
+_clock: ContextVar[Clock | None] = ContextVar("clock", default=None)
+#: The parts of the check that runs, or None.
+_parts: ContextVar[Parts | None] = ContextVar("parts", default=None)
 #: Function of (finished, all) that shows the progress of the innermost loop, or None.
 _shown: ContextVar[Callable[[int, int], None] | None] = ContextVar("shown", default=None)
 
 
-def tracked(entries: Sequence[T]) -> Iterator[T]:
-    """Yield the entries, and show how many are finished if a `progress_lines` block is active."""
-    show = _shown.get()
+def tracked(entries: Sequence[T], name: Callable[[T], str] | None = None) -> Iterator[T]:
+    """Yield the entries of a loop of a check, end it at the limit of time, and show its progress.
+
+    Parameters
+    ----------
+    entries : sequence
+    name : callable, optional
+        Function that returns the name of an entry, if the entries are parts of the check.
+    """
+    show, clock, parts = _shown.get(), _clock.get(), _parts.get()
+    outermost = parts if name is not None and parts is not None and not parts.counted else None
     for k, entry in enumerate(entries):
+        if outermost is not None and name is not None:
+            outermost.counted = True
+            outermost.left = lambda first=k: [name(other) for other in entries[first:]]
+        if clock is not None and clock.up:
+            raise TimeUp
         if show is not None:
             show(k, len(entries))
         yield entry
+    if outermost is not None:
+        outermost.left, outermost.counted = list, False
+
+
+@contextmanager
+def parts_of_check() -> Iterator[Parts | None]:
+    """Yield the parts of the check in the block, which `tracked` fills; None for a check inside another."""
+    outermost = _parts.get() is None
+    parts = Parts()
+    token = _parts.set(parts)
+    try:
+        yield parts if outermost else None
+    finally:
+        _parts.reset(token)
 
 
 @contextmanager
