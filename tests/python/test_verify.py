@@ -126,7 +126,7 @@ def test_reports_are_readable_and_drawable() -> None:
     report = verify.equivalence(net, inputs(net), labels(net), steps=20)
     assert "EqProp (exact_limit) = RBP holds over 20 steps" in str(report)
     assert f"{(~report.free_units).sum()} of {report.free_units.size} units held by a bound" in str(report)
-    assert report.plot().get_title().startswith("EqProp and RBP at every step")
+    assert report.plot().get_title().startswith("EqProp and RBP differ by ")
     gradients = str(verify.gradients(net, inputs(net), labels(net), betas=[0.5]))
     assert "EqProp, centered(0.5)" in gradients
     assert "RBP, ConjugateGradient" in gradients
