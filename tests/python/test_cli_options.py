@@ -152,6 +152,7 @@ def test_every_option_of_training_is_in_these_tests() -> None:
         "--checkpoint-steps",
         "--checkpoint-seconds",
         "--scaling",
+        "--tensorboard",
         "--device",
         "--precision",
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from equiprop.config import config
 from equiprop.paths import file_errors, path_of
+from equiprop.progress import tracked
 from equiprop.verify.certificate import FORMAT, Case, Certificate, CertificateRecord
 from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
@@ -126,7 +128,9 @@ def replay(path: str | PathLike[str]) -> Replay:
     recorded = _read(path)
     altered = tuple(alterations(recorded))
     _refuse_other_inputs(altered, path)
-    cases = tuple(map(_repeat, recorded["cases"]))
+    claims = [claim for case in recorded["cases"] for claim in case["claims"]]
+    with closing(tracked(claims, len(claims), "claim")) as marks:
+        cases = tuple(_repeat(case, marks) for case in recorded["cases"])
     certificate = Certificate(cases, recorded["repeat_with"])
     content = certificate.as_dict()
     for case, old in zip(content["cases"], recorded["cases"], strict=True):
@@ -134,7 +138,6 @@ def replay(path: str | PathLike[str]) -> Replay:
             case["problem"] = encoded_again(old["problem"], old["network"])
     repeated = json.loads(json.dumps(content))
     found = tuple(differences(_findings(recorded), _findings(repeated)))
-    claims = [claim for case in recorded["cases"] for claim in case["claims"]]
     return Replay(
         certificate,
         tuple(alteration.text for alteration in altered),
@@ -166,11 +169,12 @@ def _changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> dict[st
     return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
 
 
-def _repeat(case: Mapping[str, Any]) -> Case:
-    """Run the claims of a stored case again, with its problem and settings."""
+def _repeat(case: Mapping[str, Any], marks: Iterator[Any]) -> Case:
+    """Run the claims of a stored case again, with its problem and settings; take one of `marks` for each."""
     _refuse_unknown_claims(case)
     problem = None if case["problem"] is None else decode_problem(case["problem"], case["network"])
-    reports = tuple(_checked_again(claim, problem, case["network"]) for claim in case["claims"])
+    claims = zip(case["claims"], marks, strict=False)
+    reports = tuple(_checked_again(claim, problem, case["network"]) for claim, _ in claims)
     if problem is None:
         return Case(None, reports)
     reasons = {name: CLAIMS[name].excluded(problem) for name in case["not_claimed"]}
