@@ -266,11 +266,12 @@ class TensorBoardLogger(RowLogger):
 def _event_format() -> tuple[Any, Callable[[bytes], int]]:
     """Return the message of an event, and the checksum of its record."""
     try:
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto import event_pb2
         from tensorboardX.record_writer import masked_crc32c
     except ImportError as error:
         raise ImportError(
             "[equiprop.callbacks] tensorboardX is not installed. Install it with "
             "pip install 'equiprop[tensorboard]'."
         ) from error
-    return Event, masked_crc32c
+    messages: Any = event_pb2
+    return messages.Event, masked_crc32c

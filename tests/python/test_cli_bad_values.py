@@ -29,8 +29,8 @@ LINES = {
     "predict": ["predict model.safetensors own.csv", "predict model.safetensors mnist"],
     "verify": ["verify --claims limit --layers 3 4 2", "verify --claims equality --layers 3 4 2"],
     "info": ["info model.safetensors", "info"],
-    "compare": ["compare run run"],
-    "dashboard": ["dashboard run"],
+    "compare": ["compare kept kept"],
+    "dashboard": ["dashboard kept"],
     "completion": ["completion bash"],
 }
 VALUES = [
@@ -87,9 +87,9 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     rows = "".join(f"{i % 2},{i % 3},{i % 2}\n" for i in range(40))
     (tmp_path / "own.csv").write_text("a,b,label\n" + rows)
     eq.save(eq.HopfieldNetwork([2, 3, 2]), tmp_path / "model.safetensors")
-    for name in ("folder", "run"):
+    for name in ("folder", "kept"):
         (tmp_path / name).mkdir()
-    (tmp_path / "run" / "settings.json").write_text("{}")
+    (tmp_path / "kept" / "settings.json").write_text("{}")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "unreadable").write_text("a,b\n")
     (tmp_path / "unreadable").chmod(0)
