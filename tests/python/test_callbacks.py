@@ -9,7 +9,6 @@ import json
 import math
 import os
 import pickle
-import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from equiprop import row_logger
 from equiprop.callbacks import Callback, CSVLogger, JSONLinesLogger, TensorBoardLogger
+from event_files import board_rows
 from networks import chain
 
 pytestmark = pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")  # random labels
@@ -121,36 +121,6 @@ def test_a_class_is_no_callback() -> None:
 # ---------------------------------------------------------------------------- loggers
 
 
-def events_of(folder: Path) -> list[Any]:
-    """Read the event files of a folder by the format of records: length, checksum, content, checksum."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    events = []
-    for path in sorted(folder.glob("*tfevents*")):
-        data = path.read_bytes()
-        while data:
-            (size,) = struct.unpack("<Q", data[:8])
-            assert struct.unpack("<I", data[8:12])[0] == masked_crc(data[:8])
-            content = data[12 : 12 + size]
-            assert struct.unpack("<I", data[12 + size : 16 + size])[0] == masked_crc(content)
-            event = Event()
-            event.ParseFromString(content)
-            events.append(event)
-            data = data[16 + size :]
-    return events
-
-
-def masked_crc(data: bytes) -> int:
-    """CRC-32C by its definition, bit by bit, rotated and shifted as in a record."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
 def csv_rows(path: Path) -> list[dict[str, float | None]]:
     with path.open(newline="") as stream:
         rows = csv.DictReader(stream)
@@ -159,18 +129,6 @@ def csv_rows(path: Path) -> list[dict[str, float | None]]:
 
 def json_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
-
-
-def board_rows(folder: Path) -> list[dict[str, Any]]:
-    """Rows of event files as TensorBoard shows them: a start discards the steps from its own on."""
-    rows: list[dict[str, Any]] = []
-    for event in events_of(folder):
-        if event.HasField("session_log"):
-            rows = [row for row in rows if row["steps"] < event.step]
-        elif event.HasField("summary"):
-            numbers = {v.tag.partition("/")[2]: v.simple_value for v in event.summary.value}
-            rows.append({"steps": event.step, **numbers})
-    return rows
 
 
 def board(*arguments: Any, **options: Any) -> TensorBoardLogger:
