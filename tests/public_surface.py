@@ -14,6 +14,7 @@ from typing import Any
 MODULES = [
     "equiprop",
     "equiprop.analysis",
+    "equiprop.callbacks",
     "equiprop.contrasts",
     "equiprop.data",
     "equiprop.download",

@@ -15,6 +15,7 @@ import pytest
 from emulated_cuda import needs_emulated_device, use_emulated_device
 from equiprop import cuda_core
 from figures import NUMBER, agree
+from trackers import use_stand_ins
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -158,6 +159,8 @@ def test_code_in_documents_prints_what_they_say(path: Path, monkeypatch: pytest.
     if path.name == "gpu.md":
         use_emulated_device()
         monkeypatch.setattr(cuda_core, "DIVISION", (1, 8, 64))  # few threads are fast to emulate
+    if path.name == "watching.md":
+        use_stand_ins(monkeypatch)
     names: dict[str, object] = {}
     for code, output in blocks(path):
         printed = io.StringIO()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import equiprop as eq
 import numpy as np
-from equiprop import data, download, networks, optimizers
+from equiprop import callbacks, data, download, networks, optimizers
 from equiprop.estimator import EquilibriumClassifier, EquilibriumRegressor
 from valid_checks import CHECKS
 from valid_jax import calls as calls_of_jax
@@ -33,9 +33,11 @@ from valid_parts import (
     fit,
     fit_of,
     layered,
+    logged,
     net,
     networked,
     nudged,
+    numbers,
     optimizer_step,
     phase,
     saved,
@@ -92,6 +94,7 @@ INTERFACES = {
     "Adam.corrections",
     *(f"BlackBox.{name}" for name in ("as_input", "block_views", "clamp", "clamp_complex", "clamp_dual")),
     *(f"BlackBox.{name}" for name in ("contrast_of", "initial_state", "trajectory")),
+    *(f"Callback.on_{event}" for event in ("start", "step", "epoch", "end")),
     "Checkpoint.after_step",
     "Checkpoint.begin",
     "Checkpoint.write",
@@ -109,12 +112,18 @@ INTERFACES = {
     "RecurrentBackpropagation.cure",
     "RecurrentBackpropagation.gradient",
     "RecurrentBackpropagation.options",
+    *(f"RowLogger.on_{event}" for event in ("start", "step", "epoch", "end")),
     "Scaling.apply",
     "Scaling.check_features",
     "Solver.more_steps",
     "SquaredError.bind",
     "Starter.judge",
+    "TensorBoardLogger.begin",
+    "TensorBoardLogger.write",
     "Starter.rate_factor",
+    "_TextLogger.begin",
+    "_TextLogger.write",
+    *(f"{kind}Logger.{name}" for kind in ("CSV", "JSONLines") for name in ("line", "lines")),
     "plotting.require_matplotlib",
     *(f"{kind}.change" for kind in ("BlockUpdate", "Euler", "FixedPointIteration")),
     *(f"{kind}.change" for kind in ("Linear", "Neumann", "Richardson")),
@@ -163,6 +172,18 @@ CALLS: dict[str, Callable[[Path], Call]] = {
     "one_sided": nudged(eq.one_sided, beta=0.1),
     "random_sign": nudged(eq.random_sign, beta=0.1, seed=1),
     "holomorphic": nudged(eq.holomorphic, radius=0.1, points=4),
+    "CSVLogger": lambda to: (
+        logged(callbacks.CSVLogger),
+        {"path": to / "a.csv", "steps": 1, "more": numbers},
+    ),
+    "JSONLinesLogger": lambda to: (
+        logged(callbacks.JSONLinesLogger),
+        {"path": to / "a.jsonl", "steps": 1, "more": numbers},
+    ),
+    "TensorBoardLogger": lambda to: (
+        logged(callbacks.TensorBoardLogger),
+        {"folder": to / "events", "steps": 1, "more": numbers},
+    ),
     "Checkpoint": lambda to: (eq.Checkpoint, {"path": to / "new.safetensors", "steps": 5, "seconds": 1.0}),
     "Convolution": networked(eq.Convolution, mean_pool=2),
     "MaxPooled": networked(eq.MaxPooled, pool=2),

@@ -9,6 +9,7 @@ every step of the second phase (Scellier & Bengio 2019). `equiprop.verify` check
 from equiprop import _extension as _extension
 from equiprop import _threadpool as _threadpool
 from equiprop import analysis as analysis
+from equiprop import callbacks as callbacks
 from equiprop import contrasts as contrasts
 from equiprop import data as data
 from equiprop import networks as networks

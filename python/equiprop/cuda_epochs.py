@@ -41,6 +41,7 @@ from equiprop.position import Position
 from equiprop.results import advise
 from equiprop.second_phase import CoreOptions
 from equiprop.stepping import phase_cures
+from equiprop.watching import step_functions
 from equiprop.weights import mean_weight
 
 #: Data are copied to the device as a whole if they take at most this part of its free memory, and at most so
@@ -58,7 +59,7 @@ def takes_runs(trainer: Any, data: Any) -> bool:
     return (
         isinstance(trainer.model, DeviceNetwork)
         and isinstance(data, Dataset)
-        and not trainer.step_callbacks
+        and not step_functions(trainer)
         and trainer.free_start == "rest"
         and not trainer._guard.acts
         and CoreOptions().of(trainer.second_phase, trainer.model, trainer.solver, 0) is not None

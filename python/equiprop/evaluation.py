@@ -14,6 +14,7 @@ from equiprop.dataset import Dataset
 from equiprop.history import Evaluation
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.progress import tracked
 from equiprop.results import FixedPoint, Outcome, Status
 from equiprop.scaling import Scaling
 from equiprop.solvers import FreeSolver, free_phase
@@ -25,7 +26,8 @@ _BATCH = 1000
 def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tuple[Evaluation, Outcome]:
     """Return error and mean cost on a data set, with its weights, and the outcome of the free phases."""
     errors, objectives, outcomes = [], [], []
-    for x, y in dataset_batches(data, model.dtype):
+    batches = dataset_batches(data, model.dtype)
+    for x, y in tracked(batches, num_batches(len(data))):
         free = free_phase(model, x, solver=solver, on_failure="ignore")
         bound = bind_cost(cost, model, y, len(x), "Trainer.evaluate")
         objectives.append(bound.value(free.state))
@@ -59,7 +61,12 @@ def _outcome_of(free: FixedPoint) -> Outcome:
 
 def array_batches(x: Array) -> list[Array]:
     """Return the rows of an array as batches of nearly equal size, in order."""
-    return np.array_split(x, max(1, -(-len(x) // _BATCH)))
+    return np.array_split(x, num_batches(len(x)))
+
+
+def num_batches(samples: int) -> int:
+    """Return the number of batches in which so many samples are evaluated."""
+    return max(1, -(-samples // _BATCH))
 
 
 def dataset_batches(data: Dataset, dtype: np.dtype[Any]) -> Iterator[tuple[Array, Array]]:

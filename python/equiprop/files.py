@@ -40,21 +40,35 @@ def write_text(path: Path, text: str, where: str) -> None:
 
 
 def append_line(path: Path, line: str, where: str) -> None:
-    """Append a line to a file and flush it to the disk; if this fails, remove what was written of it.
+    """Append a line to a file; see `append_bytes`."""
+    append_bytes(path, f"{line}\n".encode(errors="backslashreplace"), where, "a line")
+
+
+def append_bytes(path: Path, content: bytes, where: str, what: str) -> None:
+    """Append to a file and flush it to the disk; if this fails, remove what was written of `content`.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    where : str
+        Function or command, for errors.
+    what : str
+        Name of the content, for errors.
 
     Raises
     ------
     OSError
-        If the line cannot be written.
+        If the file cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            _append(descriptor, f"{line}\n".encode(errors="backslashreplace"))
+            _append(descriptor, content)
         finally:
             os.close(descriptor)
     except OSError as error:
-        text = f"[{where}] cannot append a line to {str(path)!r}: {error.strerror}."
+        text = f"[{where}] cannot append {what} to {str(path)!r}: {error.strerror}."
         raise with_text(error, text) from error
 
 

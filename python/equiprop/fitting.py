@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, repeat
+from contextlib import AbstractContextManager, contextmanager
+from itertools import repeat
 from operator import length_hint
 from typing import Any, Protocol
 
@@ -22,8 +22,9 @@ from equiprop.history import Epoch, Evaluation, History, Metrics
 from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
 from equiprop.position import Position, resumed, state_of
-from equiprop.progress import progress_bar
+from equiprop.progress import Bar, progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
+from equiprop.watching import after_epoch, step_functions, watching
 from equiprop.weights import as_sample_weight
 
 
@@ -63,6 +64,48 @@ def run_epochs(
 
     If the trainer has an unfinished position, the call continues there.
     """
+    position = _position(trainer, data, validation, epochs, patience, checkpoint)
+    records, model = History(trainer.history[position.first :]), trainer.model
+    kept = checkpoint is not None or trainer.unfinished is not None
+    with (
+        _during(trainer, position if kept else None),
+        watching(trainer),
+        _bar(trainer, data, position, progress) as bar,
+    ):
+        try:
+            if checkpoint is not None:
+                checkpoint.begin(trainer)
+            while not position.done:
+                records.append(_run_epoch(trainer, data, validation, position, bar, checkpoint))
+                rule = "All epochs of a call train one model"
+                require(trainer.model is model, "Trainer.fit", rule, "another one, which a callback has set")
+        except ConvergenceError as error:
+            trainer._health.restore(trainer.model)
+            trainer._average.restart(trainer.model.parameters)
+            trainer._kept.forget()
+            step = trainer._health.step
+            text = f"{error} The model has its parameters after step {step} again."
+            raise ConvergenceError(text, error.outcome) from None
+        finally:
+            if checkpoint is not None:
+                checkpoint.end()
+            release(trainer.model)
+        if position.best.restore(trainer.model):
+            trainer._average.restart(trainer.model.parameters)
+        if records:
+            watch_end(trainer, data, records)
+    return records
+
+
+def _position(
+    trainer: Fitting,
+    data: Any,
+    validation: Dataset | None,
+    epochs: int,
+    patience: int | None,
+    checkpoint: Checkpoint | None,
+) -> Position:
+    """Return where a call of `fit` begins, and prepare the trainer for it."""
     kept = checkpoint is not None or trainer.unfinished is not None
     if kept and not isinstance(data, Dataset):
         raise TypeError(
@@ -79,33 +122,25 @@ def run_epochs(
     trainer._kept.prepare(trainer.free_start, data, trainer.model)
     if isinstance(data, Dataset):
         trainer._health.probe = rows_of(data, trainer.model, "Trainer.fit")
-    records, model = History(trainer.history[position.first :]), trainer.model
+    return position
+
+
+@contextmanager
+def _during(trainer: Fitting, position: Position | None) -> Iterator[None]:
+    """Let the trainer have its position in the block, for checkpoints and callbacks."""
+    trainer.unfinished = position
     try:
-        if kept:
-            trainer.unfinished = position
-        if checkpoint is not None:
-            checkpoint.begin(trainer)
-        while not position.done:
-            records.append(_run_epoch(trainer, data, validation, position, progress, checkpoint))
-            rule = "All epochs of a call train one model"
-            require(trainer.model is model, "Trainer.fit", rule, "another one, which a callback has set")
-    except ConvergenceError as error:
-        trainer._health.restore(trainer.model)
-        trainer._average.restart(trainer.model.parameters)
-        trainer._kept.forget()
-        step = trainer._health.step
-        text = f"{error} The model has its parameters after step {step} again."
-        raise ConvergenceError(text, error.outcome) from None
+        yield
     finally:
         trainer.unfinished = None
-        if checkpoint is not None:
-            checkpoint.end()
-        release(trainer.model)
-    if position.best.restore(trainer.model):
-        trainer._average.restart(trainer.model.parameters)
-    if records:
-        watch_end(trainer, data, records)
-    return records
+
+
+def _bar(trainer: Fitting, data: Any, position: Position, wanted: bool) -> AbstractContextManager[Bar]:
+    """Return a progress bar for the steps of all epochs."""
+    is_dataset = isinstance(data, Dataset)
+    count = -(-len(data) // trainer.batch_size) if is_dataset else length_hint(data)
+    done = (position.epoch - 1) * count + len(position.metrics)
+    return progress_bar(wanted, position.epochs * count or None, "", initial=done)
 
 
 def _run_epoch(
@@ -113,26 +148,27 @@ def _run_epoch(
     data: Any,
     validation: Dataset | None,
     position: Position,
-    progress: bool,
+    bar: Bar,
     checkpoint: Checkpoint | None,
 ) -> Epoch:
     trainer.check_settings()  # a callback may have changed them
     trainer._kept.prepare(trainer.free_start, data, trainer.model)
-    title, last = f"epoch {position.epoch}/{position.epochs}", None
+    last = None
+    bar.label = f"epoch {position.epoch}/{position.epochs}"
     if not isinstance(data, Dataset):
-        batches = checked_parts(progress_bar(data, title, progress))
-        last = _take_steps(trainer, batches, repeat(None), length_hint(data), position, checkpoint)
+        last = _take_steps(
+            trainer, checked_parts(data), repeat(None), length_hint(data), position, bar, checkpoint
+        )
     else:
         done = len(position.metrics)
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
         rest = ShuffledBatches(data, *order, first=done)
         count = done + len(rest)
         if takes_runs(trainer, data):
-            _take_runs(trainer, rest, count, position, title if progress else "", checkpoint)
+            _take_runs(trainer, rest, count, position, bar, checkpoint)
         else:
             numbers = rest.rows() if trainer._kept.states is not None else repeat(None)
-            batches = map(parts, progress_bar(rest, title, progress))
-            _take_steps(trainer, batches, numbers, count, position, checkpoint)
+            _take_steps(trainer, map(parts, rest), numbers, count, position, bar, checkpoint)
     _watch_phases(trainer, position)
     trainer.check_parameters()
     error = None if validation is None else trainer.evaluate(validation).error
@@ -145,8 +181,7 @@ def _run_epoch(
     position.next_epoch()
     if not position.done:
         watch_epoch(trainer)
-    for callback in trainer.callbacks:
-        callback(trainer, record)
+    after_epoch(trainer, record)
     position.stopped |= trainer._stopping
     return record
 
@@ -157,6 +192,7 @@ def _take_steps(
     numbers: Iterable[Array | None],
     count: int,
     position: Position,
+    bar: Bar,
     checkpoint: Checkpoint | None,
 ) -> tuple[Any, Any]:
     """Take the steps of an epoch of `count` steps one by one, and return inputs and targets of the last one.
@@ -173,8 +209,9 @@ def _take_steps(
         samples = num_samples(y)
         total = samples if weights is None else float(as_sample_weight(weights, "Trainer.fit").sum())
         position.add(metrics, samples, total, time.perf_counter() - start)
-        for callback in trainer.step_callbacks:
-            callback(trainer, metrics)
+        for function in step_functions(trainer):
+            function(trainer, metrics)
+        bar.advance()
         if checkpoint is not None:
             checkpoint.after_step(trainer)
         if trainer._stopping:
@@ -187,25 +224,24 @@ def _take_runs(
     rest: ShuffledBatches,
     count: int,
     position: Position,
-    title: str,
+    bar: Bar,
     checkpoint: Checkpoint | None,
 ) -> None:
-    """Take the steps `rest` of an epoch of `count` steps on a device, with a progress bar if it has a title.
+    """Take the steps `rest` of an epoch of `count` steps on a device.
 
     A step that the device refuses is taken by itself, which says why.
     """
     left, epoch = list(rest.rows()), DeviceEpoch(trainer, rest, count)
-    bar = progress_bar(range(len(left)), title, bool(title))
     while left and not trainer._stopping:
         taken = epoch.take(left, position, checkpoint)
+        bar.advance(taken)
         if taken and checkpoint is not None:
             checkpoint.after_step(trainer)
         if not taken:
             batch = map(parts, rest.batches(left[:1]))
-            _take_steps(trainer, batch, repeat(None), count, position, checkpoint)
+            _take_steps(trainer, batch, repeat(None), count, position, bar, checkpoint)
             taken = 1
         del left[:taken]
-        deque(islice(bar, taken), maxlen=0)
 
 
 def _watch_phases(trainer: Fitting, position: Position) -> None:

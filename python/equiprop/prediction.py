@@ -9,11 +9,12 @@ import numpy as np
 from equiprop.arrays import Array
 from equiprop.costs import Cost, CrossEntropy, cost_of_outputs
 from equiprop.dataset import Dataset
-from equiprop.evaluation import dataset_inputs, input_batches, input_samples, measure, predict
+from equiprop.evaluation import dataset_inputs, input_batches, input_samples, measure, num_batches, predict
 from equiprop.history import Evaluation
 from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
 from equiprop.model_interface import Model
 from equiprop.overlap import reading
+from equiprop.progress import tracked
 from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
 from equiprop.training_data import are_one_hot, as_dataset, check_images, presented, with_given_weight
@@ -124,12 +125,14 @@ class Predictor:
             if scale is not None:
                 raise ValueError(f"[{where}] scale is for arrays; a Dataset has one. Received {scale}.")
             check_images(x, self.model, where)
-            batches = dataset_inputs(self.model, self._presented(x, where))
+            count, batches = len(x), dataset_inputs(self.model, self._presented(x, where))
         else:
             samples = input_samples(self.model, x)
+            count = samples.shape[0]
             batches = input_batches(self.model, samples, self._scale_of(samples, scale, where))
         with reading(self.model, where):
-            outputs, outcome = predict(self.averaged_model, self._solver, batches)
+            shown = tracked(batches, num_batches(count))
+            outputs, outcome = predict(self.averaged_model, self._solver, shown)
         outcome.report_failure("Trainer.predict", "warn")
         return outputs
 

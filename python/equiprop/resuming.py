@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 
 from equiprop.checks import check_type, real, require
 from equiprop.files import with_text
+from equiprop.progress import on_terminal, progress_bar
 
 _CHUNK = 2**20
 #: Longest time to wait for data, in seconds.
@@ -54,7 +55,7 @@ def download(url: str, part: Path, timeout: float, where: str) -> None:
     start = _size(part)
     try:
         with _open(url, start, timeout) as response:
-            _receive(response, part)
+            _receive(response, part, start)
     except _NotStored as failure:
         text = (
             f"[{where}] cannot write '{part}': {failure.error.strerror}. {_size(part)} bytes are kept. "
@@ -78,17 +79,23 @@ def _open(url: str, start: int, timeout: float) -> HTTPResponse:
     return cast(HTTPResponse, urllib.request.urlopen(request, timeout=timeout))
 
 
-def _receive(response: HTTPResponse, part: Path) -> None:
+def _receive(response: HTTPResponse, part: Path, start: int) -> None:
+    """Write what a server sends to `part`; on a terminal, show a bar after two seconds.
+
+    `start` is the size of the part file.
+    """
     # Only status 206 continues the part file; a server that ignores Range sends the file from its start.
-    received = 0
+    received, done = 0, start if response.status == 206 else 0
+    announced = int(response.headers.get("Content-Length", 0))
     stream = _stored(part.open, "ab" if response.status == 206 else "wb", buffering=0)
-    with stream:
+    of_size: dict[str, Any] = {"unit": "B", "unit_scale": True, "initial": done}
+    with stream, progress_bar(on_terminal(), done + announced or None, part.stem, **of_size) as bar:
         while rest := response.read(_CHUNK):
             received += len(rest)
+            bar.advance(len(rest))
             while rest:
                 rest = rest[_stored(stream.write, rest) :]
     # A read of bounded size does not report that the connection was closed early, so the bytes are counted.
-    announced = int(response.headers.get("Content-Length", received))
     if received < announced:
         raise ConnectionError(f"the connection ended after {received} of {announced} bytes")
 

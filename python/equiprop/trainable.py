@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from equiprop.costs import Cost, CrossEntropy, SquaredError, Term, logit_scale, 
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+from equiprop.watching import Callback
 
 
 def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any) -> None:
@@ -38,10 +39,23 @@ def check_parts(second_phase: Any, optimizer: Any, cost: Any, schedule: Any) -> 
 
 
 def check_callbacks(callbacks: Any, step_callbacks: Any) -> None:
-    """Raise TypeError if the callbacks after epochs or those after steps are not a sequence of functions."""
-    for name, given in (("callbacks", callbacks), ("step_callbacks", step_callbacks)):
-        if not isinstance(given, Sequence) or not all(callable(callback) for callback in given):
-            raise TypeError(f"[Trainer] {name} is a list of functions. Received {given!r}.")
+    """Raise TypeError if callbacks are not a sequence of functions, or those after epochs of `Callback`."""
+    if not _is_list_of(callbacks, lambda one: isinstance(one, Callback) or _is_function(one)):
+        raise TypeError(
+            "[Trainer] callbacks is a list of functions and of objects of equiprop.callbacks. "
+            f"Received {callbacks!r}."
+        )
+    if not _is_list_of(step_callbacks, _is_function):
+        raise TypeError(f"[Trainer] step_callbacks is a list of functions. Received {step_callbacks!r}.")
+
+
+def _is_list_of(given: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(given, Sequence) and all(map(fits, given))
+
+
+def _is_function(callback: Any) -> bool:
+    """Return True if `callback` can be called, and is not a class of `Callback` in place of an object."""
+    return callable(callback) and not (isinstance(callback, type) and issubclass(callback, Callback))
 
 
 def output_range(rho: Activation) -> tuple[float, float]:

@@ -41,12 +41,13 @@ from equiprop.starting import Starter
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
 from equiprop.trainable import check_callbacks, check_parts, check_targets, check_trainable
 from equiprop.training_data import fit_data
+from equiprop.watching import Callback
 
 #: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
 _SETTINGS = attrgetter(
     "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging"
 )
-Callback = Callable[["Trainer", Epoch], None]
+EpochFunction = Callable[["Trainer", Epoch], None]
 StepCallback = Callable[["Trainer", Metrics], None]
 
 
@@ -74,8 +75,9 @@ class Trainer(Starter):
         Number of samples of a step.
     seed : int
         Seed of the order of samples.
-    callbacks : sequence of callables
-        Functions that are called as ``callback(trainer, epoch)`` after every epoch.
+    callbacks : sequence of callables, or of `Callback`
+        Functions that are called as ``callback(trainer, epoch)`` after every epoch, and objects of
+        `equiprop.callbacks`, which see steps, epochs and the end of `fit`.
     clip : float, positive
         A gradient larger than `clip` times the running mean of earlier norms is scaled to this size; infinity
         for no clipping.
@@ -124,7 +126,7 @@ class Trainer(Starter):
     schedule: Callable[[float], float] | None = None
     batch_size: int = 50
     seed: int = 0
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[EpochFunction | Callback] = ()
     clip: float = 3.0
     coupling_norm: float | None = None
     averaging: float | None = None

@@ -29,6 +29,9 @@ LINES = {
     "predict": ["predict model.safetensors own.csv", "predict model.safetensors mnist"],
     "verify": ["verify --claims limit --layers 3 4 2", "verify --claims equality --layers 3 4 2"],
     "info": ["info model.safetensors", "info"],
+    "compare": ["compare kept kept"],
+    "dashboard": ["dashboard kept"],
+    "completion": ["completion bash"],
 }
 VALUES = [
     "",
@@ -56,6 +59,9 @@ ARGUMENTS = {
     "evaluate": ["model", "data"],
     "predict": ["model", "data"],
     "info": ["model"],
+    "compare": ["runs"],
+    "dashboard": ["folder"],
+    "completion": ["shell"],
 }
 #: Values with which a command would run for very long.
 ENDLESS = {("train", "--epochs", "100000000000"), ("verify", "--steps", "100000000000")}
@@ -81,7 +87,9 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     rows = "".join(f"{i % 2},{i % 3},{i % 2}\n" for i in range(40))
     (tmp_path / "own.csv").write_text("a,b,label\n" + rows)
     eq.save(eq.HopfieldNetwork([2, 3, 2]), tmp_path / "model.safetensors")
-    (tmp_path / "folder").mkdir()
+    for name in ("folder", "kept"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "kept" / "settings.json").write_text("{}")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "unreadable").write_text("a,b\n")
     (tmp_path / "unreadable").chmod(0)

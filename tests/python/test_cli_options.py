@@ -152,6 +152,7 @@ def test_every_option_of_training_is_in_these_tests() -> None:
         "--checkpoint-steps",
         "--checkpoint-seconds",
         "--scaling",
+        "--tensorboard",
         "--device",
         "--precision",
     }
@@ -164,7 +165,7 @@ def test_every_option_of_verification_but_two_is_refused_with_a_replay() -> None
     assert set(flags("verify")) - refused == always
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "verify", "info"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "verify", "info", "compare", "dashboard"])
 def test_help_names_every_option_and_the_defaults(name: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as end:
         command.main([name, "--help"])

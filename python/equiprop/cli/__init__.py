@@ -1,3 +1,3 @@
-"""The command-line program ``equiprop`` with the commands train, evaluate, predict, verify and info."""
+"""The command-line program ``equiprop``, whose commands train, evaluate, verify and compare networks."""
 
 from equiprop.cli.command import main as main

@@ -7,7 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from equiprop.cli.compare import add_compare
+from equiprop.cli.completion import add_completion
 from equiprop.cli.console import say
+from equiprop.cli.dashboard import add_dashboard
 from equiprop.cli.evaluate import add_evaluate
 from equiprop.cli.info import add_info
 from equiprop.cli.options import Condition, Options
@@ -18,6 +21,7 @@ from equiprop.cli.train import add_train
 from equiprop.cli.verify import add_verify
 from equiprop.config import config, set_num_threads
 from equiprop.cuda_package import DeviceError
+from equiprop.progress import on_terminal, shown
 from equiprop.results import ConvergenceError
 
 _COMMANDS = {
@@ -26,7 +30,12 @@ _COMMANDS = {
     "predict": (add_predict, "print the class of each sample, by a saved model"),
     "verify": (add_verify, "check the claims of the theory on random networks or on a saved model"),
     "info": (add_info, "describe this build or a saved model"),
+    "compare": (add_compare, "print the settings and the results in which runs differ"),
+    "dashboard": (add_dashboard, "write one page on all runs and certificates in a folder"),
+    "completion": (add_completion, "print a script that completes command lines in a shell"),
 }
+#: Commands that compute nothing.
+_READERS = {"compare", "dashboard", "completion"}
 _FAILED = 2
 _COMPUTES = Condition("without MODEL", lambda o: o.command != "info" or o.model is None)
 
@@ -66,9 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     options.settle(options, _inherited(options, parser))
-    if options.threads is not None:
+    if options.command not in _READERS and options.threads is not None:
         set_num_threads(options.threads)
-    status: int = options.run(options)
+    # train has a bar of its own, beside which evaluations show none
+    with shown(options.command, options.command != "train" and on_terminal()):
+        status: int = options.run(options)
     return status
 
 
@@ -109,14 +120,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="equiprop", description="Train and verify fixed-point recurrent networks."
     )
+    parser.set_defaults(program=parser)
     parser.add_argument("--version", action="version", version=config()["version"])
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (add, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         options = Options(command)
         options.add("--json", action="store_true", help="print one JSON object instead of text")
-        options.add(
-            "--threads", _COMPUTES, type=int, help="number of threads (default: number of processors)"
-        )
+        if name not in _READERS:
+            options.add(
+                "--threads", _COMPUTES, type=int, help="number of threads (default: number of processors)"
+            )
         add(command, options)
     return parser

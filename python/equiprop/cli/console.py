@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
+
+from equiprop.progress import beside_bars
+
+
+def say_json(command: str, content: Mapping[str, Any]) -> None:
+    """Print the result of a command as one JSON object in a line; null stands for NaN and infinity."""
+    say(json.dumps(_plain({"command": command, **content}), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -13,7 +32,8 @@ def say(text: str, *, error: bool = False) -> None:
     encoding = stream.encoding or "utf-8"
     shown = text.encode(encoding, "backslashreplace").decode(encoding)  # also a path that is no valid text
     try:
-        print(shown, file=stream, flush=True)
+        with beside_bars():
+            print(shown, file=stream, flush=True)
     except OSError:
         _discard(stream.fileno())
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from equiprop.cli.console import error_text, say
+from equiprop.cli.console import error_text, say, say_json
 from equiprop.cli.data import add_data, load_data, user_path
 from equiprop.cli.options import Options
 from equiprop.cli.trainer import add_device, add_solver, as_trained, load_trainer
@@ -28,7 +27,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     result = trainer.evaluate(as_trained(test, trainer))
     if options.json:
         numbers = {"objective": result.objective, "unconverged": result.unconverged}
-        say(json.dumps({"command": "evaluate", "test_error": result.error, **numbers}))
+        say_json("evaluate", {"test_error": result.error, **numbers})
     else:
         cost = f"{type(trainer.cost).__name__} {result.objective:.5f}"
         error = error_text(result.error, test.is_classification)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
 
 from equiprop.checkpoint import load_network
-from equiprop.cli.console import say
+from equiprop.cli.console import say, say_json
 from equiprop.cli.data import user_path
 from equiprop.cli.options import Options
 from equiprop.config import config
@@ -37,7 +36,7 @@ def run_info(options: argparse.Namespace) -> int:
         }
         table = str(model).partition("\n\n")[2]  # of a graph that is no chain of dense layers
     if options.json:
-        say(json.dumps({"command": "info", **facts}))
+        say_json("info", facts)
     else:
         for name, value in facts.items():
             if name != "couplings":  # the table has them

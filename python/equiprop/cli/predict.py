@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
 
-from equiprop.cli.console import say
+from equiprop.cli.console import say, say_json
 from equiprop.cli.data import DATA, add_data, load_data, user_path
 from equiprop.cli.options import Options
 from equiprop.cli.trainer import add_device, add_solver, as_trained, load_trainer
@@ -48,5 +47,8 @@ def run_predict(options: argparse.Namespace) -> int:
     else:
         name, values = "classes", np.argmax(outputs, axis=1).tolist()
         lines = [str(value) for value in values]
-    say(json.dumps({"command": "predict", name: values}) if options.json else "\n".join(lines))
+    if options.json:
+        say_json("predict", {name: values})
+    else:
+        say("\n".join(lines))
     return 0

@@ -27,6 +27,8 @@ SETTINGS, HISTORY, CHECKPOINT, MODEL = (
 LAST_GOOD, LOG, RESULT = "last-good.safetensors", "log.txt", "result.json"
 CURVE, RELAXATION = "learning_curve.png", "relaxation.png"
 FILES = (SETTINGS, HISTORY, CHECKPOINT, MODEL, LAST_GOOD, LOG, CURVE, RELAXATION, RESULT)
+#: Start of a line of the log with a warning.
+WARNING = "warning: "
 #: Folder, inside that of an earlier run, of a run that will replace it.
 _REPLACEMENT = "unfinished"
 

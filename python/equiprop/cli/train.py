@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from equiprop import plotting
+from equiprop.callbacks import Callback, TensorBoardLogger
 from equiprop.checkpointing import read_trainer
 from equiprop.checks import require
-from equiprop.cli.console import error_text, say
+from equiprop.cli.console import error_text, say, say_json
 from equiprop.cli.data import add_data, load_data, name_of_data, user_path
 from equiprop.cli.options import Condition, Options
 from equiprop.cli.run_folder import CHECKPOINT, CURVE, MODEL, RELAXATION, SETTINGS, RunFolder
@@ -22,6 +22,7 @@ from equiprop.cli.trainer import add_trainer, build_trainer, epochs_of
 from equiprop.cli.training_run import RunLog, fit
 from equiprop.dataset import Dataset
 from equiprop.models import HopfieldNetwork
+from equiprop.progress import on_terminal
 from equiprop.scaling import as_scaling
 from equiprop.solvers import default_solver, free_phase
 from equiprop.training import Trainer
@@ -65,6 +66,12 @@ def add_train(command: argparse.ArgumentParser, options: Options) -> None:
         metavar="S",
         help="save a checkpoint every S seconds",
     )
+    options.add(
+        "--tensorboard",
+        type=user_path,
+        metavar="DIR",
+        help="also write the numbers of each epoch to this folder, as event files for TensorBoard",
+    )
     options.add("--plot", action="store_true", help="also write learning_curve.png and relaxation.png")
     add_trainer(options)
     command.set_defaults(run=run_train, settings_file=_settings_file)
@@ -98,12 +105,32 @@ def run_train(options: argparse.Namespace) -> int:
         plotting.require_matplotlib("train")
     trainer.prepare(data)
     log = RunLog(test, folder, quiet=options.json)
+    watchers = _watchers(options, log)
     title = f"{trainer.model} on {len(data)} {name_of_data(options)}, {options.second_phase}"
     options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
     names = {"validation": options.validation, "patience": options.patience}
-    fit_options = {"epochs": epochs_of(options), **names}
-    fit(trainer, data, log, title, options, fit_options, lambda: _finish(trainer, test, log, options))
+    fit_options = {"epochs": epochs_of(options), "progress": on_terminal(), **names}
+    with log.keeping_warnings():
+        fit(
+            trainer,
+            data,
+            log,
+            watchers,
+            title,
+            options,
+            fit_options,
+            lambda: _finish(trainer, test, log, options),
+        )
     return 0
+
+
+def _watchers(options: argparse.Namespace, log: RunLog) -> list[Callback]:
+    """Return the callbacks that the options name, which follow that of the log."""
+    if options.tensorboard is None:
+        return []
+    return [
+        TensorBoardLogger(options.tensorboard, more=lambda _: {"test_error": log.records[-1]["test_error"]})
+    ]
 
 
 def _scaled(data: Dataset, test: Dataset, rule: str | None) -> tuple[Dataset, Dataset]:
@@ -176,7 +203,7 @@ def _say_completed(options: argparse.Namespace) -> None:
 
 
 def _say_json(result: Mapping[str, Any], history: list[dict[str, Any]], folder: RunFolder) -> None:
-    say(json.dumps({**result, "history": history, "model": str(folder.folder / MODEL)}))
+    say_json("train", {**result, "history": history, "model": str(folder.folder / MODEL)})
 
 
 def _plot(trainer: Trainer, log: RunLog, test: Dataset, folder: Path) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from equiprop.arrays import Array
+from equiprop.callbacks import Callback
 from equiprop.checkpoint import save
 from equiprop.checkpointing import Checkpoint
 from equiprop.cli.console import error_text, say
-from equiprop.cli.run_folder import CHECKPOINT, MODEL, RESULT, RunFolder
+from equiprop.cli.run_folder import CHECKPOINT, MODEL, RESULT, WARNING, RunFolder
 from equiprop.cli.settings import settings_of
 from equiprop.cli.termination import Deferral, Terminated, deferred
 from equiprop.dataset import Dataset
@@ -80,6 +83,19 @@ class RunLog:
         error = error_text(best["validation_error"], self.test.is_classification)
         self.say(f"{stopped}; the model is that of epoch {best['epoch']}, validation error {error}")
 
+    @contextmanager
+    def keeping_warnings(self) -> Iterator[None]:
+        """Add each warning of the block to the log of the run, besides showing it."""
+        with warnings.catch_warnings():
+            show = warnings.showwarning
+
+            def keep(message: Warning | str, *where: Any, **options: Any) -> None:
+                self.folder.log(f"{WARNING}{' '.join(str(message).split())}")
+                show(message, *where, **options)
+
+            warnings.showwarning = keep
+            yield
+
     def say(self, line: str, *, error: bool = False) -> None:
         """Print a line, and add it to the log of the run."""
         if error or not self.quiet:
@@ -123,12 +139,15 @@ def fit(
     trainer: Trainer,
     data: Dataset,
     log: RunLog,
+    watchers: Sequence[Callback],
     title: str,
     options: argparse.Namespace,
     fit_options: Mapping[str, Any],
     finish: Callable[[], None],
 ) -> None:
     """Train, save the model, and call `finish`; if the run ends early, save what there is and say so.
+
+    `watchers` are callbacks besides the log.
 
     Raises
     ------
@@ -141,7 +160,7 @@ def fit(
         try:
             checkpoint = RunCheckpoint(log.folder, log, title, deferral, options)
             _try_step(trainer, data)
-            trainer.callbacks = [log]
+            trainer.callbacks = [log, *watchers]
             if options.resume is not None and trainer.steps and trainer.unfinished is None:
                 log.records = log.folder.resume(len(trainer.history))  # only the end is missing
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +14,7 @@ import numpy as np
 from equiprop import plotting
 from equiprop.activations import ACTIVATIONS
 from equiprop.checkpoint import load_network
-from equiprop.cli.console import say
+from equiprop.cli.console import say, say_json
 from equiprop.cli.data import DATA, add_folder, load_data, user_path
 from equiprop.cli.options import COSTS, Condition, Options
 from equiprop.cli.verdicts import lines_of
@@ -192,7 +191,7 @@ def _conclude(
     options: argparse.Namespace, certificate: Certificate, more: dict[str, Any] | None = None
 ) -> int:
     if options.json:
-        say(json.dumps({"command": "verify", **certificate.as_dict(), **(more or {})}))
+        say_json("verify", {**certificate.as_dict(), **(more or {})})
     else:
         say(certificate.verdict)
     return 0 if certificate.passed else 1

@@ -11,7 +11,7 @@ import numpy as np
 from equiprop.config import config
 from equiprop.verify.certificate import Case, Certificate
 from equiprop.verify.claims import CLAIMS
-from equiprop.verify.style import STYLE
+from equiprop.verify.style import head
 from equiprop.verify.svg import figure
 from equiprop.verify.verdict import Row, Verdict
 
@@ -35,11 +35,7 @@ def page(certificate: Certificate) -> str:
     """Return the certificate as an HTML page (extra ``plot``)."""
     several = len(certificate.cases) > 1
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{_WORDS[certificate.outcome]}: equiprop certificate</title>",
-        f"<style>{STYLE}</style></head><body>",
+        *head(f"{_WORDS[certificate.outcome]}: equiprop certificate"),
         '<section aria-label="Summary">',
         *_header(certificate),
         *_troubles(certificate),

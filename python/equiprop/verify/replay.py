@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from equiprop.config import config
 from equiprop.paths import file_errors, path_of
+from equiprop.progress import tracked
 from equiprop.verify.certificate import FORMAT, Case, CaseRecord, Certificate, CertificateRecord
 from equiprop.verify.claims import CLAIMS, REPEATED
 from equiprop.verify.comparison import differences
@@ -125,8 +127,10 @@ def replay(path: str | PathLike[str]) -> Replay:
     recorded = _read(path)
     altered = tuple(alterations(recorded))
     _refuse_other_inputs(altered, path)
+    claims = [claim for case in recorded["cases"] for claim in case["claims"]]
     devices: list[Again] = []
-    cases = tuple(_repeat(case, devices) for case in recorded["cases"])
+    with closing(tracked(claims, len(claims), "claim")) as marks:
+        cases = tuple(_repeat(case, devices, marks) for case in recorded["cases"])
     certificate = Certificate(cases, recorded["repeat_with"])
     content = certificate.as_dict()
     for case, old in zip(content["cases"], recorded["cases"], strict=True):
@@ -136,7 +140,6 @@ def replay(path: str | PathLike[str]) -> Replay:
     repeated = json.loads(json.dumps(content))
     found = tuple(differences(_findings(recorded), _findings(repeated)))
     noisy = tuple(text for again in devices for text in again.differences)
-    claims = [claim for case in recorded["cases"] for claim in case["claims"]]
     return Replay(
         certificate,
         tuple(alteration.text for alteration in altered),
@@ -186,11 +189,12 @@ def _changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> dict[st
     return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
 
 
-def _repeat(case: Mapping[str, Any], devices: list[Again]) -> Case:
-    """Run the claims of a stored case again, with its problem and settings."""
+def _repeat(case: Mapping[str, Any], devices: list[Again], marks: Iterator[Any]) -> Case:
+    """Run the claims of a stored case again, with its problem and settings; take one of `marks` for each."""
     _refuse_unknown_claims(case)
     problem = None if case["problem"] is None else decode_problem(case["problem"], case["network"])
-    reports = tuple(_checked_again(claim, problem, case["network"], devices) for claim in case["claims"])
+    claims = zip(case["claims"], marks, strict=False)
+    reports = tuple(_checked_again(claim, problem, case["network"], devices) for claim, _ in claims)
     if problem is None:
         return Case(None, reports, left_out=case["left_out"])
     reasons = {name: CLAIMS[name].excluded(problem) for name in case["not_claimed"]}

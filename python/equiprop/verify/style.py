@@ -1,4 +1,7 @@
-"""The style sheet of a certificate: light and dark screens of any width, and print."""
+"""The style sheet of pages, for light and dark screens of any width and for print, and their head."""
+
+import base64
+import hashlib
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2128; --paper: #ffffff; --faint: #b9c0c8; --card: #f4f6f8;
@@ -52,3 +55,27 @@ code { font-size: .9em; overflow-wrap: anywhere; }
   main { break-before: page; } h2 { break-after: avoid; }
   figure, tr, summary, .verdict { break-inside: avoid; } }
 """
+
+
+def head(title: str, style: str = STYLE, *, strict: bool = False) -> list[str]:
+    """Return the lines of a page before its content.
+
+    Parameters
+    ----------
+    title : str
+        Escaped text.
+    style : str
+        Style sheet.
+    strict : bool
+        If True, the browser refuses everything but this style sheet: scripts, addresses, style attributes.
+    """
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        *([f'<meta http-equiv="Content-Security-Policy" content="{policy}">'] if strict else []),
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{title}</title>",
+        f"<style>{style}</style></head><body>",
+    ]
