@@ -10,7 +10,8 @@
 # make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
 # make deep-help lists long checks: sanitizers, fuzzing, coverage, mutations, random order, growth, interpreters
 # make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
-# make docs      C++ API reference in build/docs/html (needs doxygen)
+# make docs      documentation site in build/docs/html (needs doxygen); checks all of its links to itself
+# make linkcheck asks the addresses outside the site whether they exist (needs a network)
 # make clean     removes build, demo, dist and the virtual environment
 
 PYTHON ?= python3
@@ -24,6 +25,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 SOURCES := CMakeLists.txt pyproject.toml README.md $(shell find cmake cpp python -type f ! -name '*.pyc' ! -name '*.so')
 DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
+DOCS := $(VENV)/.docs-installed
 comma := ,
 GTEST := test -e /usr/include/gtest/gtest.h || test -e /usr/local/include/gtest/gtest.h
 
@@ -32,7 +34,7 @@ CONFIGURE = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(
   -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
   -DEQUIPROP_BUILD_TESTS=ON
 
-.PHONY: demo test cpp-test lint tidy sanitize release wheel reproducible cuda cuda-programs fuzz bench docs clean
+.PHONY: demo test cpp-test lint tidy sanitize release wheel reproducible cuda cuda-programs fuzz bench docs linkcheck clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -159,12 +161,25 @@ bench: $(TEST)
 	$(BIN)/python benchmarks/python/bench_training.py $(if $(MNIST_DIR),--data-dir $(MNIST_DIR)) \
 	  --output benchmarks/results/training.json
 
-docs:
+# The package is installed already, so this adds only the libraries of its extra.
+$(DOCS): $(TEST)
+	$(BIN)/python -m pip install --quiet "equiprop[docs]"
+	@touch $@
+
+SPHINX = $(BIN)/python -m sphinx --quiet --jobs auto --nitpicky --fail-on-warning --keep-going -d build/docs/doctrees
+
+docs: $(DOCS)
 	@command -v doxygen >/dev/null || \
 	  { echo "doxygen was not found: install it from your system (apt-get install doxygen)."; exit 1; }
-	@mkdir -p build/docs
+	rm -rf build/docs
+	@mkdir -p build/docs/html
 	doxygen docs/Doxyfile
-	@echo "The C++ API reference: build/docs/html/index.html"
+	$(SPHINX) -b html docs build/docs/html
+	$(BIN)/python docs/_site/links.py build/docs/html
+	@echo "The site: build/docs/html/index.html"
+
+linkcheck: $(DOCS)
+	$(SPHINX) -b linkcheck docs build/docs/linkcheck
 
 clean:
 	rm -rf build demo dist $(VENV)

@@ -35,14 +35,15 @@ def entries() -> dict[str, Callable[..., Any]]:
     """
     found: dict[str, Callable[..., Any]] = {}
     for module in map(importlib.import_module, MODULES):
-        for thing in _names(module):
+        for thing in exported(module):
             for name, function in _of(thing):
                 if _takes_arguments(function):
                     found[name] = function
     return found
 
 
-def _names(module: ModuleType) -> Iterator[Any]:
+def exported(module: ModuleType) -> Iterator[Any]:
+    """Yield the functions and classes that a public module exports."""
     own = hasattr(module, "__path__")
     for name in getattr(module, "__all__", None) or [n for n in dir(module) if not n.startswith("_")]:
         thing = getattr(module, name)

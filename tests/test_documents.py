@@ -20,7 +20,7 @@ from trackers import use_stand_ins
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
-DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 
 needs_results = pytest.mark.skipif(

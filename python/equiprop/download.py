@@ -119,7 +119,7 @@ def fetch_cifar10(
     Returns
     -------
     Path
-        The directory, ready for :func:`equiprop.data.load_cifar10`.
+        The directory, ready for :func:`equiprop.load_cifar10`.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def fetch_mnist(
     Returns
     -------
     Path
-        ``directory``, ready for :func:`equiprop.data.load_mnist`.
+        ``directory``, ready for :func:`equiprop.load_mnist`.
 
     Raises
     ------

@@ -282,7 +282,7 @@ class HopfieldNetwork:
         return as_states(self.flat(x, where), self.num_inputs, self.dtype, where, "x")
 
     def flat(self, x: Any, where: str) -> Any:
-        """Return images (batch, *input_shape) as an array (batch, inputs), and any other x as it is.
+        """Return images, each of `input_shape`, as an array (batch, inputs), and any other x as it is.
 
         A single channel may be left out.
 

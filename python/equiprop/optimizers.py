@@ -63,7 +63,7 @@ class Optimizer(Protocol):
     """
 
     def step(self, parameters: _Array, gradient: _Array, blocks: Blocks, factor: float = 1.0) -> None:
-        """Update ``parameters`` in place; see :meth:`SGD.step`."""
+        """Update ``parameters`` in place; see :meth:`equiprop.SGD.step`."""
 
 
 #: Averages are cleaned of numbers near zero after so many steps.

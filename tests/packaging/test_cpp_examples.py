@@ -255,8 +255,23 @@ def test_code_of_the_document_is_that_of_an_example(block: str) -> None:
     assert any(flat(block) in flat(path.read_text()) for path in files)
 
 
-@pytest.mark.parametrize("commands", blocks("sh"), ids=lambda b: b.strip().splitlines()[-1])
-def test_commands_of_the_document_run(shell, installed_prefix: Path, commands: str) -> None:
+def needs_more(commands: str) -> bool:
+    return "get_cmake_dir" in commands or "pkg-config" in commands
+
+
+def test_commands_of_the_document_run_one_after_another(shell, installed_prefix: Path) -> None:
+    """All together, as a reader of the page runs them: the first ones make the files that later ones read."""
+    pytest.importorskip("sklearn")
+    (ROOT / "build" / "digits.csv").unlink(missing_ok=True)
+    printed = shell("\n".join(commands for commands in blocks("sh") if not needs_more(commands))).stdout
+    errors = [float(error) for error in re.findall(r"test error ([\d.]+) %", printed)]
+    assert errors[-1] < LEARNERS["train_convolutional"][0]
+    classes = (ROOT / "build" / "classes.txt").read_text().split()
+    assert len(classes) == 1797
+
+
+@pytest.mark.parametrize("commands", filter(needs_more, blocks("sh")), ids=["package", "pkg-config"])
+def test_other_ways_to_find_the_library_work(shell, installed_prefix: Path, commands: str) -> None:
     if "get_cmake_dir" in commands:
         try:
             eq.get_cmake_dir()
@@ -270,3 +285,23 @@ def test_commands_of_the_document_run(shell, installed_prefix: Path, commands: s
 @pytest.mark.parametrize(("name", "block"), [*zip(["own_energy", "online"], blocks("text"), strict=True)])
 def test_output_of_the_document_is_printed(shell, example, name: str, block: str) -> None:
     assert flat(NUMBER.sub("#", block)) in flat(NUMBER.sub("#", shell(example(name)).stdout))
+
+
+# ---------------------------------------------------------------------------- docs/tutorials/cpp_program.md
+
+
+def test_the_program_of_the_tutorial_recognises_digits(shell, installed_prefix: Path, tmp_path: Path) -> None:
+    """The files and commands of the page, after its first commands, which have built `installed_prefix`."""
+    pytest.importorskip("sklearn")
+    page = (ROOT / "docs" / "tutorials" / "cpp_program.md").read_text()
+    project = tmp_path / "recognise"
+    project.mkdir()
+    for language, name in (("cmake", "CMakeLists.txt"), ("cpp", "main.cpp")):
+        (text,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+        (project / name).write_text(text)
+    install, *commands = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert install in DOCUMENT
+    script = "\n".join(commands).replace("build/", f"{tmp_path}/").replace("-S recognise", f"-S {project}")
+    printed = shell(script).stdout.splitlines()[-3:]
+    assert [int(line.split()[0]) for line in printed] == [0, 1, 2]
+    assert all(float(line.split()[1]) > 0.3 for line in printed)

@@ -90,6 +90,12 @@ def test_the_wheel_and_the_sources_are_of_one_version(wheel: Path, sources: Path
     assert metadata["Version"] == version[1]
 
 
+def test_the_description_of_the_wheel_has_no_relative_link(wheel: Path) -> None:
+    text = message_from_bytes(described(wheel)["METADATA"]).get_payload()
+    assert text.startswith("# equiprop")
+    assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
+
+
 def test_the_licences_of_all_code_in_the_wheel_are_in_it(wheel: Path, sources: Path) -> None:
     """Eigen's (MPL-2.0, with the address of its source code, section 3.2) and pybind11's (BSD-3-Clause)."""
     files = described(wheel)

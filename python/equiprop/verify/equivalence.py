@@ -146,7 +146,7 @@ def equivalence(
     time_limit: float | None = None,
     progress: bool = False,
 ) -> EquivalenceReport:
-    r"""Compare both second phases at every step (Scellier & Bengio 2019, eq. 8).
+    r"""Compare both second phases at every step (Scellier & Bengio 2019, equation 8).
 
     In the limit beta -> 0, :math:`\tilde S_t = -\bar S_t` and :math:`\tilde\Theta_t = \bar\Theta_t` at every
     step of any size, up to rounding. A finite beta shows its bias. The memory does not depend on `steps`.
