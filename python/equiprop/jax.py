@@ -42,8 +42,8 @@ def fixed_point_layer(
 
     The function can be transformed by ``jit``, ``vmap``, ``grad`` and ``vjp``; docs/jax.md has more. params
     is a dictionary with the names and shapes of ``network.blocks``, or a flat array in the layout of
-    ``network.parameters``; x is (..., inputs), or images (..., *network.input_shape); the outputs are
-    (..., outputs). The function has a copy of the network.
+    ``network.parameters``; x is (..., inputs), or images (..., channels, height, width); the outputs
+    are (..., outputs). The function has a copy of the network.
 
     Parameters
     ----------
