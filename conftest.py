@@ -8,6 +8,7 @@ import pytest
 _NEEDS = {
     "atheris": ["tests/fuzz/atheris_readers.py"],
     "jax": ["python/equiprop/jax.py", "tests/jax_functions.py"],
+    "mpi4py": ["python/equiprop/mpi.py"],
     "sklearn": ["python/equiprop/estimator"],
     "torch": [
         "python/equiprop/torch.py",

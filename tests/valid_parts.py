@@ -12,6 +12,7 @@ import equiprop as eq
 import numpy as np
 import torch
 from equiprop import download, networks, verify
+from equiprop.processes import Alone
 from equiprop.torch import TorchEnergy, TorchVectorField
 from idx_files import write_mnist
 from image_files import LAYOUTS, write_cifar, write_svhn
@@ -136,7 +137,7 @@ def step() -> Call:
 
 
 def fit() -> Call:
-    one = trainer(batch_size=2)
+    one = trainer(batch_size=2, shards=2)
     arguments = {
         "data": X,
         "y": LABELS,
@@ -145,6 +146,7 @@ def fit() -> Call:
         "class_weight": {0: 1.0, 1: 2.0},
     }
     more = {"validation": 0.5, "patience": 2, "progress": False, "checkpoint": None, "scaling": "standardise"}
+    more |= {"group": Alone()}
     return kept(one, one.fit), {**arguments, **more}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Number
 from typing import Any, TypeVar
@@ -33,14 +33,25 @@ class ShuffledBatches:
         Type of the inputs.
     first : int
         Number of batches at the start that are left out.
+    own : callable, optional
+        Returns the places in a batch, of a number of samples, whose inputs are read; by default all. Labels,
+        targets and weights are those of all samples.
     """
 
     def __init__(
-        self, data: Dataset, size: int, seed: int, epoch: int, dtype: np.dtype[Any], first: int = 0
+        self,
+        data: Dataset,
+        size: int,
+        seed: int,
+        epoch: int,
+        dtype: np.dtype[Any],
+        first: int = 0,
+        own: Callable[[int], slice] | None = None,
     ) -> None:
         self.data: Dataset = data
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype
+        self.own: Callable[[int], slice] = own or slice
         self.order: Array = _core.permutation(len(data), seed, epoch)[first * size :]
         change = data.augmentation
         self.draws: Array | None = None
@@ -63,8 +74,10 @@ class ShuffledBatches:
         """Yield the batches of samples with these numbers."""
         weights = self.data.sample_weight
         for rows in numbers:
-            pair = self.data.batch(rows, self.dtype, self.draws)
-            yield pair if weights is None else (*pair, weights[rows])
+            x, y = self.data.batch(rows[self.own(len(rows))], self.dtype, self.draws)
+            if len(y) < len(rows):
+                y = self.data._targets(rows, self.dtype)
+            yield (x, y) if weights is None else (x, y, weights[rows])
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -32,6 +32,7 @@ from equiprop.network_files import describe, read_scaling, rebuild, scaling_fiel
 from equiprop.optimizers import SGD, Adam
 from equiprop.paths import path_of
 from equiprop.position import Position, state_of
+from equiprop.processes import group_of
 from equiprop.safetensors import read_safetensors, write_safetensors
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation
 
@@ -293,6 +294,7 @@ class Checkpoint:
     steps: int | None = None
     seconds: float | None = 60.0
     _last: float = field(default=0.0, init=False, repr=False, compare=False)
+    _writes: bool = field(default=True, init=False, repr=False, compare=False)
     _lock: Lock | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -308,6 +310,8 @@ class Checkpoint:
     def begin(self, trainer: Any) -> None:
         """Check, before the first step, that the trainer can be saved to the file; start the clock.
 
+        Of the processes that train together, only the first one writes.
+
         Raises
         ------
         TypeError, ValueError
@@ -317,6 +321,9 @@ class Checkpoint:
             If the folder cannot be written to.
         """
         encoded_trainer(trainer, "Checkpoint")
+        self._writes = group_of(trainer).rank == 0
+        if not self._writes:
+            return
         folder = Path(self.path).parent
         require(folder.is_dir(), "Checkpoint", "path is in an existing folder", repr(str(self.path)))
         self._lock = lock_checkpoint(Path(self.path))
@@ -330,6 +337,8 @@ class Checkpoint:
 
     def after_step(self, trainer: Any) -> None:
         """Save the trainer if it is time."""
+        if not self._writes:
+            return
         by_steps = self.steps is not None and trainer.steps % self.steps == 0
         if by_steps or (self.seconds is not None and time.monotonic() - self._last >= self.seconds):
             self.write(trainer)

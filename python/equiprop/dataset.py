@@ -272,7 +272,6 @@ class Dataset:
         """
         precision = real_dtype(dtype, "Dataset.batch")
         rows = as_indices(indices, len(self), "Dataset.batch", "sample")
-        y = self.y[rows]
         x = self.x[rows]
         if draws is not None and self.augmentation is not None:
             rule = "draws has one random number for each sample of the data set"
@@ -282,8 +281,12 @@ class Dataset:
             draws = draws.astype(np.uint64, copy=False)
             require(draws.shape == (len(self),), "Dataset.batch", rule, draws.shape)
             x = self.augmentation(dense(x), draws[rows])
-        x = (self.scale or _RAW).apply(x, precision)
-        return x, y if self.is_classification else _RAW.apply(y, precision)
+        return (self.scale or _RAW).apply(x, precision), self._targets(rows, precision)
+
+    def _targets(self, rows: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the class codes or targets of samples."""
+        y = self.y[rows]
+        return y if self.is_classification else _RAW.apply(y, dtype)
 
     def split(
         self, fraction: float, order: ArrayLike | None = None, *, seed: int = 0

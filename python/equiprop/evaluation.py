@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from equiprop.dataset import Dataset
 from equiprop.history import Evaluation
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.processes import Communicator, gathered
 from equiprop.progress import tracked
-from equiprop.results import FixedPoint, Outcome, Status
+from equiprop.results import FixedPoint, Outcome, Status, outcome_of, report_of
 from equiprop.scaling import Scaling
 from equiprop.solvers import FreeSolver, free_phase
 
@@ -23,20 +25,26 @@ from equiprop.solvers import FreeSolver, free_phase
 _BATCH = 1000
 
 
-def measure(model: Model, cost: Cost, solver: FreeSolver, data: Dataset) -> tuple[Evaluation, Outcome]:
-    """Return error and mean cost on a data set, with its weights, and the outcome of the free phases."""
-    errors, objectives, outcomes = [], [], []
-    batches = dataset_batches(data, model.dtype)
-    for x, y in tracked(batches, num_batches(len(data))):
+def measure(
+    model: Model, cost: Cost, solver: FreeSolver, data: Dataset, group: Communicator
+) -> tuple[Evaluation, Outcome]:
+    """Return error and mean cost on a data set, with its weights, and the outcome of the free phases.
+
+    The processes of a group take the batches in turn.
+    """
+    batches, numbers = array_batches(np.arange(len(data))), np.zeros((7, len(data)))
+    own = batches[group.rank :: group.size]
+    for rows in tracked(iter(own), len(own)):
+        x, y = data.batch(rows, model.dtype)
         free = free_phase(model, x, solver=solver, on_failure="ignore")
         bound = bind_cost(cost, model, y, len(x), "Trainer.evaluate")
-        objectives.append(bound.value(free.state))
-        errors.append(sample_errors(free.outputs, y, data.is_classification))
-        outcomes.append(_outcome_of(free))
-    outcome = _joined(outcomes)
+        errors = sample_errors(free.outputs, y, data.is_classification)
+        numbers[:, rows] = (errors, bound.value(free.state), *report_of(free))
+    errors, objectives, *report = gathered(numbers, slice(None), len(data), group)
+    outcome = outcome_of(np.stack(report), partial(solver.cure, model=model))
     evaluation = Evaluation(
-        mean_error(np.concatenate(errors), data.is_classification, data.sample_weight),
-        weighted_mean(np.concatenate(objectives), data.sample_weight),
+        mean_error(errors, data.is_classification, data.sample_weight),
+        weighted_mean(objectives, data.sample_weight),
         int((outcome.status > Status.FIXED_STEPS).sum()),
     )
     return evaluation, outcome

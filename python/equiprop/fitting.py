@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import repeat
 from operator import length_hint
 from typing import Any, Protocol
@@ -21,22 +22,26 @@ from equiprop.health_watch import Watched, rows_of, rows_of_batch, watch_end, wa
 from equiprop.history import Epoch, Evaluation, History, Metrics
 from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
-from equiprop.position import Position, resumed, state_of
+from equiprop.overlap import OverlapError
+from equiprop.position import Position, digest_of, fingerprint, resumed, state_of
+from equiprop.processes import Communicator, check_equal, group_of, of_first
 from equiprop.progress import Bar, progress_bar
 from equiprop.results import ConvergenceError, warn_of_epoch
+from equiprop.sharding import Divided, together
+from equiprop.stepping import PhaseDivergence
 from equiprop.watching import after_epoch, step_functions, watching
 from equiprop.weights import as_sample_weight
 
 
-class Fitting(Watched, Protocol):
+class Fitting(Watched, Divided, Protocol):
     """The part of a `Trainer` that takes steps and records epochs."""
 
     batch_size: int
     seed: int
-    free_start: str
     callbacks: Sequence[Any]
     step_callbacks: Sequence[Any]
     _stopping: bool
+    _fitting: bool
     _average: Average
     _kept: KeptStates
     unfinished: Position | None
@@ -46,9 +51,33 @@ class Fitting(Watched, Protocol):
     def step(  # noqa: D102
         self, x: Any, y: Any, sample_weight: Any = None, *, progress: float = 0.0
     ) -> Metrics: ...
-    def check_settings(self) -> None: ...  # noqa: D102
     def check_parameters(self) -> None: ...  # noqa: D102
     def evaluate(self, data: Any, y: Any = None) -> Evaluation: ...  # noqa: D102
+
+
+@contextmanager
+def during_fit(trainer: Fitting, group: Communicator | None) -> Iterator[None]:
+    """Mark a trainer as within `fit`, together with the processes of a group if there is one."""
+    if trainer._fitting:
+        raise OverlapError(
+            "[Trainer.fit] fit is called during fit of the same trainer, by a callback. Call it after "
+            "the first call has returned."
+        )
+    trainer._fitting, trainer._stopping = True, False
+    try:
+        with together(trainer, group):
+            yield
+    finally:
+        trainer._fitting = trainer._stopping = False
+
+
+def refusal(trainer: Fitting, failure: PhaseDivergence) -> ConvergenceError:
+    """Return the error of a step in which a sample diverged."""
+    outcome = replace(failure.outcome, advice=trainer.growth_advice() or failure.outcome.advice)
+    return ConvergenceError(
+        f"[Trainer.step] The {failure.phase} diverged; the parameters were not changed. {outcome.summary()}",
+        outcome,
+    )
 
 
 def run_epochs(
@@ -107,14 +136,7 @@ def _position(
 ) -> Position:
     """Return where a call of `fit` begins, and prepare the trainer for it."""
     kept = checkpoint is not None or trainer.unfinished is not None
-    if kept and not isinstance(data, Dataset):
-        raise TypeError(
-            "[Trainer.fit] A training with a checkpoint has a Dataset, or arrays. Received batches, of class "
-            f"{type(data).__name__}."
-        )
-    settings = {"network": repr(trainer.model), "batch_size": trainer.batch_size, "seed": trainer.seed}
-    parts = (data, validation) if kept else ()
-    position = Position.start(settings, parts, epochs, patience, len(trainer.history))
+    position = _start(trainer, data, validation, epochs, patience, kept)
     if trainer.unfinished is not None:
         position = resumed(trainer.unfinished, position, state_of(trainer))
     else:
@@ -143,6 +165,30 @@ def _bar(trainer: Fitting, data: Any, position: Position, wanted: bool) -> Abstr
     return progress_bar(wanted, position.epochs * count or None, "", initial=done)
 
 
+def _start(
+    trainer: Fitting, data: Any, validation: Dataset | None, epochs: int, patience: int | None, kept: bool
+) -> Position:
+    """Return the position at the start of a call, at which all processes of the trainer's group are.
+
+    If it is kept in a checkpoint, process 0 reads all data for their digest.
+    """
+    group = group_of(trainer)
+    if not isinstance(data, Dataset) and (kept or group.size > 1):
+        kind = "with a checkpoint" if kept else "by several processes"
+        raise TypeError(
+            f"[Trainer.fit] A training {kind} has a Dataset, or arrays. Received batches, of class "
+            f"{type(data).__name__}."
+        )
+    settings = {"network": repr(trainer.model), "batch_size": trainer.batch_size, "seed": trainer.seed}
+    digest = of_first(lambda: fingerprint(data, validation), group) if kept else ""
+    position = Position.start(settings, digest, epochs, patience, len(trainer.history))
+    if group.size > 1:
+        present = trainer.steps, trainer.shards, digest_of(trainer.model.parameters)
+        facts = (position.settings, data.x.shape, data.x.dtype, data.classes, present)
+        check_equal(repr(facts), group, "Trainer.fit")
+    return position
+
+
 def _run_epoch(
     trainer: Fitting,
     data: Any,
@@ -162,7 +208,8 @@ def _run_epoch(
     else:
         done = len(position.metrics)
         order = (trainer.batch_size, trainer.seed, len(trainer.history), trainer.model.dtype)
-        rest = ShuffledBatches(data, *order, first=done)
+        own = None if trainer._sharded is None else trainer._sharded.own
+        rest = ShuffledBatches(data, *order, first=done, own=own)
         count = done + len(rest)
         if takes_runs(trainer, data):
             _take_runs(trainer, rest, count, position, bar, checkpoint)

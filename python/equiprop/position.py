@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from equiprop.arrays import Array
 from equiprop.dataset import Dataset
 from equiprop.early_stopping import BestEpoch
 from equiprop.history import Epoch, Metrics, summarise
@@ -66,13 +67,13 @@ class Position:
     def start(
         cls,
         settings: Mapping[str, Any],
-        parts: Sequence[Dataset | None],
+        digest: str,
         epochs: int,
         patience: int | None,
         first: int,
     ) -> Position:
-        """Return the position at the start of a call; `parts` are the data, or empty if none is compared."""
-        own = {"data": fingerprint(*parts) if parts else "", "epochs": epochs, "patience": patience}
+        """Return the position at the start of a call; `digest` is that of the data, or "" for none."""
+        own = {"data": digest, "epochs": epochs, "patience": patience}
         return cls({**settings, **own}, epochs, BestEpoch(patience), first)
 
     @property
@@ -128,15 +129,21 @@ class Position:
 
 def state_of(trainer: Any) -> dict[str, Any]:
     """Return what a step of a trainer depends on, besides its data, as texts and numbers by name."""
-    names = ("second_phase", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging", "free_start")
+    phases = ("second_phase", "cost", "solver", "free_start", "shards")
+    names = (*phases, "schedule", "clip", "coupling_norm", "averaging")
     optimizer = trainer.optimizer
     return {
         **{name: repr(getattr(trainer, name)) for name in names},
         "optimizer": f"{optimizer!r} after {getattr(optimizer, '_steps', 0)} steps",
         "steps": trainer.steps,
         "epochs so far": len(trainer.history),
-        "parameters": hashlib.sha256(trainer.model.parameters.tobytes()).hexdigest(),
+        "parameters": digest_of(trainer.model.parameters),
     }
+
+
+def digest_of(parameters: Array) -> str:
+    """Return a digest of parameters."""
+    return hashlib.sha256(parameters.tobytes()).hexdigest()
 
 
 def resumed(unfinished: Position, new: Position, state: Mapping[str, Any]) -> Position:

@@ -14,6 +14,7 @@ from equiprop.history import Evaluation
 from equiprop.input_scale import warn_if_scaled_twice, warn_of_scales
 from equiprop.model_interface import Model
 from equiprop.overlap import reading
+from equiprop.processes import group_of
 from equiprop.progress import tracked
 from equiprop.scaling import Scaling, as_scale
 from equiprop.solvers import FreeSolver
@@ -89,7 +90,8 @@ class Predictor:
         data = self._presented(as_dataset(data, y, self.model, self.classes, where), where)
         data = with_given_weight(data, sample_weight, where)
         with reading(self.model, where):
-            evaluation, outcome = measure(self.averaged_model, self.cost, self._solver, data)
+            settings = self.averaged_model, self.cost, self._solver
+            evaluation, outcome = measure(*settings, data, group_of(self))
         outcome.report_failure("Trainer.evaluate", "warn")
         return evaluation
 

@@ -154,6 +154,23 @@ class Outcome:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
+#: Numbers of the samples of a phase: status, iterations, residual, fallbacks and error estimate.
+Report = tuple[Any, Any, Any, Any, Any]
+
+
+def report_of(outcome: Outcome) -> Report:
+    """Return the numbers of an outcome."""
+    return (outcome.status, outcome.iterations, outcome.residual, outcome.fallbacks, outcome.error_estimate)
+
+
+def outcome_of(rows: NDArray[np.float64], cure: Callable[[Status], str]) -> Outcome:
+    """Return the outcome whose numbers are the rows of an array (5, samples), with advice from `cure`."""
+    status, iterations, residual, fallbacks, error = rows
+    codes = status.astype(np.int8)
+    counts = (iterations.astype(np.int64), residual, fallbacks.astype(np.int64), error)
+    return Outcome(codes, *counts, advice=advise(codes, cure))
+
+
 def warn_of_epoch(epoch: int, unconverged: int, inaccurate: int, samples: int, advice: Iterable[str]) -> bool:
     """Warn if more than 5 % of the samples of an epoch did not converge, or 90 % of the first are inaccurate.
 

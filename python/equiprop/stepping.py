@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop import _core
-from equiprop.arrays import as_codes_or_targets, as_contiguous
+from equiprop.arrays import Array, as_codes_or_targets, as_contiguous
 from equiprop.black_box import BlackBox
 from equiprop.clipping import Clipping
 from equiprop.core_sinks import CoreSinks
@@ -21,7 +22,7 @@ from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Optimizer
-from equiprop.results import Outcome, Status, advise, judged_together
+from equiprop.results import Gradient, Outcome, Report, Status, advise, judged_together, report_of
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
 from equiprop.solvers import FreeSolver, start_of
 from equiprop.weights import as_sample_weight
@@ -58,6 +59,26 @@ class PhaseDivergence(Exception):
         self.outcome: Outcome = outcome
 
 
+class Part(NamedTuple):
+    """The part of a step that some of its samples give.
+
+    Attributes
+    ----------
+    gradient : (parameters,) array, or None
+        Derivative of the objective of these samples; None if one diverged.
+    objective, error : float
+        Those of these samples; see `Metrics`.
+    free, second : Report, or None
+        Reports of the phases; None for a phase that is not known because the other one diverged.
+    """
+
+    gradient: Array | None
+    objective: float
+    error: float
+    free: Report | None
+    second: Report | None
+
+
 class Stepper:
     """Takes training steps, and keeps the core's memory between them. A copy begins without memory."""
 
@@ -85,19 +106,12 @@ class Stepper:
         options: _core.NudgedPhases | _core.SideNetwork,
     ) -> Metrics:
         """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
-        model, optimizer = s.model, s.optimizer
-        step, network = self.core_step(model)
-        if isinstance(model, HopfieldNetwork) and network:
-            x = as_contiguous(model.flat(x, _WHERE), model.dtype, _WHERE, "x")
-        else:
-            x = model.as_input(x, _WHERE)
-        targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
-        weights = core_weights(sample_weight, model, len(x), _WHERE)
-        parameters = model.parameters
+        model, optimizer, parameters = s.model, s.optimizer, s.model.parameters
+        step, arguments = self.core_step(model)[0], self._core_arguments(s, x, y, sample_weight)
         sinks = getattr(step, "sinks", self._sinks)
         sink = sinks.of(optimizer, parameters, model.block_slices, s.factor)
-        norm = s.clipping.largest_norm
-        start = s.kept.starts(model)
+        x, targets, cost, weights = arguments
+        start, norm = s.kept.starts(model), s.clipping.largest_norm
         result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights, start)
         if result is None:
             free, second = _outcomes(s, step)
@@ -118,6 +132,16 @@ class Stepper:
         phases = (free_steps, second_steps, residual, failed)
         return Metrics(objective, error, *phases, norm, inexact, inaccurate, advice)
 
+    def _core_arguments(self, s: Settings, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
+        """Return inputs, targets, cost and weights for the core, checked."""
+        model = s.model
+        if isinstance(model, HopfieldNetwork) and self.core_step(model)[1]:
+            x = as_contiguous(model.flat(x, _WHERE), model.dtype, _WHERE, "x")
+        else:
+            x = model.as_input(x, _WHERE)
+        targets, cost = core_cost(s.cost, model, y, len(x), _WHERE)
+        return x, targets, cost, core_weights(sample_weight, model, len(x), _WHERE)
+
     def core_step(self, model: Model) -> tuple[_core.TrainingStep, bool]:
         """Return the core's training step of a model, and whether the core clamps the model itself.
 
@@ -129,8 +153,60 @@ class Stepper:
             self._core_step = (model, step, network is not None)
         return self._core_step[1:]
 
+    def part(self, settings: Settings, x: Any, y: Any, sample_weight: Any) -> Part:
+        """Return the part of a step that some of its samples give; no parameter is changed.
+
+        Parameters
+        ----------
+        settings : Settings
+        x, y, sample_weight
+            Those of these samples; see `Trainer.step`.
+        """
+        s = settings
+        options = self._options.of(s.second_phase, s.model, s.solver, s.number)
+        if options is None:
+            return self._own_part(s, x, y, sample_weight)
+        step, arguments = self.core_step(s.model)[0], self._core_arguments(s, x, y, sample_weight)
+        x, targets, cost, weights = arguments
+        result = step.take(x, targets, cost, s.solver.core, options, None, math.nan, weights, None)
+        objective, error, gradient = (0.0, 0.0, None) if result is None else (*result[:2], result[-1])
+        return Part(gradient, objective, error, step.free, step.second)
+
+    def _own_part(self, s: Settings, x: Any, y: Any, sample_weight: Any) -> Part:
+        try:
+            free, gradient, error = self._own_gradient(s, x, y, sample_weight)
+        except PhaseDivergence as failure:
+            is_free, report = failure.phase == "free phase", report_of(failure.outcome)
+            return Part(None, 0.0, 0.0, report if is_free else None, None if is_free else report)
+        second = (judged_together(gradient)[1], *report_of(gradient)[1:])
+        return Part(gradient.parameters, gradient.objective, error, report_of(free), second)
+
     def _by_own_phase(self, s: Settings, x: Any, y: Any, sample_weight: Any) -> Metrics:
         """Take a step whose second phase defines its own `gradient`."""
+        free, gradient, error = self._own_gradient(s, x, y, sample_weight)
+        norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
+        cut = s.clipping.cut(gradient.parameters, norm)
+        s.optimizer.step(s.model.parameters, cut, s.model.block_slices, s.factor)
+        s.clipping.record(norm)
+        inexact, status = judged_together(gradient)
+        failed = np.maximum(free.status, status) > _FIXED_STEPS
+        return Metrics(
+            gradient.objective,
+            error,
+            float(free.iterations.mean()),
+            float(gradient.iterations.mean()),
+            float(free.residual.max()),
+            int(failed.sum()),
+            norm,
+            inexact,
+            int((status == Status.INACCURATE).sum()),
+            tuple(dict.fromkeys((*free.advice, *gradient.advice))),
+        )
+
+    def _own_gradient(
+        self, s: Settings, x: Any, y: Any, sample_weight: Any
+    ) -> tuple[Outcome, Gradient, float]:
+        """Return the outcome of the free phase, the gradient of the second phase, and the error."""
         model, solver = s.model, s.solver
         x = model.as_input(x, _WHERE)
         cost = bind_cost(s.cost, model, y, len(x), _WHERE, sample_weight)
@@ -145,25 +221,12 @@ class Stepper:
         _refuse_divergence("second phase", gradient)
         if s.kept.is_visited:
             s.kept.keep(state, free.status, gradient.status)
-        norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
-        cut = s.clipping.cut(gradient.parameters, norm)
-        s.optimizer.step(model.parameters, cut, model.block_slices, s.factor)
-        s.clipping.record(norm)
         outputs = state[:, -model.num_outputs :]
         labels = as_codes_or_targets(y, model.num_outputs, model.dtype, _WHERE)
-        inexact, status = judged_together(gradient)
-        failed = np.maximum(free.status, status) > _FIXED_STEPS
-        return Metrics(
-            gradient.objective,
+        return (
+            free,
+            gradient,
             mean_error(sample_errors(outputs, labels, labels.ndim == 1), labels.ndim == 1, weights),
-            int(free.iterations.sum()) / len(x),
-            int(gradient.iterations.sum()) / len(x),
-            float(free.residual.max()),
-            int(failed.sum()),
-            norm,
-            inexact,
-            int((status == Status.INACCURATE).sum()),
-            tuple(dict.fromkeys((*free.advice, *gradient.advice))),
         )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter, is_
 from typing import Any
 
@@ -24,18 +23,19 @@ from equiprop.coupling_guard import CouplingGuard
 from equiprop.cuda import check_supported, on_host
 from equiprop.dataset import Dataset
 from equiprop.device_training import check_device
-from equiprop.fitting import run_epochs
+from equiprop.fitting import during_fit, refusal, run_epochs
 from equiprop.health import Health
 from equiprop.history import Epoch, History, Metrics
 from equiprop.kept_states import KeptStates, check_free_start
 from equiprop.model_interface import Model, check_model
 from equiprop.optimizers import Adam, Optimizer
 from equiprop.overflow import largest_size, overflow_error
-from equiprop.overlap import OverlapError, updating
+from equiprop.overlap import updating
 from equiprop.position import Position
-from equiprop.results import ConvergenceError, Outcome
+from equiprop.processes import Communicator
 from equiprop.scaling import Scaling
 from equiprop.second_phase import EquilibriumPropagation, SecondPhase
+from equiprop.sharding import ShardedStepper, sharded
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, training_solver
 from equiprop.starting import Starter
 from equiprop.stepping import PhaseDivergence, Settings, Stepper
@@ -45,7 +45,16 @@ from equiprop.watching import Callback
 
 #: The settings of a step, which `Trainer.check_settings` checks again if one of them is another object.
 _SETTINGS = attrgetter(
-    "model", "second_phase", "optimizer", "cost", "solver", "schedule", "clip", "coupling_norm", "averaging"
+    "model",
+    "second_phase",
+    "optimizer",
+    "cost",
+    "solver",
+    "schedule",
+    "clip",
+    "coupling_norm",
+    "averaging",
+    "shards",
 )
 EpochFunction = Callable[["Trainer", Epoch], None]
 StepCallback = Callable[["Trainer", Metrics], None]
@@ -94,6 +103,9 @@ class Trainer(Starter):
         State at which `fit` starts the free phase of a sample: the initial state of the model, or the free
         state of the sample in the epoch before; docs/training.md, "Free phases that start at the last free
         state". `step`, `evaluate` and `predict` start at the initial state.
+    shards : int, optional
+        Number of parts of each batch, a power of two, whose gradients are computed one by one and summed in a
+        fixed binary tree, so that 1, 2, 4, ... processes give the same bits; see `fit` and docs/scaling.md.
 
     Attributes
     ----------
@@ -132,6 +144,7 @@ class Trainer(Starter):
     averaging: float | None = None
     step_callbacks: Sequence[StepCallback] = ()
     free_start: str = "rest"
+    shards: int | None = None
     history: History = field(default_factory=History, init=False)
     steps: int = field(default=0, init=False)
     classes: Array | None = field(default=None, init=False)
@@ -145,6 +158,7 @@ class Trainer(Starter):
     _kept: KeptStates = field(default_factory=KeptStates, init=False, repr=False)
     _health: Health = field(default_factory=Health, init=False, repr=False)
     _stepper: Stepper = field(default_factory=Stepper, init=False, repr=False, metadata={"saved": False})
+    _sharded: ShardedStepper | None = field(default=None, init=False, repr=False, metadata={"saved": False})
     _guard: CouplingGuard = field(init=False, repr=False, metadata={"saved": False})
     _stopping: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
     _fitting: bool = field(default=False, init=False, repr=False, compare=False, metadata={"saved": False})
@@ -175,6 +189,7 @@ class Trainer(Starter):
         check_callbacks(self.callbacks, self.step_callbacks)
         check_free_start(self.free_start)
         check_device(self)
+        self._sharded = sharded(self)
         self.cost = training_cost(self.model, self.cost)
         self.second_phase = training_phase(self.model, self.cost, self.second_phase)
         check_trainable(self.model, self.cost, self.second_phase)
@@ -235,9 +250,9 @@ class Trainer(Starter):
             parts = (self.model, self.second_phase, self.optimizer, self.cost, self._solver, self._clipping)
             settings = Settings(*parts, self.steps, self.rate_factor(progress), self._kept)
             try:
-                metrics = self._stepper.take(settings, x, y, sample_weight)
+                metrics = (self._sharded or self._stepper).take(settings, x, y, sample_weight)
             except PhaseDivergence as failure:
-                raise self._refusal(failure.phase, failure.outcome) from None
+                raise refusal(self, failure) from None
             except ValueError:
                 if self.steps and not np.isfinite(self.model.parameters).all():
                     raise overflow_error(self.growth_advice()) from None
@@ -248,13 +263,6 @@ class Trainer(Starter):
             self._average.after_step(self.model.parameters)
             self._health.after_step(self.model, self.steps)
             return metrics
-
-    def _refusal(self, phase: str, outcome: Outcome) -> ConvergenceError:
-        outcome = replace(outcome, advice=self.growth_advice() or outcome.advice)
-        return ConvergenceError(
-            f"[Trainer.step] The {phase} diverged; the parameters were not changed. {outcome.summary()}",
-            outcome,
-        )
 
     def fit(
         self,
@@ -269,12 +277,12 @@ class Trainer(Starter):
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
         scaling: Scaling | float | str | None = None,
+        group: Communicator | None = None,
     ) -> History:
         """Train for a number of epochs, and return their records, which are also appended to `history`.
 
-        Ctrl-C raises KeyboardInterrupt, also during a step; model and history remain valid. A call emits each
-        `TrainingWarning` once: inputs or targets that are not scaled, an error at chance, and faults that
-        `explain` shows; and one `ConvergenceWarning` if many samples of an epoch fail.
+        Ctrl-C raises KeyboardInterrupt; model and history remain valid. A call emits each `TrainingWarning`
+        (scales, chance, faults that `explain` shows) and `ConvergenceWarning` (many samples fail) once.
 
         Parameters
         ----------
@@ -286,11 +294,9 @@ class Trainer(Starter):
         epochs : int
             Number of passes over the data.
         sample_weight : array (samples,), optional
-            Weights w_i >= 0, unless `data` is a Dataset with weights, or batches. They are divided by their
-            mean: the objective is sum_i w_i C_i / sum_i w_i, and samples of weight 0 are left out.
+            Weights w_i >= 0 of samples that have none: the objective is sum_i w_i C_i / sum_i w_i.
         class_weight : mapping from class to float, or "balanced", optional
-            Weights of classes, by default 1, by which those of their samples are multiplied. "balanced" gives
-            all classes the same sum of weights.
+            Factors of the weights of their samples, by default 1; "balanced" gives all classes equal sums.
         validation : Dataset, pair (x, y), triple (x, y, sample_weight), or float, optional
             Validation data, or the fraction of the samples that is held out for it, the same of each class.
         patience : int, optional
@@ -300,8 +306,10 @@ class Trainer(Starter):
         checkpoint : Checkpoint, optional
             File to which the trainer is saved from time to time, unless `data` are batches; see `resume`.
         scaling : Scaling, float, or {"none", "standardise", "min_max"}, optional
-            Scaling of raw inputs, fitted on the training data if it is given by name. It becomes that of the
-            model, which also validation data get. By default that of a Dataset, or of the model.
+            Scaling of raw inputs, fitted on the training data if it is given by name, which the model keeps
+            and validation data get. By default that of a Dataset, or of the model.
+        group : Communicator, optional
+            Processes that call `fit` with equal arguments and train together; see `equiprop.mpi.world`.
 
         Raises
         ------
@@ -312,8 +320,8 @@ class Trainer(Starter):
         ConvergenceError
             If a sample or the objective diverged. The model has its last good parameters again.
         """
-        given = (scaling, sample_weight, class_weight)
-        with updating(self.model, "Trainer.fit", self), self._during_fit():
+        with updating(self.model, "Trainer.fit", self), during_fit(self, group):
+            given = (scaling, sample_weight, class_weight)
             arguments = self._arguments(data, y, given, validation, epochs, patience, checkpoint)
             return run_epochs(self, *arguments, progress, checkpoint)
 
@@ -354,19 +362,6 @@ class Trainer(Starter):
         is no effect.
         """
         self._stopping = self._fitting
-
-    @contextmanager
-    def _during_fit(self) -> Iterator[None]:
-        if self._fitting:
-            raise OverlapError(
-                "[Trainer.fit] fit is called during fit of the same trainer, by a callback. Call it after "
-                "the first call has returned."
-            )
-        self._fitting, self._stopping = True, False
-        try:
-            yield
-        finally:
-            self._fitting = self._stopping = False
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], model: BlackBox | None = None) -> Trainer:

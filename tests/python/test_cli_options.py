@@ -109,6 +109,7 @@ WITH_EFFECT = {
     "--nudging one_sided": "",
     "--beta 0.1": "",
     "--free-start last": "",
+    "--shards 4": "",
     "--cost cross-entropy": "",
     "--solver fixed-point": "",
     "--linear-solver gmres": "--second-phase rbp",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Sequence
+from typing import Any
 
 from equiprop.cli.compare import add_compare
 from equiprop.cli.completion import add_completion
@@ -15,6 +17,7 @@ from equiprop.cli.evaluate import add_evaluate
 from equiprop.cli.info import add_info
 from equiprop.cli.options import Condition, Options
 from equiprop.cli.predict import add_predict
+from equiprop.cli.processes import follows, how_to_continue, several, share_processors
 from equiprop.cli.settings import words_of
 from equiprop.cli.termination import exit_status, reason, terminable
 from equiprop.cli.train import add_train
@@ -37,6 +40,8 @@ _COMMANDS = {
 #: Commands that compute nothing.
 _READERS = {"compare", "dashboard", "completion"}
 _FAILED = 2
+#: Seconds that a process waits before it prints an error, so that the first one can print the same before it.
+_FIRST_SAYS = 2.0
 _COMPUTES = Condition("without MODEL", lambda o: o.command != "info" or o.model is None)
 
 
@@ -65,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with terminable():
             return _run(options, parser)
     except KeyboardInterrupt as error:
-        return _end(options, reason(error), exit_status(error))
+        together = getattr(error, "together", False)
+        return _end(options, reason(error), exit_status(error), together=together)
     except (ValueError, TypeError, OSError, ImportError, MemoryError, ConvergenceError, DeviceError) as error:
         return _end(options, f"error: {_sentence(error, options.command)}", _FAILED)
     finally:
@@ -77,6 +83,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     options.settle(options, _inherited(options, parser))
     if options.command not in _READERS and options.threads is not None:
         set_num_threads(options.threads)
+    elif getattr(options, "group", None) is not None:
+        share_processors(options.group)
     # train has a bar of its own, beside which evaluations show none
     with shown(options.command, options.command != "train" and on_terminal()):
         status: int = options.run(options)
@@ -95,11 +103,24 @@ def _inherited(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     return inherited
 
 
-def _end(options: argparse.Namespace, message: str, status: int) -> int:
+def _end(options: argparse.Namespace, message: str, status: int, *, together: bool = False) -> int:
+    """Print how a command ended, and return the exit status.
+
+    One of several processes ends the others, unless all end `together`. If they have one error, only the
+    first process prints it, because the others wait.
+    """
+    group: Any = getattr(options, "group", None)
+    if follows(group):
+        if together:
+            return status
+        time.sleep(_FIRST_SAYS)
+        message += how_to_continue(group, getattr(options, "run_folder", None))
     line = f"equiprop {options.command}: {message}"
     say(line, error=True)
     if hasattr(options, "run_folder"):
         options.run_folder.log(line)
+    if several(group) and not together:
+        group.abort(status)
     return status
 
 

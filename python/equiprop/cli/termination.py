@@ -12,11 +12,20 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised when the process receives one of the signals; `number` is that of the signal."""
+    """Raised when the process receives one of the signals.
 
-    def __init__(self, number: int) -> None:
+    Attributes
+    ----------
+    number : int
+        Number of the signal.
+    together : bool
+        True if all processes that train together end after one step.
+    """
+
+    def __init__(self, number: int, *, together: bool = False) -> None:
         super().__init__(number)
         self.number = number
+        self.together = together
 
     def __str__(self) -> str:
         return {"SIGINT": "interrupted", "SIGHUP": "the terminal was closed"}.get(

@@ -17,6 +17,7 @@ from equiprop.checks import require
 from equiprop.cli.console import error_text, say, say_json
 from equiprop.cli.data import add_data, load_data, name_of_data, user_path
 from equiprop.cli.options import Condition, Options
+from equiprop.cli.processes import folder_of_first, follows, join, several, shards_of
 from equiprop.cli.run_folder import CHECKPOINT, CURVE, MODEL, RELAXATION, SETTINGS, RunFolder
 from equiprop.cli.trainer import add_trainer, build_trainer, epochs_of
 from equiprop.cli.training_run import RunLog, fit
@@ -74,11 +75,19 @@ def add_train(command: argparse.ArgumentParser, options: Options) -> None:
     )
     options.add("--plot", action="store_true", help="also write learning_curve.png and relaxation.png")
     add_trainer(options)
+    options.add(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="parts of each batch, a power of two, that up to N processes of mpirun compute with equal bits "
+        "(default: with mpirun 8, or the number of processes if larger, else none)",
+    )
     command.set_defaults(run=run_train, settings_file=_settings_file)
 
 
 def _settings_file(options: argparse.Namespace) -> Path | None:
-    """Return the file from which options that are not given have their values."""
+    """Join the processes of mpirun, and return the file from which options that are not given are read."""
+    group = options.group = join()
     if options.resume is None:
         path: Path | None = options.config
         if options.data is None and path is None:
@@ -87,15 +96,17 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
     options.refuse_restricted(options)
     if options.data is not None:
         raise ValueError(f"[train] A data set is an argument only without --resume. Received {options.data}.")
-    options.run_folder = RunFolder.existing(options.resume)
+    options.run_folder = folder_of_first(group, lambda: RunFolder.existing(options.resume))
     return Path(options.run_folder.work / SETTINGS)
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train a network, save it, print its test error, and return the exit status."""
     if options.resume is not None and options.run_folder.completed:
-        _say_completed(options)
+        if not follows(options.group):
+            _say_completed(options)
         return 0
+    options.effective["shards"] = options.shards = shards_of(options.group, options.shards)
     data, test = _scaled(*load_data(options), options.scaling)
     trainer = build_trainer(options, data)
     folder = options.run_folder = _folder(options)
@@ -104,12 +115,15 @@ def run_train(options: argparse.Namespace) -> int:
     if options.plot:
         plotting.require_matplotlib("train")
     trainer.prepare(data)
-    log = RunLog(test, folder, quiet=options.json)
-    watchers = _watchers(options, log)
+    follower = follows(options.group)
+    log = RunLog(test, folder, quiet=options.json or follower)
+    watchers = [] if follower else _watchers(options, log)
     title = f"{trainer.model} on {len(data)} {name_of_data(options)}, {options.second_phase}"
+    if several(options.group):
+        title += f", {options.group.size} processes"
     options.effective |= {"layers": _hidden(trainer), "epochs": epochs_of(options)}
     names = {"validation": options.validation, "patience": options.patience}
-    fit_options = {"epochs": epochs_of(options), "progress": on_terminal(), **names}
+    fit_options = {"epochs": epochs_of(options), "progress": on_terminal() and not follower, **names}
     with log.keeping_warnings():
         fit(
             trainer,
@@ -147,6 +161,10 @@ def _folder(options: argparse.Namespace) -> RunFolder:
     if options.resume is not None:
         folder: RunFolder = options.run_folder
         return folder
+    return folder_of_first(options.group, lambda: _new_folder(options))
+
+
+def _new_folder(options: argparse.Namespace) -> RunFolder:
     if options.output is not None:
         return RunFolder(options.output, overwrite=bool(options.overwrite))
     return RunFolder(Path(f"equiprop-{name_of_data(options)}"), numbered=True)

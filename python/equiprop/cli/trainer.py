@@ -231,6 +231,7 @@ def build_trainer(options: argparse.Namespace, data: Dataset) -> Trainer:
         seed=options.seed,
         averaging=options.averaging,
         free_start=options.free_start,
+        shards=options.shards,
     )
 
 

@@ -17,12 +17,14 @@ from equiprop.callbacks import Callback
 from equiprop.checkpoint import save
 from equiprop.checkpointing import Checkpoint
 from equiprop.cli.console import error_text, say
+from equiprop.cli.processes import Watcher, continue_command, follows, several, tell_begin
 from equiprop.cli.run_folder import CHECKPOINT, MODEL, RESULT, WARNING, RunFolder
 from equiprop.cli.settings import settings_of
 from equiprop.cli.termination import Deferral, Terminated, deferred
 from equiprop.dataset import Dataset
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
+from equiprop.sharding import agreed
 from equiprop.training import Trainer
 
 
@@ -112,6 +114,7 @@ class RunCheckpoint(Checkpoint):
         super().__init__(folder.work / CHECKPOINT, options.checkpoint_steps, options.checkpoint_seconds)
         self._folder, self._log, self._title, self._deferral = folder, log, title, deferral
         self._options = options
+        self._watcher: Watcher | None = None
 
     def begin(self, trainer: Trainer) -> None:
         """Start the run: all arguments have been checked."""
@@ -124,15 +127,37 @@ class RunCheckpoint(Checkpoint):
         self.path: str | os.PathLike[str] = self._folder.work / CHECKPOINT
         super().begin(trainer)
         self._log.say_header(self._title, self._options.validation is not None)
+        group = self._options.group
+        if group is not None:
+            tell_begin(group, self._folder)
+        if several(group) and not follows(group) and os.name == "posix":
+            self._watcher = Watcher(
+                "equiprop train: a process has ended before the others, and the run with it; "
+                f"{continue_command(self._folder, group)} continues it from its last checkpoint"
+            )
+
+    def end(self) -> None:
+        """Let other trainings write to the file; the run can say itself how it ends."""
+        if self._watcher is not None:
+            self._watcher.dismiss()
+            self._watcher = None
+        super().end()
 
     def after_step(self, trainer: Trainer) -> None:
-        """Save the trainer if it is time; after a signal, save it and raise `Terminated`."""
-        if self._deferral.number is None:
+        """Save the trainer if it is time; after a signal, save it and raise `Terminated`.
+
+        Several processes end after the step in which all of them learn of the signal.
+        """
+        number, together = self._deferral.number, several(self._options.group)
+        if together:
+            number = agreed(trainer, number)
+        if number is None:
             super().after_step(trainer)
             return
         self._deferral.saving = True
-        self.write(trainer)
-        raise Terminated(self._deferral.number)
+        if not follows(self._options.group):
+            self.write(trainer)
+        raise Terminated(number, together=together)
 
 
 def fit(
@@ -164,7 +189,9 @@ def fit(
             if options.resume is not None and trainer.steps and trainer.unfinished is None:
                 log.records = log.folder.resume(len(trainer.history))  # only the end is missing
             else:
-                trainer.fit(data, checkpoint=checkpoint, **fit_options)
+                trainer.fit(data, checkpoint=checkpoint, group=options.group, **fit_options)
+            if follows(options.group):
+                return
             deferral.saving = True
             save(_network_of(trainer), log.folder.work / MODEL)
             save(trainer, log.folder.work / CHECKPOINT)
