@@ -10,7 +10,7 @@ _NEEDS = {
     "jax": ["python/equiprop/jax.py", "tests/jax_functions.py"],
     "sklearn": ["python/equiprop/estimator"],
     "torch": [
-        "python/equiprop/torch.py",
+        "python/equiprop/torch",
         "tests/python/test_bad_input_table.py",
         *(f"tests/valid_{part}.py" for part in ("calls", "checks", "parts")),
     ],

@@ -65,6 +65,7 @@ RESULTS = {
     "Epoch",
     "EquivalenceReport",
     "FixedPoint",
+    "ModuleReport",
     "Gradient",
     "GradientCosines",
     "GradientRow",
