@@ -49,7 +49,8 @@ class TensorPhases:
         solver: FreeSolver | None,
         on_failure: str,
     ) -> None:
-        self.model, self.on_failure = model, on_failure
+        self.model: Any = model
+        self.on_failure = on_failure
         self.names = tuple(model.block_shapes)
         self.num_units, self.num_outputs = model.num_units, model.num_outputs
         self.solver = _checked_solver(Euler() if solver is None else solver)
@@ -67,13 +68,9 @@ class TensorPhases:
         """Shape of one input, or None if the model does not tell its number of inputs."""
         return None if self.model.num_inputs is None else (self.model.num_inputs,)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the state of the free phase, (batch, units), with the second phase as its derivative.
-
-        ``torch.compile`` does not compile it: the number of steps depends on the data.
-        """
-        state: torch.Tensor = _FixedPoint.apply(self, x, *parameters)  # type: ignore[no-untyped-call]
+        """Return the state of the free phase, (batch, units), with the second phase as its derivative."""
+        state: torch.Tensor = _fixed_point(self, x, *parameters)
         return state
 
     def in_precision(self, dtype: torch.dtype) -> None:
@@ -185,11 +182,21 @@ class _FixedPoint(torch.autograd.Function):
         return state
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, state, *parameters = [tensor.detach() for tensor in ctx.saved_tensors]
-        with torch.autocast(x.device.type, enabled=False):
-            return None, *ctx.phases.pull(g, x, state, parameters)
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        products: tuple[torch.Tensor | None, ...] = _pull_once(ctx, *grad_outputs)
+        return products
+
+
+def _pull(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    x, state, *parameters = [tensor.detach() for tensor in ctx.saved_tensors]
+    with torch.autocast(x.device.type, enabled=False):
+        return None, *ctx.phases.pull(g, x, state, parameters)
+
+
+#: `_pull`, which refuses gradients of gradients.
+_pull_once: Any = once_differentiable(_pull)
+#: The free phase with its derivative; ``torch.compile`` leaves it out: its number of steps depends on data.
+_fixed_point: Any = torch.compiler.disable(lambda *arguments: _FixedPoint.apply(*arguments))  # type: ignore[no-untyped-call]
 
 
 def descend(slope: Field, start: torch.Tensor, solver: Euler, tolerance: float) -> Solved:

@@ -292,7 +292,7 @@ def _certificate(
         return None
     force = pulls[-1].reshape(state.shape)
     target = state - force / (float(force.abs().max()) or 1.0)
-    model = TorchVectorField(field, units, units, field.parameters, inputs.shape[1])
+    model: Any = TorchVectorField(field, units, units, field.parameters, inputs.shape[1])
     return certify(model, inputs.cpu().numpy(), target.cpu().numpy(), claims=claims)
 
 
