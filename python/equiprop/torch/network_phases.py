@@ -59,6 +59,15 @@ class NetworkPhases:
         Number of second phases, which selects the signs of `random_sign`.
     """
 
+    network: HopfieldNetwork
+    on_failure: str
+    solver: FreeSolver
+    second_phase: SecondPhase
+    steps: int
+    num_units: int
+    num_outputs: int
+    key: int
+
     def __init__(
         self,
         network: HopfieldNetwork,

@@ -66,7 +66,7 @@ class Search:
         self._iterations = torch.zeros(batch, dtype=torch.int64, device=device)
         self._residual = samples.new_full(batch, torch.inf)
         self._ratio = samples.new_zeros(batch)
-        self.active = torch.ones(batch, dtype=torch.bool, device=device)
+        self.active: torch.Tensor = torch.ones(batch, dtype=torch.bool, device=device)
 
     def goes_on(self, residual: torch.Tensor) -> bool:
         """Stop samples by their residual (batch,); return True if the others take one more step."""

@@ -42,6 +42,14 @@ class TensorPhases:
         See `NetworkPhases`.
     """
 
+    on_failure: str
+    names: tuple[str, ...]
+    num_units: int
+    num_outputs: int
+    solver: Euler
+    second_phase: EquilibriumPropagation | RecurrentBackpropagation
+    steps: int
+
     def __init__(
         self,
         model: TorchEnergy | TorchVectorField,
