@@ -11,7 +11,7 @@ _NEEDS = {
     "mpi4py": ["python/equiprop/mpi.py"],
     "sklearn": ["python/equiprop/estimator"],
     "torch": [
-        "python/equiprop/torch.py",
+        "python/equiprop/torch",
         "tests/python/test_bad_input_table.py",
         *(f"tests/valid_{part}.py" for part in ("calls", "checks", "parts")),
     ],

@@ -150,6 +150,8 @@ def executed(path: Path) -> object:
     absent = find_spec("jax") is None
     needs_jax = pytest.mark.skipif(absent, reason="the document needs the extra 'jax'")
     marks = {"gpu.md": [needs_emulated_device], "jax.md": [needs_jax]}.get(path.name, [])
+    if path.name == "pytorch.md":
+        marks = [needs(path)]
     return pytest.param(path, id=path.name, marks=marks)
 
 

@@ -67,6 +67,7 @@ RESULTS = {
     "Epoch",
     "EquivalenceReport",
     "FixedPoint",
+    "ModuleReport",
     "Gradient",
     "GradientCosines",
     "GradientRow",

@@ -10,7 +10,8 @@ import equiprop as eq
 import numpy as np
 import torch
 from equiprop import analysis, plotting, verify
-from equiprop.torch import TorchEnergy, TorchVectorField
+from equiprop.torch import FixedPointLayer, TorchEnergy, TorchVectorField
+from equiprop.torch import verify as verify_module
 from networks import chain
 from valid_parts import (
     LABELS,
@@ -26,6 +27,8 @@ from valid_parts import (
     equivalence,
     equivalence_of,
     free,
+    layer,
+    linear,
     net,
     own,
     problem,
@@ -123,6 +126,18 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
         num_outputs=2,
         params={"w": torch.ones(3)},
         num_inputs=3,
+    ),
+    "FixedPointLayer": construct(
+        lambda **a: FixedPointLayer(**a)(torch.from_numpy(X)).detach().numpy(),
+        model=net(),
+        second_phase=eq.RecurrentBackpropagation(),
+        solver=eq.BlockUpdate(),
+        on_failure="warn",
+    ),
+    "FixedPointLayer.forward": lambda _: (layer().forward, {"x": torch.from_numpy(X)}),
+    "verify": lambda _: (
+        verify_module,
+        {"module": linear(), "x": X, "y": TARGETS, "tolerance": 1e-5, "claims": ["limit"]},
     ),
     "_TorchModel.block_views": lambda _: (torch_energy().block_views, {"flat": np.arange(3.0)}),
     **{

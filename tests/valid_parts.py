@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from equiprop import download, networks, verify
 from equiprop.processes import Alone
-from equiprop.torch import TorchEnergy, TorchVectorField
+from equiprop.torch import FixedPointLayer, TorchEnergy, TorchVectorField
 from idx_files import write_mnist
 from image_files import LAYOUTS, write_cifar, write_svhn
 from networks import chain
@@ -88,6 +88,15 @@ def torch_energy() -> TorchEnergy:
 
 def torch_field() -> TorchVectorField:
     return TorchVectorField(lambda x, s, p: x - p["a"] * s, 3, 2, {"a": torch.tensor([1.0, 2.0, 3.0])}, 3)
+
+
+def layer() -> FixedPointLayer:
+    return FixedPointLayer(net())
+
+
+def linear() -> torch.nn.Linear:
+    torch.manual_seed(0)
+    return torch.nn.Linear(3, 2)
 
 
 def total(params: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Models that a user writes in PyTorch (extra ``torch``); PyTorch computes their derivatives."""
+"""Models that a user writes in PyTorch; PyTorch computes their derivatives."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from equiprop.array_arguments import as_flat
 from equiprop.arrays import Array, as_array, as_contiguous
 from equiprop.checks import check_type
 from equiprop.energies import Energy, OwnModel, VectorField
-
-try:
-    import torch
-except ImportError as _error:
-    raise ImportError(
-        "[equiprop.torch] PyTorch is not installed. Install it with pip install 'equiprop[torch]'."
-    ) from _error
 
 Tensors = dict[str, "torch.Tensor"]
 Function = Callable[["torch.Tensor", "torch.Tensor", Tensors], "torch.Tensor"]
@@ -44,6 +38,7 @@ class _TorchModel(OwnModel):
                 f"[{type(self).__name__}] `function` is a function of tensors. Received {function!r}."
             )
         arrays = {name: _parameter(p, type(self).__name__, name) for name, p in params.items()}
+        self._shared: tuple[Array, Tensors] | None = None
         self.block_shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in arrays.items()}
         flat = np.concatenate([array.ravel() for array in arrays.values()])
         super().__init__(num_units, num_outputs, flat, num_inputs)
@@ -67,7 +62,15 @@ class _TorchModel(OwnModel):
     @property
     def params(self) -> Tensors:
         """The parameters as tensors that share the memory of `parameters`."""
-        return {name: torch.from_numpy(view) for name, view in self.block_views(self.parameters).items()}
+        # Each step of a relaxation reads them; they are made again if `parameters` is another array.
+        if self._shared is None or self._shared[0] is not self.parameters:
+            views = self.block_views(self.parameters)
+            self._shared = self.parameters, {name: torch.from_numpy(view) for name, view in views.items()}
+        return dict(self._shared[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for `pickle` and `copy`, without tensors that share memory with them."""
+        return {**vars(self), "_shared": None}
 
     def _tensors(self, x: Array, s: Array, *v: Array) -> tuple[torch.Tensor, ...]:
         """Return an input, a state and directions as tensors, after a check of their types and shapes."""
@@ -154,8 +157,7 @@ class TorchEnergy(_TorchModel, Energy):
         return slope
 
     def _energies(self, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
-        rule = "[TorchEnergy] The function returns E of each sample"
-        return _checked(self.function(x, s, params), s.shape[:1], rule)
+        return energies_of(self.function, x, s, params)
 
 
 class TorchVectorField(_TorchModel, VectorField):
@@ -206,8 +208,19 @@ class TorchVectorField(_TorchModel, VectorField):
         return _flat(pull(along)[0])
 
     def _velocities(self, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
-        rule = "[TorchVectorField] The function returns mu"
-        return _checked(self.function(x, s, params), s.shape, rule)
+        return velocities_of(self.function, x, s, params)
+
+
+def energies_of(function: Function, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
+    """Return the value of an energy, (batch,); raise an error if its type or its shape is wrong."""
+    rule = "[TorchEnergy] The function returns E of each sample"
+    return _checked(function(x, s, params), s.shape[:1], s.dtype, rule)
+
+
+def velocities_of(function: Function, x: torch.Tensor, s: torch.Tensor, params: Tensors) -> torch.Tensor:
+    """Return the value of a field, (batch, units); raise an error if its type or its shape is wrong."""
+    rule = "[TorchVectorField] The function returns mu"
+    return _checked(function(x, s, params), s.shape, s.dtype, rule)
 
 
 def _parameter(value: Any, where: str, name: Any) -> Array:
@@ -230,15 +243,15 @@ def _flat(tensors: Mapping[str, Any]) -> Array:
     return np.concatenate([_array(tensor).ravel() for tensor in tensors.values()])
 
 
-def _checked(value: Any, shape: tuple[int, ...], rule: str) -> torch.Tensor:
+def _checked(value: Any, shape: tuple[int, ...], dtype: torch.dtype, rule: str) -> torch.Tensor:
     """Return the value of a user's function; raise an error if its type, precision or shape is wrong.
 
     The derivatives are those of the sum of the value, so they alone would not show a wrong shape.
     """
-    rule = f"{rule}: a tensor {tuple(shape)} of torch.float64."
+    rule = f"{rule}: a tensor {tuple(shape)} of {dtype}."
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{rule} Received {type(value).__name__}.")
-    if value.dtype != torch.float64:
+    if value.dtype != dtype:
         raise TypeError(f"{rule} Received {value.dtype}: do not convert x, s or params.")
     if value.shape != shape:
         raise ValueError(f"{rule} Received shape {tuple(value.shape)}.")
