@@ -70,7 +70,7 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     described = describe_box(model) if isinstance(model, BlackBox) else describe(model)
     metadata = {"format": TRAINER_FORMAT, "version": __version__, "network": json.dumps(described)}
-    if getattr(model, "device", "cpu") != "cpu":
+    if isinstance(model, DeviceNetwork):
         metadata |= {"device": model.device, "precision": model.precision}
     scaling, required = scaling_fields(model.scaling)
     write_safetensors(path, {**arrays, **blocks, **scaling, "state": text}, {**metadata, **required})

@@ -47,7 +47,7 @@ class Along(OwnModel):
             for _ in range(self.each)
         ]
         self._moved: tuple[bytes, OwnModel] = (b"", inner)
-        self.accepts_complex = inner.accepts_complex  # type: ignore[misc]
+        self.accepts_complex: bool = inner.accepts_complex  # type: ignore[misc]  # pyright: ignore[reportIncompatibleVariableOverride]
         super().__init__(inner.num_units, inner.num_outputs, np.zeros(len(self.directions)), inner.num_inputs)
 
     @property
@@ -157,12 +157,14 @@ class FieldAlong(Along, VectorField):
 
 def along_directions(model: Model) -> Model:
     """Return a model that is too large for one evaluation for each parameter along random directions."""
-    if not by_complex_steps(model) or len(model.parameters) <= MOST:
+    own: Any = model
+    if not by_complex_steps(own) or len(own.parameters) <= MOST:
         return model
-    return EnergyAlong(model) if isinstance(model, Energy) else FieldAlong(model)
+    reduced: Any = EnergyAlong(own) if isinstance(own, Energy) else FieldAlong(own)
+    return reduced  # type: ignore[no-any-return]
 
 
-def by_complex_steps(model: Model) -> TypeGuard[OwnModel]:
+def by_complex_steps(model: Any) -> TypeGuard[OwnModel]:
     """Return True for a model whose derivatives by parameters take an evaluation for each of them."""
     if isinstance(model, Energy):
         return type(model).parameter_gradient is Energy.parameter_gradient
@@ -170,7 +172,7 @@ def by_complex_steps(model: Model) -> TypeGuard[OwnModel]:
     return isinstance(model, VectorField) and type(model).parameter_vector_product is known
 
 
-def original(model: Model) -> Any:
+def original(model: Any) -> Any:
     """Return the model that a user passed."""
     return model.inner if isinstance(model, Along) else model
 
@@ -178,7 +180,8 @@ def original(model: Model) -> Any:
 def _direction(size: int, random: np.random.Generator) -> NDArray[np.float32]:
     signs = random.integers(0, 2, size, dtype=np.int8) * np.float32(2) - np.float32(1)
     sizes = random.random(size, dtype=np.float32) / 2 + np.float32(0.5)
-    return np.asarray(signs * sizes / np.float32(np.sqrt(max(size, 1))))
+    direction = signs * sizes / np.float32(np.sqrt(max(size, 1)))
+    return direction.astype(np.float32, copy=False)
 
 
 def _complex(value: Any, model: OwnModel) -> Any:
