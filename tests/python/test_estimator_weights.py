@@ -81,6 +81,7 @@ def test_class_weights_multiply_weights_of_samples(class_weight: Any, weights: A
         alpha=0.05,
         batch_size=50,
         seed=model.trainer_.seed,
+        device="cpu",
     )
     trainer.fit(eq.Dataset(inputs, y), epochs=5, sample_weight=given)
     np.testing.assert_allclose(model.network_.parameters, trainer.model.parameters, rtol=0, atol=1e-4)
