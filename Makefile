@@ -45,7 +45,7 @@ $(DEMO): $(SOURCES) | $(BIN)/python
 
 # Without build isolation the package is compiled in the folder of the C++ tests, which then have the library's objects.
 $(TEST): $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet cmake ninja cmeel-eigen "pybind11>=3,<4" "scikit-build-core>=1.0"
+	$(BIN)/python -m pip install --quiet cmake ninja cmeel-eigen hatch-fancy-pypi-readme "pybind11>=3,<4" "scikit-build-core>=1.0"
 	$(BIN)/python -m pip install --quiet ".[test,test-mpi,lint]" --no-build-isolation --config-settings=build-dir=$(BUILD) \
 	  $(addprefix --config-settings=cmake.define.,EQUIPROP_WERROR=ON EQUIPROP_BUILD_TESTS=OFF)
 	@touch $@ $(DEMO)
