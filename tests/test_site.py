@@ -117,7 +117,6 @@ def test_a_link_to_a_folder_becomes_its_text(tmp_path: Path) -> None:
     assert (
         changed("[a](folder) [b](torch.md) [c](https://a.b)", tmp_path) == "a [b](torch.md) [c](https://a.b)"
     )
-    assert changed("runs\n? torch\n? absent\n", tmp_path) == "runs\ntorch\n"
 
 
 def test_bars_of_a_docstring_are_no_substitutions() -> None:

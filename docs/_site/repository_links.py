@@ -2,7 +2,6 @@
 
 Links to folders of the repository become plain text: the site has pages and files, and no address of a
 repository.
-A line `? NAME` of a table of contents names a page that an optional part may bring.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 LINK = re.compile(r"\[([^\]]+)\]\((?!\w+:)([^)#]+)\)")
-OPTIONAL = re.compile(r"^\? (\w+)\n", re.MULTILINE)
 
 
 def changed(text: str, folder: Path) -> str:
     """Return the text of a page of `folder` for the site."""
-    text = LINK.sub(lambda link: link[1] if (folder / link[2]).is_dir() else link[0], text)
-    return OPTIONAL.sub(lambda page: f"{page[1]}\n" if (folder / f"{page[1]}.md").exists() else "", text)
+    return LINK.sub(lambda link: link[1] if (folder / link[2]).is_dir() else link[0], text)
 
 
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
