@@ -185,7 +185,7 @@ def _independent(model: Any) -> Any:
 def _checked_phase(
     model: Any, phase: EquilibriumPropagation | RecurrentBackpropagation | None, where: str
 ) -> SecondPhase:
-    """Return the second phase, or its default; raise TypeError or ValueError if it is none of a function."""
+    """Return the second phase, or its default; raise TypeError or ValueError if it is not allowed."""
     if phase is None:
         return RecurrentBackpropagation(ConjugateGradient() if model.conservative else GMRES())
     rule = "second_phase is an EquilibriumPropagation() or a RecurrentBackpropagation()"

@@ -61,7 +61,7 @@ class RowLogger(Callback, ABC):
         Raises
         ------
         ValueError
-            If the folder does not exist, the file is not of this kind, or a new training meets rows.
+            If the folder does not exist, the file is of another kind, or holds rows and the training is new.
         OSError
             If the file cannot be read.
         """

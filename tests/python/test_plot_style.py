@@ -1,4 +1,4 @@
-"""The house style: texts are whole and apart, also in a narrow column; series differ without colours."""
+"""The style of plots: texts are whole and apart, also in a narrow column; series differ without colours."""
 
 from __future__ import annotations
 

@@ -170,7 +170,12 @@ def _add_optimization(options: Options) -> None:
         "--momentum", _SGD, default=0.9, type=float, help="factor of the previous direction in each step"
     )
     options.add("--nesterov", _SGD, action="store_true", help="use Nesterov's momentum")
-    options.add("--weight-decay", default=0.0, type=float, help="factor of the L2 penalty")
+    options.add(
+        "--weight-decay",
+        default=0.0,
+        type=float,
+        help="decay of the parameters: by a term of the gradient for sgd, apart from the gradient for adam",
+    )
     _add_schedule(options)
     options.add(
         "--averaging",

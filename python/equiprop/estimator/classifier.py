@@ -1,4 +1,4 @@
-"""The classifier."""
+"""The classifier for scikit-learn."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         Print one line after each epoch.
     device : {"cpu", "cuda"}
         Device on which phases run; see `HopfieldNetwork.to`. With `alpha` above 0 the host decays the weights
-        after each step, so they are copied twice a step.
+        after each step, so they are copied to the host and back in each step.
 
     Attributes
     ----------

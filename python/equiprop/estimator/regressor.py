@@ -1,4 +1,4 @@
-"""The regressor."""
+"""The regressor for scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house style of all plots: colours, line styles, markers, sizes of text, grid and legend.
+"""The one style of all plots: colours, line styles, markers, sizes of text, grid and legend.
 
 The colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart. A series also has a
 line style and a marker of its own, so that it can be recognised in print without colours. A function changes

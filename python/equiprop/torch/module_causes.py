@@ -131,7 +131,7 @@ def _adjoints(j: torch.Tensor, pull: torch.Tensor) -> Iterator[tuple[str, torch.
     g = pull[:, :, None]
     yield (
         "One-step gradient: the backward pass is that of the last step alone, (df/dtheta)^T dL/dz, also "
-        "known as phantom or Jacobian-free gradient. Solve (I - J^T) v = dL/dz",
+        "known as Jacobian-free backpropagation. Solve (I - J^T) v = dL/dz",
         pull,
     )
     untransposed = torch.linalg.solve(unit - j, g)

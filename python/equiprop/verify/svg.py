@@ -62,7 +62,7 @@ def _svg(draw: Any, prefix: str) -> str:
 
 
 def _variables() -> dict[str, str]:
-    """Return the variable of the page for each colour of the house style."""
+    """Return the variable of the page for each colour of the plots."""
     from equiprop.plotting import style  # not at the top, because plots need analysis, which needs verify
 
     series = {colour: f"var(--series{k})" for k, colour in enumerate(style.COLOURS)}
