@@ -247,8 +247,8 @@ def training_solver(model: Model) -> FreeSolver:
     """Return the default solver of a `Trainer`, with a tolerance of 1e-4.
 
     Block updates if the model supports them, otherwise Euler. Anderson acceleration saves time with more
-    than one hidden layer, or with couplings within a layer; a CUDA device does not have it. In deep networks the
-    response to a nudge is 1e-3 to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve
+    than one hidden layer, or with couplings within a layer; a CUDA device does not have it. In deep networks
+    the response to a nudge is 1e-3 to 5e-3 at the first layer, which a tolerance of 5e-3 cannot resolve
     (docs/performance.md). A training step on the CPU relaxes samples further until the estimated error of
     their gradient is at most 5 %, and counts those that do not get there (docs/notation.md, "Error of a
     gradient").
