@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
     ],
     known="Settings of CIFAR-10: the authors' program. The paper has no table of MNIST: sizes, numbers of "
     "steps and the factor 0.4 are those of the authors' command for MNIST, which uses Adam; the rates and "
-    "the batch size were chosen by us (those of P-conv of Ernoult et al. 2019).",
+    "the batch size were chosen here (those of P-conv of Ernoult et al. 2019).",
     differences=[
         "Cross-entropy: the softmax of the authors reads the last hidden layer and does not act back on "
         "it; here the outputs are linear units of the network, with logit scale 1.",

@@ -59,7 +59,7 @@ EXPERIMENT = Experiment(
         "logistic, with gain 2 around 1.",
         "The softmax of the authors reads the last hidden layer and does not act back on it; here the "
         "outputs are linear units of the network, with logit scale 1.",
-        "Four points were chosen by us, and initial weights are the defaults of Haiku's layers, which the "
+        "Four points were chosen here, and initial weights are the defaults of Haiku's layers, which the "
         "authors' program uses.",
         "A quick run is too short to learn: with these start values the outputs of different images "
         "differ by less than 0.001. Its gradients agree with Recurrent Backpropagation, with four points "

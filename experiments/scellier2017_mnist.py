@@ -47,7 +47,8 @@ EXPERIMENT = Experiment(
     ],
     known="Settings: the authors' program.",
     differences=[
-        "The authors' cost is |o - y|^2, twice ours: nudging factors and rates are twice theirs.",
+        "The authors' cost is |o - y|^2, twice that of this library: nudging factors and rates are twice "
+        "theirs.",
         "The authors keep the state of each training image and start from it at the next visit; here "
         "each free phase starts from the response to no drive.",
         "The authors train on 50000 images and validate on 10000; here all 60000 train, and the test "

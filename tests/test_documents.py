@@ -82,7 +82,7 @@ ROWS = {
     r"ours, EqProp": "EqProp, to the trainer's tolerance",
     r"ours, RBP": "RBP",
     r"ours, EqProp, 30 \+ 2 x 10": "EqProp, 30 + 2 x 10 sweeps",
-    r"PyTorch, lean EqProp, .* as ours": "PyTorch, lean EqProp, step counts as ours",
+    r"PyTorch, lean EqProp, .* as ours": "PyTorch, lean EqProp, step counts of this library",
     r"PyTorch, lean EqProp, 30 \+ 2 x 10": "PyTorch, lean EqProp, 30 + 2 x 10",
     r"PyTorch, straightforward EqProp, 30 \+ 2 x 10": "PyTorch, straightforward EqProp, 30 + 2 x 10",
     r"PyTorch, backprop, Adam and clipping": "PyTorch, plain backprop, Adam and clipping",
