@@ -2,7 +2,7 @@
 
 The trainer sees measured voltages only: in a free phase, and with a current beta (y - o) into the outputs.
 Inputs are voltage sources of both signs; half of the diodes let a hidden node be positive only, half negative
-only. The parameters are logarithms of conductances, in 64 steps. Source: Kendall et al. (2020), 2006.01981.
+only. The parameters are logarithms of conductances, in 64 steps. Source: arXiv 2006.01981 (2020).
 """
 
 import equiprop as eq

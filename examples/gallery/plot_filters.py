@@ -3,7 +3,7 @@ Filters
 =======
 
 The weights of the first layer after a training on handwritten digits, one image for each hidden
-unit. Small initial weights and a weight decay keep what the network did not learn near zero.
+unit. Small initial weights and a weight decay keep weights that were not learned near zero.
 """
 
 import equiprop as eq

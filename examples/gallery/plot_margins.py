@@ -2,7 +2,7 @@
 Figures of a check and their limits
 ===================================
 
-Every check of ``equiprop.verify`` is a table of figures with limits, which are drawn on one axis.
+The result of a check of ``equiprop.verify`` is a table of figures with limits. One plot shows them all.
 """
 
 import equiprop as eq

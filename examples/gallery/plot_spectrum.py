@@ -17,8 +17,8 @@ free = eq.free_phase(net, x, solver=eq.Euler(step_size=0.3))
 
 # %%
 # The flow ds/dt = mu(s) is stable if all eigenvalues of dmu/ds are on the left of the imaginary
-# axis. Without an energy (here the feedback weights differ) they are complex. A step of Euler is
-# stable inside its circle.
+# axis. Without an energy (here the feedback weights differ) they may be complex. Euler steps are
+# stable if all eigenvalues are inside the circle.
 
 fig, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 eq.plotting.spectrum(eq.analysis.eigenvalues(free), step_size=0.8, axes=ax)

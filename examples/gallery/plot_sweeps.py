@@ -23,7 +23,7 @@ eq.plotting.sweeps(history, axes=ax)
 plt.show()
 
 # %%
-# A free phase holds the number of each sample. Here all of them relax to the same tolerance.
+# A free phase has the number of sweeps of each sample. Here all samples relax to the same tolerance.
 
 x, _ = test.batch(range(200), net.dtype)
 free = eq.free_phase(net, x, solver=eq.BlockUpdate(tolerance=1e-4))

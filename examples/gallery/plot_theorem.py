@@ -2,8 +2,8 @@
 The theorem: EqProp and RBP are equal at every step
 ===================================================
 
-Error derivatives of Recurrent Backpropagation are lines. Temporal derivatives of Equilibrium
-Propagation, with the sign reversed, are markers. Scellier & Bengio (2019) prove that they are equal
+Error derivatives of Recurrent Backpropagation are drawn as lines. Temporal derivatives of Equilibrium
+Propagation, with the sign reversed, are drawn as markers. Scellier & Bengio (2019) prove that they are equal
 at every time of the second phase.
 """
 
