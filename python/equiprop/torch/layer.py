@@ -116,7 +116,7 @@ class FixedPointLayer(torch.nn.Module):
         return copy.deepcopy(self._phases.network)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return outputs (..., outputs) of the free phase of x ``(..., inputs)`` or ``(..., *input_shape)``."""
+        """Return outputs (..., outputs) of the free phase of ``(..., inputs)`` or ``(..., *input_shape)``."""
         tensors = self._tensors()
         x = self._checked(x, tensors)
         lead = self._lead(x)
