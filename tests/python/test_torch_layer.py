@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from typing import Any
 
 import equiprop as eq
@@ -309,11 +310,38 @@ def test_autocast_computes_in_the_precision_of_the_parameters(kind: str) -> None
 def test_gradients_of_gradients_are_refused() -> None:
     for model in (chain(), energy()):
         layer, x = FixedPointLayer(model), inputs()
-        (slope,) = torch.autograd.grad(layer(x).sum(), x, create_graph=True)
-        with pytest.raises(
-            RuntimeError, match=r"once_differentiable|no autograd formula|does not require grad"
-        ):
-            slope.sum().backward()
+        outputs = layer(x)
+        (slope,) = torch.autograd.grad(outputs.sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"derivative of a derivative|no autograd formula"):
+            (outputs.sum() + slope.square().sum()).backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_derivatives_in_forward_mode_are_refused() -> None:
+    for model in (chain(), energy()):
+        layer, x = FixedPointLayer(model), inputs().detach()
+        with pytest.raises(RuntimeError, match="reverse mode"):
+            torch.func.jvp(layer, (x,), (x,))
+        with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="reverse mode"):
+            layer(torch.autograd.forward_ad.make_dual(x, x))
+
+
+def test_threads_share_a_layer() -> None:
+    layer, found = FixedPointLayer(chain()), list[bool]()
+
+    def work(factor: float) -> None:
+        x, alone = (factor * inputs().detach()).requires_grad_(), copy.deepcopy(layer)
+        g = alone(x).detach()
+        for _ in range(20):
+            found.append(all(map(torch.equal, pulled(layer, x, g), pulled(alone, x, g))))
+
+    threads = [threading.Thread(target=work, args=(1 + k / 8,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    assert all(found)
 
 
 def test_a_gradient_that_is_not_finite_is_handed_on() -> None:
@@ -387,6 +415,8 @@ REFUSED = {
     "half": (lambda: FixedPointLayer(chain()).half()(inputs().half()), TypeError, "torch.float32 or"),
     "device": (lambda: FixedPointLayer(chain())(inputs().to("meta")), ValueError, "on the device of"),
     "nan": (lambda: FixedPointLayer(chain())(inputs() * torch.nan), ValueError, "finite"),
+    "nan in PyTorch": (lambda: FixedPointLayer(energy())(inputs() * torch.nan), ValueError, "`x` .*finite"),
+    "no sample": (lambda: FixedPointLayer(energy())(inputs()[:0]), ValueError, "at least one sample"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from equiprop.checks import check_choice, check_type, require
 from equiprop.models import HopfieldNetwork
@@ -112,14 +113,17 @@ class FixedPointLayer(torch.nn.Module):
         """
         if not isinstance(self._phases, NetworkPhases):
             raise TypeError(f"[{WHERE}] A network is inside. Received a layer of a model in PyTorch.")
-        self._phases.load([tensor.cpu() for tensor in self._tensors()])
-        return copy.deepcopy(self._phases.network)
+        with self._phases.lock:
+            self._phases.load([tensor.cpu() for tensor in self._tensors()])
+            return copy.deepcopy(self._phases.network)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (..., outputs) of the free phase of ``(..., inputs)`` or ``(..., *input_shape)``."""
         tensors = self._tensors()
         x = self._checked(x, tensors)
         lead = self._lead(x)
+        if not lead.numel():
+            raise ValueError(f"[{WHERE}] `x` holds at least one sample. Received shape {tuple(x.shape)}.")
         state = self._phases(x.reshape(lead.numel(), -1), tensors)
         outputs = state[:, self._phases.num_units - self._phases.num_outputs :]
         return outputs.reshape(*lead, self._phases.num_outputs)
@@ -165,6 +169,9 @@ class FixedPointLayer(torch.nn.Module):
             raise TypeError(f"[{WHERE}] {rule}. Received {dtype}.")
         if x.is_floating_point() and _autocasts(device.type):
             x = x.to(dtype)
+        if not torch.compiler.is_compiling() and any(map(_has_tangent, (x, *tensors))):
+            rule = "Derivatives are those of reverse mode, such as torch.autograd.grad"
+            raise RuntimeError(f"[{WHERE}] {rule}. Received a tangent of forward mode.")
         if x.dtype != dtype:
             rule = f"x has the type of the parameters, {dtype}; Module.to(dtype) changes theirs"
             raise TypeError(f"[{WHERE}] {rule}. Received {x.dtype}.")
@@ -196,3 +203,9 @@ def _host_network(model: Any) -> HopfieldNetwork:
 def _autocasts(device: str) -> bool:
     """Return True inside ``torch.autocast`` for a type of device."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _has_tangent(tensor: torch.Tensor) -> bool:
+    """Return True for a tensor with a derivative in forward mode, such as in ``torch.func.jvp``."""
+    dual: Any = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    return dual.tangent is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class NetworkPhases:
         Results of the last free phase and of the last second phase.
     steps : int
         Number of second phases, which selects the signs of `random_sign`.
+    lock : lock
+        Held by the thread that uses the network; others wait.
     """
 
     network: HopfieldNetwork
@@ -83,6 +86,7 @@ class NetworkPhases:
         self.last_backward: Outcome | None = None
         self.steps = 0
         self.num_units, self.num_outputs = network.num_units, network.num_outputs
+        self.lock = RLock()
         self.key = register(self)
 
     def checked(self, phase: SecondPhase | None) -> SecondPhase:
@@ -94,10 +98,10 @@ class NetworkPhases:
         return phase
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "key"}
+        return {name: value for name, value in vars(self).items() if name not in ("key", "lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update(state, lock=RLock())
         self.key = register(self)
 
     @property
@@ -124,9 +128,10 @@ class NetworkPhases:
 
     def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the state (batch, units) of the free phase of x (batch, inputs)."""
-        self.load(parameters)
-        free = relaxed(self.network, self.network.as_input(as_array(x), WHERE), self.solver)
-        self.last = _outcome(free)
+        with self.lock:
+            self.load(parameters)
+            free = relaxed(self.network, self.network.as_input(as_array(x), WHERE), self.solver)
+            self.last = _outcome(free)
         free.report_failure(WHERE, self.on_failure)
         return torch.from_numpy(free.state)
 
@@ -145,13 +150,14 @@ class NetworkPhases:
         force = as_array(g)[:, -self.num_outputs :]
         if not np.isfinite(force).all():
             return [torch.full_like(tensor, torch.nan) for tensor in (x, *parameters)]
-        self.load(parameters)
-        net, inputs, at = self.network, as_array(x), as_array(state)
-        bound, self.steps = self._cost(force, at), self.steps + 1
-        free = FreeState(net, net.clamp(inputs), inputs, at, bound, self.solver, self.steps - 1, True)
-        gradient = self.second_phase.gradient(free)
-        self.last_backward = _outcome(gradient)
-        _of_batch(self.last_backward).report_failure(f"{WHERE}.backward", self.on_failure)
+        inputs, at = as_array(x), as_array(state)
+        with self.lock:
+            self.load(parameters)
+            net, bound, self.steps = self.network, self._cost(force, at), self.steps + 1
+            free = FreeState(net, net.clamp(inputs), inputs, at, bound, self.solver, self.steps - 1, True)
+            gradient = self.second_phase.gradient(free)
+            self.last_backward = outcome = _outcome(gradient)
+        _of_batch(outcome).report_failure(f"{WHERE}.backward", self.on_failure)
         blocks = (np.ascontiguousarray(block) for block in gradient.blocks.values())
         return [torch.from_numpy(gradient.inputs), *map(torch.from_numpy, blocks)]
 

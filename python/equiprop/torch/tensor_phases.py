@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from equiprop.checks import require
 from equiprop.linear_solvers import ConjugateGradient
 from equiprop.results import Outcome, Status, advise
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
@@ -86,6 +86,8 @@ class TensorPhases:
 
     def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the state of the free phase from 0, (batch, units)."""
+        for name, tensor in zip(("x", *self.names), (x, *parameters), strict=True):
+            require(bool(torch.isfinite(tensor).all()), WHERE, f"`{name}` holds finite numbers", "others")
         start = x.new_zeros(len(x), self.num_units)
         slope = self._slope(x, parameters)
         free = descend(slope, start, self.solver, tolerance_of(self.solver, x.dtype))
@@ -191,8 +193,28 @@ class _FixedPoint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        products: tuple[torch.Tensor | None, ...] = _pull_once(ctx, *grad_outputs)
-        return products
+        with torch.no_grad():
+            none, *products = _pull(ctx, *grad_outputs)
+        return (none, *(_once(products) if torch.is_grad_enabled() else products))
+
+
+class _Once(torch.autograd.Function):
+    """The identity of tensors, without a derivative."""
+
+    @staticmethod
+    def forward(_ctx: Any, _anchor: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor.view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    def backward(_ctx: Any, *_: torch.Tensor) -> NoReturn:
+        raise RuntimeError(f"[{WHERE}] Derivatives have order one. Received a derivative of a derivative.")
+
+
+def _once(products: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+    """Return equal tensors whose backward pass raises an error, whatever g requires."""
+    anchor = torch.zeros((), requires_grad=True)
+    refusing: tuple[torch.Tensor, ...] = _Once.apply(anchor, *products)  # type: ignore[no-untyped-call]
+    return list(refusing)
 
 
 def _pull(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -201,8 +223,6 @@ def _pull(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return None, *ctx.phases.pull(g, x, state, parameters)
 
 
-#: `_pull`, which refuses gradients of gradients.
-_pull_once: Any = once_differentiable(_pull)
 #: The free phase with its derivative; ``torch.compile`` leaves it out: its number of steps depends on data.
 _fixed_point: Any = torch.compiler.disable(lambda *arguments: _FixedPoint.apply(*arguments))  # type: ignore[no-untyped-call]
 
