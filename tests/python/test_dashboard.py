@@ -76,6 +76,36 @@ def test_compare_shows_what_differs_in_text_and_in_json(runs: Path, capsys: Capt
     )
 
 
+def test_files_of_a_run_do_not_command_the_terminal(runs: Path, tmp_path: Path, capsys: Capture) -> None:
+    escape = "\x1b]0;title\x07\x9b2J"
+    options = {f"name{escape}": f"value{escape}\nline"}
+    (tmp_path / "settings.json").write_text(json.dumps({"options": options}))
+    (tmp_path / "log.txt").write_bytes(f"warning: of {escape}\n".encode())
+    text = run(capsys, "compare", tmp_path, runs / "sweep" / HOSTILE)
+    text += run(capsys, "dashboard", runs, "--output", tmp_path / "page.html")
+    assert not set(text) & {"\x1b", "\x07", "\x9b"}
+    assert r"value\x1b]0;title\x07\x9b2J\nline" in text
+    assert re.search(r"^2: .*\\n\\x1b\[31m$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o600], ids=["closed", "without names"])
+def test_a_folder_that_cannot_be_read_is_named(mode: int, tmp_path: Path, capsys: Capture) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "history.jsonl").write_text("")
+    inside.chmod(mode)
+    try:
+        if os.access(inside, os.X_OK):
+            pytest.skip("the superuser reads every folder")
+        page = tmp_path / "page.html"
+        faults = run_json(capsys, "dashboard", tmp_path, "--output", page)["faults"]
+        assert all("cannot be read: Permission denied." in text for text in faults["inside"])
+        assert "inside: " in run(capsys, "dashboard", tmp_path, "--output", page)
+        assert run_json(capsys, "compare", inside, inside)["runs"][0]["faults"]
+    finally:
+        inside.chmod(0o700)
+
+
 def test_compare_tells_why_a_run_failed(runs: Path, capsys: Capture) -> None:
     text = run(capsys, "compare", runs / "first", runs / "failed")
     assert "2: error: [Trainer.step] Training diverged" in text

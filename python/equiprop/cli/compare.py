@@ -11,6 +11,7 @@ from typing import Any
 from equiprop.checks import require
 from equiprop.cli.console import say, say_json
 from equiprop.cli.data import user_path
+from equiprop.cli.markup import printable
 from equiprop.cli.options import Options
 from equiprop.cli.run_reader import Run, is_run, read_run, settings_that_differ
 from equiprop.progress import tracked
@@ -49,8 +50,11 @@ def _as_dict(run: Run) -> dict[str, Any]:
 def _lines(runs: Sequence[Run]) -> Iterator[str]:
     numbers = [str(k) for k in range(1, len(runs) + 1)]
     for k, run in zip(numbers, runs, strict=True):
-        yield f"{k}: {run.name}"
-    settings = [(name, [_short(value) for value in row]) for name, row in settings_that_differ(runs).items()]
+        yield f"{k}: {printable(run.name)}"
+    differ = settings_that_differ(runs)
+    settings = [
+        (printable(name), [printable(_short(value)) for value in row]) for name, row in differ.items()
+    ]
     summaries = [run.summary() for run in runs]
     results = [(name, [value_text(summary[name]) for summary in summaries]) for name in summaries[0]]
     for title, rows in (("settings that differ", settings), ("results", results)):

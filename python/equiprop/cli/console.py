@@ -12,6 +12,9 @@ from typing import Any
 
 from equiprop.progress import beside_bars
 
+#: Escapes of control characters other than tabs and ends of lines.
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\t\n"}
+
 
 def say_json(command: str, content: Mapping[str, Any]) -> None:
     """Print the result of a command as one JSON object in a line; null stands for NaN and infinity."""
@@ -27,10 +30,15 @@ def _plain(value: Any) -> Any:
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print a line to stdout, or to stderr; if nobody reads it any more, discard this and all later lines."""
+    """Print a line to stdout, or to stderr; if nobody reads it any more, discard this and all later lines.
+
+    Control characters, with which a file could command the terminal, are shown as escapes.
+    """
     stream = sys.stderr if error else sys.stdout
     encoding = stream.encoding or "utf-8"
-    shown = text.encode(encoding, "backslashreplace").decode(encoding)  # also a path that is no valid text
+    shown = (
+        text.translate(_CONTROLS).encode(encoding, "backslashreplace").decode(encoding)
+    )  # also a path that is no valid text
     try:
         with beside_bars():
             print(shown, file=stream, flush=True)

@@ -9,6 +9,7 @@ from equiprop.checks import require
 from equiprop.cli.console import say, say_json
 from equiprop.cli.dashboard_page import page
 from equiprop.cli.data import user_path
+from equiprop.cli.markup import printable
 from equiprop.cli.options import Options
 from equiprop.cli.run_reader import (
     Run,
@@ -45,25 +46,27 @@ def run_dashboard(options: argparse.Namespace) -> int:
     target: Path = folder / "dashboard.html" if options.output is None else options.output
     rule = "--output is a .html file in an existing folder"
     require(target.suffix == ".html" and target.parent.is_dir(), "dashboard", rule, repr(str(target)))
-    runs, certificates = _found(folder)
+    runs, certificates, faults = _found(folder)
     text = page(folder.resolve().name or str(folder), runs, certificates)
     with file_errors(target, "dashboard", "write"):
         write_text(target, text, "dashboard")
-    faults = {run.name: run.faults for run in runs if run.faults}
+    faults |= {run.name: run.faults for run in runs if run.faults}
     if options.json:
         names = {"runs": [run.name for run in runs], "certificates": [c.name for c in certificates]}
         say_json("dashboard", {"page": str(target), **names, "faults": faults})
     else:
         for name, sentences in faults.items():
-            say(f"{name}: {' '.join(sentences)}")
+            say(f"{printable(name)}: {' '.join(sentences)}")
         say(f"{len(runs)} runs, {len(certificates)} certificates: {target}")
     return 0
 
 
-def _found(folder: Path) -> tuple[list[Run], list[StoredCertificate]]:
+def _found(folder: Path) -> tuple[list[Run], list[StoredCertificate], dict[str, list[str]]]:
+    """Return runs and certificates below a folder, and sentences on the folders that cannot be read."""
     runs: list[Run] = []
     certificates: list[StoredCertificate] = []
-    places = list(folders_below(folder))
+    closed: dict[str, list[str]] = {}
+    places = list(folders_below(folder, closed))
     for path, name, files in tracked(places, len(places), "folder"):
         if is_run(path):
             runs.append(read_run(path, name))
@@ -71,4 +74,4 @@ def _found(folder: Path) -> tuple[list[Run], list[StoredCertificate]]:
             stored = read_certificate(path / file, (path / file).relative_to(folder).as_posix())
             if stored is not None:
                 certificates.append(stored)
-    return runs, certificates
+    return runs, certificates, closed

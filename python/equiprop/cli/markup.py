@@ -1,8 +1,13 @@
-"""Text in HTML pages."""
+"""Text in HTML pages and tables."""
 
 from __future__ import annotations
 
 from html import escape
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, with escapes for ends of lines and other control characters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def text_of(text: str) -> str:
@@ -10,5 +15,4 @@ def text_of(text: str) -> str:
 
     Line breaks and other control characters, which HTML does not allow, are shown as escapes.
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return escape(shown.encode("utf-8", "backslashreplace").decode(), quote=True)
+    return escape(printable(text).encode("utf-8", "backslashreplace").decode(), quote=True)

@@ -113,8 +113,11 @@ def number(record: Mapping[str, Any], name: str) -> float | None:
 
 
 def is_run(folder: Path) -> bool:
-    """Return True if a folder has a file of a run."""
-    return any((folder / name).exists() for name in (SETTINGS, HISTORY, RESULT))
+    """Return True if a folder has a file of a run, or does not allow to ask for one."""
+    try:
+        return any((folder / name).exists() for name in (SETTINGS, HISTORY, RESULT))
+    except PermissionError:
+        return True
 
 
 def read_run(folder: Path, name: str) -> Run:
@@ -178,12 +181,17 @@ def _records(folder: Path, faults: list[str]) -> list[dict[str, Any]]:
     return records
 
 
-def folders_below(folder: Path) -> Iterator[tuple[Path, str, list[str]]]:
+def folders_below(folder: Path, closed: dict[str, list[str]]) -> Iterator[tuple[Path, str, list[str]]]:
     """Yield a folder and all folders below it: path, name for a report, and names of its JSON files.
 
-    Links to folders are not followed.
+    Links to folders are not followed. Sentences on folders that cannot be read are added to `closed`.
     """
-    for place, inside, files in os.walk(folder):
+
+    def note(error: OSError) -> None:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        closed[name] = [f"The folder cannot be read: {error.strerror}."]
+
+    for place, inside, files in os.walk(folder, onerror=note):
         inside.sort()
         name = Path(place).relative_to(folder).as_posix()
         json_files = sorted(file for file in files if file.endswith(".json"))
