@@ -36,12 +36,10 @@ def say(text: str, *, error: bool = False) -> None:
     """
     stream = sys.stderr if error else sys.stdout
     encoding = stream.encoding or "utf-8"
-    shown = (
-        text.translate(_CONTROLS).encode(encoding, "backslashreplace").decode(encoding)
-    )  # also a path that is no valid text
+    known = text.encode(encoding, "backslashreplace").decode(encoding)  # also a path that is no valid text
     try:
         with beside_bars():
-            print(shown, file=stream, flush=True)
+            print(known.translate(_CONTROLS), file=stream, flush=True)
     except OSError:
         _discard(stream.fileno())
 
