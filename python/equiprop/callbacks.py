@@ -19,7 +19,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 from equiprop.checks import require
 from equiprop.files import append_bytes, write_bytes
@@ -34,19 +34,22 @@ __all__ = ["CSVLogger", "Callback", "JSONLinesLogger", "TensorBoardLogger"]
 class _TextLogger(RowLogger):
     """Logger with one line of text for each row."""
 
+    _first: ClassVar[bytes]  # start of the first line
     _rewritten: str | None = None
     _empty: bool = True
 
     def begin(self, steps: int, last: int) -> int:
         """Read the file; a last line without an end, which a killed process has left, does not count."""
         where, self._rewritten, self._empty = type(self).__name__, None, True
-        if not self.path.exists():
-            return 0
-        require(self.path.is_file(), where, "path is that of a file", repr(str(self.path)))
         with file_errors(self.path, where):
+            if not self.path.exists():
+                return 0
+            require(self.path.is_file(), where, "path is that of a file", repr(str(self.path)))
             content = self.path.read_bytes()
         try:
             text = content[: content.rfind(b"\n") + 1].decode()
+            if not text and content[: len(self._first)] != self._first[: len(content)]:
+                raise ValueError(content[:20])
             lines = [(count, line) for count, line in self.lines(text) if not steps or count <= last]
         except (ValueError, KeyError, IndexError, TypeError, RecursionError, csv.Error) as error:
             rule = "path is that of a file of this logger, or of a new one"
@@ -103,6 +106,8 @@ class CSVLogger(_TextLogger):
     >>> print(*[line.split(",")[0] for line in path.read_text().splitlines()])
     steps 1 2
     """
+
+    _first = b"steps,"
 
     def __init__(
         self,
@@ -165,6 +170,8 @@ class JSONLinesLogger(_TextLogger):
     >>> [json.loads(line)["steps"] for line in path.read_text().splitlines()]
     [2, 4]
     """
+
+    _first = b'{"steps": '
 
     def __init__(
         self,

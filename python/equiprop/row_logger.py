@@ -7,12 +7,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
 from equiprop.checks import check_type, real, require, whole
 from equiprop.history import Epoch, Metrics
 from equiprop.paths import path_of
+from equiprop.processes import group_of
 from equiprop.watching import Callback, Ending
 
 #: Seconds after which rows of steps are written, although the epoch has not ended.
@@ -46,6 +48,7 @@ class RowLogger(Callback, ABC):
         self.more: Callable[[Any], Mapping[str, float]] | None = more
         self._waiting: list[Row] = []
         self._told = False
+        self._follows = False
         self._written = 0.0
 
     @property
@@ -57,17 +60,24 @@ class RowLogger(Callback, ABC):
         """Check the file, before anything is written.
 
         A training that continues keeps the rows of its steps, and drops those of steps that it takes again.
+        Of several processes, the first one writes.
 
         Raises
         ------
         ValueError
-            If the folder does not exist, the file is of another kind, or holds rows and the training is new.
+            If the folder does not exist, the file is of another kind, or holds rows and the training is new, or
+            two loggers have one path.
         OSError
             If the file cannot be read.
         """
         where = type(self).__name__
+        self._waiting, self._told, self._follows = [], False, group_of(trainer).rank > 0
+        if self._follows:
+            return
         require(self.path.parent.is_dir(), where, "path is in an existing folder", repr(str(self.path)))
-        self._waiting, self._told = [], False
+        places = [realpath(c.path) for c in trainer.callbacks if isinstance(c, RowLogger)]
+        rule = "Each logger of a training has a path of its own"
+        require(places.count(realpath(self.path)) == 1, where, rule, f"'{self.path}' for several")
         count = self.begin(trainer.steps, self._last_kept(trainer))
         if count and not trainer.steps:
             raise ValueError(
@@ -110,6 +120,8 @@ class RowLogger(Callback, ABC):
             )
 
     def _add(self, trainer: Any, numbers: Row) -> None:
+        if self._follows:
+            return
         where, more = type(self).__name__, {} if self.more is None else self.more(trainer)
         check_type(more, Mapping, where, "more returns numbers by name")
         own = {str(name): real(value, where, f"{name} of more") for name, value in more.items()}

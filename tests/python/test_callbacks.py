@@ -19,6 +19,7 @@ import pytest
 from equiprop import row_logger
 from equiprop.callbacks import Callback, CSVLogger, JSONLinesLogger, TensorBoardLogger
 from event_files import board_rows
+from groups import ThreadGroup, together
 from networks import chain
 
 pytestmark = pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")  # random labels
@@ -267,7 +268,9 @@ def test_a_full_disk_ends_no_training_and_rows_are_written_when_there_is_space(
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"hello\n", b"\xff\xfe\n", b"[1]\n", b'{"steps": []}\n'])
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,2\n", b"hello\n", b"\xff\xfe\n", b"[1]\n", b'{"steps": []}\n', b"no end"]
+)
 def test_a_file_of_something_else_is_refused_and_kept(kind: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(content)
@@ -285,7 +288,7 @@ def test_half_a_line_of_a_killed_process_is_dropped(kind: str, tmp_path: Path) -
         stream.write('{"steps": 7')
     trainer.fit(DATA, epochs=1)
     assert [row["steps"] for row in read(tmp_path / "log")] == [5, 10]
-    (tmp_path / "new").write_text("ste")
+    (tmp_path / "new").write_text("ste" if kind == "csv" else '{"ste')
     new(logger(tmp_path / "new")).fit(DATA, epochs=1)
     assert [row["steps"] for row in read(tmp_path / "new")] == [5]
 
@@ -301,6 +304,27 @@ def test_paths_that_cannot_be_written_are_refused_before_the_first_step(kind: st
     with pytest.raises(ValueError, match=r"Logger\] (path is that of|folder is not) a file"):
         new(KINDS[kind][0](wrong)).fit(DATA, epochs=1)
     assert trainer.steps == 0
+
+
+@kinds
+def test_two_loggers_with_one_path_are_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    logger = KINDS[kind][0]
+    for other in (tmp_path / "log", tmp_path / "link" / "log"):
+        with pytest.raises(ValueError, match=r"Logger\] Each logger of a training has a path of its own\. "):
+            new(logger(tmp_path / "log"), logger(other, steps=2)).fit(DATA, epochs=1)
+    assert not (tmp_path / "log").exists()
+
+
+@kinds
+def test_the_first_of_several_processes_writes(kind: str, tmp_path: Path) -> None:
+    logger, read = KINDS[kind]
+
+    def train(group: ThreadGroup) -> None:
+        new(logger(tmp_path / "log"), shards=2).fit(DATA, epochs=2, group=group)
+
+    together(2, train)
+    assert [row["steps"] for row in read(tmp_path / "log")] == [5, 10]
 
 
 @kinds
