@@ -14,6 +14,11 @@ except ImportError as _error:
         "[equiprop.mpi] mpi4py is not installed. Install it with pip install 'equiprop[mpi]', and an MPI "
         "library, such as that of pip install mpich."
     ) from _error
+except RuntimeError as _error:
+    raise ImportError(
+        f"[equiprop.mpi] mpi4py finds no MPI library: {' '.join(str(_error).split())}. Install one, such as "
+        "that of pip install mpich."
+    ) from _error
 
 
 class World:

@@ -6,8 +6,10 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,18 @@ def test_mpirun_without_mpi4py_is_refused(tmp_path: Path, monkeypatch: Any, caps
     assert main(["train", "digits", "--epochs", "1"]) == 2
     assert "mpi4py is not installed. Install it with pip install 'equiprop[mpi]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(find_spec("mpi4py") is None, reason="mpi4py is not installed")
+def test_mpi4py_without_an_mpi_library_is_refused(tmp_path: Path) -> None:
+    library = {"MPI4PY_MPIABI": "", "MPI4PY_LIBMPI": str(tmp_path / "absent"), "LD_LIBRARY_PATH": ""}
+    code = "import equiprop.mpi"
+    program = subprocess.run([sys.executable, "-c", code], env={**os.environ, **library}, capture_output=True)
+    text = program.stderr.decode().splitlines()[-1]
+    if not program.returncode:
+        pytest.skip("mpi4py is linked to its library")
+    assert text.startswith("ImportError: [equiprop.mpi] mpi4py ")
+    assert "pip install mpich" in text
 
 
 @needs_mpi
