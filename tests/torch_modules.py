@@ -134,6 +134,23 @@ class Detached(DeepEquilibrium):
         return self.head(self.relax(x))
 
 
+class WithoutGraph(DeepEquilibrium):
+    @torch.no_grad()
+    def forward(self, x: Any) -> Any:
+        return super().forward(x)
+
+
+class Normalised(DeepEquilibrium):
+    """Batch normalisation refuses a batch of one sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(2)
+
+    def forward(self, x: Any) -> Any:
+        return self.norm(super().forward(x))
+
+
 class Noisy(DeepEquilibrium):
     def forward(self, x: Any) -> Any:
         return super().forward(x) + 1e-3 * torch.rand(2)
@@ -156,6 +173,8 @@ FAULTS: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
     "too few steps, unrolled": (FewUnrolled, "Too few steps: after 4 calls of f"),
     "idle parameter": (Idle, "Without influence: unused"),
     "cut graph": (Detached, "Detached: x, f.W.weight, f.W.bias, f.U.weight"),
+    "no graph": (WithoutGraph, "Detached: x, f.W.weight, f.W.bias, f.U.weight, head.weight, head.bias"),
+    "normalised": (Normalised, "Samples depend on their batch:"),
     "noise": (Noisy, "Equal calls differ (noise):"),
     "coupled samples": (Coupled, "Samples depend on their batch:"),
 }

@@ -125,6 +125,11 @@ def test_the_layer_of_torchdeq(steps: Any) -> None:
         assert report.advice[0].startswith("One-step gradient:"), str(report)
 
 
+class Undefined(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return torch.log(-x[:, :2].abs())
+
+
 REFUSED = {
     "no module": (lambda: verify(3, X, Y), TypeError, "module is a"),
     "tolerance": (
@@ -141,6 +146,7 @@ REFUSED = {
     "labels": (lambda: verify(torch.nn.Linear(3, 2), X, [0, 1, 2, 0]), ValueError, r"Labels lie in 0 \.\. 1"),
     "width": (lambda: verify(torch.nn.Linear(3, 2), X[:, :2], Y), ValueError, "The module accepts x"),
     "nan": (lambda: verify(torch.nn.Linear(3, 2), X * np.nan, Y), ValueError, "x is finite"),
+    "nan inside": (lambda: verify(Undefined(), X, Y), ValueError, "The outputs of the module are finite"),
     "tuple": (lambda: verify(torch.nn.LSTM(3, 2), X, Y), TypeError, "The module returns a tensor"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -140,6 +141,8 @@ class _Probe:
         if not isinstance(value, torch.Tensor) or value.shape[:1] != self.x.shape[:1]:
             kind = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise TypeError(f"[{_WHERE}] The module returns a tensor (batch, ...). Received {kind}.")
+        finite = bool(torch.isfinite(value).all())
+        require(finite, _WHERE, "The outputs of the module are finite", "NaN or infinity")
         return value
 
     def outputs(self, x: torch.Tensor | None = None) -> torch.Tensor:
@@ -152,7 +155,9 @@ class _Probe:
         return self._loss_of(self.outputs())
 
     def _loss_of(self, outputs: torch.Tensor) -> torch.Tensor:
-        return (outputs.double() - self.targets).square().sum() / (2 * len(self.x))
+        loss = (outputs.double() - self.targets).square().sum() / (2 * len(self.x))
+        # without a graph, as of outputs that forward has detached, all gradients are 0
+        return loss if loss.requires_grad else loss + 0 * self.x.flatten()[0]
 
     def report(self, tolerance: float, claims: Sequence[str]) -> ModuleReport:
         """Return the figures, and causes of those that are outside of their limits."""
@@ -209,8 +214,7 @@ class _Probe:
         scale = float(value.abs().max()) or 1.0
         shifted = self.x + 0.5
         varied = variation(self._numbers(self.x), self._numbers(shifted))
-        alone = torch.cat([self.outputs(self.x[i : i + 1]) for i in range(len(self.x))])
-        coupled = float((alone - value).abs().max()) / scale
+        coupled = self._coupling(value) / scale
         direction = torch.sin(torch.arange(self.x.numel(), dtype=torch.float64)).reshape(self.x.shape)
         along = direction.to(self.x.device)
         rough = roughness(lambda t: self._numbers(self.x + t * along)()) / scale
@@ -230,6 +234,17 @@ class _Probe:
         precision = None if varied else of_precision({"forward": (rough * scale, rough)})
         return rows, [*found, *([precision.sentence] if precision else [])]
 
+    def _coupling(self, value: torch.Tensor) -> float:
+        """Return the largest difference of a sample alone from that in the batch, whose outputs are `value`.
+
+        Infinity if the module refuses a single sample, as batch normalisation does.
+        """
+        try:
+            alone = torch.cat([self.outputs(self.x[i : i + 1]) for i in range(len(self.x))])
+        except (RuntimeError, ValueError):
+            return math.inf
+        return float((alone - value).abs().max())
+
     def _numbers(self, x: torch.Tensor) -> Callable[[], Any]:
         return lambda: self.outputs(x).detach().cpu().numpy()
 
@@ -237,7 +252,8 @@ class _Probe:
         """Return the relaxation, and candidates for the gradient of the loss by its state."""
         with recorded(self.module) as record:
             value = self.outputs()
-            value.retain_grad()
+            if value.requires_grad:
+                value.retain_grad()
             loss: Any = self._loss_of(value)  # backward has no types
             loss.backward()
         found = relaxation_of(self.module, record)
