@@ -54,7 +54,7 @@ def test_a_free_phase_of_other_parameters_is_refused() -> None:
 
 def test_energies_need_a_recording_and_an_energy() -> None:
     net = chain()
-    with pytest.raises(ValueError, match=r"record=True\)\. Received BlockUpdate"):
+    with pytest.raises(ValueError, match=r"record=True\)\. Received no states"):
         analysis.energies(eq.free_phase(net, inputs(net)))
     field = net.variant(feedback="separate")
     free = eq.free_phase(field, inputs(net), record=True)

@@ -208,3 +208,26 @@ def test_a_checkpoint_is_evaluated_with_its_cost_and_solver(tmp_path: Path, caps
     loose = run_json(capsys, "evaluate", path, "digits", "--tolerance", 0.5)["objective"]
     assert loose == trainer.evaluate(test).objective
     assert "CrossEntropy" in run(capsys, "evaluate", path, "digits")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_the_shell_has_closed_changes_no_status(closed: str) -> None:
+    words = [sys.executable, "-m", "equiprop", *map(str, SMALL), "--claims", "limit"]
+    command = f'"$@" {closed}'
+    result = subprocess.run(["/bin/sh", "-c", command, "sh", *words], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert ("All 1 claims hold" in result.stdout) == (closed == "2>&-")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_output_that_a_full_disk_does_not_take_is_an_error() -> None:
+    words = [sys.executable, "-m", "equiprop", "info", "--json"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert "[info] cannot write the output: No space left on device." in result.stderr
+    reader = subprocess.run(
+        ["/bin/sh", "-c", '"$@" | true; exit 0', "sh", *words], capture_output=True, text=True
+    )
+    assert reader.stderr == ""

@@ -44,7 +44,7 @@ def energies(free: FixedPoint) -> NDArray[np.float64]:
     where = "energies"
     check_type(free, FixedPoint, where, "free is a result of free_phase(..., record=True)")
     require(
-        free.trajectory is not None, where, "free is a result of free_phase(..., record=True)", free.solver
+        free.trajectory is not None, where, "free is a result of free_phase(..., record=True)", "no states"
     )
     require(free.model.conservative, where, "The model has an energy", "a vector field")
     clamp_again(where, free.model, free)

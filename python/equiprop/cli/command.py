@@ -11,7 +11,7 @@ from typing import Any
 
 from equiprop.cli.compare import add_compare
 from equiprop.cli.completion import add_completion
-from equiprop.cli.console import say
+from equiprop.cli.console import lost_output, say
 from equiprop.cli.dashboard import add_dashboard
 from equiprop.cli.evaluate import add_evaluate
 from equiprop.cli.info import add_info
@@ -86,8 +86,12 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     elif getattr(options, "group", None) is not None:
         share_processors(options.group)
     # train has a bar of its own, beside which evaluations show none
+    lost_output()  # of an earlier command in this process
     with shown(options.command, options.command != "train" and on_terminal()):
         status: int = options.run(options)
+    failure = lost_output()
+    if failure is not None:
+        raise OSError(f"[{options.command}] cannot write the output: {failure.strerror}.")
     return status
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -14,6 +15,9 @@ from equiprop.progress import beside_bars
 
 #: Escapes of control characters other than tabs and ends of lines.
 _CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\t\n"}
+
+#: Failures to write to stdout, other than that nobody reads it.
+_lost: list[OSError] = []
 
 
 def say_json(command: str, content: Mapping[str, Any]) -> None:
@@ -32,16 +36,28 @@ def _plain(value: Any) -> Any:
 def say(text: str, *, error: bool = False) -> None:
     """Print a line to stdout, or to stderr; if nobody reads it any more, discard this and all later lines.
 
-    Control characters, with which a file could command the terminal, are shown as escapes.
+    Control characters, with which a file could command the terminal, are shown as escapes. Lines that a full
+    disk does not take are discarded, too; see `lost_output`.
     """
     stream = sys.stderr if error else sys.stdout
+    if stream is None:  # as it is if the shell has closed it
+        return
     encoding = stream.encoding or "utf-8"
     known = text.encode(encoding, "backslashreplace").decode(encoding)  # also a path that is no valid text
     try:
         with beside_bars():
             print(known.translate(_CONTROLS), file=stream, flush=True)
-    except OSError:
+    except OSError as failure:
+        if not error and failure.errno not in (errno.EPIPE, errno.EIO, errno.EINVAL):
+            _lost.append(failure)
         _discard(stream.fileno())
+
+
+def lost_output() -> OSError | None:
+    """Return why lines on stdout were lost although somebody wants them, and forget it."""
+    failure = _lost[-1] if _lost else None
+    _lost.clear()
+    return failure
 
 
 def error_text(error: float, classification: bool) -> str:

@@ -125,7 +125,7 @@ def run_verify(options: argparse.Namespace) -> int:
     _check_outputs(options)
     model = load_network(options.model) if options.model else None
     samples, clock = _samples(options), Clock(seconds(options.time_limit, "verify"))
-    cases, progress = [], sys.stderr.isatty() and not options.json
+    cases, progress = [], sys.stderr is not None and sys.stderr.isatty() and not options.json
     for net in networks(model, options.layers, options.activation, options.potential, options.seed):
         problem = prepare("verify", net, *samples(net), COSTS[options.cost](), None)
         _say(options, problem.model)

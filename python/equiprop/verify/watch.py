@@ -216,10 +216,14 @@ class _Line:
 
     def write(self, text: str) -> None:
         line = f"{self._name}: {text}"
-        sys.stderr.write(f"\r{line:<{self._width}}")
-        sys.stderr.flush()
+        _print(f"\r{line:<{self._width}}")
         self._width = len(line)
 
     def end(self) -> None:
-        sys.stderr.write("\n")
+        _print("\n")
+
+
+def _print(text: str) -> None:
+    if sys.stderr is not None:  # as it is if the shell has closed it
+        sys.stderr.write(text)
         sys.stderr.flush()
