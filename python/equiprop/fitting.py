@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +32,9 @@ from equiprop.sharding import Divided, together
 from equiprop.stepping import PhaseDivergence
 from equiprop.watching import after_epoch, step_functions, watching
 from equiprop.weights import as_sample_weight
+
+#: The part of the text of an object that differs from process to process.
+_ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
 
 class Fitting(Watched, Divided, Protocol):
@@ -170,7 +174,8 @@ def _start(
 ) -> Position:
     """Return the position at the start of a call, at which all processes of the trainer's group are.
 
-    If it is kept in a checkpoint, process 0 reads all data for their digest.
+    If it is kept in a checkpoint, process 0 reads all data for their digest. No process reads all inputs to
+    compare them.
     """
     group = group_of(trainer)
     if not isinstance(data, Dataset) and (kept or group.size > 1):
@@ -183,9 +188,9 @@ def _start(
     digest = of_first(lambda: fingerprint(data, validation), group) if kept else ""
     position = Position.start(settings, digest, epochs, patience, len(trainer.history))
     if group.size > 1:
-        present = trainer.steps, trainer.shards, digest_of(trainer.model.parameters)
-        facts = (position.settings, data.x.shape, data.x.dtype, data.classes, present)
-        check_equal(repr(facts), group, "Trainer.fit")
+        targets = [digest_of(part) for part in (data.y, data.sample_weight) if part is not None]
+        facts = (position.settings, state_of(trainer), data.x.shape, data.x.dtype, data.classes, targets)
+        check_equal(_ADDRESS.sub("", repr(facts)), group, "Trainer.fit")
     return position
 
 

@@ -141,9 +141,9 @@ def state_of(trainer: Any) -> dict[str, Any]:
     }
 
 
-def digest_of(parameters: Array) -> str:
-    """Return a digest of parameters."""
-    return hashlib.sha256(parameters.tobytes()).hexdigest()
+def digest_of(numbers: Array) -> str:
+    """Return a digest of numbers."""
+    return hashlib.sha256(numbers.tobytes()).hexdigest()
 
 
 def resumed(unfinished: Position, new: Position, state: Mapping[str, Any]) -> Position:

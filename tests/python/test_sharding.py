@@ -245,7 +245,25 @@ def test_processes_that_differ_are_refused() -> None:
         one.step_callbacks = [lambda t, _: t.stop() if group.rank == 1 and t.steps == 2 else None]
         one.fit(X, Y, epochs=2, group=group)
 
-    for call in (other_data, other_weights):
+    def other_labels(group: ThreadGroup) -> None:
+        trainer().fit(X, np.roll(Y, group.rank, axis=0), epochs=1, group=group)
+
+    def other_sample_weights(group: ThreadGroup) -> None:
+        weights = np.linspace(1, 1 + group.rank, len(X))
+        trainer().fit(X, Y, epochs=1, sample_weight=weights / weights.mean(), group=group)
+
+    def other_rates(group: ThreadGroup) -> None:
+        one = trainer()
+        one.optimizer = eq.SGD(0.1 * (1 + group.rank))
+        one.fit(X, Y, epochs=1, group=group)
+
+    def other_costs(group: ThreadGroup) -> None:
+        one = trainer()
+        one.cost = eq.CrossEntropy(1.0 + group.rank)
+        one.fit(X, Y, epochs=1, group=group)
+
+    different = (other_data, other_weights, other_labels, other_sample_weights, other_rates, other_costs)
+    for call in different:
         (rule,) = {message.partition(". ")[0] for message in failures(2, call)}
         assert (
             rule == "[Trainer.fit] All processes train the same model on the same data with the same settings"
