@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import threading
 from typing import Any
 
 import equiprop as eq
@@ -314,34 +313,6 @@ def test_gradients_of_gradients_are_refused() -> None:
         (slope,) = torch.autograd.grad(outputs.sum(), x, create_graph=True)
         with pytest.raises(RuntimeError, match=r"derivative of a derivative|no autograd formula"):
             (outputs.sum() + slope.square().sum()).backward()
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-def test_derivatives_in_forward_mode_are_refused() -> None:
-    for model in (chain(), energy()):
-        layer, x = FixedPointLayer(model), inputs().detach()
-        with pytest.raises(RuntimeError, match="reverse mode"):
-            torch.func.jvp(layer, (x,), (x,))
-        with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="reverse mode"):
-            layer(torch.autograd.forward_ad.make_dual(x, x))
-
-
-def test_threads_share_a_layer() -> None:
-    layer, found = FixedPointLayer(chain()), list[bool]()
-
-    def work(factor: float) -> None:
-        x, alone = (factor * inputs().detach()).requires_grad_(), copy.deepcopy(layer)
-        g = alone(x).detach()
-        for _ in range(20):
-            found.append(all(map(torch.equal, pulled(layer, x, g), pulled(alone, x, g))))
-
-    threads = [threading.Thread(target=work, args=(1 + k / 8,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 80
-    assert all(found)
 
 
 def test_a_gradient_that_is_not_finite_is_handed_on() -> None:

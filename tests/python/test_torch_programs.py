@@ -1,9 +1,11 @@
-"""A FixedPointLayer inside compiled models, and in models that several processes train."""
+"""A FixedPointLayer inside compiled models, in threads, and in models that several processes train."""
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,38 @@ def test_a_compiled_model_is_the_eager_one(kind: str) -> None:
             p.mul_(0.5)
     assert float((model(x) - compiled(x)).detach().abs().max()) <= 1e-12
     assert layer.last.converged
+
+
+@pytest.mark.parametrize("kind", ["network", "energy"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_derivatives_in_forward_mode_are_refused(kind: str) -> None:
+    layer = FixedPointLayer(chain() if kind == "network" else energy()).double()
+    x = torch.ones(2, 4, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="reverse mode"):
+        torch.func.jvp(layer, (x,), (x,))
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="reverse mode"):
+        layer(torch.autograd.forward_ad.make_dual(x, x))
+
+
+def test_threads_share_a_layer() -> None:
+    layer, found = FixedPointLayer(chain()), list[bool]()
+
+    def results(each: Any, x: Any) -> list[Any]:
+        outputs = each(x)
+        return [outputs, *torch.autograd.grad(outputs.square().sum(), [x, *each.parameters()])]
+
+    def work(factor: float) -> None:
+        x, alone = torch.full((4, 4), factor, dtype=torch.float64, requires_grad=True), copy.deepcopy(layer)
+        for _ in range(20):
+            found.append(all(map(torch.equal, results(layer, x), results(alone, x))))
+
+    threads = [threading.Thread(target=work, args=(1 + k / 8,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    assert all(found)
 
 
 def test_several_processes_train_the_model_of_one(tmp_path: Path) -> None:
