@@ -65,8 +65,8 @@ class RowLogger(Callback, ABC):
         Raises
         ------
         ValueError
-            If the folder does not exist, the file is of another kind, or holds rows and the training is new, or
-            two loggers have one path.
+            If the folder does not exist, the file is of another kind, or holds rows and the training is new.
+            If two loggers have one path.
         OSError
             If the file cannot be read.
         """

@@ -354,6 +354,10 @@ def test_a_relaxation_that_diverges_returns_its_start() -> None:
     assert "step_size" in layer.last.advice[0]
 
 
+def called_with(**parameters: Any) -> Any:
+    return torch.func.functional_call(FixedPointLayer(chain()), parameters, (inputs(),))
+
+
 REFUSED = {
     "no model": (lambda: FixedPointLayer(3), TypeError, "model is a HopfieldNetwork"),
     "a class": (lambda: FixedPointLayer(TorchEnergy), TypeError, "model is a HopfieldNetwork"),
@@ -387,6 +391,7 @@ REFUSED = {
     "device": (lambda: FixedPointLayer(chain())(inputs().to("meta")), ValueError, "on the device of"),
     "nan": (lambda: FixedPointLayer(chain())(inputs() * torch.nan), ValueError, "finite"),
     "nan in PyTorch": (lambda: FixedPointLayer(energy())(inputs() * torch.nan), ValueError, "`x` .*finite"),
+    "block": (lambda: called_with(W1=torch.ones(1, 1).double()), ValueError, r"W1 has shape \(4, "),
     "no sample": (lambda: FixedPointLayer(energy())(inputs()[:0]), ValueError, "at least one sample"),
 }
 

@@ -12,7 +12,7 @@ import torch
 
 from equiprop import _core
 from equiprop.arrays import Array
-from equiprop.checks import check_type
+from equiprop.checks import check_type, require
 from equiprop.costs import SquaredError, bind_cost
 from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
@@ -123,7 +123,9 @@ class NetworkPhases:
     def load(self, parameters: Sequence[torch.Tensor]) -> None:
         """Copy tensors, in the order of the network's blocks, into the network."""
         with updating(self.network, WHERE):
-            for block, tensor in zip(self.network.blocks.values(), parameters, strict=True):
+            for (name, block), tensor in zip(self.network.blocks.items(), parameters, strict=True):
+                shape = tuple(tensor.shape)
+                require(shape == block.shape, WHERE, f"{name} has shape {block.shape}", f"shape {shape}")
                 block[...] = as_array(tensor)
 
     def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -202,11 +202,11 @@ class _Once(torch.autograd.Function):
     """The identity of tensors, without a derivative."""
 
     @staticmethod
-    def forward(_ctx: Any, _anchor: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, anchor: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:  # noqa: ARG004
         return tuple(tensor.view_as(tensor) for tensor in tensors)
 
     @staticmethod
-    def backward(_ctx: Any, *_: torch.Tensor) -> NoReturn:
+    def backward(ctx: Any, *_: torch.Tensor) -> NoReturn:  # noqa: ARG004
         raise RuntimeError(f"[{WHERE}] Derivatives have order one. Received a derivative of a derivative.")
 
 
