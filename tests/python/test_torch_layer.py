@@ -372,11 +372,7 @@ REFUSED = {
     ),
     "anderson": (lambda: FixedPointLayer(energy(), solver=eq.Euler(anderson=1)), ValueError, "anderson=0"),
     "complex": (lambda: FixedPointLayer(energy(), EQPROP(eq.holomorphic(0.1, 4))), ValueError, "real states"),
-    "field": (
-        lambda: FixedPointLayer(field(), EQPROP()),
-        ValueError,
-        r"RecurrentBackpropagation\(GMRES\(\)\)",
-    ),
+    "field": (lambda: FixedPointLayer(field(), EQPROP()), ValueError, r"ropagation\(GMRES\(\)\)"),
     "field by cg": (lambda: FixedPointLayer(field(), RBP()), ValueError, r"needs GMRES\(\)"),
     "on_failure": (lambda: FixedPointLayer(chain(), on_failure="no"), ValueError, "on_failure is 'warn'"),
     "name": (
