@@ -94,7 +94,7 @@ def built(*words: str) -> list[Any]:
     trainer = build_trainer(options, DATA)
     facts: list[Any] = [repr(trainer.model), trainer.model.parameters.tolist(), trainer.schedule(0.5)]
     facts += [trainer.second_phase, trainer.optimizer, trainer.cost, trainer.solver]
-    facts += [trainer.batch_size, trainer.seed, trainer.averaging, trainer.free_start]
+    facts += [trainer.batch_size, trainer.seed, trainer.averaging, trainer.free_start, trainer.shards]
     return [*facts, options.epochs, options.validation, options.patience]
 
 
