@@ -270,7 +270,7 @@ def test_commands_of_the_document_run_one_after_another(shell, installed_prefix:
     assert len(classes) == 1797
 
 
-@pytest.mark.parametrize("commands", filter(needs_more, blocks("sh")), ids=["package", "pkg-config"])
+@pytest.mark.parametrize("commands", list(filter(needs_more, blocks("sh"))), ids=["package", "pkg-config"])
 def test_other_ways_to_find_the_library_work(shell, installed_prefix: Path, commands: str) -> None:
     if "get_cmake_dir" in commands:
         try:

@@ -86,7 +86,7 @@ class NetworkPhases:
         self.last_backward: Outcome | None = None
         self.steps = 0
         self.num_units, self.num_outputs = network.num_units, network.num_outputs
-        self.lock = RLock()
+        self.lock: Any = RLock()
         self.key = register(self)
 
     def checked(self, phase: SecondPhase | None) -> SecondPhase:
