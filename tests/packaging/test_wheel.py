@@ -28,8 +28,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DIST = os.environ.get("EQUIPROP_DIST")
 pytestmark = pytest.mark.skipif(DIST is None, reason="make wheel builds what is tested here")
-TEXT = {"", ".c", ".cff", ".cmake", ".cpp", ".css", ".cu", ".cuh", ".h", ".hpp", ".in", ".inl", ".md", ".mk"}
-TEXT |= {".py", ".pyi", ".sh", ".svg", ".toml", ".txt", ".typed", ".yml"}
+TEXT = {"", ".c", ".cff", ".cmake", ".cpp", ".css", ".cu", ".cuh", ".dox", ".h", ".hpp", ".in", ".inl", ".md"}
+TEXT |= {".mk", ".py", ".pyi", ".rst", ".sh", ".svg", ".toml", ".txt", ".typed", ".yml"}
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
