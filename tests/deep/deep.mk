@@ -1,6 +1,7 @@
 # Long checks. .ci/run does not run them; run those that concern a change. The sizes are meant for 45 minutes on two
 # cores, but for deep-order, which takes 20 times the time of the Python tests. Corpora are kept in the folder CORPUS (.corpus).
 #
+# make deep-slow          the slow sweeps of the Python tests (pytest -m slow)
 # make deep-asan          C++ and Python tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make deep-tsan          tests with threads, and eight Python threads on one network, under ThreadSanitizer
 # make deep-fuzz          libFuzzer (clang): model file, JSON, CSV, solvers against an oracle; FUZZ_SECONDS each (300)
@@ -20,7 +21,7 @@ CYCLES ?= 10000
 PYTHONS ?= python3.10 python3.12 python3.13 python3.14 python3.13t python3.14t
 DEEP_TESTS ?= tests/python tests/theory
 
-.PHONY: deep-help deep-asan deep-tsan deep-fuzz deep-atheris deep-coverage deep-mutation deep-order deep-cycles deep-interpreters
+.PHONY: deep-help deep-slow deep-asan deep-tsan deep-fuzz deep-atheris deep-coverage deep-mutation deep-order deep-cycles deep-interpreters
 
 deep-help:
 	@sed -n 's/^# make /make /p' tests/deep/deep.mk
@@ -30,6 +31,9 @@ DEEP_TOOLS = $(abspath $(DEEP))/tools
 $(DEEP)/tools: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --target $@ cosmic-ray coverage gcovr pytest-randomly
 WITH_TOOLS = PYTHONPATH=$(DEEP_TOOLS)
+
+deep-slow: $(TEST) cpp-test
+	$(BIN)/python -m pytest -m slow
 
 # Left out: tests that preload a library of their own, that limit the address space, of which a sanitizer reserves
 # terabytes, or that measure memory.

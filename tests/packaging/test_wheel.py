@@ -233,9 +233,9 @@ def test_the_demo_runs_without_a_compiler(installed: Path, sources: Path, run: R
 
 
 def test_the_tests_pass_without_a_compiler(installed: Path, sources: Path, run: Run) -> None:
-    """A third of the tests of the package is run, none that builds programs or needs PyTorch."""
+    """Some tests of the package are run, none that builds programs or needs PyTorch."""
     files = sorted(
-        set(sources.glob("tests/python/test_[a-d]*.py")) - set(sources.rglob("test_bad_input_table.py"))
+        set(sources.glob("tests/python/test_[ab]*.py")) - set(sources.rglob("test_bad_input_table.py"))
     )
     code = "import equiprop; print(equiprop.__file__)"
     assert str(installed.parent) in run(installed / "python", "-c", code).stdout
