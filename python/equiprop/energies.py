@@ -49,6 +49,8 @@ class OwnModel(ABC):
     conservative: ClassVar[bool] = True
     #: True if the methods accept complex states. Otherwise set it to False, and override the derivatives.
     accepts_complex: ClassVar[bool] = True
+    #: Attributes that are computed from others when they are needed, and not stored.
+    _DERIVED: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         where = type(self).__name__

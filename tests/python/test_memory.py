@@ -1,4 +1,6 @@
-"""The comparison of both second phases takes six states of the batch and four parameter vectors.
+"""The comparison of both second phases takes six states of the batch and five parameter vectors.
+
+One of these keeps the parameters of the model, which are restored at every end.
 
 The two problems that it compares take memory in addition: each has its input and the drive by the input,
 one in double precision, the other one in dual numbers, which are two doubles. The weights between free layers
@@ -33,7 +35,7 @@ verify.equivalence(problem, steps=steps)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 problems = 3 * batch * (784 + net.num_units)
 packed = 2 * 2 * (net.blocks["W2"].size + net.blocks["W3"].size)
-print(peak - before, 8 * (6 * batch * net.num_units + 4 * net.num_parameters + problems + packed))
+print(peak - before, 8 * (6 * batch * net.num_units + 5 * net.num_parameters + problems + packed))
 """
 
 

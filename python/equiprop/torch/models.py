@@ -22,6 +22,8 @@ class _TorchModel(OwnModel):
     """A model that is defined by a function of tensors; its named parameters are views of one flat array."""
 
     accepts_complex: ClassVar[bool] = False
+    _DERIVED: ClassVar[frozenset[str]] = frozenset({"_shared"})
+    _shared: tuple[Array, Tensors] | None = None
 
     def __init__(
         self,
@@ -38,7 +40,6 @@ class _TorchModel(OwnModel):
                 f"[{type(self).__name__}] `function` is a function of tensors. Received {function!r}."
             )
         arrays = {name: _parameter(p, type(self).__name__, name) for name, p in params.items()}
-        self._shared: tuple[Array, Tensors] | None = None
         self.block_shapes: dict[str, tuple[int, ...]] = {name: array.shape for name, array in arrays.items()}
         flat = np.concatenate([array.ravel() for array in arrays.values()])
         super().__init__(num_units, num_outputs, flat, num_inputs)
@@ -70,7 +71,7 @@ class _TorchModel(OwnModel):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes for `pickle` and `copy`, without tensors that share memory with them."""
-        return {**vars(self), "_shared": None}
+        return {name: value for name, value in vars(self).items() if name not in self._DERIVED}
 
     def _tensors(self, x: Array, s: Array, *v: Array) -> tuple[torch.Tensor, ...]:
         """Return an input, a state and directions as tensors, after a check of their types and shapes."""

@@ -97,7 +97,8 @@ def _encode(inputs: _Inputs) -> ProblemRecord:
 def _encode_model(model: Model) -> dict[str, JSON]:
     if isinstance(model, HopfieldNetwork):
         return describe(model)
-    attributes = {name: value for name, value in vars(model).items() if name != "parameters"}
+    apart = {"parameters", *getattr(model, "_DERIVED", ())}
+    attributes = {name: value for name, value in vars(model).items() if name not in apart}
     shared = model.parameters if model.parameters.flags.c_contiguous else None
     return cast("dict[str, JSON]", encode_attributes(model, attributes, shared))
 
