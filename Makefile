@@ -59,8 +59,9 @@ demo: $(DEMO)
 	@echo "Plots: demo/theorem.png demo/eqprop/learning_curve.png demo/eqprop/relaxation.png"
 	@echo "Open the certificate in a browser: demo/certificate.html"
 
+# PYTEST_OPTIONS: options of pytest.
 test: $(TEST) cpp-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 # GoogleTest comes from the system. If it is missing, root installs it with apt.
 cpp-test: $(TEST)
