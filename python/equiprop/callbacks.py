@@ -108,16 +108,7 @@ class CSVLogger(_TextLogger):
     """
 
     _first = b"steps,"
-
-    def __init__(
-        self,
-        path: str | PathLike[str],
-        *,
-        steps: int | None = None,
-        more: Callable[[Any], Mapping[str, float]] | None = None,
-    ) -> None:
-        super().__init__(path, steps, more)
-        self._columns: list[str] = []
+    _columns: Sequence[str] = ()
 
     def lines(self, text: str) -> Iterator[tuple[int, str]]:
         """Yield the header and the rows."""
@@ -173,15 +164,6 @@ class JSONLinesLogger(_TextLogger):
 
     _first = b'{"steps": '
 
-    def __init__(
-        self,
-        path: str | PathLike[str],
-        *,
-        steps: int | None = None,
-        more: Callable[[Any], Mapping[str, float]] | None = None,
-    ) -> None:
-        super().__init__(path, steps, more)
-
     def lines(self, text: str) -> Iterator[tuple[int, str]]:
         """Yield the rows."""
         for line in text.splitlines(keepends=True):
@@ -226,7 +208,7 @@ class TensorBoardLogger(RowLogger):
         steps: int | None = None,
         more: Callable[[Any], Mapping[str, float]] | None = None,
     ) -> None:
-        super().__init__(folder, steps, more)
+        super().__init__(folder, steps=steps, more=more)
         _event_format()
         self._file = self.path
         self._head = b""

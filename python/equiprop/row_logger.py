@@ -37,6 +37,7 @@ class RowLogger(Callback, ABC):
     def __init__(
         self,
         path: str | PathLike[str],
+        *,
         steps: int | None = None,
         more: Callable[[Any], Mapping[str, float]] | None = None,
     ) -> None:
