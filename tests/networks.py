@@ -314,3 +314,36 @@ class Valley(eq.Energy):
     @property
     def matrix(self) -> np.ndarray:
         return self.parameters[self.num_units :].reshape(self.num_units, -1)
+
+
+class TanhHopfield(eq.Energy):
+    """E = |s|^2 / 2 - r W r / 2 - x U r with r = tanh(s), without a derivative by the parameters."""
+
+    def __init__(self, units: int = 24) -> None:
+        random = np.random.default_rng(0)
+        weights = 0.3 / np.sqrt(units) * random.normal(size=(units, units))
+        drive = 0.3 * random.normal(size=(units, 10))
+        super().__init__(units, 10, np.concatenate([weights.ravel(), drive.ravel()]), num_inputs=10)
+
+    @property
+    def block_slices(self) -> dict[str, slice]:
+        at = self.num_units**2
+        return {"W": slice(0, at), "U": slice(at, at + 10 * self.num_units)}
+
+    @property
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        weights, drive = self.blocks.values()
+        return weights.reshape(self.num_units, -1), drive.reshape(self.num_units, -1)
+
+    def block_views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: flat[at] for name, at in self.block_slices.items()}
+
+    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        weights, drive = self.matrices
+        r = np.tanh(s)
+        return (s**2 / 2 - (r @ weights) * r / 2 - (x @ drive.T) * r).sum(axis=1)
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        weights, drive = self.matrices
+        r = np.tanh(s)
+        return s - (1 - r**2) * ((r @ weights + r @ weights.T) / 2 + x @ drive.T)

@@ -10,46 +10,13 @@ import numpy as np
 import pytest
 from equiprop import verify
 from equiprop.verify.directions import MOST, EnergyAlong, along_directions
-from networks import Valley
+from networks import TanhHopfield, Valley
 
 X = np.random.default_rng(1).normal(size=(2, 10))
 Y = 0.1 * X
 
 
-class Dense(eq.Energy):
-    """E = |s|^2 / 2 - r W r / 2 - x U r with r = tanh(s), without a derivative by the parameters."""
-
-    def __init__(self, units: int = 24) -> None:
-        random = np.random.default_rng(0)
-        weights = 0.3 / np.sqrt(units) * random.normal(size=(units, units))
-        drive = 0.3 * random.normal(size=(units, 10))
-        super().__init__(units, 10, np.concatenate([weights.ravel(), drive.ravel()]), num_inputs=10)
-
-    @property
-    def block_slices(self) -> dict[str, slice]:
-        at = self.num_units**2
-        return {"W": slice(0, at), "U": slice(at, at + 10 * self.num_units)}
-
-    @property
-    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
-        weights, drive = self.blocks.values()
-        return weights.reshape(self.num_units, -1), drive.reshape(self.num_units, -1)
-
-    def block_views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: flat[at] for name, at in self.block_slices.items()}
-
-    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-        weights, drive = self.matrices
-        r = np.tanh(s)
-        return (s**2 / 2 - (r @ weights) * r / 2 - (x @ drive.T) * r).sum(axis=1)
-
-    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-        weights, drive = self.matrices
-        r = np.tanh(s)
-        return s - (1 - r**2) * ((r @ weights + r @ weights.T) / 2 + x @ drive.T)
-
-
-class OneEntry(Dense):
+class OneEntry(TanhHopfield):
     """The gradient reads one entry of U with a relative error of 1e-4."""
 
     def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -58,7 +25,7 @@ class OneEntry(Dense):
         return slope
 
 
-class Product(Dense):
+class Product(TanhHopfield):
     """A model with its own mixed derivative, of which that by one entry of U has the wrong sign."""
 
     wrong = True
@@ -76,7 +43,7 @@ class RightProduct(Product):
     wrong = False
 
 
-class Copied(Dense):
+class Copied(TanhHopfield):
     """A model that reads a copy of U."""
 
     def __init__(self) -> None:
@@ -99,7 +66,7 @@ class Spin(eq.VectorField):
         return np.concatenate([x, x], axis=1) - s + np.tanh(s @ self.parameters.reshape(20, 20).T)
 
 
-@pytest.mark.parametrize("kind", [Dense, RightProduct, Spin])
+@pytest.mark.parametrize("kind", [TanhHopfield, RightProduct, Spin])
 def test_a_right_model_passes_and_its_verdict_names_the_directions(
     kind: type[eq.Energy], tmp_path: Path
 ) -> None:
@@ -120,7 +87,7 @@ def test_a_right_model_passes_and_its_verdict_names_the_directions(
 
 
 @pytest.mark.parametrize("kind", [OneEntry, Product])
-def test_directions_see_one_wrong_entry_and_name_its_block(kind: type[Dense]) -> None:
+def test_directions_see_one_wrong_entry_and_name_its_block(kind: type[TanhHopfield]) -> None:
     report = verify.derivatives(kind(), X)
     assert not report.passed
     advice = "\n".join(report.all_advice())
@@ -136,7 +103,7 @@ def test_a_block_without_effect_is_named() -> None:
 
 def test_the_gradient_along_directions_is_that_by_all_parameters() -> None:
     """A product of all complex steps with the directions is the oracle."""
-    model = Dense(20)
+    model = TanhHopfield(20)
     along = along_directions(model)
     assert isinstance(along, EnergyAlong)
     s = np.random.default_rng(2).normal(size=(2, 20))
@@ -147,17 +114,17 @@ def test_the_gradient_along_directions_is_that_by_all_parameters() -> None:
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
     along.parameters[2] = 0.25
     at, direction = along.directions[2]
-    moved = Dense(20)
+    moved = TanhHopfield(20)
     moved.parameters[at] += 0.25 * direction
     np.testing.assert_array_equal(along.energy(X, s), moved.energy(X, s))
-    np.testing.assert_array_equal(model.parameters, Dense(20).parameters)
+    np.testing.assert_array_equal(model.parameters, TanhHopfield(20).parameters)
 
 
 def test_small_models_and_those_with_derivatives_are_checked_by_all_parameters() -> None:
     for model in (Valley(), eq.HopfieldNetwork([20, 40, 10])):
         assert along_directions(model) is model
-    assert len(Dense(13).parameters) <= MOST < len(Dense(14).parameters)
-    small, large = Dense(13), Dense(14)
+    assert len(TanhHopfield(13).parameters) <= MOST < len(TanhHopfield(14).parameters)
+    small, large = TanhHopfield(13), TanhHopfield(14)
     assert along_directions(small) is small
     assert along_directions(large) is not large
 
@@ -165,12 +132,12 @@ def test_small_models_and_those_with_derivatives_are_checked_by_all_parameters()
 @pytest.mark.slow
 def test_a_certificate_of_1000_units_takes_a_minute() -> None:
     x, begin = X[:1], time.process_time()
-    certificate = verify.certify(Dense(1000), x, 0.1 * x)
+    certificate = verify.certify(TanhHopfield(1000), x, 0.1 * x)
     assert time.process_time() - begin < 90  # 50 s were measured on a busy machine
     assert certificate.passed, str(certificate)
 
 
-class Bound(Dense):
+class Bound(TanhHopfield):
     """A model that reads real views of its parameters, which complex steps do not reach."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from equiprop import verify
 from equiprop.cli.command import main
 from equiprop.verify.frugal import frugal
 from equiprop.verify.watch import Clock, TimeUp, progress_lines, tracked
-from networks import Valley, chain, inputs, labels
+from networks import TanhHopfield, Valley, chain, inputs, labels
 
 X, Y = np.array([[0.5, -1.0]]), np.array([[0.3, -0.2]])
 
@@ -151,32 +151,8 @@ def test_loops_show_the_remaining_time(capsys: Any) -> None:
     assert error.endswith("\n")
 
 
-class Large(eq.Energy):
-    """E = |s|^2 / 2 - r W r / 2 - x U r with r = tanh(s): a dense Hopfield energy in NumPy."""
-
-    def __init__(self, units: int) -> None:
-        random = np.random.default_rng(0)
-        weights = 0.3 / np.sqrt(units) * random.normal(size=(units, units))
-        drive = 0.3 * random.normal(size=(units, 10))
-        super().__init__(units, 10, np.concatenate([weights.ravel(), drive.ravel()]), num_inputs=10)
-
-    @property
-    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
-        at = self.num_units**2
-        return (
-            self.parameters[:at].reshape(self.num_units, -1),
-            self.parameters[at:].reshape(self.num_units, -1),
-        )
-
-    def energy(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-        weights, drive = self.matrices
-        r = np.tanh(s)
-        return (s**2 / 2 - (r @ weights) * r / 2 - (x @ drive.T) * r).sum(axis=1)
-
-    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
-        weights, drive = self.matrices
-        r = np.tanh(s)
-        return s - (1 - r**2) * ((r @ weights + r @ weights.T) / 2 + x @ drive.T)
+class Large(TanhHopfield):
+    """A dense Hopfield energy in NumPy with its derivative by the parameters."""
 
     def parameter_gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
         r = np.tanh(s)
