@@ -1,5 +1,5 @@
 # make demo      train on digits, verify the theorem, draw plots (under three minutes)
-# make test      C++ tests, Python tests, doctests and examples, without the slow sweeps (pytest -m slow)
+# make test      C++ tests, Python tests, doctests and examples, without the slow sweeps (make deep-slow)
 # make lint      formatting, static checks and types
 # make tidy      clang-tidy
 # make sanitize  C++ tests under sanitizers
@@ -8,7 +8,7 @@
 # make cuda      table of the CUDA kernels, and the wheel equiprop-cuda (needs nvcc 13)
 # make cuda-programs  programs of benchmarks/cuda/run.sh, which checks and measures on a machine with a GPU
 # make fuzz      COUNT damaged model files for the C++ and the Python reader, under sanitizers
-# make deep-help lists long checks: sanitizers, fuzzing, coverage, mutations, random order, growth, interpreters
+# make deep-help lists long checks: slow sweeps, sanitizers, fuzzing, coverage, mutations, random order, growth, interpreters
 # make bench     training steps compared with PyTorch's backprop (MNIST_DIR=... for real images)
 # make docs      documentation site in build/docs/html (needs doxygen); checks all of its links to itself
 # make linkcheck asks the addresses outside the site whether they exist (needs a network)
