@@ -155,6 +155,8 @@ def check_group(group: Any, shards: int | None, where: str) -> None:
     """Raise an error unless the shards can be divided equally among the processes of a group."""
     size = whole(getattr(group, "size", None), where, "the size of the communicator", 1)
     whole(getattr(group, "rank", None), where, "the rank of the communicator", 0, size - 1)
+    rule = "A group has a function exchange(partner, sent, received)"
+    require(callable(getattr(group, "exchange", None)), where, rule, type(group).__name__)
     rule = "A training by several processes divides its batches: Trainer(shards=8)"
     require(shards is not None, where, rule, "shards=None")
     rule = f"The number of processes is a power of two, at most that of the shards, {shards}"

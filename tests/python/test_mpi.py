@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from equiprop.cli import main
+from equiprop.cli.processes import join
 from groups import LIMIT, launcher, mpirun, needs_mpi, start
 from runs import COMPLETE, contents, same_run
 
@@ -169,6 +170,7 @@ FAILS = """
 import sys
 from equiprop import Dataset
 from equiprop.cli import main
+from equiprop.cli.processes import join
 from equiprop.mpi import world
 
 original, calls = Dataset.batch, []
@@ -190,6 +192,13 @@ def test_an_error_of_one_process_ends_all(place: Path) -> None:
     assert status == 2
     assert "equiprop train: error: [train] cannot use 'data.npz': Input/output error." in err
     assert command_in(err) == ["train", "--resume", "fails"]
+
+
+@pytest.mark.parametrize("size", ["", "many", "-1"])
+def test_a_variable_that_is_no_number_of_processes_is_unset(size: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PMI_SIZE", size)
+    monkeypatch.delenv("OMPI_COMM_WORLD_SIZE", raising=False)
+    assert join() is None
 
 
 def test_mpirun_without_mpi4py_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

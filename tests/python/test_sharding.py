@@ -290,6 +290,14 @@ def test_groups_that_do_not_fit_are_refused(size: int, shards: int | None, rule:
     one.fit(X, Y, epochs=1)
 
 
+def test_a_group_without_exchanges_is_refused() -> None:
+    class Silent:
+        rank, size = 0, 2
+
+    with pytest.raises(ValueError, match=r"A group has a function exchange\(.*\)\. Received Silent"):
+        trainer().fit(X, Y, epochs=1, group=Silent())
+
+
 def test_batches_are_for_one_process() -> None:
     batches = [(X[:10], Y[:10])]
     with pytest.raises(TypeError, match=r"by several processes has a Dataset, or arrays\. Received batches"):

@@ -31,7 +31,8 @@ def join() -> Any:
     ValueError
         If the MPI library of mpi4py does not find the processes.
     """
-    launched = max((int(os.environ[name]) for name in _SIZES if name in os.environ), default=0)
+    sizes = [os.environ.get(name, "") for name in _SIZES]
+    launched = max((int(size) for size in sizes if size.isdecimal()), default=0)
     if not launched:
         return None
     from equiprop.mpi import world
