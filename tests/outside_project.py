@@ -1,6 +1,6 @@
 """A project outside of this tree that uses the library; the functions configure, build and install it.
 
-The library is built once for each compiler, in build/packaging/COMPILER, which later runs reuse.
+The library is built once for each compiler, in build/packaging-COMPILER, which later runs reuse.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Installed:
 
 
 def build_and_install(compiler: str, way: str, prefix: Path, *options: str) -> Installed:
-    build = ROOT / "build" / "packaging" / compiler
+    build = ROOT / "build" / f"packaging-{compiler}"
     configure(
         build,
         compiler,

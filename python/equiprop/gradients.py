@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from equiprop.linear_solvers import ConjugateGradient, LinearSolver
 from equiprop.model_interface import Model, check_model
 from equiprop.nudging import Nudging, centered
 from equiprop.overlap import reading
-from equiprop.results import FixedPoint, Gradient, Status
+from equiprop.results import FixedPoint, Gradient, Outcome, Status
 from equiprop.second_phase import (
     EquilibriumPropagation,
     FreeState,
@@ -26,6 +26,7 @@ from equiprop.second_phase import (
 )
 from equiprop.solvers import FreeSolver
 
+Second = TypeVar("Second", bound=Outcome)
 #: Largest estimated error of a free state, relative to its largest number, from which a second phase starts
 #: unmarked: from further away it can reach another fixed point.
 _FARTHEST_START = 0.1
@@ -50,7 +51,7 @@ def _second_phase(
         bound = bind_cost(cost, model, y, len(free.state), where, sample_weight)
         start = FreeState(model, energy, free.x, free.state, bound, free.solver, step, True)
         gradient = phase.gradient(start)
-    gradient = judged_by_its_start(gradient, free.state, free.status, free.error_estimate)
+    gradient = judged_by_its_start(gradient, np.abs(free.state).max(axis=1), free.status, free.error_estimate)
     gradient.report_failure(where, on_failure)
     return gradient
 
@@ -60,22 +61,23 @@ def _check_phase(where: str, model: Any, free: Any) -> None:
     check_type(free, FixedPoint, where, "`free` is a result of free_phase")
 
 
-def judged_by_its_start(gradient: Gradient, state: Array, status: Array, error: Array) -> Gradient:
+def judged_by_its_start(second: Second, largest: Array, status: Array, error: Array) -> Second:
     """Mark the samples whose free phase stopped too far from the fixed point to start from there.
 
     Parameters
     ----------
-    gradient : Gradient
-    state, status, error : arrays
-        States, status and estimated errors of the free phase of its samples; see `FixedPoint`.
+    second : Gradient or Outcome
+        Result of the second phase.
+    largest, status, error : (batch,)
+        max |s| of the free states, and their status and estimated errors; see `FixedPoint`.
     """
-    far = (status == Status.CONVERGED) & (error > _FARTHEST_START * np.abs(state).max(axis=1))
-    far &= gradient.status == Status.CONVERGED
+    far = (status == Status.CONVERGED) & (error > _FARTHEST_START * largest)
+    far &= second.status == Status.CONVERGED
     if not far.any():
-        return gradient
-    status = np.where(far, np.int8(Status.INACCURATE), gradient.status)
+        return second
+    status = np.where(far, np.int8(Status.INACCURATE), second.status)
     advice = f"Lower the tolerance of the free phase: its error is about {error[far].max():.1g}."
-    return replace(gradient, status=status, advice=(*gradient.advice, advice))
+    return replace(second, status=status, advice=(*second.advice, advice))
 
 
 def clamp_again(where: str, model: Model, free: FixedPoint) -> _core.Energy:

@@ -20,7 +20,7 @@ from equiprop.checks import check_choice, check_type, require
 from equiprop.cost_defaults import training_phase
 from equiprop.costs import SquaredError, bind_cost
 from equiprop.energies import OwnModel
-from equiprop.gradients import judged_by_its_start
+from equiprop.gradients import Second, judged_by_its_start
 from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
 from equiprop.results import MOST_GRADIENT_ERROR, Gradient, Outcome, Status
@@ -134,24 +134,9 @@ class ImplicitFunction:
         return by_parameters, by_x
 
     def _products(self, x: Array, states: States, vector: Array) -> Gradient:
-        """Return a gradient whose parameters and inputs are the products.
-
-        Each vector is divided by its largest entry, so that a nudge has a size for which beta is meant, and
-        rounding does not depend on the size of the vector; the weight of the sample is this entry. As in a
-        training step, imprecise samples are marked only if the error of the weighted sum is above 5 %.
-        """
-        model, outputs = self.model, states.state[:, -self.model.num_outputs :]
-        size = np.abs(vector).max(axis=1)
-        target, weights = outputs - vector / size[:, None], size / size.max()
-        cost = bind_cost(SquaredError(), model, target, len(x), self._where, weights)
-        start = FreeState(model, model.clamp(x), x, states.state, cost, self.solver, 0, True)
-        mean = judged_by_its_start(self.phase.gradient(start), *states)
-        error = float(np.linalg.norm(weights * mean.error_estimate) / np.linalg.norm(weights))
-        accurate = (mean.status == Status.INACCURATE) & (error <= MOST_GRADIENT_ERROR)
-        mean = replace(mean, status=np.where(accurate, np.int8(Status.CONVERGED), mean.status))
-        with np.errstate(over="ignore"):
-            factor = model.dtype.type(len(x)) * size.max()
-            return replace(mean, parameters=mean.parameters * factor, inputs=mean.inputs * factor)
+        """Return `vector_products`, in which samples are inaccurate only if the sum is."""
+        found = vector_products(self.model, self.phase, self.solver, x, states, vector, self._where)
+        return judged_in_sum(found, vector)
 
     def _trial(self) -> Gradient:
         """Return the products of one sample; raise ValueError if the phases do not support the model."""
@@ -172,6 +157,69 @@ class ImplicitFunction:
 
     def _report(self, outcome: Outcome, phase: str) -> None:
         outcome.report_failure(self._where + phase, "warn" if self._warns else "ignore")
+
+
+def vector_products(
+    model: Any,
+    phase: SecondPhase,
+    solver: FreeSolver,
+    x: Array,
+    states: States,
+    vector: Array,
+    where: str,
+    step: int = 0,
+) -> Gradient:
+    """Return a gradient whose parameters and inputs are sum_n g_n^T do_n/dtheta and g_n^T do_n/dx_n.
+
+    Each vector is divided by its largest entry, so that a nudge has a size for which beta is meant, and
+    rounding does not depend on the size of the vector; the weight of the sample is this entry.
+
+    Parameters
+    ----------
+    model : HopfieldNetwork, Energy or VectorField
+        With the parameters of the free phase.
+    phase : SecondPhase
+    solver : FreeSolver
+        Solver of the free phase, which EqProp uses again.
+    x : (batch, inputs)
+    states : States
+    vector : (batch, outputs)
+        The vectors g, of finite numbers.
+    where : str
+        Name of the caller, for errors.
+    step : int
+        Selects the signs of `random_sign`.
+    """
+    size = np.abs(vector).max(axis=1)
+    largest = size.max() or size.dtype.type(1)
+    target = states.state[:, -model.num_outputs :] - vector / np.where(size > 0, size, 1)[:, None]
+    cost = bind_cost(SquaredError(), model, target, len(x), where, size / largest)
+    start = FreeState(model, model.clamp(x), x, states.state, cost, solver, step, True)
+    mean = judged_by_its_start(
+        phase.gradient(start), np.abs(states.state).max(axis=1), states.status, states.error
+    )
+    with np.errstate(over="ignore"):
+        factor = model.dtype.type(len(x)) * largest
+        return replace(mean, parameters=mean.parameters * factor, inputs=mean.inputs * factor)
+
+
+def judged_in_sum(second: Second, vector: Array) -> Second:
+    """Return a result without inaccurate samples if the error of the weighted sum is at most 5 %.
+
+    As in a training step, a sample whose vector is small adds little, so its error is of no importance.
+
+    Parameters
+    ----------
+    second : Gradient or Outcome
+    vector : (batch, outputs)
+        The vectors, whose largest entries are the weights of the samples.
+    """
+    weights = np.abs(vector).max(axis=1, initial=0).astype(np.float64)
+    error = np.linalg.norm(weights * second.error_estimate)
+    accurate = (second.status == Status.INACCURATE) & bool(
+        error <= MOST_GRADIENT_ERROR * np.linalg.norm(weights)
+    )
+    return replace(second, status=np.where(accurate, np.int8(Status.CONVERGED), second.status))
 
 
 def _independent(model: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +28,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("trained")
     assert main([*DIGITS, "--output", str(folder), "--json"]) == 0
     return contents(folder)
+
+
+@pytest.fixture(scope="session")
+def default_verification(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the page and the text of `equiprop verify` without other options: nine models, all claims."""
+    page = tmp_path_factory.mktemp("default") / "report.html"
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        assert main(["verify", "--report", str(page)]) == 0
+    return page, text.getvalue()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop import verify
-from equiprop.cli.command import main
 from equiprop.verify.suite import CLAIMS, examine
 from networks import Valley, chain, inputs, labels
 
@@ -155,12 +154,10 @@ def test_a_browser_shows_the_same_figures(saved: Path, scheme: str, tmp_path: Pa
     assert pixels.std() > 0.05  # the picture is not empty
 
 
-@pytest.fixture(scope="module")
-def default_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the page of the command without options, with nine models and all claims."""
-    path = tmp_path_factory.mktemp("default") / "report.html"
-    assert main(["verify", "--report", str(path)]) == 0
-    return path
+@pytest.fixture
+def default_page(default_verification: tuple[Path, str], tmp_path: Path) -> Path:
+    """Return a copy of the page of the command without options, with nine models and all claims."""
+    return Path(shutil.copy(default_verification[0], tmp_path))
 
 
 def browse(page: Path, folder: Path, *options: str, fragment: str = "") -> str:

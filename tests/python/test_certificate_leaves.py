@@ -177,11 +177,22 @@ def _own_names(value: Any) -> list[str]:
     return [str(value[key]) for key in ("network", "claim", "label") if isinstance(value.get(key), str)]
 
 
+def some(changes: Iterator[tuple[str, Any]], number: int, every: bool) -> list[tuple[str, Any]]:
+    """Return all changes of an entry, or one of them, another one for the next entry."""
+    found = list(changes)
+    return found if every else [found[number % len(found)]]
+
+
+#: One change of each entry; in the slow tests, all of them.
+EACH = [False, pytest.param(True, marks=pytest.mark.slow)]
+
+
 @pytest.mark.filterwarnings("ignore")  # a changed number may be one that does not converge
-def test_no_change_of_an_entry_goes_unnoticed(content: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", EACH)
+def test_no_change_of_an_entry_goes_unnoticed(content: Any, tmp_path: Path, every: bool) -> None:
     tried, unnoticed, unnamed = 0, [], []
-    for path, value in entries(content):
-        for kind, other in changed(value):
+    for number, (path, value) in enumerate(entries(content)):
+        for kind, other in some(changed(value), number, every):
             if not path and other is _REMOVED:
                 continue
             tried += 1
@@ -192,7 +203,7 @@ def test_no_change_of_an_entry_goes_unnoticed(content: Any, tmp_path: Path) -> N
                 unnamed.append((path, kind, text))
     assert unnoticed == []
     assert unnamed == []
-    assert tried > 300
+    assert tried > (300 if every else 100)
 
 
 #: Entries that describe the place and the time, and entries that are the input of the checks. No repetition
@@ -201,15 +212,18 @@ GIVEN = ("date", "environment", "repeat_with", "sha256", "settings", "problem", 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_results_with_new_digests_are_contradicted_by_the_repetition(content: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", EACH)
+def test_results_with_new_digests_are_contradicted_by_the_repetition(
+    content: Any, tmp_path: Path, every: bool
+) -> None:
     """Verdicts, bounds, figures, series, advice and reasons: changes are noticed without digests."""
     device = content["cases"][0]["problem"] is None
     tried, unnoticed = 0, []
-    for path, value in entries(content):
+    for number, (path, value) in enumerate(entries(content)):
         given = any(key in GIVEN for key in path) or not path
         if given or (device and not {"passed", "verdict", "statement", "format"} & set(path)):
             continue
-        for kind, other in changed(value):
+        for kind, other in some(changed(value), number, every):
             bad = with_change(content, path, other)
             if path[-1] == "claims" and kind == "reversed":  # the caller chooses the order
                 continue
@@ -218,7 +232,7 @@ def test_results_with_new_digests_are_contradicted_by_the_repetition(content: An
             if replay_of(bad, tmp_path)[0]:
                 unnoticed.append((path, kind))
     assert unnoticed == []
-    assert tried > 50 or device
+    assert tried > (50 if every else 15) or device
 
 
 def test_claims_that_were_taken_out_are_missed(content: Any, tmp_path: Path) -> None:

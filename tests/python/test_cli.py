@@ -62,8 +62,10 @@ def test_each_claim_is_a_choice(claim: str, capsys: Capture) -> None:
     assert result["passed"] is True
 
 
-def test_verification_prints_a_line_for_each_group_of_claims_and_figures_if_asked(capsys: Capture) -> None:
-    short = run(capsys, "verify").splitlines()
+def test_verification_prints_a_line_for_each_group_of_claims_and_figures_if_asked(
+    default_verification: tuple[Path, str], capsys: Capture
+) -> None:
+    short = default_verification[1].splitlines()
     assert len(short) <= 80
     assert max(map(len, short)) <= 100
     assert [line.split()[0] for line in short[1:5]] == ["model", "processes", "gradient", "finite"]

@@ -167,9 +167,20 @@ class Counting(Large):
         return super().gradient(x, s)
 
 
-def test_large_models_in_python_are_checked_with_less_work(tmp_path: Path) -> None:
+#: Numbers of units of models that count as large; for the quick ones, the bound of `frugal` is lowered.
+LARGE = [40, pytest.param(320, marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch, units: int) -> None:
+    monkeypatch.setattr("equiprop.verify.frugal._CHEAP", units**2)
+
+
+@pytest.mark.usefixtures("bound")
+@pytest.mark.parametrize("units", LARGE)
+def test_large_models_in_python_are_checked_with_less_work(units: int) -> None:
     """The number of gradients is a tenth of that with the settings of small models."""
-    model, x = Counting(320), np.random.default_rng(1).normal(size=(1, 10))
+    model, x = Counting(units), np.random.default_rng(1).normal(size=(1, 10))
     certificate = verify.certify(model, x, 0.1 * x)
     assert certificate.passed, str(certificate)
     assert model.calls < 25_000
@@ -200,10 +211,12 @@ class Skewed(Large):
         return s - (1 - r**2) * (r @ weights + x @ drive.T)
 
 
+@pytest.mark.usefixtures("bound")
+@pytest.mark.parametrize("units", LARGE)
 @pytest.mark.parametrize("kind", [FlippedBlock, ScaledGradient, Skewed])
-def test_less_work_finds_the_faults_of_large_models(kind: type[Large]) -> None:
+def test_less_work_finds_the_faults_of_large_models(kind: type[Large], units: int) -> None:
     x = np.random.default_rng(1).normal(size=(1, 10))
-    certificate = verify.certify(kind(320), x, 0.1 * x, claims=["derivatives", "gradients"])
+    certificate = verify.certify(kind(units), x, 0.1 * x, claims=["derivatives", "gradients"])
     assert [report.outcome for report in certificate.cases[0].reports] == ["fails", "fails"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import equiprop as eq
@@ -135,7 +136,7 @@ def test_every_second_phase_gives_the_product_of_the_implicit_function_theorem(k
     g[1] *= 1e-6  # samples of any scale are equally exact
     g[2] = 0
     found = pulled(layer, x, g)
-    state = layer._phases.relax(x.detach(), list(layer.parameters())).detach()
+    state = layer._phases.relax(x.detach(), list(layer.parameters())).state.detach()
     full = torch.nn.functional.pad(g, (model.num_units - model.num_outputs, 0))
     params = {name: value.detach() for name, value in layer.named_parameters()}
     expected = implicit(function, x.detach(), state, params, full, kind != "field")
@@ -177,8 +178,8 @@ def test_the_operators_pass_the_checks_of_pytorch() -> None:
     tensors, key = list(layer.parameters()), layer._phases.key
     ops = torch.ops.equiprop
     torch.library.opcheck(ops.fixed_point.default, (x, tensors, key))
-    state = ops.fixed_point(x, tensors, key).detach()
-    fixed = (torch.ones_like(state), x.detach(), state, [t.detach() for t in tensors], key)
+    free = [tensor.detach() for tensor in ops.fixed_point(x, tensors, key)]
+    fixed = (torch.ones_like(free[0]), x.detach(), free, [t.detach() for t in tensors], key)
     torch.library.opcheck(ops.fixed_point_vjp.default, fixed)
 
 
@@ -344,6 +345,19 @@ def test_phases_that_do_not_converge_are_reported(kind: str, on_failure: str) ->
     with pytest.warns(eq.ConvergenceWarning, match=r"^\[FixedPointLayer\.backward\] 4 samples: 4 did not"):
         outputs.sum().backward()
     assert (layer.last_backward.status == eq.Status.MAX_ITERATIONS).all()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_second_phase_far_from_the_fixed_point_says_so(kind: str) -> None:
+    build, _, solver = MODELS[kind]
+    layer = FixedPointLayer(build(), solver=replace(solver, tolerance=0.5))
+    outputs = layer(inputs())
+    assert layer.last.converged
+    with pytest.warns(eq.ConvergenceWarning, match="Lower the tolerance of the free phase"):
+        outputs.sum().backward()
+    cured = FixedPointLayer(build(), solver=replace(solver, tolerance=1e-3))
+    cured(inputs()).sum().backward()
+    assert cured.last_backward.converged
 
 
 def test_a_relaxation_that_diverges_returns_its_start() -> None:

@@ -10,22 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import check_type, require
-from equiprop.costs import SquaredError, bind_cost
+from equiprop.implicit import States, judged_in_sum, vector_products
 from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
 from equiprop.overlap import updating
-from equiprop.results import Outcome, Status, judged_together
-from equiprop.second_phase import EquilibriumPropagation, FreeState, RecurrentBackpropagation, SecondPhase
+from equiprop.results import Outcome
+from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, default_solver, relaxed
-from equiprop.torch.ops import register
+from equiprop.torch.ops import FreeTensors, register
 
 WHERE = "FixedPointLayer"
-#: Part of the samples of a batch that may have inaccurate gradients without a warning.
-_FEW = 0.05
 
 
 def with_defaults(phase: SecondPhase | None, conservative: bool) -> SecondPhase:
@@ -40,9 +37,7 @@ def with_defaults(phase: SecondPhase | None, conservative: bool) -> SecondPhase:
 class NetworkPhases:
     """The free phase of a network, and its second phase for any gradient g of the outputs.
 
-    The second phases of the library receive a cost. Here it is C = |o - y|^2 / 2 with y = o* - g / |g|_max,
-    whose gradient at the free outputs o* is g / |g|_max; its value elsewhere has no influence on the limit
-    beta -> 0. Samples are weighted by |g|_max, so beta has the same meaning for every size of g.
+    The second phase is that of `equiprop.implicit.vector_products`: beta of a nudging is relative to |g|_max.
 
     Parameters
     ----------
@@ -111,7 +106,7 @@ class NetworkPhases:
 
     def __call__(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the state of the free phase through the operator of PyTorch."""
-        state: torch.Tensor = torch.ops.equiprop.fixed_point(x, list(parameters), self.key)
+        state: torch.Tensor = torch.ops.equiprop.fixed_point(x, list(parameters), self.key)[0]
         return state
 
     def in_precision(self, dtype: torch.dtype) -> None:
@@ -128,20 +123,20 @@ class NetworkPhases:
                 require(shape == block.shape, WHERE, f"{name} has shape {block.shape}", f"shape {shape}")
                 block[...] = as_array(tensor)
 
-    def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the state (batch, units) of the free phase of x (batch, inputs)."""
+    def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> FreeTensors:
+        """Return the free phase of x (batch, inputs)."""
         with self.lock:
             self.load(parameters)
             free = relaxed(self.network, self.network.as_input(as_array(x), WHERE), self.solver)
             self.last = _outcome(free)
         free.report_failure(WHERE, self.on_failure)
-        return torch.from_numpy(free.state)
+        return FreeTensors(*map(torch.from_numpy, (free.state, free.status, free.error_estimate)))
 
     def pull(
         self,
         g: torch.Tensor,
         x: torch.Tensor,
-        state: torch.Tensor,
+        free: FreeTensors,
         parameters: Sequence[torch.Tensor],
     ) -> list[torch.Tensor]:
         """Return the products of g (batch, units) with dstate/dx and with dstate/dparameters.
@@ -152,26 +147,17 @@ class NetworkPhases:
         force = as_array(g)[:, -self.num_outputs :]
         if not np.isfinite(force).all():
             return [torch.full_like(tensor, torch.nan) for tensor in (x, *parameters)]
-        inputs, at = as_array(x), as_array(state)
+        states = States(*map(as_array, free))
         with self.lock:
             self.load(parameters)
-            net, bound, self.steps = self.network, self._cost(force, at), self.steps + 1
-            free = FreeState(net, net.clamp(inputs), inputs, at, bound, self.solver, self.steps - 1, True)
-            gradient = self.second_phase.gradient(free)
+            gradient = vector_products(
+                self.network, self.second_phase, self.solver, as_array(x), states, force, WHERE, self.steps
+            )
+            self.steps += 1
             self.last_backward = outcome = _outcome(gradient)
-        _of_batch(outcome).report_failure(f"{WHERE}.backward", self.on_failure)
+        judged_in_sum(outcome, force).report_failure(f"{WHERE}.backward", self.on_failure)
         blocks = (np.ascontiguousarray(block) for block in gradient.blocks.values())
         return [torch.from_numpy(gradient.inputs), *map(torch.from_numpy, blocks)]
-
-    def _cost(self, force: Array, state: Array) -> _core.Cost:
-        """Return the weighted squared errors whose gradient at the state is `force`."""
-        size = np.abs(force).max(axis=1, initial=0.0)
-        unit = force / np.where(size > 0, size, 1)[:, None]
-        targets = state[:, -self.num_outputs :] - unit
-        cost: _core.Cost = bind_cost(
-            SquaredError(), self.network, targets, len(state), WHERE, size.astype(np.float64) * len(state)
-        )
-        return cost
 
 
 def as_array(tensor: torch.Tensor) -> Array:
@@ -189,15 +175,3 @@ def _outcome(result: Outcome) -> Outcome:
         result.error_estimate,
         advice=result.advice,
     )
-
-
-def _of_batch(outcome: Outcome) -> Outcome:
-    """Return an outcome without inaccurate samples if they change the gradient of the batch little.
-
-    They do if the error of the batch counts as accurate, or if they are few, as in a `Trainer`.
-    """
-    status = judged_together(outcome)[1]
-    inaccurate = status == Status.INACCURATE
-    if inaccurate.mean() <= _FEW:
-        status = np.where(inaccurate, np.int8(Status.CONVERGED), status)
-    return replace(outcome, status=status)

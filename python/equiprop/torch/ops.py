@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 import torch
+
+
+class FreeTensors(NamedTuple):
+    """The free states of a batch, as tensors.
+
+    Attributes
+    ----------
+    state : (batch, units)
+    status : (batch,)
+        Values of `Status`.
+    error : (batch,)
+        Estimated errors of the states; see `FixedPoint`.
+    """
+
+    state: torch.Tensor
+    status: torch.Tensor
+    error: torch.Tensor
 
 
 class Phases(Protocol):
@@ -25,15 +42,15 @@ class Phases(Protocol):
 
     num_units: int
 
-    def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the state (batch, units) of the free phase of x (batch, inputs)."""
+    def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> FreeTensors:
+        """Return the free phase of x (batch, inputs)."""
         ...
 
     def pull(
         self,
         g: torch.Tensor,
         x: torch.Tensor,
-        state: torch.Tensor,
+        free: FreeTensors,
         parameters: Sequence[torch.Tensor],
     ) -> list[torch.Tensor]:
         """Return the products of g (batch, units) with dstate/dx and with dstate/dparameters."""
@@ -56,10 +73,12 @@ def register(phases: Phases) -> int:
     "equiprop::fixed_point",
     mutates_args=(),
     device_types="cpu",
-    schema="(Tensor x, Tensor[] parameters, int key) -> Tensor",
+    schema="(Tensor x, Tensor[] parameters, int key) -> (Tensor, Tensor, Tensor)",
 )
-def fixed_point(x: torch.Tensor, parameters: list[torch.Tensor], key: int) -> torch.Tensor:
-    """Return the state of the free phase of the network with number `key`, (batch, units)."""
+def fixed_point(
+    x: torch.Tensor, parameters: list[torch.Tensor], key: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the free phase of the network with number `key`; see `FreeTensors`."""
     return _PHASES[key].relax(x, parameters)
 
 
@@ -67,39 +86,42 @@ def fixed_point(x: torch.Tensor, parameters: list[torch.Tensor], key: int) -> to
     "equiprop::fixed_point_vjp",
     mutates_args=(),
     device_types="cpu",
-    schema="(Tensor g, Tensor x, Tensor state, Tensor[] parameters, int key) -> Tensor[]",
+    schema="(Tensor g, Tensor x, Tensor[] free, Tensor[] parameters, int key) -> Tensor[]",
 )
 def fixed_point_vjp(
-    g: torch.Tensor, x: torch.Tensor, state: torch.Tensor, parameters: list[torch.Tensor], key: int
+    g: torch.Tensor, x: torch.Tensor, free: list[torch.Tensor], parameters: list[torch.Tensor], key: int
 ) -> list[torch.Tensor]:
     """Return g^T dstate/dx, (batch, inputs), and g^T dstate/dtheta for each parameter."""
-    return _PHASES[key].pull(g, x, state, parameters)
+    return _PHASES[key].pull(g, x, FreeTensors(*free), parameters)
 
 
 @fixed_point.register_fake
-def _(x: torch.Tensor, parameters: list[torch.Tensor], key: int) -> torch.Tensor:  # noqa: ARG001
-    return x.new_empty((x.shape[0], _PHASES[key].num_units))
+def _(x: torch.Tensor, parameters: list[torch.Tensor], key: int) -> FreeTensors:  # noqa: ARG001
+    batch = x.shape[0]
+    status, error = (x.new_empty((batch,), dtype=kind) for kind in (torch.int8, torch.float64))
+    return FreeTensors(x.new_empty((batch, _PHASES[key].num_units)), status, error)
 
 
 @fixed_point_vjp.register_fake
 def _(
     g: torch.Tensor,  # noqa: ARG001
     x: torch.Tensor,
-    state: torch.Tensor,  # noqa: ARG001
+    free: list[torch.Tensor],  # noqa: ARG001
     parameters: list[torch.Tensor],
     key: int,  # noqa: ARG001
 ) -> list[torch.Tensor]:
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, *parameters)]
 
 
-def _keep(ctx: Any, inputs: tuple[torch.Tensor, list[torch.Tensor], int], output: torch.Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[torch.Tensor, list[torch.Tensor], int], output: FreeTensors) -> None:
     x, parameters, ctx.key = inputs
-    ctx.save_for_backward(x, output, *parameters)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(x, *output, *parameters)
 
 
-def _backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], None]:
-    x, state, *parameters = ctx.saved_tensors
-    by_input, *by_parameters = fixed_point_vjp(g, x, state, parameters, ctx.key)
+def _backward(ctx: Any, g: torch.Tensor, *_: Any) -> tuple[torch.Tensor, list[torch.Tensor], None]:
+    x, state, status, error, *parameters = ctx.saved_tensors
+    by_input, *by_parameters = fixed_point_vjp(g, x, [state, status, error], parameters, ctx.key)
     return by_input, by_parameters, None
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from equiprop.checks import require
+from equiprop.gradients import judged_by_its_start
 from equiprop.linear_solvers import ConjugateGradient
 from equiprop.results import Outcome, Status, advise
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
@@ -16,6 +17,7 @@ from equiprop.solvers import Euler, FreeSolver
 from equiprop.torch.linear import richardson, solve
 from equiprop.torch.models import TorchEnergy, TorchVectorField, energies_of, velocities_of
 from equiprop.torch.network_phases import WHERE, with_defaults
+from equiprop.torch.ops import FreeTensors
 from equiprop.torch.search import Search, Solved, tolerance_of
 
 Field = Callable[[torch.Tensor], torch.Tensor]
@@ -84,8 +86,8 @@ class TensorPhases:
     def in_precision(self, dtype: torch.dtype) -> None:
         """Do nothing: the tensors determine the precision."""
 
-    def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the state of the free phase from 0, (batch, units)."""
+    def relax(self, x: torch.Tensor, parameters: Sequence[torch.Tensor]) -> FreeTensors:
+        """Return the free phase from the states 0."""
         for name, tensor in zip(("x", *self.names), (x, *parameters), strict=True):
             require(bool(torch.isfinite(tensor).all()), WHERE, f"`{name}` holds finite numbers", "others")
         start = x.new_zeros(len(x), self.num_units)
@@ -94,10 +96,10 @@ class TensorPhases:
         outcome = free.outcome()
         self.last = _advised(outcome, lambda failure: self.solver.cure(failure, self.model))
         self.last.report_failure(WHERE, self.on_failure)
-        return free.value
+        return FreeTensors(free.value, free.status, free.error)
 
     def pull(
-        self, g: torch.Tensor, x: torch.Tensor, state: torch.Tensor, parameters: Sequence[torch.Tensor]
+        self, g: torch.Tensor, x: torch.Tensor, free: FreeTensors, parameters: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
         """Return the products of g (batch, units) with dstate/dx and with dstate/dparameters.
 
@@ -107,17 +109,19 @@ class TensorPhases:
             return [torch.full_like(tensor, torch.nan) for tensor in (x, *parameters)]
         phase = self.second_phase
         if isinstance(phase, RecurrentBackpropagation):
-            products, found = self._recurrent(phase, g, x, state, parameters)
+            products, found = self._recurrent(phase, g, x, free.state, parameters)
             outcome = found.outcome()
             cured = _advised(outcome, lambda failure: phase.linear_solver.cure(failure, self.model))
         else:
-            products, found = self._nudged(phase, g, x, state, parameters)
+            products, found = self._nudged(phase, g, x, free.state, parameters)
             outcome = found.outcome()
             cured = _advised(
                 outcome, lambda failure: phase.cure(self.model, self.solver, failure, outcome.error_estimate)
             )
-        self.last_backward, self.steps = cured, self.steps + 1
-        cured.report_failure(f"{WHERE}.backward", self.on_failure)
+        largest = free.state.abs().amax(dim=1)
+        judged = judged_by_its_start(cured, *map(_array, (largest, free.status, free.error)))
+        self.last_backward, self.steps = judged, self.steps + 1
+        judged.report_failure(f"{WHERE}.backward", self.on_failure)
         return products
 
     def _slope(self, x: torch.Tensor, parameters: Sequence[torch.Tensor], graph: bool = False) -> Field:
@@ -186,10 +190,10 @@ class _FixedPoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, phases: TensorPhases, x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            state = phases.relax(x, parameters)
+            free = phases.relax(x, parameters)
         ctx.phases = phases
-        ctx.save_for_backward(x, state, *parameters)
-        return state
+        ctx.save_for_backward(x, *free, *parameters)
+        return free.state
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -218,9 +222,9 @@ def _once(products: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
 
 
 def _pull(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    x, state, *parameters = [tensor.detach() for tensor in ctx.saved_tensors]
+    x, state, status, error, *parameters = [tensor.detach() for tensor in ctx.saved_tensors]
     with torch.autocast(x.device.type, enabled=False):
-        return None, *ctx.phases.pull(g, x, state, parameters)
+        return None, *ctx.phases.pull(g, x, FreeTensors(state, status, error), parameters)
 
 
 #: The free phase with its derivative; ``torch.compile`` leaves it out: its number of steps depends on data.
@@ -274,6 +278,10 @@ def _pulled(
     """Return the products of v with the derivatives of a value by its inputs; 0 for one without influence."""
     found = torch.autograd.grad(value, inputs, v, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(i) if f is None else f.detach() for i, f in zip(inputs, found, strict=True)]
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.cpu().numpy()
 
 
 def _advised(outcome: Outcome, cure: Callable[[Status], str]) -> Outcome:
