@@ -129,6 +129,28 @@ class Idle(DeepEquilibrium):
         self.unused = torch.nn.Parameter(torch.ones(2))
 
 
+class Kinked(DeepEquilibrium):
+    """The first unit is a rectifier, exactly at its kink."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = RectifiedStep()
+
+
+class RectifiedStep(Step):
+    rectifier = staticmethod(torch.relu)
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            for tensor in (self.W.weight, self.W.bias, self.U.weight):
+                tensor[0] = 0
+
+    def forward(self, z: Any, x: Any) -> Any:
+        pulled = self.W(z) + self.U(x)
+        return torch.cat([self.rectifier(pulled[:, :1]), torch.tanh(pulled[:, 1:])], dim=1)
+
+
 class Detached(DeepEquilibrium):
     def forward(self, x: Any) -> Any:
         return self.head(self.relax(x))
@@ -172,6 +194,7 @@ FAULTS: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
     "too few steps": (FewSteps, "Too few steps: after"),
     "too few steps, unrolled": (FewUnrolled, "Too few steps: after 4 calls of f"),
     "idle parameter": (Idle, "Without influence: unused"),
+    "kink": (Kinked, "Kink: the loss is not smooth in f.W.weight, f.W.bias, f.U.weight"),
     "cut graph": (Detached, "Detached: x, f.W.weight, f.W.bias, f.U.weight"),
     "no graph": (WithoutGraph, "Detached: x, f.W.weight, f.W.bias, f.U.weight, head.weight, head.bias"),
     "normalised": (Normalised, "Samples depend on their batch:"),

@@ -62,6 +62,17 @@ def test_a_planted_fault_is_named(fault: str) -> None:
     assert report.advice[0] in str(report)
 
 
+def test_the_cures_of_a_kink_work() -> None:
+    module = modules.Kinked()
+    assert not check(module).passed
+    with torch.no_grad():
+        module.f.W.bias += 0.1
+    assert check(module).passed
+    smooth = modules.Kinked()
+    smooth.f.rectifier = torch.nn.functional.softplus
+    assert check(smooth).passed
+
+
 def test_the_module_is_left_as_it_is() -> None:
     module = modules.DeepEquilibrium()
     before = {name: value.clone() for name, value in module.state_dict().items()}

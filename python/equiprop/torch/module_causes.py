@@ -49,6 +49,13 @@ def causes(
         False if the state is no fixed point, which alone makes a gradient wrong.
     """
     largest = max((s.size for s in slopes), default=0.0)
+    kinked = [s.name for s in slopes if s.error > tolerance and s.is_kinked]
+    if kinked:
+        yield (
+            f"Kink: the loss is not smooth in {', '.join(kinked)}: its slopes on both sides differ, so no "
+            "gradient is right. Check the module with other parameters, or with a smooth function."
+        )
+        slopes = [s for s in slopes if s.name not in kinked]
     names = {kind: [s.name for s in slopes if getattr(s, f"is_{kind}")(largest)] for kind in ("idle", "cut")}
     if names["idle"]:
         yield (

@@ -9,6 +9,8 @@ import torch
 
 #: Step of the five-point differences, relative to the largest number of a tensor or to 1.
 _STEP = 1e-3
+#: Slopes on both sides that differ by more than this part of the largest slope show a kink.
+_KINK = 1e-2
 #: A slope below this part of the largest one is no influence.
 _NONE = 1e-9
 
@@ -26,11 +28,15 @@ class Slopes:
         From the gradient of autograd.
     measured : tuple of two floats
         By finite differences.
+    bends : tuple of two floats
+        Slope to one side minus slope to the other: 0 but for the error of the differences if the loss is
+        smooth.
     """
 
     name: str
     predicted: tuple[float, float]
     measured: tuple[float, float]
+    bends: tuple[float, float]
 
     @property
     def size(self) -> float:
@@ -42,6 +48,11 @@ class Slopes:
         """Largest difference of a pair, relative to the largest slope."""
         gaps = [abs(a - b) for a, b in zip(self.predicted, self.measured, strict=True)]
         return max(gaps) / (self.size or 1.0)
+
+    @property
+    def is_kinked(self) -> bool:
+        """True if the loss has a kink within the distance of the finite differences."""
+        return max(map(abs, self.bends)) > _KINK * self.size
 
     def is_cut(self, largest: float) -> bool:
         """Return True if the tensor has an influence, but no gradient."""
@@ -75,8 +86,8 @@ def compare(loss: Loss, tensors: Mapping[str, torch.Tensor]) -> tuple[list[Slope
         drawn = torch.randn(g.shape, generator=random, dtype=g.dtype).to(g.device)
         along, other = (_unit(direction) for direction in (g if g.any() else drawn, drawn))
         predicted = tuple(float((g * direction).sum()) for direction in (along, other))
-        measured = tuple(_difference(loss, tensor, direction) for direction in (along, other))
-        slopes.append(Slopes(name, predicted, measured))  # type: ignore[arg-type]
+        measured, bends = zip(*(_difference(loss, tensor, d) for d in (along, other)), strict=True)
+        slopes.append(Slopes(name, predicted, measured, bends))  # type: ignore[arg-type]
     return slopes, gradients
 
 
@@ -85,14 +96,16 @@ def _unit(direction: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _difference(loss: Loss, tensor: torch.Tensor, direction: torch.Tensor) -> float:
-    """Return the derivative of the loss along a direction by the five-point formula."""
+def _difference(loss: Loss, tensor: torch.Tensor, direction: torch.Tensor) -> tuple[float, float]:
+    """Return the derivative of the loss along a direction by the five-point formula, and the bend."""
     before, step = tensor.clone(), _STEP * max(1.0, float(tensor.abs().max()))
 
     def at(k: int) -> float:
         tensor.copy_(before + k * step * direction)
         return float(loss())
 
-    slope = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
+    near, far = (at(1), at(-1)), (at(2), at(-2))
+    slope = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * step)
+    bend = (4 * sum(near) - sum(far) - 6 * at(0)) / (2 * step)
     tensor.copy_(before)
-    return slope
+    return slope, bend
