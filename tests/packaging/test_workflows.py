@@ -11,7 +11,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 def calls(text: str) -> set[str]:
     """Return the targets of make that the commands of a script name."""
-    return set(re.findall(r"^\s*(?:- run: |\w+=\S+ )?make ([a-z-]+)", text, re.MULTILINE))
+    return set(re.findall(r"^\s*(?:- run: |(?:\w+=\S+ )*)make ([a-z-]+)", text, re.MULTILINE))
 
 
 def test_workflows_and_ci_call_the_same_targets() -> None:

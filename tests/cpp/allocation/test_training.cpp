@@ -159,15 +159,18 @@ TEST(Training, WithCostsOfSeveralLayersAllocatesNothingAfterTheFirstStep) {
 }
 
 TEST(Training, InPlaceIsTheSameForBatchesAndThreads) {
-  for (const int threads : {1, 2, 3})
-    for (const Index batch : {3, 70}) {
-      set_num_threads(threads);
-      for_each_lesson<float>(batch, [](const Setting& setting, const Lesson<float>& lesson) {
-        long allocated = 0;
-        expect_identical(learned_in_place<float>(network_of<float>(setting), lesson, allocated),
-                         learned_anew<float>(network_of<float>(setting), lesson), "parameters");
-      });
-    }
+  struct Division {
+    int threads;
+    Index batch;
+  };
+  for (const auto& [threads, batch] : {Division{1, 70}, Division{2, 3}, Division{3, 70}}) {
+    set_num_threads(threads);
+    for_each_lesson<float>(batch, [](const Setting& setting, const Lesson<float>& lesson) {
+      long allocated = 0;
+      expect_identical(learned_in_place<float>(network_of<float>(setting), lesson, allocated),
+                       learned_anew<float>(network_of<float>(setting), lesson), "parameters");
+    });
+  }
   set_num_threads(0);
 }
 
