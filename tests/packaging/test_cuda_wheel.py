@@ -54,14 +54,20 @@ def device_codes(library: bytes) -> Iterator[tuple[int, int]]:
             at += length + bytes_of_code
 
 
-def test_the_wheel_is_small_and_holds_the_package_and_its_licence(files: dict[str, bytes]) -> None:
+def test_the_wheel_is_small_and_holds_the_package(files: dict[str, bytes]) -> None:
     assert WHEELS[0].stat().st_size <= 10e6
     package = {name.split(".")[0] for name in files if name.startswith("equiprop_cuda/")}
     assert package == {f"equiprop_cuda/{name}" for name in ("__init__", "_cuda", "py")}
     others = {name for name in files if not name.startswith("equiprop_cuda/")}
     assert all(name.split("/")[0].endswith(".dist-info") for name in others), others
-    (licence,) = (name for name in others if name.endswith("LICENSE"))
-    assert files[licence] == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_licences_of_all_code_in_the_wheel_are_in_it(files: dict[str, bytes]) -> None:
+    """Those of equiprop, Eigen and pybind11, and where that of the CUDA runtime is."""
+    licences = {name.partition("/licenses/")[2]: text for name, text in files.items() if "/licenses/" in name}
+    names = {"LICENSE", *(f"licenses/{path.name}" for path in (ROOT / "licenses").iterdir())}
+    assert licences == {name: (ROOT / name).read_bytes() for name in names}
+    assert b"CUDA Toolkit End User License Agreement" in licences["licenses/THIRD-PARTY.txt"]
 
 
 def test_the_wheel_needs_equiprop_of_its_version(files: dict[str, bytes]) -> None:
@@ -70,7 +76,7 @@ def test_the_wheel_needs_equiprop_of_its_version(files: dict[str, bytes]) -> Non
     assert metadata["Name"] == "equiprop-cuda"
     assert metadata["Version"] == equiprop.__version__
     assert metadata.get_all("Requires-Dist") == [f"equiprop=={equiprop.__version__}"]
-    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert len(metadata.get_all("License-File")) == 4
 
 
 def test_the_kernels_are_there_for_both_architectures_and_as_ptx(files: dict[str, bytes]) -> None:
