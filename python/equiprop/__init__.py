@@ -6,6 +6,9 @@ Recurrent Backpropagation iterates error derivatives in a linear side network. B
 every step of the second phase (Scellier & Bengio 2019). `equiprop.verify` checks this to machine precision.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from equiprop import _extension as _extension
 from equiprop import _threadpool as _threadpool
 from equiprop import analysis as analysis
@@ -83,3 +86,11 @@ from equiprop.solvers import Euler as Euler
 from equiprop.solvers import FixedPointIteration as FixedPointIteration
 from equiprop.solvers import free_phase as free_phase
 from equiprop.training import Trainer as Trainer
+
+if not TYPE_CHECKING:  # a function for every name would hide wrong names from type checkers
+
+    def __getattr__(name: str) -> Any:
+        """Import a module that needs an extra, when it is used for the first time."""
+        if name in ("estimator", "jax", "mpi", "torch"):
+            return import_module(f"equiprop.{name}")
+        raise AttributeError(f"module 'equiprop' has no attribute {name!r}")
