@@ -17,9 +17,11 @@ from runs import DIGITS, Files, contents
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C act in the processes of the tests, also where a shell started pytest in the background."""
+    """Let signals act in the processes of the tests, also if pytest runs in the background or under nohup."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_process_remains() -> Iterator[None]:
+    yield
+    while _STARTED:
+        _STARTED.pop().kill()
+
+
 def started(words: list[str], place: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "equiprop", *words]
-    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process: subprocess.Popen[str] = subprocess.Popen(command, cwd=place, **pipes)
+    _STARTED.append(process)
+    return process
 
 
 def end_at_random(process: subprocess.Popen[str], number: int, random: np.random.Generator) -> int:
