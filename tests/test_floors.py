@@ -26,6 +26,7 @@ PYTHON_FLOORS = [
     [
         "arrays",
         "array_arguments",
+        "complex_steps",
         "augmentation",
         "activations",
         "cuda_package",

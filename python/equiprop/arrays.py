@@ -255,7 +255,7 @@ def flat_images(x: Any, shape: tuple[int, ...], where: str) -> Any:
     Raises
     ------
     ValueError
-        If the images have another shape; dimensions of size 1 do not count.
+        If the images have another shape; see `check_image_shape`.
     """
     if x.ndim <= 2:
         return x
@@ -264,8 +264,12 @@ def flat_images(x: Any, shape: tuple[int, ...], where: str) -> Any:
 
 
 def check_image_shape(received: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:
-    """Raise ValueError unless a sample has the shape of the input; dimensions of size 1 do not count."""
-    if [n for n in received if n != 1] != [n for n in shape if n != 1]:
+    """Raise ValueError unless a sample has the shape of the input; dimensions of size 1 do not count.
+
+    An input of one dimension takes samples of any shape with as many numbers.
+    """
+    flat = len(shape) == 1 and math.prod(received) == shape[0]
+    if not flat and [n for n in received if n != 1] != [n for n in shape if n != 1]:
         expected, found = (", ".join(map(str, numbers)) for numbers in (shape, received))
         raise ValueError(f"[{where}] `x` has shape (batch, {expected}). Received shape (batch, {found}).")
 

@@ -95,7 +95,7 @@ class Average:
             self.mean[:] = mean
 
     def model_of(self, model: Model) -> Model:
-        """Return a copy of a model that has the averaged parameters and the scaling of `model`.
+        """Return a copy of a model that has the averaged parameters, and scaling and classes of `model`.
 
         Its parameters are the memory of `mean`. Without an average it is `model` itself.
         """
@@ -105,7 +105,7 @@ class Average:
             self._model = copy.deepcopy(model)
             self._model.parameters[:] = self.mean
             self.mean = self._model.parameters
-        self._model.scaling = model.scaling
+        self._model.scaling, self._model.classes = model.scaling, model.classes
         return self._model
 
     def restart(self, parameters: Array) -> None:

@@ -78,6 +78,8 @@ class BlackBox:
     num_inputs: int | None = None
     #: Scaling of raw inputs, which `Trainer.fit` sets; `relax` and `contrast` receive scaled inputs.
     scaling: Scaling | None = field(default=None, init=False)
+    #: Class that each output stands for, which `Trainer.fit` sets; None if it is not known.
+    classes: Array | None = field(default=None, init=False)
     _units: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -192,7 +194,7 @@ class BlackBox:
     def __deepcopy__(self, memo: dict[int, Any]) -> BlackBox:
         """Return the same device with a copy of the parameters."""
         other = replace(self, parameters=self.parameters.copy())
-        other.scaling, other._units = self.scaling, self._units
+        other.scaling, other.classes, other._units = self.scaling, self.classes, self._units
         return other
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from equiprop.black_box import BlackBox
 from equiprop.checkpointing import TRAINER_FORMATS, read_trainer, write_trainer
 from equiprop.checks import check_type
 from equiprop.models import HopfieldNetwork
+from equiprop.network_files import read_classes_text, write_network
 from equiprop.overlap import reading
 from equiprop.paths import path_of
 from equiprop.safetensors import MAX_HEADER_BYTES
@@ -21,8 +22,9 @@ from equiprop.training import Trainer
 def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path:
     """Write a network or a trainer to a safetensors file; an old file is replaced by a complete one.
 
-    Equal networks give equal bytes. The file of a trainer contains all that its next step needs: network,
-    optimizer with its averages, averaged parameters, cost, second phase, solver, schedule, seed, history,
+    Equal networks give equal bytes. The file of a network contains its scaling and its classes, which a
+    `Trainer` of it uses. The file of a trainer contains all that its next step needs: network, optimizer
+    with its averages, averaged parameters, cost, second phase, solver, schedule, seed, history,
     number of steps and, with ``free_start="last"``, the free states of its samples. A trainer that is loaded
     continues with the same bits. Callbacks are not saved.
 
@@ -43,7 +45,8 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
     Raises
     ------
     TypeError
-        If `thing` is neither a network nor a trainer, or a part of a trainer is of another class.
+        If `thing` is neither a network nor a trainer, or a part of a trainer is of another class, or a class
+        of a network is neither a number nor text.
     ValueError
         If a parameter is not finite. An existing file is not changed.
     OverlapError
@@ -70,7 +73,7 @@ def save(thing: HopfieldNetwork | Trainer, path: str | os.PathLike[str]) -> Path
         if isinstance(thing, Trainer):
             write_trainer(path, thing, "save")
         else:
-            thing.core_network.save(os.fsencode(path))
+            write_network(path, thing, "save")
     return path
 
 
@@ -108,10 +111,14 @@ def load(path: str | os.PathLike[str], model: BlackBox | None = None) -> Any:
     HopfieldNetwork(2-3-1, hard_sigmoid, linear, legendre, float32)
     """
     path = path_of(path, "load")
-    if not _is_trainer(path):
+    metadata = _metadata(path)
+    if metadata.get("format") not in TRAINER_FORMATS:
         rule = "model is given for the file of the Trainer of a BlackBox alone"
         check_type(model, type(None), "load", rule)
-        return HopfieldNetwork.from_core(_core.load(os.fsencode(path)))
+        net = HopfieldNetwork.from_core(_core.load(os.fsencode(path)))
+        if "classes" in metadata:
+            net.classes = read_classes_text(metadata["classes"], net.num_outputs, path)
+        return net
     trainer = read_trainer(path, Trainer, "load", box=model)
     trainer.unfinished = None
     return trainer
@@ -128,11 +135,11 @@ def load_network(path: str | os.PathLike[str]) -> HopfieldNetwork:
     return model
 
 
-def _is_trainer(path: Path) -> bool:
-    """Return True if the metadata of a file name the format of a trainer; `load` checks the file."""
+def _metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a file, or none if it has no valid ones; `load` checks the file."""
     try:
         with path.open("rb") as stream:
             length = min(int.from_bytes(stream.read(8), "little"), MAX_HEADER_BYTES)
-            return bool(json.loads(stream.read(length))["__metadata__"]["format"] in TRAINER_FORMATS)
+            return dict(json.loads(stream.read(length))["__metadata__"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return {}

@@ -27,6 +27,7 @@ from equiprop.files import Lock
 from equiprop.health import Health
 from equiprop.history import History
 from equiprop.kept_states import KeptStates
+from equiprop.labels import classes_of_outputs
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import describe, read_scaling, rebuild, scaling_fields
 from equiprop.optimizers import SGD, Adam
@@ -51,7 +52,7 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
     Metadata: format, version, network, the structure of the network or the blocks and the outputs of a
     BlackBox, the fields that a reader must know, and the device of a network that is not on the CPU.
     Tensors: ``model.`` and the name of each block; those of the scaling; ``state``, the other fields of the
-    trainer as JSON in UTF-8; and the arrays of these fields.
+    trainer and the classes as JSON in UTF-8; and the arrays of these fields.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def write_trainer(path: Path, trainer: Any, where: str) -> None:
 
 
 def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[str, Array]]:
-    """Return all fields of a trainer but the model as an object for JSON, and their arrays.
+    """Return all fields of a trainer but the model, and its classes, as an object for JSON, and their arrays.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def encoded_trainer(trainer: Any, where: str) -> tuple[dict[str, Any], Mapping[s
         )
     encoder = Encoder()
     names = [field.name for field in fields(trainer) if is_saved(field) and field.name not in _APART]
-    own = {name: getattr(trainer, name) for name in names}
+    own = {name: getattr(trainer, name) for name in names} | {"classes": trainer.model.classes}
     try:
         return {name: encoder.encode(value, name) for name, value in own.items()}, encoder.arrays
     except NotEncodable as error:
@@ -163,6 +164,7 @@ def read_trainer(
         own = decode({"mapping": state}, tensors)
         own["model"] = _model(json.loads(metadata["network"]), tensors)
         own["model"].scaling = read_scaling(tensors, metadata, own.pop("scale", None))
+        own["model"].classes = own.pop("classes", None)
         if on_device:
             device, precision = metadata.get("device", "cpu"), metadata.get("precision")
             own["model"] = own["model"].to(device, precision=precision)
@@ -194,13 +196,15 @@ def _read_with_box(path: Path, kind: Callable[..., _Trainer], where: str, box: A
             fits = (blocks[name].shape, blocks[name].dtype) == (block.shape, block.dtype)
             require(fits, where, "The arrays fit the device", f"another type or shape of {name}")
             require(bool(np.isfinite(blocks[name]).all()), where, "Parameters are finite", "NaN or infinity")
-        scaling = read_scaling(tensors, metadata, None)
+        scaling, classes = read_scaling(tensors, metadata, None), own.pop("classes", None)
+        if classes is not None:
+            classes = classes_of_outputs(classes, box.num_outputs, where)
         trainer = _built(kind, {**own, "model": box})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _incomplete(path, where, error) from error
     for name, block in box.blocks.items():
         block[...] = blocks[name]
-    box.scaling = scaling
+    box.scaling, box.classes = scaling, classes
     return trainer
 
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from equiprop.arrays import Array
 from equiprop.checks import real, require
 
 #: Part of the running mean that a step keeps.
 MEMORY = 0.95
+
+
+def norm_of(gradient: Array) -> float:
+    """Return the Euclidean norm of a gradient, summed in float64; infinity or NaN if the sum overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.linalg.norm(gradient.astype(np.float64)))
 
 
 @dataclass

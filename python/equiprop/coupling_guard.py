@@ -62,7 +62,7 @@ class CouplingGuard:
         for name, (coupling, weight) in self._weights.items():
             w = blocks[name]
             norm = weight * spectral_norm(self._acting(coupling, w))
-            if norm > self.limit:
+            if self.limit < norm < math.inf:  # the next step refuses parameters that are not finite
                 w *= w.dtype.type(self.limit / norm)
 
     def _acting(self, coupling: Dense, w: np.ndarray) -> np.ndarray:
@@ -78,9 +78,18 @@ class CouplingGuard:
 
 
 def spectral_norm(w: np.ndarray) -> float:
-    """Return the largest singular value of a matrix, from the eigenvalues of its smaller Gram matrix."""
-    gram = w.T @ w if w.shape[0] > w.shape[1] else w @ w.T
-    return math.sqrt(max(float(np.linalg.eigvalsh(gram)[-1]), 0.0))
+    """Return the largest singular value of a matrix, from the eigenvalues of its smaller Gram matrix.
+
+    The matrix is divided by the power of two above its largest entry, because squares may overflow. If that
+    entry is not finite, it is returned.
+    """
+    largest = float(np.abs(w).max())
+    if not math.isfinite(largest):
+        return largest
+    exponent = math.frexp(largest)[1]
+    scaled = np.ldexp(w, -exponent)
+    gram = scaled.T @ scaled if w.shape[0] > w.shape[1] else scaled @ scaled.T
+    return math.ldexp(math.sqrt(max(float(np.linalg.eigvalsh(gram)[-1]), 0.0)), exponent)
 
 
 def _default_limit(model: Model) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array
+from equiprop.clipping import norm_of
 from equiprop.cuda_fields import (
     FREE_SLOT,
     NUDGED_SLOT,
@@ -157,7 +158,7 @@ class DeviceStep:
         self._reports = free, second
         if _diverged(second):
             return None
-        norm = math.nan if math.isnan(largest_norm) else float(np.linalg.norm(gradient.astype(np.float64)))
+        norm = math.nan if math.isnan(largest_norm) else norm_of(gradient)
         if norm > largest_norm:
             gradient *= gradient.dtype.type(largest_norm / norm)
         outputs = self.free_state[:, -self._model.num_outputs :]

@@ -38,9 +38,10 @@ def load_files(path: str | os.PathLike[str], where: str = "load_files") -> tuple
     A CSV file has one sample per line, with or without a line of names. The column ``label``, ``class``,
     ``target`` or ``y`` contains labels or targets, otherwise the last one does. An NPZ file has arrays ``x``
     and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``. Without test data, every fifth sample
-    (of each class) is a test sample. A folder has train.csv and test.csv, train.npz and test.npz, or the four
-    files of MNIST. Labels that are whole numbers are the classes 0, 1, ...; other numbers, and floats of
-    shape (samples, outputs) in an NPZ file, are targets of a regression. Inputs of bytes are scaled by 1/255.
+    (of each class) is a test sample, so there are at least 5 samples (of one class). A folder has train.csv
+    and test.csv, train.npz and test.npz, or the four files of MNIST. Labels that are whole numbers are the
+    classes 0, 1, ...; other numbers, and floats of shape (samples, outputs) in an NPZ file, are targets of a
+    regression. Inputs of bytes are scaled by 1/255.
 
     Raises
     ------
@@ -119,6 +120,14 @@ def _parts(path: Path, where: str) -> tuple[Dataset, Dataset]:
             return train, test
     whole = _whole(path, where)
     held_out = held_out_fifth(whole.y)
+    if not held_out.any():
+        kind = " of one class" if whole.is_classification else ""
+        most = f", at most {np.bincount(whole.y).max()}{kind}," if kind else ""
+        raise ValueError(
+            f"[{where}] A file without test data has at least 5 samples{kind}, because every fifth one is a "
+            f"test sample. Received {len(whole)}{most} in '{path}'. Add samples, or use a folder with train "
+            "and test files."
+        )
     return whole.take(np.flatnonzero(~held_out)), whole.take(np.flatnonzero(held_out))
 
 
@@ -141,10 +150,12 @@ def _dataset(x: Any, y: Any, path: Path, where: str) -> Dataset:
     elif y.ndim == 1:
         y = y[:, None]
     try:
-        return Dataset(x if x.ndim > 1 else x[:, None], y, _scale(x))
+        data = Dataset(x if x.ndim > 1 else x[:, None], y, _scale(x))
     except (ValueError, TypeError) as error:
         rule = "A data set has finite inputs, and classes 0, 1, ... or finite targets"
         raise ValueError(f"[{where}] {rule}. Received '{path}': {error}") from error
+    require(len(data) > 0, where, "Training and test data each have at least one sample", f"none in '{path}'")
+    return data
 
 
 def _labels(y: Array, path: Path, where: str) -> Array:

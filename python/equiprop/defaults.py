@@ -289,7 +289,7 @@ def block_rates(net: HopfieldNetwork, x: Array, cost: Cost) -> dict[str, float]:
     hidden = max(len(net.layers) - 2, 1)
     size = RATE / max(hidden, hidden**2 / DEEP)
     with np.errstate(over="ignore"):  # inputs near the largest number; the step says that they are too large
-        mean = float(np.abs(np.asarray(x, dtype=np.float64)).mean())
+        mean = float(np.abs(np.asarray(x, dtype=np.float64)).mean()) or 1.0  # zeros have no size
     rates = {f"b{k}": size * unit.half_width / 40 for k, unit in enumerate(units[1:], start=1)}
     for term in terms_of(cost, net, "Trainer"):
         rates[f"b{term.position % len(units)}"] /= logit_scale(term.cost)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +13,8 @@ from equiprop import _core
 from equiprop.array_arguments import as_flat, check_vector, num_states
 from equiprop.arrays import Array, as_array, as_contiguous, as_states
 from equiprop.checks import whole
+from equiprop.complex_steps import COMPLEX_ADVICE, COMPLEX_RULE, STEP, as_complex, parameter_slopes, returned
 from equiprop.scaling import Scaling
-
-#: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
-_STEP = 1e-100
-_COMPLEX_RULE = "[Energy] Derivatives by complex step need methods that accept complex arrays."
-_COMPLEX_ADVICE = "override the derivative that is missing"
 
 
 @dataclass(repr=False, eq=False)
@@ -42,6 +37,8 @@ class OwnModel(ABC):
     num_inputs: int | None = None
     #: Scaling of raw inputs, which `Trainer.fit` sets; the methods receive scaled inputs.
     scaling: Scaling | None = field(default=None, init=False)
+    #: Class that each output stands for, which `Trainer.fit` sets; None if it is not known.
+    classes: Array | None = field(default=None, init=False)
 
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float64)
     core: ClassVar[_core.Precision] = _core.f64
@@ -149,24 +146,10 @@ class OwnModel(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_units} units, {len(self.parameters)} parameters)"
 
-    def _slopes_by_parameters(self, function: Callable[[Any], Array]) -> Array:
-        """Return d function(model) / dtheta, (parameters,), by one complex step for each parameter."""
+    def _slopes_by_parameters(self, function: Callable[[Any, Array], Array], s: Array) -> Array:
+        """Return d function(model, s) / dtheta, (parameters,), by one complex step for each parameter."""
         self._check_accepts_complex()
-        probe, slopes = copy.copy(self), np.zeros(len(self.parameters))
-        probe.parameters = self.parameters.astype(np.complex128)
-        for i in range(len(slopes)):
-            probe.parameters[i] += 1j * _STEP
-            value = function(probe)
-            if not np.iscomplexobj(value):
-                raise TypeError(
-                    "[Energy] Derivatives by complex step need methods that read `parameters` at each call, "
-                    f"and keep their imaginary part. Received a real array from {type(self).__name__} for "
-                    "complex parameters: read `self.parameters` in the methods, or override the derivative "
-                    "that is missing and set accepts_complex = False."
-                )
-            slopes[i] = np.imag(value) / _STEP
-            probe.parameters[i] = self.parameters[i]
-        return slopes
+        return parameter_slopes(self, function, s, ((i, 1.0) for i in range(len(self.parameters))))
 
     def _slope_along(self, function: Callable[[Array, Array], Array], x: Array, s: Array, v: Array) -> Array:
         """Return the derivative of function(x, s) with respect to s along v, to machine precision.
@@ -175,13 +158,13 @@ class OwnModel(ABC):
         """
         self._check_accepts_complex()
         scale = float(np.abs(v).max(initial=0.0)) or 1.0
-        value = _complex(function(x, s + 1j * _STEP * (v / scale)), getattr(function, "__name__", "it"))
+        value = as_complex(function(x, s + 1j * STEP * (v / scale)), getattr(function, "__name__", "it"))
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(np.imag(value) / _STEP * scale)
+            return np.ascontiguousarray(np.imag(value) / STEP * scale)
 
     def _check_accepts_complex(self) -> None:
         if not self.accepts_complex:
-            raise TypeError(f"{_COMPLEX_RULE} Received accepts_complex = False: {_COMPLEX_ADVICE}.")
+            raise TypeError(f"{COMPLEX_RULE} Received accepts_complex = False: {COMPLEX_ADVICE}.")
 
 
 class Energy(OwnModel):
@@ -232,7 +215,7 @@ class Energy(OwnModel):
                 "[Energy] Complex nudging needs a parameter_gradient that the model defines for complex "
                 "states. Received one by complex steps of the parameters: override parameter_gradient."
             )
-        return self._slopes_by_parameters(lambda model: model.energy(x, s).sum())
+        return self._slopes_by_parameters(lambda m, at: returned(m.energy(x, at), "energy").sum(), s)
 
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return the product (d2E/ds2) v, (batch, units), as Im gradient(s + i h v) / h."""
@@ -242,7 +225,9 @@ class Energy(OwnModel):
         """Return <v, d2E/dtheta ds> summed over the batch, (parameters,), by complex steps."""
         if self._has_parameter_gradient:
             return self._slope_along(self.parameter_gradient, x, s, v)
-        return self._slopes_by_parameters(lambda model: (v * model.gradient(x, s)).sum())
+        return self._slopes_by_parameters(
+            lambda m, at: (v * returned(m.gradient(x, at), "gradient")).sum(), s
+        )
 
     @property
     def _has_parameter_gradient(self) -> bool:
@@ -296,7 +281,9 @@ class VectorField(OwnModel):
 
     def parameter_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return <v, dmu/dtheta> summed over the batch, (parameters,), by complex steps."""
-        return self._slopes_by_parameters(lambda model: (v * model.velocity(x, s)).sum())
+        return self._slopes_by_parameters(
+            lambda m, at: (v * returned(m.velocity(x, at), "velocity")).sum(), s
+        )
 
     def energy(self, x: Array, s: Array) -> Array:  # noqa: ARG002
         """Return NaN, because a vector field has no energy, (batch,)."""
@@ -304,7 +291,7 @@ class VectorField(OwnModel):
 
     def gradient(self, x: Array, s: Array) -> Array:
         """Return minus the velocity, which the solvers use in place of dE/ds, (batch, units)."""
-        return -self.velocity(x, s)
+        return -returned(self.velocity(x, s), "velocity")
 
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return -(dmu/ds) v, (batch, units)."""
@@ -338,20 +325,22 @@ class _Complexified:
         self.model, self.conservative = model, model.conservative
 
     def energy(self, x: Array, s: Array) -> Array:
-        if self.model.accepts_complex:
+        if not self.conservative:
             return self.model.energy(x, s)
+        if self.model.accepts_complex:
+            return as_complex(self.model.energy(x, s), "energy")
         slope = (self.model.gradient(x, _real(s)) * _imag(s)).sum(axis=1)
         return np.asarray(self.model.energy(x, _real(s)) + 1j * slope)
 
     def gradient(self, x: Array, s: Array) -> Array:
         if self.model.accepts_complex:
-            return _complex(self.model.gradient(x, s), "gradient" if self.conservative else "velocity")
+            return as_complex(self.model.gradient(x, s), "gradient" if self.conservative else "velocity")
         slope = self.model.hessian_vector_product(x, _real(s), _imag(s))
         return np.asarray(self.model.gradient(x, _real(s)) + 1j * slope)
 
     def parameter_gradient(self, x: Array, s: Array) -> Array:
         if self.model.holomorphic:
-            return _complex(self.model.parameter_gradient(x, s), "parameter_gradient")
+            return as_complex(self.model.parameter_gradient(x, s), "parameter_gradient")
         slope = self.model.mixed_derivative_product(x, _real(s), _imag(s))
         return np.asarray(self.model.parameter_gradient(x, _real(s)) + 1j * slope)
 
@@ -377,13 +366,3 @@ def _real(values: Array) -> Array:
 
 def _imag(values: Array) -> Array:
     return np.ascontiguousarray(np.imag(values))
-
-
-def _complex(value: Any, name: str) -> Array:
-    """Return the value of a method for a complex array; raise TypeError if it is real."""
-    if not np.iscomplexobj(value) and np.size(value):
-        raise TypeError(
-            f"{_COMPLEX_RULE} Received a real array from {name}: {_COMPLEX_ADVICE}, "
-            "and set accepts_complex = False."
-        )
-    return np.asarray(value)

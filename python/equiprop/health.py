@@ -37,7 +37,11 @@ class Health:
     step : int
         Number of the step after which `kept` was copied.
     kept : (parameters,) array, optional
-        Parameters after step `step`, at which the objective had not run away.
+        Parameters after step `step`, at which the objective had not run away; or those before the first step.
+    copied : int
+        Number of the step after which parameters were copied last.
+    candidate : (parameters,) array, optional
+        Parameters after step `copied`, at which the objective is not known yet.
     fitted : bool
         True if the network began with start values that fit its first data.
     moves : dict of str to float
@@ -62,6 +66,8 @@ class Health:
     recent: float = 0.0
     step: int = 0
     kept: Array | None = field(default=None, repr=False, compare=False)
+    copied: int = field(default=0, compare=False)
+    candidate: Array | None = field(default=None, repr=False, compare=False)
     fitted: bool = field(default=False, compare=False)
     moves: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
     moved: int = field(default=0, compare=False)
@@ -83,7 +89,7 @@ class Health:
         """Keep the parameters before the first step, and the objective of outputs that are 0."""
         targets = as_codes_or_targets(y, model.num_outputs, model.dtype, "Trainer.step")
         self.start = objective_of_zero(cost, model, targets)
-        self.keep(model, 0)
+        self.kept, self.step, self.copied = model.parameters.copy(), 0, 0
 
     def begin_run(self) -> None:
         """Forget what was counted and said in an earlier run."""
@@ -100,8 +106,17 @@ class Health:
         """Return True if the objective of a step is beyond ten times its start, or not finite.
 
         Single samples may cost as much without harm, so of fewer than 20 samples the running mean over about
-        20 counts. Larger targets y than those of the first step raise the start.
+        20 counts. Larger targets y than those of the first step raise the start. The objective is that of the
+        parameters before the step: if it has not run away, those that were copied last become the kept ones.
         """
+        candidate, self.candidate = self.candidate, None
+        if self._is_beyond(objective, step, cost, model, y):
+            return True
+        if candidate is not None:
+            self.kept, self.step = candidate, self.copied
+        return False
+
+    def _is_beyond(self, objective: float, step: int, cost: Cost, model: Model, y: Any) -> bool:
         if step == 0 and math.isfinite(objective):
             self.start = max(self.start, objective, SMALL)
         whole = step == 0 or len(y) >= JUDGED or not math.isfinite(objective)
@@ -116,7 +131,7 @@ class Health:
         return True
 
     def after_step(self, model: Model, step: int) -> None:
-        """Keep the parameters after every 100th step, and measure the update of the step after that."""
+        """Copy the parameters after every 100th step, and measure the update of the step after that."""
         if step == self.step + 1 and step >= _AGAIN * self.moved:
             self._measure(model, step)
         if step % _INTERVAL == 0:
@@ -124,13 +139,13 @@ class Health:
 
     def next_look(self, step: int) -> int:
         """Return the number of the step after `step` at which `after_step` does something."""
-        if step == self.step and step + 1 >= _AGAIN * self.moved:
+        if step == self.copied and step + 1 >= _AGAIN * self.moved:
             return step + 1
         return step - step % _INTERVAL + _INTERVAL
 
     def keep(self, model: Model, step: int) -> None:
-        """Copy the parameters after `step` steps."""
-        self.kept, self.step = model.parameters.copy(), step
+        """Copy the parameters after `step` steps, which are kept once the next objective has not run away."""
+        self.candidate, self.copied = model.parameters.copy(), step
 
     def _measure(self, model: Model, step: int) -> None:
         """Measure the update of step `step`, before which the parameters were kept."""
@@ -143,7 +158,8 @@ class Health:
             self.largest_move = max(self.largest_move, _ratio(update, kept))
 
     def restore(self, model: Model) -> None:
-        """Copy the kept parameters into the model."""
+        """Copy the kept parameters into the model, and forget those whose objective is not known."""
+        self.candidate = None
         if self.kept is not None:
             model.parameters[:] = self.kept
 
@@ -164,5 +180,7 @@ def objective_of_zero(cost: Cost, model: Model, y: Array) -> float:
         elif targets.ndim == 1:
             total += term.scale * 0.5
         else:
-            total += term.scale * 0.5 * float(np.square(targets, dtype=np.float64).sum(axis=1).mean())
+            with np.errstate(over="ignore"):
+                square = float(np.square(targets, dtype=np.float64).sum(axis=1).mean())
+            total += term.scale * 0.5 * square
     return total

@@ -110,6 +110,14 @@ def read_classes(value: Any, where: str) -> Array:
     return classes
 
 
+def classes_of_outputs(value: Any, outputs: int, where: str) -> Array:
+    """Return the class of each output as an array (outputs,); raise an error for other classes."""
+    classes = read_classes(value, where)
+    rule = f"classes has one class for each output, {outputs} in all"
+    require(len(classes) == outputs, where, rule, f"{len(classes)} classes, {shown(classes)}")
+    return classes
+
+
 def _refuse_too_many(present: Array, samples: int, where: str) -> None:
     """Raise ValueError for labels such as times or identifiers: most samples have a class of their own."""
     count, kind = len(present), present.dtype.kind

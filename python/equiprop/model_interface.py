@@ -45,6 +45,10 @@ class Model(Protocol):
     @scaling.setter
     def scaling(self, scaling: Scaling | None) -> None: ...
     @property
+    def classes(self) -> Array | None: ...  # noqa: D102
+    @classes.setter
+    def classes(self, classes: Array | None) -> None: ...
+    @property
     def conservative(self) -> bool: ...  # noqa: D102
     @property
     def holomorphic(self) -> bool: ...  # noqa: D102

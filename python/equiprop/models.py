@@ -17,6 +17,7 @@ from equiprop.arrays import Array, as_contiguous, as_states, flat_input, network
 from equiprop.checks import check_choice, check_type, enough_memory, real, whole
 from equiprop.couplings import Coupling, copy_weights, coupling_fields, coupling_of
 from equiprop.devices import DEVICES, checked_precision
+from equiprop.labels import classes_of_outputs
 from equiprop.layers import Layer, core_layer, count_parameters, graph_of, named_layers, slices_of
 from equiprop.markup import html
 from equiprop.network_table import is_plain, network_table
@@ -147,6 +148,7 @@ class HopfieldNetwork:
         self.feedback = "separate" if network.separate_feedback else "tied"
         self._parameters: Array = network.parameters
         self._drawn = None
+        self._classes: Array | None = None
         self.dtype: np.dtype[Any] = self._parameters.dtype
         self.core: _core.Precision = _CORES[self.dtype.name]
         self._block_slices = MappingProxyType(slices_of(network.parameter_blocks))
@@ -230,6 +232,16 @@ class HopfieldNetwork:
     def scaling(self, scaling: Scaling | None) -> None:
         check_type(scaling, Scaling | None, "HopfieldNetwork", "scaling is a Scaling or None")
         self._network.scaling = None if scaling is None else (scaling.offset, scaling.factor)
+
+    @property
+    def classes(self) -> Array | None:
+        """The class that each output stands for, which `Trainer.fit` sets; None if not known. It is saved."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, classes: Any) -> None:
+        where = "HopfieldNetwork"
+        self._classes = None if classes is None else classes_of_outputs(classes, self.num_outputs, where)
 
     @property
     def layer_slices(self) -> dict[str, slice]:
@@ -376,7 +388,7 @@ class HopfieldNetwork:
             dtype=self.dtype if dtype is None else dtype,
             image_format=self.image_format,
         )
-        other.scaling = self.scaling
+        other.scaling, other.classes = self.scaling, self.classes
         seed = self.fresh_seed
         copy_weights(self.couplings, self.blocks, other.blocks, self.conservative and not other.conservative)
         other._drawn = None if seed is None else (seed, other._checksum())

@@ -1,9 +1,11 @@
-"""Descriptions and scalings of networks, as files contain them."""
+"""Descriptions, scalings and classes of networks, as files contain them."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,69 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import require
+from equiprop.labels import classes_of_outputs, shown
 from equiprop.models import HopfieldNetwork
+from equiprop.safetensors import write_safetensors
 from equiprop.scaling import Scaling
+
+#: Value of ``format`` in the metadata of the file of a network.
+NETWORK_FORMAT = "equiprop.HopfieldNetwork.2"
+
+
+def write_network(path: Path, net: HopfieldNetwork, where: str) -> None:
+    """Write a network to a safetensors file; an old file is replaced by a complete one.
+
+    Metadata: format, network, the fields that a reader must know, and the classes of the outputs, which the
+    C++ library ignores. Tensors: the blocks, and those of the scaling.
+
+    Raises
+    ------
+    TypeError
+        If a class is neither a number nor text.
+    ValueError
+        If a parameter is not finite.
+    OSError
+        If the file cannot be written.
+    """
+    if net.classes is None:
+        net.core_network.save(os.fsencode(path))
+        return
+    finite = bool(np.isfinite(net.parameters).all())
+    require(finite, where, "Parameters are finite", "NaN or infinity")
+    scaling, required = scaling_fields(net.scaling)
+    own = {"format": NETWORK_FORMAT, "network": net.core_network.description()}
+    classes = {"classes": _classes_text(net.classes, where)}
+    write_safetensors(path, {**net.blocks, **scaling}, {**own, **classes, **required})
+
+
+def _classes_text(classes: Array, where: str) -> str:
+    """Return classes as JSON, with the type of their array; that of text has any length."""
+    labels = classes.tolist()
+    if not all(isinstance(label, int | float | str | np.integer) for label in labels):
+        raise TypeError(
+            f"[{where}] The classes of a saved network are numbers or text. Received {shown(classes)}. Use "
+            "pickle.dump(network, file) to keep them, or set network.classes = None to save it without."
+        )
+    dtype = "U" if classes.dtype.kind == "U" else classes.dtype.str
+    return json.dumps({"dtype": dtype, "labels": labels}, default=int)
+
+
+def read_classes_text(text: str, outputs: int, path: Path) -> Array:
+    """Return the classes of a file of a network.
+
+    Raises
+    ------
+    ValueError
+        If the text does not name one class for each output.
+    """
+    rule = "The classes of a file are one label for each output, and the type of their array"
+    try:
+        stored = json.loads(text)
+        dtype, labels = np.dtype(stored["dtype"]), stored["labels"]
+        require(dtype.kind in "biufOU" and dtype.itemsize <= 8, "load", rule, dtype)
+        return classes_of_outputs(np.array(labels, dtype), outputs, "load")
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"[load] {rule}. Received {error!r} in '{path}'.") from error
 
 
 def describe(net: HopfieldNetwork) -> dict[str, Any]:

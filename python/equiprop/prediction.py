@@ -32,13 +32,13 @@ class Predictor:
     scaling : Scaling
         Scaling of raw inputs, which is that of the model: the one in training.
     classes : array, or None
-        The class that each output stands for; None before training, and for real targets.
+        The class that each output stands for, which is that of the model; None before training, and for real
+        targets.
     """
 
     model: Model
     cost: Cost
     solver: FreeSolver | None
-    classes: Array | None
     _has_classes: bool
 
     @property
@@ -55,11 +55,16 @@ class Predictor:
         """`Scaling` of raw inputs: that of the model, or none if it is not known."""
         return self.model.scaling or Scaling.none()
 
+    @property
+    def classes(self) -> Array | None:
+        """The class that each output of the model stands for; None before training, and for real targets."""
+        return self.model.classes
+
     def _represent(self, data: Any, stacklevel: int) -> None:
-        """Store scaling and classes of a Dataset for training, and warn of scales."""
+        """Store scaling and classes of a Dataset for training in the model, and warn of scales."""
         if not isinstance(data, Dataset):
             return
-        self.model.scaling, self.classes = data.scale, data.classes
+        self.model.scaling, self.model.classes = data.scale, data.classes
         self._has_classes = data.is_classification or are_one_hot(data.y)
         warn_of_scales(data, stacklevel)
 

@@ -97,7 +97,8 @@ class Totals:
         """Combine with the totals of further samples."""
         self.sums += other.sums
         np.maximum(self.maxima, other.maxima, out=self.maxima)
-        self.gradient += other.gradient
+        with np.errstate(over="ignore", invalid="ignore"):  # the step tests the norm of the sum
+            self.gradient += other.gradient
 
     def add_others(self, group: Communicator) -> None:
         """Combine with the totals of all processes of a group, whose number is a power of two.

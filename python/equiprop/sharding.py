@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from equiprop.arrays import Array, as_codes_or_targets
 from equiprop.black_box import BlackBox
 from equiprop.checks import require
+from equiprop.clipping import norm_of
 from equiprop.costs import core_weights
 from equiprop.cuda import DeviceNetwork
 from equiprop.history import Metrics
@@ -24,7 +25,7 @@ from equiprop.model_interface import Model
 from equiprop.processes import Alone, Communicator, Totals, check_group, check_shards, gathered
 from equiprop.results import Status, outcome_of
 from equiprop.second_phase import judged
-from equiprop.stepping import Part, PhaseDivergence, Settings, Stepper, phase_cures
+from equiprop.stepping import Part, PhaseDivergence, Settings, Stepper, phase_cures, ran_away
 
 _WHERE = "Trainer.step"
 _FIXED_STEPS, _DIVERGED = int(Status.FIXED_STEPS), int(Status.DIVERGED)
@@ -112,8 +113,10 @@ class ShardedStepper:
         total = self._sum(batch, self._own_shards)
         maxima, sums = self._add_others(total, s.number), _Sums(*map(float, total.sums))
         self.agreed = int(maxima.request)
-        advice = self._advice(batch, bool(sums.diverged)) if sums.failed or sums.diverged else ()
-        norm = float(np.linalg.norm(total.gradient.astype(np.float64)))
+        norm = norm_of(total.gradient)
+        overflow = not (sums.diverged or math.isfinite(norm))
+        failed = sums.failed or sums.diverged or overflow
+        advice = self._advice(batch, bool(sums.diverged), overflow) if failed else ()
         cut = s.clipping.cut(total.gradient, norm)
         s.optimizer.step(model.parameters, cut, model.block_slices, s.factor)
         s.clipping.record(norm)
@@ -170,9 +173,14 @@ class ShardedStepper:
                 np.multiply(part.gradient, model.dtype.type(count / samples), out=total.gradient)
         return total
 
-    def _advice(self, batch: _Batch, diverged: bool) -> tuple[str, ...]:
-        """Return advice for the samples of all processes; raise PhaseDivergence if one diverged."""
+    def _advice(self, batch: _Batch, diverged: bool, overflow: bool) -> tuple[str, ...]:
+        """Return advice for the samples of all processes.
+
+        Raise PhaseDivergence if one diverged, or if the norm of the gradient has an overflow.
+        """
         rows = gathered(batch.reports, batch.own, len(batch.y), self.group)
+        if overflow:
+            rows[5] = ran_away(rows[5])
         s = batch.settings
         of_free, of_second = phase_cures(s.model, s.solver, s.second_phase)
         second = rows[5:, ~np.isnan(rows[5])]
@@ -181,7 +189,7 @@ class ShardedStepper:
             ("second phase", outcome_of(second, judged(tuple(second), of_second))),
         )
         for name, outcome in outcomes:
-            if diverged and outcome.status.max(initial=0) == _DIVERGED:
+            if (diverged or overflow) and outcome.status.max(initial=0) == _DIVERGED:
                 raise PhaseDivergence(name, outcome)
         return tuple(dict.fromkeys(sentence for _, outcome in outcomes for sentence in outcome.advice))
 

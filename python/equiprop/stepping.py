@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.arrays import Array, as_codes_or_targets, as_contiguous
 from equiprop.black_box import BlackBox
-from equiprop.clipping import Clipping
-from equiprop.core_sinks import CoreSinks
+from equiprop.clipping import Clipping, norm_of
+from equiprop.core_sinks import CoreSinks, is_fused
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
@@ -51,12 +52,13 @@ class Settings(NamedTuple):
 
 
 class PhaseDivergence(Exception):
-    """A sample diverged in a phase; no parameter was changed."""
+    """A sample diverged in a phase; no parameter was changed, unless `changed` is True."""
 
-    def __init__(self, phase: str, outcome: Outcome) -> None:
+    def __init__(self, phase: str, outcome: Outcome, *, changed: bool = False) -> None:
         super().__init__(phase)
         self.phase: str = phase
         self.outcome: Outcome = outcome
+        self.changed: bool = changed
 
 
 class Part(NamedTuple):
@@ -105,21 +107,37 @@ class Stepper:
         sample_weight: Any,
         options: _core.NudgedPhases | _core.SideNetwork,
     ) -> Metrics:
-        """Take a step in one call of the core; then call an optimizer that is not SGD or Adam."""
+        """Take a step in one call of the core; then call an optimizer that is not SGD or Adam.
+
+        The norm of finite numbers in float64 may be infinite: then the parameters and averages of before the
+        step are set again. In float32 it is finite.
+        """
         model, optimizer, parameters = s.model, s.optimizer, s.model.parameters
         step, arguments = self.core_step(model)[0], self._core_arguments(s, x, y, sample_weight)
-        sinks = getattr(step, "sinks", self._sinks)
+        sinks, norm = getattr(step, "sinks", self._sinks), s.clipping.largest_norm
         sink = sinks.of(optimizer, parameters, model.block_slices, s.factor)
+        checked = sinks is self._sinks and model.dtype == np.float64
+        changing = _changed_by(s) if checked and sink is not None else ()
+        before = [array.copy() for array in changing]
+        norm = math.inf if (sink is None or checked) and math.isnan(norm) else norm
         x, targets, cost, weights = arguments
-        start, norm = s.kept.starts(model), s.clipping.largest_norm
+        start = s.kept.starts(model)
         result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights, start)
         if result is None:
             free, second = _outcomes(s, step)
             raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
-        if s.kept.is_visited:
-            s.kept.keep(step.free_state, step.free[0], step.second[0])
         objective, error, free_steps, second_steps, residual, failed = result[:6]
         norm, inexact, inaccurate, gradient = result[6:]
+        if norm == math.inf:
+            for array, copied in zip(changing, before, strict=True):
+                array[...] = copied
+            changed = sink is not None and not changing
+            status, cure = ran_away(step.second[0]), phase_cures(model, s.solver, s.second_phase)[1]
+            report = (status, *step.second[1:])
+            outcome = Outcome(*report, advice=advise(status, judged(report, cure)))
+            raise PhaseDivergence("second phase", outcome, changed=changed)
+        if s.kept.is_visited:
+            s.kept.keep(step.free_state, step.free[0], step.second[0])
         if gradient is None:
             sinks.finish(optimizer)
         else:
@@ -130,6 +148,7 @@ class Stepper:
             free, second = _outcomes(s, step)
             advice = tuple(dict.fromkeys((*free.advice, *(second.advice if second else ()))))
         phases = (free_steps, second_steps, residual, failed)
+        norm = math.nan if s.clipping.factor == math.inf else norm
         return Metrics(objective, error, *phases, norm, inexact, inaccurate, advice)
 
     def _core_arguments(self, s: Settings, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
@@ -184,7 +203,9 @@ class Stepper:
     def _by_own_phase(self, s: Settings, x: Any, y: Any, sample_weight: Any) -> Metrics:
         """Take a step whose second phase defines its own `gradient`."""
         free, gradient, error = self._own_gradient(s, x, y, sample_weight)
-        norm = float(np.linalg.norm(gradient.parameters.astype(np.float64)))
+        norm = norm_of(gradient.parameters)
+        if not math.isfinite(norm):
+            raise PhaseDivergence("second phase", replace(gradient, status=ran_away(gradient.status)))
         cut = s.clipping.cut(gradient.parameters, norm)
         s.optimizer.step(s.model.parameters, cut, s.model.block_slices, s.factor)
         s.clipping.record(norm)
@@ -255,6 +276,22 @@ def _outcomes(s: Settings, step: _core.TrainingStep) -> tuple[Outcome, Outcome |
 def phase_cures(model: Model, solver: FreeSolver, phase: SecondPhase) -> tuple[Callable[[Status], str], Cure]:
     """Return the functions that give advice for failures of the free phase, and of the second phase."""
     return partial(solver.cure, model=model), partial(phase.cure, model, solver)  # type: ignore[attr-defined]
+
+
+def _changed_by(s: Settings) -> tuple[Array, Array]:
+    """Return what the core changes in a step of SGD or Adam: parameters, and averages of gradients."""
+    averages = s.optimizer._buffers if is_fused(s.optimizer) else None
+    assert averages is not None
+    return s.model.parameters, averages
+
+
+def ran_away(status: NDArray[Any]) -> NDArray[np.int8]:
+    """Return the statuses (batch,) of a second phase whose gradient has a norm that is not finite.
+
+    The samples that did not converge have diverged; all have if each of them converged.
+    """
+    failed = status > _FIXED_STEPS
+    return np.where(failed | ~failed.any(), _DIVERGED, status).astype(np.int8)
 
 
 def _refuse_divergence(phase: str, outcome: Outcome) -> None:

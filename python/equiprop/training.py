@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from equiprop.arrays import Array
 from equiprop.averaging import Average
 from equiprop.black_box import BlackBox
 from equiprop.checkpointing import Checkpoint, read_unfinished
-from equiprop.checks import check_type, whole
+from equiprop.checks import check_type, real, whole
 from equiprop.clipping import Clipping
 from equiprop.cost_defaults import training_cost, training_phase
 from equiprop.costs import Cost, SquaredError
@@ -116,7 +115,8 @@ class Trainer(Starter):
     scaling : Scaling
         Scaling of raw inputs, which `fit` sets and `predict` applies; it is that of the model.
     classes : array, or None
-        The class that each output stands for; None before the first call of `fit`, and for real targets.
+        The class that each output stands for, which `fit` sets; it is that of the model. None before the
+        first call of `fit`, and for real targets.
     unfinished : Position, optional
         Position of a `fit` that is not finished: during a call with a checkpoint, and after `resume`.
 
@@ -147,7 +147,6 @@ class Trainer(Starter):
     shards: int | None = None
     history: History = field(default_factory=History, init=False)
     steps: int = field(default=0, init=False)
-    classes: Array | None = field(default=None, init=False)
     _has_classes: bool = field(default=True, init=False, repr=False)
     unfinished: Position | None = field(default=None, init=False, repr=False)
     _largest_at_start: float = field(default=0.0, init=False, repr=False)
@@ -195,6 +194,7 @@ class Trainer(Starter):
         check_trainable(self.model, self.cost, self.second_phase)
         check_supported(self.model, self.second_phase, self._solver, self.cost)
         self._clipping.factor = Clipping(self.clip).factor
+        self.averaging = None if self.averaging is None else real(self.averaging, "Trainer", "averaging")
         self._average = self._average.with_decay(self.averaging)
         self._guard = CouplingGuard(self.model, self.coupling_norm)
         self._checked = _SETTINGS(self)

@@ -222,3 +222,12 @@ def test_averaging_helps_where_steps_are_noisy() -> None:
     trainer.fit(train, epochs=5)
     last = eq.Trainer(trainer.model).evaluate(test)
     assert trainer.evaluate(test).objective < 0.8 * last.objective
+
+
+@pytest.mark.parametrize("decay", [0, np.float32(0.5), np.int64(0)])
+def test_a_decay_of_any_number_type_is_saved_and_read(tmp_path: Path, decay: Any) -> None:
+    trainer = eq.Trainer(eq.HopfieldNetwork([4, 6, 3], seed=0), averaging=decay)
+    trainer.fit(np.random.default_rng(0).random((20, 4)), np.arange(20) % 3, epochs=1)
+    loaded = eq.load(eq.save(trainer, tmp_path / "trainer"))
+    assert loaded.averaging == trainer.averaging == decay
+    assert type(loaded.averaging) is float

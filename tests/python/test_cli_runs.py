@@ -201,6 +201,22 @@ def test_the_model_of_the_lowest_objective_is_kept(
     np.testing.assert_array_equal(kept, expected)
 
 
+def test_the_last_good_model_is_none_that_the_training_had_spoilt_already(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """Each epoch has one step, so the objective after an epoch is known in the next one alone."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(60, 4))
+    rows = np.column_stack([x, x[:, 0] > 0.5]).astype(str)
+    table, output = tmp_path / "table.csv", tmp_path / "out"
+    table.write_text("\n".join(",".join(row) for row in [[*"abcd", "label"], *rows]))
+    words = ["train", table, "--layers", 8, "--optimizer", "sgd", "--epochs", 5, "--output", output]
+    told = error_of(capsys, *words, "--learning-rate", 1000, status=2)
+    assert told[0] == "training was not completed"
+    assert len((output / "history.jsonl").read_text().splitlines()) == 1
+    assert not (output / "last-good.safetensors").exists()
+
+
 def test_a_training_that_really_diverges_leaves_the_good_model(
     trained: Files, good: Path, capsys: Capture
 ) -> None:

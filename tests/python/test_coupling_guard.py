@@ -8,6 +8,7 @@ import equiprop as eq
 import numpy as np
 import pytest
 from equiprop import Dense, Identity, Layer
+from equiprop.coupling_guard import spectral_norm
 
 
 def test_the_bound_of_the_norm_counts_identities() -> None:
@@ -45,3 +46,20 @@ def test_the_bound_of_the_norm_is_that_of_the_weights_that_act(feedback: str, ac
     np.testing.assert_allclose(acting(net.blocks["W2"]), acting(before), atol=1e-6)
     if feedback == "separate":
         assert np.linalg.norm(net.blocks["B3"], 2) == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4)])
+def test_the_norm_is_that_of_the_singular_values_at_any_size(size: float, shape: tuple[int, int]) -> None:
+    w = (size * np.random.default_rng(0).normal(size=shape)).astype(np.float32)
+    expected = float(np.linalg.svd(w.astype(np.float64), compute_uv=False)[0])
+    assert spectral_norm(w) == pytest.approx(expected, rel=1e-5)
+    assert spectral_norm(0 * w) == 0
+
+
+def test_an_update_beyond_all_numbers_is_a_divergence() -> None:
+    x = np.random.default_rng(0).random((37, 5), dtype=np.float32)
+    net = eq.HopfieldNetwork([5, 8, 3], activation="relu", seed=0)
+    with pytest.raises(eq.ConvergenceError, match=r"[Ll]ower the learning rate"):
+        eq.Trainer(net, optimizer=eq.SGD(1e30), batch_size=10).fit(x, np.arange(37) % 3, epochs=3)
+    assert abs(net.parameters).max() < 100

@@ -287,3 +287,41 @@ def test_data_that_do_not_fit_the_model_are_refused(model: Path, tmp_path: Path,
     assert "[predict] The network has 5 inputs. Received 2 columns" in line
     (line,) = error_of(capsys, "predict", model, tmp_path / "absent.csv")
     assert "b.csv, data.csv" in line
+
+
+@pytest.mark.parametrize(
+    ("y", "reason"),
+    [
+        *[(np.zeros(n), f"Received {n}, at most {n} of one class, in") for n in range(1, 5)],
+        (np.arange(5), "Received 5, at most 1 of one class, in"),
+        (np.arange(8) // 4, "Received 8, at most 4 of one class, in"),
+        (np.arange(4) + 0.5, "5 samples, because every fifth one is a test sample. Received 4 in"),
+    ],
+)
+def test_a_file_without_a_fifth_sample_is_refused_before_a_run_begins(
+    y: Any, reason: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = write_csv(tmp_path / "few.csv", X[: len(y)], y)
+    for command in ("train", "evaluate"):
+        model = eq.save(eq.HopfieldNetwork([4, 2]), tmp_path / "net")
+        words = [path, "--output", tmp_path / "run"] if command == "train" else [model, path]
+        (line,) = error_of(capsys, command, *words)
+        assert f"[{command}] A file without test data has at least 5 samples" in line
+        assert reason in line
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["few.csv", "net"]
+
+
+@pytest.mark.parametrize("y", [np.zeros(5), np.r_[np.zeros(5), 1], np.arange(5) + 0.5], ids=str)
+def test_a_file_with_a_fifth_sample_is_trained_and_tested(y: Any, tmp_path: Path, capsys: Capture) -> None:
+    path = write_csv(tmp_path / "few.csv", X[: len(y)], y)
+    assert len(load_files(path)[1]) == 1
+    run(capsys, "train", path, "--epochs", 1, "--layers", 4, "--output", tmp_path / "run")
+
+
+@pytest.mark.parametrize("empty", ["train", "test"])
+def test_a_part_of_a_file_without_samples_is_refused_by_name(empty: str, tmp_path: Path) -> None:
+    parts = {part: slice(0 if part == empty else 60) for part in ("train", "test")}
+    x, y = ({f"{name}_{part}": v[rows] for part, rows in parts.items()} for name, v in (("x", X), ("y", Y)))
+    np.savez(tmp_path / "a.npz", **x, **y)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^\[train\] Training and test data each .* none in '.*a\.npz'\."):
+        load_files(tmp_path / "a.npz", "train")

@@ -283,3 +283,27 @@ def test_the_guard_of_the_couplings_follows_the_model() -> None:
     trainer.model = other
     trainer.step(blobs().x[:20], blobs().y[:20])
     assert np.linalg.norm(other.blocks["W2"], 2) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_inputs_of_zeros_give_rates_of_inputs_of_size_one() -> None:
+    x, y = np.random.default_rng(0).random((40, 5)), np.arange(40) % 3
+    trainers = [eq.Trainer(eq.HopfieldNetwork([5, 8, 3], seed=0)) for _ in range(2)]
+    for trainer, first in zip(trainers, (np.zeros_like(x), np.ones_like(x)), strict=True):
+        trainer.fit(first, y, epochs=1)
+    rates = [trainer.optimizer.learning_rate["W1"] for trainer in trainers]
+    assert rates[0] == pytest.approx(rates[1])
+    trainers[0].fit(x, y, epochs=3)
+
+
+def test_images_enter_a_dense_network_everywhere() -> None:
+    images, y = np.random.default_rng(0).random((30, 5, 5)), np.arange(30) % 3
+    net = eq.HopfieldNetwork([25, 8, 3], seed=0)
+    trainer = eq.Trainer(net)
+    trainer.fit(images, y, epochs=1)
+    flat = images.reshape(30, 25)
+    np.testing.assert_array_equal(trainer.predict(images), trainer.predict(flat))
+    np.testing.assert_array_equal(trainer.predict_classes(images), trainer.predict_classes(flat))
+    np.testing.assert_array_equal(eq.free_phase(net, images).state, eq.free_phase(net, flat).state)
+    trainer.step(images, y)
+    with pytest.raises(ValueError, match=r"`x` has shape \(batch, 25\). Received shape \(batch, 5, 6\)"):
+        trainer.predict(np.zeros((2, 5, 6)))

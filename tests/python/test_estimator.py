@@ -343,3 +343,43 @@ def test_data_of_one_class_and_models_without_fit_are_refused() -> None:
     for model in (classifier(), regressor()):
         with pytest.raises(NotFittedError):
             model.predict(IRIS[0])
+
+
+CHANGES: dict[str, Any] = {
+    "hidden_layer_sizes": 99, "activation": "tanh", "second_phase": "rbp", "alpha": 100.0,
+    "learning_rate": 1e-9, "standardize": False, "device": "cuda",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_parameter_that_partial_fit_would_ignore_is_refused(name: str) -> None:
+    model = EquilibriumClassifier((6,), max_iter=1, random_state=0)
+    model.partial_fit(IRIS[0], IRIS[1], classes=[0, 1, 2])
+    model.set_params(**{name: CHANGES[name]})
+    rule = rf"^\[EquilibriumClassifier\.partial_fit\] {name} is that of the first call, .*; fit starts anew"
+    with pytest.raises(ValueError, match=rule):
+        model.partial_fit(IRIS[0], IRIS[1])
+
+
+def test_partial_fit_follows_another_batch_size() -> None:
+    one, other = (EquilibriumClassifier(6, random_state=0) for _ in range(2))
+    for model in (one, other):
+        model.partial_fit(IRIS[0], IRIS[1], classes=[0, 1, 2])
+    one.partial_fit(IRIS[0], IRIS[1])
+    other.set_params(batch_size=1).partial_fit(IRIS[0], IRIS[1])
+    assert abs(one.predict_proba(IRIS[0]) - other.predict_proba(IRIS[0])).max() > 1e-3
+
+
+def test_a_first_call_of_partial_fit_with_one_sample_does_not_spoil_the_next() -> None:
+    model = EquilibriumClassifier(20, random_state=0)
+    model.partial_fit(IRIS[0][:1], IRIS[1][:1], classes=[0, 1, 2])
+    for _ in range(30):
+        model.partial_fit(IRIS[0], IRIS[1])
+    assert model.score(IRIS[0], IRIS[1]) > 0.6
+
+
+@pytest.mark.parametrize("labels", [[0] * 30 + [1], [0, 1, 0, 1]])
+def test_early_stopping_without_samples_to_hold_out_names_its_parameter(labels: list[int]) -> None:
+    model = EquilibriumClassifier(4, early_stopping=True, random_state=0)
+    with pytest.raises(ValueError, match=r"^\[EquilibriumClassifier\.fit\] validation_fraction leaves sam"):
+        model.fit(np.random.default_rng(0).random((len(labels), 3)), labels)

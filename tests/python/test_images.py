@@ -177,7 +177,7 @@ def test_the_bound_of_couplings_leaves_kernels_alone() -> None:
 
 def test_files_of_images_keep_their_shape(tmp_path: Path) -> None:
     """An NPZ file of images in another order is refused as arrays are."""
-    x, y = bars(8, 0)
+    x, y = bars(30, 0)
     np.savez(tmp_path / "last.npz", x=np.moveaxis(x, 1, -1), y=y)
     with pytest.raises(ValueError, match=r"`x` has shape \(batch, 2, 8, 8\)"):
         eq.Trainer(network()).evaluate(load_files(tmp_path / "last.npz")[0])

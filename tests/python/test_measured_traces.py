@@ -206,11 +206,33 @@ def test_the_noise_is_found(problem: verify.Problem) -> None:
         assert np.mean(sizes) == pytest.approx(1e-3, rel=0.03)
 
 
-def test_a_recording_of_few_steps_shows_no_noise(problem: verify.Problem) -> None:
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 8, 10])
+def test_a_short_recording_does_not_show_whether_a_deviation_is_noise(
+    steps: int, problem: verify.Problem
+) -> None:
     """The second half of 11 states has 4 second differences of 9 units; that of 13 states has 5."""
     rng = np.random.default_rng(20)
-    assert judged(problem, noisy(relax(problem, steps=10), 1e-3, rng)).rows[0].high == 1e-9
-    assert judged(problem, noisy(relax(problem, steps=12), 1e-3, rng)).outcome == "holds"
+    exact = relax(problem, steps=steps)
+    assert judged(problem, exact).outcome == "holds"
+    assert judged(problem, 2 * exact, noise=0).outcome == "fails"
+    report = judged(problem, noisy(exact, 1e-3, rng))
+    assert report.outcome == "inconclusive"
+    (sentence,) = report.advice
+    assert "State noise=" in sentence
+    for options in ({"noise": 1e-3}, {"tolerance": 1e-9}):
+        assert all("tell noise" not in row.label for row in judged(problem, exact, **options).rows)
+    advised = int(sentence.split("at least ")[1].split(" steps")[0])
+    assert judged(problem, noisy(relax(problem, steps=advised), 1e-3, rng)).outcome == "holds"
+
+
+def test_single_second_differences_of_many_units_are_too_few() -> None:
+    """Four steps give each of 90 units one second difference, without a neighbour to compare it with."""
+    net = eq.HopfieldNetwork([4, 80, 10], activation="tanh", potential="quadratic", dtype="float64", seed=1)
+    wide = verify.prepare("test", net, X, np.eye(10)[:1], eq.SquaredError(), None)
+    rng = np.random.default_rng(23)
+    for steps, outcome in ((4, "inconclusive"), (6, "fails")):
+        path = wide.state + np.ones((steps + 1, 1, 1)) + rng.normal(0, 1e-3, (steps + 1, 1, 90))
+        assert judged(wide, path).outcome == outcome
 
 
 def test_a_drift_that_is_large_against_the_noise_is_named(problem: verify.Problem) -> None:

@@ -152,3 +152,17 @@ def test_bad_recordings_are_refused(problem: verify.Problem) -> None:
     empty[0] = 0
     with pytest.raises(ValueError, match="Some states after state 0 are recorded"):
         judged(problem, empty, noise=1e-3)
+    for path in (empty, np.full((51, 1, 9), np.nan)):
+        with pytest.raises(ValueError, match=r"Some states .* Received only NaN for beta = 0\.05"):
+            judged(problem, path)
+
+
+def test_a_step_size_at_which_the_flow_grows_is_refused(problem: verify.Problem) -> None:
+    for step_size in (3.0, 50.0, 1e6):
+        with pytest.raises(ValueError, match=r"^\[traces\] The model's flow is stable at the step size"):
+            verify.traces(problem, trajectories={BETA: relax(problem)}, step_size=step_size)
+
+
+def test_a_stated_noise_far_below_the_deviation_is_no_overflow(problem: verify.Problem) -> None:
+    report = judged(problem, device(problem, "dead", 0.0), noise=1e-90)
+    assert report.outcome == "fails"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import equiprop as eq
@@ -25,6 +27,98 @@ def test_an_objective_that_runs_away_ends_the_training_with_the_last_good_parame
     np.testing.assert_array_equal(net.parameters, start)
     cured = eq.Trainer(net, optimizer=eq.SGD(0.05), clip=math.inf)
     assert cured.fit(blobs(), epochs=3)[-1].objective < 0.5
+
+
+def test_the_parameters_after_a_divergence_are_the_last_ones_whose_objective_was_measured() -> None:
+    """An epoch of one step ends with parameters whose objective only the next step measures."""
+    data, net = blobs(), chain(4, 6, 3)
+    start = net.parameters.copy()
+    with pytest.raises(eq.ConvergenceError, match="parameters after step 0 again"):
+        eq.Trainer(net, optimizer=eq.Adam(1000.0), batch_size=len(data)).fit(data, epochs=3)
+    np.testing.assert_array_equal(net.parameters, start)
+    trainer = eq.Trainer(net, optimizer=eq.Adam(0.02), batch_size=len(data))
+    first = trainer.fit(data, epochs=3)[0]
+    good = net.parameters.copy()
+    trainer.optimizer.learning_rate = 1000.0  # type: ignore[attr-defined]
+    with pytest.raises(eq.ConvergenceError, match="parameters after step 3 again"):
+        trainer.fit(data, epochs=3)
+    np.testing.assert_array_equal(net.parameters, good)
+    assert trainer.evaluate(data).objective < first.objective
+
+
+def test_a_resumed_training_that_diverges_gets_the_same_parameters(tmp_path: Path) -> None:
+    """The checkpoint after step 100 has parameters whose objective step 101 measures."""
+
+    def spoil(trainer: eq.Trainer, _: Any) -> None:
+        if trainer.steps == 102:
+            trainer.model.parameters[:] *= 1e6
+
+    def interrupt(trainer: eq.Trainer, _: Any) -> None:
+        if trainer.steps == 101:
+            raise KeyboardInterrupt
+
+    data, ends = blobs(), []
+    for callback in (spoil, interrupt):
+        trainer = eq.Trainer(chain(4, 6, 3), optimizer=eq.Adam(0.02), batch_size=1, step_callbacks=[callback])
+        checkpoint = eq.Checkpoint(tmp_path / "run.safetensors", steps=100)
+        with pytest.raises((KeyboardInterrupt, eq.ConvergenceError)):
+            trainer.fit(data, epochs=1, checkpoint=checkpoint)
+        if callback is interrupt:
+            trainer = eq.Trainer.resume(checkpoint.path)
+            trainer.step_callbacks = [spoil]
+            with pytest.raises(eq.ConvergenceError, match="parameters after step 100 again"):
+                trainer.fit(data, epochs=1)
+        ends.append(trainer.model.parameters)
+    np.testing.assert_array_equal(*ends)
+
+
+class OwnPhase(eq.EquilibriumPropagation):
+    """A second phase with its own `gradient`."""
+
+    def gradient(self, free: Any) -> Any:
+        return super().gradient(free)
+
+
+@pytest.mark.parametrize("clip", [3.0, math.inf])
+@pytest.mark.parametrize("phase", [eq.EquilibriumPropagation, OwnPhase])
+@pytest.mark.parametrize("optimizer", [eq.SGD(0.1), eq.SGD(0.1, momentum=0.5, nesterov=True), eq.Adam(0.01)])
+@pytest.mark.parametrize("shards", [None, 1, 2])
+def test_a_gradient_whose_norm_overflows_changes_neither_the_parameters_nor_the_optimizer(
+    shards: int | None, optimizer: Any, phase: Any, clip: float
+) -> None:
+    """The nudged phase runs away to numbers of 1e300 that are finite; their norm is infinite."""
+    data = eq.Dataset(np.random.default_rng(0).uniform(size=(12, 4)), np.arange(12) % 3)
+    good, bad = eq.centered(0.01), eq.one_sided(-0.1)
+    net, optimizer = chain(4, 6, 3), copy.deepcopy(optimizer)
+    options: dict[str, Any] = {"cost": eq.CrossEntropy(4.0), "clip": clip, "shards": shards}
+    trainer = eq.Trainer(net, phase(good), optimizer=optimizer, **options)
+    trainer.step(data.x, data.y)
+    parameters, averages = net.parameters.copy(), optimizer._buffers.copy()
+    trainer.second_phase = phase(bad)
+    with pytest.raises(
+        eq.ConvergenceError, match="second phase diverged; the parameters were not"
+    ) as failure:
+        trainer.step(data.x, data.y)
+    assert (failure.value.outcome.status == eq.Status.DIVERGED).any()
+    assert "ower |beta| (0.1)" in str(failure.value)
+    np.testing.assert_array_equal(net.parameters, parameters)
+    np.testing.assert_array_equal(optimizer._buffers, averages)
+    assert (trainer.steps, optimizer._steps) == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")
+@pytest.mark.parametrize("shards", [None, 1, 4])
+def test_targets_that_overflow_the_gradient_are_a_divergence_with_and_without_shards(
+    shards: int | None,
+) -> None:
+    data = blobs(40)
+    net = chain(4, 6, 3, activation="softplus")
+    start = net.parameters.copy()
+    huge = eq.Dataset(data.x, np.eye(3)[data.y] * 1e160)
+    trainer = eq.Trainer(net, optimizer=eq.SGD(0.1), batch_size=10, shards=shards)
+    with pytest.raises(eq.ConvergenceError, match=r"second phase diverged(?s:.)*Lower \|beta\|"):
+        trainer.fit(huge, epochs=3)
+    np.testing.assert_array_equal(net.parameters, start)
 
 
 def refused_output(output: str, cost: Any) -> eq.Trainer:

@@ -30,7 +30,7 @@ def run_predict(options: argparse.Namespace) -> int:
 
     The samples are all rows of a CSV file, the array x (otherwise x_test) of an NPZ file, or the test data of
     digits and of sets of images such as mnist. A network with one output has no classes, so its outputs are
-    printed.
+    printed. Without classes of a training in the file, the class is the number of the output.
     """
     trainer = load_trainer(options)
     model = trainer.model
@@ -45,7 +45,9 @@ def run_predict(options: argparse.Namespace) -> int:
         name, values = "outputs", outputs.tolist()
         lines = [",".join(row) for row in outputs.astype(str)]  # as many digits as the precision needs
     else:
-        name, values = "classes", np.argmax(outputs, axis=1).tolist()
+        numbers = np.argmax(outputs, axis=1)
+        classes = numbers if trainer.classes is None else trainer.classes[numbers]
+        name, values = "classes", classes.tolist()
         lines = [str(value) for value in values]
     if options.json:
         say_json("predict", {name: values})

@@ -24,6 +24,7 @@ from equiprop.cli.termination import Deferral, Terminated, deferred
 from equiprop.dataset import Dataset
 from equiprop.history import Epoch
 from equiprop.models import HopfieldNetwork
+from equiprop.results import ConvergenceError
 from equiprop.sharding import agreed
 from equiprop.training import Trainer
 
@@ -36,7 +37,7 @@ class RunLog:
     records : list of dict
         Records of all epochs, with the test error.
     good : (parameters,) array, optional
-        Parameters after the epoch with the lowest objective.
+        Parameters after the epoch with the lowest objective, if a later step measured their objective.
     """
 
     def __init__(self, test: Dataset, folder: RunFolder, quiet: bool) -> None:
@@ -46,15 +47,18 @@ class RunLog:
         self.records: list[dict[str, Any]] = []
         self.good: Array | None = None
         self._lowest = np.inf
+        #: Steps and parameters after the last epoch, if its objective was the lowest.
+        self._after_epoch: tuple[int, Array] | None = None
 
     def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
         """Print and record an epoch."""
         record = {**epoch.as_dict(), "test_error": trainer.evaluate(self.test).error}
         self.records.append(record)
         self.folder.record(record)
+        self.confirm(trainer, None)
         parameters = trainer.averaged_model.parameters
         if epoch.objective < self._lowest and np.isfinite(parameters).all():
-            self._lowest, self.good = epoch.objective, parameters.copy()
+            self._lowest, self._after_epoch = epoch.objective, (trainer.steps, parameters.copy())
         errors = [epoch.train_error, epoch.validation_error, record["test_error"]]
         percent = self.test.is_classification
         texts = [f"{100 * e:.2f}%" if percent else f"{e:.4g}" for e in errors if e is not None]
@@ -64,6 +68,19 @@ class RunLog:
             f"{epoch.objective:>10.5f} {epoch.free_iterations:>8.1f} {epoch.second_iterations:>8.1f} "
             f"{epoch.residual:>9.1e} {epoch.seconds:>8.2f}"
         )
+
+    def confirm(self, trainer: Trainer, error: BaseException | None) -> None:
+        """Count the parameters after the last epoch as good, unless the training diverged right after it.
+
+        The objective of an epoch is that of the parameters before its steps. The next step measures that of
+        the parameters after it, and `trainer.steps` counts only steps that did not diverge.
+        """
+        if self._after_epoch is None:
+            return
+        steps, parameters = self._after_epoch
+        if trainer.steps > steps or not isinstance(error, ConvergenceError):
+            self.good = parameters
+        self._after_epoch = None
 
     def say_header(self, run: str, validation: bool) -> None:
         """Print what is trained, and the names of the columns."""
@@ -199,6 +216,7 @@ def fit(
         except BaseException as error:
             deferral.saving = True
             if log.folder.started:
+                log.confirm(trainer, error)
                 _keep(_network_of(trainer), log, error)
             raise
 

@@ -60,6 +60,7 @@ class EquilibriumEstimator(BaseEstimator):
     network_: HopfieldNetwork
     trainer_: Trainer
     input_scaling_: Scaling
+    _made_with: dict[str, Any]
 
     def __init__(
         self,
@@ -165,14 +166,33 @@ class EquilibriumEstimator(BaseEstimator):
         if not hasattr(self, "trainer_"):
             self.trainer_ = self._make_trainer(data, self._seed())
             self.network_ = _network_of(self.trainer_)
+        else:
+            self._check_unchanged()
         trainer = self.trainer_
-        trainer.schedule = constant()
+        trainer.batch_size, trainer.schedule = self.batch_size, constant()
         if data.sample_weight is None:
             trainer.fit(data, epochs=1)
         else:  # the weights are relative to those of other calls, too: `fit` would divide them by their mean
             order = (trainer.batch_size, trainer.seed, len(trainer.history))
             trainer.fit(ShuffledBatches(data, *order, trainer.model.dtype), epochs=1)
         return self
+
+    def _check_unchanged(self) -> None:
+        """Raise ValueError if a parameter of the trainer was changed, which `partial_fit` would ignore."""
+        where, given = f"{type(self).__name__}.partial_fit", self._settings()
+        for name, first in self._made_with.items():
+            rule = f"{name} is that of the first call, {first!r}; fit starts anew"
+            require(given[name] == first, where, rule, repr(given[name]))
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the parameters that determine the trainer of a network."""
+        names = ("activation", "second_phase", "alpha", "learning_rate", "standardize", "device")
+        return {"hidden_layer_sizes": self._hidden(), **{name: getattr(self, name) for name in names}}
+
+    def _hidden(self) -> list[int]:
+        hidden, where = self.hidden_layer_sizes, type(self).__name__
+        check_type(hidden, (int, np.integer, Iterable), where, "hidden_layer_sizes lists numbers")
+        return list(hidden) if isinstance(hidden, Iterable) else [hidden]
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -181,13 +201,10 @@ class EquilibriumEstimator(BaseEstimator):
         """Return the trainer of a new network for `data`."""
         alpha = real(self.alpha, type(self).__name__, "alpha")
         require(0 <= alpha < np.inf, type(self).__name__, "alpha lies in [0, inf)", alpha)
-        hidden = self.hidden_layer_sizes
-        check_type(
-            hidden, (int, np.integer, Iterable), type(self).__name__, "hidden_layer_sizes lists numbers"
-        )
+        self._made_with = self._settings()
         trainer = make_trainer(
             data,
-            hidden=list(hidden) if isinstance(hidden, Iterable) else [hidden],
+            hidden=self._made_with["hidden_layer_sizes"],
             activation=self.activation,
             second_phase=self.second_phase,
             learning_rate=self.learning_rate,
@@ -226,12 +243,17 @@ class EquilibriumEstimator(BaseEstimator):
             return data, None
         train: Array
         validation: Array
-        train, validation = train_test_split(  # pyright: ignore[reportAssignmentType]
-            np.arange(len(data)),
-            test_size=self.validation_fraction,
-            random_state=seed,
-            stratify=data.y if data.is_classification else None,
-        )
+        try:
+            train, validation = train_test_split(  # pyright: ignore[reportAssignmentType]
+                np.arange(len(data)),
+                test_size=self.validation_fraction,
+                random_state=seed,
+                stratify=data.y if data.is_classification else None,
+            )
+        except ValueError as error:
+            rule = "validation_fraction leaves samples, and some of each class, for training and validation"
+            given = f"{self.validation_fraction} for {len(data)} samples"
+            raise ValueError(f"[{type(self).__name__}.fit] {rule}. Received {given}: {error}") from error
         return data.take(train), data.take(validation)
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
     n_features_in_, feature_names_in_
         Number of features, and their names if X had names that are all strings.
     input_scaling_ : Scaling
-        The network receives ``input_scaling_(X)``; it is saved with `network_`.
+        The network receives ``input_scaling_(X)``; it is saved with `network_`, as `classes_` are.
     network_ : HopfieldNetwork
     trainer_ : Trainer
     loss_curve_, validation_errors_ : list of float
@@ -202,4 +202,4 @@ class EquilibriumClassifier(ClassifierMixin, EquilibriumEstimator):
         if self.class_weight is not None:
             factors = class_factors(places, labels, self.class_weight, weights, where)
             weights = factors if weights is None else weights * factors
-        return Dataset(x, places, scaling, len(labels), sample_weight=weights)
+        return Dataset(x, labels[places], scaling, classes=labels, sample_weight=weights)

@@ -71,7 +71,7 @@ def make_trainer(
     seed: int,
     device: str,
 ) -> Trainer:
-    """Return the trainer of a new chain for `data`.
+    """Return the trainer of a new chain for `data`, with their scaling and classes.
 
     Parameters
     ----------
@@ -95,6 +95,7 @@ def make_trainer(
     network = HopfieldNetwork(
         [data.num_features, *hidden, data.num_outputs], activation=activation, seed=seed
     ).to(device)
+    network.scaling, network.classes = data.scale, data.classes
     rate: Any = "auto" if learning_rate is None else learning_rate
     adam = _DecayedAdam(rate) if alpha else Adam(rate)
     trainer = Trainer(

@@ -63,7 +63,7 @@ class Cause:
 
 
 def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
-    """Examine the functions of a model in order: repeats, precision, batches, smoothness.
+    """Examine the functions of a model in order: repeats, arguments, precision, batches, smoothness.
 
     Breaks are not looked for in functions with noise or low precision, where each rounding is a jump. Only
     repeats are examined for a `HopfieldNetwork`, whose functions are those of the library.
@@ -80,7 +80,7 @@ def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
         causes = probe.repeats()
         if isinstance(model, HopfieldNetwork):
             return tuple(causes)
-        return (*causes, *probe.precision(), *probe.coupling(), *probe.smoothness())
+        return (*causes, *probe.arguments(), *probe.precision(), *probe.coupling(), *probe.smoothness())
 
 
 def sentences(causes: Sequence[Cause], others: Sequence[str]) -> tuple[str, ...]:
@@ -152,6 +152,16 @@ class _Probe:
                 self.rough.add(name)
         if found:
             yield _of_variation(found)
+
+    def arguments(self) -> Iterator[Cause]:
+        """Yield a cause for each method that writes into the state or the input which it receives."""
+        for name in self.functions:
+            given = {"x": self.x, "s": self.state + 0.1 * self.span}
+            passed = {argument: values.copy() for argument, values in given.items()}
+            getattr(self.model, name)(*passed.values())
+            changed = [key for key in given if not np.array_equal(given[key], passed[key], equal_nan=True)]
+            if changed:
+                yield _of_arguments(name, changed)
 
     def precision(self) -> Iterator[Cause]:
         """Yield a cause if a function has larger rounding errors than double precision."""
@@ -237,6 +247,15 @@ def _of_variation(found: dict[str, Variation]) -> Cause:
         "earlier calls, such as through a cache or a stored state: compute it from the arguments alone.",
     }
     return Cause(worst.kind, texts[worst.kind], floor=floor)
+
+
+def _of_arguments(name: str, changed: Sequence[str]) -> Cause:
+    names, first = " and ".join(changed), changed[0]
+    return Cause(
+        "changed arguments",
+        f"{name} changes {names}, which it receives: after a call the array has other numbers. Compute a new "
+        f"array ({first} = {first} + ...) in place of writing into it ({first} += ..., {first}[...] = ...).",
+    )
 
 
 def of_precision(found: Mapping[str, tuple[float, float]]) -> Cause | None:

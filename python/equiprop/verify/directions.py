@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import Array
+from equiprop.complex_steps import parameter_slopes, returned
 from equiprop.energies import Energy, OwnModel, VectorField
 from equiprop.model_interface import Model
 
-#: Step h of complex-step derivatives: h^2 is below rounding, and h is far above the smallest number.
-_STEP = 1e-100
 #: Largest number of parameters that are all checked if the model does not compute their derivatives.
 MOST = 300
 #: Number of directions of a model; each block has at least one.
@@ -97,16 +96,11 @@ class Along(OwnModel):
         """Return the initial state of a free phase, (batch, units)."""
         return self.inner.initial_state(batch)
 
-    def _slopes_by_parameters(self, function: Callable[[Any], Array]) -> Array:
-        """Return d function(model) / dphi by one complex step for each direction."""
+    def _slopes_by_parameters(self, function: Callable[[Any, Array], Array], s: Array) -> Array:
+        """Return d function(model, s) / dphi by one complex step for each direction."""
         self._check_accepts_complex()
-        probe, slopes = copy.copy(self.now), np.zeros(len(self.directions))
-        probe.parameters = probe.parameters.astype(np.complex128)
-        for j, (at, direction) in enumerate(self.directions):
-            probe.parameters.imag[at] = _STEP * direction.astype(np.float64)
-            slopes[j] = np.imag(_complex(function(probe), self.inner)) / _STEP
-            probe.parameters.imag[at] = 0
-        return slopes
+        directions = ((at, direction.astype(np.float64)) for at, direction in self.directions)
+        return parameter_slopes(self.now, function, s, directions)
 
     def along(self, slopes: Array) -> Array:
         """Return derivatives by phi from those by theta."""
@@ -122,11 +116,11 @@ class EnergyAlong(Along, Energy):
 
     def energy(self, x: Array, s: Array) -> Array:
         """Return E of each sample, (batch,)."""
-        return np.asarray(self.now.energy(x, s))
+        return returned(self.now.energy(x, s), "energy")
 
     def gradient(self, x: Array, s: Array) -> Array:
         """Return dE/ds, (batch, units)."""
-        return np.asarray(self.now.gradient(x, s))
+        return returned(self.now.gradient(x, s), "gradient")
 
     def hessian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return the product (d2E/ds2) v, (batch, units)."""
@@ -144,7 +138,7 @@ class FieldAlong(Along, VectorField):
 
     def velocity(self, x: Array, s: Array) -> Array:
         """Return ds/dt, (batch, units)."""
-        return np.asarray(self.now.velocity(x, s))
+        return returned(self.now.velocity(x, s), "velocity")
 
     def jacobian_vector_product(self, x: Array, s: Array, v: Array) -> Array:
         """Return the product (dmu/ds) v, (batch, units)."""
@@ -182,13 +176,3 @@ def _direction(size: int, random: np.random.Generator) -> NDArray[np.float32]:
     sizes = random.random(size, dtype=np.float32) / 2 + np.float32(0.5)
     direction = signs * sizes / np.float32(np.sqrt(max(size, 1)))
     return direction.astype(np.float32, copy=False)
-
-
-def _complex(value: Any, model: OwnModel) -> Any:
-    if not np.iscomplexobj(value):
-        raise TypeError(
-            "[Energy] Derivatives by complex step need methods that read `parameters` at each call, and "
-            f"keep their imaginary part. Received a real array from {type(model).__name__} for complex "
-            "parameters: read `self.parameters` in the methods, or override the derivative that is missing."
-        )
-    return value

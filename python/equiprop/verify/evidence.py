@@ -44,8 +44,10 @@ class Square:
     def row(self, level: float, noise_dof: float) -> Row:
         """Return the root mean square with the limit that it exceeds with probability `level`."""
         mean = self.sum / self.dof
-        spread = 2 * self.dof + 4 * max(self.sum - self.dof, 0.0) + 2 * self.sum**2 / noise_dof
-        error = math.sqrt(spread) / (2 * math.sqrt(self.sum * self.dof)) if self.sum else 0.0
+        error = 0.0
+        if self.sum:  # the square of the sum may overflow
+            spread = 2 / mean + 4 * max(1 - 1 / mean, 0.0) + 2 * self.sum / noise_dof
+            error = math.sqrt(spread / self.dof) / 2
         p = survival(mean, self.dof, noise_dof)
         note = f"standard error {error:.2g}, p = {p:.2g}, {self.dof} degrees of freedom"
         return Row(self.label, math.sqrt(mean), high=math.sqrt(limit(level, self.dof, noise_dof)), note=note)
@@ -115,7 +117,7 @@ class Evidence:
     @property
     def correlation_error(self) -> float:
         """The standard error of `correlation` if the deviation is independent noise."""
-        pairs = np.count_nonzero(self.weights[1:] * self.weights[:-1])
+        pairs = np.count_nonzero((self.weights[1:] > 0) & (self.weights[:-1] > 0))
         return float(np.sqrt(pairs)) / self.number
 
     @property

@@ -179,7 +179,20 @@ def _check(
         found = method()
         ways += found
         rows += [way.row for way in found]
-    return {"ways": tuple(ways), "objective": problem.objective(problem.state)}
+    objective = problem.objective(problem.state)
+    return {"ways": tuple(ways), "objective": objective, "advice": _advice(problem, ways)}
+
+
+def _advice(problem: Problem, ways: Sequence[GradientRow]) -> tuple[str, ...]:
+    """Return advice if converged gradients of a model that a user wrote differ from the reference."""
+    wrong = [way.name for way in ways if way.converged and not way.row.passed]
+    if not wrong or not problem.free.converged or isinstance(problem.model, HopfieldNetwork):
+        return ()
+    return (
+        f"The gradients of {', '.join(wrong)} differ from implicit differentiation, which uses the model's "
+        "derivatives: one of these may be wrong. eq.verify.derivatives(model) compares each of them with the "
+        "function it belongs to, and names the wrong one.",
+    )
 
 
 def _solvers(given: Sequence[LinearSolver] | None) -> list[LinearSolver] | None:

@@ -5,6 +5,7 @@ The noise is Gaussian, with the same size at all times, and independent from one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from equiprop.arrays import as_array
 from equiprop.verify.recordings import Recordings
 
 _Floats = NDArray[np.float64]
-#: Number of second differences from which their correlation tells noise from a smooth deviation.
-_ENOUGH = 40
+#: Numbers of second differences, and of pairs of neighbours among them, from which their correlation tells
+#: noise from a smooth deviation.
+_ENOUGH, _PAIRS = 40, 30
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,26 @@ def found(recordings: Recordings, flow: Mapping[float, _Floats]) -> Noise | None
     """
     if not recordings.finite:
         return None
-    repeated = any((counts > 1).any() for counts in recordings.counts.values())
-    return _from_repeats(recordings) if repeated else _from_settled_end(recordings, flow)
+    return _from_repeats(recordings) if _repeated(recordings) else _from_settled_end(recordings, flow)
+
+
+def sufficiency(recordings: Recordings) -> float:
+    """Return the amount of finite data over that from which noise can be told from a smooth deviation."""
+    if not recordings.finite or _repeated(recordings):
+        return np.inf
+    seen = [~np.isnan(_second_differences(path)) for path in recordings.means.values()]
+    pairs = [bends[1:] & bends[:-1] for bends in seen]
+    return min(float(sum(map(np.sum, seen))) / _ENOUGH, float(sum(map(np.sum, pairs))) / _PAIRS)
+
+
+def sufficient_steps(recordings: Recordings) -> int:
+    """Return the number of steps without missing states from which the sufficiency is 1."""
+    courses = sum(int(counts.any(axis=0).sum()) for counts in recordings.counts.values())
+    return 2 + 2 * max(math.ceil(_ENOUGH / courses), 1 + math.ceil(_PAIRS / courses))
+
+
+def _repeated(recordings: Recordings) -> bool:
+    return any((counts > 1).any() for counts in recordings.counts.values())
 
 
 def _from_repeats(recordings: Recordings) -> Noise:
@@ -104,7 +124,7 @@ def _from_settled_end(recordings: Recordings, flow: Mapping[float, _Floats]) -> 
     A second difference of white noise of size sigma has the variance 6 sigma^2, and correlations -2/3 and
     1/6 with the next two. The degrees of freedom are those of a chi-square with the variance of the sum of
     squares (Satterthwaite 1946). For a smooth deviation, neighbours have a positive correlation: then the
-    function returns None, as for fewer than 40 differences.
+    function returns None, as for too few differences.
     """
     products, numbers = np.zeros(3), np.zeros(3)
     for beta, path in recordings.means.items():
@@ -113,7 +133,7 @@ def _from_settled_end(recordings: Recordings, flow: Mapping[float, _Floats]) -> 
             pairs = bends[lag:] * bends[: len(bends) - lag]
             products[lag] += np.nansum(pairs)
             numbers[lag] += np.count_nonzero(~np.isnan(pairs))
-    if numbers[0] < _ENOUGH or not products[1] < 0:
+    if sufficiency(recordings) < 1 or not products[1] < 0:
         return None
     dof = float(36 * numbers[0] ** 2 / (numbers @ [36, 32, 2]))
     words = f"from second differences of the settled end, {dof:.0f} degrees of freedom"
@@ -125,6 +145,10 @@ def _bends(path: _Floats, flow: _Floats) -> _Floats:
     change, response = path - flow[0], flow - flow[0]
     power = float((response**2)[~np.isnan(path)].sum())
     factor = float(np.nansum(change * response)) / power if power else 1.0
-    half = len(path) // 2
-    bends = [np.diff((change - f * response)[half:], n=2, axis=0) for f in (1.0, factor)]
+    bends = [_second_differences(change - f * response) for f in (1.0, factor)]
     return min(bends, key=lambda bend: float(np.nansum(bend**2)))
+
+
+def _second_differences(path: _Floats) -> _Floats:
+    """Return the second differences of the second half of a path."""
+    return np.diff(path[len(path) // 2 :], n=2, axis=0)

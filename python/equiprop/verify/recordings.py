@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import as_array
-from equiprop.checks import check_type, real
+from equiprop.checks import check_type, real, require
 from equiprop.verify.problem import Problem
 
 _Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
     Raises
     ------
     TypeError, ValueError
-        If a trajectory has another shape or holds no numbers, or if a beta is 0 or not finite.
+        If a trajectory has another shape or no number after state 0, or if a beta is 0 or not finite.
     """
     check_type(trajectories, Mapping, "traces", "trajectories is a mapping of beta to recorded states")
     paths = {
@@ -96,6 +96,9 @@ def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
     checked = {beta: _checked(path, (len(problem.state), width)) for beta, path in paths.items()}
     states = min(path.shape[1] for path in checked.values())
     cut = {beta: path[:, :states] for beta, path in checked.items()}
+    for beta, path in cut.items():
+        some = not np.isnan(path[:, 1:]).all()
+        require(some, "traces", "Some states after state 0 are recorded", f"only NaN for beta = {beta:g}")
     if not partial:
         return Recordings(cut)
     hidden = [(0, 0), (0, 0), (0, 0), (units - outputs, 0)]

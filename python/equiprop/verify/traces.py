@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import Euler, FreeSolver
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.measured_traces import POWER, judge
-from equiprop.verify.noise import Noise, checked_size, found
+from equiprop.verify.noise import Noise, checked_size, found, sufficiency, sufficient_steps
 from equiprop.verify.problem import Problem
 from equiprop.verify.recordings import Recordings, read
 from equiprop.verify.relation import relation
@@ -28,6 +28,10 @@ from equiprop.verify.watch import tracked
 _Floats = NDArray[np.float64]
 #: Largest difference from the flow of the model of a recording without noise.
 _EXACT = 1e-9
+#: Largest state of a stable flow over those of its first step.
+_GROWTH = 1e6
+#: Label of the row on whether the recordings show if they have noise.
+_NUMBERS = "recorded numbers over those that tell noise from a deviation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +46,9 @@ class TracesReport(Report):
 
     @property
     def inconclusive(self) -> bool:
-        """True if noise explains every deviation, but would also hide a device that does not respond."""
+        """True if noise may explain every deviation, and may also hide a wrong device."""
         failed = [row.label for row in self.rows if not row.passed]
-        return self.problem.free.converged and failed == [POWER]
+        return self.problem.free.converged and failed in ([POWER], [_NUMBERS])
 
 
 def traces(
@@ -64,8 +68,8 @@ def traces(
 ) -> TracesReport:
     """Compare recorded nudged phases, exact or with measurement noise, with the flow of the model.
 
-    Recordings with noise are judged by statistical tests (docs/recordings.md). If they pass, but would not
-    show a device that does not respond to the nudge either, the report does not pass and is `inconclusive`.
+    Recordings with noise are judged by tests (docs/recordings.md). The report is `inconclusive` if a device
+    without response would pass them too, or if a deviation may be noise that is neither stated nor shown.
 
     Parameters
     ----------
@@ -80,7 +84,7 @@ def traces(
         Largest difference from the flow of the model that passes; 1e-9 by default, if there is no noise.
     noise : float or (units,) array, optional
         Standard deviation of one recorded number; 0 for exact recordings. By default it is estimated from
-        repeats, or from at least 40 second differences in the second half; smooth recordings are exact.
+        repeats, or from 40 second differences or more in the second half; smooth recordings are exact.
     significance : float
         Largest probability that a device like the model fails the tests, or that one without response passes.
 
@@ -158,9 +162,24 @@ class _Compared:
             noise = Noise(size, np.inf, "stated")
         if size is None and tolerance is None:
             noise = self.found_noise()
-        if noise is None:
-            return self.exact(_EXACT if tolerance is None else tolerance)
-        return judge(self.problem, self.recordings, self.flow, noise, self.step_size, significance)
+        if noise is not None:
+            return judge(self.problem, self.recordings, self.flow, noise, self.step_size, significance)
+        rows, advice = self.exact(_EXACT if tolerance is None else tolerance)
+        share = sufficiency(self.recordings)
+        if size is None and tolerance is None and share < 1 and not all(row.passed for row in rows):
+            return self.undecided(rows, share)
+        return rows, advice
+
+    def undecided(self, rows: Sequence[Row], share: float) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+        """Return rows without limits and advice for a deviation that may be noise or not."""
+        advice = (
+            "The recordings deviate from the model's flow, and are too short to show whether the deviation "
+            "is noise. State noise=, the standard deviation of one recorded number, or noise=0 for an exact "
+            "recording; or record repeats, or at least "
+            f"{sufficient_steps(self.recordings)} steps without missing states."
+        )
+        figures = (replace(row, low=None, high=None) for row in rows)
+        return (*figures, Row(_NUMBERS, share, low=1.0)), (advice,)
 
     def found_noise(self) -> Noise | None:
         """Return the noise that the recordings show, if it is more than exact recordings may have."""
@@ -174,8 +193,9 @@ class _Compared:
         *_, states = _core.f64.relax(energy, euler.core, self.problem.state, False, True)
         path = np.asarray(states)
         complete = len(path) == self.recordings.steps + 1
+        stable = complete and bool(np.abs(path).max() <= _GROWTH * np.abs(path[:2]).max())
         rule = "The model's flow is stable at the step size of the recording"
-        require(complete, "traces", rule, f"step_size {self.step_size:g}, at which it diverges")
+        require(stable, "traces", rule, f"step_size {self.step_size:g}, at which it diverges")
         return path
 
     def completed(self) -> Mapping[float, _Floats]:
