@@ -26,7 +26,7 @@ _MAGIC, _PTX, _ELF = struct.pack("<I", 0xBA55ED50), 1, 2
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
     with zipfile.ZipFile(WHEELS[0]) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
 
 
 @pytest.fixture
