@@ -132,13 +132,19 @@ def _refuse_too_many(present: Array, samples: int, where: str) -> None:
     )
 
 
+class UnknownLabel(ValueError):
+    """A label is none of the known classes."""
+
+
 def codes_among(labels: Array, classes: Array, where: str) -> Array:
-    """Return the positions of labels (samples,) in `classes`; raise ValueError for one that is not there."""
+    """Return the positions of labels (samples,) in `classes`; raise UnknownLabel for any other."""
     present, codes = _unique(labels, where)
     position = {label: i for i, label in enumerate(classes.tolist())}
     values = present.tolist()
     for label in values:
-        require(label in position, where, f"Labels are among the classes {shown(classes)}", repr(label))
+        if label not in position:
+            rule = f"Labels are among the classes {shown(classes)}"
+            raise UnknownLabel(f"[{where}] {rule}. Received {label!r}.")
     return np.array([position[label] for label in values], dtype=np.int64)[codes]
 
 

@@ -10,7 +10,7 @@ from equiprop.arrays import Array, check_image_shape
 from equiprop.batches import checked_batches, is_batches, parts
 from equiprop.dataset import Dataset
 from equiprop.input_scale import warn_if_scaled_twice
-from equiprop.labels import read_y, shown
+from equiprop.labels import UnknownLabel, read_y, shown
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.scaling import Scaling, as_scaling
@@ -48,6 +48,14 @@ def as_dataset(
         If `data` is no Dataset and y is None, or both are given; or the data set is empty, or does not have
         the numbers of inputs and outputs of the model; or a label is none of `classes`.
     """
+    try:
+        return _as_dataset(data, y, model, classes, where, name)
+    except UnknownLabel as error:
+        cure = "To train the model on other classes, set its attribute `classes` to None."
+        raise ValueError(f"{error} {cure}") from error
+
+
+def _as_dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str) -> Dataset:
     samples = _dataset(data, y, model, classes, where, name)
     if len(samples) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")
