@@ -30,11 +30,12 @@ def energy() -> TorchEnergy:
 
 @pytest.mark.parametrize("kind", ["network", "energy"])
 @pytest.mark.filterwarnings("default")  # the compiler itself emits warnings
-def test_a_compiled_model_is_the_eager_one(kind: str) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_model_is_the_eager_one(kind: str, backend: str) -> None:
     torch.manual_seed(0)
     layer = FixedPointLayer(chain() if kind == "network" else energy())
     model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), layer).double()
-    compiled = torch.compile(model, fullgraph=kind == "network", backend="aot_eager")
+    compiled = torch.compile(model, fullgraph=kind == "network", backend=backend)
     for batch in (6, 3):
         x = torch.randn(batch, 5, dtype=torch.float64)
         results = []
