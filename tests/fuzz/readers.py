@@ -42,15 +42,15 @@ def _images() -> list[bytes]:
 
 
 def _tables() -> list[bytes]:
-    rows = "".join(f"{k},{0.5 * k},{k % 3}\n" for k in range(10))
+    rows = "".join(f"{k},{0.5 * k},{k % 3}\n" for k in range(15))
     return [rows.encode(), b"a,b,label\n" + rows.encode(), rows.replace(",", ";").encode()]
 
 
 def _arrays() -> list[bytes]:
     files = []
-    for y in (np.arange(10) % 3, np.ones((10, 2))):
+    for y in (np.arange(15) % 3, np.ones((15, 2))):
         stream = io.BytesIO()
-        np.savez(stream, x=np.ones((10, 2), np.float32), y=y)
+        np.savez(stream, x=np.ones((15, 2), np.float32), y=y)
         files.append(stream.getvalue())
     return files
 

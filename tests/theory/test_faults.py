@@ -104,7 +104,7 @@ def test_1_a_flipped_sign_in_one_block_is_named() -> None:
     assert "block W1" not in text
     assert "W3" not in text
     text = advice(verify.gradients(Hopfield("flipped sign"), X, Y))
-    assert text == "" or "W2" in text
+    assert "eq.verify.derivatives(model) compares each of them" in text
     report = verify.surrogate(Hopfield("flipped sign"), X, Y, max_differences=8)
     assert not report.passed
 

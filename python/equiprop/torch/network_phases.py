@@ -17,12 +17,14 @@ from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
 from equiprop.overlap import updating
-from equiprop.results import Outcome
+from equiprop.results import Outcome, Status
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, default_solver, relaxed
 from equiprop.torch.ops import FreeTensors, register
 
 WHERE = "FixedPointLayer"
+#: Part of the samples of a batch that may have inaccurate gradients without a warning.
+_FEW = 0.05
 
 
 def with_defaults(phase: SecondPhase | None, conservative: bool) -> SecondPhase:
@@ -155,7 +157,7 @@ class NetworkPhases:
             )
             self.steps += 1
             self.last_backward = outcome = _outcome(gradient)
-        judged_in_sum(outcome, force).report_failure(f"{WHERE}.backward", self.on_failure)
+        _of_batch(outcome, force).report_failure(f"{WHERE}.backward", self.on_failure)
         blocks = (np.ascontiguousarray(block) for block in gradient.blocks.values())
         return [torch.from_numpy(gradient.inputs), *map(torch.from_numpy, blocks)]
 
@@ -163,6 +165,15 @@ class NetworkPhases:
 def as_array(tensor: torch.Tensor) -> Array:
     """Return a tensor on the CPU as an array in the same memory; a copy if it is not contiguous."""
     return np.from_dlpack(tensor.detach().contiguous())
+
+
+def _of_batch(outcome: Outcome, force: Array) -> Outcome:
+    """Return an outcome without inaccurate samples if they are few or change the sum little."""
+    judged = judged_in_sum(outcome, force)
+    inaccurate = judged.status == Status.INACCURATE
+    if inaccurate.mean() > _FEW:
+        return judged
+    return replace(judged, status=np.where(inaccurate, np.int8(Status.CONVERGED), judged.status))
 
 
 def _outcome(result: Outcome) -> Outcome:
