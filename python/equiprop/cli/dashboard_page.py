@@ -55,7 +55,7 @@ _RESULTS = {
 
 def page(folder: str, runs: Sequence[Run], certificates: Sequence[StoredCertificate]) -> str:
     """Return the page on all runs and certificates below a folder, one HTML file without scripts."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     count = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
     parts = [
         *head(f"{count} in {text_of(folder)}: equiprop dashboard", _STYLE, strict=True),
