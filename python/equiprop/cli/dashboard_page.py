@@ -55,12 +55,13 @@ _RESULTS = {
 
 def page(folder: str, runs: Sequence[Run], certificates: Sequence[StoredCertificate]) -> str:
     """Return the page on all runs and certificates below a folder, one HTML file without scripts."""
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    shown = now.replace("T", " ").replace("+00:00", " UTC")
     count = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
     parts = [
         *head(f"{count} in {text_of(folder)}: equiprop dashboard", _STYLE, strict=True),
         f'<main><header class="verdict"><h1>{count} in {text_of(folder)}</h1>',
-        f'<p>equiprop {__version__}, <time datetime="{now}">{now}</time></p></header>',
+        f'<p>equiprop {__version__}, <time datetime="{now}">{shown}</time></p></header>',
         *_runs(runs),
         *_curves(runs),
         *_settings(runs),
