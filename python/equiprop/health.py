@@ -117,6 +117,7 @@ class Health:
         return False
 
     def _is_beyond(self, objective: float, step: int, cost: Cost, model: Model, y: Any) -> bool:
+        """Return True if the objective is beyond its limit, which the first step or larger targets raise."""
         if step == 0 and math.isfinite(objective):
             self.start = max(self.start, objective, SMALL)
         whole = step == 0 or len(y) >= JUDGED or not math.isfinite(objective)

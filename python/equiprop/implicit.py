@@ -20,10 +20,10 @@ from equiprop.checks import check_choice, check_type, require
 from equiprop.cost_defaults import training_phase
 from equiprop.costs import SquaredError, bind_cost
 from equiprop.energies import OwnModel
-from equiprop.gradients import Second, judged_by_its_start
+from equiprop.gradients import judged_by_its_start
 from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
-from equiprop.results import MOST_GRADIENT_ERROR, Gradient, Outcome, Status
+from equiprop.results import Gradient, Outcome, Status, judged_together
 from equiprop.second_phase import EquilibriumPropagation, FreeState, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, default_solver, relaxed
 from equiprop.trainable import check_trainable
@@ -136,7 +136,7 @@ class ImplicitFunction:
     def _products(self, x: Array, states: States, vector: Array) -> Gradient:
         """Return `vector_products`, in which samples are inaccurate only if the sum is."""
         found = vector_products(self.model, self.phase, self.solver, x, states, vector, self._where)
-        return judged_in_sum(found, vector)
+        return replace(found, status=judged_together(found, np.abs(vector).max(axis=1))[1])
 
     def _trial(self) -> Gradient:
         """Return the products of one sample; raise ValueError if the phases do not support the model."""
@@ -201,25 +201,6 @@ def vector_products(
     with np.errstate(over="ignore"):
         factor = model.dtype.type(len(x)) * largest
         return replace(mean, parameters=mean.parameters * factor, inputs=mean.inputs * factor)
-
-
-def judged_in_sum(second: Second, vector: Array) -> Second:
-    """Return a result without inaccurate samples if the error of the weighted sum is at most 5 %.
-
-    As in a training step, a sample whose vector is small adds little, so its error is of no importance.
-
-    Parameters
-    ----------
-    second : Gradient or Outcome
-    vector : (batch, outputs)
-        The vectors, whose largest entries are the weights of the samples.
-    """
-    weights = np.abs(vector).max(axis=1, initial=0).astype(np.float64)
-    error = np.linalg.norm(weights * second.error_estimate)
-    accurate = (second.status == Status.INACCURATE) & bool(
-        error <= MOST_GRADIENT_ERROR * np.linalg.norm(weights)
-    )
-    return replace(second, status=np.where(accurate, np.int8(Status.CONVERGED), second.status))
 
 
 def _independent(model: Any) -> Any:

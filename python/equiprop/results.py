@@ -48,12 +48,18 @@ def advise(status: NDArray[np.int8], cure: Callable[[Status], str]) -> tuple[str
     return tuple(cure(s) for s in Status if s > Status.FIXED_STEPS and (status == s).any())
 
 
-def judged_together(outcome: Outcome) -> tuple[float, NDArray[np.int8]]:
+def judged_together(
+    outcome: Outcome, weights: NDArray[np.floating[Any]] | None = None
+) -> tuple[float, NDArray[np.int8]]:
     """Return the estimated error of the gradient of a batch, and the status of each sample for the batch.
 
-    The error is the root mean square of the estimates. If it counts as accurate, no sample is inaccurate.
+    The error is the root mean square of the estimates e_i, or |w e| / |w| for terms of the sizes w_i, in
+    `weights` (batch,). If it counts as accurate, no sample is inaccurate.
     """
-    error = float(np.sqrt(np.mean(np.square(outcome.error_estimate))))
+    squares, shares = np.square(outcome.error_estimate), None
+    if weights is not None and weights.any():
+        shares = np.square((weights / weights.max()).astype(np.float64))
+    error = float(np.sqrt(np.average(squares, weights=shares)))
     accurate = (outcome.status == Status.INACCURATE) & (error <= MOST_GRADIENT_ERROR)
     return error, np.where(accurate, np.int8(Status.CONVERGED), outcome.status)
 

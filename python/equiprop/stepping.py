@@ -15,7 +15,7 @@ from equiprop import _core
 from equiprop.arrays import Array, as_codes_or_targets, as_contiguous
 from equiprop.black_box import BlackBox
 from equiprop.clipping import Clipping, norm_of
-from equiprop.core_sinks import CoreSinks, is_fused
+from equiprop.core_sinks import CoreSinks
 from equiprop.costs import Cost, bind_cost, core_cost, core_weights
 from equiprop.evaluation import mean_error, sample_errors
 from equiprop.history import Metrics
@@ -109,33 +109,26 @@ class Stepper:
     ) -> Metrics:
         """Take a step in one call of the core; then call an optimizer that is not SGD or Adam.
 
-        The norm of finite numbers in float64 may be infinite: then the parameters and averages of before the
-        step are set again. In float32 it is finite.
+        A gradient whose norm is not finite is not applied. The norm is always measured in float64, in which
+        that of finite numbers may be infinite.
         """
         model, optimizer, parameters = s.model, s.optimizer, s.model.parameters
         step, arguments = self.core_step(model)[0], self._core_arguments(s, x, y, sample_weight)
-        sinks, norm = getattr(step, "sinks", self._sinks), s.clipping.largest_norm
+        sinks, limit = getattr(step, "sinks", self._sinks), s.clipping.largest_norm
         sink = sinks.of(optimizer, parameters, model.block_slices, s.factor)
-        checked = sinks is self._sinks and model.dtype == np.float64
-        changing = _changed_by(s) if checked and sink is not None else ()
-        before = [array.copy() for array in changing]
-        norm = math.inf if (sink is None or checked) and math.isnan(norm) else norm
+        on_device = sinks is not self._sinks
+        if math.isnan(limit) and (sink is None or (model.dtype == np.float64 and not on_device)):
+            limit = math.inf
         x, targets, cost, weights = arguments
         start = s.kept.starts(model)
-        result = step.take(x, targets, cost, s.solver.core, options, sink, norm, weights, start)
+        result = step.take(x, targets, cost, s.solver.core, options, sink, limit, weights, start)
         if result is None:
             free, second = _outcomes(s, step)
             raise PhaseDivergence("free phase" if second is None else "second phase", second or free)
         objective, error, free_steps, second_steps, residual, failed = result[:6]
         norm, inexact, inaccurate, gradient = result[6:]
-        if norm == math.inf:
-            for array, copied in zip(changing, before, strict=True):
-                array[...] = copied
-            changed = sink is not None and not changing
-            status, cure = ran_away(step.second[0]), phase_cures(model, s.solver, s.second_phase)[1]
-            report = (status, *step.second[1:])
-            outcome = Outcome(*report, advice=advise(status, judged(report, cure)))
-            raise PhaseDivergence("second phase", outcome, changed=changed)
+        if not (math.isnan(limit) or math.isfinite(norm)):
+            raise _run_away(s, step.second, changed=on_device and sink is not None)
         if s.kept.is_visited:
             s.kept.keep(step.free_state, step.free[0], step.second[0])
         if gradient is None:
@@ -278,11 +271,12 @@ def phase_cures(model: Model, solver: FreeSolver, phase: SecondPhase) -> tuple[C
     return partial(solver.cure, model=model), partial(phase.cure, model, solver)  # type: ignore[attr-defined]
 
 
-def _changed_by(s: Settings) -> tuple[Array, Array]:
-    """Return what the core changes in a step of SGD or Adam: parameters, and averages of gradients."""
-    averages = s.optimizer._buffers if is_fused(s.optimizer) else None
-    assert averages is not None
-    return s.model.parameters, averages
+def _run_away(s: Settings, second: Report, *, changed: bool) -> PhaseDivergence:
+    """Return the divergence of a second phase whose gradient has a norm that is not finite."""
+    status, cure = ran_away(second[0]), phase_cures(s.model, s.solver, s.second_phase)[1]
+    report = (status, *second[1:])
+    outcome = Outcome(*report, advice=advise(status, judged(report, cure)))
+    return PhaseDivergence("second phase", outcome, changed=changed)
 
 
 def ran_away(status: NDArray[Any]) -> NDArray[np.int8]:

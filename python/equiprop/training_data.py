@@ -56,6 +56,7 @@ def as_dataset(
 
 
 def _as_dataset(data: Any, y: Any, model: Model, classes: Array | None, where: str, name: str) -> Dataset:
+    """Return the Dataset; raise UnknownLabel for a label that is none of `classes`."""
     samples = _dataset(data, y, model, classes, where, name)
     if len(samples) == 0:
         raise ValueError(f"[{where}] {name} holds at least one sample. Received none.")

@@ -154,6 +154,7 @@ void ClipTo<S>::products(const Block&, std::span<const OuterProduct<S>>) {
 template <std::floating_point S>
 void ClipTo<S>::numbers(Index begin, const ConstParametersRef<S>& sums) {
   norm_ = euclidean_norm<S>(sums);
+  if (!std::isfinite(norm_)) return;
   if (norm_ <= limit_) return sink_.numbers(begin, sums);
   const Parameters<S> clipped = sums * static_cast<S>(limit_ / norm_);
   sink_.numbers(begin, clipped);

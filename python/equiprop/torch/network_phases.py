@@ -12,12 +12,12 @@ import torch
 
 from equiprop.arrays import Array
 from equiprop.checks import check_type, require
-from equiprop.implicit import States, judged_in_sum, vector_products
+from equiprop.implicit import States, vector_products
 from equiprop.linear_solvers import GMRES, ConjugateGradient
 from equiprop.models import HopfieldNetwork
 from equiprop.nudging import centered
 from equiprop.overlap import updating
-from equiprop.results import Outcome, Status
+from equiprop.results import Outcome, Status, judged_together
 from equiprop.second_phase import EquilibriumPropagation, RecurrentBackpropagation, SecondPhase
 from equiprop.solvers import FREE_SOLVER_RULE, FreeSolver, default_solver, relaxed
 from equiprop.torch.ops import FreeTensors, register
@@ -169,11 +169,11 @@ def as_array(tensor: torch.Tensor) -> Array:
 
 def _of_batch(outcome: Outcome, force: Array) -> Outcome:
     """Return an outcome without inaccurate samples if they are few or change the sum little."""
-    judged = judged_in_sum(outcome, force)
-    inaccurate = judged.status == Status.INACCURATE
-    if inaccurate.mean() > _FEW:
-        return judged
-    return replace(judged, status=np.where(inaccurate, np.int8(Status.CONVERGED), judged.status))
+    status = judged_together(outcome, np.abs(force).max(axis=1))[1]
+    inaccurate = status == Status.INACCURATE
+    if inaccurate.mean() <= _FEW:
+        status = np.where(inaccurate, np.int8(Status.CONVERGED), status)
+    return replace(outcome, status=status)
 
 
 def _outcome(result: Outcome) -> Outcome:

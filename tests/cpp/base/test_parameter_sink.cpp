@@ -215,6 +215,26 @@ TYPED_TEST(Sink, ClipToScalesADerivativeThatIsTooLarge) {
   }
 }
 
+/// The norm of finite numbers can be infinite in double precision.
+TYPED_TEST(Sink, ClipToHandsOverNothingWithoutAFiniteNorm) {
+  using S = TypeParam;
+  Parameters<S> sum = Parameters<S>::Ones(20), out = Parameters<S>::Zero(20);
+  AddTo<S> add(out);
+  for (const S number : {std::numeric_limits<S>::infinity(), std::numeric_limits<S>::quiet_NaN(),
+                         std::numeric_limits<S>::max()}) {
+    sum(7) = number;
+    for (const double limit : {1.0, std::numeric_limits<double>::infinity()}) {
+      ClipTo<S> sink(add, limit);
+      sink.numbers(0, sum);
+      if (std::isfinite(sink.norm()))
+        continue;  // the largest float has a square in double precision
+      EXPECT_TRUE((out.array() == 0).all()) << number;
+    }
+  }
+  const bool overflows = std::same_as<S, double>;
+  EXPECT_EQ((out.array() == 0).all(), overflows);
+}
+
 /// Numbers may arrive in pieces or all at once, across the limits of the rates: each parameter gets its own rate.
 TYPED_TEST(Sink, RatesBelongToParametersHoweverTheyComeIn) {
   using S = TypeParam;

@@ -113,7 +113,7 @@ class EQUIPROP_EXPORT DescendAdam final : public ParameterSink<S> {
 };
 
 /// Sink that scales a derivative to a largest Euclidean norm before another sink receives it. The caller sums the whole
-/// derivative first, because `bounded` returns false.
+/// derivative first, because `bounded` returns false. A derivative whose norm is not finite is not handed over.
 template <std::floating_point S>
 class EQUIPROP_EXPORT ClipTo final : public ParameterSink<S> {
  public:
