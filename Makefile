@@ -130,11 +130,11 @@ cuda-programs: $(TEST)
 # Builds for sanitizers: $(call SANITIZED,FOLDER,SANITIZERS). Less optimisation than in a release takes less time to compile.
 SANITIZED = $(call CONFIGURE,$(1)) -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DEQUIPROP_SANITIZE=$(2)
 
-# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer; PROGRAMS: some of the test programs, by default all.
 sanitize: $(TEST)
 	$(call SANITIZED,build/asan,address$(comma)undefined) >/dev/null
-	$(BIN)/cmake --build build/asan
-	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header'
+	$(BIN)/cmake --build build/asan $(if $(PROGRAMS),--target $(PROGRAMS))
+	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header$(if $(PROGRAMS),|_NOT_BUILT|^fuzz)'
 
 # $(call PACKAGE,FOLDER): the Python package with the extension of a build, in FOLDER/package.
 define PACKAGE

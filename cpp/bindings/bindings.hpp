@@ -30,7 +30,7 @@ void bind_second_phase(py::module_& m);
 void bind_second_phases(py::module_& m);
 template <class T>
 void bind_steps(py::module_& m);
-/// Puts memory aside for the registration of objects of the types in a module and its submodules.
-void keep_memory_for_registration(const py::module_& m);
+/// Turns failing allocations of new objects of the types in a module and its submodules into MemoryError.
+void survive_failing_allocations(const py::module_& m);
 
 }  // namespace equiprop::bindings

@@ -27,7 +27,7 @@ PYBIND11_MODULE(_core, m) {
   bind_files(m);
   auto verification = m.def_submodule("verification", "The two processes, step by step");
   bind_verification(verification);
-  keep_memory_for_registration(m);
+  survive_failing_allocations(m);
 }
 
 }  // namespace equiprop::bindings

@@ -105,9 +105,10 @@ class PythonEnergy {
     as_state<Number>(array) = s.unaryExpr([](const S& v) { return to_number(v); });
     return array;
   }
+  /// The method receives copies, so that one that changes its arguments changes neither the caller's x nor a later call.
   template <class... Arguments>
   py::object call(const char* method, const Arguments&... arguments) const {
-    return model_.attr(method)(x_, arguments...);
+    return model_.attr(method)(x_.attr("copy")(), arguments...);
   }
   /// Copies the returned array, which must have the given shape, into `out`, contiguous or column-major with a stride.
   /// Throws InvalidArgument if the shape differs, and TypeError if it is no array of numbers.

@@ -1,7 +1,8 @@
-/// Registration of new objects when memory is short.
+/// New objects when memory is short.
 ///
-/// pybind11 registers an object that Python constructs after the block that translates exceptions. A failing allocation
-/// there, of a node of a few dozen bytes, would end the process; such a node gets memory that was put aside.
+/// pybind11 uses the memory of a new object without a test for nullptr, and registers an object that Python constructs
+/// after the block that translates exceptions. Either failing allocation, of a few dozen bytes, would end the process:
+/// the first becomes std::bad_alloc here, and the second gets memory that was put aside.
 
 #include <cstddef>
 #include <map>
@@ -53,17 +54,36 @@ void initialize(py::detail::instance* self, const void* holder) {
   }
 }
 
+/// Allocates an object as the slot tp_alloc of its type does; throws std::bad_alloc if there is no memory.
+PyObject* allocate(PyTypeObject* type, Py_ssize_t size) {
+  PyObject* const made = PyType_GenericAlloc(type, size);
+  if (made != nullptr) return made;
+  PyErr_Clear();
+  throw std::bad_alloc();
+}
+
+/// Makes an object for Python, which calls no function that throws.
+PyObject* make_new(PyTypeObject* type, PyObject*, PyObject*) noexcept {
+  try {
+    return py::detail::make_new_instance(type);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+}
+
 }  // namespace
 
-void keep_memory_for_registration(const py::module_& m) {
+void survive_failing_allocations(const py::module_& m) {
   reserve();
   for (const auto& [name, value] : py::reinterpret_borrow<py::dict>(m.attr("__dict__"))) {
     if (py::isinstance<py::module_>(value))
-      keep_memory_for_registration(py::reinterpret_borrow<py::module_>(value));
+      survive_failing_allocations(py::reinterpret_borrow<py::module_>(value));
     if (!py::isinstance<py::type>(value)) continue;
     auto* type = reinterpret_cast<PyTypeObject*>(value.ptr());
     py::detail::type_info* const info = py::detail::get_type_info(type);
     if (info == nullptr || info->init_instance == initialize) continue;
+    type->tp_alloc = allocate;
+    type->tp_new = make_new;
     originals()[type] = info->init_instance;
     info->init_instance = initialize;
   }

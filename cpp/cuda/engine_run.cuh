@@ -110,7 +110,7 @@ class Engine<T>::Runner {
         std::min(norm_blocks, static_cast<unsigned>(ceiling(count, elementwise_threads)));
     device_.run(
         "the norm of the gradient", &measure<T>,
-        Shape{dim3(blocks), elementwise_threads, dim3(1), 2 * sizeof(double) * elementwise_threads},
+        Shape{dim3(blocks), elementwise_threads, dim3(1), sizeof(double) * elementwise_threads},
         count, device_.gradient.data(), memory_.parts.data());
     double* const results = memory_.of_samples.data();
     const Closing<T> of{static_cast<int>(device_.batch),

@@ -7,37 +7,27 @@ namespace equiprop::cuda {
 
 constexpr unsigned norm_blocks = judging_threads;
 
-/// parts[block] = sum of squares of a gradient, parts[block + norm_blocks] = 1 if a number is not finite.
+/// parts[block] = sum of squares of a gradient; not finite if a number is not finite, or if the sum overflows.
 template <class T>
 __global__ void measure(std::ptrdiff_t count, const T* gradient, double* parts) {
   constexpr int group = 16;
   double* const sums = shared_memory<double>();
   double sum = 0;
-  bool finite = true;
   const std::ptrdiff_t stride = std::ptrdiff_t(gridDim.x) * blockDim.x;
   for (std::ptrdiff_t e = std::ptrdiff_t(blockIdx.x) * blockDim.x + threadIdx.x; e < count;
        e += stride) {
     const double g = gradient[e];
     sum += g * g;
-    finite = finite && gradient[e] - gradient[e] == T(0);
   }
   const int threads = static_cast<int>(blockDim.x), t = static_cast<int>(threadIdx.x);
   sums[t] = sum;
-  sums[t + threads] = finite ? 0 : 1;
   __syncthreads();
   if (t % group == 0)
-    for (int other = t + 1; other < t + group; ++other) {
-      sums[t] += sums[other];
-      sums[t + threads] += sums[other + threads];
-    }
+    for (int other = t + 1; other < t + group; ++other) sums[t] += sums[other];
   __syncthreads();
   if (t != 0) return;
-  for (int other = group; other < threads; other += group) {
-    sums[0] += sums[other];
-    sums[threads] += sums[other + threads];
-  }
+  for (int other = group; other < threads; other += group) sums[0] += sums[other];
   parts[blockIdx.x] = sums[0];
-  parts[blockIdx.x + norm_blocks] = sums[threads];
 }
 
 /// All that decides about a step: results of its samples, (batch,) each, and parts of the norm of its gradient.
@@ -71,7 +61,6 @@ enum Sum {
   really_failed_sum,                   // they have not
   largest_error_of,
   norm_sum,
-  not_finite_sum,
   num_sums
 };
 __device__ inline bool is_largest(int sum) {
@@ -162,7 +151,7 @@ __device__ void decide(const Closing<T>& of, const double* sums, StepRecord& rec
   if (state.stopped != 0) return;
   const Stop stop = record.free[diverged] > 0     ? Stop::free_phase
                     : record.second[diverged] > 0 ? Stop::second_phase
-                    : sums[not_finite_sum] > 0    ? Stop::gradient
+                    : !is_finite(sums[norm_sum])  ? Stop::gradient
                                                   : Stop::none;
   if (stop == Stop::none) {
     state.go = 1;
@@ -188,10 +177,7 @@ __global__ void close_step(const __grid_constant__ Closing<T> of) {
   const int t = static_cast<int>(threadIdx.x);
   for (int sum = 0; sum < num_sums; ++sum) sums[t + sum * judging_threads] = 0;
   for (int j = t; j < of.batch; j += judging_threads) add_sample(of, j, sums + t);
-  if (t < of.norm_parts) {
-    sums[t + norm_sum * judging_threads] = of.parts[t];
-    sums[t + not_finite_sum * judging_threads] = of.parts[t + norm_blocks];
-  }
+  if (t < of.norm_parts) sums[t + norm_sum * judging_threads] = of.parts[t];
   __syncthreads();
   if (t < num_sums) {
     const double* mine = sums + t * judging_threads;

@@ -18,7 +18,7 @@ struct RunMemory {
         residual(2 * most, in),
         error(2 * most, in),
         of_samples(2 * most, in),
-        parts(2 * norm_blocks, in),
+        parts(norm_blocks, in),
         state(1, in),
         most_samples(most) {}
 

@@ -32,7 +32,7 @@ from equiprop.cuda_run import (
     take_run,
 )
 from equiprop.evaluation import mean_error, sample_errors
-from equiprop.results import Outcome, Status, judged_together
+from equiprop.results import Outcome, Status, judged_together, ran_away
 
 _FIXED_STEPS, _DIVERGED = int(Status.FIXED_STEPS), int(Status.DIVERGED)
 _Report = tuple[Any, ...]
@@ -136,7 +136,8 @@ class DeviceStep:
         if result.stop == Stop.FREE_PHASE:
             self._reports = self._both[0], ((),)
         elif result.stop == Stop.GRADIENT:  # another computation tells the samples that cause it
-            self._reports = self._both[0], _run(batch, second_phase)[3]
+            second = _run(batch, second_phase)[3]
+            self._reports = self._both[0], second if _diverged(second) else (ran_away(second[0]), *second[1:])
         return None
 
     def _gradient(

@@ -78,9 +78,9 @@ def during_fit(trainer: Fitting, group: Communicator | None) -> Iterator[None]:
 def refusal(trainer: Fitting, failure: PhaseDivergence) -> ConvergenceError:
     """Return the error of a step in which a sample diverged."""
     outcome = replace(failure.outcome, advice=trainer.growth_advice() or failure.outcome.advice)
-    state = "the model keeps the update" if failure.changed else "the parameters were not changed"
     return ConvergenceError(
-        f"[Trainer.step] The {failure.phase} diverged; {state}. {outcome.summary()}", outcome
+        f"[Trainer.step] The {failure.phase} diverged; the parameters were not changed. {outcome.summary()}",
+        outcome,
     )
 
 

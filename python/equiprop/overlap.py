@@ -15,52 +15,58 @@ class OverlapError(RuntimeError):
 
 @dataclass
 class _Uses:
-    """The calls that use one model at present.
+    """The claims on one model at present.
 
     Attributes
     ----------
-    readers : dict of int to int
-        Number of running phases of each thread.
-    thread, owner, depth
-        Thread and trainer that may change the parameters, and the number of its nested calls; 0 for none.
+    readers, writers : dict of object to int
+        Threads of the claims of phases, and of calls that may change the parameters, by the claims' tokens.
+    owner
+        Trainer of the writers, all of which are in one thread.
     """
 
-    readers: dict[int, int] = field(default_factory=dict)
-    thread: int = 0
+    readers: dict[object, int] = field(default_factory=dict)
+    writers: dict[object, int] = field(default_factory=dict)
     owner: Any = None
-    depth: int = 0
 
     @property
     def is_over(self) -> bool:
-        return not self.readers and self.depth == 0
+        return not (self.readers or self.writers)
+
+    def are_written_elsewhere(self, thread: int) -> bool:
+        return any(writer != thread for writer in self.writers.values())
 
 
-_lock = threading.Lock()
-_uses: dict[int, _Uses] = {}
+#: A claim may be deleted, and so released, within a block of the same thread that holds the lock.
+_lock = threading.RLock()
+_models: dict[int, _Uses] = {}
 
 
 class _Claim:
-    """Use of a model until the end of a with-block; also until the object is deleted, after an interrupt."""
+    """Use of a model until the end of a with-block; also until the object is deleted, after an interrupt.
 
-    _held = False
+    A release that has failed, such as for want of memory, can be repeated.
+    """
+
+    _uses: _Uses | None = None
 
     def __init__(self, model: Any, where: str) -> None:
         # A Python network is one of several that may share the parameters of a network of the core.
         self._model = getattr(model, "core_network", model)
+        self._key, self._token = id(self._model), object()
         self._where, self._thread = where, threading.get_ident()
 
     def __enter__(self) -> None:
         with _lock:
-            uses = _uses.get(id(self._model))
+            uses = _models.get(self._key)
             if uses is None:
-                uses = _uses[id(self._model)] = _Uses()
+                uses = _models[self._key] = _Uses()
+            self._uses = uses
             reason = self._refusal(uses)
             if reason is None:
-                self._held = True
                 self._take(uses)
-            elif uses.is_over:
-                del _uses[id(self._model)]
         if reason is not None:
+            self._release()
             raise OverlapError(f"[{self._where}] {reason}")
 
     def __exit__(
@@ -72,23 +78,22 @@ class _Claim:
         self._release()
 
     def _release(self) -> None:
-        if not self._held:
+        uses = self._uses
+        if uses is None:
             return
         with _lock:
-            self._held = False
-            uses = _uses.get(id(self._model))
-            if uses is not None:
-                self._give_back(uses)
-                if uses.is_over:
-                    del _uses[id(self._model)]
+            uses.readers.pop(self._token, None)
+            uses.writers.pop(self._token, None)
+            if not uses.writers:
+                uses.owner = None
+            if uses.is_over and _models.get(self._key) is uses:
+                del _models[self._key]
+            self._uses = None
 
     def _refusal(self, uses: _Uses) -> str | None:
         raise NotImplementedError
 
     def _take(self, uses: _Uses) -> None:
-        raise NotImplementedError
-
-    def _give_back(self, uses: _Uses) -> None:
         raise NotImplementedError
 
 
@@ -102,7 +107,7 @@ class reading(_Claim):
     """
 
     def _refusal(self, uses: _Uses) -> str | None:
-        if uses.depth and uses.thread != self._thread:
+        if uses.are_written_elsewhere(self._thread):
             return (
                 "The parameters of a model stay as they are during a call. Received a model that another "
                 "thread trains: call this after its training, or give the thread a copy of the model."
@@ -110,12 +115,7 @@ class reading(_Claim):
         return None
 
     def _take(self, uses: _Uses) -> None:
-        uses.readers[self._thread] = uses.readers.get(self._thread, 0) + 1
-
-    def _give_back(self, uses: _Uses) -> None:
-        left = uses.readers.pop(self._thread, 1) - 1
-        if left:
-            uses.readers[self._thread] = left
+        uses.readers[self._token] = self._thread
 
 
 class updating(_Claim):
@@ -135,9 +135,9 @@ class updating(_Claim):
 
     def _refusal(self, uses: _Uses) -> str | None:
         rule = "One training at a time changes the parameters of a model. Received a model"
-        if uses.depth and uses.thread != self._thread:
+        if uses.are_written_elsewhere(self._thread):
             return f"{rule} that another thread trains: call this after its training, or train a copy."
-        if uses.depth and self._owner is not None and uses.owner is not self._owner:
+        if uses.writers and self._owner is not None and uses.owner is not self._owner:
             return f"{rule} that another trainer is training: call this after its training, or train a copy."
         if uses.readers:
             return (
@@ -147,25 +147,23 @@ class updating(_Claim):
         return None
 
     def _take(self, uses: _Uses) -> None:
-        owner = self._owner if uses.depth == 0 else uses.owner
-        uses.thread, uses.owner, uses.depth = self._thread, owner, uses.depth + 1
-
-    def _give_back(self, uses: _Uses) -> None:
-        uses.depth -= 1
-        if uses.depth == 0:
-            uses.thread, uses.owner = 0, None
+        if not uses.writers:
+            uses.owner = self._owner
+        uses.writers[self._token] = self._thread
 
 
 def _after_fork() -> None:
     """Forget, in a child process, the calls of the threads that it does not have."""
     global _lock
-    _lock, me = threading.Lock(), threading.get_ident()
-    for key, uses in list(_uses.items()):
-        uses.readers = {thread: count for thread, count in uses.readers.items() if thread == me}
-        if uses.thread != me:
-            uses.thread, uses.owner, uses.depth = 0, None, 0
+    _lock, me = threading.RLock(), threading.get_ident()
+    for key, uses in list(_models.items()):
+        for claims in (uses.readers, uses.writers):
+            for token in [token for token, thread in claims.items() if thread != me]:
+                del claims[token]
+        if not uses.writers:
+            uses.owner = None
         if uses.is_over:
-            del _uses[key]
+            del _models[key]
 
 
 if hasattr(os, "register_at_fork"):

@@ -64,6 +64,15 @@ def judged_together(
     return error, np.where(accurate, np.int8(Status.CONVERGED), outcome.status)
 
 
+def ran_away(status: NDArray[Any]) -> NDArray[np.int8]:
+    """Return the statuses (batch,) of a second phase whose gradient has a norm that is not finite.
+
+    The samples that did not converge have diverged; all have if each of them converged.
+    """
+    failed = status > Status.FIXED_STEPS
+    return np.where(failed | ~failed.any(), Status.DIVERGED, status).astype(np.int8)
+
+
 class ConvergenceWarning(UserWarning):
     """Warns that some samples of a phase did not converge; `Outcome.status` tells which ones."""
 

@@ -23,9 +23,9 @@ from equiprop.cuda import DeviceNetwork
 from equiprop.history import Metrics
 from equiprop.model_interface import Model
 from equiprop.processes import Alone, Communicator, Totals, check_group, check_shards, gathered
-from equiprop.results import Status, outcome_of
+from equiprop.results import Status, outcome_of, ran_away
 from equiprop.second_phase import judged
-from equiprop.stepping import Part, PhaseDivergence, Settings, Stepper, phase_cures, ran_away
+from equiprop.stepping import Part, PhaseDivergence, Settings, Stepper, phase_cures
 
 _WHERE = "Trainer.step"
 _FIXED_STEPS, _DIVERGED = int(Status.FIXED_STEPS), int(Status.DIVERGED)

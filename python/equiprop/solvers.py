@@ -357,9 +357,7 @@ def _relaxed(
 ) -> FixedPoint:
     start = start_of(model, len(x)) if initial is None else _as_initial(initial, model, len(x))
     energy = model.clamp(x)
-    state, outcome, history, states = model.core.relax(
-        energy, solver.core, start, trace, record, samples=len(x)
-    )
+    state, outcome, history, states = model.core.relax(energy, solver.core, start, trace, record, len(x))
     cures = advise(outcome[0], lambda failure: solver.cure(failure, model))
     fingerprint = energy.residual(state)
     return FixedPoint(*outcome, state, x, model, solver, fingerprint, history, states, advice=cures)

@@ -23,7 +23,7 @@ from equiprop.kept_states import KeptStates
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
 from equiprop.optimizers import Optimizer
-from equiprop.results import Gradient, Outcome, Report, Status, advise, judged_together, report_of
+from equiprop.results import Gradient, Outcome, Report, Status, advise, judged_together, ran_away, report_of
 from equiprop.second_phase import CoreOptions, FreeState, SecondPhase, judged
 from equiprop.solvers import FreeSolver, start_of
 from equiprop.weights import as_sample_weight
@@ -52,13 +52,12 @@ class Settings(NamedTuple):
 
 
 class PhaseDivergence(Exception):
-    """A sample diverged in a phase; no parameter was changed, unless `changed` is True."""
+    """A sample diverged in a phase; no parameter was changed."""
 
-    def __init__(self, phase: str, outcome: Outcome, *, changed: bool = False) -> None:
+    def __init__(self, phase: str, outcome: Outcome) -> None:
         super().__init__(phase)
         self.phase: str = phase
         self.outcome: Outcome = outcome
-        self.changed: bool = changed
 
 
 class Part(NamedTuple):
@@ -116,8 +115,7 @@ class Stepper:
         step, arguments = self.core_step(model)[0], self._core_arguments(s, x, y, sample_weight)
         sinks, limit = getattr(step, "sinks", self._sinks), s.clipping.largest_norm
         sink = sinks.of(optimizer, parameters, model.block_slices, s.factor)
-        on_device = sinks is not self._sinks
-        if math.isnan(limit) and (sink is None or (model.dtype == np.float64 and not on_device)):
+        if math.isnan(limit) and (sink is None or model.dtype == np.float64):
             limit = math.inf
         x, targets, cost, weights = arguments
         start = s.kept.starts(model)
@@ -128,7 +126,7 @@ class Stepper:
         objective, error, free_steps, second_steps, residual, failed = result[:6]
         norm, inexact, inaccurate, gradient = result[6:]
         if not (math.isnan(limit) or math.isfinite(norm)):
-            raise _run_away(s, step.second, changed=on_device and sink is not None)
+            raise _run_away(s, step.second)
         if s.kept.is_visited:
             s.kept.keep(step.free_state, step.free[0], step.second[0])
         if gradient is None:
@@ -228,7 +226,7 @@ class Stepper:
         energy = model.clamp(x)
         start = s.kept.starts(model)
         start = start_of(model, len(x)) if start is None else start
-        state, outcome, *_ = model.core.relax(energy, solver.core, start, samples=len(x))
+        state, outcome, *_ = model.core.relax(energy, solver.core, start, False, False, len(x))
         free = Outcome(*outcome, advice=advise(outcome[0], partial(solver.cure, model=model)))
         _refuse_divergence("free phase", free)
         gradient = s.second_phase.gradient(FreeState(model, energy, x, state, cost, solver, s.number, False))
@@ -271,21 +269,12 @@ def phase_cures(model: Model, solver: FreeSolver, phase: SecondPhase) -> tuple[C
     return partial(solver.cure, model=model), partial(phase.cure, model, solver)  # type: ignore[attr-defined]
 
 
-def _run_away(s: Settings, second: Report, *, changed: bool) -> PhaseDivergence:
+def _run_away(s: Settings, second: Report) -> PhaseDivergence:
     """Return the divergence of a second phase whose gradient has a norm that is not finite."""
     status, cure = ran_away(second[0]), phase_cures(s.model, s.solver, s.second_phase)[1]
     report = (status, *second[1:])
     outcome = Outcome(*report, advice=advise(status, judged(report, cure)))
-    return PhaseDivergence("second phase", outcome, changed=changed)
-
-
-def ran_away(status: NDArray[Any]) -> NDArray[np.int8]:
-    """Return the statuses (batch,) of a second phase whose gradient has a norm that is not finite.
-
-    The samples that did not converge have diverged; all have if each of them converged.
-    """
-    failed = status > _FIXED_STEPS
-    return np.where(failed | ~failed.any(), _DIVERGED, status).astype(np.int8)
+    return PhaseDivergence("second phase", outcome)
 
 
 def _refuse_divergence(phase: str, outcome: Outcome) -> None:

@@ -111,6 +111,7 @@ def test_add_subdirectory(gcc: Installed, tmp_path: Path) -> None:
     assert_programs_work(gcc.build, tmp_path)
 
 
+@pytest.mark.slow
 def test_fetch_content_and_clang(clang: Installed, tmp_path: Path) -> None:
     assert_programs_work(clang.build, tmp_path)
 
@@ -259,6 +260,7 @@ def exported(library: Path) -> set[str]:
     return {name for name in names if not re.search(r"Ul[a-zA-Z]|[CD][0-2]E", name)}
 
 
+@pytest.mark.slow
 def test_both_compilers_give_functions_the_same_names(gcc: Installed, clang: Installed) -> None:
     """A program can be compiled by one compiler and linked with a library compiled by the other."""
     both = [exported(installed.prefix / "lib/libequiprop.so") for installed in (gcc, clang)]

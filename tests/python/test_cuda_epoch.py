@@ -153,6 +153,21 @@ def test_a_gradient_that_overflows_changes_nothing() -> None:
     assert outcomes[1] == outcomes[0]
 
 
+@pytest.mark.filterwarnings("ignore::equiprop.TrainingWarning")
+@pytest.mark.parametrize("clip", [2.0, np.inf])
+def test_a_gradient_whose_norm_overflows_in_double_precision_ends_a_run(clip: float) -> None:
+    """No number is infinite, but the sum of their squares is."""
+    ends = []
+    for net in (network("float64"), network("float64").to("cuda")):
+        trainer = eq.Trainer(net, optimizer=eq.SGD(0.1), solver=SWEEPS, clip=clip, batch_size=4)
+        before = net.parameters.copy()
+        with pytest.raises(eq.ConvergenceError, match="second phase diverged") as failure:
+            trainer.fit(eq.Dataset(X, Y * 1e160), epochs=2)
+        np.testing.assert_array_equal(net.parameters, before)
+        ends.append((str(failure.value).split("; largest residual")[0], trainer.steps))
+    assert ends[1] == ends[0]
+
+
 @pytest.mark.parametrize("number", [0, 3, 8])
 def test_a_launch_that_fails_keeps_the_last_parameters(number: int, device: Any) -> None:
     trainer = steps_of(network().to("cuda"), eq.Adam(0.01), 2)

@@ -73,7 +73,7 @@ TORCH: dict[str, tuple[str, ...]] = {
 }
 
 
-def torch_model(fault: str) -> Any:
+def torch_model(fault: str, seed: int = 5) -> Any:
     """Return the energy of a `Pair` in PyTorch with a fault."""
     torch = pytest.importorskip("torch")
     from equiprop.torch import TorchEnergy
@@ -95,7 +95,7 @@ def torch_model(fault: str) -> Any:
         total = (s * s).sum(1) / 2 - ((x @ params["w"]) * u).sum(1) - ((u @ v) * u).sum(1) / 2
         return total.double() / (len(s) if fault == "mean over the batch" else 1)
 
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(seed)
     params = {"w": 0.4 * random.normal(size=(3, 4)), "v": 0.4 * random.normal(size=(4, 4))}
     return TorchEnergy(energy, 4, 2, params, 3)
 
@@ -209,10 +209,23 @@ def right_model(seed: int) -> Any:
     return chain(3, sizes["units"], 2, activation=activation, potential=potential, seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(48))
+def seeds(quick: int, all_: int) -> list[Any]:
+    """Return the seeds of a test, of which the quick tests run the first ones."""
+    return [*range(quick), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(quick, all_))]
+
+
+@pytest.mark.parametrize("seed", seeds(48, 200))
 def test_correct_models_raise_no_false_alarm(seed: int) -> None:
     """All causes are looked for, although no claim fails."""
-    model = right_model(seed)
+    check_right_model(right_model(seed), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(3, 30))
+def test_correct_torch_energies_raise_no_false_alarm(seed: int) -> None:
+    check_right_model(torch_model("", seed), seed)
+
+
+def check_right_model(model: Any, seed: int) -> None:
     random = np.random.default_rng(seed)
     x, y = random.normal(size=(1 + seed % 4, 3)), random.normal(size=(1 + seed % 4, 2))
     symmetrize = not model.conservative
@@ -255,7 +268,7 @@ def test_a_model_with_a_domain_is_examined_within_it(refuse: bool) -> None:
     assert report.all_advice()[0].startswith("Noise inside gradient")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8, 60))
 def test_a_correct_device_that_misses_a_tolerance_is_not_blamed(seed: int) -> None:
     device = Device(seed=seed, samples=1 + seed % 3)
     report = verify.black_box(device.box, device.x, device.y, max_differences=3)

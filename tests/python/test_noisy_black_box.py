@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from typing import Any
 
@@ -29,6 +30,18 @@ def device(kind: str, noise: float, seed: int = 0) -> eq.BlackBox:
         contrast = box.contrast
         signs = np.where(np.arange(len(box.parameters)) < 32, 1.0, 0.0)  # no contrast of the second coupling
         box.contrast = lambda x, s: signs * contrast(x, s)
+    return box
+
+
+def slowed(box: eq.BlackBox, seconds: float) -> eq.BlackBox:
+    """Let each relaxation take longer."""
+    relax = box.relax
+
+    def relax_slowly(x: Any, beta: float, y: Any) -> Any:
+        time.sleep(seconds)
+        return relax(x, beta, y)
+
+    box.relax = relax_slowly
     return box
 
 
@@ -162,6 +175,17 @@ def test_the_extremes_of_the_recommendation() -> None:
     assert much.beta == np.inf
     assert "use a larger beta, or more repeats" in str(much)
     assert "standard error" in str(verify.best_beta(device("true", 1e-3), X, Y))
+
+
+def test_a_limit_of_time_leaves_repeats_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was measured in the time is evaluated; fewer than two repeats are an error."""
+    box = slowed(device("true", 0.02), seconds=0.01)  # a repeat takes four relaxations
+    best = verify.best_beta(box, X, Y, repeats=1000, time_limit=1.0, progress=True)
+    assert 2 <= best.repeats <= 25
+    assert str(best).startswith(f"The time limit of 1 s was reached after {best.repeats} of 1000 repeats. At")
+    assert capsys.readouterr().err.startswith("\rbest_beta: ...")
+    with pytest.raises(TimeoutError, match=r"after 0 of 8 repeats; two are needed\. Raise time_limit"):
+        verify.best_beta(slowed(device("true", 0.02), seconds=2.0), X, Y, time_limit=0.2)
 
 
 @pytest.mark.parametrize(

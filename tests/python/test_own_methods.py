@@ -121,6 +121,27 @@ class Scaled(Valley):
         return super().energy(x, s)
 
 
+class Doubling(Valley):
+    """The gradient doubles the input that it receives, and so does the gradient that it is compared with."""
+
+    in_place = True
+
+    def gradient(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        if self.in_place:
+            x *= 2
+        else:
+            x = 2 * x
+        return super().gradient(x, s)
+
+
+def test_a_method_that_writes_into_x_changes_no_array_of_the_caller() -> None:
+    x, writing, other = X.copy(), Doubling(), Doubling()
+    other.in_place = False
+    free = eq.free_phase(writing, x)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(free.state, eq.free_phase(other, X).state)
+
+
 def test_a_method_that_changes_its_arguments_is_named_before_its_effects() -> None:
     state = "gradient changes s, which it receives"
     for claim in (eq.verify.derivatives(Moving(), X), eq.verify.gradients(Moving(), X, X)):

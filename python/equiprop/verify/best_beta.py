@@ -13,6 +13,8 @@ from equiprop.black_box import BlackBox
 from equiprop.checks import check_type, of_normal_size, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.verify.device import MOST_REPEATS, Measured, bind
+from equiprop.verify.timed import Timed
+from equiprop.verify.watch import TimeUp, progress_lines, tracked
 
 _Floats = NDArray[np.float64]
 _WHERE = "best_beta"
@@ -39,6 +41,10 @@ class BestBeta:
         Length of the noise of one gradient, and of its bias, at `measured_at`.
     size : float
         Length of the mean gradient.
+    repeats : int
+        Number of gradients at each beta.
+    left_out : str
+        How many repeats the limit of time left out; empty if none.
     """
 
     beta: float
@@ -47,10 +53,13 @@ class BestBeta:
     noise: float
     bias: float
     size: float
+    repeats: int
+    left_out: str = ""
 
     def __str__(self) -> str:
         part = f"noise {self.noise / self.size:.2g} and bias {self.bias / self.size:.2g} of the gradient"
-        text = f"At beta = {self.measured_at:g}, one gradient has {part}."
+        left_out = f"{self.left_out} " if self.left_out else ""
+        text = f"{left_out}At beta = {self.measured_at:g}, one gradient has {part}."
         if self.beta == 0:
             return f"{text} There is no noise: the smaller beta, the better."
         if math.isinf(self.beta):
@@ -67,6 +76,8 @@ def best_beta(
     cost: Cost = SquaredError(),  # noqa: B008
     repeats: int = 8,
     averages: int = 1,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> BestBeta:
     """Recommend the beta of centered Equilibrium Propagation for a device with noise.
 
@@ -85,10 +96,19 @@ def best_beta(
     repeats : int, at least 2
     averages : int
         Number of gradients whose noise averages out, as in the training steps that an optimizer averages.
+    time_limit : float, positive, optional
+        Seconds after which the repeats that are finished are evaluated.
+    progress : bool
+        If True, the finished repeats are shown on stderr.
 
     Returns
     -------
     BestBeta
+
+    Raises
+    ------
+    TimeoutError
+        If the time is up before two repeats are finished.
 
     Examples
     --------
@@ -103,12 +123,35 @@ def best_beta(
     beta = of_normal_size(beta, _WHERE, "beta")
     repeats = whole(repeats, _WHERE, "repeats", 2, MOST_REPEATS)
     averages = whole(averages, _WHERE, "averages", 1)
-    return recommended(bind(box, x, y, cost), beta, repeats, averages)
+    timed = Timed(_WHERE, time_limit, progress)
+    measured = bind(box, x, y, cost)
+    pairs: list[_Floats] = []
+    try:
+        with progress_lines(_WHERE, timed.progress), timed.clock.running():
+            _repeat(measured, beta, repeats, pairs)
+    except TimeUp:
+        if timed.clock.limit is None:  # the limit of a check that this is a part of
+            raise
+        told = (
+            f"The time limit of {timed.clock.limit:g} s was reached after {len(pairs)} of {repeats} repeats"
+        )
+        if len(pairs) < 2:
+            raise TimeoutError(f"[{_WHERE}] {told}; two are needed. Raise time_limit.") from None
+        return recommended(pairs, beta, averages, f"{told}.")
+    return recommended(pairs, beta, averages)
 
 
-def recommended(measured: Measured, beta: float, repeats: int, averages: int = 1) -> BestBeta:
-    """Return the recommendation from gradients at beta and 2 beta; see `best_beta`."""
-    fine, coarse = (_gradients(measured, factor * beta, repeats) for factor in (1, 2))
+def repeated(measured: Measured, beta: float, repeats: int) -> list[_Floats]:
+    """Return gradients of centered EqProp at beta and 2 beta, (2, parameters) for each repeat."""
+    pairs: list[_Floats] = []
+    _repeat(measured, beta, repeats, pairs)
+    return pairs
+
+
+def recommended(pairs: list[_Floats], beta: float, averages: int = 1, left_out: str = "") -> BestBeta:
+    """Return the recommendation from repeated gradients at beta and 2 beta; see `best_beta`."""
+    repeats = len(pairs)
+    fine, coarse = np.swapaxes(pairs, 0, 1)
     # In a mean over repeats, the noise of a gradient at 2 beta has a quarter of the variance of one at beta.
     variances = [float(part.var(axis=0, ddof=1).sum()) for part in (fine, coarse)]
     noise = (variances[0] + 4 * variances[1]) / 2 * beta**2
@@ -117,7 +160,7 @@ def recommended(measured: Measured, beta: float, repeats: int, averages: int = 1
     square = float(difference @ difference) - floor  # of 3 c beta^2
     bias = math.sqrt(max(square, 0.0)) / 3
     size = float(np.linalg.norm(fine.mean(axis=0))) or 1.0
-    figures = (beta, math.sqrt(noise) / beta, bias, size)
+    figures = (beta, math.sqrt(noise) / beta, bias, size, repeats, left_out)
     if math.sqrt(noise) / beta <= _ROUNDING * size:
         return BestBeta(0.0, math.nan, *figures)
     spread = math.sqrt(4 * floor * max(square, 0.0) + 2 * floor**2)  # of `square`, at most
@@ -128,6 +171,7 @@ def recommended(measured: Measured, beta: float, repeats: int, averages: int = 1
     return BestBeta(best, best * relative / 6, *figures)
 
 
-def _gradients(measured: Measured, beta: float, repeats: int) -> _Floats:
-    """Return gradients of centered EqProp, (repeats, parameters)."""
-    return np.array([measured.centered(beta) for _ in range(repeats)])
+def _repeat(measured: Measured, beta: float, repeats: int, pairs: list[_Floats]) -> None:
+    """Append the gradients of each repeat to `pairs`, so that those before an interrupt are kept."""
+    for _ in tracked(range(repeats)):
+        pairs.append(np.array([measured.centered(factor * beta) for factor in (1, 2)]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.verify.best_beta import BestBeta, recommended
+from equiprop.verify.best_beta import BestBeta, recommended, repeated
 from equiprop.verify.device import Measured
 from equiprop.verify.significance import one_sided, survival, two_sided
 from equiprop.verify.verdict import Row
@@ -121,7 +121,7 @@ def judge_device(
         _slope(name, direction, measured, beta, step, estimates, noise)
         for name, direction in (("EqProp", own), ("random differences", other))
     )
-    best = recommended(measured, beta, repeats)
+    best = recommended(repeated(measured, beta, repeats), beta)
     seen = _seen(first, level, significance)
     rows = (
         Row("relaxations of each kind", repeats, note=f"noise of one cost {noise:.2g}"),
