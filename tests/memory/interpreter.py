@@ -1,21 +1,23 @@
-"""Sweep of the package's entries: each allocation of the interpreter fails in turn, by a hook of CPython's own tests.
+"""Sweep of the package's entries: each allocation of the interpreter fails in turn.
 
-Usage: python interpreter.py STRIDE [ENTRY ...]; prints lines of JSON for each entry of sweep.py: its name, then the
-number of allocations that failed, one at a time, the kinds of errors, and sentences on changed results. Other
-libraries raise errors of other kinds than MemoryError for want of memory, so each exception is accepted.
+Usage: python interpreter.py STRIDE [ENTRY ...]; prints lines of JSON for each entry of sweep.py: its name,
+then the kinds of errors, and sentences on changed results. The hook is one of CPython's own tests. NumPy and
+pybind11 raise errors of other kinds than MemoryError for want of memory, so each exception is accepted.
 """
 
 from __future__ import annotations
 
+import _testcapi
 import json
 import sys
 import warnings
 from collections import Counter
 
-import _testcapi
 import equiprop as eq
 from sweep import ENTRIES, Entry, digest
 
+#: Entries in which NumPy 2 ends the process: its indexing by arrays uses memory that it did not get.
+ENDED_BY_NUMPY = ("verify.certify", "verify.limit", "verify.gradients", "verify.orders")
 #: Entries that keep the update of a step if an allocation fails after it.
 STEPS = "Trainer.step"
 #: A sweep has passed the last allocation of an entry after this number of calls without an error.
@@ -25,7 +27,7 @@ PASSED = 60
 def swept(entry: Entry, stride: int, repeats: bool) -> tuple[Counter[str], list[str]]:
     """Return how many errors of each kind the failing allocations of an entry caused, and faults.
 
-    With `repeats`, the call that failed must have the same result when it is made again with the same objects.
+    With `repeats`, a call that failed must have its result when it is made again with the same objects.
     """
     expected, kinds, faults = digest(entry.call(entry.prepare())), Counter[str](), []
     first = passed = 0
@@ -54,7 +56,7 @@ def swept(entry: Entry, stride: int, repeats: bool) -> tuple[Counter[str], list[
 def main(stride: int, names: list[str]) -> None:
     warnings.simplefilter("ignore")
     eq.set_num_threads(1)
-    for name in names or ENTRIES:
+    for name in names or [name for name in ENTRIES if name not in ENDED_BY_NUMPY]:
         print(json.dumps({"entry": name}), flush=True)  # the entry in which the process ends, if it does
         entry = ENTRIES[name]
         kinds, faults = swept(entry, stride, entry.at_once and not name.startswith(STEPS))

@@ -70,6 +70,33 @@ def test_a_failure_at_every_allocation_of_every_entry_is_a_memory_error(failing:
     assert len(failures) > 25
 
 
+def check_interpreter(stride: int, *entries: str) -> dict[str, dict[str, int]]:
+    """Return the errors of each entry whose allocations by the interpreter fail; see interpreter.py."""
+    pytest.importorskip("_testcapi", reason="CPython was installed without its tests")
+    words = [sys.executable, MEMORY / "interpreter.py", str(stride), *entries]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"the process ended in {lines[-1:]}: {done.stderr[-2000:]}"
+    results = [line for line in lines if "errors" in line]
+    assert [line for line in results if line["faults"]] == []
+    return {line["entry"]: line["errors"] for line in results}
+
+
+def test_a_failing_allocation_of_the_interpreter_is_an_exception() -> None:
+    errors = check_interpreter(7, "HopfieldNetwork", "free_phase", "load a network")
+    assert all(kinds["MemoryError"] > 10 for kinds in errors.values())
+    # A claim on a model that such a failure left behind would refuse later steps of other networks.
+    assert check_interpreter(31, "Trainer.step")["Trainer.step"]["MemoryError"] > 20
+
+
+@pytest.mark.slow
+def test_a_failure_at_every_allocation_of_the_interpreter_is_an_exception() -> None:
+    errors = check_interpreter(1)
+    assert len(errors) > 25
+    assert sum(kinds["MemoryError"] for kinds in errors.values()) > MOST
+
+
 @pytest.mark.parametrize("fault", ["ignored", "leak", "other"])
 def test_the_sweep_notices_planted_faults(fault: str, failing: Path, tmp_path: Path) -> None:
     """An entry that ignores failures, one that leaks, and one whose next result differs are named."""

@@ -123,8 +123,12 @@ def best_beta(
     beta = of_normal_size(beta, _WHERE, "beta")
     repeats = whole(repeats, _WHERE, "repeats", 2, MOST_REPEATS)
     averages = whole(averages, _WHERE, "averages", 1)
-    timed = Timed(_WHERE, time_limit, progress)
-    measured = bind(box, x, y, cost)
+    pairs, left_out = _in_time(bind(box, x, y, cost), beta, repeats, Timed(_WHERE, time_limit, progress))
+    return recommended(pairs, beta, averages, left_out)
+
+
+def _in_time(measured: Measured, beta: float, repeats: int, timed: Timed) -> tuple[list[_Floats], str]:
+    """Return the gradients of `repeated` that a limit of time allows, and a sentence on those left out."""
     pairs: list[_Floats] = []
     try:
         with progress_lines(_WHERE, timed.progress), timed.clock.running():
@@ -132,13 +136,12 @@ def best_beta(
     except TimeUp:
         if timed.clock.limit is None:  # the limit of a check that this is a part of
             raise
-        told = (
-            f"The time limit of {timed.clock.limit:g} s was reached after {len(pairs)} of {repeats} repeats"
-        )
+        limit = f"The time limit of {timed.clock.limit:g} s"
+        told = f"{limit} was reached after {len(pairs)} of {repeats} repeats"
         if len(pairs) < 2:
             raise TimeoutError(f"[{_WHERE}] {told}; two are needed. Raise time_limit.") from None
-        return recommended(pairs, beta, averages, f"{told}.")
-    return recommended(pairs, beta, averages)
+        return pairs, f"{told}."
+    return pairs, ""
 
 
 def repeated(measured: Measured, beta: float, repeats: int) -> list[_Floats]:
