@@ -90,9 +90,9 @@ def _drifting(model: Pair, x: Array, s: Array, value: Array) -> Array:
     return value + 1e-7 * model.calls
 
 
-def _in_place(model: Pair, x: Array, s: Array, value: Array) -> Array:
-    x *= 1 + 1e-7
-    return value
+def _in_place(model: Pair, x: Array, s: Array, _: Array) -> Array:
+    s += 1e-3
+    return Pair.gradient(model, x, s)
 
 
 def _remembering(model: Pair, x: Array, s: Array, value: Array) -> Array:
@@ -127,7 +127,7 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     ),
     "dropout": (altered("gradient", _dropout), ("Noise inside gradient",)),
     "counter": (altered("gradient", _drifting), ("Drift inside gradient",)),
-    "input changed in place": (altered("gradient", _in_place), ("Drift inside",)),
+    "state changed in place": (altered("gradient", _in_place), ("gradient changes s",)),
     "last state remembered": (altered("gradient", _remembering), ("Memory inside gradient",)),
     "float32 activations": (with_response(single), ("float32",)),
     "float32 gradient": (altered("gradient", lambda m, x, s, g: single(g)), ("float32",)),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from equiprop.energies import Energy
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.verify.confidence import certain
 from equiprop.verify.model_parts import unit_name
 from equiprop.verify.repeats import Variation, variation
 from equiprop.verify.roughness import Break, largest_break, roughness
@@ -45,7 +46,7 @@ class Cause:
     name : str
         A key, such as "noise".
     sentence : str
-        The cause, its evidence and its cure.
+        The cause, its evidence and its cure, and how sure it is.
     basic : bool
         True if all other figures are computed with it, so that they cannot be interpreted.
     floor : float
@@ -246,56 +247,63 @@ def _of_variation(found: dict[str, Variation]) -> Cause:
         "memory": f"Memory inside {names}: {evidence} after a call at another state. The result depends on "
         "earlier calls, such as through a cache or a stored state: compute it from the arguments alone.",
     }
-    return Cause(worst.kind, texts[worst.kind], floor=floor)
+    return Cause(worst.kind, certain(texts[worst.kind]), floor=floor)
 
 
 def _of_arguments(name: str, changed: Sequence[str]) -> Cause:
     names, first = " and ".join(changed), changed[0]
     return Cause(
         "changed arguments",
-        f"{name} changes {names}, which it receives: after a call the array has other numbers. Compute a new "
-        f"array ({first} = {first} + ...) in place of writing into it ({first} += ..., {first}[...] = ...).",
+        certain(
+            f"{name} changes {names}, which it receives: after a call the array has other numbers. Compute a "
+            f"new array ({first} = {first} + ...) in place of writing into it ({first} += ..., {first}[...] "
+            "= ...)."
+        ),
     )
 
 
-def of_precision(found: Mapping[str, tuple[float, float]]) -> Cause | None:
+def of_precision(found: Mapping[str, tuple[float, float]], remark: str = "") -> Cause | None:
     """Return the cause if a function has larger rounding errors than double precision, otherwise None.
 
     Parameters
     ----------
     found : mapping of str to (float, float)
         Rounding error of each function, and the error relative to its largest value.
+    remark : str
+        Another sentence on the cause.
     """
     rough = {name: errors for name, errors in found.items() if errors[1] > _DOUBLE}
     if not rough:
         return None
-    name = max(rough, key=lambda key: rough[key][1])
-    size = rough[name][1]
+    size = max(relative for _, relative in rough.values())
     floor = max((rough[key][0] for key in ("gradient", "velocity") if key in rough), default=0.0)
-    names = " and ".join(rough)
-    evidence = f"rounding errors of {names} are {size:.1e} relative; in double precision they are 1e-16"
+    errors = f"{' and '.join(rough)} are {size:.1e} relative; in double precision they are 1e-16"
     if size > _HALF:
-        return Cause(
+        name, cure = (
             "low precision",
-            f"Low precision inside: {evidence}. Numbers are rounded to half precision (float16, "
-            "bfloat16), or to "
-            "another coarse grid. Compute in float64 throughout.",
-            floor=floor,
+            (
+                "Numbers are rounded to half precision (float16, bfloat16), or to another coarse grid. "
+                "Compute in float64 throughout."
+            ),
         )
-    if size > _SINGLE:
-        return Cause(
-            "single precision",
-            f"Single precision (float32) inside: {evidence}. Compute in float64 throughout (no "
-            "astype(float32), no "
-            "float32 tensor, no complex64). A complex step of 1e-100 is zero in single precision.",
-            floor=floor,
+    elif size > _SINGLE:
+        name, cure = (
+            "single precision (float32)",
+            (
+                "Compute in float64 throughout (no astype(float32), no float32 tensor, no complex64). A "
+                "complex step of 1e-100 is zero in single precision."
+            ),
         )
-    return Cause(
-        "lost digits",
-        f"Lost digits inside: {evidence}. Large numbers cancel, or a derivative is computed by finite "
-        "differences: write the formula without the cancellation, or the derivative in closed form.",
-        floor=floor,
-    )
+    else:
+        name, cure = (
+            "lost digits",
+            (
+                "Large numbers cancel, or a derivative is computed by finite differences: write the formula "
+                "without the cancellation, or the derivative in closed form."
+            ),
+        )
+    text = f"{name.capitalize()} inside: rounding errors of {errors}. {cure}"
+    return Cause(name, certain(f"{text} {remark}" if remark else text), floor=floor)
 
 
 @dataclass(frozen=True)
@@ -340,21 +348,22 @@ def of_coupling(found: Mapping[str, Coupled]) -> Iterator[Cause]:
         pair = next(iter(averaged.values()))
         yield Cause(
             "batch mean",
-            f"{' and '.join(averaged)}: a mean over the batch where each sample counts fully. For "
-            f"{pair.batch} "
-            f"samples the value is {pair.factor:.4g} = 1 / (number of samples) times that of the "
-            "samples alone. "
-            "Use the sum over the batch instead of the mean.",
+            certain(
+                f"{' and '.join(averaged)}: a mean over the batch where each sample counts fully. For "
+                f"{pair.batch} samples the value is {pair.factor:.4g} = 1 / (number of samples) times that "
+                "of the samples alone. Use the sum over the batch instead of the mean."
+            ),
         )
     mixed = {name: pair for name, pair in found.items() if name not in averaged}
     if mixed:
         sizes = ", ".join(f"{name} by {pair.gap:.1e}" for name, pair in mixed.items())
         yield Cause(
             "batch coupling",
-            f"Samples depend on the other samples of their batch: alone they change {sizes} "
-            "(relative). Compute "
-            "each sample from its own row: no mean, normalisation or maximum over axis 0 (batch "
-            "normalisation).",
+            certain(
+                f"Samples depend on the other samples of their batch: alone they change {sizes} "
+                "(relative). Compute each sample from its own row: no mean, normalisation or maximum over "
+                "axis 0 (batch normalisation)."
+            ),
         )
 
 
@@ -381,7 +390,7 @@ def _of_break(name: str, model: Model, found: Break, state: _Floats) -> Cause:
     )
     return Cause(
         "jump" if found.jumps else "kink",
-        text + cure,
+        certain(text + cure),
         basic=found.jumps,
         floor=found.size if found.jumps else 0.0,
     )

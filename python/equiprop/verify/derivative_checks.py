@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.verify.confidence import certain
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.directions import original
 from equiprop.verify.far_states import far_error
@@ -18,7 +19,7 @@ from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name
 from equiprop.verify.problem import Problem
 from equiprop.verify.reference import spread
-from equiprop.verify.relation import relation
+from equiprop.verify.relation import described
 from equiprop.verify.spectrum import symmetry
 from equiprop.verify.verdict import Row
 from equiprop.verify.watch import tracked
@@ -124,7 +125,7 @@ class DerivativeChecks:
         for group, mask in groups.items():
             a, b = value.ravel()[mask], expected.ravel()[mask]
             if np.abs(a - b).max(initial=0.0) > limit * scale:
-                self.advice.append(f"{line}: {group} {relation(float(a @ b), float(b @ b), float(a @ a))}.")
+                self.advice.append(described(f"{line}: {group}", float(a @ b), float(b @ b), float(a @ a)))
 
     def _layers(self) -> dict[str, NDArray[Any]]:
         units = np.tile(np.arange(self.state.shape[1]), len(self.state))
@@ -189,10 +190,12 @@ class DerivativeChecks:
         self.rows.append(Row(line, found.error, high=_EXACT if self.model.holomorphic else _DIFFERENCES))
         if not self.rows[-1].passed:
             self.advice.append(
-                f"{line}: along a random direction from a state of sample {found.sample} the value is "
-                f"{found.value:.6g}; it should be {found.expected:.6g}. If the derivatives are right "
-                "near the "
-                "fixed point, a mask, a clip or a threshold is in only one of energy and gradient."
+                certain(
+                    f"{line}: along a random direction from a state of sample {found.sample} the value is "
+                    f"{found.value:.6g}; it should be {found.expected:.6g}. If the derivatives are right "
+                    "near the "
+                    "fixed point, a mask, a clip or a threshold is in only one of energy and gradient."
+                )
             )
 
     def _constant_difference(self, gap: _Floats) -> None:
@@ -209,8 +212,10 @@ class DerivativeChecks:
         elsewhere = self.energy.gradient(other) - expected
         if np.abs(elsewhere - gap).max() < 1e-6 * np.abs(gap).max():
             self.advice.append(
-                "gradient = dE/ds: the difference is the same at every state, so a constant force is missing "
-                "or is added, such as a bias b or the drive by the input."
+                certain(
+                    "gradient = dE/ds: the difference is the same at every state, so a constant force is "
+                    "missing or is added, such as a bias b or the drive by the input."
+                )
             )
 
     def _hessian(self) -> None:
@@ -262,9 +267,8 @@ class DerivativeChecks:
         self._judge(line, mixed, slopes, _DIFFERENCES, name, blocks)
         for block, mask in blocks.items():
             if not self.rows[-1].passed and mixed[mask].any() and not slopes[mask].any():
-                self.advice.insert(
-                    0, f"gradient has no term with {block}, but parameter_gradient, dE/dtheta, has one."
-                )
+                text = f"gradient has no term with {block}, but parameter_gradient, dE/dtheta, has one."
+                self.advice.insert(0, certain(text))
 
     def _by_inputs(self) -> None:
         """Check the derivatives with respect to x if the model supplies them."""

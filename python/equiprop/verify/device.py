@@ -147,6 +147,13 @@ class Compared:
         return float(self.estimate @ self.differences) / power if power else 0.0
 
     @property
+    def explained(self) -> float:
+        """The share of |estimate - differences|^2 that the factor explains."""
+        rest = self.estimate - self.factor * self.differences
+        gap = self.estimate - self.differences
+        return 1 - float(rest @ rest) / (float(gap @ gap) or 1.0)
+
+    @property
     def remainder(self) -> str:
         """A sentence on an error without a known cause."""
         return (

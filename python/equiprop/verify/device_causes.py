@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.verify.causes import Coupled, of_coupling, of_precision
+from equiprop.verify.confidence import certain, explaining
 from equiprop.verify.device import Compared, Measured
-from equiprop.verify.relation import relation
+from equiprop.verify.relation import described, relation
 from equiprop.verify.repeats import Variation, variation
 from equiprop.verify.roughness import roughness
 
@@ -48,7 +49,9 @@ def advice_on(measured: Measured, compared: Compared) -> tuple[str, ...]:
     found += probe.factor()
     if not compared.lowers_cost:
         found.append(
-            "Nudging does not lower the cost: the nudge has the wrong sign, or another target than y."
+            certain(
+                "Nudging does not lower the cost: the nudge has the wrong sign, or another target than y."
+            )
         )
     return tuple(found) or (compared.remainder,)
 
@@ -95,7 +98,7 @@ class _Probe:
         size = parts["relaxations end"].size if parts["relaxations end"] else 0.0
         if found[name].kind != "noise":
             self.comparable = False
-            return _Noise(_of_memory(found[name], evidence), False)
+            return _Noise(certain(_of_memory(found[name], evidence)), False)
         return self._of_noise(evidence, size)
 
     def _of_noise(self, evidence: str, size: float) -> _Noise:
@@ -125,7 +128,7 @@ class _Probe:
                 f"and the limit is {limit:.1e}. Use tolerance={needed:.1e}, or average about {count:.1e} "
                 "relaxations; repeats=8 judges by statistics instead."
             )
-        return _Noise(text, explains)
+        return _Noise(certain(text), explains)
 
     def parameters(self) -> Iterator[str]:
         """Yield a sentence if the device does not resolve, or does not read, its parameters."""
@@ -140,16 +143,14 @@ class _Probe:
         acting = next((size for size in sizes if moves(size)), None)
         if acting is not None and acting > sizes[0]:
             self.comparable = False
-            yield (
+            yield certain(
                 "The device does not resolve small changes of its parameters: a change of "
-                f"{acting / 10:.1e} has no "
-                f"effect, one of {acting:.1e} has. The parameters are quantised (too few bits), so "
-                "differences with "
-                f"step={step:.1e} are not derivatives. Use a step of several {acting:.1e}, or finer "
-                "parameters."
+                f"{acting / 10:.1e} has no effect, one of {acting:.1e} has. The parameters are quantised "
+                f"(too few bits), so differences with step={step:.1e} are not derivatives. Use a step of "
+                f"several {acting:.1e}, or finer parameters."
             )
         elif not self.compared.has_effect:
-            yield (
+            yield certain(
                 "No parameter that was examined changes the cost: `relax` does not read `parameters`, or "
                 "`parameters_changed` does not send them to the device."
             )
@@ -173,9 +174,10 @@ class _Probe:
             direction = random.uniform(-1, 1, size)
             errors.append(roughness(lambda t, d=direction: self._end_at(t * d)))  # type: ignore[misc]
         scale, error = float(np.abs(end).max(initial=0.0)) or 1.0, float(np.median(errors))
-        cause = of_precision({"the relaxation": (error, error / scale)})
+        remark = "A solver that stops at a tolerance has the same effect."
+        cause = of_precision({"the relaxation": (error, error / scale)}, remark)
         if cause:
-            yield f"{cause.sentence} A solver that stops at a tolerance has the same effect."
+            yield cause.sentence
 
     def nudge(self, noisy: bool) -> Iterator[str]:
         """Yield sentences on a nudge that fades, acts for one sign or is not proportional to beta."""
@@ -185,32 +187,28 @@ class _Probe:
             self.comparable = False
             yield faded
         elif not self.compared.unrest.passed and not noisy:
-            yield (
+            yield certain(
                 "The device had not reached a fixed point: its state still changed in the last step. "
-                "Relax it "
-                "for more steps; the error of the gradient is the remaining change divided by beta."
+                "Relax it for more steps; the error of the gradient is the remaining change divided by beta."
             )
         up, down = (float(np.abs(path[-1] - free[-1]).max()) for path in (above, below))
         if self.compared.error.passed or faded or not max(up, down):
             return
         if min(up, down) < 0.3 * max(up, down):
             self.comparable = False
-            yield (
-                f"The nudge does not act equally for both signs of beta: the state moves by {up:.1e} "
-                "at beta and by "
-                f"{down:.1e} at -beta. Nudge with beta dC/ds for either sign, or use a smaller beta."
+            yield certain(
+                f"The nudge does not act equally for both signs of beta: the state moves by {up:.1e} at beta "
+                f"and by {down:.1e} at -beta. Nudge with beta dC/ds for either sign, or use a smaller beta."
             )
             return
         beta = self.compared.beta
         half = float(np.abs(self._path(beta / 2)[-1] - free[-1]).max())
         if not 1.4 < up / max(half, 1e-300) < 2.8:
             self.comparable = False
-            yield (
-                f"The nudge is not proportional to beta: the state moves by {up:.1e} at beta = "
-                f"{beta:g} and by "
-                f"{half:.1e} at half of it. Nudge with beta dC/ds, without a limit or a fixed size, or "
-                "use a smaller "
-                "beta."
+            yield certain(
+                f"The nudge is not proportional to beta: the state moves by {up:.1e} at beta = {beta:g} and "
+                f"by {half:.1e} at half of it. Nudge with beta dC/ds, without a limit or a fixed size, or "
+                "use a smaller beta."
             )
 
     def _faded(self, below: _Floats, above: _Floats) -> str:
@@ -220,12 +218,10 @@ class _Probe:
         top = int(distances.argmax())
         if distances[-1] > _FALLEN * distances[top] or distances[-1] > distances[-1 - len(distances) // 10]:
             return ""
-        return (
-            f"The nudge fades and is not held: the states at beta and -beta were {distances[top]:.1e} "
-            "apart at step "
-            f"{top} of {len(distances) - 1}, and {distances[-1]:.1e} at the end, on the way back to "
-            "the free state. "
-            "Hold the nudge until the end of the relaxation."
+        return certain(
+            f"The nudge fades and is not held: the states at beta and -beta were {distances[top]:.1e} apart "
+            f"at step {top} of {len(distances) - 1}, and {distances[-1]:.1e} at the end, on the way back to "
+            "the free state. Hold the nudge until the end of the relaxation."
         )
 
     def batch(self, noisy: bool) -> Iterator[str]:
@@ -265,10 +261,11 @@ class _Probe:
         factor = compared.factor / self.factors
         if compared.aligned:
             if abs(factor - 1) > 10 * compared.beta**2:
-                yield (
+                yield explaining(
                     f"EqProp is {factor:.3g} times the gradient for all parameters: the device is nudged by "
                     f"{factor:.3g} times the given cost (such as |o - y|^2 instead of |o - y|^2 / 2), or by "
-                    f"{factor:.3g} times the given beta.{self._fitting(factor)}"
+                    f"{factor:.3g} times the given beta.{self._fitting(factor)}",
+                    compared.explained,
                 )
                 return
             if self.factors != 1:
@@ -278,8 +275,11 @@ class _Probe:
             here = (compared.chosen >= at.start) & (compared.chosen < at.stop)
             a, b = compared.estimate[here], compared.differences[here]
             if len(a) and np.abs(a - b).max() > 1e-3 * np.abs(compared.differences).max():
-                text = relation(float(a @ b), float(b @ b), float(a @ a))
-                yield f"EqProp of {name} {text}{_flipped(a, b, compared.chosen[here])}."
+                flipped = _flipped(a, b)
+                if flipped.any():
+                    yield _of_flipped(name, a, b, flipped, compared.chosen[here])
+                else:
+                    yield described(f"EqProp of {name}", float(a @ b), float(b @ b), float(a @ a))
 
     def _fitting(self, factor: float) -> str:
         """Return texts on numbers of samples and outputs that give this factor."""
@@ -294,15 +294,27 @@ class _Probe:
         return f" It is also {', or '.join(fits)}." if fits else ""
 
 
-def _flipped(estimate: _Floats, differences: _Floats, chosen: NDArray[np.int64]) -> str:
-    """Return a text on the parameters whose EqProp has the opposite sign, if only some of them have."""
-    signs = estimate * differences < -0.5 * differences**2
+def _flipped(estimate: _Floats, differences: _Floats) -> NDArray[np.bool_]:
+    """Return the parameters whose EqProp has the opposite sign, if only some of them have."""
     large = np.abs(differences) > 1e-3 * np.abs(differences).max(initial=0.0)
-    flipped = signs & large
-    if not flipped.any() or flipped[large].all():
-        return ""
+    flipped = large & (estimate * differences < -0.5 * differences**2)
+    return flipped if not flipped[large].all() else np.zeros_like(flipped)
+
+
+def _of_flipped(
+    name: str, estimate: _Floats, differences: _Floats, flipped: NDArray[np.bool_], chosen: NDArray[np.int64]
+) -> str:
     names = ", ".join(str(int(i)) for i in chosen[flipped][:_SHOWN])
-    return f"; the sign is opposite for the parameters {names}{' ...' if flipped.sum() > _SHOWN else ''}"
+    more = " ..." if flipped.sum() > _SHOWN else ""
+    text = relation(
+        float(estimate @ differences), float(differences @ differences), float(estimate @ estimate)
+    )
+    rest = np.where(flipped, -estimate, estimate) - differences
+    gap = estimate - differences
+    return explaining(
+        f"EqProp of {name} {text}; the sign is opposite for the parameters {names}{more}.",
+        1 - float(rest @ rest) / float(gap @ gap),
+    )
 
 
 def _attempt(function: Callable[[], dict[str, Coupled]]) -> dict[str, Coupled]:

@@ -15,6 +15,7 @@ from equiprop.model_interface import Model
 from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
 from equiprop.verify.causes import Cause, find_causes, sentences
+from equiprop.verify.confidence import certain
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
 from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
 
@@ -250,9 +251,12 @@ def of_symmetry(model: Model, even: Symmetry) -> list[str]:
         return []
     if even.factors is not None:
         return [
-            "The dynamics are not the gradient of an energy, but the Jacobian is symmetric after each column "
-            f"is divided by a factor, from {even.factors.min():.3g} to 1: a diagonal factor is missing or in "
-            "the wrong place, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij rho(s_j) + b_i) - s_i."
+            certain(
+                "The dynamics are not the gradient of an energy, but the Jacobian is symmetric after each "
+                f"column is divided by a factor, from {even.factors.min():.3g} to 1: a diagonal factor is "
+                "missing or in the wrong place, such as rho'(s_i) in ds_i/dt = rho'(s_i) (sum_j W_ij "
+                "rho(s_j) + b_i) - s_i."
+            )
         ]
     worst = max(even.blocks, key=lambda pair: even.blocks[pair])
     where = f"between {worst[0]} and {worst[1]}" if worst[0] != worst[1] else f"within {worst[0]}"
@@ -262,9 +266,11 @@ def of_symmetry(model: Model, even: Symmetry) -> list[str]:
         else "Use symmetrize=True, which makes EqProp exact, or tie the weights"
     )
     return [
-        f"The Jacobian is not symmetric: |H - H^T| / |H| = {even.asymmetry:.1e}, most of it {where} "
-        f"({even.blocks[worst]:.1e}). The couplings there are asymmetric, and EqProp has an error of first "
-        f"order in the asymmetry. {cure}."
+        certain(
+            f"The Jacobian is not symmetric: |H - H^T| / |H| = {even.asymmetry:.1e}, most of it {where} "
+            f"({even.blocks[worst]:.1e}). The couplings there are asymmetric, and EqProp has an error of "
+            f"first order in the asymmetry. {cure}."
+        )
     ]
 
 

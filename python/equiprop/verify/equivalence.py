@@ -14,11 +14,12 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
+from equiprop.verify.confidence import certain
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.model_parts import unit_name
 from equiprop.verify.problem import Problem
 from equiprop.verify.processes import Gaps, Process, Processes, Traced, run_processes
-from equiprop.verify.relation import relation
+from equiprop.verify.relation import described
 from equiprop.verify.spectrum import skewness, symmetry
 from equiprop.verify.timed import Timed, Work
 from equiprop.verify.verdict import JSON, Report, Row
@@ -309,21 +310,25 @@ def _advice(
         for name, gaps in groups.items():
             if not gaps.errors.max() <= tolerance:
                 first = int(np.argmax(~(gaps.errors <= tolerance)))
-                details.append(f"{what} {name} {relation(*gaps.relation)} from step {first} on.")
+                details.append(described(f"{what} {name}", *gaps.relation, f" from step {first} on"))
     if not details:
         return []
     causes = []
     if not symmetrize and not problem.model.conservative:
         causes.append(
-            "The model is a vector field, for which EqProp equals RBP only if the Jacobian is symmetric: "
-            "use symmetrize=True."
+            certain(
+                "The model is a vector field, for which EqProp equals RBP only if the Jacobian is symmetric: "
+                "use symmetrize=True."
+            )
         )
     stable = problem.spectrum.largest_stable_step
     if step_size > stable:
         causes.append(
-            f"The step size {step_size:g} is not stable, because it is above {stable:.3g}: both processes "
-            "grow, and so do the rounding errors of the fixed point."
+            certain(
+                f"The step size {step_size:g} is not stable, because it is above {stable:.3g}: both "
+                "processes grow, and so do the rounding errors of the fixed point."
+            )
         )
     if np.isnan(problem.objective(problem.state)):
-        causes.append("The cost is not a number at the fixed point.")
+        causes.append(certain("The cost is not a number at the fixed point."))
     return [*causes, *details]

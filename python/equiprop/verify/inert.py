@@ -12,6 +12,7 @@ from equiprop.arrays import Array
 from equiprop.couplings import diagonal, is_lateral
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.verify.confidence import certain
 from equiprop.verify.model_parts import parameter_name
 
 #: Relative change of a parameter that is examined; absolute change if its magnitude is below 1.
@@ -48,12 +49,12 @@ class Inert:
             "call (self.parameters, or the argument params), not a copy of them."
         )
         if 0 < self.count == len(model.parameters):
-            yield f"No parameter has an effect: {reason}"
+            yield certain(f"No parameter has an effect: {reason}")
         elif self.blocks:
-            yield f"No parameter of block {_listed(self.blocks)} has an effect: {reason}"
+            yield certain(f"No parameter of block {_listed(self.blocks)} has an effect: {reason}")
         if len(self.entries):
             names = [parameter_name(model, int(i)) for i in self.entries]
-            yield f"Parameters without effect are {_listed(names)}: {reason}"
+            yield certain(f"Parameters without effect are {_listed(names)}: {reason}")
 
 
 def _listed(names: Sequence[str]) -> str:

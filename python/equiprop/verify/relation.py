@@ -4,6 +4,32 @@ from __future__ import annotations
 
 import math
 
+from equiprop.verify.confidence import certain, explaining
+
+#: A cosine from which values are a multiple of the reference values.
+_ALIGNED = 0.999
+
+
+def described(subject: str, product: float, power: float, value_power: float, end: str = "") -> str:
+    """Return a sentence on the relation of values to references, with the share that a factor explains.
+
+    Parameters
+    ----------
+    subject : str
+        What the values are.
+    product, power, value_power : float
+        See `relation`.
+    end : str
+        End of the sentence, before the full stop.
+    """
+    text = f"{subject} {relation(product, power, value_power)}{end}."
+    if not (math.isfinite(power) and math.isfinite(value_power)) or power == 0 or value_power == 0:
+        return certain(text)
+    if abs(product) < _ALIGNED * math.sqrt(power * value_power):
+        return text
+    gap = value_power - 2 * product + power
+    return explaining(text, 1 - (value_power - product**2 / power) / gap) if gap > 0 else text
+
 
 def relation(product: float, power: float, value_power: float) -> str:
     """Return a text on the relation of values v to references r.
@@ -18,7 +44,7 @@ def relation(product: float, power: float, value_power: float) -> str:
     if power == 0 or value_power == 0:
         return "is missing" if power > 0 else "should be zero" if value_power > 0 else "is zero"
     factor, cosine = product / power, product / math.sqrt(power * value_power)
-    if abs(cosine) < 0.999:
+    if abs(cosine) < _ALIGNED:
         return f"has another direction than it should (cosine {cosine:.3f})"
     if abs(factor + 1) < 1e-3:
         return "has the opposite sign"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from equiprop.verify.confidence import most_probable
 from equiprop.verify.evidence import Evidence, Factor
 from equiprop.verify.noise import Noise, found
 from equiprop.verify.problem import Problem
@@ -54,12 +55,15 @@ def cause(
     """Return advice on the cause that explains the deviation with the fewest numbers.
 
     The choice minimises the Bayesian information criterion, the remaining sum of squares over the noise plus
-    the number of fitted numbers times the logarithm of the number of recorded ones (Schwarz 1978). Then what
-    remains is tested for more than noise. `excess` is the variance of the noise over the stated one; if it is
-    more than 1, the advice may be empty.
+    the number of fitted numbers times the logarithm of the number of recorded ones (Schwarz 1978). The
+    difference of two criteria is twice the logarithm of the odds of the causes, which gives the probability
+    of the best. Then what remains is tested for more than noise. `excess` is the variance of the noise over
+    the stated one; if it is more than 1, the advice may be empty.
     """
     price = math.log(part.number) * excess
-    best = min(_causes(part, flow), key=lambda cause: cause.left.square + cause.numbers * price)
+    causes = list(_causes(part, flow))
+    criteria = np.array([cause.left.square + cause.numbers * price for cause in causes]) / excess
+    best, probability = causes[criteria.argmin()], 1 / float(np.exp((criteria.min() - criteria) / 2).sum())
     gain = (part.square - best.left.square) / (excess * best.numbers)
     explains = survival(gain, best.numbers, noise_dof) <= level
     rest, numbers = (best.left, best.numbers) if explains else (part, 0)
@@ -67,7 +71,7 @@ def cause(
     complete = survival(rest.square / (excess * dof), dof, noise_dof) > level
     name, nearest = f"beta = {part.beta:g}: ", f" The nearest is: {best.sentence}" if explains else ""
     if complete and explains:
-        return [name + best.sentence]
+        return [most_probable(name + best.sentence, probability)]
     return [] if complete and excess > 1 else [name + _remainder(problem, rest, nearest)]
 
 

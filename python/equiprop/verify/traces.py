@@ -15,12 +15,13 @@ from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, centered, one_sided
 from equiprop.solvers import Euler, FreeSolver
+from equiprop.verify.confidence import certain, explaining
 from equiprop.verify.equivalence import equivalence
 from equiprop.verify.measured_traces import POWER, judge
 from equiprop.verify.noise import Noise, checked_size, found, sufficiency, sufficient_steps
 from equiprop.verify.problem import Problem
 from equiprop.verify.recordings import Recordings, read
-from equiprop.verify.relation import relation
+from equiprop.verify.relation import described
 from equiprop.verify.timed import Timed
 from equiprop.verify.verdict import Report, Row
 from equiprop.verify.watch import tracked
@@ -284,25 +285,30 @@ def _cause(problem: Problem, beta: float, path: _Floats, own: _Floats, tolerance
         a, b = (path[1:], own[:-1]) if shift == 1 else (path[:-1], own[1:])
         if np.abs(a - b).max() <= near:
             return [
-                f"beta = {beta:g}: the recording is one step {word}: its state n is state n{-shift:+d} of "
-                "the flow. This shift gives the theorem a relative error of the order of the step size."
+                certain(
+                    f"beta = {beta:g}: the recording is one step {word}: its state n is state n{-shift:+d} "
+                    "of the flow. This shift gives the theorem a relative error of the order of the step "
+                    "size."
+                )
             ]
     if np.abs(path[0] - problem.state).max() > tolerance:
-        return [f"beta = {beta:g}: the recording does not start at the free fixed point."]
+        return [certain(f"beta = {beta:g}: the recording does not start at the free fixed point.")]
     first, whole = _factor(path[1] - path[0], own[1] - own[0]), _factor(path - path[0], own - own[0])
     if abs(first - 1) > 0.01:
         scaled = abs(whole - first) < 0.1 * abs(first)
         what = "the cost or beta is scaled by this factor" if scaled else "the step size differs"
-        return [
+        gap, rest = path - own, path - path[0] - whole * (own - own[0])
+        text = (
             f"beta = {beta:g}: the response is {whole:.3g} times that of the model, and its first step "
             f"{first:.3g} times: {what}."
-        ]
+        )
+        return [explaining(text, 1 - float((rest**2).sum() / (gap**2).sum()))]
     sentences = []
     for name, at in problem.model.layer_slices.items():
         a, b = (path - path[0])[:, :, at].ravel(), (own - own[0])[:, :, at].ravel()
         if np.abs(a - b).max() > tolerance:
-            words = relation(float(a @ b), float(b @ b), float(a @ a))
-            sentences.append(f"beta = {beta:g}: the response of {name} {words}.")
+            subject = f"beta = {beta:g}: the response of {name}"
+            sentences.append(described(subject, float(a @ b), float(b @ b), float(a @ a)))
     return sentences
 
 
