@@ -305,11 +305,15 @@ def test_a_noise_that_is_not_that_of_the_recordings_is_named(problem: verify.Pro
 def test_few_numbers_are_fitted_to_weak_evidence(kind: str, problem: verify.Problem) -> None:
     """One factor explains the deviation; an offset of each of the nine units would fit the noise too."""
     rng, size = np.random.default_rng(25), 0.06
-    named = 0
+    named, stated = 0, []
     for _ in range(40):
-        report = judged(problem, noisy(device(problem, kind, 0.0), size, rng), noise=size)
-        named += WORDS[kind] in report.advice[0]
+        sentence = judged(problem, noisy(device(problem, kind, 0.0), size, rng), noise=size).advice[0]
+        named += WORDS[kind] in sentence
+        found = re.search(r"Confidence: (?:more than )?(\S+) % among the causes compared", sentence)
+        stated.append(float(found[1]) / 100 if found else 0.0)
     assert named >= 36
+    # The stated probabilities are not larger than the rate at which the cause is right.
+    assert 0.5 < np.mean(stated) < named / 40 + 0.05
 
 
 @pytest.mark.parametrize("memory", [0.5, 0.9])
