@@ -111,7 +111,7 @@ PYTHON_FLOORS = [
     ["estimator.base"],
     ["estimator.classifier", "estimator.regressor"],
     ["estimator"],
-    ["verify.directions"],
+    ["verify.directions", "verify.confidence"],
     ["verify.spectrum", "verify.model_parts", "verify.relation", "verify.comparison", "verify.significance"],
     ["verify.fingerprints", "verify.schema", "verify.own_code", "verify.watch"],
     ["verify.repeats", "verify.roughness"],
