@@ -205,7 +205,9 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
 
 
 class Device:
-    """A simulated device: gradient descent on the energy of a `Pair` and a nudge, 300 steps of 0.25."""
+    """A simulated device: gradient descent on the energy of a `Pair` and a nudge, with steps of 0.25."""
+
+    steps = 300
 
     def __init__(self, fault: str = "", seed: int = 2, samples: int = 3) -> None:
         self.fault, self.model = fault, Pair(seed)
@@ -251,7 +253,7 @@ class Device:
         if self.fault == "keeps its state" and self.last.shape == s.shape:
             s = self.last
         states = [s]
-        for k in range(25 if self.fault in ("not at rest", "keeps its state") else 300):
+        for k in range(25 if self.fault in ("not at rest", "keeps its state") else self.steps):
             g = self.model.gradient(x, s)
             if self.fault == "coupled samples":
                 g = g + 0.1 * np.roll(s, 1, axis=0)

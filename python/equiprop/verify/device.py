@@ -157,11 +157,10 @@ class Compared:
     def remainder(self) -> str:
         """A sentence on an error without a known cause."""
         return (
-            f"No known cause fits. EqProp has an error of {self.error.value:.1e}, and the last change "
-            "of the state "
-            f"is {self.unrest.value:.1e}; differences with step = {self.step:g} have a truncation "
-            "error of the "
-            "order of step^4. Raise the tolerance, or change the step."
+            f"No known cause fits. EqProp has an error of {self.error.value:.1e}, and the last change of the "
+            f"state is {self.unrest.value:.1e}; differences with step = {self.step:g} have a truncation "
+            "error of the order of step^4, and the mean of the cost is that of eight values of beta. Use a "
+            "smaller beta or step, or raise the tolerance."
         )
 
     @property
