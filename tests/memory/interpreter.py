@@ -29,6 +29,7 @@ def swept(entry: Entry, stride: int, repeats: bool) -> tuple[Counter[str], list[
 
     With `repeats`, a call that failed must have its result when it is made again with the same objects.
     """
+    eq.set_num_threads(entry.threads)
     expected, kinds, faults = digest(entry.call(entry.prepare())), Counter[str](), []
     first = passed = 0
     while passed < PASSED:
@@ -55,7 +56,6 @@ def swept(entry: Entry, stride: int, repeats: bool) -> tuple[Counter[str], list[
 
 def main(stride: int, names: list[str]) -> None:
     warnings.simplefilter("ignore")
-    eq.set_num_threads(1)
     for name in names or [name for name in ENTRIES if name not in ENDED_BY_NUMPY]:
         print(json.dumps({"entry": name}), flush=True)  # the entry in which the process ends, if it does
         entry = ENTRIES[name]

@@ -29,6 +29,8 @@ from networks import Valley
 FOLDER = Path(tempfile.mkdtemp())
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.random((6, 4)), np.arange(6) % 3
+#: Samples that three threads divide: each takes 64.
+MANY = RANDOM.random((192, 4))
 #: Bytes that a sweep may leave in use: caches of the interpreter, and the free list of large states.
 LEFT = 40_000
 TWENTY = eq.Euler(tolerance=0, max_iterations=20)
@@ -42,6 +44,7 @@ class Entry:
     call: Callable[[Any], Any]
     #: False for a call of several steps, which keeps those that were finished before the failure.
     at_once: bool = True
+    threads: int = 1
 
 
 def net(**more: Any) -> eq.HopfieldNetwork:
@@ -56,6 +59,11 @@ def free(model: Any = None) -> tuple[Any, eq.FixedPoint]:
 
 def by(rule: Callable[..., eq.Gradient], **options: Any) -> Entry:
     return Entry(free, lambda made: rule(*made, Y, **options).parameters)
+
+
+def many(made: eq.HopfieldNetwork, rule: Callable[..., eq.Gradient]) -> Any:
+    """Return the gradient of a batch that threads divide."""
+    return rule(made, eq.free_phase(made, MANY), np.arange(len(MANY)) % 3).parameters
 
 
 def trainer(**options: Any) -> eq.Trainer:
@@ -121,6 +129,14 @@ ENTRIES: dict[str, Entry] = {
     "Trainer.step by recurrent backpropagation": Entry(
         lambda: trainer(second_phase=eq.RecurrentBackpropagation()), step
     ),
+    **{
+        f"{name} by three threads": Entry(net, call, threads=3)
+        for name, call in {
+            "free_phase": lambda made: eq.free_phase(made, MANY).state,
+            "equilibrium_propagation": lambda made: many(made, eq.equilibrium_propagation),
+            "recurrent_backpropagation": lambda made: many(made, eq.recurrent_backpropagation),
+        }.items()
+    },
     "Trainer.fit": Entry(trainer, fit, at_once=False),
     "Trainer.evaluate": Entry(trained, lambda made: made.evaluate(X, Y).objective),
     "Trainer.predict": Entry(trained, lambda made: made.predict(X)),
@@ -190,6 +206,7 @@ def fault_of(error: BaseException | None, result: Any, expected: str) -> str | N
 
 def swept(shim: Shim, entry: Entry, stride: int) -> tuple[int, list[str]]:
     """Return the number of failed allocations of an entry, and faults."""
+    eq.set_num_threads(entry.threads)
     expected, faults, first = digest(entry.call(entry.prepare())), [], 1
     failures = 0
     while True:
@@ -211,7 +228,6 @@ def swept(shim: Shim, entry: Entry, stride: int) -> tuple[int, list[str]]:
 
 def main(path: str, stride: int, names: list[str]) -> None:
     warnings.simplefilter("ignore")
-    eq.set_num_threads(1)
     shim = Shim(path)
     for name in names or ENTRIES:
         print(json.dumps({"entry": name}), flush=True)  # the entry in which the process ends, if it does

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="LD
 QUICK = {
     "HopfieldNetwork": 8,
     "free_phase": 12,
+    "free_phase by three threads": 30,
     "equilibrium_propagation, limit": 15,
     "recurrent_backpropagation, GMRES": 15,
     "Trainer.step": 30,
