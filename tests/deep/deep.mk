@@ -53,7 +53,7 @@ deep-tsan: $(TEST)
 	TSAN_OPTIONS=die_after_fork=0 $(BIN)/ctest --test-dir build/tsan --output-on-failure --exclude-regex '$(TIMED)' \
 	  --tests-regex '^(ParallelFor|ForEachChunk|NumThreads|PollInterrupt|SpareStates|Relax|HostBatch)'
 	$(call PACKAGE,build/tsan)
-	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/deep/tsan.supp $(call SANITIZED_PYTHON,build/tsan,tsan) tests/deep/eight_threads.py 20
+	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/deep/tsan_suppressions.txt $(call SANITIZED_PYTHON,build/tsan,tsan) tests/deep/eight_threads.py 20
 
 FUZZ_SEEDS = PYTHONPATH=tests $(BIN)/python -m fuzz.readers $(DEEP)/seeds
 LIBFUZZER_TARGETS := fuzz_model_file fuzz_json fuzz_csv fuzz_solver
