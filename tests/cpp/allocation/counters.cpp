@@ -86,6 +86,10 @@ int __wrap_posix_memalign(void** out, std::size_t alignment, std::size_t size) {
 
 namespace {
 
+void* aligned(std::size_t size, std::align_val_t alignment) {
+  const auto unit = static_cast<std::size_t>(alignment);
+  return __wrap_aligned_alloc(unit, (size + unit - 1) / unit * unit);
+}
 void* or_throw(void* pointer) {
   if (pointer == nullptr) throw std::bad_alloc();
   return pointer;
@@ -98,8 +102,13 @@ void* operator new(std::size_t size) {
   return or_throw(__wrap_malloc(size));
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
-  const auto unit = static_cast<std::size_t>(alignment);
-  return or_throw(__wrap_aligned_alloc(unit, (size + unit - 1) / unit * unit));
+  return or_throw(aligned(size, alignment));
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return __wrap_malloc(size);
+}
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return aligned(size, alignment);
 }
 void operator delete(void* pointer) noexcept {
   __wrap_free(pointer);
