@@ -192,6 +192,16 @@ PYTHON_FLOORS = [
 PYTHON_LEVEL = {name: level for level, names in enumerate(PYTHON_FLOORS) for name in names}
 
 
+def test_a_source_includes_its_own_header_first() -> None:
+    """So its compilation shows that the header needs no other one before it."""
+    for header in HEADERS.rglob("*.hpp"):
+        name = header.relative_to(HEADERS)
+        source = ROOT / "cpp" / "src" / name.with_suffix(".cpp")
+        if source.exists():
+            (first, *_) = re.findall(r'#include [<"](.+)[>"]', source.read_text())
+            assert first == f"equiprop/{name.as_posix()}"
+
+
 def test_every_header_belongs_to_a_floor_and_to_the_umbrella() -> None:
     umbrella = (HEADERS / "equiprop.hpp").read_text()
     for header in HEADERS.rglob("*.hpp"):
