@@ -134,7 +134,8 @@ SANITIZED = $(call CONFIGURE,$(1)) -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DEQ
 sanitize: $(TEST)
 	$(call SANITIZED,build/asan,address$(comma)undefined) >/dev/null
 	$(BIN)/cmake --build build/asan $(if $(PROGRAMS),--target $(PROGRAMS))
-	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header$(if $(PROGRAMS),|_NOT_BUILT|^fuzz)'
+	$(BIN)/ctest --test-dir build/asan --output-on-failure --parallel $(JOBS) --exclude-regex '^header' \
+	  $(if $(PROGRAMS),--label-regex "^($$(echo $(PROGRAMS) | tr ' ' '|'))$$")
 
 # $(call PACKAGE,FOLDER): the Python package with the extension of a build, in FOLDER/package.
 define PACKAGE
