@@ -218,6 +218,8 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
             "cost": eq.SquaredError(),
             "repeats": 4,
             "averages": 2,
+            "time_limit": 60.0,
+            "progress": False,
         },
     ),
     "verify.read_recordings": lambda to: (
