@@ -83,6 +83,14 @@ def test_targets_of_a_regression(tmp_path: Path) -> None:
     assert load_files(tmp_path / "a.npz")[0].y.shape == (48, 2)
 
 
+def test_labels_in_a_column_are_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=Y[:, np.newaxis])
+    np.savez(tmp_path / "b.npz", x=X, y=Y)
+    column, plain = (load_files(tmp_path / name)[0] for name in ("a.npz", "b.npz"))
+    assert column.y.shape == (48,)
+    np.testing.assert_array_equal(column.y, plain.y)
+
+
 @pytest.mark.parametrize("kind", ["csv", "npz", "MNIST"])
 def test_a_folder(kind: str, tmp_path: Path) -> None:
     if kind == "MNIST":
