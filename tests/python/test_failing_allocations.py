@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,16 +46,22 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def swept(library: Path, stride: int, *entries: str) -> dict[str, int]:
-    """Return the number of failed allocations of each entry, whose laws are in sweep.py."""
-    words = [sys.executable, MEMORY / "sweep.py", library, str(stride), *entries]
-    env = {**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
+def results_of(program: str, *arguments: str | Path, key: str, **env: str) -> dict[str, Any]:
+    """Run a sweep; return what its lines tell with this key of each entry, none of which has a fault."""
+    words = [sys.executable, MEMORY / program, *arguments]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, f"the process ended in {lines[-1:]}: {done.stderr[-2000:]}"
-    results = [line for line in lines if "failures" in line]
+    results = [line for line in lines if key in line]
     assert [line for line in results if line["faults"]] == []
-    return {line["entry"]: line["failures"] for line in results}
+    return {line["entry"]: line[key] for line in results}
+
+
+def swept(library: Path, stride: int, *entries: str) -> dict[str, int]:
+    """Return the number of failed allocations of each entry, whose laws are in sweep.py."""
+    arguments = (library, str(stride), *entries)
+    return results_of("sweep.py", *arguments, key="failures", LD_PRELOAD=str(library))
 
 
 def test_a_failing_allocation_is_a_memory_error(failing: Path) -> None:
@@ -74,14 +81,7 @@ def test_a_failure_at_every_allocation_of_every_entry_is_a_memory_error(failing:
 def check_interpreter(stride: int, *entries: str) -> dict[str, dict[str, int]]:
     """Return the errors of each entry whose allocations by the interpreter fail; see interpreter.py."""
     pytest.importorskip("_testcapi", reason="CPython was installed without its tests")
-    words = [sys.executable, MEMORY / "interpreter.py", str(stride), *entries]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"the process ended in {lines[-1:]}: {done.stderr[-2000:]}"
-    results = [line for line in lines if "errors" in line]
-    assert [line for line in results if line["faults"]] == []
-    return {line["entry"]: line["errors"] for line in results}
+    return results_of("interpreter.py", str(stride), *entries, key="errors")
 
 
 def test_a_failing_allocation_of_the_interpreter_is_an_exception() -> None:
