@@ -61,13 +61,13 @@ FAULTS = {
     ),
     "no barrier before the squares of a gradient are added": (
         "run.cuh",
-        "sums[t + threads] = finite",
+        "sums[t] = sum;",
         "__syncthreads();",
         "",
     ),
     "no barrier before the sums over samples are added": (
         "run.cuh",
-        "sums[t + not_finite_sum",
+        "sums[t + norm_sum",
         "__syncthreads();",
         "",
     ),
