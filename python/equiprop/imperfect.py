@@ -204,7 +204,7 @@ class _Simulated:
         if beta:
             energy = _core.f64.total_energy(energy, self.cost.bind(model, y, _WHERE), beta)
         state, report, *_ = model.core.relax(
-            energy, self.solver.core, start_of(model, len(x)), samples=len(x)
+            energy, self.solver.core, start_of(model, len(x)), False, False, len(x)
         )
         if report[0].max() == int(Status.DIVERGED):
             raise ValueError(

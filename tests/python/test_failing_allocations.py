@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import equiprop as eq
 import pytest
 
 MEMORY = Path(__file__).parents[1] / "memory"
@@ -96,6 +98,16 @@ def test_a_failure_at_every_allocation_of_the_interpreter_is_an_exception() -> N
     errors = check_interpreter(1)
     assert len(errors) > 25
     assert sum(kinds["MemoryError"] for kinds in errors.values()) > MOST
+
+
+def test_functions_of_the_core_receive_their_arguments_by_position() -> None:
+    """pybind11 ends the process if there is no memory for the name of a keyword."""
+    found = []
+    for path in Path(str(eq.__file__)).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and call.keywords and "core." in ast.unparse(call.func):
+                found.append(f"{path.name}:{call.lineno}")
+    assert found == []
 
 
 @pytest.mark.parametrize("fault", ["ignored", "leak", "other"])

@@ -312,7 +312,8 @@ def test_few_numbers_are_fitted_to_weak_evidence(kind: str, problem: verify.Prob
         found = re.search(r"Confidence: (?:more than )?(\S+) % among the causes compared", sentence)
         stated.append(float(found[1]) / 100 if found else 0.0)
     assert named >= 36
-    # The stated probabilities are not larger than the rate at which the cause is right.
+    # The stated probabilities are not larger than the rate at which the cause is right, whose standard error
+    # is at most sqrt(0.9 * 0.1 / 40) = 0.05.
     assert 0.5 < np.mean(stated) < named / 40 + 0.05
 
 

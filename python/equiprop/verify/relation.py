@@ -6,8 +6,8 @@ import math
 
 from equiprop.verify.confidence import certain, explaining
 
-#: A cosine from which values are a multiple of the reference values.
-_ALIGNED = 0.999
+#: Values are a multiple of the references from this cosine on; a factor this near to 1 is none.
+_ALIGNED, _EQUAL = 0.999, 5e-4
 
 
 def described(subject: str, product: float, power: float, value_power: float, end: str = "") -> str:
@@ -25,10 +25,11 @@ def described(subject: str, product: float, power: float, value_power: float, en
     text = f"{subject} {relation(product, power, value_power)}{end}."
     if not (math.isfinite(power) and math.isfinite(value_power)) or power == 0 or value_power == 0:
         return certain(text)
-    if abs(product) < _ALIGNED * math.sqrt(power * value_power):
+    is_multiple = abs(product) >= _ALIGNED * math.sqrt(power * value_power)
+    if not is_multiple or abs(product / power - 1) < _EQUAL:
         return text
     gap = value_power - 2 * product + power
-    return explaining(text, 1 - (value_power - product**2 / power) / gap) if gap > 0 else text
+    return explaining(text, 1 - (value_power - product**2 / power) / gap)
 
 
 def relation(product: float, power: float, value_power: float) -> str:
@@ -48,7 +49,7 @@ def relation(product: float, power: float, value_power: float) -> str:
         return f"has another direction than it should (cosine {cosine:.3f})"
     if abs(factor + 1) < 1e-3:
         return "has the opposite sign"
-    if abs(factor - 1) < 5e-4:
+    if abs(factor - 1) < _EQUAL:
         gap = math.sqrt(max(0.0, value_power - 2 * product + power) / power)  # cancels below about 1e-8
         return f"differs by {gap:.1e} of its size" if gap > 1e-7 else "differs by less than 1e-7 of its size"
     return f"is {factor:.4g} times what it should be"
