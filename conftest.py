@@ -1,4 +1,4 @@
-"""Exclusion of modules that need an extra, or the C++ library of an installed package."""
+"""Exclusion of programs, and of modules that need an extra or the C++ library of an installed package."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,12 @@ _NEEDS = {
     ],
 }
 
-collect_ignore = [path for package, paths in _NEEDS.items() if not find_spec(package) for path in paths]
+#: Programs that tests run in processes of their own: one imports a module of its own folder.
+_PROGRAMS = ["tests/memory"]
+
+collect_ignore = _PROGRAMS + [
+    path for package, paths in _NEEDS.items() if not find_spec(package) for path in paths
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
