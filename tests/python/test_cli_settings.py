@@ -111,6 +111,19 @@ def test_files_that_hold_no_settings_are_refused(
     assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
 
 
+def test_a_python_without_a_reader_of_toml_names_json(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    path = tmp_path / "run.toml"
+    path.write_text('data = "digits"')
+    (line,) = error_of(capsys, "train", "--config", path)
+    assert "Python 3.11 or later reads TOML" in line
+    path = path.rename(tmp_path / "run.json")
+    path.write_text('{"data": "digits"}')
+    assert settled("train", "--config", path).data == "digits"
+
+
 def test_settings_that_are_not_utf8_are_refused(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "settings.json"
     path.write_bytes('{"data": "größe"}'.encode("latin-1"))

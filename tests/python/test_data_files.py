@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 from pathlib import Path
@@ -153,6 +154,19 @@ def test_a_damaged_archive_is_refused_or_read(place: int, tmp_path: Path) -> Non
             path.write_bytes(content[:k] + bytes([value]) + content[k + 1 :])
             with contextlib.suppress(ValueError):
                 load_files(path)
+
+
+def test_an_error_of_the_disk_is_no_damage_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(np, "load", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_files(tmp_path / "a.npz")
 
 
 def test_arrays_that_are_no_data_are_refused(tmp_path: Path) -> None:

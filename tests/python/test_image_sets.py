@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import tracemalloc
 import zlib
@@ -202,6 +203,12 @@ def test_a_truncated_archive_is_refused(share: float, tmp_path: Path) -> None:
     refusal(tmp_path, archive[: int(share * len(archive))])
 
 
+@pytest.mark.parametrize("kept", [0, 100, CIFAR.record, 3 * CIFAR.record, 4 * CIFAR.record - 1])
+def test_an_archive_that_ends_inside_an_entry_is_refused(kept: int, tmp_path: Path) -> None:
+    content = gzip.decompress(packed(good_entries()))
+    assert "unexpected end of data" in refusal(tmp_path, gzip.compress(content[: 512 + kept], 1))
+
+
 def test_a_wrong_checksum_at_the_end_of_an_archive_is_noticed(tmp_path: Path) -> None:
     archive = bytearray(packed(good_entries()))
     archive[-8] ^= 1
@@ -305,6 +312,39 @@ def test_other_arrays_are_refused(arrays: dict[str, object], reason: str, tmp_pa
     savemat(tmp_path / "test_32x32.mat", arrays)
     with pytest.raises(ValueError, match=rf"^\[load_svhn\] cannot read '.*test_32x32\.mat': .*{reason}"):
         eq.load_svhn(tmp_path)
+
+
+def element(kind: int, data: bytes) -> bytes:
+    """Return an element of a MATLAB file of version 5: type, size, and data up to a multiple of 8 bytes."""
+    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+FLAGS, SHAPE, NAME = (
+    element(6, struct.pack("<II", 9, 0)),
+    element(5, struct.pack("<ii", 1, 2)),
+    element(1, b"X"),
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ([FLAGS + SHAPE + NAME + element(2, b"ab")] * 2, "the file has two variables 'X'"),
+        ([FLAGS + SHAPE + NAME + element(4, b"ab")], r"'X' has the shape \[1, 2\], and 1 numbers"),
+        ([FLAGS + SHAPE + NAME + element(8, b"ab")], r"'X' has the shape \[1, 2\], and numbers of type 8"),
+        ([FLAGS + SHAPE + NAME], r"'X' has the shape \[1, 2\], and numbers of type 0"),
+        ([FLAGS + element(5, struct.pack("<ii", -1, -2)) + NAME + element(2, b"ab")], r"shape \[-1, -2\]"),
+        ([FLAGS + SHAPE], "an element of a variable has type 0 instead of 1"),
+        ([FLAGS + SHAPE + NAME + struct.pack("<II", 2, 9)], "an element is longer than its variable"),
+        ([], "the file has no variable 'X'"),
+    ],
+)
+def test_variables_that_are_no_arrays_are_refused(variables: list[bytes], reason: str) -> None:
+    header = bytes(124) + b"\x00\x01IM"
+    good = header + element(14, FLAGS + SHAPE + NAME + element(2, b"ab"))
+    assert read_matlab(io.BytesIO(good), ("X",), 1000)["X"].tolist() == [[97, 98]]
+    with pytest.raises(ValueError, match=reason):
+        read_matlab(io.BytesIO(header + b"".join(element(14, v) for v in variables)), ("X",), 1000)
 
 
 def test_a_variable_that_inflates_without_end_is_refused(tmp_path: Path) -> None:

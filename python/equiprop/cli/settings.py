@@ -12,11 +12,6 @@ from equiprop.checks import require
 from equiprop.cli.data import DATA, user_path
 from equiprop.config import __version__
 
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    tomllib = None  # type: ignore[assignment]
-
 #: Options of one call of the command, which are no settings of the run.
 _OF_THE_CALL = {"output", "overwrite", "resume", "config", "json"}
 
@@ -91,9 +86,12 @@ def _content(path: Path) -> Any:
     content = path.read_bytes()
     read: Any = json.loads
     if path.suffix == ".toml":
-        if tomllib is None:
-            raise ValueError(f"[train] Python 3.11 or later reads TOML. Received '{path}'; write it as JSON.")
-        read = tomllib.loads
+        try:
+            from tomllib import loads
+        except ImportError:
+            rule = "[train] Python 3.11 or later reads TOML."
+            raise ValueError(f"{rule} Received '{path}'; write it as JSON.") from None
+        read = loads
     try:
         return read(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
