@@ -47,12 +47,36 @@ def test_nothing_that_was_not_recorded_counts(problem: verify.Problem) -> None:
     assert report[label] == pytest.approx(np.sqrt(square / (51 * 3)), rel=1e-9)
 
 
-def test_missing_numbers_of_an_exact_recording_do_not_pass(problem: verify.Problem) -> None:
-    """A simulator that overflowed records NaN."""
-    path = relax(problem)
-    path[30:] = np.nan
-    assert not judged(problem, path).passed
-    assert not judged(problem, path, noise=0).passed
+@pytest.mark.parametrize("options", [{}, {"noise": 0}, {"tolerance": 1e-9}])
+def test_states_that_an_exact_recording_lacks_are_not_compared(
+    options: dict[str, float], problem: verify.Problem
+) -> None:
+    rng = np.random.default_rng(3)
+    for kind, sentence in {"true": "", "dead": "no response", "flipped": "the opposite sign"}.items():
+        path = device(problem, kind, 0.0)
+        path[rng.random(path.shape) < 0.2] = np.nan
+        report = judged(problem, path, **options)
+        assert report.passed == (kind == "true"), str(report)
+        assert report["recorded numbers"] == np.count_nonzero(~np.isnan(path))
+        assert sentence in " ".join(report.advice)
+    overflowed = relax(problem)
+    overflowed[31:] = np.nan
+    for size in (1e300, np.inf):
+        overflowed[30] = size
+        report = judged(problem, overflowed, **options)
+        assert not report.passed
+        assert f"states up to {size:.3g}: it diverged" in report.advice[0]
+
+
+def test_a_longer_recording_is_compared_to_its_end(problem: verify.Problem) -> None:
+    """A recording at another beta that ends earlier cuts nothing off."""
+    for size in (0.0, 1e-5):
+        rng = np.random.default_rng(4)
+        frozen = relax(problem)
+        frozen[3:] = frozen[2]
+        short = noisy(relax(problem, -BETA)[:3], size, rng, 3)
+        assert not judged(problem, {BETA: noisy(frozen, size, rng, 3), -BETA: short}).passed
+        assert judged(problem, {BETA: noisy(relax(problem), size, rng, 3), -BETA: short}).passed
 
 
 @pytest.mark.parametrize(
@@ -146,7 +170,9 @@ def test_bad_recordings_are_refused(problem: verify.Problem) -> None:
         judged(problem, {"0.1": relax(problem)})
     infinite = relax(problem)
     infinite[3] = np.inf
-    with pytest.raises(ValueError, match="Recorded states with noise are finite, or NaN"):
+    with pytest.raises(
+        ValueError, match=r"Recorded states with noise are below 1e\+100, or NaN. Received inf"
+    ):
         judged(problem, infinite, noise=1e-3)
     empty = np.full((51, 1, 9), np.nan)
     empty[0] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from equiprop.verify.equivalence import equivalence
 from equiprop.verify.evidence import Evidence, Factor, Square, response
 from equiprop.verify.noise import Noise
 from equiprop.verify.problem import Problem
-from equiprop.verify.recordings import Recordings
+from equiprop.verify.recordings import HUGE, Recordings
 from equiprop.verify.significance import one_sided, two_sided
 from equiprop.verify.trace_causes import cause, more_data, other_noise
 from equiprop.verify.verdict import Row
@@ -50,23 +50,21 @@ def judge(
     groups = [[test.row(level, noise.dof) for test in group] for group in tests]
     for part, group in zip(evidence, groups, strict=False):
         group += [*_best_beta(part, velocity(part), noise), _correlation(part)]
-    seen = _seen(evidence, level, significance, noise.dof)
-    power = Row(POWER, seen, high=1.0, note=f"with probability {1 - significance:.4g}; dead 1, flipped 2")
-    rows = (*_data(recordings, noise), *(row for group in groups for row in group), power)
-    if all(row.passed for row in rows):
-        return rows, ()
+    powers = [_power(part, level, significance, noise.dof, len(evidence)) for part in evidence]
+    rows = (*_data(recordings, noise), *(row for group in groups for row in group), *powers)
     other, excess = other_noise(noise, recordings, {part.beta: part.flow for part in evidence})
     advice = list(other)
-    for part, group in zip(evidence, groups, strict=False):
+    for part, group, power in zip(evidence, groups, powers, strict=False):
         if not all(row.passed for row in group):
             advice += cause(problem, part, flow, level, noise.dof, excess)
-    if not power.passed:
-        advice.append(more_data(evidence, recordings, flow, seen))
+        if not power.passed:
+            advice.append(more_data(part, recordings, flow, power.value))
     return rows, tuple(advice)
 
 
 def _evidence(beta: float, recordings: Recordings, flow: _Floats, noise: Noise) -> Evidence:
-    require(recordings.finite, "traces", "Recorded states with noise are finite, or NaN", "infinity")
+    rule = f"Recorded states with noise are below {HUGE:g}, or NaN"
+    require(recordings.finite, "traces", rule, f"{recordings.largest:.3g}")
     weights = recordings.counts[beta] / np.square(noise.size)
     return Evidence(beta, np.nan_to_num(recordings.means[beta]), flow, weights)
 
@@ -149,9 +147,9 @@ def _squares(part: Evidence) -> list[Square]:
     return [square for square in squares if square.dof]
 
 
-def _seen(evidence: Sequence[Evidence], level: float, significance: float, noise_dof: float) -> float:
-    """Return the change of the response that fails its test with probability 1 - significance."""
-    information = sum(part.information for part in evidence)
-    if not information:
-        return math.inf
-    return (two_sided(level, noise_dof) + one_sided(significance, noise_dof)) / math.sqrt(information)
+def _power(part: Evidence, level: float, significance: float, noise_dof: float, betas: int) -> Row:
+    """Return a row on the change of the response that fails its test with probability 1 - significance."""
+    reach = two_sided(level, noise_dof) + one_sided(significance, noise_dof)
+    seen = reach / math.sqrt(part.information) if part.information else math.inf
+    name = POWER if betas == 1 else f"beta = {part.beta:g}: {POWER}"
+    return Row(name, seen, high=1.0, note=f"with probability {1 - significance:.4g}; dead 1, flipped 2")

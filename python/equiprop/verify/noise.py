@@ -1,6 +1,7 @@
 """Measurement noise of recordings: stated, or estimated from repeats or from the settled end.
 
 The noise is Gaussian, with the same size at all times, and independent from one recorded number to another.
+It may have another size in each unit.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from numpy.typing import NDArray
 
 from equiprop.arrays import as_array
 from equiprop.verify.recordings import Recordings
+from equiprop.verify.significance import survival
 
 _Floats = NDArray[np.float64]
 #: Numbers of second differences, and of pairs of neighbours among them, from which their correlation tells
 #: noise from a smooth deviation.
 _ENOUGH, _PAIRS = 40, 30
+#: Probability by which equal sizes of the noise of all units are taken for different ones.
+_UNEQUAL = 1e-3
+#: Degrees of freedom of a unit from which its noise has an estimate of its own, and the least part of that of
+#: all units that it has.
+_BY_UNIT, _LEAST = 20, 0.01
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,48 @@ def _repeated(recordings: Recordings) -> bool:
     return any((counts > 1).any() for counts in recordings.counts.values())
 
 
+def _pooled(
+    squares: _Floats, numbers: _Floats, dof: _Floats, words: str, whole: float | None = None
+) -> Noise:
+    """Return the noise from sums of squares of each unit: of all units, or by unit if the sizes differ.
+
+    Parameters
+    ----------
+    squares, numbers, dof : (units,)
+        A variance is a sum of squares over its number; its degrees of freedom are those of a chi-square.
+    words : str
+        Where the squares come from.
+    whole : float, optional
+        Degrees of freedom of the variance of all units; by default the sum of those of the units.
+    """
+    whole = float(dof.sum()) if whole is None else whole
+    variance, seen = float(squares.sum() / numbers.sum()), dof > 0
+    own = np.divide(squares, numbers, out=np.full(len(dof), variance), where=numbers > 0)
+    text, least = f"from {words}, {whole:.0f} degrees of freedom", float(dof[seen].min())
+    if not _differ(own[seen] / (variance or 1.0), dof[seen], whole):
+        return Noise(math.sqrt(variance), whole, text)
+    if least < _BY_UNIT:
+        return Noise(math.sqrt(variance), whole, f"{text}; it differs between units, state noise= for each")
+    sizes = np.sqrt(np.maximum(own, variance * _LEAST**2))
+    return Noise(sizes, least, f"from {words}, by unit, at least {least:.0f} degrees of freedom")
+
+
+def _differ(ratios: _Floats, dof: _Floats, whole: float) -> bool:
+    """Return whether variances over that of all units differ by more than estimates of equal ones do."""
+    level = _UNEQUAL / (2 * len(ratios))
+    return any(
+        survival(ratio, own, whole) < level or (ratio > 0 and survival(1 / ratio, whole, own) < level)
+        for ratio, own in zip(ratios.tolist(), dof.tolist(), strict=True)
+    )
+
+
 def _from_repeats(recordings: Recordings) -> Noise:
-    """Return the pooled standard deviation of repeats from their means."""
-    squares, dof = 0.0, 0
+    """Return the standard deviation of repeats from their means."""
+    squares, dof = 0.0, 0.0
     for beta, path in recordings.repeats.items():
-        squares += float(np.nansum((path - recordings.means[beta]) ** 2))
-        dof += int(np.maximum(recordings.counts[beta] - 1, 0).sum())
-    return Noise(float(np.sqrt(squares / dof)), dof, f"from repeats, {dof} degrees of freedom")
+        squares += np.nansum((path - recordings.means[beta]) ** 2, axis=(0, 1, 2))
+        dof += np.maximum(recordings.counts[beta] - 1, 0).sum(axis=(0, 1))
+    return _pooled(np.asarray(squares), np.asarray(dof), np.asarray(dof), "repeats")
 
 
 def _from_settled_end(recordings: Recordings, flow: Mapping[float, _Floats]) -> Noise | None:
@@ -126,18 +168,20 @@ def _from_settled_end(recordings: Recordings, flow: Mapping[float, _Floats]) -> 
     squares (Satterthwaite 1946). For a smooth deviation, neighbours have a positive correlation: then the
     function returns None, as for too few differences.
     """
-    products, numbers = np.zeros(3), np.zeros(3)
+    units = next(iter(recordings.means.values())).shape[-1]
+    products, numbers = np.zeros((3, units)), np.zeros((3, units))
     for beta, path in recordings.means.items():
         bends = _bends(path, flow[beta])
         for lag in range(min(3, len(bends))):
             pairs = bends[lag:] * bends[: len(bends) - lag]
-            products[lag] += np.nansum(pairs)
-            numbers[lag] += np.count_nonzero(~np.isnan(pairs))
-    if sufficiency(recordings) < 1 or not products[1] < 0:
+            products[lag] += np.nansum(pairs, axis=(0, 1))
+            numbers[lag] += np.count_nonzero(~np.isnan(pairs), axis=(0, 1))
+    if sufficiency(recordings) < 1 or not products[1].sum() < 0:
         return None
-    dof = float(36 * numbers[0] ** 2 / (numbers @ [36, 32, 2]))
-    words = f"from second differences of the settled end, {dof:.0f} degrees of freedom"
-    return Noise(float(np.sqrt(products[0] / (6 * numbers[0]))), dof, words)
+    weights = np.array([36, 32, 2]) @ numbers
+    dof = np.divide(36 * numbers[0] ** 2, weights, out=np.zeros(units), where=weights > 0)
+    whole = 36 * numbers[0].sum() ** 2 / weights.sum()
+    return _pooled(products[0] / 6, numbers[0], dof, "second differences of the settled end", whole)
 
 
 def _bends(path: _Floats, flow: _Floats) -> _Floats:

@@ -15,6 +15,8 @@ from equiprop.checks import check_type, real, require
 from equiprop.verify.problem import Problem
 
 _Floats = NDArray[np.float64]
+#: States from which a recording diverged.
+HUGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,13 @@ class Recordings:
 
     @property
     def finite(self) -> bool:
-        """True if no state is infinite."""
-        return not any(np.isinf(path).any() for path in self.repeats.values())
+        """True if no state is infinite, or so large that its square might overflow."""
+        return self.largest < HUGE
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest absolute value of a recorded state."""
+        return max(float(np.nanmax(np.abs(path), initial=0.0)) for path in self.repeats.values())
 
     @cached_property
     def counts(self) -> Mapping[float, NDArray[np.int64]]:
@@ -63,17 +70,12 @@ class Recordings:
         with np.errstate(invalid="ignore"):
             return {beta: np.nansum(path, axis=0) / self.counts[beta] for beta, path in self.repeats.items()}
 
-    @property
-    def complete_means(self) -> Mapping[float, _Floats]:
-        """The means over all repeats, NaN if any of them did not record a state, by beta."""
-        return {beta: path.mean(axis=0) for beta, path in self.repeats.items()}
-
 
 def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
     """Return checked trajectories (steps + 1, batch, units) or (repeats, steps + 1, batch, units) by beta.
 
-    All are cut to the number of steps of the shortest one. If all of them have the outputs only, the other
-    units are NaN.
+    All get the number of steps of the longest one: states after the end of a recording are NaN, as are the
+    other units if all recordings have the outputs only.
 
     Raises
     ------
@@ -94,16 +96,17 @@ def read(problem: Problem, trajectories: Mapping[float, Any]) -> Recordings:
     partial = outputs < units and all(path.shape[-1:] == (outputs,) for path in paths.values())
     width = outputs if partial else units
     checked = {beta: _checked(path, (len(problem.state), width)) for beta, path in paths.items()}
-    states = min(path.shape[1] for path in checked.values())
-    cut = {beta: path[:, :states] for beta, path in checked.items()}
-    for beta, path in cut.items():
+    for beta, path in checked.items():
         some = not np.isnan(path[:, 1:]).all()
         require(some, "traces", "Some states after state 0 are recorded", f"only NaN for beta = {beta:g}")
-    if not partial:
-        return Recordings(cut)
-    hidden = [(0, 0), (0, 0), (0, 0), (units - outputs, 0)]
-    padded = {beta: np.pad(path, hidden, constant_values=np.nan) for beta, path in cut.items()}
-    return Recordings(padded, units - outputs)
+    states, first = max(path.shape[1] for path in checked.values()), units - width
+    return Recordings({beta: _padded(path, states, first) for beta, path in checked.items()}, first)
+
+
+def _padded(path: _Floats, states: int, first: int) -> _Floats:
+    """Return a recording with NaN for the states after its end, and for the units before the first one."""
+    absent = [(0, 0), (0, states - path.shape[1]), (0, 0), (first, 0)]
+    return np.pad(path, absent, constant_values=np.nan)
 
 
 def _checked(path: NDArray[Any], shape: tuple[int, int]) -> _Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,9 @@ from equiprop.verify.significance import survival
 _Floats = NDArray[np.float64]
 #: Part by which an advised beta or number of repeats exceeds the estimated one.
 _MARGIN = 1.3
+#: Number of standard errors by which a factor of the response is distinct from 0; more for a factor so small
+#: that noise which is not independent may explain it.
+_DISTINCT, _SMALL = 3, (5, 0.5)
 
 
 def other_noise(
@@ -36,7 +39,7 @@ def other_noise(
 
 
 @dataclass(frozen=True)
-class _Cause:
+class Cause:
     """A cause of a deviation: the recording less its effect, the number of fitted numbers, and a sentence."""
 
     left: Evidence
@@ -61,7 +64,7 @@ def cause(
     the stated one; if it is more than 1, the advice may be empty.
     """
     price = math.log(part.number) * excess
-    causes = list(_causes(part, flow))
+    causes = list(_causes(problem, part, flow))
     criteria = np.array([cause.left.square + cause.numbers * price for cause in causes]) / excess
     best, probability = causes[criteria.argmin()], 1 / float(np.exp((criteria.min() - criteria) / 2).sum())
     gain = (part.square - best.left.square) / (excess * best.numbers)
@@ -75,17 +78,18 @@ def cause(
     return [] if complete and excess > 1 else [name + _remainder(problem, rest, nearest)]
 
 
-def _causes(part: Evidence, flow: Callable[[float], _Floats]) -> Iterator[_Cause]:
-    """Yield the causes that are known by their effect in time."""
-    nudge = _fitted_nudge(part, flow)
+def _causes(problem: Problem, part: Evidence, flow: Callable[[float], _Floats]) -> Iterator[Cause]:
+    """Yield the causes that are known by their effect in time, or in one unit."""
+    yield from in_one_place(problem, part)
+    nudge = fitted_nudge(part, flow)
     if nudge is not None:
         factor, left = nudge
-        yield _Cause(left, 1, _scaled(factor))
+        yield Cause(left, 1, of_nudge(factor))
     for shift, word in ((1, "late"), (-1, "early")):
         moved = np.roll(part.flow, shift, axis=0)
         end = 0 if shift == 1 else -1
         moved[end] = part.flow[end]
-        yield _Cause(replace(part, flow=moved), 1, f"the recording is one step {word}.")
+        yield Cause(replace(part, flow=moved), 1, f"the recording is one step {word}.")
     offset = (
         "the recording has a constant distance from the model's flow: it does not start at the free fixed "
         "point, or the instrument has an offset."
@@ -94,7 +98,40 @@ def _causes(part: Evidence, flow: Callable[[float], _Floats]) -> Iterator[_Cause
     for course, sentence in ((part.times**0, offset), (part.times, drift)):
         multiples, seen = part.fitted(course)
         if seen.any():
-            yield _Cause(replace(part, flow=part.flow + course * multiples), int(seen.sum()), sentence)
+            yield Cause(replace(part, flow=part.flow + course * multiples), int(seen.sum()), sentence)
+
+
+def in_one_place(problem: Problem, part: Evidence) -> Iterator[Cause]:
+    """Yield the causes that one unit has another response, and that one recorded number is an outlier."""
+    squares = part.weights * part.rest**2
+    step, sample, unit = np.unravel_index(int(squares.argmax()), squares.shape)
+    weights = part.weights.copy()
+    weights[step, sample, unit] = 0
+    yield Cause(
+        replace(part, weights=weights),
+        2,
+        f"one number is an outlier: {_unit(problem, int(unit))} at step {step} of sample {sample} is "
+        f"{part.path[step, sample, unit]:.3g} and should be {part.flow[step, sample, unit]:.3g}. If it was "
+        "misread, replace it by NaN.",
+    )
+    information = (part.weights * part.response**2).sum(axis=(0, 1))
+    agreement = (part.weights * part.response * part.rest).sum(axis=(0, 1))
+    gains = np.divide(agreement, information, out=np.zeros_like(agreement), where=information > 0)
+    best = int((gains * agreement).argmax())
+    moved = part.flow.copy()
+    moved[:, :, best] += gains[best] * part.response[:, :, best]
+    sentence = (
+        f"{_unit(problem, best)} has {1 + gains[best]:.3g} times its response in the model. Check the gain "
+        "and the nudge of this unit."
+    )
+    yield Cause(replace(part, flow=moved), 2, sentence)
+
+
+def _unit(problem: Problem, number: int) -> str:
+    """Return the name of a unit: its number in its layer."""
+    layers = problem.model.layer_slices.items()
+    name, at = next((name, at) for name, at in layers if at.start <= number < at.stop)
+    return f"unit {number - at.start} of {name}"
 
 
 def _remainder(problem: Problem, part: Evidence, nearest: str) -> str:
@@ -106,14 +143,15 @@ def _remainder(problem: Problem, part: Evidence, nearest: str) -> str:
         sizes[name] = math.sqrt(float(squares[:, :, at].sum()) / max(number, 1))
     layer = max(sizes, key=lambda name: sizes[name])
     return (
-        "no single one of a scaled nudge, a shift in time, an offset and a drift explains the deviation."
+        "no single one of a scaled nudge, a shift in time, an offset, a drift, and a fault of one unit or of "
+        "one number explains the deviation."
         f"{nearest} The rest is largest in {layer}: {sizes[layer]:.3g} times the noise, root mean square. "
         f"Its correlation from one step to the next is {part.correlation:.2g}, and that of independent noise "
         "is near 0."
     )
 
 
-def _fitted_nudge(part: Evidence, flow: Callable[[float], _Floats]) -> tuple[Factor, Evidence] | None:
+def fitted_nudge(part: Evidence, flow: Callable[[float], _Floats]) -> tuple[Factor, Evidence] | None:
     """Return the multiple of beta with which the model follows the recording best, and what is left.
 
     The function takes Gauss-Newton steps; it returns None if the model does not respond.
@@ -133,49 +171,48 @@ def _fitted_nudge(part: Evidence, flow: Callable[[float], _Floats]) -> tuple[Fac
     return Factor("", factor, 1.0, 1 / math.sqrt(information)), left
 
 
-def _scaled(nudge: Factor) -> str:
-    value = f"the nudge of the model times {nudge.value:.3g}, with a standard error of {nudge.error:.2g}"
-    if abs(nudge.value) < max(5 * nudge.error, 0.01):
-        return f"the recording shows no response. It fits {value}. Check that the nudge reaches the device."
+def of_nudge(nudge: Factor) -> str:
+    """Return a sentence on the multiple of the model's nudge that fits a recording best."""
+    value = f"the nudge of the model times {nudge.value:.3g}"
+    if nudge.error:
+        value += f", with a standard error of {nudge.error:.2g}"
+    reach = max(_DISTINCT * nudge.error, min(_SMALL[0] * nudge.error, _SMALL[1]), 0.01)
+    if abs(nudge.value) < reach:
+        other = " A response of the opposite sign fits too." if nudge.value + 1 < reach else ""
+        check = "Check that the nudge reaches the device."
+        return f"the recording shows no response. It fits {value}.{other} {check}"
     if nudge.value < 0:
         return f"the response has the opposite sign. It fits {value}. Change the sign of the nudge."
     return f"the recording fits {value}: the cost or beta is scaled by this factor."
 
 
-def more_data(
-    evidence: Sequence[Evidence], recordings: Recordings, flow: Callable[[float], _Floats], seen: float
-) -> str:
+def more_data(part: Evidence, recordings: Recordings, flow: Callable[[float], _Floats], seen: float) -> str:
     """Return the sentence on the repeats or the beta that would tell a dead device from a true one."""
+    name = f"beta = {part.beta:g}: "
     if math.isinf(seen):
         return (
-            "The model does not respond to the nudge at these samples, so no recording of them tells a "
-            "device that responds from one that does not. Choose targets that differ from the outputs."
+            f"{name}The model does not respond to the nudge at these samples, so no recording of them tells "
+            "a device that responds from one that does not. Choose targets that differ from the outputs."
         )
-    present = max(int(counts.max()) for counts in recordings.counts.values())
+    present = int(recordings.counts[part.beta].max())
     repeats = math.ceil(_MARGIN * present * seen**2)
-    factor = _stronger(evidence, flow, seen)
-    if factor is None:
-        beta = ""
-    elif len(evidence) > 1:
-        beta = f", or use {factor:.3g} times every beta"
-    else:
-        beta = f", or use beta = {factor * evidence[0].beta:.3g} in place of {evidence[0].beta:g}"
+    larger = _stronger(part, flow, seen)
+    beta = "" if larger is None else f", or use beta = {larger:.3g} in place of {part.beta:g}"
     device = "a dead device" if seen <= 2 else "a dead device or a nudge of the wrong sign"
     return (
-        f"The recordings do not tell the model from {device}: a change of the response would be seen from "
-        f"{seen:.3g} times the response on. Record {repeats} repeats in place of {present}{beta}."
+        f"{name}The recordings do not tell the model from {device}: a change of the response would be seen "
+        f"from {seen:.3g} times the response on. Record {repeats} repeats in place of {present}{beta}."
     )
 
 
-def _stronger(evidence: Sequence[Evidence], flow: Callable[[float], _Floats], seen: float) -> float | None:
-    """Return a factor of every beta with which the model's response would be sufficient, if one is found."""
-    needed = _MARGIN * seen**2 * math.fsum(part.information for part in evidence)
-    factor = math.sqrt(_MARGIN) * seen
+def _stronger(part: Evidence, flow: Callable[[float], _Floats], seen: float) -> float | None:
+    """Return a beta at which the model's response would be sufficient, if one is found."""
+    needed = _MARGIN * seen**2 * part.information
+    beta = math.sqrt(_MARGIN) * seen * part.beta
     for _ in range(6):
-        parts = [replace(part, flow=flow(factor * part.beta)) for part in evidence]
         with np.errstate(over="ignore", invalid="ignore"):
-            information = math.fsum(part.information for part in parts)
+            information = replace(part, flow=flow(beta)).information
         if needed <= information < math.inf:
-            return factor
-        factor *= 1.2
+            return beta
+        beta *= 1.2
     return None
