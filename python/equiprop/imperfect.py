@@ -6,7 +6,7 @@ They are options to study: how much of each a learning rule tolerates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ _WHERE = "imperfect"
 _MOST_BITS = 52
 #: Largest noise and mismatch.
 _LARGEST = 100
+#: Tolerance and largest number of iterations of the default solver of a device without noise.
+_PRECISE, _MOST_ITERATIONS = 1e-10, 20_000
 
 
 @dataclass(repr=False, eq=False, kw_only=True)
@@ -132,7 +134,8 @@ def imperfect(
     cost : SquaredError or CrossEntropy
         Cost in the nudge; a black box has its own.
     solver : FreeSolver, optional
-        Solver of the relaxations of a model; by default that of a `Trainer`.
+        Solver of the relaxations of a model; by default that of a `Trainer`, with a tolerance of 1e-10 if
+        the device has no noise, because then `verify.black_box` finds the error of its solver.
 
     Examples
     --------
@@ -151,7 +154,13 @@ def imperfect(
     require(model.conservative, _WHERE, "The dynamics of the model have an energy", model)
     if isinstance(model, HopfieldNetwork):
         model = model.astype("float64")
+    solver = _default_solver(model, flaws) if solver is None else solver
     return _device(model, _Simulated(model, cost, solver), flaws)
+
+
+def _default_solver(model: Model, flaws: _Flaws) -> FreeSolver:
+    solver = training_solver(model)
+    return solver if flaws.noise else replace(solver, tolerance=_PRECISE, max_iterations=_MOST_ITERATIONS)
 
 
 def _device(model: Model | BlackBox, relaxing: BlackBox | _Simulated, flaws: _Flaws) -> ImperfectDevice:
@@ -192,9 +201,8 @@ def _device(model: Model | BlackBox, relaxing: BlackBox | _Simulated, flaws: _Fl
 class _Simulated:
     """The relaxations of a model, nudged by a cost, as those of a device."""
 
-    def __init__(self, model: Model, cost: Cost, solver: FreeSolver | None) -> None:
-        self.model, self.cost = model, cost
-        self.solver = training_solver(model) if solver is None else solver
+    def __init__(self, model: Model, cost: Cost, solver: FreeSolver) -> None:
+        self.model, self.cost, self.solver = model, cost, solver
         check_type(self.solver, FreeSolver, _WHERE, FREE_SOLVER_RULE)
 
     def trajectory(self, x: Array, beta: float, y: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_another_start_another_step_and_another_model_are_told_apart(problem: ve
     assert "the step size differs" in judge(recording(0.01, problem.state, step_size=0.15))
     wrong = recording(0.01, problem.state)
     wrong[:, :, 0] = 2 * wrong[0, :, 0] - wrong[:, :, 0]
-    assert "the response of s" in judge(wrong)
+    assert "unit 0 of s has -1 times its response in the model" in judge(wrong)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +169,41 @@ def test_another_start_another_step_and_another_model_are_told_apart(problem: ve
 def test_unfit_recordings_are_refused(trajectories: Any, words: str, problem: verify.Problem) -> None:
     with pytest.raises(ValueError, match=words):
         verify.traces(problem, trajectories=trajectories, step_size=0.1)
+
+
+@pytest.mark.parametrize("sizes", [[4, 6, 3], [4, 5, 5, 3]])
+@pytest.mark.parametrize("activation", ["tanh", "hard_sigmoid"])
+def test_a_simulated_device_without_noise_passes_by_default(sizes: list[int], activation: str) -> None:
+    net = eq.HopfieldNetwork(sizes, activation=activation, dtype="float64", seed=1)
+    x, y = np.array([[0.1, 0.5, 0.9, 0.3]]), np.array([[0.0, 0.2, 1.0]])
+    assert verify.black_box(eq.imperfect(net), x, y).passed
+    coarse = verify.black_box(eq.imperfect(net, solver=eq.Euler(tolerance=1e-3)), x, y)
+    assert "Relax for more steps, or to a smaller tolerance of the solver" in advice(coarse)
+
+
+def test_a_simulated_device_of_an_own_energy_passes_by_default() -> None:
+    assert verify.black_box(eq.imperfect(Valley()), X, Y).passed
+
+
+def dead(noise: float, seed: int) -> verify.BlackBox:
+    net = eq.HopfieldNetwork([2, 6, 2], activation="tanh", potential="quadratic", dtype="float64", seed=1)
+    box = eq.imperfect(net, noise=noise, seed=seed)
+    relax = box.relax
+    box.relax = lambda x, _, y: relax(x, 0.0, y)
+    return box
+
+
+def test_a_dead_device_is_named() -> None:
+    assert "the device does not respond" in advice(verify.black_box(dead(0.0, 0), X, Y))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("noise", [1e-5, 1e-3, 5e-3])
+def test_no_advised_tolerance_passes_a_dead_device(noise: float, seed: int) -> None:
+    text = advice(verify.black_box(dead(noise, seed), X, Y))
+    found = re.search(r"tolerance=([0-9.e+-]+)", text)
+    if found:
+        report = verify.black_box(dead(noise, seed + 10), X, Y, tolerance=float(found[1]))
+        assert report.rows[0].value > report.rows[0].high
+    assert "repeats=8 judges by statistics" in text
+    assert not verify.black_box(dead(noise, seed), X, Y, repeats=8).passed

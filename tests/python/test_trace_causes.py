@@ -61,7 +61,7 @@ def test_a_shift_in_time_is_named(steps: int, problem: verify.Problem) -> None:
 
 def test_another_step_size_is_named(problem: verify.Problem) -> None:
     report = verify.traces(problem, trajectories={BETA: relax(problem)}, step_size=2 * STEP)
-    assert "the step size of the recording is 0.5 times the given one" in only(report)
+    assert "that of the recording is 0.5 times the given one" in only(report)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-4])

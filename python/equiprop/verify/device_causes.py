@@ -30,6 +30,10 @@ _NOISY = 0.05
 _SHOWN = 6
 #: A response to the nudge that ends below this part of its largest value has fallen.
 _FALLEN = 0.7
+#: Error of EqProp that a relaxation may have that ends early.
+_SMALL = 0.2
+#: Tolerance from which the comparison tells a device that responds hardly from one that does not.
+_NO_TEST = 0.5
 
 
 def advice_on(measured: Measured, compared: Compared) -> tuple[str, ...]:
@@ -47,6 +51,7 @@ def advice_on(measured: Measured, compared: Compared) -> tuple[str, ...]:
     found += probe.nudge(noise is not None)
     found += probe.batch(noise is not None)
     found += probe.factor()
+    found += probe.ends(noise is not None)
     if not compared.lowers_cost:
         found.append(
             certain(
@@ -118,17 +123,8 @@ class _Probe:
             and compared.has_effect
         )
         needed = max(2 * expected, 2 * restless / beta, 2 * compared.error.value if explains else 0.0)
-        limit = compared.tolerance
         text = f"Noise: {evidence}. It gives errors of about {expected:.1e} in this comparison, "
-        if needed <= limit:
-            text += f"which are within the limit of {limit:.1e}."
-        else:
-            count = int(np.ceil((needed / limit) ** 2))
-            text += (
-                f"and the limit is {limit:.1e}. Use tolerance={needed:.1e}, or average about {count:.1e} "
-                "relaxations; repeats=8 judges by statistics instead."
-            )
-        return _Noise(certain(text), explains)
+        return _Noise(certain(text + _cure(needed, compared.tolerance)), explains)
 
     def parameters(self) -> Iterator[str]:
         """Yield a sentence if the device does not resolve, or does not read, its parameters."""
@@ -216,6 +212,11 @@ class _Probe:
             return ""
         distances = np.abs(above - below).max(axis=(1, 2))
         top = int(distances.argmax())
+        if distances[top] == 0:
+            return certain(
+                "The states at beta and -beta are equal: the device does not respond. Check that the nudge "
+                "reaches it."
+            )
         if distances[-1] > _FALLEN * distances[top] or distances[-1] > distances[-1 - len(distances) // 10]:
             return ""
         return certain(
@@ -281,6 +282,19 @@ class _Probe:
                 else:
                     yield described(f"EqProp of {name}", float(a @ b), float(b @ b), float(a @ a))
 
+    def ends(self, noisy: bool) -> Iterator[str]:
+        """Yield a sentence on a small error of a device that may not be at rest: its paths have one state."""
+        if (
+            noisy
+            or len(self.paths[1]) > 1
+            or not _SMALL > self.compared.error.value > self.compared.tolerance
+        ):
+            return
+        yield (
+            "The relaxations show their last state only, which may not be a fixed point. A remaining change "
+            "has such effects too. Relax for more steps, or to a smaller tolerance of the solver."
+        )
+
     def _fitting(self, factor: float) -> str:
         """Return texts on numbers of samples and outputs that give this factor."""
         samples, outputs = len(self.measured.x), self.measured.box.num_outputs
@@ -292,6 +306,21 @@ class _Probe:
         }
         fits = [text for text, value in texts.items() if value != 1 and abs(factor / value - 1) < 0.01]
         return f" It is also {', or '.join(fits)}." if fits else ""
+
+
+def _cure(needed: float, limit: float) -> str:
+    """Return the end of a sentence on noise that needs a tolerance, and what to do about it.
+
+    A tolerance from 1 on would pass a device that does not respond, whose error is 1.
+    """
+    if needed <= limit:
+        return f"which are within the limit of {limit:.1e}."
+    count = int(np.ceil((needed / limit) ** 2))
+    wider = f"Use tolerance={needed:.1e}, or average" if needed < _NO_TEST else "Average"
+    return (
+        f"and the limit is {limit:.1e}. {wider} about {count:.1e} relaxations; repeats=8 judges by "
+        "statistics instead."
+    )
 
 
 def _flipped(estimate: _Floats, differences: _Floats) -> NDArray[np.bool_]:

@@ -133,7 +133,8 @@ def _cause(problem: Problem, part: Evidence, flow: _Flow, step_size: float, tole
         return [certain(f"{name}the recording does not start at the free fixed point.")]
     factor = _step_factor(part, lambda h: flow(part.beta, h * step_size), near)
     if factor is not None:
-        return [certain(f"{name}the step size of the recording is {factor:.3g} times the given one.")]
+        text = f"the step size differs: that of the recording is {factor:.3g} times the given one."
+        return [certain(name + text)]
     for cause in in_one_place(problem, part):
         if np.abs(cause.left.rest * cause.left.weights).max() <= near:
             return [certain(name + cause.sentence)]

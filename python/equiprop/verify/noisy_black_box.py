@@ -125,6 +125,7 @@ def judge_device(
     seen = _seen(first, level, significance)
     rows = (
         Row("relaxations of each kind", repeats, note=f"noise of one cost {noise:.2g}"),
+        Row("directions that are tested", 2, note=_of_directions(len(own))),
         *first.rows(level),
         *second.rows(level),
         *_costs(measured, beta, free, one_sided(level, repeats - 1)),
@@ -134,6 +135,11 @@ def judge_device(
     )
     advice = () if all(row.passed for row in rows) else tuple(_advice(rows, (first, second), seen, best))
     return Judged(rows, advice, (first, second))
+
+
+def _of_directions(parameters: int) -> str:
+    """Return the note on what two slopes do not show."""
+    return f"of {parameters} parameters; an error of a few, which changes both slopes little, is not seen"
 
 
 def _estimates(measured: Measured, beta: float, repeats: int) -> _Floats:
