@@ -142,6 +142,7 @@ PYTHON_FLOORS = [
         "verify.noise",
         "verify.evidence",
         "verify.trace_causes",
+        "verify.exact_traces",
         "verify.measured_traces",
         "verify.traces",
         "verify.device",

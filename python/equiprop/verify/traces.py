@@ -77,7 +77,7 @@ def traces(
         States (steps + 1, batch, units), or (repeats, steps + 1, batch, units), by beta. State 0 is the fixed
         point; state n is the state after n Euler steps. NaN is a state that was not recorded, as are those
         after the end of a recording that is shorter than others. If only the outputs were recorded, units are
-        the outputs. `read_recordings` reads them from a file.
+        the outputs.
     step_size : float
     tolerance : float, optional
         Largest difference from the flow of the model that passes; 1e-9 by default, if there is no noise.
@@ -107,9 +107,8 @@ def traces(
     """
     timed = Timed("traces", time_limit, progress)
     problem = timed.prepared(model, x, y, cost, solver)
-    step_size = of_normal_size(step_size, "traces", "step_size")
-    compared = _Compared(problem, read(problem, trajectories), step_size)
-    return compared.report(timed, tolerance, noise, significance)
+    size = of_normal_size(step_size, "traces", "step_size")
+    return _Compared(problem, read(problem, trajectories), size).report(timed, tolerance, noise, significance)
 
 
 @dataclass(frozen=True)
