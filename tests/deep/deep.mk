@@ -86,7 +86,7 @@ deep-coverage: $(TEST) | $(DEEP)/tools
 	  -DCMAKE_OBJCOPY= >/dev/null
 	$(BIN)/cmake --build $(DEEP)/coverage --target $(COVERED) fuzz_csv fuzz_json fuzz_model_file fuzz_solver
 	$(BIN)/ctest --test-dir $(DEEP)/coverage --output-on-failure --parallel $(JOBS) --exclude-regex '^header|Symbol|_NOT_BUILT'
-	$(WITH_TOOLS) $(BIN)/python -m gcovr --root . --filter cpp/src --filter cpp/include --exclude-throw-branches \
+	$(WITH_TOOLS) $(BIN)/python -m gcovr --root . --merge-lines --filter cpp/src --filter cpp/include --exclude-throw-branches \
 	  --exclude-unreachable-branches --gcov-suspicious-hits-threshold 0 --print-summary --txt $(DEEP)/coverage/cpp.txt $(DEEP)/coverage
 	cd $(DEEP) && $(WITH_TOOLS) $(abspath $(BIN))/python -m coverage run --branch --parallel-mode --source equiprop \
 	  -m pytest -q -p no:cacheprovider -p no:randomly --rootdir $(CURDIR) $(addprefix $(CURDIR)/,$(DEEP_TESTS))
