@@ -21,7 +21,7 @@ CPP_FLOORS += ["verification", "umbrella", "outside"]
 PYTHON_FLOORS = [
     ["_extension"],
     ["_core"],
-    ["checks", "files", "overlap", "paths", "markup"],
+    ["checks", "files", "overlap", "paths", "markup", "json_text"],
     ["schedules"],
     [
         "arrays",

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 from equiprop.checks import require
 from equiprop.files import append_bytes, write_bytes
 from equiprop.history import Epoch, Metrics
+from equiprop.json_text import parse
 from equiprop.paths import file_errors
 from equiprop.row_logger import Row, RowLogger
 from equiprop.watching import Callback as Callback
@@ -51,7 +52,7 @@ class _TextLogger(RowLogger):
             if not text and content[: len(self._first)] != self._first[: len(content)]:
                 raise ValueError(content[:20])
             lines = [(count, line) for count, line in self.lines(text) if not steps or count <= last]
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError, csv.Error) as error:
+        except (ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
             rule = "path is that of a file of this logger, or of a new one"
             raise ValueError(f"[{where}] {rule}. Received '{self.path}', which has other lines.") from error
         kept = "".join(line for _, line in lines)
@@ -167,7 +168,7 @@ class JSONLinesLogger(_TextLogger):
     def lines(self, text: str) -> Iterator[tuple[int, str]]:
         """Yield the rows."""
         for line in text.splitlines(keepends=True):
-            yield int(json.loads(line)["steps"]), line
+            yield int(parse(line)["steps"]), line
 
     def line(self, row: Row, first: bool) -> str:  # noqa: ARG002
         """Return the line of a row."""

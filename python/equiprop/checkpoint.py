@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from equiprop import _core
 from equiprop.black_box import BlackBox
 from equiprop.checkpointing import TRAINER_FORMATS, read_trainer, write_trainer
 from equiprop.checks import check_type
+from equiprop.json_text import parse
 from equiprop.models import HopfieldNetwork
 from equiprop.network_files import read_classes_text, write_network
 from equiprop.overlap import reading
@@ -140,6 +140,6 @@ def _metadata(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             length = min(int.from_bytes(stream.read(8), "little"), MAX_HEADER_BYTES)
-            return dict(json.loads(stream.read(length))["__metadata__"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return dict(parse(stream.read(length))["__metadata__"])
+    except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -26,6 +26,7 @@ from equiprop.encoding import Encoder, NotEncodable, decode, is_saved
 from equiprop.files import Lock
 from equiprop.health import Health
 from equiprop.history import History
+from equiprop.json_text import parse
 from equiprop.kept_states import KeptStates
 from equiprop.labels import classes_of_outputs
 from equiprop.models import HopfieldNetwork
@@ -160,24 +161,24 @@ def read_trainer(
     if _of_box(metadata) or box is not None:
         return _read_with_box(path, kind, where, box)
     try:
-        state = json.loads(tensors.pop("state").tobytes())
+        state = parse(tensors.pop("state").tobytes())
         own = decode({"mapping": state}, tensors)
-        own["model"] = _model(json.loads(metadata["network"]), tensors)
+        own["model"] = _model(parse(metadata["network"]), tensors)
         own["model"].scaling = read_scaling(tensors, metadata, own.pop("scale", None))
         own["model"].classes = own.pop("classes", None)
         if on_device:
             device, precision = metadata.get("device", "cpu"), metadata.get("precision")
             own["model"] = own["model"].to(device, precision=precision)
         return _built(kind, own)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _incomplete(path, where, error) from error
 
 
 def _of_box(metadata: Mapping[str, str]) -> bool:
     """Return True if the metadata are those of the trainer of a BlackBox."""
     try:
-        return "black_box" in json.loads(metadata["network"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return "black_box" in parse(metadata["network"])
+    except (ValueError, KeyError, TypeError):
         return False
 
 
@@ -187,9 +188,9 @@ def _read_with_box(path: Path, kind: Callable[..., _Trainer], where: str, box: A
     rule = "model is given for the file of the Trainer of a BlackBox alone"
     if not _of_box(metadata):
         raise TypeError(f"[{where}] {rule}. Received that of a network, '{path}'.")
-    check_box(box, json.loads(metadata["network"]), where)
+    check_box(box, parse(metadata["network"]), where)
     try:
-        state = json.loads(tensors.pop("state").tobytes())
+        state = parse(tensors.pop("state").tobytes())
         own = decode({"mapping": state}, tensors)
         blocks = {name: tensors[f"model.{name}"] for name in box.blocks}
         for name, block in box.blocks.items():
@@ -200,7 +201,7 @@ def _read_with_box(path: Path, kind: Callable[..., _Trainer], where: str, box: A
         if classes is not None:
             classes = classes_of_outputs(classes, box.num_outputs, where)
         trainer = _built(kind, {**own, "model": box})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _incomplete(path, where, error) from error
     for name, block in box.blocks.items():
         block[...] = blocks[name]

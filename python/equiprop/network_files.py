@@ -13,6 +13,7 @@ import numpy as np
 from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import require
+from equiprop.json_text import parse
 from equiprop.labels import classes_of_outputs, shown
 from equiprop.models import HopfieldNetwork
 from equiprop.safetensors import write_safetensors
@@ -70,11 +71,11 @@ def read_classes_text(text: str, outputs: int, path: Path) -> Array:
     """
     rule = "The classes of a file are one label for each output, and the type of their array"
     try:
-        stored = json.loads(text)
+        stored = parse(text)
         dtype, labels = np.dtype(stored["dtype"]), stored["labels"]
         require(dtype.kind in "biufOU" and dtype.itemsize <= 8, "load", rule, dtype)
         return classes_of_outputs(np.array(labels, dtype), outputs, "load")
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"[load] {rule}. Received {error!r} in '{path}'.") from error
 
 
@@ -114,7 +115,7 @@ def read_scaling(
         If the numbers are no scaling, or the file requires a field that it lacks or that is not known.
     """
     offset, factor = (tensors.get(f"scaling.{name}") for name in ("offset", "factor"))
-    required = json.loads(metadata.get("requires", "[]"))
+    required = parse(metadata.get("requires", "[]"))
     known = [] if offset is None else ["scaling"]
     rule = "The file has each field that it requires, and this version of equiprop knows it"
     fits = isinstance(required, list) and all(name in known for name in required)

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from equiprop.checkpoint import save
 from equiprop.checkpointing import lock_checkpoint, lock_of
 from equiprop.checks import require
 from equiprop.files import Lock, append_line, move, remove_leftovers, write_text
+from equiprop.json_text import parse
 from equiprop.models import HopfieldNetwork
 
 #: Files of a run. The last one to be written is result.json: a run without it is not finished.
@@ -124,9 +125,10 @@ class RunFolder:
         """Return the records of the first epochs of a run that continues; cut the history to them."""
         self.started = True
         path = self.work / HISTORY
-        lines = path.read_text().splitlines()[:epochs] if path.exists() else []
+        lines = _text(path).splitlines()[:epochs] if path.exists() else []
+        records = _objects(path, lines)
         write_text(path, "".join(f"{line}\n" for line in lines), "train")
-        return [json.loads(line) for line in lines]
+        return records
 
     def record(self, epoch: Mapping[str, Any]) -> None:
         """Append an epoch to the history."""
@@ -165,11 +167,12 @@ class RunFolder:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of all epochs."""
-        return [json.loads(line) for line in (self.work / HISTORY).read_text().splitlines()]
+        path = self.work / HISTORY
+        return _objects(path, _text(path).splitlines())
 
     def result(self) -> dict[str, Any]:
         """Return the result of a complete run."""
-        return dict(json.loads((self.work / RESULT).read_text()))
+        return _result(self.work)
 
     def _finish_replacement(self) -> bool:
         """Move the files of a complete replacement, also of one whose process was killed meanwhile.
@@ -190,7 +193,7 @@ class RunFolder:
 
     def _move_files(self, new: Path) -> None:
         """Move the files of a complete run, of which some may have been moved before."""
-        files = json.loads((new / RESULT).read_text()).get("files", FILES)
+        files = _result(new).get("files", FILES)
         for name in FILES:  # the result is the last one
             if (new / name).exists():
                 move(new / name, self.folder / name, "train")
@@ -207,6 +210,33 @@ class RunFolder:
     def resume_command(self) -> str:
         """Command that continues the run."""
         return f"equiprop train --resume {shlex.quote(str(self.folder))}"
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    path = folder / RESULT
+    return _objects(path, [_text(path)])[0]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _objects(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the JSON objects of texts of a file; raise ValueError if one of them is damaged."""
+    try:
+        found = [parse(text) for text in texts]
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not all(isinstance(entry, dict) for entry in found):
+        raise _damaged(path, "other values")
+    return found
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"[train] The files of a run hold JSON objects. Received '{path}': {reason}.")
 
 
 def _holds_run(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from equiprop.cli.run_folder import HISTORY, LOG, RESULT, SETTINGS, WARNING
+from equiprop.json_text import parse
 
 #: Most bytes of a file that is read.
 _MOST_BYTES = 2**26
@@ -164,8 +165,8 @@ def _object(folder: Path, name: str, faults: list[str], required: bool) -> dict[
 def _parsed(text: str) -> Any:
     """Return the value of a JSON text, or None if it is damaged."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse(text)
+    except ValueError:
         return None
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from equiprop.checks import require
 from equiprop.cli.data import DATA, user_path
 from equiprop.config import __version__
+from equiprop.json_text import not_too_deep, parse
 
 #: Options of one call of the command, which are no settings of the run.
 _OF_THE_CALL = {"output", "overwrite", "resume", "config", "json"}
@@ -84,15 +85,15 @@ def _option(name: str, value: Any, path: Path) -> list[str]:
 
 def _content(path: Path) -> Any:
     content = path.read_bytes()
-    read: Any = json.loads
+    read: Any = parse
     if path.suffix == ".toml":
         try:
             from tomllib import loads
         except ImportError:
             rule = "[train] Python 3.11 or later reads TOML."
             raise ValueError(f"{rule} Received '{path}'; write it as JSON.") from None
-        read = loads
+        read = partial(not_too_deep, loads)
     try:
         return read(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"[train] --config is a JSON or .toml file. Received '{path}': {error}.") from error

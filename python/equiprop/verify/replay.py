@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any
 
 from equiprop.config import config
+from equiprop.json_text import parse
 from equiprop.paths import file_errors, path_of
 from equiprop.progress import tracked
 from equiprop.verify.certificate import FORMAT, Case, CaseRecord, Certificate, CertificateRecord
@@ -246,12 +247,11 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise _no_certificate(path, "it is not UTF-8 text") from error
     try:
-        recorded = json.loads(
+        recorded = parse(
             text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite, parse_int=_integer
         )
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise _no_certificate(path, reason) from error
+    except ValueError as error:
+        raise _no_certificate(path, str(error)) from error
     if not isinstance(recorded, dict) or "format" not in recorded:
         raise _no_certificate(path, "it has no entry 'format'")
     if recorded["format"] != FORMAT:
