@@ -230,7 +230,7 @@ CHECKS: dict[str, Callable[[Path], Call]] = {
         verify.write_recordings,
         {
             "path": to / "written.npz",
-            "trajectories": {0.0: np.zeros((3, 1, 2)), 0.1: np.ones((3, 1, 2))},
+            "trajectories": {-0.1: np.zeros((3, 1, 2)), 0.1: np.ones((3, 1, 2))},
             "step_size": 0.1,
             "outputs": False,
         },

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from equiprop.arrays import Array
 from equiprop.checks import require
 from equiprop.data import Dataset, held_out_fifth, load_mnist
 from equiprop.image_sets import IMAGE_SETS
+from equiprop.npz_files import read_npz
 from equiprop.paths import in_home, path_of
 
 _X_NAMES, _Y_NAMES = (
@@ -27,8 +25,6 @@ _X_NAMES, _Y_NAMES = (
 )
 _TABLES = (".csv", ".tsv", ".txt")
 _KINDS = (".npz", *_TABLES)
-#: Errors that a damaged archive causes.
-_DAMAGE = (ValueError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, KeyError, OSError)
 _RULE = f"A data set is digits, {', '.join(IMAGE_SETS)}, a CSV or NPZ file, or a folder"
 
 
@@ -175,15 +171,12 @@ def _scale(x: Array) -> float | None:
 
 
 def _arrays(path: Path, where: str) -> Mapping[str, Array]:
-    rule = "An NPZ file has arrays of numbers"
-    require(zipfile.is_zipfile(path), where, rule, f"'{path}', which is no archive of arrays")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name.lower(): content[name] for name in content.files}
-    except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place outside of the file
-            raise
-        raise ValueError(f"[{where}] {rule}. Received '{path}': {str(error).rstrip('.')}.") from error
+    """Return the arrays of an NPZ file by their names in lower case."""
+    arrays = read_npz(path, where)
+    found = {name.lower(): array for name, array in arrays.items()}
+    rule = "The names of arrays differ in more than upper and lower case"
+    require(len(found) == len(arrays), where, rule, f"{sorted(arrays)} in '{path}'")
+    return found
 
 
 def _named(arrays: Mapping[str, Array], names: tuple[str, ...], part: str = "") -> Array | None:

@@ -55,6 +55,23 @@ def _arrays() -> list[bytes]:
     return files
 
 
+def _recordings(suffix: str) -> list[bytes]:
+    """Recordings of the outputs and of all units, with missing states."""
+    paths = {0.1: np.arange(6.0).reshape(3, 1, 2), -0.1: np.ones((2, 2, 1, 2))}
+    paths[-0.1][1, 0] = np.nan
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"device{suffix}"
+        contents = []
+        for outputs in (False, True):
+            eq.verify.write_recordings(file, paths, step_size=0.2, outputs=outputs)
+            contents.append(file.read_bytes())
+    return contents
+
+
+def _read_recordings(path: Path) -> Any:
+    return eq.verify.read_recordings(path, step_size=0.2)
+
+
 def _settings() -> list[bytes]:
     options = {"data": "digits", "layers": [64, 32], "beta": 0.5, "epochs": 2, "plot": True, "seed": None}
     return [json.dumps({"options": options}).encode(), json.dumps(options).encode()]
@@ -75,6 +92,8 @@ TARGETS = {
     "idx": Target("", _images, read_idx),
     "csv": Target(".csv", _tables, load_files),
     "npz": Target(".npz", _arrays, load_files),
+    "recordings_csv": Target(".csv", lambda: _recordings(".csv"), _read_recordings),
+    "recordings_npz": Target(".npz", lambda: _recordings(".npz"), _read_recordings),
     "settings": Target(".json", _settings, words_of),
     "toml": Target(".toml", _toml, words_of),
 }

@@ -10,24 +10,20 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.arrays import as_array
-from equiprop.checks import check_flag, check_type, positive, real, require
+from equiprop.checks import check_flag, check_type, of_normal_size, real, require
 from equiprop.files import write_bytes
 from equiprop.paths import file_errors, path_of
+from equiprop.verify.recording_tables import KEYS, WHERE, Floats, Table, read_table
 
-_Floats = NDArray[np.float64]
-_WHERE = "read_recordings"
-#: Columns of a row besides its states; those after the first two are 0 if they are missing.
-_KEYS = ("beta", "time", "repeat", "sample")
+_WRITE = "write_recordings"
+_SUFFIXES = (".csv", ".npz")
 #: Largest difference of a time from a multiple of the step size, in steps.
 _GRID = 1e-6
 #: Largest number of states that a file with few rows may describe.
@@ -37,14 +33,15 @@ _LARGEST = 10**8
 class Recorded(TypedDict):
     """The arguments of `traces` that a file holds."""
 
-    trajectories: dict[float, _Floats]
+    trajectories: dict[float, Floats]
     step_size: float
 
 
 def read_recordings(path: str | os.PathLike[str], *, step_size: float | None = None) -> Recorded:
     r"""Return the recordings of a CSV or NPZ file as arguments of `traces`.
 
-    Times may be irregular: they are multiples of the step size, and states at other multiples are NaN.
+    Times may be irregular: they are multiples of the step size, and states at other multiples are NaN. All
+    arrays have as many steps and samples as the longest recording, with NaN where another one has none.
 
     Parameters
     ----------
@@ -61,7 +58,8 @@ def read_recordings(path: str | os.PathLike[str], *, step_size: float | None = N
     Raises
     ------
     ValueError
-        If the file has another format, or a time is not a multiple of the step size.
+        If the file has another format, or a time is not a multiple of the step size; the message names the
+        file and the line.
     OSError
         If the file cannot be read.
 
@@ -74,17 +72,18 @@ def read_recordings(path: str | os.PathLike[str], *, step_size: float | None = N
     >>> recorded["trajectories"][0.1].shape, recorded["trajectories"][0.1].ravel().tolist()
     ((1, 3, 1, 1), [0.5, nan, 0.7])
     """
-    file = path_of(path, _WHERE)
-    readers = {".csv": _read_csv, ".npz": _read_npz}
-    rule = "A file of recordings ends in .csv or .npz"
-    require(file.suffix in readers, _WHERE, rule, repr(file.name))
-    with file_errors(file, _WHERE):
-        keys, states, own = readers[file.suffix](file)
-    step = own if step_size is None else real(step_size, _WHERE, "step_size")
+    file = path_of(path, WHERE)
+    require(file.suffix in _SUFFIXES, WHERE, "A file of recordings ends in .csv or .npz", repr(file.name))
+    given = None if step_size is None else real(step_size, WHERE, "step_size")
+    with file_errors(file, WHERE):
+        table = read_table(file)
     rule = "step_size is a number in [1e-100, 1e100], given or in an NPZ file"
-    require(step is not None and 1e-100 <= step <= 1e100, _WHERE, rule, step)
-    assert step is not None
-    return {"trajectories": _trajectories(keys, states, step), "step_size": step}
+    for number, place in ((table.step_size, f" in '{file}'"), (given, "")):
+        require(number is None or 1e-100 <= number <= 1e100, WHERE, rule, f"{number}{place}")
+    step = table.step_size if given is None else given
+    if step is None:
+        raise ValueError(f"[{WHERE}] {rule}. Received none for '{file}'.")
+    return {"trajectories": _trajectories(table, step), "step_size": step}
 
 
 def write_recordings(
@@ -101,134 +100,122 @@ def write_recordings(
     path : path-like
         File with the suffix .csv or .npz, which is replaced.
     trajectories : mapping of float to array
-        States (steps + 1, batch, units) or (repeats, steps + 1, batch, units); rows of NaN are left out.
+        Finite states (steps + 1, batch, units) or (repeats, steps + 1, batch, units). NaN marks states that
+        were not recorded; rows of NaN are left out, except for the last one. Betas are finite and not 0.
     step_size : float, positive
     outputs : bool
         True if the units are the outputs only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `read_recordings` would refuse the file; an existing file is then not changed.
+    OSError
+        If the file cannot be written.
     """
-    check_type(trajectories, Mapping, "write_recordings", "trajectories is a mapping of beta to states")
-    file, tables = path_of(path, "write_recordings"), []
-    require(file.suffix in (".csv", ".npz"), "write_recordings", "A file ends in .csv or .npz", file.name)
-    require(len(trajectories) > 0, "write_recordings", "There is a recording or more", "none")
-    step_size = positive(step_size, "write_recordings", "step_size")
-    check_flag(outputs, "write_recordings", "outputs")
-    for beta, states in trajectories.items():
-        tables.append(_table(real(beta, "write_recordings", "beta"), states, step_size))
-    units = {table.shape[1] for table in tables}
-    require(len(units) == 1, "write_recordings", "All recordings have as many units", sorted(units))
+    check_type(trajectories, Mapping, _WRITE, "trajectories is a mapping of beta to states")
+    file = path_of(path, _WRITE)
+    require(file.suffix in _SUFFIXES, _WRITE, "A file of recordings ends in .csv or .npz", repr(file.name))
+    require(len(trajectories) > 0, _WRITE, "There is a recording or more", "none")
+    step_size = of_normal_size(step_size, _WRITE, "step_size")
+    check_flag(outputs, _WRITE, "outputs")
+    recorded = {_beta(beta): _states(states) for beta, states in trajectories.items()}
+    rule = "Every beta is another number in float64"
+    require(len(recorded) == len(trajectories), _WRITE, rule, list(trajectories))
+    units = {states.shape[-1] for states in recorded.values()}
+    require(len(units) == 1, _WRITE, "All recordings have as many units", sorted(units))
+    table = np.concatenate([_table(beta, states, step_size) for beta, states in recorded.items()])
+    lengths = np.max([states.shape[:3] for states in recorded.values()], axis=0).astype(float)
+    size, most = _size(lengths, table[:, len(KEYS) :], len(recorded))
+    require(size <= most, _WRITE, f"A file describes at most {most:g} numbers", f"{size:g}")
     encode = _csv_of if file.suffix == ".csv" else _npz_of
-    write_bytes(file, encode(np.concatenate(tables), step_size, outputs), "write_recordings")
+    write_bytes(file, encode(table, step_size, outputs), _WRITE)
 
 
-def _table(beta: float, states: Any, step_size: float) -> _Floats:
-    """Return the rows of one beta: the keys, then the states."""
-    array = as_array(states, "write_recordings", "a trajectory").astype(np.float64)
+def _beta(beta: Any) -> float:
+    number = real(beta, _WRITE, "beta")
+    require(np.isfinite(number) and number != 0, _WRITE, "beta is finite and not 0", f"{number:g}")
+    return number
+
+
+def _states(states: Any) -> Floats:
+    """Return the states of one beta (repeats, steps + 1, batch, units), of which some are numbers."""
+    with np.errstate(over="ignore"):  # of longdouble; the check of infinity follows
+        array = as_array(states, _WRITE, "a trajectory").astype(np.float64)
     array = array[None] if array.ndim == 3 else array
     rule = "A trajectory has shape (steps + 1, batch, units), or one more dimension before these"
-    require(array.ndim == 4 and array.size > 0, "write_recordings", rule, array.shape)
-    repeat, step, sample = np.indices(array.shape[:3]).reshape(3, -1)
+    require(array.ndim == 4 and array.size > 0, _WRITE, rule, f"shape {array.shape}")
+    require(not np.isinf(array).any(), _WRITE, "States are finite numbers, or NaN", "infinity")
+    require(not np.isnan(array).all(), _WRITE, "A trajectory has a number or more", "only NaN")
+    return array
+
+
+def _table(beta: float, states: Floats, step_size: float) -> Floats:
+    """Return the rows of one beta: the keys, then the states; the last row is kept for the shape."""
+    kept = np.asarray(~np.isnan(states).all(axis=-1))
+    kept[-1, -1, -1] = True
+    repeat, step, sample = np.nonzero(kept)
     keys = [np.full(repeat.size, beta), step * step_size, repeat, sample]
-    table = np.column_stack([*keys, array.reshape(repeat.size, -1)])
-    return np.asarray(table[~np.isnan(table[:, len(keys) :]).all(axis=1)])
+    return np.column_stack([*keys, states[kept]])
 
 
-def _npz_of(table: _Floats, step_size: float, outputs: bool) -> bytes:
-    arrays: dict[str, Any] = {name: table[:, k] for k, name in enumerate(_KEYS)}
-    arrays["outputs" if outputs else "states"] = table[:, len(_KEYS) :]
+def _npz_of(table: Floats, step_size: float, outputs: bool) -> bytes:
+    arrays: dict[str, Any] = {name: table[:, k] for k, name in enumerate(KEYS)}
+    arrays["outputs" if outputs else "states"] = table[:, len(KEYS) :]
     stream = io.BytesIO()
     np.savez(stream, step_size=step_size, **arrays)
     return stream.getvalue()
 
 
-def _csv_of(table: _Floats, step_size: float, outputs: bool) -> bytes:  # noqa: ARG001
-    names = [f"{'o' if outputs else 's'}{k}" for k in range(table.shape[1] - len(_KEYS))]
+def _csv_of(table: Floats, step_size: float, outputs: bool) -> bytes:  # noqa: ARG001
+    names = [f"{'o' if outputs else 's'}{k}" for k in range(table.shape[1] - len(KEYS))]
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
-    writer.writerow([*_KEYS, *names])
+    writer.writerow([*KEYS, *names])
     writer.writerows([["" if np.isnan(v) else repr(float(v)) for v in row] for row in table])
     return stream.getvalue().encode()
 
 
-def _read_csv(file: Path) -> tuple[_Floats, _Floats, None]:
-    """Return keys (rows, 4), states (rows, units) and no step size of a CSV file."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        try:
-            rows = [row for row in csv.reader(stream) if row and not row[0].startswith("#")]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"[{_WHERE}] A CSV file is a table in UTF-8. Received {error}.") from error
-    rule = "A CSV file has a header with beta, time and s0 or o0, and one row or more"
-    require(len(rows) > 1, _WHERE, rule, f"{len(rows)} lines")
-    names = [name.strip() for name in rows[0]]
-    units = [name for name in names if re.fullmatch(r"[so]\d+", name)]
-    known = {*_KEYS, *units}
-    expected = [f"{units[0][0] if units else 's'}{k}" for k in range(len(units))]
-    complete = len(set(names)) == len(names) and {"beta", "time"} <= set(names) <= known
-    require(complete and bool(units) and sorted(units) == sorted(expected), _WHERE, rule, ",".join(names))
-    for number, row in enumerate(rows[1:], start=2):
-        require(len(row) == len(names), _WHERE, f"Line {number} has {len(names)} fields", len(row))
-    try:
-        table = np.array([[float(field) if field.strip() else np.nan for field in row] for row in rows[1:]])
-    except ValueError as error:
-        raise ValueError(f"[{_WHERE}] Fields are numbers, or empty. Received {error}.") from None
-    columns = {name: table[:, k] for k, name in enumerate(names)}
-    return _keys(columns, len(table)), np.column_stack([columns[name] for name in expected]), None
-
-
-def _read_npz(file: Path) -> tuple[_Floats, _Floats, float | None]:
-    """Return keys (rows, 4), states (rows, units) and the step size of an NPZ file."""
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = {name: as_array(content[name], _WHERE, name).astype(np.float64) for name in content}
-    except (zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
-        raise ValueError(f"[{_WHERE}] An NPZ file holds arrays of numbers. Received {error}.") from error
-    rule = "An NPZ file has arrays beta, time and either states or outputs (rows, units)"
-    present = [name for name in ("states", "outputs") if name in arrays]
-    complete = len(present) == 1 and {"beta", "time"} <= set(arrays)
-    require(complete, _WHERE, rule, ", ".join(sorted(arrays)))
-    states, step = arrays[present[0]], arrays.get("step_size")
-    require(states.ndim == 2 and states.size > 0, _WHERE, rule, f"shape {states.shape}")
-    for name in _KEYS:
-        fits = name not in arrays or arrays[name].shape == states.shape[:1]
-        require(fits, _WHERE, f"{name} has one number for each row", fits)
-    return _keys(arrays, len(states)), states, None if step is None else float(step.ravel()[0])
-
-
-def _keys(columns: Mapping[str, _Floats], rows: int) -> _Floats:
-    """Return beta, time, repeat and sample of each row, which are finite; missing columns are 0."""
-    keys = np.column_stack([columns.get(name, np.zeros(rows)) for name in _KEYS])
-    require(
-        bool(np.isfinite(keys).all()), _WHERE, "beta, time, repeat and sample are finite numbers", "others"
-    )
-    numbers = keys[:, 2:]
-    fits = bool((numbers >= 0).all() and (numbers == np.round(numbers)).all() and (keys[:, 1] >= 0).all())
-    rule = "repeat and sample are whole numbers from 0, and times are not negative"
-    require(fits, _WHERE, rule, f"smallest {keys[:, 1:].min():g}")
-    return keys
-
-
-def _trajectories(keys: _Floats, states: _Floats, step_size: float) -> dict[float, _Floats]:
+def _trajectories(table: Table, step_size: float) -> dict[float, Floats]:
     """Return arrays (repeats, steps + 1, batch, units) by beta; NaN for rows that are missing."""
-    steps = keys[:, 1] / step_size
-    off = np.abs(steps - np.round(steps))
-    worst = float(keys[int(off.argmax()), 1])
-    rule = f"Times are multiples of the step size, {step_size:g}"
-    require(
-        bool(off.max() <= _GRID), _WHERE, rule, f"{worst:g}; a smaller step size may have it as a multiple"
-    )
-    numbers = np.column_stack([keys[:, 2], np.round(steps), keys[:, 3]])
-    betas = np.unique(keys[:, 0])
-    size = float(np.prod(numbers.max(axis=0) + 1)) * states.shape[1] * len(betas)
-    require(size <= _LARGEST, _WHERE, f"A file describes at most {_LARGEST:g} numbers", f"{size:g}")
-    index = numbers.astype(np.int64)
-    last, samples = index[:, 1:].max(axis=0) + 1
+    steps = table.keys[:, 1] / step_size
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        on_grid = np.abs(steps - np.round(steps)) <= _GRID
+    rule = f"Times are multiples of the step size, {step_size:g}; a smaller one may have all as multiples"
+    table.require(on_grid, rule, 1)
+    betas, which = np.unique(table.keys[:, 0], return_inverse=True)
+    numbers = np.column_stack([table.keys[:, 2], np.round(steps), table.keys[:, 3]])
+    lengths = numbers.max(axis=0) + 1
+    size, most = _size(lengths, table.states, len(betas))
+    row = int(numbers[:, int(lengths.argmax())].argmax())
+    rule = f"A file describes at most {most:g} numbers"
+    received = f"{size:g}, with {KEYS[(2, 1, 3)[int(lengths.argmax())]]} up to that in {table.at(row)}"
+    require(size <= most, WHERE, rule, received)
+    index = np.column_stack([which.ravel(), numbers]).astype(np.int64)
+    _refuse_repeated(table, index, (len(betas), *lengths.astype(np.int64)))
+    last, samples = index[:, 2:].max(axis=0) + 1
     found = {}
-    for beta in betas:
-        here = keys[:, 0] == beta
-        repeat, step, sample = index[here].T
-        path = np.full((int(repeat.max()) + 1, last, samples, states.shape[1]), np.nan)
-        places = np.unique(index[here], axis=0)
-        rule = "Each beta, repeat, sample and time has one row"
-        require(len(places) == len(repeat), _WHERE, rule, f"{len(repeat) - len(places)} repeated ones")
-        path[repeat, step, sample] = states[here]
+    for k, beta in enumerate(betas):
+        here = index[:, 0] == k
+        _, repeat, step, sample = index[here].T
+        path = np.full((int(repeat.max()) + 1, last, samples, table.states.shape[1]), np.nan)
+        path[repeat, step, sample] = table.states[here]
         found[float(beta)] = path
     return found
+
+
+def _size(lengths: Sequence[float] | Floats, rows: Floats, betas: int) -> tuple[float, float]:
+    """Return how many numbers the recordings of rows (rows, units) have, and the largest allowed number."""
+    return float(np.prod(lengths)) * rows.shape[1] * betas, float(max(_LARGEST, 10 * rows.size))
+
+
+def _refuse_repeated(table: Table, index: NDArray[np.int64], lengths: Sequence[int]) -> None:
+    """Raise ValueError if two rows have equal beta, repeat, time and sample."""
+    places = np.ravel_multi_index(tuple(index.T), tuple(lengths))
+    order = np.argsort(places, kind="stable")
+    repeated = np.flatnonzero(np.diff(places[order]) == 0)
+    if len(repeated):
+        first = repeated[np.argmin(order[repeated + 1])]
+        both = table.at(int(order[first]), int(order[first + 1]))
+        rule = "Each beta, repeat, sample and time has one row"
+        require(False, WHERE, rule, f"those of {both}, {len(repeated)} repeated in all")
