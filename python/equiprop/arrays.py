@@ -85,7 +85,9 @@ def _as_numpy(value: Any, where: str, name: str) -> Array:
         )
     try:
         array = _read(value)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+    except MemoryError as error:
+        raise MemoryError(f"[{where}] cannot read `{name}`: not enough memory is free.") from error
+    except Exception as error:  # of any class, because NumPy calls methods of the caller's object
         raise TypeError(
             f"[{where}] `{name}` is an array of numbers that NumPy can read. "
             f"Received {type(value).__name__}: {str(error).rstrip('.')}.{_transfer(value, name)}"
@@ -168,6 +170,10 @@ def _numbers(objects: Array, where: str, name: str) -> Array:
     except OverflowError as error:
         raise ValueError(
             f"[{where}] `{name}` holds finite numbers. Received an integer beyond float64."
+        ) from error
+    except Exception as error:  # of any class: a signaling NaN, or a number of the caller's own
+        raise ValueError(
+            f"[{where}] `{name}` holds real numbers. Received one without a float: {str(error).rstrip('.')}."
         ) from error
 
 

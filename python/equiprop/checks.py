@@ -30,6 +30,7 @@ def require(holds: bool, where: str, rule: str, received: object) -> None:
 
 def whole(value: Any, where: str, name: str, low: int, high: int = 2**63 - 1) -> int:
     """Return `value` as an int; raise TypeError or ValueError if it is not a whole number in [low, high]."""
+    _refuse_flag(value, where, f"{name} is a whole number")
     check_type(value, (int, np.integer), where, f"{name} is a whole number")
     if not low <= value <= high:
         bound = f"at least {low}" if value < low and high == 2**63 - 1 else f"{low} to {high}"
@@ -45,11 +46,18 @@ def check_choice(value: Any, where: str, name: str, *choices: str) -> None:
 
 def real(value: Any, where: str, name: str) -> float:
     """Return `value` as a float; raise TypeError if it is not a number. The caller checks its range."""
+    _refuse_flag(value, where, f"{name} is a number")
     check_type(value, (int, float, np.integer, np.floating), where, f"{name} is a number")
     try:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def _refuse_flag(value: Any, where: str, rule: str) -> None:
+    """Raise TypeError for True and False, which are integers of Python."""
+    if isinstance(value, bool):
+        raise TypeError(f"[{where}] {rule}. Received {value}.")
 
 
 def check_flag(value: Any, where: str, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.checks import check_type, real, whole
+from equiprop.checks import check_type, real, require, whole
 
 #: A number for both directions, or a pair (vertical, horizontal).
 Pair: TypeAlias = "int | tuple[int, int]"
@@ -47,10 +47,14 @@ class Dense:
     source: int
     target: int
 
+    def __post_init__(self) -> None:
+        """Check the positions."""
+        _ends(self)
+
     @property
     def fields(self) -> Fields:
         """The coupling as the core reads it."""
-        return ("dense", _position(self.source), _position(self.target), None)
+        return ("dense", *_ends(self), None)
 
     def num_weights(self, source: Shape, target: Shape) -> int:
         """Return the number of weights between layers of these shapes."""
@@ -85,7 +89,8 @@ class Identity:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the gain, and store it as a float."""
+        """Check the positions and the gain, and store the gain as a float."""
+        _ends(self)
         gain = real(self.gain, "Identity", "gain")
         if not abs(gain) <= _LARGEST_GAIN:
             raise ValueError(f"[Identity] The gain is a number between -2^20 and 2^20. Received {gain}.")
@@ -94,7 +99,7 @@ class Identity:
     @property
     def fields(self) -> Fields:
         """The coupling as the core reads it."""
-        return ("identity", _position(self.source), _position(self.target), self.gain)
+        return ("identity", *_ends(self), self.gain)
 
     def num_weights(self, _source: Shape, _target: Shape) -> int:
         """Return 0, the number of weights."""
@@ -116,11 +121,14 @@ class _Images:
     def __post_init__(self) -> None:
         """Check the geometry, and store pairs of equal numbers as one number."""
         where = type(self).__name__
+        _ends(self)
         for name in ("kernel", "stride", "padding", "dilation"):
             y, x = _pair(getattr(self, name), where, name, 0 if name == "padding" else 1)
             object.__setattr__(self, name, y if y == x else (y, x))
         whole(self.groups, where, "groups", 1)
         whole(self._pooling, where, "The pooling window", 1)
+        rule = "The sharpness is positive and at most 2^20"
+        require(not isinstance(self, SoftPooled) or 0 < self._sharp <= 2**20, where, rule, self._sharp)
 
     @property
     def fields(self) -> Fields:
@@ -129,7 +137,7 @@ class _Images:
         pairs = [_pair(getattr(self, n), where, n) for n in ("kernel", "stride", "padding", "dilation")]
         groups = whole(self.groups, where, "groups", 1)
         geometry = (*pairs, groups, whole(self._pooling, where, "The pooling window", 1), self._sharp)
-        return (_KINDS[type(self)], _position(self.source), _position(self.target), geometry)
+        return (_KINDS[type(self)], *_ends(self), geometry)
 
     @property
     def _pooling(self) -> int:
@@ -339,8 +347,11 @@ def coupling_of(kind: str, source: int, target: int, geometry: tuple[Any, ...] |
     return Convolution(source, target, kernel, stride, padding, dilation, groups, pool)
 
 
-def _position(layer: Any) -> int:
-    return whole(layer, "HopfieldNetwork", "The position of a layer", 0)
+def _ends(coupling: Dense | Identity | _Images) -> tuple[int, int]:
+    """Return the positions of the layers; raise TypeError or ValueError if they are not whole numbers."""
+    where = type(coupling).__name__
+    source, target = (whole(getattr(coupling, name), where, name, 0) for name in ("source", "target"))
+    return source, target
 
 
 def _pair(value: Any, where: str, name: str, least: int = 0) -> tuple[int, int]:

@@ -138,6 +138,7 @@ def holomorphic(radius: float, points: int) -> Nudging:
     holomorphic(0.5, 4)
     """
     radius, points = real(radius, "holomorphic", "radius"), whole(points, "holomorphic", "points", 2, 4096)
+    require(radius > 0, "holomorphic", "radius is positive", f"{radius:g}")
     return Nudging("holomorphic", radius, circle=_core.holomorphic(radius, points))
 
 

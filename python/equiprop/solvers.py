@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -10,12 +12,22 @@ import numpy as np
 
 from equiprop import _core
 from equiprop.arrays import Array, as_states
-from equiprop.checks import check_flag, check_type, real, whole
+from equiprop.checks import check_flag, check_type, real, require, whole
 from equiprop.couplings import Coupling, MaxPooled, SoftPooled, is_lateral
 from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
 from equiprop.overlap import reading
 from equiprop.results import FixedPoint, Status, advise
+
+_SMALLEST, _LARGEST = math.nextafter(0, 1), sys.float_info.max
+#: Rule, smallest and largest value of options, which are those of the core.
+_RANGES = {
+    "tolerance": ("The tolerance is a finite number, 0 for a fixed number of steps", 0, _LARGEST),
+    "anderson": ("anderson is 0 (off) to 20", 0, 20),
+    "damping": ("The damping is in [0, 1)", 0, math.nextafter(1, 0)),
+    "step_size": ("The step size is a positive number", _SMALLEST, _LARGEST),
+    "restart": ("The dimension of the Krylov space is at least 1", 1, 2**63 - 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,29 +41,40 @@ class Solver:
         `max_iterations` steps. None stands for eps^(2/3) of the dtype: 2e-5 in float32, 4e-11 in float64.
     max_iterations : int
         Largest number of steps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not a number, or out of range.
     """
 
     tolerance: float | None = None
     max_iterations: int = _core.BlockUpdate().max_iterations
 
-    @cached_property
-    def core(self) -> Any:
-        """The options as an object of the C++ core.
+    def __post_init__(self) -> None:
+        self._numbers()
 
-        Raises
-        ------
-        TypeError, ValueError
-            If an option is not a number, or out of range.
-        """
-        options = getattr(_core, type(self).__name__)()
-        where = type(self).__name__
+    def _numbers(self) -> dict[str, float | None]:
+        """Return the options by name; raise TypeError or ValueError if one is no number or out of range."""
+        where, numbers = type(self).__name__, {}
         for option in fields(self):
             value = getattr(self, option.name)
             if option.type == "int":
                 value = whole(value, where, option.name, 0)
             elif value is not None or option.type == "float":
                 value = real(value, where, option.name)
-            setattr(options, option.name, value)
+            if value is not None and option.name in _RANGES:
+                rule, low, high = _RANGES[option.name]
+                require(low <= value <= high, where, rule, value)
+            numbers[option.name] = value
+        return numbers
+
+    @cached_property
+    def core(self) -> Any:
+        """The options as an object of the C++ core."""
+        options = getattr(_core, type(self).__name__)()
+        for name, value in self._numbers().items():
+            setattr(options, name, value)
         return options
 
     def more_steps(self, model: Model) -> str:

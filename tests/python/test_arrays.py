@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+import equiprop as eq
 import numpy as np
 import pytest
 from equiprop.arrays import as_array, as_states, as_targets, one_hot
@@ -85,3 +87,35 @@ def test_what_numpy_cannot_read_is_named_by_its_type() -> None:
         TypeError, match=r"holds real numbers\. Received 'a' at sample 1, feature 0\. Encode text"
     ):
         as_array(np.array([[1.5, 2], ["a", 3]], dtype=object), "here", "x")
+
+
+class Broken:
+    """A sequence of one entry, which cannot be read."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> float:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("x"), ZeroDivisionError("x"), KeyError("x"), AttributeError("x"), OSError("x")]
+)
+def test_errors_of_the_callers_object_are_named(error: Exception) -> None:
+    with pytest.raises(TypeError, match=r"^\[free_phase\] `x` is an array .* Received Broken[:.]"):
+        eq.free_phase(eq.HopfieldNetwork([3, 2], seed=1), Broken(error))
+
+
+def test_a_lack_of_memory_is_named() -> None:
+    with pytest.raises(MemoryError, match=r"^\[here\] cannot read `x`"):
+        as_array(Broken(MemoryError()), "here", "x")
+
+
+@pytest.mark.parametrize("number", [Decimal("sNaN"), Decimal("1e999999")])
+def test_numbers_without_a_float_are_named(number: Decimal) -> None:
+    with pytest.raises(ValueError, match=r"^\[free_phase\] `x` holds .* Received"):
+        eq.free_phase(eq.HopfieldNetwork([3, 2], seed=1), [[number] * 3])
