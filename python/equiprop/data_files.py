@@ -17,7 +17,7 @@ from equiprop.checks import require
 from equiprop.data import Dataset, held_out_fifth, load_mnist
 from equiprop.image_sets import IMAGE_SETS
 from equiprop.npz_files import read_npz
-from equiprop.paths import in_home, path_of
+from equiprop.paths import file_errors, in_home, path_of
 
 _X_NAMES, _Y_NAMES = (
     ("x", "data", "features", "images"),
@@ -190,9 +190,10 @@ def _label_column(names: list[str]) -> int:
 
 def _table(path: Path, where: str) -> tuple[list[str], Array]:
     """Return the names of the columns, or empty ones, and the numbers (samples, columns) of a text file."""
+    with file_errors(path, where), path.open("rb") as stream:
+        start = stream.readline()
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            first = stream.readline()
+        first = next(iter(start.decode("utf-8-sig").splitlines()), "")
         delimiter = next((mark for mark in ",;\t" if mark in first), None)
         names = first.strip().split(delimiter)
         header = not any(_is_number(name) for name in names)

@@ -41,7 +41,11 @@ def in_home(path: Path, where: str) -> Path:
 
 @contextmanager
 def file_errors(path: Path, where: str, verb: str = "read") -> Iterator[None]:
-    """Raise an OSError of the same class that says what cannot be done to `path`, and the reason."""
+    """Raise an OSError of the same class that says what cannot be done to `path`, and the reason.
+
+    A device such as /dev/zero has no end, so reading it is refused with a ValueError.
+    """
+    require(verb != "read" or not path.is_char_device(), where, "A file has an end", f"the device '{path}'")
     try:
         yield
     except OSError as error:

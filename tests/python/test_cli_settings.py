@@ -124,6 +124,13 @@ def test_a_python_without_a_reader_of_toml_names_json(
     assert settled("train", "--config", path).data == "digits"
 
 
+def test_a_device_holds_no_settings(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "run.json"
+    path.symlink_to("/dev/zero")
+    (line,) = error_of(capsys, "train", "--config", path)
+    assert "A file has an end. Received the device" in line
+
+
 def test_settings_that_are_not_utf8_are_refused(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "settings.json"
     path.write_bytes('{"data": "größe"}'.encode("latin-1"))

@@ -8,6 +8,7 @@ import re
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, kind in ((tmp_path / "none.npz", FileNotFoundError), (tmp_path, IsADirectoryError)):
         with pytest.raises(kind, match=r"^\[here\] cannot read '"):
             read_npz(path, "here")
+
+
+@pytest.mark.parametrize(
+    ("ending", "read"),
+    [
+        (".csv", load_files),
+        (".npz", load_files),
+        (".csv", partial(eq.verify.read_recordings, step_size=0.1)),
+        (".npz", partial(eq.verify.read_recordings, step_size=0.1)),
+        (".json", eq.verify.replay),
+    ],
+)
+def test_a_device_without_an_end_is_refused(ending: str, read: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"zeros{ending}"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"A file has an end\. Received the device '.*zeros"):
+        read(path)

@@ -12,6 +12,7 @@ from equiprop.checks import require
 from equiprop.cli.data import DATA, user_path
 from equiprop.config import __version__
 from equiprop.json_text import not_too_deep, parse
+from equiprop.paths import file_errors
 
 #: Options of one call of the command, which are no settings of the run.
 _OF_THE_CALL = {"output", "overwrite", "resume", "config", "json"}
@@ -84,7 +85,8 @@ def _option(name: str, value: Any, path: Path) -> list[str]:
 
 
 def _content(path: Path) -> Any:
-    content = path.read_bytes()
+    with file_errors(path, "train"):
+        content = path.read_bytes()
     read: Any = parse
     if path.suffix == ".toml":
         try:
