@@ -20,7 +20,7 @@ from equiprop.torch.models import TorchVectorField
 from equiprop.torch.module_causes import causes, jacobian
 from equiprop.torch.recording import MOST_UNITS, AsField, Relaxation, recorded, relaxation_of
 from equiprop.torch.slopes import compare
-from equiprop.verify.causes import of_precision
+from equiprop.verify.cause_sentences import of_precision
 from equiprop.verify.certificate import Certificate
 from equiprop.verify.claims import CLAIMS
 from equiprop.verify.repeats import variation

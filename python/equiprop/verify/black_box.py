@@ -15,6 +15,7 @@ from equiprop.checks import check_type, real, require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.verify.device import MOST_REPEATS, Compared, Measured, bind
 from equiprop.verify.device_causes import advice_on
+from equiprop.verify.model_parts import kept_values
 from equiprop.verify.noisy_black_box import POWER, judge_device
 from equiprop.verify.reference import spread
 from equiprop.verify.timed import Timed, Work
@@ -117,7 +118,7 @@ def black_box(
     settings = {"beta": beta, "step": step, "tolerance": tolerance, "max_differences": max_differences}
     given = {"settings": settings | noisy, "measured": measured}
     check = _work(measured, settings, most, noisy)
-    return timed.verdict(BlackBoxReport, box.parameters, given, check, _UNKNOWN)
+    return timed.verdict(BlackBoxReport, kept_values(box.parameters), given, check, _UNKNOWN)
 
 
 def _work(measured: Measured, settings: Mapping[str, Any], most: int, noisy: Mapping[str, Any]) -> Work:

@@ -1,9 +1,8 @@
-"""Causes inside a model that make figures wrong: noise, low precision, coupled samples, jumps and kinks."""
+"""The search for causes inside a model that make figures wrong, by evaluations of its methods."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,19 @@ from numpy.typing import NDArray
 from equiprop.energies import Energy
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
-from equiprop.verify.confidence import certain
-from equiprop.verify.model_parts import unit_name
+from equiprop.verify.cause_sentences import (
+    DOUBLE,
+    Cause,
+    Coupled,
+    of_arguments,
+    of_break,
+    of_coupling,
+    of_precision,
+    of_values,
+    of_variation,
+)
+from equiprop.verify.model_parts import kept_parameters
+from equiprop.verify.own_methods import PARAMETERS, changed_arrays, not_finite
 from equiprop.verify.repeats import Variation, variation
 from equiprop.verify.roughness import Break, largest_break, roughness
 
@@ -24,47 +34,16 @@ Function = Callable[[Any, _Floats], _Floats]
 _LINES, _STATES = 3, 5
 #: Lines end within this multiple of the span, and the span is halved at most so many times.
 _LINE_END, _HALVINGS = 1.5, 8
-#: Relative rounding errors of double precision are below the first number; those of single precision are
-#: between the second and the third.
-_DOUBLE, _SINGLE, _HALF = 1e-12, 3e-10, 5e-6
 #: A relative difference between a batch and its samples that is more than a different order of a sum.
 _COUPLED = 1e-10
 #: Larger states have diverged; the functions are not examined there.
 _FAR = 1e6
-#: Stands between a cause that affects all figures and the other sentences.
-_REMARK = "Repair this first: the sentences below may describe effects of it."
-#: Residuals up to this multiple of a cause's floor are explained by it.
-_MARGIN = 30
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One cause of wrong figures.
-
-    Attributes
-    ----------
-    name : str
-        A key, such as "noise".
-    sentence : str
-        The cause, its evidence and its cure, and how sure it is.
-    basic : bool
-        True if all other figures are computed with it, so that they cannot be interpreted.
-    floor : float
-        The residual of a fixed point below which no relaxation can come; 0 if there is none.
-    """
-
-    name: str
-    sentence: str
-    basic: bool = True
-    floor: float = 0.0
-
-    def explains(self, residual: float) -> bool:
-        """Return True if a free phase may stop at this residual because of the cause."""
-        return bool(residual <= _MARGIN * self.floor)
 
 
 def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
-    """Examine the functions of a model in order: repeats, arguments, precision, batches, smoothness.
+    """Examine the functions of a model, and return causes of wrong figures, the most basic ones first.
+
+    The order is: changed parameters, values, repeats, changed arguments, precision, batches, smoothness.
 
     Breaks are not looked for in functions with noise or low precision, where each rounding is a jump. Only
     repeats are examined for a `HopfieldNetwork`, whose functions are those of the library.
@@ -76,21 +55,14 @@ def find_causes(model: Model, x: _Floats, state: _Floats) -> tuple[Cause, ...]:
     state : (batch, units)
         A state; the functions are examined near it and far from it.
     """
-    with np.errstate(all="ignore"):  # far from a fixed point, the functions of a user may overflow
+    # Far from a fixed point the functions of a user may overflow, and they may change the parameters.
+    with np.errstate(all="ignore"), kept_parameters(model):
         probe = _Probe(model, x.copy(), np.where(np.abs(state) < _FAR, state, model.initial_state(len(x))))
-        causes = probe.repeats()
         if isinstance(model, HopfieldNetwork):
-            return tuple(causes)
-        return (*causes, *probe.arguments(), *probe.precision(), *probe.coupling(), *probe.smoothness())
-
-
-def sentences(causes: Sequence[Cause], others: Sequence[str]) -> tuple[str, ...]:
-    """Return the sentences on causes, then the other ones, with a remark if a cause affects all figures."""
-    found = [cause.sentence for cause in causes]
-    others = [sentence for sentence in dict.fromkeys(others) if sentence not in (*found, _REMARK)]
-    if others and any(cause.basic for cause in causes):
-        found.append(_REMARK)
-    return (*found, *others)
+            return tuple(probe.repeats())
+        first = (*probe.arguments(parameters=True), *probe.values(), *probe.repeats())
+        others = (*probe.arguments(parameters=False), *probe.precision())
+        return (*first, *others, *probe.coupling(), *probe.smoothness())
 
 
 class _Probe:
@@ -100,13 +72,20 @@ class _Probe:
         self.model, self.x, self.state = model, x, state
         self.energy = model.clamp(x)
         self.random = np.random.default_rng(0)
-        self.span = self._reach(max(1.0, 2 * float(np.abs(state).max(initial=0.0))))
+        span = max(1.0, 2 * float(np.abs(state).max(initial=0.0)))
+        #: The arrays that each method changes; after each call the parameters are restored if some do.
+        self.changed = changed_arrays(model, x, state + 0.1 * span)
+        self.restored = any(PARAMETERS in names for names in self.changed.values())
+        values = {name: function(self.energy, state) for name, function in self._functions().items()}
+        #: Sentences on the functions that are not finite at the given state, which are not examined further.
+        self.broken = {name: text for name in values if (text := not_finite(model, name, values[name]))}
+        self.functions = {n: f for n, f in self._functions().items() if n not in self.broken}
+        self.span = self._reach(span)
         self.floors: dict[str, float] = {}  # noise and rounding errors of each function
         self.rough: set[str] = set()  # functions with noise or low precision
 
-    @property
-    def functions(self) -> dict[str, Function]:
-        """The functions of energy and state that the model defines itself, by name."""
+    def _functions(self) -> dict[str, Function]:
+        """Return the functions of energy and state that the model defines itself, by name."""
         gradient = "gradient" if self.model.conservative else "velocity"
         functions: dict[str, Function] = {gradient: lambda e, s: e.gradient(s)}
         if self.model.conservative:
@@ -115,7 +94,16 @@ class _Probe:
         steps = isinstance(model, Energy) and type(model).parameter_gradient is Energy.parameter_gradient
         if model.conservative and not steps:
             functions["parameter_gradient"] = lambda e, s: e.parameter_gradient(s)
-        return functions
+        return {name: self._restoring(f) for name, f in functions.items()} if self.restored else functions
+
+    def _restoring(self, function: Function) -> Function:
+        """Return a function that restores the parameters after each call."""
+
+        def restoring(energy: Any, state: _Floats) -> _Floats:
+            with kept_parameters(self.model):
+                return function(energy, state)
+
+        return restoring
 
     def _reach(self, span: float) -> float:
         """Return the span, or a part of it within which all functions are defined and finite."""
@@ -152,17 +140,17 @@ class _Probe:
                 self.floors[name] = differs.size
                 self.rough.add(name)
         if found:
-            yield _of_variation(found)
+            yield of_variation(found)
 
-    def arguments(self) -> Iterator[Cause]:
-        """Yield a cause for each method that writes into the state or the input which it receives."""
-        for name in self.functions:
-            given = {"x": self.x, "s": self.state + 0.1 * self.span}
-            passed = {argument: values.copy() for argument, values in given.items()}
-            getattr(self.model, name)(*passed.values())
-            changed = [key for key in given if not np.array_equal(given[key], passed[key], equal_nan=True)]
-            if changed:
-                yield _of_arguments(name, changed)
+    def arguments(self, parameters: bool) -> Iterator[Cause]:
+        """Yield a cause for each method that writes into the parameters, or only into its arguments."""
+        for name, changed in self.changed.items():
+            if (PARAMETERS in changed) == parameters:
+                yield of_arguments(name, changed)
+
+    def values(self) -> Iterator[Cause]:
+        """Yield a cause for the first function that is not finite at the given state."""
+        yield from (of_values(text) for text in list(self.broken.values())[:1])
 
     def precision(self) -> Iterator[Cause]:
         """Yield a cause if a function has larger rounding errors than double precision."""
@@ -179,7 +167,7 @@ class _Probe:
                 )
             error = float(np.median(errors))
             found[name] = error, error / (scale or 1.0)
-        self.rough |= {name for name, errors in found.items() if errors[1] > _DOUBLE}
+        self.rough |= {name for name, errors in found.items() if errors[1] > DOUBLE}
         self.floors |= {name: error for name, (error, _) in found.items()}
         cause = of_precision(found)
         if cause:
@@ -198,10 +186,34 @@ class _Probe:
             summed = name == "parameter_gradient"
             expected = np.sum(alone, axis=0) if summed else np.concatenate(alone)
             scale = float(np.abs(together).max(initial=0.0)) or 1.0
-            gap = float(np.abs(together - expected).max(initial=0.0))
-            if not gap <= max(_COUPLED * scale, 100 * self.floors[name]):
-                found[name] = Coupled(together, expected, len(self.x))
+            limit = max(_COUPLED * scale, 100 * self.floors[name])
+            if float(np.abs(together - expected).max(initial=0.0)) > limit:  # not if a value is not finite
+                gap = self._interaction(function, state) if summed else self._effect_of_mates(function, state)
+                found[name] = Coupled(together, expected, len(self.x), mates=gap > limit)
         yield from of_coupling(found)
+
+    def _effect_of_mates(self, function: Function, state: _Floats) -> float:
+        """Return how much the value of a sample changes if all others of its batch become equal to it."""
+        together, gap = function(self.energy, state), 0.0
+        for j in range(len(state)):
+            alike = np.full(len(state), j)
+            values = function(self.model.clamp(self.x[alike]), state[alike])
+            gap = max(gap, float(np.abs(values[j] - together[j]).max()))
+        return gap
+
+    def _interaction(self, function: Function, state: _Floats) -> float:
+        """Return the largest second difference by a sample and by all others, which is 0 for a sum."""
+        (x, s), (other_x, other_s) = (self.x, state), (np.roll(self.x, 1, axis=0), self.elsewhere())
+        gap = 0.0
+        for j in range(len(s)):
+            one = (np.arange(len(s)) == j)[:, None]
+            second = np.zeros(0)
+            for changed, sign in ((one & False, 1), (one, -1), (~one, -1), (one | True, 1)):
+                clamped = self.model.clamp(np.where(changed, other_x, x))
+                value = sign * function(clamped, np.where(changed, other_s, s))
+                second = second + value if second.size else value
+            gap = max(gap, float(np.abs(second).max(initial=0.0)))
+        return gap
 
     def smoothness(self) -> Iterator[Cause]:
         """Yield a cause if energy or gradient jumps, or the gradient has a kink, on some lines."""
@@ -210,7 +222,7 @@ class _Probe:
                 continue
             found = self._break(function, self.floors[name])
             if found is not None and (name != "energy" or found[0].jumps):
-                yield _of_break(name, self.model, *found)
+                yield of_break(name, self.model, *found)
 
     def _break(self, function: Function, floor: float) -> tuple[Break, _Floats] | None:
         """Return the largest break on some lines, with the state at it."""
@@ -227,170 +239,3 @@ class _Probe:
             if found and (best is None or (found.jumps, found.size) > (best[0].jumps, best[0].size)):
                 best = found, start[found.sample] + found.position * direction[found.sample]
         return best
-
-
-def _of_variation(found: dict[str, Variation]) -> Cause:
-    name = max(found, key=lambda key: found[key].relative)
-    worst, names = found[name], " and ".join(found)
-    floor = next((found[key].size for key in ("gradient", "velocity") if key in found), 0.0)
-    evidence = (
-        f"two calls of {name} with equal arguments differ by {worst.size:.1e} ({worst.relative:.1e} relative)"
-    )
-    texts = {
-        "noise": f"Noise inside {names}: {evidence}. No fixed point and no gradient can be more "
-        "accurate than "
-        "this noise. Remove the random numbers (dropout, added noise, a random generator), or draw "
-        "them once.",
-        "drift": f"Drift inside {names}: {evidence}, more with each call. Something changes in every "
-        "call, such "
-        "as a counter, a running mean, or an array that is updated in place (x += ...): remove it.",
-        "memory": f"Memory inside {names}: {evidence} after a call at another state. The result depends on "
-        "earlier calls, such as through a cache or a stored state: compute it from the arguments alone.",
-    }
-    return Cause(worst.kind, certain(texts[worst.kind]), floor=floor)
-
-
-def _of_arguments(name: str, changed: Sequence[str]) -> Cause:
-    names, first = " and ".join(changed), changed[0]
-    return Cause(
-        "changed arguments",
-        certain(
-            f"{name} changes {names}, which it receives: after a call the array has other numbers. Compute a "
-            f"new array ({first} = {first} + ...) in place of writing into it ({first} += ..., {first}[...] "
-            "= ...)."
-        ),
-    )
-
-
-def of_precision(found: Mapping[str, tuple[float, float]], remark: str = "") -> Cause | None:
-    """Return the cause if a function has larger rounding errors than double precision, otherwise None.
-
-    Parameters
-    ----------
-    found : mapping of str to (float, float)
-        Rounding error of each function, and the error relative to its largest value.
-    remark : str
-        Another sentence on the cause.
-    """
-    rough = {name: errors for name, errors in found.items() if errors[1] > _DOUBLE}
-    if not rough:
-        return None
-    size = max(relative for _, relative in rough.values())
-    floor = max((rough[key][0] for key in ("gradient", "velocity") if key in rough), default=0.0)
-    errors = f"{' and '.join(rough)} are {size:.1e} relative; in double precision they are 1e-16"
-    if size > _HALF:
-        name, cure = (
-            "low precision",
-            (
-                "Numbers are rounded to half precision (float16, bfloat16), or to another coarse grid. "
-                "Compute in float64 throughout."
-            ),
-        )
-    elif size > _SINGLE:
-        name, cure = (
-            "single precision (float32)",
-            (
-                "Compute in float64 throughout (no astype(float32), no float32 tensor, no complex64). A "
-                "complex step of 1e-100 is zero in single precision."
-            ),
-        )
-    else:
-        name, cure = (
-            "lost digits",
-            (
-                "Large numbers cancel, or a derivative is computed by finite differences: write the formula "
-                "without the cancellation, or the derivative in closed form."
-            ),
-        )
-    text = f"{name.capitalize()} inside: rounding errors of {errors}. {cure}"
-    return Cause(name, certain(f"{text} {remark}" if remark else text), floor=floor)
-
-
-@dataclass(frozen=True)
-class Coupled:
-    """Value of a function for a batch, and the value that its samples alone give.
-
-    Attributes
-    ----------
-    together, expected : arrays of equal shape
-        A sum over the batch, or one row for each sample.
-    batch : int
-        Number of samples.
-    """
-
-    together: _Floats
-    expected: _Floats
-    batch: int
-
-    @property
-    def factor(self) -> float:
-        """The number f with together = f expected, as well as possible."""
-        power = float((self.expected**2).sum())
-        return float((self.together * self.expected).sum()) / power if power else np.nan
-
-    @property
-    def averaged(self) -> bool:
-        """True if the value for the batch is 1 / batch times the expected one."""
-        rest = np.abs(self.together * self.batch - self.expected).max(initial=0.0)
-        return bool(rest < 1e-3 * np.abs(self.expected).max(initial=0.0))
-
-    @property
-    def gap(self) -> float:
-        """Largest difference, relative to the largest magnitude; NaN if a value is not finite."""
-        scale = float(np.abs(self.together).max(initial=0.0)) or 1.0
-        return float(np.abs(self.together - self.expected).max(initial=0.0)) / scale
-
-
-def of_coupling(found: Mapping[str, Coupled]) -> Iterator[Cause]:
-    """Yield the causes of functions whose value for a batch is not that of its samples, by name."""
-    averaged = {name: pair for name, pair in found.items() if pair.averaged}
-    if averaged:
-        pair = next(iter(averaged.values()))
-        yield Cause(
-            "batch mean",
-            certain(
-                f"{' and '.join(averaged)}: a mean over the batch where each sample counts fully. For "
-                f"{pair.batch} samples the value is {pair.factor:.4g} = 1 / (number of samples) times that "
-                "of the samples alone. Use the sum over the batch instead of the mean."
-            ),
-        )
-    mixed = {name: pair for name, pair in found.items() if name not in averaged}
-    if mixed:
-        sizes = ", ".join(f"{name} by {pair.gap:.1e}" for name, pair in mixed.items())
-        yield Cause(
-            "batch coupling",
-            certain(
-                f"Samples depend on the other samples of their batch: alone they change {sizes} "
-                "(relative). Compute each sample from its own row: no mean, normalisation or maximum over "
-                "axis 0 (batch normalisation)."
-            ),
-        )
-
-
-def _of_break(name: str, model: Model, found: Break, state: _Floats) -> Cause:
-    unit = found.entry
-    where = "at a state" if name == "energy" else f"where {unit_name(model, unit)} = {state[unit]:.6g}"
-    sample = f" (sample {found.sample})"
-    if found.jumps:
-        reason = (
-            "The energy is not continuous: a mask, a threshold or a rounding changes it."
-            if name == "energy"
-            else "The energy has a kink there, or a mask or a threshold switches a term."
-        )
-        text = f"{name} is not smooth: it jumps by {found.size:.2g} {where}{sample}. {reason}"
-    else:
-        text = (
-            f"{name} is not smooth: it has a kink, a jump of its slope, {where} (sample "
-            f"{found.sample}), such "
-            "as from max, abs or a clip."
-        )
-    cure = (
-        " The theory needs an energy with two continuous derivatives around the fixed point: use smooth "
-        "functions (tanh, softplus), or check that states stay away from there."
-    )
-    return Cause(
-        "jump" if found.jumps else "kink",
-        certain(text + cure),
-        basic=found.jumps,
-        floor=found.size if found.jumps else 0.0,
-    )

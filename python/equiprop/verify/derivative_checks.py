@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,25 @@ from numpy.typing import NDArray
 from equiprop import _core
 from equiprop.model_interface import Model
 from equiprop.models import HopfieldNetwork
+from equiprop.results import Status
+from equiprop.verify.cause_sentences import of_arguments, of_values
+from equiprop.verify.complex_states import (
+    COMPLEX_STEP,
+    ComplexError,
+    complex_errors,
+    five_points,
+    of_complex_states,
+)
 from equiprop.verify.confidence import certain
 from equiprop.verify.diagnosis import of_symmetry
 from equiprop.verify.directions import original
 from equiprop.verify.far_states import far_error
 from equiprop.verify.inert import find_inert
 from equiprop.verify.model_parts import parameter_name, unit_name
+from equiprop.verify.own_methods import PARAMETERS, changed_arrays, not_finite
 from equiprop.verify.problem import Problem
 from equiprop.verify.reference import spread
-from equiprop.verify.relation import described
+from equiprop.verify.relation import described, figures
 from equiprop.verify.spectrum import symmetry
 from equiprop.verify.verdict import Row
 from equiprop.verify.watch import tracked
@@ -29,8 +39,8 @@ _Floats = NDArray[np.float64]
 #: Step h of five-point differences: their truncation error is h^4 f^(5) / 30, about 1e-13, their rounding
 #: error about 1e-12.
 _STEP, _DIFFERENCES = 1e-3, 1e-9
-#: A complex step has no truncation and no cancellation error.
-_COMPLEX_STEP, _EXACT = 1e-100, 1e-12
+#: Limit of derivatives by a complex step, which has no truncation and no cancellation error.
+_EXACT = 1e-12
 #: Number of random inputs and states at which a parameter without effect is examined again.
 _POINTS = 8
 
@@ -38,7 +48,8 @@ _POINTS = 8
 def interior_state(problem: Problem, random: np.random.Generator) -> _Floats:
     """Return a random state between the initial state and the fixed point, different from both."""
     rest = problem.model.initial_state(len(problem.x))
-    end = np.where(np.isfinite(problem.state), problem.state, rest)
+    diverged = (problem.free.status == Status.DIVERGED)[:, None]
+    end = np.where(diverged | ~np.isfinite(problem.state), rest, problem.state)
     noise = 0.05 * random.uniform(-1, 1, end.shape)
     return np.ascontiguousarray(0.4 * rest + 0.6 * end + noise * np.abs(end - rest + 0.1))
 
@@ -72,16 +83,21 @@ class DerivativeChecks:
         self.u, self.v = random.standard_normal((2, *state.shape))
         self.rows: list[Row] = rows
         self.advice: list[str] = []
+        #: Functions whose values at complex states are wrong, with the largest error.
+        self.real_only: dict[str, ComplexError] = {}
         self.most: int = most
         self.chosen: NDArray[np.int64] = spread(len(self.model.parameters), most)
 
     def run(self, random: np.random.Generator) -> None:
         """Check all derivatives that the model supplies, those of lowest order first."""
+        if not self._all_finite():
+            return
         points = [(self.x, self.state), *(self._point(random) for _ in range(_POINTS))]
         model = original(self.model)
         inert = find_inert(model, points, spread(len(model.parameters), self.most))
         some_act = inert.count < len(model.parameters)
         parts = {
+            "complex states": (self._complex_states, True),
             "dE/ds": (self._gradient, self.model.conservative),
             "dE/ds at far states": (lambda: self._far_from_rest(random), self.model.conservative),
             "products with the Hessian": (self._hessian, True),
@@ -95,7 +111,47 @@ class DerivativeChecks:
             parts[name][0]()
         if len(self.chosen):
             self.rows.append(Row("parameters without effect", float(inert.count), high=0.0))
-        self.advice = [*inert.advice(model), *self.advice]  # causes stand before their effects
+        # Causes stand before their effects.
+        self.advice = [*self._of_writers(), *inert.advice(model), *self._of_complex_states(), *self.advice]
+
+    def _of_writers(self) -> list[str]:
+        """Return advice on methods of a user's model that change the parameters, after a row that fails."""
+        changed = changed_arrays(self.model, self.x, self.state)
+        writers = {name: arrays for name, arrays in changed.items() if PARAMETERS in arrays}
+        if writers:
+            self.rows.append(Row("methods that change the parameters", float(len(writers)), high=0.0))
+        return [of_arguments(name, arrays).sentence for name, arrays in writers.items()]
+
+    def _all_finite(self) -> bool:
+        """Return True if gradient and energy are finite at the state; otherwise add a row that fails."""
+        energy, sign = self.energy, 1 if self.model.conservative else -1
+        values = {"gradient" if sign > 0 else "velocity": sign * energy.gradient(self.state)}
+        if self.model.conservative:
+            values["energy"] = energy.energy(self.state)
+        for name, value in values.items():
+            text = not_finite(self.model, name, value)
+            if text:
+                count, note = float((~np.isfinite(value)).sum()), "the derivatives were not compared"
+                self.rows.append(Row(f"numbers of {name} that are not finite", count, high=0.0, note=note))
+                self.advice.append(of_values(text).sentence)
+                return False
+        return True
+
+    def _complex_states(self) -> None:
+        """Compare complex steps of each function of a user's model with differences of real states."""
+        for name, found in complex_errors(self.model, self.x, self.state, self.v):
+            line = f"{name} at complex states: a complex step equals differences"
+            if found is None:
+                self.rows.append(Row(line, np.nan, note="not judged: differences are too inexact"))
+                continue
+            self.rows.append(Row(line, found.error, high=found.limit))
+            if not self.rows[-1].passed:
+                self.real_only[name] = found
+
+    def _of_complex_states(self) -> list[str]:
+        """Return advice on the functions whose values at complex states are wrong."""
+        passed = {row.label for row in self.rows if row.passed}
+        return [of_complex_states(name, found, passed) for name, found in self.real_only.items()]
 
     def _point(self, random: np.random.Generator) -> tuple[_Floats, _Floats]:
         """Return random inputs in the range of the given ones and of [0, 1], and a state of the model."""
@@ -118,10 +174,11 @@ class DerivativeChecks:
         self.rows.append(Row(line, error, high=limit))
         if error <= limit:
             return
-        at = int(np.nanargmax(gap))
-        self.advice.append(
-            f"{line}: for {name(at)} the value is {value.flat[at]:.6g}; it should be {expected.flat[at]:.6g}."
-        )
+        at = int(np.where(np.isfinite(gap), gap, np.inf).argmax())
+        texts = figures(float(value.flat[at]), float(expected.flat[at]))
+        self.advice.append(f"{line}: for {name(at)} the value is {texts[0]}; it should be {texts[1]}.")
+        if not np.isfinite(gap).all():
+            return
         for group, mask in groups.items():
             a, b = value.ravel()[mask], expected.ravel()[mask]
             if np.abs(a - b).max(initial=0.0) > limit * scale:
@@ -147,25 +204,32 @@ class DerivativeChecks:
     def _parameter(self, flat: int) -> str:
         return parameter_name(self.model, int(self.chosen[flat]))
 
-    def _along(
-        self, function: Callable[[_core.Energy, Any], Any], v: _Floats, value: _Floats, scale: float
-    ) -> tuple[_Floats, float]:
+    def _along(self, name: str, v: _Floats, value: _Floats, scale: float) -> tuple[_Floats, float]:
         """Return the derivative of a function of the state along v, and its accuracy.
 
         If the differences differ from `value`, whose largest entry is `scale`, they are computed again with a
         quarter of the step: near the saturation of an activation the fifth derivative may be too large for
         the first step.
         """
-        if self.model.holomorphic:
-            image = function(self.model.clamp_complex(self.x), self.state + 1j * _COMPLEX_STEP * v)
-            return np.asarray(image.imag) / _COMPLEX_STEP, _EXACT
+
+        def function(energy: Any, s: Any) -> Any:
+            return getattr(energy, name)(s)
+
+        if self._by_complex_step(name):
+            image = function(self.model.clamp_complex(self.x), self.state + 1j * COMPLEX_STEP * v)
+            return np.asarray(image.imag) / COMPLEX_STEP, _EXACT
         slope = value
         for step in (_STEP, _STEP / 4):
             images = [function(self.energy, self.state + k * step * v) for k in (-2, -1, 1, 2)]
-            slope = _five_points(images, step)
+            slope = five_points(images, step)
             if np.abs(slope - value).max(initial=0.0) <= _DIFFERENCES * scale:
                 break
         return slope, _DIFFERENCES
+
+    def _by_complex_step(self, name: str) -> bool:
+        """Return True if the derivative of a function is computed by a complex step."""
+        wrong = self.real_only.keys() | ({"gradient"} if "velocity" in self.real_only else set())
+        return self.model.holomorphic and name not in wrong
 
     def _gradient(self) -> None:
         value = self.energy.gradient(self.state)
@@ -173,9 +237,7 @@ class DerivativeChecks:
         for unit in range(self.state.shape[1]):
             direction = np.zeros_like(self.state)
             direction[:, unit] = 1
-            expected[:, unit], limit = self._along(
-                lambda e, s: e.energy(s), direction, value[:, unit], _largest(value)
-            )
+            expected[:, unit], limit = self._along("energy", direction, value[:, unit], _largest(value))
         self._judge("gradient = dE/ds", value, expected, limit, self._unit, self._layers())
         self._constant_difference(value - expected)
 
@@ -183,18 +245,19 @@ class DerivativeChecks:
         """Compare the gradient of a user's model with its energy at states far from the fixed point."""
         if isinstance(self.model, HopfieldNetwork):
             return
-        found = far_error(self.model, self.x, self.state, random)
+        exact, near = self._by_complex_step("energy"), self.rows[-1].passed
+        found = far_error(self.model, self.x, self.state, random, exact)
         if found is None:
             return
         line = "gradient = dE/ds at far states"
-        self.rows.append(Row(line, found.error, high=_EXACT if self.model.holomorphic else _DIFFERENCES))
-        if not self.rows[-1].passed:
+        self.rows.append(Row(line, found.error, high=_EXACT if exact else _DIFFERENCES))
+        if near and not self.rows[-1].passed:
+            value, expected = figures(found.value, found.expected)
             self.advice.append(
                 certain(
                     f"{line}: along a random direction from a state of sample {found.sample} the value is "
-                    f"{found.value:.6g}; it should be {found.expected:.6g}. If the derivatives are right "
-                    "near the "
-                    "fixed point, a mask, a clip or a threshold is in only one of energy and gradient."
+                    f"{value}; it should be {expected}. The gradient is right near the fixed point, so a "
+                    "mask, a clip or a threshold is in only one of energy and gradient."
                 )
             )
 
@@ -208,7 +271,7 @@ class DerivativeChecks:
             direction[:] = 0
             direction[:, unit] = 1
             values = [self.energy.energy(other + k * _STEP * direction) for k in (-2, -1, 1, 2)]
-            expected[:, unit] = _five_points(values)
+            expected[:, unit] = five_points(values, _STEP)
         elsewhere = self.energy.gradient(other) - expected
         if np.abs(elsewhere - gap).max() < 1e-6 * np.abs(gap).max():
             self.advice.append(
@@ -224,7 +287,7 @@ class DerivativeChecks:
         else:
             line = "jacobian_vector_product = d velocity / ds . v"
         value = self.energy.hessian_vector_product(self.state, self.v)
-        expected, limit = self._along(lambda e, s: e.gradient(s), self.v, value, _largest(value))
+        expected, limit = self._along("gradient", self.v, value, _largest(value))
         self._judge(line, value, expected, limit, self._unit, self._layers())
         if self.model.conservative:
             return
@@ -260,7 +323,7 @@ class DerivativeChecks:
         self._judge(
             "parameter_gradient = dE/dtheta", value[self.chosen], expected, _DIFFERENCES, name, blocks
         )
-        along, limit = self._along(lambda e, s: e.parameter_gradient(s), self.v, product, _largest(product))
+        along, limit = self._along("parameter_gradient", self.v, product, _largest(product))
         line = "mixed_derivative_product = d parameter_gradient / ds . v"
         self._judge(line, mixed, along[self.chosen], limit, name, blocks)
         line = "mixed_derivative_product = d <v, gradient> / dtheta"
@@ -281,7 +344,7 @@ class DerivativeChecks:
             for i in range(inputs):
                 shift = _STEP * np.eye(inputs)[i]
                 values = [function(self.model.clamp(self.x + k * shift)) for k in (-2, -1, 1, 2)]
-                out[:, i] = _five_points(values)
+                out[:, i] = five_points(values, _STEP)
             return out
 
         def name(flat: int) -> str:
@@ -305,7 +368,7 @@ class DerivativeChecks:
                     values.append(function(self.model.clamp(self.x)))
             finally:
                 theta[i] = kept
-            slopes[k] = _five_points(values)
+            slopes[k] = five_points(values, _STEP)
         return slopes
 
     def _batch(self) -> None:
@@ -341,12 +404,6 @@ class DerivativeChecks:
         summed = sum(e.mixed_derivative_product(s, v)[self.chosen] for e, s, v in self._alone())
         line = "mixed_derivative_product: a batch equals the sum of its samples"
         self._judge(line, value, np.asarray(summed), _EXACT, self._parameter, self._blocks())
-
-
-def _five_points(values: Sequence[Any], step: float = _STEP) -> _Floats:
-    """Return the derivative from values at -2, -1, 1, 2 steps, to fourth order."""
-    far_below, below, above, far_above = values
-    return np.asarray((far_below - far_above + 8 * (above - below)) / (12 * step))
 
 
 def _largest(values: _Floats) -> float:

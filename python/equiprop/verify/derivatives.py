@@ -12,6 +12,7 @@ from equiprop.arrays import as_states
 from equiprop.checks import require, whole
 from equiprop.costs import Cost, SquaredError
 from equiprop.model_interface import Model
+from equiprop.results import Status
 from equiprop.verify.derivative_checks import DerivativeChecks, interior_state
 from equiprop.verify.directions import along_directions
 from equiprop.verify.model_parts import in_double
@@ -34,7 +35,10 @@ class DerivativesReport(Report):
 
     @property
     def passed(self) -> bool:
-        """True if every row is within its limits and nothing was left out; a fixed point is not needed."""
+        """True if every row is within its limits and nothing was left out.
+
+        The free phase need not converge, but it must not diverge, unless the caller gave a state.
+        """
         return self.within_limits and not self.left_out
 
 
@@ -55,9 +59,11 @@ def derivatives(
     The function compares the gradient with the energy, hessian_vector_product with the gradient,
     parameter_gradient with the energy, and mixed_derivative_product with both. The Hessian must be symmetric,
     each sample must give equal results alone and in a batch, and every parameter must have an effect. A
-    user's gradient is also compared with the energy far from the fixed point. For a vector field, the
-    velocity takes the place of the gradient. The reference is a complex step if the model
-    accepts complex states, with a limit of 1e-12; otherwise five-point differences, with a limit of 1e-9.
+    user's gradient is also compared with the energy far from the fixed point, and complex steps of a user's
+    functions with differences of real states. No method may change the parameters, and the free phase must
+    not diverge unless `state` is given. For a vector field, the velocity takes the place of the gradient. The
+    reference is a complex step if the model accepts complex states, with a limit of 1e-12; otherwise
+    five-point differences, with a limit of 1e-9.
 
     Parameters
     ----------
@@ -94,13 +100,20 @@ def derivatives(
     state = None if state is None else _checked_state(state, problem)
     at = interior_state(problem, random) if state is None else state
     settings = {"state": state, "max_parameters": max_parameters, "seed": seed}
-    return timed.report(DerivativesReport, problem, settings, _work(problem, at, most, seed, random))
+    diverged = 0 if state is not None else int((problem.free.status == Status.DIVERGED).sum())
+    return timed.report(
+        DerivativesReport, problem, settings, _work(problem, at, most, seed, random, diverged)
+    )
 
 
-def _work(problem: Problem, at: _Floats, most: int, seed: int, random: np.random.Generator) -> Work:
-    """Return the check at the state `at`."""
+def _work(
+    problem: Problem, at: _Floats, most: int, seed: int, random: np.random.Generator, diverged: int
+) -> Work:
+    """Return the check at the state `at`, which fails if some samples diverged."""
 
     def check(rows: list[Row]) -> dict[str, Any]:
+        if diverged:
+            rows.append(Row("samples whose free phase diverged", float(diverged), high=0.0))
         checks = DerivativeChecks(problem, at, most, random, rows)
         checks.run(np.random.default_rng([seed, 2]))
         return {"advice": tuple(checks.advice)}

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from equiprop.verify.causes import Coupled, of_coupling, of_precision
+from equiprop.verify.cause_sentences import Coupled, of_coupling, of_precision
 from equiprop.verify.confidence import certain, explaining
 from equiprop.verify.device import Compared, Measured
 from equiprop.verify.relation import described, relation

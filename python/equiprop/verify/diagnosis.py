@@ -14,10 +14,12 @@ from equiprop.checks import check_type
 from equiprop.model_interface import Model
 from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
-from equiprop.verify.causes import Cause, find_causes, sentences
+from equiprop.verify.cause_sentences import Cause, sentences
+from equiprop.verify.causes import find_causes
 from equiprop.verify.confidence import certain
 from equiprop.verify.model_parts import in_double, kink_margins, unit_name
-from equiprop.verify.spectrum import Spectrum, Symmetry, ritz_values, symmetry
+from equiprop.verify.reversal import of_sign
+from equiprop.verify.spectrum import LARGEST, Spectrum, Symmetry, ritz_values, symmetry
 
 #: For a unit that is this close to a bound, rounding decides whether it is held or free.
 KINK = 1e-9
@@ -104,6 +106,11 @@ def diagnose(free: FixedPoint) -> Diagnosis:
 def diagnosis(free: FixedPoint, causes: Sequence[Cause]) -> Diagnosis:
     """Return the diagnosis of a free phase whose model has these causes of wrong figures."""
     check_type(free, FixedPoint, "diagnose", "`free` is a result of free_phase")
+    with np.errstate(all="ignore"):  # at states that diverged, the functions of a user overflow
+        return _diagnosis(free, causes)
+
+
+def _diagnosis(free: FixedPoint, causes: Sequence[Cause]) -> Diagnosis:
     model = in_double(free.model)
     energy = model.clamp(np.ascontiguousarray(free.x, dtype=np.float64))
     state = np.array(free.state, dtype=np.float64, order="C")  # a copy: some states are replaced
@@ -120,7 +127,7 @@ def diagnosis(free: FixedPoint, causes: Sequence[Cause]) -> Diagnosis:
     limited = any(cause.explains(worst) for cause in causes)
     advice = (
         *([] if limited else _of_failures(free, failed, model, start, lost, spectrum, by_map)),
-        *([] if lost.any() or len(failed) else _of_stability(spectrum)),
+        *([] if lost.any() or len(failed) else of_stability(spectrum)),
         *of_symmetry(model, even),
         *_of_kinks(kinks),
     )
@@ -139,6 +146,12 @@ def _of_failures(
 ) -> list[str]:
     if not len(failed):
         return []
+    if not spectrum.largest <= LARGEST:
+        return [_of_hessian(spectrum)]
+    diverged = free.status == Status.DIVERGED
+    sign = of_sign(model, np.asarray(free.x)[diverged], start[diverged], _gentle(spectrum).step_size)
+    if sign:
+        return [sign]
     sentence = _of_step_size(free, spectrum, by_map)
     # With negative curvature at the initial state, the Hessian there does not predict the relaxation.
     known = spectrum.smallest > 0 or not lost.any()
@@ -172,6 +185,15 @@ def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str
                 f"{max(0.0, 1 - stable):.2g}, or use {block_update}Euler(step_size={0.5 * stable:.2g})."
             )
     return ""
+
+
+def _of_hessian(spectrum: Spectrum) -> str:
+    size = f"{spectrum.largest:.1g}" if np.isfinite(spectrum.largest) else "not finite"
+    return (
+        f"The largest eigenvalue of the Hessian is {size}, so no step size can be chosen: the gradient jumps "
+        "at the state (abs, sign), is not finite, or does not accept complex states, from which the Hessian "
+        "is computed."
+    )
 
 
 def _by_trial(
@@ -235,7 +257,8 @@ def _of_too_few_steps(free: FixedPoint, failed: NDArray[np.int64], rate: float) 
     return text
 
 
-def _of_stability(spectrum: Spectrum) -> list[str]:
+def of_stability(spectrum: Spectrum) -> list[str]:
+    """Return advice if the fixed point is not stable."""
     if spectrum.smallest > 0:
         return []
     return [

@@ -15,7 +15,7 @@ from equiprop.model_interface import Model
 from equiprop.nudging import Nudging, exact_limit
 from equiprop.solvers import FreeSolver
 from equiprop.verify.confidence import certain
-from equiprop.verify.diagnosis import of_symmetry
+from equiprop.verify.diagnosis import of_stability, of_symmetry
 from equiprop.verify.model_parts import unit_name
 from equiprop.verify.problem import Problem
 from equiprop.verify.processes import Gaps, Process, Processes, Traced, run_processes
@@ -322,7 +322,9 @@ def _advice(
             )
         )
     stable = problem.spectrum.largest_stable_step
-    if step_size > stable:
+    if problem.free.converged:
+        causes += of_stability(problem.spectrum)
+    if step_size > stable > 0:
         causes.append(
             certain(
                 f"The step size {step_size:g} is not stable, because it is above {stable:.3g}: both "

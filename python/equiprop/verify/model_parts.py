@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from equiprop import _core
 from equiprop.activations import activation
 from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
-from equiprop.verify.directions import Along
+from equiprop.verify.directions import Along, original
 
 
 def in_double(model: Model, where: str = "verify") -> Model:
@@ -21,6 +22,30 @@ def in_double(model: Model, where: str = "verify") -> Model:
         return model
     model = model.to("cpu")
     return model if model.dtype == np.float64 else model.astype("float64")
+
+
+@contextmanager
+def kept_parameters(model: Model) -> Iterator[None]:
+    """Restore the parameters at the end of the block, which methods of the model may change or replace."""
+    own = original(model)
+    array = own.parameters
+    with kept_values(model.parameters), kept_values(array):
+        try:
+            yield
+        finally:
+            if own.parameters is not array and "parameters" in vars(own):
+                own.parameters = array
+
+
+@contextmanager
+def kept_values(values: NDArray[np.float64]) -> Iterator[None]:
+    """Restore an array at the end of the block, also where an interrupt hit code that restores a value."""
+    before = values.copy()
+    try:
+        yield
+    finally:
+        if values.flags.writeable and not np.array_equal(values, before, equal_nan=True):
+            values[:] = before
 
 
 def unit_name(model: Model, index: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,12 +18,14 @@ from equiprop.costs import Cost, bind_cost
 from equiprop.gradients import equilibrium_propagation
 from equiprop.model_interface import Model
 from equiprop.nudging import Nudging
-from equiprop.results import FixedPoint, Gradient
+from equiprop.results import FixedPoint, Gradient, Status
 from equiprop.solvers import BlockUpdate, Euler, FreeSolver, relaxed
-from equiprop.verify.causes import Cause, find_causes
+from equiprop.verify.cause_sentences import Cause
+from equiprop.verify.causes import find_causes
 from equiprop.verify.diagnosis import Diagnosis, diagnosis
 from equiprop.verify.directions import along_directions
-from equiprop.verify.model_parts import in_double, kink_margins
+from equiprop.verify.model_parts import in_double, kept_parameters, kink_margins
+from equiprop.verify.own_methods import named_shapes
 from equiprop.verify.spectrum import Spectrum, ritz_values, stable_step
 
 _RESIDUAL = 1e-14
@@ -72,6 +75,15 @@ class Problem:
         require(y.ndim > 0, "verify", "y holds one target for each sample", "a number")
         cost: _core.Cost = bind_cost(self.cost, self.model, y, len(y), "verify")
         return cost
+
+    @contextmanager
+    def overflowing(self) -> Iterator[None]:
+        """Ignore overflows in the block, and their results, if the free phase diverged."""
+        if (self.free.status == Status.DIVERGED).any():
+            with np.errstate(all="ignore"):
+                yield
+        else:
+            yield
 
     @property
     def state(self) -> NDArray[np.float64]:
@@ -181,7 +193,9 @@ def at_rest(
     )
     bind_cost(cost, model, y, len(x), where)
     y = as_numpy(y, where, "y")
-    free = precise_free_phase(model, x, solver)
+    # A method of the model may change the parameters, or overflow.
+    with kept_parameters(model), named_shapes(model, x), np.errstate(all="ignore"):
+        free = precise_free_phase(model, x, solver)
     return Problem(model, x, y, cost, free.solver, free)
 
 

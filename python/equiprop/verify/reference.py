@@ -24,6 +24,7 @@ def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
     """Return dJ/dtheta = -(d2E/dtheta ds) H^-T dC/ds, with the Hessian H on the free units.
 
     Up to 512 units the Hessian is a dense matrix; larger systems are solved by GMRES to a residual of 1e-14.
+    The result is NaN if the Hessian is singular.
     """
     check_type(problem, Problem, "implicit_gradient", _RULE)
     energy, state, batch = problem.energy, problem.state, len(problem.state)
@@ -39,7 +40,10 @@ def implicit_gradient(problem: Problem) -> NDArray[np.float64]:
     hessian, adjoint = dense_hessian(energy, state), np.zeros_like(state)
     for j in range(batch):
         loose = problem.free_units[j]
-        adjoint[j, loose] = np.linalg.solve(hessian[j][np.ix_(loose, loose)].T, problem.force[j, loose])
+        try:
+            adjoint[j, loose] = np.linalg.solve(hessian[j][np.ix_(loose, loose)].T, problem.force[j, loose])
+        except np.linalg.LinAlgError:
+            adjoint[j] = np.nan
     return np.asarray(-energy.mixed_derivative_product(state, adjoint) / batch)
 
 

@@ -10,6 +10,15 @@ from equiprop.verify.confidence import certain, explaining
 _ALIGNED, _EQUAL = 0.999, 5e-4
 
 
+def figures(value: float, expected: float) -> tuple[str, str]:
+    """Return two numbers with six digits, or with as many more as show that they differ."""
+    for digits in range(6, 18):
+        texts = f"{value:.{digits}g}", f"{expected:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
 def described(subject: str, product: float, power: float, value_power: float, end: str = "") -> str:
     """Return a sentence on the relation of values to references, with the share that a factor explains.
 

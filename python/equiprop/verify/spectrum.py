@@ -17,6 +17,8 @@ _Floats = NDArray[np.float64]
 
 #: Largest number of units for which the dense Hessian is computed; above it, random vectors are used.
 DENSE = 512
+#: Larger eigenvalues are those of a jump, or of a function that is not finite: no step fits them.
+LARGEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,20 @@ class Spectrum:
     @property
     def smallest(self) -> float:
         """The smallest real part; the fixed point is stable if it is positive."""
-        return float(min((v.real.min(initial=np.inf) for v in self.values), default=np.inf))
+        return float(np.min([v.real.min(initial=np.inf) for v in self.values], initial=np.inf))
 
     @property
     def largest(self) -> float:
         """The largest modulus."""
-        return float(max((np.abs(v).max(initial=0.0) for v in self.values), default=0.0))
+        return float(np.max([np.abs(v).max(initial=0.0) for v in self.values], initial=0.0))
 
     @property
     def largest_stable_step(self) -> float:
         """The largest h for which |1 - h l| <= 1 for every eigenvalue l: min 2 Re l / |l|^2."""
-        steps = [(2 * v.real / np.abs(v) ** 2).min(initial=np.inf) for v in self.values]
-        return float(max(0.0, min(steps, default=np.inf)))
+        with np.errstate(all="ignore"):  # an eigenvalue that is 0, or not finite
+            steps = [np.where(v == 0, np.inf, 2 * v.real / np.abs(v) ** 2) for v in self.values]
+        smallest = np.min([step.min(initial=np.inf) for step in steps], initial=np.inf)
+        return float(smallest) if smallest > 0 else 0.0
 
     def rate(self, step: float) -> float:
         """Return max |1 - step l| over the eigenvalues l, by which a step multiplies an error."""
@@ -88,9 +92,14 @@ def ritz_values(energy: _core.Energy, state: Array, diagonal: Array, dimensions:
         basis.append(np.where(alive[:, None], nxt, 0.0))
         if not alive.any():
             break
-    return Spectrum(
-        tuple(np.linalg.eigvals(h[:m, :m]).astype(complex) for h, m in zip(hessenberg, lengths, strict=True))
-    )
+    return Spectrum(tuple(_eigenvalues(h[:m, :m]) for h, m in zip(hessenberg, lengths, strict=True)))
+
+
+def _eigenvalues(matrix: _Floats) -> NDArray[np.complex128]:
+    """Return the eigenvalues of a matrix; NaN if an entry is not finite."""
+    if not np.isfinite(matrix).all():
+        return np.full(len(matrix), np.nan, dtype=np.complex128)
+    return np.linalg.eigvals(matrix).astype(np.complex128)
 
 
 def _normalised(v: _Floats) -> tuple[_Floats, _Floats]:
@@ -101,14 +110,15 @@ def _normalised(v: _Floats) -> tuple[_Floats, _Floats]:
 def stable_step(energy: _core.Energy, state: Array, diagonal: Array | float = 1.0) -> float:
     """Return a stable step for s <- s - step D H s: 0.3, or 1 / (largest eigenvalue of D H) if that is less.
 
-    The eigenvalue is computed by 100 power iterations, which take the memory of two states; the Arnoldi
-    iteration takes that of one state for each step.
+    It is 0.3 for an eigenvalue above 1e12 or NaN, for which no step would move a state. The eigenvalue is
+    computed by 100 power iterations, which take the memory of two states; the Arnoldi iteration takes that of
+    one state for each step.
     """
     v, largest = np.ones_like(state), 1.0
     for _ in range(100):
         v = diagonal * energy.hessian_vector_product(state, v / (np.linalg.norm(v) or 1.0))
         largest = float(np.linalg.norm(v))
-    return min(0.3, 1 / max(largest, 1.0))
+    return min(0.3, 1 / max(largest, 1.0)) if largest <= LARGEST else 0.3
 
 
 def dense_hessian(energy: _core.Energy, state: Array) -> _Floats:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from equiprop.checks import check_flag
 from equiprop.costs import Cost
 from equiprop.model_interface import Model
 from equiprop.solvers import FreeSolver
 from equiprop.verify.directions import Along
+from equiprop.verify.model_parts import kept_parameters
+from equiprop.verify.own_methods import named_shapes
 from equiprop.verify.problem import Problem, prepare
 from equiprop.verify.verdict import Report, Row, Verdict
 from equiprop.verify.watch import Clock, Parts, TimeUp, parts_of_check, progress_lines, seconds
@@ -81,17 +80,18 @@ class Timed:
         """Return the report of a check of a problem; see `verdict`."""
 
         def whole(rows: list[Row]) -> Mapping[str, Any]:
-            fields = work(rows)
+            with named_shapes(problem.model, problem.x), problem.overflowing():
+                fields = work(rows)
             rows += _directions(problem)
             return fields
 
         given = {"problem": problem, "settings": settings}
-        return self.verdict(kind, problem.model.parameters, given, whole, unknown)
+        return self.verdict(kind, kept_parameters(problem.model), given, whole, unknown)
 
     def verdict(
         self,
         kind: type[_V],
-        parameters: NDArray[np.float64],
+        kept: AbstractContextManager[None],
         given: Mapping[str, Any],
         work: Work,
         unknown: Mapping[str, Any] = MappingProxyType({}),
@@ -102,8 +102,8 @@ class Timed:
         ----------
         kind : type
             Class of the result.
-        parameters : array
-            Parameters that the check may change; at every end they are as they were.
+        kept : context manager
+            Restores at every end what the check may change, such as the parameters.
         given : mapping of str to value
             Fields that are known before the check, such as its settings.
         work : callable
@@ -117,7 +117,7 @@ class Timed:
             After Ctrl-C; its text names the figures that were finished.
         """
         rows: list[Row] = []
-        with parts_of_check() as parts, _kept(parameters):
+        with parts_of_check() as parts, kept:
             try:
                 with progress_lines(self.where, self.progress) as end, self.clock.running():
                     fields = work(rows)
@@ -150,17 +150,6 @@ def _directions(problem: Problem) -> list[Row]:
     if not isinstance(model, Along):
         return []
     return [Row("random directions of the parameters", len(model.directions), note=model.note)]
-
-
-@contextmanager
-def _kept(parameters: NDArray[np.float64]) -> Iterator[None]:
-    """Restore parameters at the end of the block, also where an interrupt hit the code that restores one."""
-    before = parameters.copy()
-    try:
-        yield
-    finally:
-        if parameters.flags.writeable and not np.array_equal(parameters, before, equal_nan=True):
-            parameters[:] = before
 
 
 def _interrupted(where: str, rows: list[Row]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from equiprop.checks import whole
 from equiprop.markup import html
-from equiprop.verify.causes import sentences
+from equiprop.verify.cause_sentences import sentences
 from equiprop.verify.problem import Problem
 
 #: Content of a JSON file.
