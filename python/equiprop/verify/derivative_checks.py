@@ -85,6 +85,8 @@ class DerivativeChecks:
         self.advice: list[str] = []
         #: Functions whose values at complex states are wrong, with the largest error.
         self.real_only: dict[str, ComplexError] = {}
+        #: Advice on methods that change the parameters.
+        self.of_writers: list[str] = []
         self.most: int = most
         self.chosen: NDArray[np.int64] = spread(len(self.model.parameters), most)
 
@@ -104,6 +106,7 @@ class DerivativeChecks:
             "symmetry of the Hessian": (self._symmetry, True),
             "derivatives by parameters": (self._by_parameters, some_act),
             "derivatives by inputs": (self._by_inputs, True),
+            "changes of the parameters": (self._writers, True),
             "batches": (self._batch, True),
             "batches of derivatives by parameters": (self._batch_of_parameters, some_act),
         }
@@ -112,15 +115,15 @@ class DerivativeChecks:
         if len(self.chosen):
             self.rows.append(Row("parameters without effect", float(inert.count), high=0.0))
         # Causes stand before their effects.
-        self.advice = [*self._of_writers(), *inert.advice(model), *self._of_complex_states(), *self.advice]
+        self.advice = [*self.of_writers, *inert.advice(model), *self._of_complex_states(), *self.advice]
 
-    def _of_writers(self) -> list[str]:
-        """Return advice on methods of a user's model that change the parameters, after a row that fails."""
+    def _writers(self) -> None:
+        """Add a row that fails if methods of a user's model change the parameters."""
         changed = changed_arrays(self.model, self.x, self.state)
         writers = {name: arrays for name, arrays in changed.items() if PARAMETERS in arrays}
         if writers:
             self.rows.append(Row("methods that change the parameters", float(len(writers)), high=0.0))
-        return [of_arguments(name, arrays).sentence for name, arrays in writers.items()]
+            self.of_writers = [of_arguments(name, arrays).sentence for name, arrays in writers.items()]
 
     def _all_finite(self) -> bool:
         """Return True if gradient and energy are finite at the state; otherwise add a row that fails."""

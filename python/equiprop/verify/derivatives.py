@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -93,29 +94,25 @@ def derivatives(
     """
     seed = whole(seed, "derivatives", "seed", 0)
     random = np.random.default_rng(seed)
-    most = whole(max_parameters, "derivatives", "max_parameters", 1)
+    max_parameters = whole(max_parameters, "derivatives", "max_parameters", 1)
     timed = Timed("derivatives", time_limit, progress)
     with timed.begun():
         problem = _prepare(model, x, y, cost, seed)
     state = None if state is None else _checked_state(state, problem)
     at = interior_state(problem, random) if state is None else state
     settings = {"state": state, "max_parameters": max_parameters, "seed": seed}
-    diverged = 0 if state is not None else int((problem.free.status == Status.DIVERGED).sum())
-    return timed.report(
-        DerivativesReport, problem, settings, _work(problem, at, most, seed, random, diverged)
-    )
+    return timed.report(DerivativesReport, problem, settings, _work(problem, at, settings, random))
 
 
-def _work(
-    problem: Problem, at: _Floats, most: int, seed: int, random: np.random.Generator, diverged: int
-) -> Work:
-    """Return the check at the state `at`, which fails if some samples diverged."""
+def _work(problem: Problem, at: _Floats, settings: Mapping[str, Any], random: np.random.Generator) -> Work:
+    """Return the check at the state `at`, which fails if samples diverged and the caller gave no state."""
+    diverged = int((problem.free.status == Status.DIVERGED).sum()) if settings["state"] is None else 0
 
     def check(rows: list[Row]) -> dict[str, Any]:
         if diverged:
             rows.append(Row("samples whose free phase diverged", float(diverged), high=0.0))
-        checks = DerivativeChecks(problem, at, most, random, rows)
-        checks.run(np.random.default_rng([seed, 2]))
+        checks = DerivativeChecks(problem, at, settings["max_parameters"], random, rows)
+        checks.run(np.random.default_rng([settings["seed"], 2]))
         return {"advice": tuple(checks.advice)}
 
     return check
