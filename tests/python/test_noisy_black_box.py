@@ -111,6 +111,24 @@ def test_too_much_noise_is_inconclusive_and_the_advice_suffices() -> None:
     assert judged("true", 0.05, beta=0.02, repeats=repeats).passed
 
 
+@pytest.mark.parametrize("noise", [0.0, 5e-3])
+def test_a_device_that_keeps_its_last_state_is_named(noise: float) -> None:
+    """It returns the state of the relaxation before."""
+    box = device("true", noise)
+    relax, last = box.relax, [box.relax(X, 0.0, np.eye(3)[Y])]
+
+    def late(x: Any, beta: float, y: Any) -> Any:
+        last.append(relax(x, beta, y))
+        return last[-2]
+
+    box.relax = late
+    report = verify.black_box(box, X, Y, repeats=8)
+    assert report.outcome == "fails"
+    (sentence,) = report.advice
+    assert sentence.startswith("Memory: relaxations at beta end")
+    assert "reset the state before each relaxation" in sentence
+
+
 def test_parameters_that_do_not_reach_the_device_are_named() -> None:
     box = device("true", 5e-3)
     box.parameters_changed = None

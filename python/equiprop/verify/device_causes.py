@@ -103,7 +103,7 @@ class _Probe:
         size = parts["relaxations end"].size if parts["relaxations end"] else 0.0
         if found[name].kind != "noise":
             self.comparable = False
-            return _Noise(certain(_of_memory(found[name], evidence)), False)
+            return _Noise(certain(of_memory(found[name], evidence)), False)
         return self._of_noise(evidence, size)
 
     def _of_noise(self, evidence: str, size: float) -> _Noise:
@@ -354,7 +354,8 @@ def _attempt(function: Callable[[], dict[str, Coupled]]) -> dict[str, Coupled]:
         return {}
 
 
-def _of_memory(found: Variation, evidence: str) -> str:
+def of_memory(found: Variation, evidence: str) -> str:
+    """Return a sentence on results that depend on earlier calls."""
     if found.kind == "drift":
         return (
             f"Drift: {evidence}, more with each call. The device changes in time (temperature, charge, "

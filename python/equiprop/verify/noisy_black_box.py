@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiprop.verify.best_beta import BestBeta, recommended, repeated
+from equiprop.verify.confidence import certain
 from equiprop.verify.device import Measured
+from equiprop.verify.device_causes import of_memory
+from equiprop.verify.repeats import Variation
 from equiprop.verify.significance import one_sided, survival, two_sided
 from equiprop.verify.verdict import Row
 from equiprop.verify.watch import tracked
@@ -133,8 +136,11 @@ def judge_device(
         Row("best beta", best.beta, note=str(best)),
         Row(POWER, seen, high=1.0, note=f"with probability {1 - significance:.4g}; dead 1, flipped 2"),
     )
-    advice = () if all(row.passed for row in rows) else tuple(_advice(rows, (first, second), seen, best))
-    return Judged(rows, advice, (first, second))
+    if all(row.passed for row in rows):
+        return Judged(rows, (), (first, second))
+    memory = _memory(measured, beta, repeats, level)
+    advice = [memory] if memory else _advice(rows, (first, second), seen, best)
+    return Judged(rows, tuple(advice), (first, second))
 
 
 def _of_directions(parameters: int) -> str:
@@ -226,6 +232,23 @@ def _seen(slope: Slope, level: float, significance: float) -> float:
     error, dof = max(slope.gap[1], own), len(slope.measured) - 1
     reach = (two_sided(level, dof) + one_sided(significance, dof)) * error
     return reach / abs(predicted) if predicted else math.inf
+
+
+def _memory(measured: Measured, beta: float, repeats: int, level: float) -> str:
+    """Return a sentence on a relaxation that differs if it follows one at another beta, or ""."""
+    gaps = []
+    for _ in tracked(range(repeats)):
+        measured.trajectory(-beta)
+        after_other, after_equal = (measured.trajectory(beta)[-1].ravel() for _ in range(2))
+        gaps.append(after_other - after_equal)
+    means, errors = np.mean(gaps, axis=0), np.std(gaps, axis=0, ddof=1) / math.sqrt(repeats)
+    most = int(np.argmax(np.abs(means) / np.maximum(errors, np.finfo(np.float64).tiny)))
+    size, error = abs(float(means[most])), float(errors[most])
+    p = survival((size / error) ** 2, 1, repeats - 1) if error else float(size == 0)
+    if p * len(means) > level:
+        return ""
+    evidence = f"relaxations at beta end {size:.1e} apart, with a standard error of {error:.1g}"
+    return certain(of_memory(Variation("memory", size, size), evidence))
 
 
 def _advice(rows: Sequence[Row], slopes: Sequence[Slope], seen: float, best: BestBeta) -> list[str]:
