@@ -12,6 +12,7 @@ from equiprop import _core
 from equiprop.arrays import Array
 from equiprop.checks import check_type
 from equiprop.model_interface import Model
+from equiprop.models import HopfieldNetwork
 from equiprop.results import FixedPoint, Status, explanation
 from equiprop.solvers import BlockUpdate, Euler, FixedPointIteration, FreeSolver, relaxed
 from equiprop.verify.cause_sentences import Cause, sentences
@@ -146,12 +147,9 @@ def _of_failures(
 ) -> list[str]:
     if not len(failed):
         return []
-    if not spectrum.largest <= LARGEST:
-        return [_of_hessian(spectrum)]
-    diverged = free.status == Status.DIVERGED
-    sign = of_sign(model, np.asarray(free.x)[diverged], start[diverged], _gentle(spectrum).step_size)
-    if sign:
-        return [sign]
+    fault = "" if isinstance(model, HopfieldNetwork) else _of_functions(free, model, start, spectrum)
+    if fault:
+        return [fault]
     sentence = _of_step_size(free, spectrum, by_map)
     # With negative curvature at the initial state, the Hessian there does not predict the relaxation.
     known = spectrum.smallest > 0 or not lost.any()
@@ -187,7 +185,12 @@ def _of_step_size(free: FixedPoint, spectrum: Spectrum, by_map: Spectrum) -> str
     return ""
 
 
-def _of_hessian(spectrum: Spectrum) -> str:
+def _of_functions(free: FixedPoint, model: Model, start: Array, spectrum: Spectrum) -> str:
+    """Return a sentence on functions of a user's model for which no solver relaxes, or ""."""
+    if spectrum.largest <= LARGEST:
+        diverged = free.status == Status.DIVERGED
+        step_size = _gentle(spectrum).step_size
+        return of_sign(model, np.asarray(free.x)[diverged], start[diverged], step_size)
     size = f"{spectrum.largest:.1g}" if np.isfinite(spectrum.largest) else "not finite"
     return (
         f"The largest eigenvalue of the Hessian is {size}, so no step size can be chosen: the gradient jumps "
