@@ -21,7 +21,10 @@ def model() -> torch.nn.Module:
 
 
 def train(rank: int, size: int, folder: Path) -> None:
-    """Take some steps on this process's share of the samples; the first process saves the parameters."""
+    """Take some steps on this process's share of the samples, and end it; the first one saves the parameters.
+
+    The process ends without the destructors of the wrapped network, which may wait for ever for threads.
+    """
     torch.set_num_threads(1)
     address = f"file://{folder}/meeting{size}"
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
@@ -37,6 +40,7 @@ def train(rank: int, size: int, folder: Path) -> None:
     if rank == 0:
         torch.save(network.module.state_dict(), folder / f"{size}.pt")
     torch.distributed.destroy_process_group()
+    os._exit(0)
 
 
 def main(folder: Path) -> None:
@@ -46,7 +50,6 @@ def main(folder: Path) -> None:
             child = os.fork()
             if child == 0:
                 train(rank, size, folder)
-                os._exit(0)
             children.append(child)
         assert all(os.waitpid(child, 0)[1] == 0 for child in children)
 
