@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ def kept_parameters(model: Model) -> Iterator[None]:
     """Restore the parameters at the end of the block, which methods of the model may change or replace."""
     own = original(model)
     array = own.parameters
-    with kept_values(model.parameters), kept_values(array):
+    once = own is model  # without directions, both are one array, of which one copy is sufficient
+    with kept_values(array), nullcontext() if once else kept_values(model.parameters):
         try:
             yield
         finally:
