@@ -42,6 +42,8 @@ _READERS = {"compare", "dashboard", "completion"}
 _FAILED = 2
 #: Seconds that a process waits before it prints an error, so that the first one can print the same before it.
 _FIRST_SAYS = 2.0
+#: Seconds before a process ends all others, in which mpirun forwards the message; it may drop the rest.
+_FORWARDED = 0.2
 _COMPUTES = Condition("without MODEL", lambda o: o.command != "info" or o.model is None)
 
 
@@ -124,6 +126,7 @@ def _end(options: argparse.Namespace, message: str, status: int, *, together: bo
     if hasattr(options, "run_folder"):
         options.run_folder.log(line)
     if several(group) and not together:
+        time.sleep(_FORWARDED)
         group.abort(status)
     return status
 
