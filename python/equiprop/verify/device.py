@@ -159,8 +159,8 @@ class Compared:
         return (
             f"No known cause fits. EqProp has an error of {self.error.value:.1e}, and the last change of the "
             f"state is {self.unrest.value:.1e}; differences with step = {self.step:g} have a truncation "
-            "error of the order of step^4, and the mean of the cost is that of eight values of beta. Relax "
-            "for more steps, or to a smaller tolerance of the solver; use a smaller beta or step; or raise "
+            "error of the order of step^4, and the mean of the cost is that of eight values of beta. Use a "
+            "smaller beta or step; relax for more steps, or to a smaller tolerance of the solver; or raise "
             "the tolerance."
         )
 
