@@ -59,6 +59,13 @@ def test_a_shift_in_time_is_named(steps: int, problem: verify.Problem) -> None:
     assert f"is {words} early: its state n is state n+{steps}" in only(judged(problem, path[steps:]))
 
 
+def test_a_state_that_no_shift_compares_is_not_called_late_or_early(problem: verify.Problem) -> None:
+    path = np.full((51, 1, 9), np.nan)
+    path[-1] = relax(problem)[-1] + np.linspace(-0.1, 0.1, 9)
+    assert "the response of hidden1" in str(judged(problem, path, noise=0))
+    assert "early" not in str(judged(problem, path, noise=0))
+
+
 def test_another_step_size_is_named(problem: verify.Problem) -> None:
     report = verify.traces(problem, trajectories={BETA: relax(problem)}, step_size=2 * STEP)
     assert "that of the recording is 0.5 times the given one" in only(report)

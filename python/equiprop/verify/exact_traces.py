@@ -159,8 +159,9 @@ def _late(part: Evidence, near: float) -> int:
             (1, slice(shift, None), slice(None, -shift)),
             (-1, slice(None, -shift), slice(shift, None)),
         ):
-            gap = (part.path[ours] - part.flow[theirs]) * part.weights[ours]
-            if np.abs(gap).max() <= near:
+            weights = part.weights[ours]
+            gap = (part.path[ours] - part.flow[theirs]) * weights
+            if weights.any() and np.abs(gap).max() <= near:
                 return sign * shift
     return 0
 
