@@ -20,8 +20,9 @@ _FRUGAL: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "equality": {"steps": 30},
         "runge-kutta": {"steps": 10},
         "orders": {"betas": _BETAS, "points": ()},
-        "surrogate": {"max_differences": 2},
-        "gradients": {"betas": (1e-3,), "max_differences": 8},
+        "surrogate": {"max_differences": 1},
+        "discrete-time": {"steps": 8},
+        "gradients": {"betas": (1e-3,), "max_differences": 4},
         "unconverged": {"steps": (20, 80)},
         "projected-cost": {"steps": (0, 1, 5, 20), "max_differences": 6},
     }

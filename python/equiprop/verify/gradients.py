@@ -247,7 +247,7 @@ def _precise_linear_solvers(problem: Problem) -> list[LinearSolver]:
 
 
 def _neumann_iterations(problem: Problem) -> int:
-    """Return a limit of the terms of a Neumann series: twice those that the spectrum predicts, and 1000 more.
+    """Return a limit of the terms of a Neumann series: twice those that the spectrum predicts, and 100 more.
 
     Only samples whose series converges are counted. A series that stagnates at rounding errors takes all
     terms, and each is a call of a user's method in Python; networks of the library are fast enough for the
@@ -257,7 +257,7 @@ def _neumann_iterations(problem: Problem) -> int:
         return _MOST_TERMS
     rates = [np.abs(1 - values).max(initial=0.0) for values in problem.spectrum.values]
     slowest = max((rate for rate in rates if 0 < rate < 1), default=0.5)
-    return min(_MOST_TERMS, 1000 + 2 * int(np.ceil(np.log(1e-13) / np.log(slowest))))
+    return min(_MOST_TERMS, 100 + 2 * int(np.ceil(np.log(1e-13) / np.log(slowest))))
 
 
 def _by_time(problem: Problem, reference: Array) -> list[GradientRow]:
