@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from equiprop import _core
 from equiprop.activations import activation
+from equiprop.energies import OwnModel
 from equiprop.model_interface import Model, check_model
 from equiprop.models import HopfieldNetwork
 from equiprop.verify.directions import Along, original
@@ -25,7 +26,7 @@ def in_double(model: Model, where: str = "verify") -> Model:
 
 
 @contextmanager
-def kept_parameters(model: Model) -> Iterator[None]:
+def kept_parameters(model: Model | OwnModel) -> Iterator[None]:
     """Restore the parameters at the end of the block, which methods of the model may change or replace."""
     own = original(model)
     array = own.parameters

@@ -211,11 +211,11 @@ def _size(lengths: Sequence[float] | Floats, rows: Floats, betas: int) -> tuple[
 
 def _refuse_repeated(table: Table, index: NDArray[np.int64], lengths: Sequence[int]) -> None:
     """Raise ValueError if two rows have equal beta, repeat, time and sample."""
-    places = np.ravel_multi_index(tuple(index.T), tuple(lengths))
+    places = np.asarray(np.ravel_multi_index(tuple(index.T), tuple(lengths)))
     order = np.argsort(places, kind="stable")
     repeated = np.flatnonzero(np.diff(places[order]) == 0)
     if len(repeated):
-        first = repeated[np.argmin(order[repeated + 1])]
+        first = min(repeated.tolist(), key=lambda k: int(order[k + 1]))
         both = table.at(int(order[first]), int(order[first + 1]))
         rule = "Each beta, repeat, sample and time has one row"
         require(False, WHERE, rule, f"those of {both}, {len(repeated)} repeated in all")

@@ -12,11 +12,8 @@ _ALIGNED, _EQUAL = 0.999, 5e-4
 
 def figures(value: float, expected: float) -> tuple[str, str]:
     """Return two numbers with six digits, or with as many more as show that they differ."""
-    for digits in range(6, 18):
-        texts = f"{value:.{digits}g}", f"{expected:.{digits}g}"
-        if texts[0] != texts[1]:
-            break
-    return texts
+    digits = next((d for d in range(6, 17) if f"{value:.{d}g}" != f"{expected:.{d}g}"), 17)
+    return f"{value:.{digits}g}", f"{expected:.{digits}g}"
 
 
 def described(subject: str, product: float, power: float, value_power: float, end: str = "") -> str:
